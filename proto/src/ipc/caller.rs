@@ -1,0 +1,151 @@
+//! Who is calling: SO_PEERCRED always, and the systemd unit where the kernel can tell it.
+//!
+//! The decision is pure ([`CallerPolicy::judge`]); reading the credentials is one function. What cannot be read is
+//! refused. See unix(7) and, for the unit, `PIDFD_GET_INFO` (Linux 6.13, include/uapi/linux/pidfd.h).
+
+use std::fmt;
+use std::os::fd::AsFd;
+
+use serde::Deserialize;
+use tokio::net::UnixStream;
+
+/// Who may use one listener. Comes from the daemon's root-owned policy file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallerPolicy {
+    /// The user ids that may call.
+    pub uids: Vec<u32>,
+    /// The systemd unit that the caller must run in, e.g. `cell-api.service`. Checked where the kernel can tell
+    /// (and the unit's cgroup exists); without it the uid alone decides.
+    #[serde(default)]
+    pub unit: Option<String>,
+}
+
+/// What the kernel says of the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// Effective user id at connect(2).
+    pub uid: u32,
+    /// Process id at connect(2); for the log only.
+    pub pid: Option<i32>,
+    /// The cgroup that the process is in, where the kernel can tell.
+    pub cgroup: Option<u64>,
+}
+
+/// A caller that the policy knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Its user id.
+    pub uid: u32,
+    /// Its process id, for the log.
+    pub pid: Option<i32>,
+    /// Whether its unit was checked too.
+    pub unit_checked: bool,
+}
+
+/// Why a caller is not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The kernel gave no credentials.
+    NoCredentials,
+    /// A user that this listener is not for.
+    UnknownUser(u32),
+    /// The right user in another unit.
+    WrongUnit {
+        /// The unit that was expected.
+        expected: String,
+    },
+}
+
+impl Refusal {
+    /// Stable code for logs and answers.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Refusal::NoCredentials => "CALLER_NO_CREDENTIALS",
+            Refusal::UnknownUser(_) => "CALLER_UNKNOWN_USER",
+            Refusal::WrongUnit { .. } => "CALLER_WRONG_UNIT",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NoCredentials => f.write_str("the kernel gave no credentials for the caller"),
+            Refusal::UnknownUser(uid) => write!(f, "user {uid} may not use this socket"),
+            Refusal::WrongUnit { expected } => write!(f, "the caller does not run in {expected}"),
+        }
+    }
+}
+
+impl CallerPolicy {
+    /// Decides on a caller. `unit_cgroup` is the id of the expected unit's cgroup, if a unit is expected and it has one.
+    pub fn judge(&self, peer: Option<Credentials>, unit_cgroup: Option<u64>) -> Result<Caller, Refusal> {
+        let peer = peer.ok_or(Refusal::NoCredentials)?;
+        if !self.uids.contains(&peer.uid) {
+            return Err(Refusal::UnknownUser(peer.uid));
+        }
+        let unit_checked = match (&self.unit, peer.cgroup, unit_cgroup) {
+            (Some(expected), Some(cgroup), Some(wanted)) if cgroup != wanted => {
+                return Err(Refusal::WrongUnit { expected: expected.clone() });
+            }
+            (Some(_), Some(_), Some(_)) => true,
+            _ => false,
+        };
+        Ok(Caller { uid: peer.uid, pid: peer.pid, unit_checked })
+    }
+
+    /// Reads the credentials of `stream` and decides.
+    pub fn identify(&self, stream: &UnixStream) -> Result<Caller, Refusal> {
+        let peer = stream.peer_cred().ok().map(|cred| Credentials {
+            uid: cred.uid(),
+            pid: cred.pid(),
+            cgroup: cell_sandbox::peer_cgroup(stream.as_fd()).ok().flatten(),
+        });
+        let unit_cgroup = self.unit.as_deref().and_then(cell_sandbox::unit_cgroup);
+        self.judge(peer, unit_cgroup)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(unit: Option<&str>) -> CallerPolicy {
+        CallerPolicy { uids: vec![990], unit: unit.map(str::to_owned) }
+    }
+
+    fn peer(uid: u32, cgroup: Option<u64>) -> Option<Credentials> {
+        Some(Credentials { uid, pid: Some(7), cgroup })
+    }
+
+    #[test]
+    fn absent_credentials_are_refused() {
+        assert_eq!(policy(None).judge(None, None), Err(Refusal::NoCredentials));
+    }
+
+    #[test]
+    fn a_foreign_user_is_refused_root_included() {
+        for uid in [0, 1, 65534] {
+            assert_eq!(policy(None).judge(peer(uid, None), None), Err(Refusal::UnknownUser(uid)));
+        }
+    }
+
+    #[test]
+    fn the_right_user_in_another_unit_is_refused() {
+        let expected = "cell-api.service".to_owned();
+        assert_eq!(
+            policy(Some(&expected)).judge(peer(990, Some(4)), Some(5)),
+            Err(Refusal::WrongUnit { expected })
+        );
+    }
+
+    #[test]
+    fn the_unit_counts_only_where_it_can_be_told() {
+        let checked = |p: Option<&str>, cgroup, unit| policy(p).judge(peer(990, cgroup), unit).map(|c| c.unit_checked);
+        assert_eq!(checked(Some("u"), Some(5), Some(5)), Ok(true));
+        assert_eq!(checked(Some("u"), None, Some(5)), Ok(false));
+        assert_eq!(checked(Some("u"), Some(5), None), Ok(false));
+        assert_eq!(checked(None, Some(5), Some(6)), Ok(false));
+    }
+}

@@ -1,0 +1,185 @@
+//! Serving gRPC on a listener that was handed over, behind the caller check.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+use tower::{Layer, Service};
+
+use super::caller::{Caller, CallerPolicy, Refusal};
+use crate::fault::Fault;
+
+/// Largest message that a daemon decodes, bytes. 20,000 peers with services fit; a caller cannot make us hold more.
+pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// How long one call may take.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+/// Calls under way at once per connection.
+const CONCURRENCY_PER_CONNECTION: usize = 64;
+
+/// The listeners that systemd or the launcher handed over, by name (sd_listen_fds(3), `FileDescriptorName=`).
+#[derive(Debug)]
+pub struct Listeners(BTreeMap<String, std::os::fd::OwnedFd>);
+
+impl Listeners {
+    /// Takes them from the environment. Call once, before any thread is started.
+    pub fn take() -> io::Result<Self> {
+        Ok(Listeners(cell_sandbox::inherited_descriptors()?.into_iter().collect()))
+    }
+
+    /// The Unix listener called `name`.
+    ///
+    /// # Errors
+    /// `NotFound` when none of that name was handed over.
+    pub fn unix(&mut self, name: &str) -> io::Result<UnixListener> {
+        let listener = std::os::unix::net::UnixListener::from(self.descriptor(name)?);
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener)
+    }
+
+    /// The TCP listener called `name`.
+    ///
+    /// # Errors
+    /// `NotFound` when none of that name was handed over.
+    pub fn tcp(&mut self, name: &str) -> io::Result<tokio::net::TcpListener> {
+        let listener = std::net::TcpListener::from(self.descriptor(name)?);
+        listener.set_nonblocking(true)?;
+        tokio::net::TcpListener::from_std(listener)
+    }
+
+    /// The names of what is left to take.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    fn descriptor(&mut self, name: &str) -> io::Result<std::os::fd::OwnedFd> {
+        self.0.remove(name).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no listener named \"{name}\" was handed over; start this daemon by its unit or by `make run`"),
+            )
+        })
+    }
+}
+
+/// Serves `routes` on `listener` to callers that `policy` knows, until `shutdown` resolves. What is not in `routes` is
+/// not registered on this socket: the routes are the permit table of the listener.
+pub async fn serve(
+    listener: UnixListener,
+    policy: CallerPolicy,
+    routes: Routes,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let policy = Arc::new(policy);
+    let incoming = UnixListenerStream::new(listener).map(move |accepted| {
+        accepted.map(|stream| {
+            let caller = policy.identify(&stream);
+            if let Err(refusal) = &caller {
+                tracing::warn!(reason = refusal.reason(), %refusal, "caller refused");
+            }
+            IdentifiedStream { stream, caller: Arc::new(caller) }
+        })
+    });
+    Server::builder()
+        .timeout(CALL_DEADLINE)
+        .concurrency_limit_per_connection(CONCURRENCY_PER_CONNECTION)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .layer(GateLayer)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, shutdown)
+        .await
+}
+
+/// The outcome of the caller check, one per connection.
+type Identity = Arc<Result<Caller, Refusal>>;
+
+/// A connection with the caller that was read from it once, at accept(2).
+struct IdentifiedStream {
+    stream: UnixStream,
+    caller: Identity,
+}
+
+impl Connected for IdentifiedStream {
+    type ConnectInfo = Identity;
+
+    fn connect_info(&self) -> Identity {
+        Arc::clone(&self.caller)
+    }
+}
+
+impl AsyncRead for IdentifiedStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for IdentifiedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Answers PERMISSION_DENIED from the headers alone, so that no byte of a refused caller's message is decoded.
+#[derive(Clone)]
+struct GateLayer;
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+
+    fn layer(&self, inner: S) -> Gate<S> {
+        Gate { inner }
+    }
+}
+
+#[derive(Clone)]
+struct Gate<S> {
+    inner: S,
+}
+
+impl<S> Service<http::Request<Body>> for Gate<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let refusal = match request.extensions().get::<Identity>().map(Arc::as_ref) {
+            Some(Ok(caller)) => {
+                let caller = caller.clone();
+                request.extensions_mut().insert(caller);
+                return Box::pin(self.inner.call(request));
+            }
+            Some(Err(refusal)) => refusal.clone(),
+            None => Refusal::NoCredentials,
+        };
+        let fault =
+            Fault::new(tonic::Code::PermissionDenied, "ipc.cell", refusal.reason(), refusal.to_string());
+        Box::pin(async move { Ok(tonic::Status::from(fault).into_http()) })
+    }
+}

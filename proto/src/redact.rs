@@ -1,0 +1,24 @@
+//! `Debug` for messages that carry key material: their name and nothing else, so that no log line can hold a secret.
+
+use std::fmt;
+
+macro_rules! redact {
+    ($($message:ty),+ $(,)?) => {$(
+        impl fmt::Debug for $message {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($message), " { redacted }"))
+            }
+        }
+    )+};
+}
+
+redact!(
+    crate::wg::v1::SetDeviceRequest,
+    crate::vault::v1::PutSecretRequest,
+    crate::vault::v1::GetWireguardPrivateKeyResponse,
+    crate::api::v1::ClaimStep,
+    crate::api::v1::AdminStep,
+    crate::api::v1::SubmitSetupStepRequest,
+    crate::api::v1::CompleteSetupRequest,
+    crate::api::v1::CreatePeerResponse,
+);
