@@ -1,0 +1,109 @@
+//! The house's rules of dependency (ARCHITECTURE.md, ADR 0001), read from `cargo metadata`: what decides cannot act, and
+//! no daemon links another.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Every member and the members it may link (not counting tests). A new edge needs an ADR.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("cell-sandbox", &[]),
+    ("cell-proto", &["cell-sandbox"]),
+    ("cell-netd-core", &[]),
+    ("cell-netd", &["cell-netd-core", "cell-proto", "cell-sandbox"]),
+    ("cell-wg", &["cell-proto", "cell-sandbox"]),
+    ("cell-broker-core", &[]),
+    ("cell-broker", &["cell-broker-core", "cell-proto", "cell-sandbox"]),
+    ("cell-vaultd-core", &[]),
+    ("cell-vaultd", &["cell-vaultd-core", "cell-proto", "cell-sandbox"]),
+    ("cell-api-core", &[]),
+    ("cell-api", &["cell-api-core", "cell-proto", "cell-sandbox"]),
+    ("cellctl", &["cell-proto"]),
+    ("cell-launch", &["cell-proto", "cell-sandbox"]),
+];
+
+/// What a crate that decides must not reach, however indirectly: runtimes, the kernel, files, sockets, randomness.
+const FORBIDDEN_IN_CORES: &[&str] = &[
+    "tokio", "mio", "async-std", "smol", "nix", "rustix", "libc", "caps", "landlock", "rtnetlink", "netlink-sys",
+    "rusqlite", "bollard", "hyper", "axum", "tonic", "prost", "rand", "getrandom", "tempfile", "socket2",
+];
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Package id -> (name, ids it links when built, tests and build scripts left out).
+fn graph(metadata: &Value) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let names: BTreeMap<&str, &str> = array(metadata, "packages")
+        .map(|package| (package["id"].as_str().unwrap(), package["name"].as_str().unwrap()))
+        .collect();
+    array(&metadata["resolve"], "nodes")
+        .map(|node| {
+            let id = node["id"].as_str().unwrap();
+            let linked = array(node, "deps").filter(|dep| links(dep)).map(|dep| dep["pkg"].as_str().unwrap().to_owned());
+            (id.to_owned(), (names[id].to_owned(), linked.collect()))
+        })
+        .collect()
+}
+
+/// Whether a dependency is a normal one on Linux, not for tests, building or another system.
+fn links(dep: &Value) -> bool {
+    array(dep, "dep_kinds").any(|kind| {
+        let target = kind["target"].as_str().unwrap_or("");
+        kind["kind"].is_null() && !["windows", "wasm", "macos", "hermit", "wasi"].iter().any(|os| target.contains(os))
+    })
+}
+
+fn array<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value[key].as_array().unwrap().iter()
+}
+
+#[test]
+fn members_link_only_what_the_house_allows() {
+    let metadata = metadata();
+    let graph = graph(&metadata);
+    let members: BTreeSet<&str> =
+        array(&metadata, "workspace_members").map(|id| graph[id.as_str().unwrap()].0.as_str()).collect();
+    for (name, links) in graph.values().filter(|(name, _)| members.contains(name.as_str())) {
+        let found: BTreeSet<&str> =
+            links.iter().map(|id| graph[id].0.as_str()).filter(|linked| members.contains(linked)).collect();
+        if name == "cell-lab" {
+            continue; // the test hosts may use every part
+        }
+        let (_, allowed) = ALLOWED
+            .iter()
+            .find(|(member, _)| member == name)
+            .unwrap_or_else(|| panic!("{name} is not in the table of this test: give it a place in the house"));
+        let extra: Vec<_> = found.iter().filter(|linked| !allowed.contains(linked)).collect();
+        assert!(extra.is_empty(), "{name} links {extra:?}, which ARCHITECTURE.md does not allow");
+    }
+}
+
+#[test]
+fn what_decides_cannot_act() {
+    let metadata = metadata();
+    let graph = graph(&metadata);
+    let mut checked = 0;
+    for (id, (name, _)) in graph.iter().filter(|(_, (name, _))| name.starts_with("cell-") && name.ends_with("-core")) {
+        let (mut seen, mut queue) = (BTreeSet::new(), vec![id.clone()]);
+        while let Some(next) = queue.pop() {
+            if seen.insert(next.clone()) {
+                queue.extend(graph[&next].1.iter().cloned());
+            }
+        }
+        let reached: BTreeSet<&str> = seen.iter().map(|id| graph[id].0.as_str()).collect();
+        let bad: Vec<_> = FORBIDDEN_IN_CORES.iter().filter(|krate| reached.contains(**krate)).collect();
+        assert!(bad.is_empty(), "{name} decides, so it must not reach {bad:?}");
+        checked += 1;
+    }
+    assert_eq!(checked, 4, "netd, broker, vaultd and api each have a core");
+}
