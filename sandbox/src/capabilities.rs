@@ -1,0 +1,78 @@
+//! Capabilities: exactly the kept ones permitted and effective, nothing that could come back.
+//!
+//! The inheritable and ambient sets act only through execve(2), which the sandbox refuses; they are emptied.
+
+use std::io;
+
+use caps::{CapSet, Capability, CapsHashSet};
+
+use crate::status::SelfStatus;
+
+/// Why the capability sets are not what they must be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CapabilityError {
+    /// A system call failed.
+    #[error(transparent)]
+    Change(#[from] caps::errors::CapsError),
+    /// The outcome cannot be read back.
+    #[error("/proc/self/status")]
+    ReadBack(#[source] io::Error),
+    /// A capability that the daemon needs was not given to it.
+    #[error("{0} is needed and not permitted: start the daemon by its unit or by `make run`")]
+    NotGiven(Capability),
+    /// More is left than may be.
+    #[error("the {set} set is {found:#x} and may hold {allowed:#x} at most")]
+    Left {
+        /// Which set.
+        set: &'static str,
+        /// Its mask.
+        found: u64,
+        /// The mask it may have.
+        allowed: u64,
+    },
+}
+
+/// Gives up everything but `kept`, and reads back that it is so.
+pub(crate) fn keep_only(kept: &[Capability]) -> Result<(), CapabilityError> {
+    let permitted = caps::read(None, CapSet::Permitted)?;
+    if let Some(lacking) = kept.iter().find(|capability| !permitted.contains(capability)) {
+        return Err(CapabilityError::NotGiven(*lacking));
+    }
+    let kept: CapsHashSet = kept.iter().copied().collect();
+    // Only CAP_SETPCAP shrinks the bounding set. Without it whoever started us has done so, or the check below tells.
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
+        drop_bounding(&kept)?;
+    }
+    caps::clear(None, CapSet::Ambient)?;
+    caps::clear(None, CapSet::Inheritable)?;
+    caps::set(None, CapSet::Effective, &kept)?;
+    caps::set(None, CapSet::Permitted, &kept)?;
+    verify(&kept, &SelfStatus::read().map_err(CapabilityError::ReadBack)?)
+}
+
+/// Removes all but `kept` from the bounding set.
+pub(crate) fn drop_bounding(kept: &CapsHashSet) -> Result<(), caps::errors::CapsError> {
+    for capability in caps::runtime::thread_all_supported().difference(kept) {
+        caps::drop(None, CapSet::Bounding, *capability)?;
+    }
+    Ok(())
+}
+
+/// The kernel's own masks are compared, so that a capability that this program does not know by name counts too.
+fn verify(kept: &CapsHashSet, status: &SelfStatus) -> Result<(), CapabilityError> {
+    let kept = kept
+        .iter()
+        .map(Capability::bitmask)
+        .fold(0, |mask, bit| mask | bit);
+    let sets = [
+        ("permitted", status.permitted, kept),
+        ("effective", status.effective, kept),
+        ("bounding", status.bounding, kept),
+        ("inheritable", status.inheritable, 0),
+        ("ambient", status.ambient, 0),
+    ];
+    match sets.into_iter().find(|(_, found, allowed)| found & !allowed != 0) {
+        Some((set, found, allowed)) => Err(CapabilityError::Left { set, found, allowed }),
+        None => Ok(()),
+    }
+}

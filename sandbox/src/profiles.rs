@@ -1,0 +1,79 @@
+//! All of the project's privileges on one page: what each daemon keeps, and why.
+//!
+//! The units in `systemd/` say the same once more from outside; the red-team binary attacks from inside [`api`].
+
+use std::path::Path;
+
+use caps::Capability;
+
+use crate::calls::Family;
+use crate::enter::Sandbox;
+
+/// The web process: reads what strangers send, so it has nothing but its own folder and its edges to other daemons.
+///
+/// - `state`: database, claim token, session key.
+/// - `sockets`: netd's, the broker's and vaultd's; connected again when a daemon was started anew.
+pub fn api(state: &Path, sockets: &[&Path]) -> Sandbox {
+    connecting(Sandbox::new().log_refusals().read_write(state), sockets)
+}
+
+/// The network daemon: one capability, over the network alone.
+///
+/// - `state`: the accepted spec, for the next start.
+/// - `sockets`: vaultd's (the WireGuard key) and cell-wg's.
+/// - `userspace`: whether WireGuard runs in cell-wg. Then netd makes the TUN device and the UDP sockets and hands them
+///   over, so that cell-wg needs no right at all.
+pub fn netd(state: &Path, sockets: &[&Path], userspace: bool) -> Sandbox {
+    let sandbox = connecting(Sandbox::new().log_refusals().read_write(state), sockets)
+        // Links, addresses, routes, WireGuard and nftables, over netlink.
+        .keep_capabilities(&[Capability::CAP_NET_ADMIN])
+        .sockets(&[Family::Netlink])
+        // Forwarding is seen, not set: sysctl.d sets it. Absent in a network namespace without IPv6, for one.
+        .read_only_if_exists("/proc/sys/net");
+    if !userspace {
+        return sandbox;
+    }
+    sandbox
+        .device("/dev/net/tun")
+        .allow_ioctls(&[TUNSETIFF, TUNSETOFFLOAD, TUNGETIFF])
+        .sockets(&[Family::Inet4Datagram, Family::Inet6Datagram])
+}
+
+/// The Docker broker: whoever may speak to Docker is root on the machine, so it may do nothing else.
+///
+/// - `state`: its own records.
+/// - `docker_socket`: reached through the group of the socket, no capability.
+pub fn broker(state: &Path, docker_socket: &Path) -> Sandbox {
+    connecting(Sandbox::new().log_refusals().read_write(state), &[docker_socket])
+}
+
+/// The vault: keys and secrets, and no way out but the answers on its two listeners. It makes no socket of any kind.
+///
+/// - `state`: sealed secrets, the authority, the audit anchors.
+/// - `credentials`: `CREDENTIALS_DIRECTORY`; absent when there is no key-encryption key, which vaultd reports as sealed.
+pub fn vaultd(state: &Path, credentials: Option<&Path>) -> Sandbox {
+    let sandbox = Sandbox::new().log_refusals().read_write(state);
+    match credentials {
+        Some(folder) => sandbox.read_only_if_exists(folder),
+        None => sandbox,
+    }
+}
+
+/// Userspace WireGuard: parses what the whole Internet sends, over descriptors made by netd. No path, no new socket.
+pub fn wg() -> Sandbox {
+    Sandbox::new().log_refusals().allow_ioctls(&[TUNGETIFF])
+}
+
+fn connecting(sandbox: Sandbox, sockets: &[&Path]) -> Sandbox {
+    let sandbox = sandbox.sockets(&[Family::Unix]);
+    sockets
+        .iter()
+        .fold(sandbox, |sandbox, socket| sandbox.connect_unix(socket))
+}
+
+/// ioctl(2) requests of linux/if_tun.h: makes a device or attaches to one.
+const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+/// Which segmentation offloads the reader understands.
+const TUNSETOFFLOAD: libc::c_ulong = 0x4004_54d0;
+/// Asks for name and flags.
+const TUNGETIFF: libc::c_ulong = 0x8004_54d2;
