@@ -1,0 +1,190 @@
+//! What a peer may reach beyond the cell's own ports, and what its tunnel carries.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::fault::Faults;
+
+/// Most services that one peer may be given.
+pub const MAX_SERVICES: usize = 256;
+
+/// What a peer may reach. Default: nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccessPolicy {
+    /// Public addresses through the cell.
+    pub internet: bool,
+    /// Other peers that have it too.
+    pub peer_to_peer: bool,
+    /// Single services, private addresses included.
+    pub services: BTreeSet<Service>,
+}
+
+/// A service: where it listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Service {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its transport protocol.
+    pub protocol: Protocol,
+    /// Its port, 1-65535.
+    pub port: u16,
+}
+
+/// A transport protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// RFC 9293.
+    Tcp,
+    /// RFC 768.
+    Udp,
+}
+
+/// What a device sends into its tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tunnel {
+    /// Everything.
+    Full,
+    /// Only what lies in the VPN or is one of its services.
+    Split,
+}
+
+/// A policy as received, unchecked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccessInput {
+    /// See [`AccessPolicy`].
+    pub internet: bool,
+    /// See [`AccessPolicy`].
+    pub peer_to_peer: bool,
+    /// See [`AccessPolicy`].
+    pub services: Vec<ServiceInput>,
+}
+
+/// A service as received, unchecked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceInput {
+    /// Text of an address.
+    pub address: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// A port.
+    pub port: u64,
+}
+
+impl AccessInput {
+    /// Checks a policy; faults are named below `path`. Services given twice count once.
+    pub fn check(&self, path: &str, faults: &mut Faults) -> AccessPolicy {
+        if self.services.len() > MAX_SERVICES {
+            faults.add(
+                format!("{path}.services"),
+                format!("must have at most {MAX_SERVICES} entries"),
+            );
+            return AccessPolicy::default();
+        }
+        let services = self.services.iter().enumerate();
+        AccessPolicy {
+            internet: self.internet,
+            peer_to_peer: self.peer_to_peer,
+            services: services
+                .filter_map(|(i, s)| s.check(&format!("{path}.services[{i}]"), faults))
+                .collect(),
+        }
+    }
+}
+
+impl ServiceInput {
+    fn check(&self, path: &str, faults: &mut Faults) -> Option<Service> {
+        let address = faults.keep(format!("{path}.address"), parse_address(&self.address));
+        let protocol = faults.keep(format!("{path}.protocol"), Protocol::parse(&self.protocol));
+        let port = u16::try_from(self.port)
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or("must be from 1 to 65535");
+        let port = faults.keep(format!("{path}.port"), port);
+        Some(Service {
+            address: address?,
+            protocol: protocol?,
+            port: port?,
+        })
+    }
+}
+
+fn parse_address(text: &str) -> Result<IpAddr, &'static str> {
+    let address: IpAddr = text.parse().map_err(|_| "must be an IPv4 or IPv6 address")?;
+    // An IPv4-mapped address would be policed as IPv6 and sent as IPv4.
+    let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    let unusable = address.is_unspecified() || address.is_loopback() || address.is_multicast();
+    if mapped || unusable || matches!(address, IpAddr::V4(v4) if v4.is_broadcast()) {
+        return Err("must be the address of one host that can be reached through the cell");
+    }
+    Ok(address)
+}
+
+impl Protocol {
+    /// Reads `tcp` or `udp`.
+    ///
+    /// # Errors
+    /// A sentence for the caller.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "tcp" => Ok(Protocol::Tcp),
+            "udp" => Ok(Protocol::Udp),
+            _ => Err("must be \"tcp\" or \"udp\""),
+        }
+    }
+
+    /// `tcp` or `udp`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
+impl Tunnel {
+    /// Reads `full` or `split`.
+    ///
+    /// # Errors
+    /// A sentence for the caller.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "full" => Ok(Tunnel::Full),
+            "split" => Ok(Tunnel::Split),
+            _ => Err("must be \"full\" or \"split\""),
+        }
+    }
+
+    /// The tunnel of a peer that asked for none: everything goes through the cell if the cell lets it out.
+    pub fn default_for(access: &AccessPolicy) -> Self {
+        if access.internet {
+            Tunnel::Full
+        } else {
+            Tunnel::Split
+        }
+    }
+
+    /// `full` or `split`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Tunnel::Full => "full",
+            Tunnel::Split => "split",
+        }
+    }
+}
+
+impl fmt::Display for AccessPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "internet {}, peer to peer {}, services",
+            self.internet, self.peer_to_peer
+        )?;
+        if self.services.is_empty() {
+            return f.write_str(" none");
+        }
+        self.services
+            .iter()
+            .try_for_each(|s| write!(f, " {}/{}/{}", s.address, s.protocol.as_str(), s.port))
+    }
+}

@@ -1,0 +1,124 @@
+//! From the cell's state to what netd is asked for. The same state always gives the same specification.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::access::{AccessPolicy, Protocol};
+use crate::key::PublicKey;
+use crate::peer::Peer;
+use crate::range::{HostIndex, VpnRange};
+
+/// MTU of the tunnel, bytes: 1,500 less IPv6, UDP and WireGuard's own headers.
+pub const MTU_BYTES: u32 = 1420;
+
+/// Everything that netd is to own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// `None`: no WireGuard interface.
+    pub wireguard: Option<WireguardSpec>,
+    /// In the order of names.
+    pub peers: Vec<PeerSpec>,
+    /// Ports of the cell that every peer may reach.
+    pub cell_ports: Vec<CellPort>,
+}
+
+/// The cell's WireGuard interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireguardSpec {
+    /// Its name.
+    pub interface: String,
+    /// Its UDP port.
+    pub listen_port: u16,
+    /// The cell's own addresses with the ranges' prefix lengths.
+    pub addresses: [IpNet; 2],
+    /// Bytes.
+    pub mtu_bytes: u32,
+}
+
+/// One device, as netd sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerSpec {
+    /// Its name.
+    pub name: String,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Its addresses.
+    pub addresses: [IpAddr; 2],
+    /// What it may reach.
+    pub access: AccessPolicy,
+}
+
+/// A port of the cell and where the process behind it really listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CellPort {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// What peers connect to.
+    pub port: u16,
+    /// The port on the hidden service addresses.
+    pub target_port: u16,
+}
+
+/// What the policy file says of the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkSettings {
+    /// Name of the WireGuard interface.
+    pub interface: String,
+    /// Its UDP port.
+    pub listen_port: u16,
+    /// What peers connect to for the API.
+    pub https_port: u16,
+    /// Where the API listens for it.
+    pub https_target_port: u16,
+}
+
+/// The specification of a cell; `range` is `None` until setup is complete, and then there is nothing to own.
+pub fn network_spec<'a>(
+    settings: &NetworkSettings,
+    range: Option<&VpnRange>,
+    peers: impl IntoIterator<Item = &'a Peer>,
+) -> NetworkSpec {
+    let Some(range) = range else {
+        return NetworkSpec::default();
+    };
+    let mut peers: Vec<PeerSpec> = peers.into_iter().map(|peer| peer_spec(range, peer)).collect();
+    peers.sort_by(|a, b| a.name.cmp(&b.name));
+    NetworkSpec {
+        wireguard: Some(WireguardSpec {
+            interface: settings.interface.clone(),
+            listen_port: settings.listen_port,
+            addresses: cell_addresses(range),
+            mtu_bytes: MTU_BYTES,
+        }),
+        peers,
+        cell_ports: vec![CellPort {
+            protocol: Protocol::Tcp,
+            port: settings.https_port,
+            target_port: settings.https_target_port,
+        }],
+    }
+}
+
+/// One peer of the specification: what a change of that peer sends.
+pub fn peer_spec(range: &VpnRange, peer: &Peer) -> PeerSpec {
+    PeerSpec {
+        name: peer.name.to_string(),
+        public_key: peer.public_key,
+        addresses: range.addresses_of(peer.host),
+        access: peer.access.clone(),
+    }
+}
+
+fn cell_addresses(range: &VpnRange) -> [IpNet; 2] {
+    [
+        IpNet::V4(Ipv4Net::new_assert(
+            range.v4_of(HostIndex::CELL),
+            range.v4().prefix_len(),
+        )),
+        IpNet::V6(Ipv6Net::new_assert(
+            range.v6_of(HostIndex::CELL),
+            range.v6().prefix_len(),
+        )),
+    ]
+}

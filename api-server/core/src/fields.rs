@@ -1,0 +1,330 @@
+//! Reads a JSON document field by field, so that a wrong type, an unknown field and a field given twice are all named
+//! at once. serde alone stops at the first.
+
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::fault::Faults;
+
+/// Reads `bytes` as one JSON object and hands its fields to `read`. Fields that `read` does not take are faults.
+///
+/// # Errors
+/// Every fault that was found; `read`'s value is dropped then.
+pub fn read_object<T>(bytes: &[u8], read: impl FnOnce(&mut Fields, &mut Faults) -> T) -> Result<T, Faults> {
+    let mut faults = Faults::default();
+    let document = match parse(bytes, &mut faults) {
+        Ok(Value::Object(map)) => map,
+        Ok(_) => return Err(Faults::one("", "must be a JSON object")),
+        // serde_json's own text can quote what was sent; the position cannot.
+        Err(error) => {
+            let place = format!(
+                "is not valid JSON (line {}, column {})",
+                error.line(),
+                error.column()
+            );
+            return Err(Faults::one("", place));
+        }
+    };
+    let mut fields = Fields {
+        path: String::new(),
+        map: document,
+    };
+    let value = read(&mut fields, &mut faults);
+    fields.finish(&mut faults);
+    if faults.is_empty() { Ok(value) } else { Err(faults) }
+}
+
+/// The fields of one JSON object that are still to be read.
+#[derive(Debug)]
+pub struct Fields {
+    path: String,
+    map: Map<String, Value>,
+}
+
+impl Fields {
+    /// A string that must be there; empty after a fault.
+    pub fn string(&mut self, name: &str, faults: &mut Faults) -> String {
+        match self.optional_string(name, faults) {
+            Some(text) => text,
+            None => {
+                faults.add(self.path_of(name), "is required");
+                String::new()
+            }
+        }
+    }
+
+    /// A string that may be absent or null.
+    pub fn optional_string(&mut self, name: &str, faults: &mut Faults) -> Option<String> {
+        match self.map.remove(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text),
+            Some(_) => {
+                faults.add(self.path_of(name), "must be a string");
+                None
+            }
+        }
+    }
+
+    /// A boolean; `false` when absent or null.
+    pub fn flag(&mut self, name: &str, faults: &mut Faults) -> bool {
+        match self.map.remove(name) {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(flag)) => flag,
+            Some(_) => {
+                faults.add(self.path_of(name), "must be true or false");
+                false
+            }
+        }
+    }
+
+    /// A whole number of at most 64 bits that must be there; 0 after a fault.
+    pub fn number(&mut self, name: &str, faults: &mut Faults) -> u64 {
+        match self.map.remove(name) {
+            None | Some(Value::Null) => faults.add(self.path_of(name), "is required"),
+            Some(value) => match value.as_u64() {
+                Some(number) => return number,
+                None => faults.add(self.path_of(name), "must be a whole number, 0 or greater"),
+            },
+        }
+        0
+    }
+
+    /// An object that may be absent or null.
+    pub fn optional_object<T>(
+        &mut self,
+        name: &str,
+        faults: &mut Faults,
+        read: impl FnOnce(&mut Fields, &mut Faults) -> T,
+    ) -> Option<T> {
+        match self.map.remove(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(map)) => Some(read_nested(self.path_of(name), map, faults, read)),
+            Some(_) => {
+                faults.add(self.path_of(name), "must be an object");
+                None
+            }
+        }
+    }
+
+    /// A list of objects; empty when absent or null.
+    pub fn objects<T>(
+        &mut self,
+        name: &str,
+        faults: &mut Faults,
+        mut read: impl FnMut(&mut Fields, &mut Faults) -> T,
+    ) -> Vec<T> {
+        let items = match self.map.remove(name) {
+            None | Some(Value::Null) => return Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(_) => {
+                faults.add(self.path_of(name), "must be a list");
+                return Vec::new();
+            }
+        };
+        let mut values = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let path = format!("{}[{index}]", self.path_of(name));
+            match item {
+                Value::Object(map) => values.push(read_nested(path, map, faults, &mut read)),
+                _ => faults.add(path, "must be an object"),
+            }
+        }
+        values
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
+    }
+
+    fn finish(self, faults: &mut Faults) {
+        for name in self.map.keys() {
+            faults.add(self.path_of(&printable(name)), "is not a known field");
+        }
+    }
+}
+
+fn read_nested<T>(
+    path: String,
+    map: Map<String, Value>,
+    faults: &mut Faults,
+    read: impl FnOnce(&mut Fields, &mut Faults) -> T,
+) -> T {
+    let mut fields = Fields { path, map };
+    let value = read(&mut fields, faults);
+    fields.finish(faults);
+    value
+}
+
+/// The name of an unknown field, fit for an answer and a log: short, and without control characters.
+fn printable(name: &str) -> String {
+    name.chars()
+        .take(64)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn parse(bytes: &[u8], faults: &mut Faults) -> Result<Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Unique {
+        path: String::new(),
+        faults,
+    }
+    .deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+/// Builds a [`Value`] and names the fields that are given twice: two readers of such a document would disagree.
+struct Unique<'a> {
+    path: String,
+    faults: &'a mut Faults,
+}
+
+impl<'de> DeserializeSeed<'de> for Unique<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Bool(flag))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        loop {
+            let path = format!("{}[{}]", self.path, list.len());
+            match items.next_element_seed(Unique {
+                path,
+                faults: self.faults,
+            })? {
+                Some(item) => list.push(item),
+                None => return Ok(Value::Array(list)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key_seed(Name)? {
+            let shown = printable(&key);
+            let path = if self.path.is_empty() {
+                shown
+            } else {
+                format!("{}.{shown}", self.path)
+            };
+            let value = entries.next_value_seed(Unique {
+                path: path.clone(),
+                faults: self.faults,
+            })?;
+            if map.insert(key, value).is_some() {
+                self.faults.add(path, "is given twice");
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        String::deserialize(deserializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    type Body = (String, u64, Vec<bool>);
+
+    fn read(json: &str) -> Result<Body, Faults> {
+        read_object(json.as_bytes(), |fields, faults| {
+            let name = fields.string("name", faults);
+            let number = fields.number("number", faults);
+            let list = fields.objects("list", faults, |fields, faults| fields.flag("on", faults));
+            (name, number, list)
+        })
+    }
+
+    #[test]
+    fn a_good_document_is_read() {
+        let body = read(r#"{"name": "a", "number": 7, "list": [{"on": true}, {}]}"#).unwrap();
+        assert_eq!(body, ("a".to_owned(), 7, vec![true, false]));
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let faults =
+            read(r#"{"name": 7, "number": -1, "list": [{"on": 1}, 3, {"off": 0}], "x": {}, "x": 1}"#);
+        let fields: Vec<_> = faults
+            .unwrap_err()
+            .into_violations()
+            .into_iter()
+            .map(|v| v.field)
+            .collect();
+        assert_eq!(
+            fields,
+            ["x", "name", "number", "list[0].on", "list[1]", "list[2].off"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_object_or_no_json_is_one_fault() {
+        for json in [
+            "",
+            "{",
+            "[]",
+            "null",
+            "\"name\"",
+            "{\"name\": \"a\"} x",
+            "{\"name\": \"\u{0}\"}",
+            "\u{feff}{}",
+        ] {
+            let faults = read(json).unwrap_err();
+            assert_eq!(faults.violations().len(), 1, "{json:?}: {faults}");
+            assert_eq!(faults.violations()[0].field, "", "{json:?}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(read(&deep).is_err(), "nesting is bounded");
+    }
+}

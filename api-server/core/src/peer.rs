@@ -1,0 +1,176 @@
+//! Peers: what is asked for, what is stored, and what a change makes of it.
+
+use crate::access::{AccessInput, AccessPolicy, Tunnel};
+use crate::fault::Faults;
+use crate::key::PublicKey;
+use crate::name::PeerName;
+use crate::range::HostIndex;
+
+/// A peer as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub name: PeerName,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Its number in the VPN's ranges.
+    pub host: HostIndex,
+    /// What it may reach.
+    pub access: AccessPolicy,
+    /// What its device sends into the tunnel.
+    pub tunnel: Tunnel,
+}
+
+/// Where a new peer's key comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeySource {
+    /// The device made the pair and sent the public half.
+    Device(PublicKey),
+    /// The caller asked, in so many words, for a pair made by the server.
+    Server,
+}
+
+/// A new peer as received, unchecked.
+#[derive(Debug, Clone, Default)]
+pub struct PeerInput {
+    /// See [`PeerName`].
+    pub name: String,
+    /// Base64; absent if the server is to make the pair.
+    pub public_key: Option<String>,
+    /// Must be true exactly when `public_key` is absent.
+    pub server_makes_key: bool,
+    /// Absent: nothing beyond the cell itself.
+    pub access: Option<AccessInput>,
+    /// Absent: by [`Tunnel::default_for`].
+    pub tunnel: Option<String>,
+}
+
+/// A new peer, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPeer {
+    /// Its name.
+    pub name: PeerName,
+    /// Where its key comes from.
+    pub key: KeySource,
+    /// What it may reach.
+    pub access: AccessPolicy,
+    /// What its device sends into the tunnel.
+    pub tunnel: Tunnel,
+}
+
+/// A change of a peer as received, unchecked. What is absent stays.
+#[derive(Debug, Clone, Default)]
+pub struct PeerUpdateInput {
+    /// Base64.
+    pub public_key: Option<String>,
+    /// Replaces the whole policy.
+    pub access: Option<AccessInput>,
+    /// `full` or `split`.
+    pub tunnel: Option<String>,
+}
+
+/// A change of a peer, checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PeerUpdate {
+    /// A new key for the same peer.
+    pub public_key: Option<PublicKey>,
+    /// A new policy.
+    pub access: Option<AccessPolicy>,
+    /// A new tunnel.
+    pub tunnel: Option<Tunnel>,
+}
+
+impl PeerInput {
+    /// Checks it.
+    ///
+    /// # Errors
+    /// Every fault at once.
+    pub fn check(&self) -> Result<NewPeer, Faults> {
+        let mut faults = Faults::default();
+        let name = faults.keep("name", PeerName::parse(&self.name));
+        let key = self.check_key(&mut faults);
+        let access = self
+            .access
+            .as_ref()
+            .map(|input| input.check("access", &mut faults))
+            .unwrap_or_default();
+        let tunnel =
+            check_tunnel(self.tunnel.as_deref(), &mut faults).unwrap_or(Tunnel::default_for(&access));
+        match (name, key) {
+            (Some(name), Some(key)) if faults.is_empty() => Ok(NewPeer {
+                name,
+                key,
+                access,
+                tunnel,
+            }),
+            _ => Err(faults),
+        }
+    }
+
+    fn check_key(&self, faults: &mut Faults) -> Option<KeySource> {
+        match (
+            self.public_key.as_deref().filter(|key| !key.is_empty()),
+            self.server_makes_key,
+        ) {
+            (Some(key), false) => faults
+                .keep("public_key", PublicKey::parse(key))
+                .map(KeySource::Device),
+            (None, true) => Some(KeySource::Server),
+            (Some(_), true) => {
+                faults.add("server_makes_key", "must be false when public_key is given");
+                None
+            }
+            (None, false) => {
+                faults.add("public_key", "is required, unless server_makes_key is true");
+                None
+            }
+        }
+    }
+}
+
+impl PeerUpdateInput {
+    /// Checks it.
+    ///
+    /// # Errors
+    /// Every fault at once; a change of nothing is one.
+    pub fn check(&self) -> Result<PeerUpdate, Faults> {
+        let mut faults = Faults::default();
+        let update = PeerUpdate {
+            public_key: self
+                .public_key
+                .as_deref()
+                .and_then(|k| faults.keep("public_key", PublicKey::parse(k))),
+            access: self
+                .access
+                .as_ref()
+                .map(|input| input.check("access", &mut faults)),
+            tunnel: check_tunnel(self.tunnel.as_deref(), &mut faults),
+        };
+        if faults.is_empty() && update == PeerUpdate::default() {
+            faults.add("", "must name at least one of public_key, access, tunnel");
+        }
+        if faults.is_empty() {
+            Ok(update)
+        } else {
+            Err(faults)
+        }
+    }
+}
+
+impl PeerUpdate {
+    /// The peer after the change.
+    pub fn applied_to(&self, peer: &Peer) -> Peer {
+        Peer {
+            name: peer.name.clone(),
+            public_key: self.public_key.unwrap_or(peer.public_key),
+            host: peer.host,
+            access: self.access.clone().unwrap_or_else(|| peer.access.clone()),
+            tunnel: self.tunnel.unwrap_or(peer.tunnel),
+        }
+    }
+}
+
+fn check_tunnel(text: Option<&str>, faults: &mut Faults) -> Option<Tunnel> {
+    let text = text.filter(|text| !text.is_empty())?;
+    faults.keep("tunnel", Tunnel::parse(text))
+}
