@@ -1,0 +1,197 @@
+//! Who may do what: the permit table of each listener, and the prefixes that the API may write.
+
+use std::fmt;
+
+use crate::policy::Policy;
+use crate::secret_name::SecretName;
+
+/// Who asks. The listener that accepted the connection is the role (docs/runtime.md); a message cannot claim one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The listener `api`.
+    Api,
+    /// The listener `netd`.
+    Netd,
+}
+
+/// Everything that vaultd can be asked, one for each RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// Signs a TLS server certificate.
+    IssueServerCertificate,
+    /// Tells the root certificate.
+    GetTrustBundle,
+    /// Stores a secret.
+    PutSecret,
+    /// Tells names and versions.
+    ListSecrets,
+    /// Replaces a secret with fresh random bytes.
+    RotateSecret,
+    /// Removes a secret.
+    DeleteSecret,
+    /// Hands out the cell's WireGuard private key.
+    GetWireguardPrivateKey,
+    /// Tells its public half.
+    GetWireguardPublicKey,
+    /// Tells whether vaultd can work.
+    GetVaultStatus,
+    /// Writes down a head of the API's audit chain.
+    AppendAuditAnchor,
+    /// Tells the heads written down.
+    ListAuditAnchors,
+}
+
+/// Why something is denied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// The listener is not for it.
+    #[error("{role} may not call {action}")]
+    NotPermitted {
+        /// Who asked.
+        role: Role,
+        /// For what.
+        action: Action,
+    },
+    /// The ceiling does not let this role write that name.
+    #[error("{role} may not write secrets named {name}; the policy file lists the prefixes it may")]
+    NameNotAllowed {
+        /// Who asked.
+        role: Role,
+        /// For which name.
+        name: SecretName,
+    },
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 2] = [Role::Api, Role::Netd];
+
+    /// As in the policy file and the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Api => "api",
+            Role::Netd => "netd",
+        }
+    }
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Action; 11] = [
+        Action::IssueServerCertificate,
+        Action::GetTrustBundle,
+        Action::PutSecret,
+        Action::ListSecrets,
+        Action::RotateSecret,
+        Action::DeleteSecret,
+        Action::GetWireguardPrivateKey,
+        Action::GetWireguardPublicKey,
+        Action::GetVaultStatus,
+        Action::AppendAuditAnchor,
+        Action::ListAuditAnchors,
+    ];
+
+    /// The name of the RPC.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::IssueServerCertificate => "IssueServerCertificate",
+            Action::GetTrustBundle => "GetTrustBundle",
+            Action::PutSecret => "PutSecret",
+            Action::ListSecrets => "ListSecrets",
+            Action::RotateSecret => "RotateSecret",
+            Action::DeleteSecret => "DeleteSecret",
+            Action::GetWireguardPrivateKey => "GetWireguardPrivateKey",
+            Action::GetWireguardPublicKey => "GetWireguardPublicKey",
+            Action::GetVaultStatus => "GetVaultStatus",
+            Action::AppendAuditAnchor => "AppendAuditAnchor",
+            Action::ListAuditAnchors => "ListAuditAnchors",
+        }
+    }
+
+    /// Whether the answer is a public fact that changes nothing: told without a record in the access log, which would
+    /// otherwise fill with the API's polling. Its refusals are recorded like any other.
+    pub fn is_public_fact(self) -> bool {
+        match self {
+            Action::GetTrustBundle
+            | Action::GetVaultStatus
+            | Action::GetWireguardPublicKey
+            | Action::ListAuditAnchors => true,
+            Action::IssueServerCertificate
+            | Action::PutSecret
+            | Action::ListSecrets
+            | Action::RotateSecret
+            | Action::DeleteSecret
+            | Action::GetWireguardPrivateKey
+            | Action::AppendAuditAnchor => false,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether `role` may do `action`, on the secret `name` where there is one.
+///
+/// The services are registered by listener already, so that what is denied here for a role is not even answered there;
+/// this table is the second of the two checks and the one that tests read.
+///
+/// # Errors
+/// Why not.
+pub fn may(role: Role, action: Action, name: Option<&SecretName>, policy: &Policy) -> Result<(), Denial> {
+    let permitted = match (role, action) {
+        (Role::Netd, Action::GetWireguardPrivateKey) => true,
+        (Role::Api, Action::GetWireguardPrivateKey) => false,
+        (
+            Role::Api,
+            Action::IssueServerCertificate
+            | Action::GetTrustBundle
+            | Action::PutSecret
+            | Action::ListSecrets
+            | Action::RotateSecret
+            | Action::DeleteSecret
+            | Action::GetWireguardPublicKey
+            | Action::GetVaultStatus
+            | Action::AppendAuditAnchor
+            | Action::ListAuditAnchors,
+        ) => true,
+        (
+            Role::Netd,
+            Action::IssueServerCertificate
+            | Action::GetTrustBundle
+            | Action::PutSecret
+            | Action::ListSecrets
+            | Action::RotateSecret
+            | Action::DeleteSecret
+            | Action::GetWireguardPublicKey
+            | Action::GetVaultStatus
+            | Action::AppendAuditAnchor
+            | Action::ListAuditAnchors,
+        ) => false,
+    };
+    if !permitted {
+        return Err(Denial::NotPermitted { role, action });
+    }
+    match name {
+        Some(name)
+            if !policy
+                .api_secret_prefixes
+                .iter()
+                .any(|prefix| name.starts_with(prefix)) =>
+        {
+            Err(Denial::NameNotAllowed {
+                role,
+                name: name.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
