@@ -1,1 +1,16 @@
-//! (being built)
+//! Userspace WireGuard for kernels that have none: a process without capability, network or path of its own, which
+//! works on the TUN and UDP sockets that netd made and on nothing else.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod handover;
+pub mod peers;
+pub mod tun;
+pub mod udp;
+
+pub mod device;
+pub mod request;
+pub mod service;
+
+pub mod listener;

@@ -1,0 +1,318 @@
+//! The one WireGuard device: put together from a hand-over, then changed by differences.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use gotatun::device;
+use ipnet::IpNet;
+use ipnetwork::IpNetwork;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use x25519_dalek::{PublicKey, StaticSecret};
+
+use crate::handover::{HandOver, InterfaceName};
+use crate::peers::{self, Changes, Peer, Peers};
+use crate::tun::{LostSender, Tun};
+use crate::udp::Sockets;
+
+/// Removals and modifications per turn of the device's lock, each of which walks the table of allowed IPs: traffic goes
+/// on between the turns.
+const COSTLY_PER_TURN: usize = 8;
+/// Additions per turn, each of which costs one X25519.
+const ADDED_PER_TURN: usize = 256;
+/// How long the parts of a stopped device may take to let go of the TUN.
+const LET_GO: Duration = Duration::from_secs(2);
+
+/// Why a call cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// netd has not handed over a TUN and sockets yet.
+    #[error("no TUN and sockets were handed over yet")]
+    NoDevice,
+    /// No private key yet.
+    #[error("the device has no private key yet; set it as a whole first")]
+    NoKey,
+    /// The library failed; the device is shut down, and setting it as a whole builds it anew.
+    #[error("the device failed and was shut down: {0}")]
+    Failed(#[from] device::Error),
+    /// A descriptor could not be duplicated.
+    #[error("the handed-over descriptors cannot be used: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A peer as the device has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerState {
+    /// Keepalive in seconds, 0 is off.
+    pub keepalive: u16,
+    /// Where its last authentic packet came from, or where it was said to be.
+    pub endpoint: Option<SocketAddr>,
+    /// Source addresses accepted from it.
+    pub allowed_ips: Vec<IpNet>,
+    /// When the last handshake was completed.
+    pub latest_handshake: Option<SystemTime>,
+    /// Bytes received from it.
+    pub received_bytes: u64,
+    /// Bytes sent to it.
+    pub sent_bytes: u64,
+}
+
+/// The device as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// Name of the TUN.
+    pub interface: InterfaceName,
+    /// UDP port.
+    pub port: u16,
+    /// Before the first key: `None`.
+    pub public_key: Option<peers::PublicKey>,
+    /// By public key.
+    pub peers: BTreeMap<peers::PublicKey, PeerState>,
+}
+
+/// Holds the device; every call waits for the one before it.
+pub struct Engine {
+    slot: Mutex<Option<Slot>>,
+    lost: LostSender,
+}
+
+/// What was handed over, and the device that runs on it once it has a key.
+struct Slot {
+    interface: InterfaceName,
+    port: u16,
+    tun: Tun,
+    sockets: Sockets,
+    watchman: JoinHandle<()>,
+    running: Option<Running>,
+}
+
+struct Running {
+    device: device::Device<(Sockets, Tun, Tun)>,
+    public_key: PublicKey,
+    peers: Peers,
+}
+
+impl Engine {
+    /// An engine without a device. The loss of a descriptor is told to `lost`.
+    pub fn new(lost: LostSender) -> Self {
+        Engine {
+            slot: Mutex::new(None),
+            lost,
+        }
+    }
+
+    /// Takes over descriptors. A device that is there is shut down and its descriptors are closed first.
+    ///
+    /// # Errors
+    /// [`DeviceError::Io`] when the descriptors cannot be polled; then there is no device.
+    pub async fn take(&self, handed: HandOver) -> Result<(), DeviceError> {
+        let mut slot = self.slot.lock().await;
+        if let Some(before) = slot.take() {
+            before.shut_down().await;
+        }
+        let tun = Tun::new(handed.tun, self.lost.clone())?;
+        *slot = Some(Slot {
+            interface: handed.interface,
+            port: handed.port,
+            watchman: tokio::spawn(tun.clone().deleted()),
+            tun,
+            sockets: Sockets::new(handed.udp_v4, handed.udp_v6, self.lost.clone())?,
+            running: None,
+        });
+        Ok(())
+    }
+
+    /// Sets key and peers as a whole. With the key that the device has, only what differs is touched; with another one
+    /// the device is built anew on the same descriptors, since no session survives that.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; after `Failed` the device has no key.
+    pub async fn set(&self, private_key: StaticSecret, all: Vec<Peer>) -> Result<(), DeviceError> {
+        let mut slot = self.slot.lock().await;
+        let slot = slot.as_mut().ok_or(DeviceError::NoDevice)?;
+        let public_key = PublicKey::from(&private_key);
+        let mut running = match slot.running.take() {
+            Some(running) if running.public_key == public_key => running,
+            before => {
+                if let Some(before) = before {
+                    before.device.stop().await;
+                }
+                slot.start(private_key, public_key).await?
+            }
+        };
+        let changes = running.peers.replace(all);
+        running.apply(changes).await?;
+        slot.running = Some(running);
+        Ok(())
+    }
+
+    /// Adds, replaces and removes some peers.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; after `Failed` the device has no key.
+    pub async fn update(&self, upserted: Vec<Peer>, removed: &[peers::PublicKey]) -> Result<(), DeviceError> {
+        let mut slot = self.slot.lock().await;
+        let slot = slot.as_mut().ok_or(DeviceError::NoDevice)?;
+        let mut running = slot.running.take().ok_or(DeviceError::NoKey)?;
+        let changes = running.peers.update(upserted, removed);
+        running.apply(changes).await?;
+        slot.running = Some(running);
+        Ok(())
+    }
+
+    /// The device as it is, with all peers or only the one asked for.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoDevice`].
+    pub async fn get(&self, only: Option<peers::PublicKey>) -> Result<Observed, DeviceError> {
+        let slot = self.slot.lock().await;
+        let slot = slot.as_ref().ok_or(DeviceError::NoDevice)?;
+        let (public_key, peers) = match &slot.running {
+            Some(running) => (Some(running.public_key.to_bytes()), running.observe(only).await),
+            None => (None, BTreeMap::new()),
+        };
+        Ok(Observed {
+            interface: slot.interface.clone(),
+            port: slot.port,
+            public_key,
+            peers,
+        })
+    }
+
+    /// Shuts the device down and closes its descriptors.
+    pub async fn shut_down(&self) {
+        if let Some(slot) = self.slot.lock().await.take() {
+            slot.shut_down().await;
+        }
+    }
+}
+
+impl Slot {
+    async fn start(&self, private_key: StaticSecret, public_key: PublicKey) -> Result<Running, DeviceError> {
+        let device = device::build()
+            .with_udp(self.sockets.try_clone()?)
+            .with_ip(self.tun.clone())
+            .with_listen_port(self.port)
+            .with_private_key(private_key)
+            .build()
+            .await?;
+        // A device that is built without peers never starts to carry packets when peers are added (gotatun 0.10.2,
+        // `DeviceBuilder::build`); clearing its peers does start it.
+        device.clear_peers().await?;
+        Ok(Running {
+            device,
+            public_key,
+            peers: Peers::default(),
+        })
+    }
+
+    async fn shut_down(self) {
+        self.watchman.abort();
+        let tun = self.tun.watch();
+        if let Some(running) = self.running {
+            running.device.stop().await;
+        }
+        drop((self.tun, self.sockets));
+        let _ = self.watchman.await;
+        // The library's buffer tasks end on their own a moment later.
+        let let_go = async {
+            while tun.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        if tokio::time::timeout(LET_GO, let_go).await.is_err() {
+            tracing::warn!("the former TUN is still held by a task of the former device");
+        }
+    }
+}
+
+impl Running {
+    async fn apply(&self, changes: Changes) -> Result<(), DeviceError> {
+        let Changes {
+            removed,
+            modified,
+            added,
+        } = changes;
+        if self.peers.is_empty() && !removed.is_empty() {
+            self.device.clear_peers().await?;
+            return Ok(());
+        }
+        for turn in removed.chunks(COSTLY_PER_TURN) {
+            self.device
+                .write(async |device| {
+                    for key in turn {
+                        device.remove_peer(&PublicKey::from(*key)).await;
+                    }
+                })
+                .await?;
+        }
+        for turn in modified.chunks(COSTLY_PER_TURN) {
+            self.device
+                .write(async |device| {
+                    for peer in turn {
+                        device
+                            .modify_peer(&PublicKey::from(peer.key), |present| modify(present, peer))
+                            .await;
+                    }
+                })
+                .await?;
+        }
+        for turn in added.chunks(ADDED_PER_TURN) {
+            self.device.add_peers(turn.iter().map(new_peer)).await?;
+        }
+        Ok(())
+    }
+
+    async fn observe(&self, only: Option<peers::PublicKey>) -> BTreeMap<peers::PublicKey, PeerState> {
+        let now = SystemTime::now();
+        let wanted = |key: &peers::PublicKey| only.is_none_or(|only| only == *key);
+        self.device
+            .peers()
+            .await
+            .into_iter()
+            .map(|device::configure::PeerStats { peer, stats, .. }| {
+                let state = PeerState {
+                    keepalive: peer.keepalive.unwrap_or(0),
+                    endpoint: peer.endpoint,
+                    allowed_ips: peer.allowed_ips.iter().filter_map(ip_net).collect(),
+                    latest_handshake: stats.last_handshake.and_then(|age| now.checked_sub(age)),
+                    received_bytes: stats.rx_bytes as u64,
+                    sent_bytes: stats.tx_bytes as u64,
+                };
+                (peer.public_key.to_bytes(), state)
+            })
+            .filter(|(key, _)| wanted(key))
+            .collect()
+    }
+}
+
+fn new_peer(peer: &Peer) -> device::Peer {
+    let mut new = device::Peer::new(PublicKey::from(peer.key))
+        .with_allowed_ips(peer.allowed_ips.iter().filter_map(ip_network));
+    new.endpoint = peer.endpoint;
+    new.keepalive = keepalive(peer);
+    new
+}
+
+fn modify(present: &mut device::configure::PeerMut, peer: &Peer) {
+    present.clear_allowed_ips();
+    present.add_allowed_ips(peer.allowed_ips.iter().filter_map(ip_network));
+    present.set_keepalive(keepalive(peer));
+    if peer.endpoint.is_some() {
+        present.set_endpoint(peer.endpoint);
+    }
+}
+
+fn keepalive(peer: &Peer) -> Option<u16> {
+    (peer.keepalive != 0).then_some(peer.keepalive)
+}
+
+// Both types check the same rule, a prefix length that fits the family, so neither conversion loses anything.
+fn ip_network(net: &IpNet) -> Option<IpNetwork> {
+    IpNetwork::new(net.addr(), net.prefix_len()).ok()
+}
+
+fn ip_net(network: &IpNetwork) -> Option<IpNet> {
+    IpNet::new(network.ip(), network.prefix()).ok()
+}

@@ -1,0 +1,89 @@
+//! `cell-wg`: userspace WireGuard over descriptors from netd.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use cell_proto::ipc::Listeners;
+use cell_sandbox::{Readiness, profiles};
+use cell_wg::config::Config;
+use cell_wg::device::Engine;
+use cell_wg::{listener, service};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+
+/// Userspace WireGuard without privileges, for cell-netd.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Policy file.
+    #[arg(long, default_value = "/etc/cell/wg.toml")]
+    config: PathBuf,
+    /// Parse the policy file, print what is in force, and exit.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    // The library logs a line per peer, and one per packet to a peer that is away.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,gotatun=off"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    if arguments.check {
+        println!("{:#?}", load(&arguments.config)?);
+        return Ok(());
+    }
+    let listeners = Listeners::take()?;
+    let config = load(&arguments.config)?;
+    let readiness = Readiness::connect()?;
+    let report = profiles::wg().enter()?;
+    tracing::info!("{report}");
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(run(config, listeners, readiness))
+}
+
+fn load(path: &PathBuf) -> anyhow::Result<Config> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let uid_of = |name: &str| {
+        nix::unistd::User::from_name(name)
+            .ok()
+            .flatten()
+            .map(|user| user.uid.as_raw())
+    };
+    Config::parse(&text, uid_of).with_context(|| format!("{} is not in order", path.display()))
+}
+
+async fn run(config: Config, mut listeners: Listeners, readiness: Readiness) -> anyhow::Result<()> {
+    let (lost, mut loss) = mpsc::channel(1);
+    let engine = Arc::new(Engine::new(lost));
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let devices = listener::serve(
+        listeners.unix("device")?,
+        config.netd.clone(),
+        Arc::clone(&engine),
+    );
+    let calls = cell_proto::ipc::serve(
+        listeners.unix("netd")?,
+        config.netd,
+        service::routes(Arc::clone(&engine)),
+        std::future::pending(),
+    );
+    readiness.ready()?;
+    let outcome = tokio::select! {
+        () = devices => Ok(()),
+        served = calls => served.map_err(Into::into),
+        Some(lost) = loss.recv() => Err(lost.into()),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    engine.shut_down().await;
+    outcome
+}
