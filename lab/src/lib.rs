@@ -1,1 +1,23 @@
-//! (being built)
+//! The laboratory: network namespaces, stock WireGuard clients, packet counters and probes, from which the end-to-end
+//! tests, the demonstration, the red team and the benchmarks are built.
+//!
+//! Everything happens inside network namespaces and on loopback, and everything is torn down on drop, panics included.
+//! Needs root, iproute2, nftables, wireguard-tools and, where the kernel has no WireGuard, wireguard-go.
+
+#![forbid(unsafe_code)]
+
+pub mod activation;
+pub mod netns;
+pub mod process;
+pub mod topology;
+
+pub mod counter;
+pub mod probe;
+pub mod prober;
+pub mod quick;
+pub mod stock;
+
+pub mod cell;
+pub mod rest;
+
+pub mod report;

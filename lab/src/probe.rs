@@ -1,0 +1,211 @@
+//! Single probes, and servers that answer them.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::netns::Namespace;
+
+/// How long a server thread waits before it looks whether it is still wanted.
+const IDLE: Duration = Duration::from_millis(200);
+
+/// A server on every address of a namespace that sends back what it gets, over TCP and UDP. It lives as long as the
+/// test's process: its sockets hold the namespace, its threads sleep.
+#[derive(Debug, Clone, Copy)]
+pub struct EchoServer {
+    /// Its port.
+    pub port: u16,
+}
+
+impl EchoServer {
+    /// Starts it on `port`.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn start(namespace: &Namespace, port: u16) -> Result<Self> {
+        let sockets = namespace.inside(|| -> io::Result<_> {
+            // An IPv6 socket on `::` serves IPv4 too (ipv6(7), IPV6_V6ONLY off).
+            Ok((
+                TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?,
+                UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))?,
+            ))
+        })?;
+        let (tcp, udp) = sockets.with_context(|| format!("echo on port {port} in {}", namespace.name()))?;
+        thread::spawn(move || {
+            for stream in tcp.incoming().flatten() {
+                thread::spawn(move || echo_stream(stream));
+            }
+        });
+        thread::spawn(move || echo_datagrams(&udp));
+        Ok(EchoServer { port })
+    }
+}
+
+fn echo_stream(mut stream: TcpStream) {
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        if stream.write_all(&buffer[..length]).is_err() {
+            return;
+        }
+    }
+}
+
+fn echo_datagrams(socket: &UdpSocket) {
+    let mut buffer = [0; 2048];
+    loop {
+        match socket.recv_from(&mut buffer) {
+            Ok((length, from)) => drop(socket.send_to(&buffer[..length], from)),
+            Err(_) => thread::sleep(IDLE),
+        }
+    }
+}
+
+/// An established TCP connection to an [`EchoServer`].
+#[derive(Debug)]
+pub struct Flow {
+    stream: TcpStream,
+}
+
+impl Flow {
+    /// Connects from inside `namespace`.
+    ///
+    /// # Errors
+    /// As connect(2), or after `deadline`.
+    pub fn open(namespace: &Namespace, to: SocketAddr, deadline: Duration) -> Result<Self> {
+        let stream = namespace.inside(|| TcpStream::connect_timeout(&to, deadline))??;
+        stream.set_nodelay(true)?;
+        Ok(Flow { stream })
+    }
+
+    /// Sends a byte and waits for it to come back.
+    ///
+    /// # Errors
+    /// When it does not within `deadline`; the flow is of no further use then.
+    pub fn echo(&mut self, deadline: Duration) -> Result<Duration> {
+        let start = Instant::now();
+        self.stream.set_read_timeout(Some(deadline))?;
+        self.stream.set_write_timeout(Some(deadline))?;
+        self.stream.write_all(b"!")?;
+        self.stream.read_exact(&mut [0])?;
+        Ok(start.elapsed())
+    }
+}
+
+/// Whether a TCP connection to an echo server can be made and carries something, within `deadline`.
+///
+/// # Errors
+/// When the namespace cannot be entered.
+pub fn tcp_echo(namespace: &Namespace, to: SocketAddr, deadline: Duration) -> Result<bool> {
+    namespace.path().try_exists()?;
+    Ok(Flow::open(namespace, to, deadline)
+        .and_then(|mut flow| flow.echo(deadline))
+        .is_ok())
+}
+
+/// Sends `count` datagrams to an echo server and answers how many came back within `deadline` after the last.
+///
+/// # Errors
+/// When there is no socket.
+pub fn udp_echo(namespace: &Namespace, to: SocketAddr, count: u32, deadline: Duration) -> Result<u32> {
+    let socket = namespace.inside(|| udp_socket(to))??;
+    for number in 0..count {
+        // An ICMP error of an earlier datagram is told here once; the datagram is not sent then.
+        if socket.send(&number.to_be_bytes()).is_err() {
+            let _ = socket.send(&number.to_be_bytes());
+        }
+    }
+    let end = Instant::now() + deadline;
+    let mut answered = 0;
+    while answered < count {
+        let Some(left) = end
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        else {
+            break;
+        };
+        socket.set_read_timeout(Some(left))?;
+        match socket.recv(&mut [0; 8]) {
+            Ok(_) => answered += 1,
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(_) => break,
+        }
+    }
+    Ok(answered)
+}
+
+/// A socket connected to `to`, in the namespace of the calling thread.
+pub(crate) fn udp_socket(to: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = if to.is_ipv6() {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(to)?;
+    Ok(socket)
+}
+
+/// What ping(8) saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pings {
+    /// Echo requests sent.
+    pub sent: u32,
+    /// Echo replies received.
+    pub received: u32,
+}
+
+/// Sends `count` ICMP echo requests, one per `interval`, and waits up to `deadline` for the last answer.
+///
+/// # Errors
+/// When ping(8) cannot run.
+pub fn ping(
+    namespace: &Namespace,
+    to: IpAddr,
+    count: u32,
+    interval: Duration,
+    deadline: Duration,
+) -> Result<Pings> {
+    let mut command = Command::new("ping");
+    command
+        .args([
+            "-n",
+            "-q",
+            "-c",
+            &count.to_string(),
+            "-i",
+            &format!("{:.3}", interval.as_secs_f64()),
+        ])
+        .args(["-W", &format!("{:.3}", deadline.as_secs_f64()), &to.to_string()]);
+    // Its exit status says whether all were answered, which is not a failure of the probe.
+    let output = namespace.inside(|| command.output())??;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    pings(&text).with_context(|| format!("ping: {text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Reads "N packets transmitted, M received, ...".
+fn pings(text: &str) -> Option<Pings> {
+    let line = text.lines().find(|line| line.contains("packets transmitted"))?;
+    let mut numbers = line
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|word| word.parse().ok());
+    Some(Pings {
+        sent: numbers.next()?,
+        received: numbers.next()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_of_ping_is_read() {
+        let text = "--- ::1 ping statistics ---\n5 packets transmitted, 3 received, +1 errors, 40% packet loss, time 4ms\n";
+        assert_eq!(pings(text), Some(Pings { sent: 5, received: 3 }));
+        assert_eq!(pings("ping: unknown host"), None);
+    }
+}
