@@ -11,7 +11,13 @@ mod redact;
 /// Values shared by all daemons.
 pub mod common {
     /// `cell.common.v1`
-    #[allow(missing_docs, clippy::all, reason = "generated; the protos carry the comments")]
+    #[allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated; the protos carry the comments"
+    )]
     pub mod v1 {
         tonic::include_proto!("cell.common.v1");
     }
@@ -20,7 +26,13 @@ pub mod common {
 /// WireGuard, nftables, routes.
 pub mod netd {
     /// `cell.netd.v1`
-    #[allow(missing_docs, clippy::all, reason = "generated; the protos carry the comments")]
+    #[allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated; the protos carry the comments"
+    )]
     pub mod v1 {
         tonic::include_proto!("cell.netd.v1");
     }
@@ -29,7 +41,13 @@ pub mod netd {
 /// Userspace WireGuard.
 pub mod wg {
     /// `cell.wg.v1`
-    #[allow(missing_docs, clippy::all, reason = "generated; the protos carry the comments")]
+    #[allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated; the protos carry the comments"
+    )]
     pub mod v1 {
         tonic::include_proto!("cell.wg.v1");
     }
@@ -38,7 +56,13 @@ pub mod wg {
 /// The Docker broker.
 pub mod broker {
     /// `cell.broker.v1`
-    #[allow(missing_docs, clippy::all, reason = "generated; the protos carry the comments")]
+    #[allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated; the protos carry the comments"
+    )]
     pub mod v1 {
         tonic::include_proto!("cell.broker.v1");
     }
@@ -47,7 +71,13 @@ pub mod broker {
 /// Keys, certificates, secrets.
 pub mod vault {
     /// `cell.vault.v1`
-    #[allow(missing_docs, clippy::all, reason = "generated; the protos carry the comments")]
+    #[allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated; the protos carry the comments"
+    )]
     pub mod v1 {
         tonic::include_proto!("cell.vault.v1");
     }
@@ -56,7 +86,13 @@ pub mod vault {
 /// The automation API.
 pub mod api {
     /// `cell.api.v1`
-    #[allow(missing_docs, clippy::all, reason = "generated; the protos carry the comments")]
+    #[allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated; the protos carry the comments"
+    )]
     pub mod v1 {
         tonic::include_proto!("cell.api.v1");
     }

@@ -1,1 +1,22 @@
-//! (being built)
+//! What the broker may do to Docker, decided without Docker: no I/O, no clock, no async.
+//!
+//! A caller names a *service*. What it asks for becomes a [`Request`] or a list of every fault; [`resolve`] picks the one
+//! container that Docker lists for it; [`judge`] decides on what Docker then says of that container, and only its
+//! [`Permit`]s can be executed. [`egress`] is the last look at what leaves for Docker, [`logs`] the first at what comes back.
+
+#![forbid(unsafe_code)]
+
+mod docker;
+pub mod egress;
+mod judge;
+mod lifecycle;
+pub mod logs;
+pub mod model;
+mod request;
+mod verb;
+
+pub use docker::{ApiVersion, OLDEST_API, Unreachable};
+pub use judge::{Permit, Policy, Reason, Reasons, Unresolved, Verdict, judge, resolve};
+pub use lifecycle::{can_restart, can_start, can_stop};
+pub use request::{Fault, Request};
+pub use verb::{Act, Role, Verb, act};

@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
 /// How long a client waits for one answer.
-const CALL_DEADLINE: Duration = Duration::from_secs(60);
+const CALL_DEADLINE: Duration = Duration::from_secs(90);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A lazy channel to the daemon that listens at `path`. Never fails here; calls fail with UNAVAILABLE while the daemon

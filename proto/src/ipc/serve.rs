@@ -1,7 +1,7 @@
 //! Serving gRPC on a listener that was handed over, behind the caller check.
 
-use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,36 +22,51 @@ use super::caller::{Caller, CallerPolicy, Refusal};
 use crate::fault::Fault;
 
 /// Largest message that a daemon decodes, bytes. 20,000 peers with services fit; a caller cannot make us hold more.
+///
+/// tonic keeps the limit in each generated server, so a daemon sets it where it builds its routes:
+///
+/// ```
+/// use cell_proto::ipc::serve::MAX_MESSAGE_BYTES;
+/// use cell_proto::netd::v1::network_service_server::{NetworkService, NetworkServiceServer};
+///
+/// fn routes(service: impl NetworkService) -> tonic::service::Routes {
+///     let server = NetworkServiceServer::new(service).max_decoding_message_size(MAX_MESSAGE_BYTES);
+///     tonic::service::Routes::new(server)
+/// }
+/// ```
+///
+/// A server that is not told keeps tonic's own 4 MiB; larger messages are refused with OUT_OF_RANGE either way.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
-/// How long one call may take.
-const CALL_DEADLINE: Duration = Duration::from_secs(60);
+/// How long one call may take: the longest stop of a container (60 s), and what Docker needs around it.
+const CALL_DEADLINE: Duration = Duration::from_secs(90);
 /// Calls under way at once per connection.
 const CONCURRENCY_PER_CONNECTION: usize = 64;
 
-/// The listeners that systemd or the launcher handed over, by name (sd_listen_fds(3), `FileDescriptorName=`).
+/// The listeners that systemd or the launcher handed over, by name (sd_listen_fds(3), `FileDescriptorName=`). Several may
+/// bear one name, e.g. one for each family of addresses.
 #[derive(Debug)]
-pub struct Listeners(BTreeMap<String, std::os::fd::OwnedFd>);
+pub struct Listeners(Vec<(String, OwnedFd)>);
 
 impl Listeners {
     /// Takes them from the environment. Call once, before any thread is started.
     pub fn take() -> io::Result<Self> {
-        Ok(Listeners(cell_sandbox::inherited_descriptors()?.into_iter().collect()))
+        cell_sandbox::inherited_descriptors().map(Listeners)
     }
 
-    /// The Unix listener called `name`.
+    /// The first Unix listener called `name` that was not taken yet. Needs the runtime's context.
     ///
     /// # Errors
-    /// `NotFound` when none of that name was handed over.
+    /// `NotFound` when none of that name is left.
     pub fn unix(&mut self, name: &str) -> io::Result<UnixListener> {
         let listener = std::os::unix::net::UnixListener::from(self.descriptor(name)?);
         listener.set_nonblocking(true)?;
         UnixListener::from_std(listener)
     }
 
-    /// The TCP listener called `name`.
+    /// The first TCP listener called `name` that was not taken yet. Needs the runtime's context.
     ///
     /// # Errors
-    /// `NotFound` when none of that name was handed over.
+    /// `NotFound` when none of that name is left.
     pub fn tcp(&mut self, name: &str) -> io::Result<tokio::net::TcpListener> {
         let listener = std::net::TcpListener::from(self.descriptor(name)?);
         listener.set_nonblocking(true)?;
@@ -60,16 +75,21 @@ impl Listeners {
 
     /// The names of what is left to take.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    fn descriptor(&mut self, name: &str) -> io::Result<std::os::fd::OwnedFd> {
-        self.0.remove(name).ok_or_else(|| {
+    /// The first descriptor called `name` that was not taken yet, whatever it is.
+    ///
+    /// # Errors
+    /// `NotFound` when none of that name is left.
+    pub fn descriptor(&mut self, name: &str) -> io::Result<OwnedFd> {
+        let at = self.0.iter().position(|(known, _)| known == name).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("no listener named \"{name}\" was handed over; start this daemon by its unit or by `make run`"),
             )
-        })
+        })?;
+        Ok(self.0.remove(at).1)
     }
 }
 
@@ -88,7 +108,10 @@ pub async fn serve(
             if let Err(refusal) = &caller {
                 tracing::warn!(reason = refusal.reason(), %refusal, "caller refused");
             }
-            IdentifiedStream { stream, caller: Arc::new(caller) }
+            IdentifiedStream {
+                stream,
+                caller: Arc::new(caller),
+            }
         })
     });
     Server::builder()
@@ -119,7 +142,11 @@ impl Connected for IdentifiedStream {
 }
 
 impl AsyncRead for IdentifiedStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -178,8 +205,30 @@ where
             Some(Err(refusal)) => refusal.clone(),
             None => Refusal::NoCredentials,
         };
-        let fault =
-            Fault::new(tonic::Code::PermissionDenied, "ipc.cell", refusal.reason(), refusal.to_string());
+        let fault = Fault::new(
+            tonic::Code::PermissionDenied,
+            "ipc.cell",
+            refusal.reason(),
+            refusal.to_string(),
+        );
         Box::pin(async move { Ok(tonic::Status::from(fault).into_http()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn listeners_of_one_name_come_one_after_the_other() {
+        let bound = ["127.0.0.1:0", "[::1]:0"].map(|address| std::net::TcpListener::bind(address).unwrap());
+        let mut listeners = Listeners(bound.map(|listener| ("vpn".to_owned(), listener.into())).into());
+        assert_eq!(listeners.names().collect::<Vec<_>>(), ["vpn", "vpn"]);
+        assert!(listeners.tcp("vpn").unwrap().local_addr().unwrap().is_ipv4());
+        assert!(listeners.tcp("vpn").unwrap().local_addr().unwrap().is_ipv6());
+        assert_eq!(listeners.tcp("vpn").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(listeners.unix("api").unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -1,0 +1,121 @@
+//! The last look before bytes leave for Docker: a closed table of operations, by method and target.
+//!
+//! The requests are made from checked values already. This holds also when that code, or the HTTP client below it, has
+//! a fault: what is not in the table is not sent.
+
+use crate::model::ContainerId;
+
+/// What may be sent to Docker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// `GET /version`
+    Version,
+    /// `GET /containers/json` with a filter
+    List,
+    /// `GET /containers/{id}/json`
+    Inspect,
+    /// `GET /containers/{id}/logs`, not followed
+    Logs,
+    /// `GET /containers/{id}/stats`, one reading
+    Stats,
+    /// `POST /containers/{id}/start`
+    Start,
+    /// `POST /containers/{id}/stop`
+    Stop,
+    /// `POST /containers/{id}/restart`
+    Restart,
+}
+
+/// The operation that `method` on `target` (path and query) is, if it may be sent.
+pub fn operation(method: &str, target: &str) -> Option<Operation> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let parameters = || query.split('&').filter(|p| !p.is_empty());
+    match (method, path.strip_prefix("/containers/")) {
+        ("GET", None) => (path == "/version" && query.is_empty()).then_some(Operation::Version),
+        ("GET", Some("json")) => parameters()
+            .any(|p| p.starts_with("filters=%7B%22label%22"))
+            .then_some(Operation::List),
+        ("GET" | "POST", Some(rest)) => {
+            let (id, verb) = rest.split_once('/')?;
+            if !ContainerId::is_valid(id) {
+                return None;
+            }
+            match (method, verb) {
+                ("GET", "json") => query.is_empty().then_some(Operation::Inspect),
+                ("GET", "logs") => parameters()
+                    .any(|p| p == "follow=false")
+                    .then_some(Operation::Logs),
+                ("GET", "stats") => parameters()
+                    .any(|p| p == "stream=false")
+                    .then_some(Operation::Stats),
+                ("POST", "start") => query.is_empty().then_some(Operation::Start),
+                ("POST", "stop") => stop_query(query).then_some(Operation::Stop),
+                ("POST", "restart") => stop_query(query).then_some(Operation::Restart),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Exactly `t=1` to `t=60`.
+fn stop_query(query: &str) -> bool {
+    let seconds = query.strip_prefix("t=").and_then(|n| n.parse::<u32>().ok());
+    seconds.is_some_and(|n| (1..=60).contains(&n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_closed() {
+        let id = "0f".repeat(32);
+        let at = |verb: &str| format!("/containers/{id}/{verb}");
+        assert_eq!(operation("GET", "/version"), Some(Operation::Version));
+        assert_eq!(operation("GET", &at("json")), Some(Operation::Inspect));
+        assert_eq!(operation("POST", &at("stop?t=60")), Some(Operation::Stop));
+        assert_eq!(
+            operation(
+                "GET",
+                "/containers/json?all=true&filters=%7B%22label%22%3A%5B%5D%7D"
+            ),
+            Some(Operation::List)
+        );
+        let refused = [
+            ("GET", "/containers/json".to_owned()),
+            ("GET", "/containers/json?all=true".to_owned()),
+            ("GET", at("archive?path=/")),
+            ("GET", at("export")),
+            ("GET", at("attach/ws")),
+            ("GET", at("logs?follow=true")),
+            ("GET", at("stats?stream=true")),
+            ("GET", at("json?size=true")),
+            ("GET", at("start")),
+            ("POST", at("json")),
+            ("POST", at("exec")),
+            ("POST", at("update")),
+            ("POST", at("rename?name=x")),
+            ("POST", at("stop")),
+            ("POST", at("stop?t=-1")),
+            ("POST", at("stop?t=999999")),
+            ("POST", at("restart?t=1&signal=KILL")),
+            ("DELETE", format!("/containers/{id}")),
+            ("POST", "/containers/create".to_owned()),
+            ("POST", "/containers/files/stop?t=1".to_owned()),
+            ("POST", format!("/containers/{}/stop?t=1", "0F".repeat(32))),
+            ("POST", format!("/containers/{id}/../x/stop?t=1")),
+            ("GET", "/version?x=1".to_owned()),
+            ("GET", "/images/json".to_owned()),
+            ("GET", "/info".to_owned()),
+            ("POST", "/build".to_owned()),
+            ("POST", "/session".to_owned()),
+            ("GET", format!("http://other/containers/{id}/json")),
+            ("GET", format!("//containers/{id}/json")),
+            ("get", "/version".to_owned()),
+        ];
+        for (method, target) in refused {
+            assert_eq!(operation(method, &target), None, "{method} {target}");
+        }
+    }
+}

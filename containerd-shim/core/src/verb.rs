@@ -1,0 +1,111 @@
+//! Everything that the broker can be asked: one enum is the door.
+
+use std::fmt;
+
+/// Who asks: one role per listener, known from the socket before a message is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The API server, on the listener `api`.
+    Api,
+}
+
+/// A thing that can be asked. There is no verb to make, change, enter or remove a container, and none for images,
+/// networks, volumes or Docker itself: what is absent here cannot be asked in any spelling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    /// Lists own containers. Always allowed; each container is judged as for [`Verb::Show`].
+    List,
+    /// Shows an own container. Always allowed.
+    Show,
+    /// The end of an own container's log. Allowed in every state but `removing`.
+    Logs,
+    /// One reading of what an own container uses. Allowed while it runs or is paused.
+    Stats,
+    /// Starts an own container. Allowed when [`crate::can_start`].
+    Start,
+    /// Stops an own container. Allowed when [`crate::can_stop`].
+    Stop,
+    /// Stops and starts an own container. Allowed when [`crate::can_restart`].
+    Restart,
+}
+
+impl Verb {
+    /// Whether `role` may ask for this at all. A new role or verb does not compile until it is decided here.
+    pub fn is_for(self, role: Role) -> bool {
+        match (role, self) {
+            (
+                Role::Api,
+                Verb::List | Verb::Show | Verb::Logs | Verb::Stats | Verb::Start | Verb::Stop | Verb::Restart,
+            ) => true,
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verb::List => "list",
+            Verb::Show => "show",
+            Verb::Logs => "logs",
+            Verb::Stats => "stats",
+            Verb::Start => "start",
+            Verb::Stop => "stop",
+            Verb::Restart => "restart",
+        })
+    }
+}
+
+/// What is to be done with one container, with its parameters. A [`crate::Permit`] is for one of these, so that leave to
+/// read a log cannot be used to stop a container.
+pub trait Act: Copy + fmt::Debug + Send + Sync + 'static + sealed::Sealed {
+    /// The verb that it is.
+    const VERB: Verb;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// The acts.
+pub mod act {
+    use super::{Act, Verb, sealed};
+    use crate::model::{LogLines, StopTimeout};
+
+    /// Show it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Show;
+    /// Read the end of its log.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Logs {
+        /// At most so many lines.
+        pub lines: LogLines,
+    }
+    /// Read what it uses.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Stats;
+    /// Start it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Start;
+    /// Stop it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Stop {
+        /// From SIGTERM to SIGKILL.
+        pub timeout: StopTimeout,
+    }
+    /// Stop and start it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Restart {
+        /// From SIGTERM to SIGKILL.
+        pub timeout: StopTimeout,
+    }
+
+    macro_rules! acts {
+        ($($act:ident),+) => {$(
+            impl sealed::Sealed for $act {}
+            impl Act for $act {
+                const VERB: Verb = Verb::$act;
+            }
+        )+};
+    }
+    acts!(Show, Logs, Stats, Start, Stop, Restart);
+}

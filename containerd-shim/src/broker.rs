@@ -1,0 +1,283 @@
+//! Look up, inspect, judge, act: the only caller of [`Engine`].
+
+use std::sync::Arc;
+
+use cell_broker_core::logs::LogTail;
+use cell_broker_core::model::{Container, ContainerId, ContainerState, Observed, Stats};
+use cell_broker_core::{
+    Act, Permit, Policy, Request, Role, Unreachable, Unresolved, Verb, Verdict, act, judge, resolve,
+};
+use cell_proto::broker::v1::BrokerStatus;
+use cell_proto::ipc::Caller;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::audit::Subject;
+use crate::engine::{Engine, EngineError};
+use crate::status::StatusBook;
+
+/// The broker over one Docker.
+pub struct Broker<E> {
+    engine: Arc<E>,
+    policy: Policy,
+    slots: Semaphore,
+    status: StatusBook,
+}
+
+/// Why the broker did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no own container of that service, whatever else there may be.
+    #[error("no container of this service belongs to the cell")]
+    NotOwned,
+    /// Several containers claim to be that service.
+    #[error("several containers bear the labels of this service; remove all but one")]
+    Ambiguous,
+    /// It makes no sense in the container's state.
+    #[error("cannot {verb} a container that is {state}")]
+    WrongState {
+        /// What was asked.
+        verb: Verb,
+        /// Its state.
+        state: ContainerState,
+    },
+    /// As many requests as the policy allows are under way.
+    #[error("too many requests at once; try again")]
+    Busy,
+    /// There is no Docker.
+    #[error("{0}")]
+    NoDocker(Unreachable),
+    /// Docker was too slow.
+    #[error("Docker did not answer in time")]
+    Slow,
+    /// Docker would not.
+    #[error("Docker refused; the broker's log has its words")]
+    DockerRefused {
+        /// HTTP status.
+        status: u16,
+    },
+    /// Docker's answer is not understood.
+    #[error("Docker's answer cannot be used: {0}")]
+    DockerAnswer(&'static str),
+}
+
+impl Refusal {
+    /// Stable code, the reason in an answer.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::NotOwned => "NOT_OWNED",
+            Refusal::Ambiguous => "AMBIGUOUS",
+            Refusal::WrongState { .. } => "WRONG_STATE",
+            Refusal::Busy => "BUSY",
+            Refusal::NoDocker(_) => "NO_DOCKER",
+            Refusal::Slow => "DOCKER_SLOW",
+            Refusal::DockerRefused { .. } => "DOCKER_REFUSED",
+            Refusal::DockerAnswer(_) => "DOCKER_ANSWER",
+        }
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Unreachable(why) => Refusal::NoDocker(why),
+            EngineError::Slow => Refusal::Slow,
+            EngineError::Gone => Refusal::NotOwned,
+            EngineError::Refused { status } => Refusal::DockerRefused { status },
+            EngineError::Unusable(what) => Refusal::DockerAnswer(what),
+        }
+    }
+}
+
+impl<E: Engine> Broker<E> {
+    /// A broker that judges by `policy` and has at most `max_concurrent` requests under way.
+    pub fn new(engine: E, policy: Policy, max_concurrent: usize) -> Self {
+        Broker {
+            engine: Arc::new(engine),
+            policy,
+            slots: Semaphore::new(max_concurrent),
+            status: StatusBook::default(),
+        }
+    }
+
+    /// Whether the broker can work. Answers without Docker too, and has no part in the limit of requests.
+    pub async fn status(&self, caller: &Caller) -> BrokerStatus {
+        self.status.read(&*self.engine, caller).await
+    }
+
+    /// All own containers, in the order of services.
+    pub async fn list(&self, caller: &Caller) -> Result<Vec<Container>, Refusal> {
+        let subject = Subject::new(caller, Verb::List, "");
+        let _slot = self.slot(&subject)?;
+        let mut own = self
+            .own()
+            .await
+            .inspect_err(|refusal| subject.refused(refusal.code()))?;
+        own.sort_by(|a, b| (&a.service, &a.id).cmp(&(&b.service, &b.id)));
+        subject.allowed("");
+        Ok(own)
+    }
+
+    /// One own container.
+    pub async fn show(&self, caller: &Caller, request: &Request<act::Show>) -> Result<Container, Refusal> {
+        let subject = Subject::new(caller, Verb::Show, request.service());
+        let _slot = self.slot(&subject)?;
+        Ok(self.permit(&subject, request).await?.into_container())
+    }
+
+    /// The end of its log.
+    pub async fn logs(&self, caller: &Caller, request: &Request<act::Logs>) -> Result<LogTail, Refusal> {
+        let subject = Subject::new(caller, Verb::Logs, request.service());
+        let _slot = self.slot(&subject)?;
+        let permit = self.permit(&subject, request).await?;
+        Ok(self.engine.logs(&permit).await?)
+    }
+
+    /// One reading.
+    pub async fn stats(&self, caller: &Caller, request: &Request<act::Stats>) -> Result<Stats, Refusal> {
+        let subject = Subject::new(caller, Verb::Stats, request.service());
+        let _slot = self.slot(&subject)?;
+        let permit = self.permit(&subject, request).await?;
+        Ok(self.engine.stats(&permit).await?)
+    }
+
+    /// Starts it and shows it as it is then.
+    pub async fn start(&self, caller: &Caller, request: &Request<act::Start>) -> Result<Container, Refusal> {
+        let act = |engine: Arc<E>, permit: Permit<act::Start>| async move { engine.start(&permit).await };
+        self.change(caller, request, act).await
+    }
+
+    /// Stops it and shows it as it is then.
+    pub async fn stop(&self, caller: &Caller, request: &Request<act::Stop>) -> Result<Container, Refusal> {
+        let act = |engine: Arc<E>, permit: Permit<act::Stop>| async move { engine.stop(&permit).await };
+        self.change(caller, request, act).await
+    }
+
+    /// Stops and starts it, and shows it as it is then.
+    pub async fn restart(
+        &self,
+        caller: &Caller,
+        request: &Request<act::Restart>,
+    ) -> Result<Container, Refusal> {
+        let act = |engine: Arc<E>, permit: Permit<act::Restart>| async move { engine.restart(&permit).await };
+        self.change(caller, request, act).await
+    }
+
+    /// Acts in a task of its own: a caller that hangs up does not leave an act half done or its outcome unrecorded.
+    async fn change<A: Act, F>(
+        &self,
+        caller: &Caller,
+        request: &Request<A>,
+        act: impl FnOnce(Arc<E>, Permit<A>) -> F,
+    ) -> Result<Container, Refusal>
+    where
+        F: Future<Output = Result<(), EngineError>> + Send + 'static,
+    {
+        let subject = Subject::new(caller, A::VERB, request.service());
+        let _slot = self.slot(&subject)?;
+        let permit = self.permit(&subject, request).await?;
+        let id = permit.id().clone();
+        let act = act(Arc::clone(&self.engine), permit);
+        let recorded = async move {
+            let outcome = act.await.map_err(Refusal::from);
+            subject.done(
+                id.as_str(),
+                outcome.as_ref().map_or_else(Refusal::code, |()| "done"),
+            );
+            outcome.map(|()| id)
+        };
+        let id = tokio::spawn(recorded)
+            .await
+            .map_err(|_| Refusal::DockerAnswer("the act did not end"))??;
+        let observed = self.engine.inspect(&id).await?;
+        match judge(
+            &self.policy,
+            Role::Api,
+            &Request::show_known(request.service().clone()),
+            &id,
+            &observed,
+        ) {
+            Verdict::Allow(permit) => Ok(permit.into_container()),
+            Verdict::Deny(_) => Err(Refusal::NotOwned),
+        }
+    }
+
+    /// Looks up, inspects and judges.
+    async fn permit<A: Act>(&self, subject: &Subject, request: &Request<A>) -> Result<Permit<A>, Refusal> {
+        let (id, observed) = match self.find(request).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(unresolved)) => {
+                subject.unresolved(unresolved);
+                return Err(match unresolved {
+                    Unresolved::None => Refusal::NotOwned,
+                    Unresolved::Several => Refusal::Ambiguous,
+                });
+            }
+            Err(error) => {
+                let refusal = Refusal::from(error);
+                subject.refused(refusal.code());
+                return Err(refusal);
+            }
+        };
+        match judge(&self.policy, Role::Api, request, &id, &observed) {
+            Verdict::Allow(permit) => {
+                subject.allowed(id.as_str());
+                Ok(permit)
+            }
+            Verdict::Deny(reasons) => {
+                subject.denied(&reasons, id.as_str());
+                Err(match reasons.wrong_state() {
+                    Some(state) => Refusal::WrongState { verb: A::VERB, state },
+                    None => Refusal::NotOwned,
+                })
+            }
+        }
+    }
+
+    /// What Docker says of the one container that it lists for the service.
+    async fn find<A>(
+        &self,
+        request: &Request<A>,
+    ) -> Result<Result<(ContainerId, Observed), Unresolved>, EngineError> {
+        let listed = self
+            .engine
+            .list(&self.policy.ownership, Some(request.service()))
+            .await?;
+        match resolve(&listed) {
+            Ok(id) => Ok(Ok((id.clone(), self.engine.inspect(id).await?))),
+            Err(unresolved) => Ok(Err(unresolved)),
+        }
+    }
+
+    /// Every listed container that is found to be the cell's own.
+    async fn own(&self) -> Result<Vec<Container>, Refusal> {
+        let mut own = Vec::new();
+        for id in self.engine.list(&self.policy.ownership, None).await? {
+            let observed = match self.engine.inspect(&id).await {
+                Ok(observed) => observed,
+                // It was removed since it was listed.
+                Err(EngineError::Gone) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let Some(service) = self.policy.ownership.service(&observed.labels) else {
+                continue;
+            };
+            if let Verdict::Allow(permit) = judge(
+                &self.policy,
+                Role::Api,
+                &Request::show_known(service),
+                &id,
+                &observed,
+            ) {
+                own.push(permit.into_container());
+            }
+        }
+        Ok(own)
+    }
+
+    fn slot(&self, subject: &Subject) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.slots.try_acquire().map_err(|_| {
+            subject.refused(Refusal::Busy.code());
+            Refusal::Busy
+        })
+    }
+}

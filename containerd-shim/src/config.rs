@@ -1,0 +1,210 @@
+//! The policy file (`broker.toml`). Unknown keys are refused, and every fault is named at once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cell_broker_core::Policy;
+use cell_broker_core::model::{LabelKey, LabelValue, Ownership};
+use cell_proto::ipc::CallerPolicy;
+use serde::Deserialize;
+
+/// What is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Docker's socket. Opened anew for each request, so that Docker can come and go.
+    pub docker_socket: PathBuf,
+    /// What the broker judges by.
+    pub policy: Policy,
+    /// How many requests are under way at once; more are refused.
+    pub max_concurrent: usize,
+    /// How long Docker has for one answer, beyond the time that a container is given to stop.
+    pub docker_deadline: Duration,
+    /// Who may use the listener `api`.
+    pub api: CallerPolicy,
+}
+
+/// A policy file that cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidConfig {
+    /// Not TOML, a key that nobody knows, or a value of the wrong type.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// Values that cannot be: "key: what is wrong", one per line.
+    #[error("{}", .0.join("\n"))]
+    Values(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    docker_socket: PathBuf,
+    owner_label: String,
+    service_label: String,
+    cell_id: String,
+    max_concurrent: usize,
+    docker_deadline_seconds: u64,
+    callers: Callers,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Callers {
+    api: Caller,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Caller {
+    users: Vec<String>,
+    #[serde(default)]
+    unit: Option<String>,
+}
+
+impl Config {
+    /// Parses a policy file. `uid_of` finds a user's id, e.g. by getpwnam(3).
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] names all faults.
+    pub fn parse(text: &str, uid_of: impl Fn(&str) -> Option<u32>) -> Result<Self, InvalidConfig> {
+        let file: File = toml::from_str(text)?;
+        let mut faults = Vec::new();
+        if !file.docker_socket.is_absolute() {
+            faults.push("docker_socket: is an absolute path".to_owned());
+        }
+        if !(1..=256).contains(&file.max_concurrent) {
+            faults.push("max_concurrent: is 1-256".to_owned());
+        }
+        if !(1..=25).contains(&file.docker_deadline_seconds) {
+            // Together with the longest stop (60 s) it must fit into the deadline of a call.
+            faults.push("docker_deadline_seconds: is 1-25".to_owned());
+        }
+        let ownership = ownership(&file, &mut faults);
+        let api = caller(file.callers.api, uid_of, &mut faults);
+        match ownership {
+            Some(ownership) if faults.is_empty() => Ok(Config {
+                docker_socket: file.docker_socket,
+                policy: Policy { ownership },
+                max_concurrent: file.max_concurrent,
+                docker_deadline: Duration::from_secs(file.docker_deadline_seconds),
+                api,
+            }),
+            _ => Err(InvalidConfig::Values(faults)),
+        }
+    }
+}
+
+fn ownership(file: &File, faults: &mut Vec<String>) -> Option<Ownership> {
+    let mut named = |key: &str, fault: &dyn ToString| faults.push(format!("{key}: {}", fault.to_string()));
+    let owner = LabelKey::try_from(file.owner_label.as_str())
+        .map_err(|e| named("owner_label", &e))
+        .ok();
+    let service = LabelKey::try_from(file.service_label.as_str())
+        .map_err(|e| named("service_label", &e))
+        .ok();
+    let id = LabelValue::try_from(file.cell_id.as_str())
+        .map_err(|e| named("cell_id", &e))
+        .ok();
+    Ownership::new(owner?, id?, service?)
+        .map_err(|e| named("service_label", &e))
+        .ok()
+}
+
+fn caller(caller: Caller, uid_of: impl Fn(&str) -> Option<u32>, faults: &mut Vec<String>) -> CallerPolicy {
+    if caller.users.is_empty() {
+        faults.push("callers.api.users: name at least one user".to_owned());
+    }
+    let mut uids = Vec::new();
+    for user in caller.users {
+        match uid_of(&user) {
+            Some(uid) => uids.push(uid),
+            None => faults.push(format!(
+                "callers.api.users: there is no user {user:?} on this machine"
+            )),
+        }
+    }
+    CallerPolicy {
+        uids,
+        unit: caller.unit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const GOOD: &str = r#"
+        docker_socket = "/run/docker.sock"
+        owner_label = "cell.owner"
+        service_label = "cell.service"
+        cell_id = "default"
+        max_concurrent = 16
+        docker_deadline_seconds = 20
+        [callers.api]
+        users = ["cell-api"]
+        unit = "cell-api.service"
+    "#;
+
+    fn parse(text: &str) -> Result<Config, InvalidConfig> {
+        Config::parse(text, |user| (user == "cell-api").then_some(990))
+    }
+
+    #[test]
+    fn the_documented_file_is_accepted() {
+        let config = parse(GOOD).unwrap();
+        assert_eq!(
+            config.api,
+            CallerPolicy {
+                uids: vec![990],
+                unit: Some("cell-api.service".to_owned())
+            }
+        );
+        assert_eq!(config.policy.ownership.owner_filter(), "cell.owner=default");
+    }
+
+    #[test]
+    fn unknown_and_missing_keys_are_refused() {
+        assert!(
+            parse(&format!("allow_all = true\n{GOOD}"))
+                .unwrap_err()
+                .to_string()
+                .contains("allow_all")
+        );
+        assert!(parse(&GOOD.replace("cell_id", "cellid")).is_err());
+        assert!(parse(&GOOD.replace("unit", "units")).is_err());
+        assert!(parse("").is_err());
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let bad = GOOD
+            .replace("/run/docker.sock", "docker.sock")
+            .replace("= 16", "= 0")
+            .replace("= 20", "= 600")
+            .replace("cell.owner", "cell.owner=x")
+            .replace("\"default\"", "\"\"")
+            .replace("[\"cell-api\"]", "[\"nobody-here\"]");
+        let message = parse(&bad).unwrap_err().to_string();
+        let keys = [
+            "docker_socket",
+            "max_concurrent",
+            "docker_deadline_seconds",
+            "owner_label",
+            "cell_id",
+            "callers.api",
+        ];
+        for key in keys {
+            assert!(message.contains(key), "{key} in {message}");
+        }
+    }
+
+    #[test]
+    fn one_label_cannot_answer_both_questions() {
+        assert!(
+            parse(&GOOD.replace("cell.service", "cell.owner"))
+                .unwrap_err()
+                .to_string()
+                .contains("different keys")
+        );
+    }
+}

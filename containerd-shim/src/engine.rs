@@ -1,0 +1,67 @@
+//! What the broker needs of Docker: eight operations. Whatever changes or reads a container takes a permit of the judge.
+
+mod docker;
+mod observe;
+mod transport;
+
+use cell_broker_core::logs::LogTail;
+use cell_broker_core::model::{ContainerId, Observed, Ownership, ServiceName, Stats};
+use cell_broker_core::{Permit, Unreachable, act};
+
+pub use docker::DockerEngine;
+
+/// Docker, or a stand-in that keeps the same contract (`tests/contract.rs`).
+pub trait Engine: Send + Sync + 'static {
+    /// Docker's own version and that of its API.
+    fn version(&self) -> impl Future<Output = Result<Version, EngineError>> + Send;
+    /// The ids of containers that bear the owner label, and the service label (of `service`, if given), in any state.
+    fn list(
+        &self,
+        ownership: &Ownership,
+        service: Option<&ServiceName>,
+    ) -> impl Future<Output = Result<Vec<ContainerId>, EngineError>> + Send;
+    /// What Docker says of one container.
+    fn inspect(&self, id: &ContainerId) -> impl Future<Output = Result<Observed, EngineError>> + Send;
+    /// Starts it. Starting the running is no error.
+    fn start(&self, permit: &Permit<act::Start>) -> impl Future<Output = Result<(), EngineError>> + Send;
+    /// Stops it. Stopping the stopped is no error.
+    fn stop(&self, permit: &Permit<act::Stop>) -> impl Future<Output = Result<(), EngineError>> + Send;
+    /// Stops and starts it.
+    fn restart(&self, permit: &Permit<act::Restart>) -> impl Future<Output = Result<(), EngineError>> + Send;
+    /// The end of its log.
+    fn logs(&self, permit: &Permit<act::Logs>) -> impl Future<Output = Result<LogTail, EngineError>> + Send;
+    /// One reading.
+    fn stats(&self, permit: &Permit<act::Stats>) -> impl Future<Output = Result<Stats, EngineError>> + Send;
+}
+
+/// What Docker says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// E.g. "28.2.2".
+    pub docker: String,
+    /// E.g. "1.47".
+    pub api: String,
+}
+
+/// Docker did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// There is no Docker to talk to.
+    #[error("{0}")]
+    Unreachable(#[from] Unreachable),
+    /// No answer in time.
+    #[error("Docker did not answer in time")]
+    Slow,
+    /// There is no such container, or no longer.
+    #[error("the container is gone")]
+    Gone,
+    /// Docker would not.
+    #[error("Docker answered {status}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+    },
+    /// An answer that is not understood is treated as none.
+    #[error("Docker's answer cannot be used: {0}")]
+    Unusable(&'static str),
+}

@@ -1,0 +1,198 @@
+//! Docker over its Unix socket, through bollard's types and our own transport.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use bollard::query_parameters::{
+    ListContainersOptions, LogsOptions, RestartContainerOptions, StatsOptions, StopContainerOptions,
+};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use cell_broker_core::logs::{LogTail, Source, Tail};
+use cell_broker_core::model::{ContainerId, Observed, Ownership, ServiceName, Stats};
+use cell_broker_core::{ApiVersion, OLDEST_API, Permit, Unreachable, act};
+use futures_util::StreamExt;
+
+use super::{Engine, EngineError, Version, observe, transport};
+
+/// Most containers that are listed.
+const MAX_LISTED: i32 = 256;
+/// Bollard's own limit is out of the way: [`DockerEngine::within`] has the deadline of each call.
+const NO_LIMIT_SECONDS: u64 = 3600;
+
+/// Docker. Making one opens nothing; a call fails with [`Unreachable`] while Docker is away and works when it is back.
+pub struct DockerEngine {
+    docker: Docker,
+    deadline: Duration,
+    /// Whether the API's version was found good since Docker was last away.
+    version_checked: AtomicBool,
+}
+
+impl DockerEngine {
+    /// The Docker that listens on `socket`; each answer is to come within `deadline`.
+    pub fn new(socket: PathBuf, deadline: Duration) -> Result<Self, EngineError> {
+        let docker = Docker::connect_with_custom_transport(
+            move |request| transport::send(socket.clone(), request),
+            Some("docker://docker"),
+            NO_LIMIT_SECONDS,
+            API_DEFAULT_VERSION,
+        );
+        let docker = docker.map_err(|error| observe::error(&error))?;
+        Ok(DockerEngine {
+            docker,
+            deadline,
+            version_checked: AtomicBool::new(false),
+        })
+    }
+
+    /// One call, after the version was checked.
+    async fn call<T>(
+        &self,
+        extra: Duration,
+        call: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, EngineError> {
+        if !self.version_checked.load(Ordering::Acquire) {
+            self.version().await?;
+        }
+        self.within(self.deadline + extra, call).await
+    }
+
+    async fn within<T>(
+        &self,
+        deadline: Duration,
+        call: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, EngineError> {
+        let outcome = match tokio::time::timeout(deadline, call).await {
+            Ok(outcome) => outcome.map_err(|error| observe::error(&error)),
+            Err(_) => Err(EngineError::Slow),
+        };
+        if matches!(outcome, Err(EngineError::Unreachable(_))) {
+            self.version_checked.store(false, Ordering::Release);
+        }
+        outcome
+    }
+}
+
+impl Engine for DockerEngine {
+    async fn version(&self) -> Result<Version, EngineError> {
+        let answer = self.within(self.deadline, self.docker.version()).await?;
+        let api = answer.api_version.unwrap_or_default();
+        if ApiVersion::parse(&api).is_none_or(|version| version < OLDEST_API) {
+            self.version_checked.store(false, Ordering::Release);
+            return Err(Unreachable::TooOld.into());
+        }
+        self.version_checked.store(true, Ordering::Release);
+        Ok(Version {
+            docker: answer.version.unwrap_or_default(),
+            api,
+        })
+    }
+
+    async fn list(
+        &self,
+        ownership: &Ownership,
+        service: Option<&ServiceName>,
+    ) -> Result<Vec<ContainerId>, EngineError> {
+        let labels = vec![ownership.owner_filter(), ownership.service_filter(service)];
+        let options = ListContainersOptions {
+            all: true,
+            limit: Some(MAX_LISTED),
+            filters: Some(HashMap::from([("label".to_owned(), labels)])),
+            ..ListContainersOptions::default()
+        };
+        let answer = self
+            .call(Duration::ZERO, self.docker.list_containers(Some(options)))
+            .await?;
+        let id = |id: Option<String>| ContainerId::try_from(id.as_deref().unwrap_or_default());
+        let ids = answer
+            .into_iter()
+            .map(|container| id(container.id))
+            .collect::<Result<_, _>>();
+        ids.map_err(|_| EngineError::Unusable("no full id"))
+    }
+
+    async fn inspect(&self, id: &ContainerId) -> Result<Observed, EngineError> {
+        let answer = self
+            .call(Duration::ZERO, self.docker.inspect_container(id.as_str(), None))
+            .await?;
+        observe::observed(answer)
+    }
+
+    async fn start(&self, permit: &Permit<act::Start>) -> Result<(), EngineError> {
+        self.call(
+            Duration::ZERO,
+            self.docker.start_container(permit.id().as_str(), None),
+        )
+        .await
+    }
+
+    async fn stop(&self, permit: &Permit<act::Stop>) -> Result<(), EngineError> {
+        let timeout = permit.act().timeout;
+        let options = StopContainerOptions {
+            t: Some(timeout.seconds().into()),
+            signal: None,
+        };
+        self.call(
+            timeout.into(),
+            self.docker.stop_container(permit.id().as_str(), Some(options)),
+        )
+        .await
+    }
+
+    async fn restart(&self, permit: &Permit<act::Restart>) -> Result<(), EngineError> {
+        let timeout = permit.act().timeout;
+        let options = RestartContainerOptions {
+            t: Some(timeout.seconds().into()),
+            signal: None,
+        };
+        self.call(
+            timeout.into(),
+            self.docker.restart_container(permit.id().as_str(), Some(options)),
+        )
+        .await
+    }
+
+    async fn logs(&self, permit: &Permit<act::Logs>) -> Result<LogTail, EngineError> {
+        let lines = permit.act().lines;
+        let options = LogsOptions {
+            stdout: true,
+            stderr: true,
+            // One more than is shown, to know whether there is more.
+            tail: (lines.get() + 1).to_string(),
+            ..LogsOptions::default()
+        };
+        let mut pieces = pin!(self.docker.logs(permit.id().as_str(), Some(options)));
+        let read = async move {
+            let mut tail = Tail::new(lines);
+            while let Some(piece) = pieces.next().await {
+                match piece? {
+                    LogOutput::StdErr { message } => tail.push(Source::Error, &message),
+                    LogOutput::StdOut { message }
+                    | LogOutput::StdIn { message }
+                    | LogOutput::Console { message } => {
+                        tail.push(Source::Output, &message);
+                    }
+                }
+            }
+            Ok(tail.finish())
+        };
+        self.call(Duration::ZERO, read).await
+    }
+
+    async fn stats(&self, permit: &Permit<act::Stats>) -> Result<Stats, EngineError> {
+        let options = StatsOptions {
+            stream: false,
+            one_shot: true,
+        };
+        let mut readings = pin!(self.docker.stats(permit.id().as_str(), Some(options)));
+        let reading = self
+            .call(Duration::ZERO, async move { readings.next().await.transpose() })
+            .await?;
+        let reading = reading.ok_or(EngineError::Unusable("no reading"))?;
+        Ok(observe::stats(reading, permit.container().memory_limit_bytes))
+    }
+}

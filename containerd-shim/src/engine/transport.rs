@@ -1,0 +1,93 @@
+//! One connection to Docker's socket per request, behind the egress table, and no more than so many bytes back.
+//!
+//! The path is opened after the sandbox has closed: Landlock below ABI 9 does not restrict connect(2) on a path
+//! (`LANDLOCK_ACCESS_FS_RESOLVE_UNIX`), and from ABI 9 on the profile names this one path.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bollard::BollardRequest;
+use bollard::errors::Error;
+use cell_broker_core::egress;
+use http::header::{CONNECTION, HOST, HeaderValue};
+use http::{Response, Uri};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+
+/// Largest answer that is read, bytes: 1,001 log entries of 16 KiB, the most that Docker puts into one, with room to spare.
+const MAX_ANSWER_BYTES: usize = 24 * 1024 * 1024;
+
+/// A request that is not in the egress table. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("a request outside the egress table was held back")]
+pub(super) struct HeldBack;
+
+/// An answer beyond [`MAX_ANSWER_BYTES`].
+#[derive(Debug, thiserror::Error)]
+#[error("Docker's answer is longer than {MAX_ANSWER_BYTES} bytes")]
+pub(super) struct TooLong;
+
+/// Sends one request over a connection of its own.
+pub(super) async fn send(path: PathBuf, request: BollardRequest) -> Result<Response<Incoming>, Error> {
+    let (mut parts, body) = request.into_parts();
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    if egress::operation(parts.method.as_str(), target).is_none() {
+        return Err(io::Error::other(HeldBack).into());
+    }
+    parts.uri = target.parse::<Uri>()?;
+    parts.headers.insert(HOST, HeaderValue::from_static("docker"));
+    parts
+        .headers
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    let stream = Bounded {
+        stream: UnixStream::connect(path).await?,
+        left: MAX_ANSWER_BYTES,
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with the response: the sender is dropped below, and Docker closes.
+    tokio::spawn(connection);
+    Ok(sender
+        .send_request(http::Request::from_parts(parts, body))
+        .await?)
+}
+
+/// A stream that fails once it has given so many bytes.
+struct Bounded {
+    stream: UnixStream,
+    left: usize,
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        match self.left.checked_sub(buf.filled().len() - before) {
+            Some(left) => self.left = left,
+            None => return Poll::Ready(Err(io::Error::other(TooLong))),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,70 @@
+//! `cell-broker`: starts, closes the sandbox behind itself, serves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use cell_broker::broker::Broker;
+use cell_broker::engine::DockerEngine;
+use cell_broker::{Config, service};
+use cell_proto::ipc::{Listeners, serve};
+use clap::Parser;
+use nix::unistd::User;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt};
+
+/// Cell's Docker broker: the only process of the cell that holds Docker's socket.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// The policy file.
+    #[arg(long, default_value = "/etc/cell/broker.toml")]
+    config: PathBuf,
+    /// Parse the policy, print what is in force, exit.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let mut listeners = Listeners::take().context("taking the listeners")?;
+    let config = read(&options.config)?;
+    if options.check {
+        println!("{config:#?}");
+        return Ok(());
+    }
+    // Not `init()`: that would also collect the records of the `log` crate, where bollard writes whole answers of Docker's.
+    let subscriber = tracing_subscriber::registry()
+        .with(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .with(fmt::layer().with_writer(std::io::stderr).with_ansi(false));
+    tracing::subscriber::set_global_default(subscriber)?;
+
+    let ready = cell_sandbox::Readiness::connect().context("reaching the service manager")?;
+    let state = std::env::var_os("STATE_DIRECTORY").unwrap_or_else(|| "/var/lib/cell/broker".into());
+    let report = cell_sandbox::profiles::broker(Path::new(&state), &config.docker_socket).enter()?;
+    tracing::info!(%report, "sandboxed");
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let listener = listeners.unix("api")?;
+        let engine = DockerEngine::new(config.docker_socket, config.docker_deadline)?;
+        let broker = Arc::new(Broker::new(engine, config.policy, config.max_concurrent));
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        ready.ready()?;
+        serve(listener, config.api, service::routes(broker), async move {
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        })
+        .await?;
+        ready.stopping()?;
+        anyhow::Ok(())
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<Config> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let uid_of = |name: &str| User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
+    Config::parse(&text, uid_of).with_context(|| format!("{}", path.display()))
+}
