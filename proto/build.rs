@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use prost::Message as _;
-
 const PROTOS: &[&str] = &[
     "cell/common/v1/net.proto",
     "cell/common/v1/condition.proto",
@@ -29,8 +27,15 @@ const SECRET: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=cell");
-    let descriptors = protox::compile(PROTOS, [Path::new(".")])?;
-    std::fs::write(Path::new(&std::env::var("OUT_DIR")?).join("descriptors.bin"), descriptors.encode_to_vec())?;
+    let mut compiler = protox::Compiler::new([Path::new(".")])?;
+    compiler.include_imports(true).open_files(PROTOS)?;
+    // As bytes, because prost-types knows no `debug_redact` and would leave it out.
+    let bytes = compiler.encode_file_descriptor_set();
+    std::fs::write(
+        Path::new(&std::env::var("OUT_DIR")?).join("descriptors.bin"),
+        bytes,
+    )?;
+    let descriptors = compiler.file_descriptor_set();
     let mut prost = tonic_prost_build::Config::new();
     prost.skip_debug(SECRET.iter().copied());
     tonic_prost_build::configure()

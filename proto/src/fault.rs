@@ -18,7 +18,10 @@ pub struct Violation {
 impl Violation {
     /// A fault of `field`.
     pub fn new(field: impl Into<String>, description: impl ToString) -> Self {
-        Violation { field: field.into(), description: description.to_string() }
+        Violation {
+            field: field.into(),
+            description: description.to_string(),
+        }
     }
 }
 
@@ -37,7 +40,14 @@ pub struct Fault {
 impl Fault {
     /// `domain` is the daemon's, e.g. `netd.cell`; `reason` is UPPER_SNAKE_CASE and never changes.
     pub fn new(code: Code, domain: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
-        Fault { code, domain, reason, message: message.into(), metadata: HashMap::new(), violations: Vec::new() }
+        Fault {
+            code,
+            domain,
+            reason,
+            message: message.into(),
+            metadata: HashMap::new(),
+            violations: Vec::new(),
+        }
     }
 
     /// Adds one variable of the message.
@@ -58,7 +68,11 @@ impl From<Fault> for Status {
         let mut details = ErrorDetails::with_error_info(fault.reason, fault.domain, fault.metadata);
         if !fault.violations.is_empty() {
             details.set_bad_request(
-                fault.violations.into_iter().map(|v| FieldViolation::new(v.field, v.description)).collect::<Vec<_>>(),
+                fault
+                    .violations
+                    .into_iter()
+                    .map(|v| FieldViolation::new(v.field, v.description))
+                    .collect::<Vec<_>>(),
             );
         }
         Status::with_error_details(fault.code, fault.message, details)
@@ -72,11 +86,19 @@ pub fn reason(status: &Status) -> Option<String> {
 
 /// The variables of a refusal.
 pub fn metadata(status: &Status) -> HashMap<String, String> {
-    status.get_details_error_info().map(|info| info.metadata).unwrap_or_default()
+    status
+        .get_details_error_info()
+        .map(|info| info.metadata)
+        .unwrap_or_default()
 }
 
 /// Every named fault of a refusal.
 pub fn violations(status: &Status) -> Vec<Violation> {
-    let Some(bad) = status.get_details_bad_request() else { return Vec::new() };
-    bad.field_violations.into_iter().map(|v| Violation::new(v.field, v.description)).collect()
+    let Some(bad) = status.get_details_bad_request() else {
+        return Vec::new();
+    };
+    bad.field_violations
+        .into_iter()
+        .map(|v| Violation::new(v.field, v.description))
+        .collect()
 }

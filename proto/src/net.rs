@@ -64,7 +64,10 @@ impl TryFrom<&v1::IpPrefix> for IpNet {
 
     fn try_from(wire: &v1::IpPrefix) -> Result<Self, InvalidNet> {
         let address = address(wire.address.as_ref())?;
-        let too_long = InvalidNet::PrefixLength { length: wire.length, address };
+        let too_long = InvalidNet::PrefixLength {
+            length: wire.length,
+            address,
+        };
         let length = u8::try_from(wire.length).map_err(|_| too_long.clone())?;
         IpNet::new(address, length).map_err(|_| too_long)
     }
@@ -72,7 +75,10 @@ impl TryFrom<&v1::IpPrefix> for IpNet {
 
 impl From<IpNet> for v1::IpPrefix {
     fn from(net: IpNet) -> Self {
-        v1::IpPrefix { address: Some(net.addr().into()), length: net.prefix_len().into() }
+        v1::IpPrefix {
+            address: Some(net.addr().into()),
+            length: net.prefix_len().into(),
+        }
     }
 }
 
@@ -86,11 +92,17 @@ impl TryFrom<&v1::Endpoint> for SocketAddr {
 
 impl From<SocketAddr> for v1::Endpoint {
     fn from(endpoint: SocketAddr) -> Self {
-        v1::Endpoint { address: Some(endpoint.ip().into()), port: endpoint.port().into() }
+        v1::Endpoint {
+            address: Some(endpoint.ip().into()),
+            port: endpoint.port().into(),
+        }
     }
 }
 
 /// A port from the wire, 1-65535.
 pub fn port(wire: u32) -> Result<u16, InvalidNet> {
-    u16::try_from(wire).ok().filter(|port| *port != 0).ok_or(InvalidNet::Port(wire))
+    u16::try_from(wire)
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or(InvalidNet::Port(wire))
 }

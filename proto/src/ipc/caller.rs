@@ -87,24 +87,37 @@ impl CallerPolicy {
         }
         let unit_checked = match (&self.unit, peer.cgroup, unit_cgroup) {
             (Some(expected), Some(cgroup), Some(wanted)) if cgroup != wanted => {
-                return Err(Refusal::WrongUnit { expected: expected.clone() });
+                return Err(Refusal::WrongUnit {
+                    expected: expected.clone(),
+                });
             }
             (Some(_), Some(_), Some(_)) => true,
             _ => false,
         };
-        Ok(Caller { uid: peer.uid, pid: peer.pid, unit_checked })
+        Ok(Caller {
+            uid: peer.uid,
+            pid: peer.pid,
+            unit_checked,
+        })
     }
 
     /// Reads the credentials of `stream` and decides.
     pub fn identify(&self, stream: &UnixStream) -> Result<Caller, Refusal> {
-        let peer = stream.peer_cred().ok().map(|cred| Credentials {
-            uid: cred.uid(),
-            pid: cred.pid(),
-            cgroup: cell_sandbox::peer_cgroup(stream.as_fd()).ok().flatten(),
-        });
         let unit_cgroup = self.unit.as_deref().and_then(cell_sandbox::unit_cgroup);
-        self.judge(peer, unit_cgroup)
+        self.judge(credentials(stream), unit_cgroup)
     }
+}
+
+/// What the kernel says of the other end. A cgroup that the kernel could tell and does not (the caller has ended) is as
+/// good as no credentials: else who connects and ends would pass unchecked.
+fn credentials(stream: &UnixStream) -> Option<Credentials> {
+    let cred = stream.peer_cred().ok()?;
+    let cgroup = cell_sandbox::peer_cgroup(stream.as_fd()).ok()?;
+    Some(Credentials {
+        uid: cred.uid(),
+        pid: cred.pid(),
+        cgroup,
+    })
 }
 
 #[cfg(test)]
@@ -112,11 +125,18 @@ mod tests {
     use super::*;
 
     fn policy(unit: Option<&str>) -> CallerPolicy {
-        CallerPolicy { uids: vec![990], unit: unit.map(str::to_owned) }
+        CallerPolicy {
+            uids: vec![990],
+            unit: unit.map(str::to_owned),
+        }
     }
 
     fn peer(uid: u32, cgroup: Option<u64>) -> Option<Credentials> {
-        Some(Credentials { uid, pid: Some(7), cgroup })
+        Some(Credentials {
+            uid,
+            pid: Some(7),
+            cgroup,
+        })
     }
 
     #[test]
@@ -127,7 +147,10 @@ mod tests {
     #[test]
     fn a_foreign_user_is_refused_root_included() {
         for uid in [0, 1, 65534] {
-            assert_eq!(policy(None).judge(peer(uid, None), None), Err(Refusal::UnknownUser(uid)));
+            assert_eq!(
+                policy(None).judge(peer(uid, None), None),
+                Err(Refusal::UnknownUser(uid))
+            );
         }
     }
 
@@ -142,7 +165,8 @@ mod tests {
 
     #[test]
     fn the_unit_counts_only_where_it_can_be_told() {
-        let checked = |p: Option<&str>, cgroup, unit| policy(p).judge(peer(990, cgroup), unit).map(|c| c.unit_checked);
+        let checked =
+            |p: Option<&str>, cgroup, unit| policy(p).judge(peer(990, cgroup), unit).map(|c| c.unit_checked);
         assert_eq!(checked(Some("u"), Some(5), Some(5)), Ok(true));
         assert_eq!(checked(Some("u"), None, Some(5)), Ok(false));
         assert_eq!(checked(Some("u"), Some(5), None), Ok(false));
