@@ -1,6 +1,7 @@
 //! Capabilities: exactly the kept ones permitted and effective, nothing that could come back.
 //!
-//! The inheritable and ambient sets act only through execve(2), which the sandbox refuses; they are emptied.
+//! The inheritable and ambient sets act only through execve(2), which the sandbox refuses. They are emptied,
+//! where whoever started us lets that be; the inheritable set may hold the kept ones.
 
 use std::io;
 
@@ -44,10 +45,29 @@ pub(crate) fn keep_only(kept: &[Capability]) -> Result<(), CapabilityError> {
         drop_bounding(&kept)?;
     }
     caps::clear(None, CapSet::Ambient)?;
-    caps::clear(None, CapSet::Inheritable)?;
-    caps::set(None, CapSet::Effective, &kept)?;
-    caps::set(None, CapSet::Permitted, &kept)?;
-    verify(&kept, &SelfStatus::read().map_err(CapabilityError::ReadBack)?)
+    // The units' filter refuses capset(2) (`@privileged`), and they give exact sets: no call where nothing would change. What
+    // they give is in the inheritable set too, and may stay there: `verify` holds it to the kept ones.
+    let given = SelfStatus::read().map_err(CapabilityError::ReadBack)?;
+    let mask = mask(&kept);
+    if given.inheritable != 0 {
+        let cleared = caps::clear(None, CapSet::Inheritable);
+        if given.inheritable & !mask != 0 {
+            cleared?;
+        }
+    }
+    if given.effective != mask {
+        caps::set(None, CapSet::Effective, &kept)?;
+    }
+    if given.permitted != mask {
+        caps::set(None, CapSet::Permitted, &kept)?;
+    }
+    verify(mask, &SelfStatus::read().map_err(CapabilityError::ReadBack)?)
+}
+
+fn mask(set: &CapsHashSet) -> u64 {
+    set.iter()
+        .map(Capability::bitmask)
+        .fold(0, |mask, bit| mask | bit)
 }
 
 /// Removes all but `kept` from the bounding set.
@@ -59,16 +79,12 @@ pub(crate) fn drop_bounding(kept: &CapsHashSet) -> Result<(), caps::errors::Caps
 }
 
 /// The kernel's own masks are compared, so that a capability that this program does not know by name counts too.
-fn verify(kept: &CapsHashSet, status: &SelfStatus) -> Result<(), CapabilityError> {
-    let kept = kept
-        .iter()
-        .map(Capability::bitmask)
-        .fold(0, |mask, bit| mask | bit);
+fn verify(kept: u64, status: &SelfStatus) -> Result<(), CapabilityError> {
     let sets = [
         ("permitted", status.permitted, kept),
         ("effective", status.effective, kept),
         ("bounding", status.bounding, kept),
-        ("inheritable", status.inheritable, 0),
+        ("inheritable", status.inheritable, kept),
         ("ambient", status.ambient, 0),
     ];
     match sets.into_iter().find(|(_, found, allowed)| found & !allowed != 0) {

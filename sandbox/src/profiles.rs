@@ -14,7 +14,7 @@ use crate::enter::Sandbox;
 /// - `state`: database, claim token, session key.
 /// - `sockets`: netd's, the broker's and vaultd's; connected again when a daemon was started anew.
 pub fn api(state: &Path, sockets: &[&Path]) -> Sandbox {
-    connecting(Sandbox::new().log_refusals().read_write(state), sockets)
+    connecting(keeping(state), sockets)
 }
 
 /// The network daemon: one capability, over the network alone.
@@ -24,7 +24,7 @@ pub fn api(state: &Path, sockets: &[&Path]) -> Sandbox {
 /// - `userspace`: whether WireGuard runs in cell-wg. Then netd makes the TUN device and the UDP sockets and hands them
 ///   over, so that cell-wg needs no right at all.
 pub fn netd(state: &Path, sockets: &[&Path], userspace: bool) -> Sandbox {
-    let sandbox = connecting(Sandbox::new().log_refusals().read_write(state), sockets)
+    let sandbox = connecting(keeping(state), sockets)
         // Links, addresses, routes, WireGuard and nftables, over netlink.
         .keep_capabilities(&[Capability::CAP_NET_ADMIN])
         .sockets(&[Family::Netlink])
@@ -44,7 +44,7 @@ pub fn netd(state: &Path, sockets: &[&Path], userspace: bool) -> Sandbox {
 /// - `state`: its own records.
 /// - `docker_socket`: reached through the group of the socket, no capability.
 pub fn broker(state: &Path, docker_socket: &Path) -> Sandbox {
-    connecting(Sandbox::new().log_refusals().read_write(state), &[docker_socket])
+    connecting(keeping(state), &[docker_socket])
 }
 
 /// The vault: keys and secrets, and no way out but the answers on its two listeners. It makes no socket of any kind.
@@ -52,7 +52,7 @@ pub fn broker(state: &Path, docker_socket: &Path) -> Sandbox {
 /// - `state`: sealed secrets, the authority, the audit anchors.
 /// - `credentials`: `CREDENTIALS_DIRECTORY`; absent when there is no key-encryption key, which vaultd reports as sealed.
 pub fn vaultd(state: &Path, credentials: Option<&Path>) -> Sandbox {
-    let sandbox = Sandbox::new().log_refusals().read_write(state);
+    let sandbox = keeping(state);
     match credentials {
         Some(folder) => sandbox.read_only_if_exists(folder),
         None => sandbox,
@@ -62,6 +62,14 @@ pub fn vaultd(state: &Path, credentials: Option<&Path>) -> Sandbox {
 /// Userspace WireGuard: parses what the whole Internet sends, over descriptors made by netd. No path, no new socket.
 pub fn wg() -> Sandbox {
     Sandbox::new().log_refusals().allow_ioctls(&[TUNGETIFF])
+}
+
+/// A daemon with a folder of its own. SQLite seeds its generator from /dev/urandom, and from the clock where it cannot.
+fn keeping(state: &Path) -> Sandbox {
+    Sandbox::new()
+        .log_refusals()
+        .read_write(state)
+        .read_only("/dev/urandom")
 }
 
 fn connecting(sandbox: Sandbox, sockets: &[&Path]) -> Sandbox {

@@ -13,7 +13,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::ptr;
 
 use cell_sandbox::{Family, Sandbox};
-use common::{Attempt, attempt, denied, granted, io_outcome, outcome, syscall};
+use common::{attempt, denied, granted, io_outcome, outcome, socket, syscall};
 use libc::{EACCES, ENOSYS, EPERM, c_long};
 
 const EVERY_FAMILY: [Family; 4] = [
@@ -22,11 +22,6 @@ const EVERY_FAMILY: [Family; 4] = [
     Family::Inet4Datagram,
     Family::Inet6Datagram,
 ];
-
-fn socket(domain: i32, kind: i32, protocol: i32) -> impl Fn() -> Attempt {
-    // SAFETY: numbers only.
-    move || outcome(unsafe { libc::socket(domain, kind, protocol) }.into())
-}
 
 #[test]
 fn no_program_starts() {

@@ -132,3 +132,9 @@ pub fn syscall(number: c_long, arguments: [usize; 5]) -> Attempt {
     // SAFETY: the callers pass numbers, null pointers, or pointers to what outlives the call.
     outcome(unsafe { libc::syscall(number, a, b, c, d, e) })
 }
+
+/// An attempt to make a socket.
+pub fn socket(domain: i32, kind: i32, protocol: i32) -> impl Fn() -> Attempt {
+    // SAFETY: numbers only.
+    move || outcome(unsafe { libc::socket(domain, kind, protocol) }.into())
+}

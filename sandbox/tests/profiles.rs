@@ -1,0 +1,178 @@
+//! Each profile is entered with what its daemon is given, can do its work, and can do nothing of another's.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::fs::{self, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use cell_sandbox::{Capability, profiles};
+use common::{Attempt, attempt, folder, in_child, io_outcome, outcome, socket};
+use libc::{EACCES, EPERM};
+
+const NONE: &[Capability] = &[];
+const NET_ADMIN: &[Capability] = &[Capability::CAP_NET_ADMIN];
+
+fn write(path: &Path) -> Attempt {
+    io_outcome(fs::write(path.join("new"), "x"))
+}
+
+fn inet() -> Attempt {
+    socket(libc::AF_INET, libc::SOCK_DGRAM, 0)()
+}
+
+fn netlink() -> Attempt {
+    socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_NETFILTER)()
+}
+
+fn unix() -> Attempt {
+    socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)()
+}
+
+#[test]
+fn api_keeps_its_folder_and_its_edges() {
+    let (own, other) = (folder(), folder());
+    let path = own.path().join("socket");
+    let _daemon = UnixListener::bind(&path).unwrap();
+    std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
+    let api = || Some(profiles::api(own.path(), &[&path]));
+    assert_eq!(attempt(api(), NONE, || write(own.path())), Ok(()));
+    assert_eq!(
+        attempt(api(), NONE, || io_outcome(UnixStream::connect(&path))),
+        Ok(())
+    );
+    assert_eq!(attempt(api(), NONE, || write(other.path())), Err(EACCES));
+    assert_eq!(attempt(api(), NONE, inet), Err(EPERM));
+    assert_eq!(attempt(api(), NONE, netlink), Err(EPERM));
+    assert_eq!(attempt(None, NONE, inet), Ok(()), "control");
+    assert_eq!(attempt(None, NONE, netlink), Ok(()), "control");
+}
+
+#[test]
+fn netd_has_netlink_and_sees_sysctls() {
+    let own = folder();
+    let netd = || Some(profiles::netd(own.path(), &[], false));
+    let forwarding = Path::new("/proc/sys/net/ipv4/ip_forward");
+    assert_eq!(attempt(netd(), NET_ADMIN, netlink), Ok(()));
+    assert_eq!(attempt(netd(), NET_ADMIN, unix), Ok(()));
+    assert_eq!(
+        attempt(netd(), NET_ADMIN, || io_outcome(fs::read(forwarding))),
+        Ok(())
+    );
+    let open = || io_outcome(OpenOptions::new().write(true).open(forwarding));
+    assert_eq!(attempt(netd(), NET_ADMIN, open), Err(EACCES));
+    assert_eq!(
+        attempt(None, NET_ADMIN, open),
+        Ok(()),
+        "control: CAP_NET_ADMIN opens it"
+    );
+    assert_eq!(attempt(netd(), NET_ADMIN, inet), Err(EPERM));
+    assert_eq!(attempt(netd(), NET_ADMIN, tun), Err(EACCES));
+}
+
+/// Makes a TUN device in this process's own network namespace.
+fn tun() -> Attempt {
+    const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+    let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    let file = file.map_err(|e| e.raw_os_error().unwrap())?;
+    let mut request = [0_u8; 40];
+    request[..5].copy_from_slice(b"cell0");
+    request[16..18].copy_from_slice(&0x1001_u16.to_ne_bytes());
+    // SAFETY: TUNSETIFF reads and writes a struct ifreq of 40 bytes, which outlives the call.
+    outcome(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, request.as_mut_ptr()) }.into())
+}
+
+/// A network and a mount namespace of the child's own, with a TUN device that anybody may open, as udev makes it.
+fn namespaces_with_tun(folder: &Path) {
+    use nix::mount::{MsFlags, mount};
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET | nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    let device = folder.join("tun");
+    mknod(&device, SFlag::S_IFCHR, Mode::empty(), makedev(10, 200)).unwrap();
+    fs::set_permissions(&device, fs::Permissions::from_mode(0o666)).unwrap();
+    mount(Some(&device), "/dev/net/tun", none, MsFlags::MS_BIND, none).unwrap();
+}
+
+#[test]
+fn netd_makes_tun_and_udp_for_userspace_wireguard() {
+    let own = folder();
+    let answer = in_child(|| {
+        namespaces_with_tun(own.path());
+        common::NOBODY.assume(NET_ADMIN).unwrap();
+        profiles::netd(own.path(), &[], true).enter().unwrap();
+        format!("{:?} {:?}", tun(), inet())
+    });
+    assert_eq!(answer, "Ok(()) Ok(())");
+}
+
+#[test]
+fn broker_keeps_docker_s_socket() {
+    let own = folder();
+    let path = own.path().join("docker.sock");
+    let _docker = UnixListener::bind(&path).unwrap();
+    std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
+    let broker = || Some(profiles::broker(own.path(), &path));
+    assert_eq!(
+        attempt(broker(), NONE, || io_outcome(UnixStream::connect(&path))),
+        Ok(())
+    );
+    assert_eq!(attempt(broker(), NONE, inet), Err(EPERM));
+    assert_eq!(
+        attempt(broker(), NONE, || io_outcome(fs::read("/etc/passwd"))),
+        Err(EACCES)
+    );
+}
+
+#[test]
+fn vaultd_has_no_socket_of_any_kind() {
+    let (own, credentials) = (folder(), folder());
+    let vaultd = || Some(profiles::vaultd(own.path(), Some(credentials.path())));
+    assert_eq!(attempt(vaultd(), NONE, || write(own.path())), Ok(()));
+    let read = || io_outcome(fs::read(credentials.path().join("old")));
+    assert_eq!(attempt(vaultd(), NONE, read), Ok(()));
+    assert_eq!(attempt(vaultd(), NONE, || write(credentials.path())), Err(EACCES));
+    for (made, allowed) in [
+        (unix as fn() -> Attempt, unix()),
+        (netlink, netlink()),
+        (inet, inet()),
+    ] {
+        assert_eq!(allowed, Ok(()), "control");
+        assert_eq!(attempt(vaultd(), NONE, made), Err(EPERM));
+    }
+}
+
+#[test]
+fn vaultd_starts_without_credentials() {
+    let own = folder();
+    let absent = own.path().join("absent");
+    for credentials in [None, Some(absent.as_path())] {
+        assert_eq!(
+            attempt(Some(profiles::vaultd(own.path(), credentials)), NONE, || Ok(())),
+            Ok(())
+        );
+    }
+}
+
+#[test]
+fn wg_opens_nothing() {
+    let own = folder();
+    let wg = || Some(profiles::wg());
+    let read = || io_outcome(fs::read(own.path().join("old")));
+    assert_eq!(attempt(wg(), NONE, read), Err(EACCES));
+    assert_eq!(attempt(None, NONE, read), Ok(()), "control");
+    assert_eq!(attempt(wg(), NONE, unix), Err(EPERM));
+    assert_eq!(attempt(wg(), NONE, inet), Err(EPERM));
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = udp.local_addr().unwrap();
+    assert_eq!(
+        attempt(wg(), NONE, || io_outcome(udp.send_to(b"x", address))),
+        Ok(()),
+        "what was handed over works"
+    );
+}
