@@ -1,1 +1,168 @@
-//! Starts a whole cell.
+//! A whole cell for a test: started by `cell-launch` (docs/runtime.md) in a namespace and a folder of its own.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+
+use crate::netns::Namespace;
+use crate::process::{Process, pid, until};
+use crate::rest::Rest;
+
+/// How long a cell may take to be ready, keys and certificates made, on a busy machine.
+const START: Duration = Duration::from_secs(60);
+/// How long a daemon that was killed may take to be back.
+const BACK: Duration = Duration::from_secs(20);
+/// How long everything may take to end.
+const END: Duration = Duration::from_secs(15);
+
+/// A running cell. Dropping it ends it and deletes its folder.
+#[derive(Debug)]
+pub struct Cell {
+    launcher: Process,
+    home: tempfile::TempDir,
+    http: SocketAddr,
+}
+
+impl Cell {
+    /// Starts a fresh cell in `namespace` and waits until it answers on a loopback port of the caller's namespace.
+    ///
+    /// # Errors
+    /// With the output of the launcher.
+    pub fn start(namespace: &Namespace) -> Result<Self> {
+        let home = tempfile::Builder::new().prefix("cell-home-").tempdir()?;
+        // The daemons' users pass through it to their own folders.
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755))?;
+        let http = free_port()?;
+        let mut cell = Cell {
+            launcher: launch(home.path(), namespace, http)?,
+            home,
+            http,
+        };
+        cell.wait_until_ready()?;
+        Ok(cell)
+    }
+
+    /// A session with its API, by loopback.
+    pub fn rest(&self) -> Rest {
+        Rest::plain(self.http)
+    }
+
+    /// Its folder (`CELL_HOME`).
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// What it and its daemons have logged.
+    pub fn output(&self) -> String {
+        self.launcher.output()
+    }
+
+    /// The token that claims it.
+    ///
+    /// # Errors
+    /// When it is claimed already.
+    pub fn claim_token(&self) -> Result<String> {
+        let path = self.home().join("lib/api/claim-token");
+        let token = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        Ok(token.trim().to_owned())
+    }
+
+    /// The process id of a daemon: `api`, `netd`, `wg`, `vaultd`, `broker`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn daemon(&self, name: &str) -> Result<u32> {
+        let path = self.home().join(format!("run/pids/{name}"));
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        Ok(text.trim().parse()?)
+    }
+
+    /// Ends a daemon as a crash would (SIGKILL) and waits until the launcher has started it anew.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn crash(&self, name: &str) -> Result<()> {
+        let before = self.daemon(name)?;
+        kill(pid(before)?, Signal::SIGKILL)?;
+        until(BACK, &format!("{name} back after SIGKILL"), || {
+            self.daemon(name).ok().filter(|now| *now != before)
+        })
+        .map(drop)
+    }
+
+    /// Ends it as Ctrl-C does.
+    ///
+    /// # Errors
+    /// When it does not end, or not cleanly.
+    pub fn stop(mut self) -> Result<()> {
+        let status = self.launcher.terminate(END)?;
+        ensure!(
+            status.success(),
+            "the launcher ended with {status}:\n{}",
+            self.launcher.output()
+        );
+        Ok(())
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let rest = self.rest();
+        let healthy = || {
+            rest.clone()
+                .get("/health")
+                .ok()
+                .filter(|answer| answer.status == 200)
+        };
+        self.launcher
+            .wait_for(START, "answer on /health", |_| healthy())
+            .map(drop)
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        // Its daemons end with it only when it is asked to end.
+        if let Err(error) = self.launcher.terminate(END) {
+            eprintln!("the cell did not end: {error:#}");
+        }
+    }
+}
+
+/// A program of this workspace, built with the profile that the caller was built with.
+///
+/// # Errors
+/// When it is not there.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own
+        .ancestors()
+        .skip(1)
+        .find(|folder| !folder.ends_with("deps"))
+        .context("an executable has a folder")?;
+    let path = folder.join(name);
+    ensure!(
+        path.exists(),
+        "{} is not built: cargo build --workspace --bins",
+        path.display()
+    );
+    Ok(path)
+}
+
+fn launch(home: &Path, namespace: &Namespace, http: SocketAddr) -> Result<Process> {
+    let mut command = Command::new(program("cell-launch")?);
+    command
+        .arg("run")
+        .args(["--home".as_ref(), home.as_os_str()])
+        .args(["--netns", namespace.name(), "--http", &http.to_string()]);
+    Process::spawn("cell-launch", &mut command)
+}
+
+/// A loopback port that was free a moment ago.
+fn free_port() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}

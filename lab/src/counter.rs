@@ -26,6 +26,21 @@ pub enum Protocol {
     Any,
 }
 
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Protocol::Tcp(port) => write!(f, "TCP{}", shown(*port)),
+            Protocol::Udp(port) => write!(f, "UDP{}", shown(*port)),
+            Protocol::Ping => f.write_str("ping"),
+            Protocol::Any => f.write_str("anything"),
+        }
+    }
+}
+
+fn shown(port: Option<u16>) -> String {
+    port.map(|port| format!(" {port}")).unwrap_or_default()
+}
+
 /// Which packets count: all that is given must match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spec {

@@ -21,3 +21,4 @@ pub mod cell;
 pub mod rest;
 
 pub mod report;
+pub mod scenario;
