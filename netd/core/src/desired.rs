@@ -1,0 +1,205 @@
+//! The wanted state, checked: a value of these types can be put in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::model::{InterfaceName, Mtu, PeerName, Port, Protocol, PublicKey};
+
+/// The WireGuard interface of the cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wireguard {
+    /// Its name.
+    pub interface: InterfaceName,
+    /// UDP port.
+    pub listen_port: u16,
+    /// The cell's IPv4 address with the VPN's prefix length.
+    pub v4: Option<Ipv4Net>,
+    /// The cell's IPv6 address with the VPN's prefix length.
+    pub v6: Option<Ipv6Net>,
+    /// Largest packet.
+    pub mtu: Mtu,
+}
+
+impl Wireguard {
+    /// The VPN prefix that holds `address`, if one does.
+    pub fn prefix_of(&self, address: IpAddr) -> Option<IpNet> {
+        let v4 = self.v4.map(IpNet::V4);
+        v4.into_iter()
+            .chain(self.v6.map(IpNet::V6))
+            .find(|prefix| prefix.contains(&address))
+    }
+}
+
+/// A service that a peer may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Service {
+    /// Where it listens, as the forward hook sees it (after a DNAT by others).
+    pub address: IpAddr,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its port.
+    pub port: u16,
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}",
+            self.protocol,
+            SocketAddr::new(self.address, self.port)
+        )
+    }
+}
+
+/// What a peer may reach beyond the cell's ports. The default is nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    /// Public addresses through the cell.
+    pub internet: bool,
+    /// Other peers that have it too.
+    pub peer_to_peer: bool,
+    /// Single services.
+    pub services: BTreeSet<Service>,
+}
+
+/// One device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its public key.
+    pub key: PublicKey,
+    /// Its IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// Its IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+    /// Where to send the first handshake.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds; 0 is off.
+    pub keepalive: u16,
+    /// What it may reach.
+    pub access: Access,
+}
+
+impl Peer {
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
+    }
+
+    /// The addresses as WireGuard's allowed IPs.
+    pub fn allowed_ips(&self) -> BTreeSet<IpNet> {
+        self.addresses().map(IpNet::from).collect()
+    }
+}
+
+/// Everything that netd should own. The default is nothing at all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Desired {
+    wireguard: Option<Wireguard>,
+    cell_ports: BTreeMap<Port, Option<u16>>,
+    peers: BTreeMap<PeerName, Arc<Peer>>,
+    by_key: BTreeMap<PublicKey, PeerName>,
+    by_address: BTreeMap<IpAddr, PeerName>,
+}
+
+impl Desired {
+    /// Without peers; [`Desired::apply`] adds them.
+    pub(crate) fn new(wireguard: Option<Wireguard>, cell_ports: BTreeMap<Port, Option<u16>>) -> Self {
+        Desired {
+            wireguard,
+            cell_ports,
+            ..Desired::default()
+        }
+    }
+
+    /// The interface, if there is to be one.
+    pub fn wireguard(&self) -> Option<&Wireguard> {
+        self.wireguard.as_ref()
+    }
+
+    /// Ports of the cell and the port on the hidden service addresses that each is translated to, if it is.
+    pub fn cell_ports(&self) -> &BTreeMap<Port, Option<u16>> {
+        &self.cell_ports
+    }
+
+    /// All peers, by name.
+    pub fn peers(&self) -> &BTreeMap<PeerName, Arc<Peer>> {
+        &self.peers
+    }
+
+    /// Whose key this is.
+    pub fn name_of_key(&self, key: &PublicKey) -> Option<&PeerName> {
+        self.by_key.get(key)
+    }
+
+    /// Whose address this is.
+    pub fn name_of_address(&self, address: IpAddr) -> Option<&PeerName> {
+        self.by_address.get(&address)
+    }
+
+    /// Applies a change and returns the one that undoes it. Costs what the change has, not what there is.
+    #[must_use = "the inverse is what takes the change back if the kernel refuses it"]
+    pub fn apply(&mut self, delta: Delta) -> Delta {
+        // Everything old goes before anything new comes: peers may swap keys or addresses.
+        for (name, change) in &delta.0 {
+            if let Some(before) = &change.before {
+                self.peers.remove(name);
+                self.by_key.remove(&before.key);
+                for address in before.addresses() {
+                    self.by_address.remove(&address);
+                }
+            }
+        }
+        for (name, change) in &delta.0 {
+            if let Some(after) = &change.after {
+                self.peers.insert(name.clone(), Arc::clone(after));
+                self.by_key.insert(after.key, name.clone());
+                self.by_address
+                    .extend(after.addresses().map(|address| (address, name.clone())));
+            }
+        }
+        delta.inverse()
+    }
+}
+
+/// A checked change of some peers of one [`Desired`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Delta(pub(crate) BTreeMap<PeerName, PeerChange>);
+
+/// What becomes of one peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerChange {
+    /// As it is; none: it is new.
+    pub before: Option<Arc<Peer>>,
+    /// As it is to be; none: it goes.
+    pub after: Option<Arc<Peer>>,
+}
+
+impl Delta {
+    /// The changes, by name. None is without effect.
+    pub fn changes(&self) -> &BTreeMap<PeerName, PeerChange> {
+        &self.0
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn inverse(self) -> Delta {
+        let swap = |change: PeerChange| PeerChange {
+            before: change.after,
+            after: change.before,
+        };
+        Delta(
+            self.0
+                .into_iter()
+                .map(|(name, change)| (name, swap(change)))
+                .collect(),
+        )
+    }
+}

@@ -1,0 +1,226 @@
+//! From what the kernel has to what is wanted: steps to perform in order, and what they mean to people.
+//!
+//! The order cannot leak: what a peer loses is taken from the WireGuard device first, then the policy changes in one
+//! transaction, then what peers gain is given to the device. So no packet of a peer ever meets a policy that was not
+//! made for it.
+
+mod change;
+mod peers;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use ipnet::IpNet;
+
+pub use change::{Change, ChangeAction};
+pub use peers::PeerUpdate;
+
+use crate::ceiling::Ceiling;
+use crate::desired::{Delta, Desired, Wireguard};
+use crate::model::{InterfaceName, Mtu};
+use crate::observed::{Link, Observed};
+use crate::policy::{ElementDelta, Elements, Ruleset, peer_elements};
+
+/// One thing to do. Each is done wholly or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Takes an interface of ours away, its device and peers with it.
+    RemoveLink(InterfaceName),
+    /// Changes some peers of the device.
+    UpdatePeers(InterfaceName, PeerUpdate),
+    /// Replaces our whole table in one transaction.
+    ReplacePolicy(Ruleset),
+    /// Changes elements of our table in one transaction.
+    UpdatePolicy(ElementDelta),
+    /// Takes our table away.
+    RemovePolicy,
+    /// Makes the interface and a device behind it, with the cell's key, no peers, on the port.
+    CreateDevice(Wireguard),
+    /// Sets the largest packet.
+    SetMtu(InterfaceName, Mtu),
+    /// Takes an address from the interface.
+    RemoveAddress(InterfaceName, IpNet),
+    /// Gives the interface an address.
+    AddAddress(InterfaceName, IpNet),
+    /// Brings the interface up.
+    SetUp(InterfaceName),
+}
+
+/// What to do, and what it means.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// In this order.
+    pub steps: Vec<Step>,
+    /// For people. Empty exactly when there is nothing to do.
+    pub changes: Vec<Change>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.changes.iter().try_for_each(|change| writeln!(f, "{change}"))
+    }
+}
+
+/// What leads from `observed` to `desired`, whose compiled policy is `ruleset`. `accepted` is the state that was wanted
+/// before, if that is known: an endpoint in it that differs is set anew, else a roaming peer's endpoint is left alone.
+pub fn plan(
+    desired: &Desired,
+    ruleset: Option<&Ruleset>,
+    ceiling: &Ceiling,
+    accepted: Option<&Desired>,
+    observed: &Observed,
+) -> Plan {
+    let mut steps = Vec::new();
+    for stray in &observed.strays {
+        steps.push(Step::RemoveLink(stray.clone()));
+    }
+    match (desired.wireguard(), ruleset) {
+        (Some(wireguard), Some(ruleset)) => {
+            steps.extend(to_interface(
+                desired, wireguard, ruleset, ceiling, accepted, observed,
+            ));
+        }
+        _ => {
+            if let Some(link) = &observed.link {
+                steps.push(Step::RemoveLink(link.name.clone()));
+            }
+            if observed.policy.is_some() {
+                steps.push(Step::RemovePolicy);
+            }
+        }
+    }
+    let changes = change::of_plan(&steps, desired, accepted, observed);
+    Plan { steps, changes }
+}
+
+fn to_interface(
+    desired: &Desired,
+    wireguard: &Wireguard,
+    ruleset: &Ruleset,
+    ceiling: &Ceiling,
+    accepted: Option<&Desired>,
+    observed: &Observed,
+) -> Vec<Step> {
+    let name = &wireguard.interface;
+    let mut steps = Vec::new();
+    // Another port is another socket, and peers must be told of it anyway: the device is made anew.
+    let usable = |link: &&Link| {
+        link.name == *name
+            && link
+                .device
+                .as_ref()
+                .is_some_and(|device| device.listen_port == wireguard.listen_port)
+    };
+    let link = observed.link.as_ref().filter(usable);
+    if let (None, Some(unusable)) = (link, &observed.link) {
+        steps.push(Step::RemoveLink(unusable.name.clone()));
+    }
+    let peers = peers::between(desired, accepted, link.and_then(|link| link.device.as_ref()));
+    if !peers.losses.is_empty() {
+        steps.push(Step::UpdatePeers(name.clone(), peers.losses));
+    }
+    steps.extend(policy(ruleset, observed));
+    steps.extend(link_steps(wireguard, ceiling, link));
+    if !peers.gains.is_empty() {
+        steps.push(Step::UpdatePeers(name.clone(), peers.gains));
+    }
+    steps
+}
+
+fn policy(ruleset: &Ruleset, observed: &Observed) -> Option<Step> {
+    match &observed.policy {
+        Some(policy) if policy.skeleton_matches => {
+            let delta = ElementDelta::between(&policy.elements, &ruleset.elements);
+            (!delta.is_empty()).then_some(Step::UpdatePolicy(delta))
+        }
+        _ => Some(Step::ReplacePolicy(ruleset.clone())),
+    }
+}
+
+fn link_steps(wireguard: &Wireguard, ceiling: &Ceiling, link: Option<&Link>) -> Vec<Step> {
+    let name = &wireguard.interface;
+    let mut steps = Vec::new();
+    if link.is_none() {
+        steps.push(Step::CreateDevice(wireguard.clone()));
+    }
+    if link.and_then(|link| link.mtu) != Some(wireguard.mtu) {
+        steps.push(Step::SetMtu(name.clone(), wireguard.mtu));
+    }
+    let wanted = addresses(wireguard, ceiling);
+    let present = link.map(|link| link.addresses.clone()).unwrap_or_default();
+    steps.extend(
+        present
+            .difference(&wanted)
+            .map(|net| Step::RemoveAddress(name.clone(), *net)),
+    );
+    steps.extend(
+        wanted
+            .difference(&present)
+            .map(|net| Step::AddAddress(name.clone(), *net)),
+    );
+    if !link.is_some_and(|link| link.up) {
+        steps.push(Step::SetUp(name.clone()));
+    }
+    steps
+}
+
+/// The addresses of the interface: the cell's own, and the hidden service address of each family that the VPN has.
+pub fn addresses(wireguard: &Wireguard, ceiling: &Ceiling) -> BTreeSet<IpNet> {
+    let v4 = wireguard.v4.map(|net| {
+        [
+            IpNet::V4(net),
+            IpNet::from(std::net::IpAddr::V4(ceiling.service_v4)),
+        ]
+    });
+    let v6 = wireguard.v6.map(|net| {
+        [
+            IpNet::V6(net),
+            IpNet::from(std::net::IpAddr::V6(ceiling.service_v6)),
+        ]
+    });
+    v4.into_iter().chain(v6).flatten().collect()
+}
+
+/// What a change of some peers needs, where the kernel matches the state that it was made against. Costs what the
+/// change has, not what there is.
+pub fn plan_delta(wireguard: Option<&Wireguard>, delta: &Delta) -> Plan {
+    let Some(wireguard) = wireguard else {
+        return Plan::default();
+    };
+    let mut steps = Vec::new();
+    let peers = peers::of_delta(delta);
+    if !peers.losses.is_empty() {
+        steps.push(Step::UpdatePeers(wireguard.interface.clone(), peers.losses));
+    }
+    let elements = element_delta(delta);
+    if !elements.is_empty() {
+        steps.push(Step::UpdatePolicy(elements));
+    }
+    if !peers.gains.is_empty() {
+        steps.push(Step::UpdatePeers(wireguard.interface.clone(), peers.gains));
+    }
+    Plan {
+        steps,
+        changes: change::of_delta(delta),
+    }
+}
+
+/// What a change of some peers does to the sets.
+pub fn element_delta(delta: &Delta) -> ElementDelta {
+    let (mut before, mut after) = (Elements::new(), Elements::new());
+    for change in delta.changes().values() {
+        for (side, elements) in [(&change.before, &mut before), (&change.after, &mut after)] {
+            for (set, element) in side.iter().flat_map(|peer| peer_elements(peer)) {
+                elements.entry(set).or_default().insert(element);
+            }
+        }
+    }
+    ElementDelta::between(&before, &after)
+}

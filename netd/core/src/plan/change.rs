@@ -1,0 +1,341 @@
+//! What a plan means to people: who gains and who loses what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Step;
+use crate::desired::{Access, Delta, Desired, Peer, Service};
+use crate::model::{Family, PublicKey};
+use crate::observed::{Device, DevicePeer, Observed};
+use crate::policy::{Element, Elements, SetId};
+
+/// What is done with a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeAction {
+    /// It is made.
+    Add,
+    /// It is altered in place.
+    Update,
+    /// It is taken away.
+    Remove,
+}
+
+/// One thing that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Verb.
+    pub action: ChangeAction,
+    /// What is changed, e.g. "peer laptop".
+    pub subject: String,
+    /// What becomes of it, e.g. "gains internet".
+    pub detail: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = match self.action {
+            ChangeAction::Add => "add",
+            ChangeAction::Update => "update",
+            ChangeAction::Remove => "remove",
+        };
+        write!(f, "{verb} {}: {}", self.subject, self.detail)
+    }
+}
+
+pub(super) fn of_delta(delta: &Delta) -> Vec<Change> {
+    let changes = delta.changes().iter();
+    changes
+        .filter_map(|(name, change)| of_peer(name, change.before.as_deref(), change.after.as_deref()))
+        .collect()
+}
+
+/// Links and addresses as the steps say, peers by what they can reach before and after, and policy that no peer
+/// explains by set.
+pub(super) fn of_plan(
+    steps: &[Step],
+    desired: &Desired,
+    accepted: Option<&Desired>,
+    observed: &Observed,
+) -> Vec<Change> {
+    let mut changes: Vec<Change> = steps.iter().filter_map(of_step).collect();
+    if !steps.iter().any(|step| {
+        matches!(
+            step,
+            Step::UpdatePeers(..) | Step::UpdatePolicy(_) | Step::ReplacePolicy(_) | Step::RemoveLink(_)
+        )
+    }) {
+        return changes;
+    }
+    let before = reconstruct(observed);
+    for (key, peer) in before
+        .iter()
+        .filter(|(key, _)| desired.name_of_key(key).is_none())
+    {
+        let name = accepted
+            .and_then(|state| state.name_of_key(key))
+            .map(ToString::to_string);
+        changes.extend(of_peer(name.unwrap_or_else(|| key.to_string()), Some(peer), None));
+    }
+    let mut explained = false;
+    for (name, peer) in desired.peers() {
+        let before = before
+            .get(&peer.key)
+            .map(|before| with_known_endpoint(before, peer, name, accepted));
+        let change = of_peer(name, before.as_ref(), Some(peer));
+        explained |= change.is_some();
+        changes.extend(change);
+    }
+    if let (false, Some(Step::UpdatePolicy(delta))) = (
+        explained,
+        steps.iter().find(|step| matches!(step, Step::UpdatePolicy(_))),
+    ) {
+        for set in delta.sets() {
+            let count = |elements: &Elements| elements.get(&set).map_or(0, BTreeSet::len);
+            let detail = format!(
+                "{} element(s) added, {} removed",
+                count(&delta.added),
+                count(&delta.removed)
+            );
+            changes.push(change(
+                ChangeAction::Update,
+                format!("policy set {}", set.name()),
+                detail,
+            ));
+        }
+    }
+    changes
+}
+
+fn change(action: ChangeAction, subject: String, detail: impl Into<String>) -> Change {
+    Change {
+        action,
+        subject,
+        detail: detail.into(),
+    }
+}
+
+fn of_step(step: &Step) -> Option<Change> {
+    use ChangeAction::{Add, Remove, Update};
+    Some(match step {
+        Step::RemoveLink(name) => change(Remove, format!("interface {name}"), "goes with its device"),
+        Step::CreateDevice(wireguard) => {
+            let detail = format!("WireGuard on UDP port {}", wireguard.listen_port);
+            change(Add, format!("interface {}", wireguard.interface), detail)
+        }
+        Step::SetMtu(name, mtu) => change(
+            Update,
+            format!("interface {name}"),
+            format!("MTU {}", mtu.bytes()),
+        ),
+        Step::SetUp(name) => change(Update, format!("interface {name}"), "up"),
+        Step::AddAddress(name, net) => change(Add, format!("address {net} on {name}"), "is the cell's"),
+        Step::RemoveAddress(name, net) => change(
+            Remove,
+            format!("address {net} on {name}"),
+            "is the cell's no more",
+        ),
+        Step::ReplacePolicy(ruleset) => {
+            let detail = "replaced in one transaction";
+            change(Update, format!("policy table inet {}", ruleset.table), detail)
+        }
+        Step::RemovePolicy => change(Remove, "policy table".to_owned(), "nothing is left to protect"),
+        Step::UpdatePeers(..) | Step::UpdatePolicy(_) => return None,
+    })
+}
+
+fn of_peer(name: impl fmt::Display, before: Option<&Peer>, after: Option<&Peer>) -> Option<Change> {
+    let subject = format!("peer {name}");
+    match (before, after) {
+        (None, None) => None,
+        (None, Some(after)) => Some(change(ChangeAction::Add, subject, whole(after))),
+        (Some(before), None) => Some(change(
+            ChangeAction::Remove,
+            subject,
+            format!("had {}", whole(before)),
+        )),
+        (Some(before), Some(after)) => {
+            let detail = difference(before, after);
+            (!detail.is_empty()).then(|| change(ChangeAction::Update, subject, detail.join("; ")))
+        }
+    }
+}
+
+fn whole(peer: &Peer) -> String {
+    let addresses: Vec<_> = peer.addresses().map(|address| address.to_string()).collect();
+    let reach = reach(&peer.access);
+    let may = if reach.is_empty() {
+        "the cell's ports alone".to_owned()
+    } else {
+        list(&reach)
+    };
+    format!("{}, reaches {may}", addresses.join(" and "))
+}
+
+fn difference(before: &Peer, after: &Peer) -> Vec<String> {
+    let mut parts = Vec::new();
+    let (had, has) = (reach(&before.access), reach(&after.access));
+    for (verb, left, right) in [("gains", &has, &had), ("loses", &had, &has)] {
+        let words: BTreeSet<_> = left.difference(right).cloned().collect();
+        if !words.is_empty() {
+            parts.push(format!("{verb} {}", list(&words)));
+        }
+    }
+    if before.key != after.key {
+        parts.push("has a new key".to_owned());
+    }
+    if (before.v4, before.v6) != (after.v4, after.v6) {
+        let addresses: Vec<_> = after.addresses().map(|address| address.to_string()).collect();
+        parts.push(format!("moves to {}", addresses.join(" and ")));
+    }
+    if before.endpoint != after.endpoint {
+        parts.push(after.endpoint.map_or("has no endpoint".to_owned(), |endpoint| {
+            format!("is at {endpoint}")
+        }));
+    }
+    if before.keepalive != after.keepalive {
+        parts.push(format!("keepalive {} s", after.keepalive));
+    }
+    parts
+}
+
+/// Longer lists are cut, because a peer may have 256 services.
+const LIST_MAX: usize = 8;
+
+fn list(words: &BTreeSet<String>) -> String {
+    let mut text = words
+        .iter()
+        .take(LIST_MAX)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if let Some(more) = words.len().checked_sub(LIST_MAX).filter(|more| *more > 0) {
+        text += &format!(" and {more} more");
+    }
+    text
+}
+
+fn reach(access: &Access) -> BTreeSet<String> {
+    let Access {
+        internet,
+        peer_to_peer,
+        services,
+    } = access;
+    let internet = internet.then(|| "internet".to_owned());
+    let peers = peer_to_peer.then(|| "peer-to-peer".to_owned());
+    internet
+        .into_iter()
+        .chain(peers)
+        .chain(services.iter().map(Service::to_string))
+        .collect()
+}
+
+/// The peers as device and sets have them.
+fn reconstruct(observed: &Observed) -> BTreeMap<PublicKey, Peer> {
+    let none = Elements::new();
+    let elements = observed.policy.as_ref().map_or(&none, |policy| &policy.elements);
+    let services = services_by_peer(elements);
+    let device = observed.link.as_ref().and_then(|link| link.device.as_ref());
+    let peers = device.into_iter().flat_map(|Device { peers, .. }| peers);
+    peers
+        .map(|(key, peer)| (*key, reconstruct_one(*key, peer, elements, &services)))
+        .collect()
+}
+
+fn reconstruct_one(
+    key: PublicKey,
+    device: &DevicePeer,
+    elements: &Elements,
+    services: &BTreeMap<IpAddr, BTreeSet<Service>>,
+) -> Peer {
+    let DevicePeer {
+        endpoint,
+        keepalive,
+        allowed_ips,
+    } = device;
+    let (mut v4, mut v6) = (None, None);
+    for allowed in allowed_ips {
+        match allowed {
+            IpNet::V4(net) => v4 = Some(net.addr()),
+            IpNet::V6(net) => v6 = Some(net.addr()),
+        }
+    }
+    let mut peer = Peer {
+        key,
+        v4,
+        v6,
+        endpoint: *endpoint,
+        keepalive: *keepalive,
+        access: Access::default(),
+    };
+    let has = |set: fn(Family) -> SetId, address: IpAddr| {
+        let set = elements.get(&set(Family::of(address)));
+        set.is_some_and(|set| set.contains(&Element::Address(address)))
+    };
+    for address in peer.addresses() {
+        peer.access.internet |= has(SetId::Internet, address);
+        peer.access.peer_to_peer |= has(SetId::PeerToPeer, address);
+        peer.access
+            .services
+            .extend(services.get(&address).into_iter().flatten());
+    }
+    peer
+}
+
+fn services_by_peer(elements: &Elements) -> BTreeMap<IpAddr, BTreeSet<Service>> {
+    let mut services: BTreeMap<IpAddr, BTreeSet<Service>> = BTreeMap::new();
+    for element in Family::BOTH
+        .iter()
+        .filter_map(|family| elements.get(&SetId::Services(*family)))
+        .flatten()
+    {
+        let (peer, service) = match *element {
+            Element::Service4(peer, address, protocol, port) => (
+                peer.into(),
+                Service {
+                    address: address.into(),
+                    protocol,
+                    port,
+                },
+            ),
+            Element::Service6(peer, address, protocol, port) => (
+                peer.into(),
+                Service {
+                    address: address.into(),
+                    protocol,
+                    port,
+                },
+            ),
+            Element::Address(_) | Element::Range(..) | Element::Port(_) => continue,
+        };
+        services.entry(peer).or_default().insert(service);
+    }
+    services
+}
+
+/// The device's endpoint roams and is no change; services of a family that the peer has no address of are in no set.
+fn with_known_endpoint(
+    before: &Peer,
+    after: &Peer,
+    name: &crate::model::PeerName,
+    accepted: Option<&Desired>,
+) -> Peer {
+    let mut before = before.clone();
+    let previous = accepted
+        .and_then(|state| state.peers().get(name))
+        .map_or(after.endpoint, |old| old.endpoint);
+    if before.endpoint.is_some() || after.endpoint.is_none() {
+        before.endpoint = previous;
+    }
+    let without_way = |service: &&Service| match service.address {
+        IpAddr::V4(_) => after.v4.is_none(),
+        IpAddr::V6(_) => after.v6.is_none(),
+    };
+    before
+        .access
+        .services
+        .extend(after.access.services.iter().filter(without_way));
+    before
+}

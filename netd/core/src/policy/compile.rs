@@ -1,0 +1,400 @@
+//! A desired state becomes a ruleset. Read top down: this is what the cell lets through.
+
+use std::net::IpAddr;
+
+use super::element::{Element, Elements, SetId};
+use super::ruleset::{
+    Action, Chain, ChainName, Counter, CtDirection, CtState, Hook, HookPoint, Match, Rule, Ruleset, Side,
+    Test,
+};
+use super::special;
+use crate::ceiling::Ceiling;
+use crate::desired::{Desired, Peer, Wireguard};
+use crate::model::{Family, InterfaceName, Port, Protocol};
+
+/// ICMP and ICMPv6 in the IP header.
+const ICMP: [(Family, u8); 2] = [(Family::V4, 1), (Family::V6, 58)];
+
+/// The ruleset of a desired state; none where there is no interface.
+pub fn compile(desired: &Desired, ceiling: &Ceiling) -> Option<Ruleset> {
+    let wireguard = desired.wireguard()?;
+    let compiler = Compiler {
+        desired,
+        ceiling,
+        wireguard,
+    };
+    let mut elements = compiler.fixed_elements();
+    for peer in desired.peers().values() {
+        insert(&mut elements, peer_elements(peer));
+    }
+    Some(Ruleset {
+        table: ceiling.table.clone(),
+        chains: compiler.chains(),
+        elements,
+    })
+}
+
+/// The elements that exist because of one peer.
+pub fn peer_elements(peer: &Peer) -> Vec<(SetId, Element)> {
+    let Peer {
+        key: _,
+        v4,
+        v6,
+        endpoint: _,
+        keepalive: _,
+        access,
+    } = peer;
+    let mut elements = Vec::new();
+    for address in peer.addresses() {
+        let family = Family::of(address);
+        elements.push((SetId::Peers(family), Element::Address(address)));
+        if access.internet {
+            elements.push((SetId::Internet(family), Element::Address(address)));
+        }
+        if access.peer_to_peer {
+            elements.push((SetId::PeerToPeer(family), Element::Address(address)));
+        }
+    }
+    for service in &access.services {
+        match (service.address, v4, v6) {
+            (IpAddr::V4(to), Some(from), _) => elements.push((
+                SetId::Services(Family::V4),
+                Element::Service4(*from, to, service.protocol, service.port),
+            )),
+            (IpAddr::V6(to), _, Some(from)) => elements.push((
+                SetId::Services(Family::V6),
+                Element::Service6(*from, to, service.protocol, service.port),
+            )),
+            // A peer without an address of the family has no way there.
+            (IpAddr::V4(_), None, _) | (IpAddr::V6(_), _, None) => {}
+        }
+    }
+    elements
+}
+
+fn insert(into: &mut Elements, elements: impl IntoIterator<Item = (SetId, Element)>) {
+    for (set, element) in elements {
+        into.entry(set).or_default().insert(element);
+    }
+}
+
+struct Compiler<'a> {
+    desired: &'a Desired,
+    ceiling: &'a Ceiling,
+    wireguard: &'a Wireguard,
+}
+
+impl Compiler<'_> {
+    fn fixed_elements(&self) -> Elements {
+        let mut elements = Elements::new();
+        for family in Family::BOTH {
+            insert(
+                &mut elements,
+                special::ranges(family).map(|range| (SetId::Special(family), range)),
+            );
+        }
+        insert(
+            &mut elements,
+            self.desired
+                .cell_ports()
+                .iter()
+                .map(|(port, target)| match target {
+                    None => (SetId::CellPorts, Element::Port(*port)),
+                    Some(number) => (
+                        SetId::CellTargets,
+                        Element::Port(Port {
+                            protocol: port.protocol,
+                            number: *number,
+                        }),
+                    ),
+                }),
+        );
+        elements
+    }
+
+    fn chains(&self) -> Vec<Chain> {
+        vec![
+            self.accept(),
+            self.answer(),
+            self.peer_to_peer(),
+            self.leaving(),
+            self.arriving(),
+            self.cell(),
+            self.raw(),
+            self.prerouting(),
+            self.forward(),
+            self.input(),
+            self.postrouting(),
+        ]
+    }
+
+    /// The mark is what Docker's FORWARD chain is told to let pass.
+    fn accept(&self) -> Chain {
+        let actions = vec![Action::SetMark(self.ceiling.accept_mark), Action::Accept];
+        plain(
+            ChainName::Accept,
+            vec![Rule {
+                matches: vec![],
+                actions,
+            }],
+        )
+    }
+
+    /// Answers: of a service of the peer that opened the flow, of a public address if that peer has internet, and ICMP
+    /// errors about what a peer sent.
+    fn answer(&self) -> Chain {
+        let mut rules = Vec::new();
+        for (family, icmp) in ICMP {
+            let peer = Match::FlowPeer(family, SetId::Peers(family));
+            rules.push(when([Match::ServiceAnswer(family)], goto(ChainName::Accept)));
+            rules.push(when(
+                [
+                    Match::FlowPeer(family, SetId::Internet(family)),
+                    Match::FlowTargetNot(family, SetId::Special(family)),
+                ],
+                goto(ChainName::Accept),
+            ));
+            rules.push(when(
+                [Match::State(CtState::Related), Match::L4(icmp), peer],
+                goto(ChainName::Accept),
+            ));
+        }
+        plain(ChainName::Answer, rules)
+    }
+
+    fn peer_to_peer(&self) -> Chain {
+        let mut rules = Vec::new();
+        for family in Family::BOTH {
+            let allowed = Test::In(SetId::PeerToPeer(family));
+            rules.push(when(
+                [
+                    Match::Address(family, Side::Source, allowed),
+                    Match::Address(family, Side::Destination, allowed),
+                ],
+                goto(ChainName::Accept),
+            ));
+            rules.push(when([Match::ServiceRequest(family)], goto(ChainName::Accept)));
+            rules.push(when(
+                [Match::Direction(CtDirection::Reply), Match::ServiceAnswer(family)],
+                goto(ChainName::Accept),
+            ));
+        }
+        rules.push(when([], drop(Counter::PeerToPeer)));
+        plain(ChainName::PeerToPeer, rules)
+    }
+
+    fn leaving(&self) -> Chain {
+        let mut rules = self.only_peers();
+        rules.push(when([Match::State(CtState::Invalid)], drop(Counter::Invalid)));
+        rules.push(when([self.outgoing(true)], goto(ChainName::PeerToPeer)));
+        for family in Family::BOTH {
+            rules.push(when([Match::ServiceRequest(family)], goto(ChainName::Accept)));
+            rules.push(when(
+                [
+                    Match::Address(family, Side::Source, Test::In(SetId::Internet(family))),
+                    Match::Address(family, Side::Destination, Test::NotIn(SetId::Special(family))),
+                ],
+                goto(ChainName::Accept),
+            ));
+        }
+        rules.push(when([], drop(Counter::FromPeerDefault)));
+        plain(ChainName::FromPeer, rules)
+    }
+
+    /// Nothing opens a flow towards a peer: only answers, and errors about what the peer sent, go back.
+    fn arriving(&self) -> Chain {
+        plain(
+            ChainName::ToPeer,
+            vec![
+                when([Match::State(CtState::Invalid)], drop(Counter::Invalid)),
+                when(
+                    [
+                        Match::Direction(CtDirection::Reply),
+                        Match::State(CtState::EstablishedOrRelated),
+                    ],
+                    vec![Action::Jump(ChainName::Answer)],
+                ),
+                when([], drop(Counter::ToPeerDefault)),
+            ],
+        )
+    }
+
+    /// What peers may send to the cell itself.
+    fn cell(&self) -> Chain {
+        let mut rules = self.only_peers();
+        rules.push(when([Match::State(CtState::Invalid)], drop(Counter::Invalid)));
+        rules.push(when(
+            [
+                Match::Direction(CtDirection::Reply),
+                Match::State(CtState::EstablishedOrRelated),
+            ],
+            vec![Action::Accept],
+        ));
+        for (_, number) in ICMP {
+            rules.push(when(
+                [Match::State(CtState::Related), Match::L4(number)],
+                vec![Action::Accept],
+            ));
+        }
+        for (address, hidden) in self.own_addresses() {
+            let family = Family::of(address);
+            let own = Match::Address(family, Side::Destination, Test::Is(address));
+            let hidden = Match::Address(family, Side::Destination, Test::Is(hidden));
+            rules.push(when(
+                [own.clone(), Match::EchoRequest(family)],
+                vec![Action::Accept],
+            ));
+            rules.push(when([own, Match::PortIn(SetId::CellPorts)], vec![Action::Accept]));
+            // Translated: the hidden address itself is not to be spoken to.
+            rules.push(when(
+                [hidden, Match::Translated, Match::PortIn(SetId::CellTargets)],
+                vec![Action::Accept],
+            ));
+        }
+        rules.push(when([], drop(Counter::CellInput)));
+        plain(ChainName::Cell, rules)
+    }
+
+    /// Linux answers on any interface for any of its addresses (the weak host model, RFC 1122 section 3.3.4.2), and
+    /// routes any source. The VPN's addresses are spoken to, and from, by `wg0` and the machine itself alone.
+    fn raw(&self) -> Chain {
+        let elsewhere = || {
+            [
+                self.incoming(false),
+                interface(Side::Source, &InterfaceName::loopback(), false),
+            ]
+        };
+        let mut rules = Vec::new();
+        for (own, hidden) in self.own_addresses() {
+            for address in [own, hidden] {
+                let to = Match::Address(Family::of(address), Side::Destination, Test::Is(address));
+                rules.push(when(elsewhere().into_iter().chain([to]), drop(Counter::WeakHost)));
+            }
+        }
+        for family in Family::BOTH {
+            let from = Match::Address(family, Side::Source, Test::In(SetId::Peers(family)));
+            rules.push(when(
+                elsewhere().into_iter().chain([from]),
+                drop(Counter::SpoofedSource),
+            ));
+        }
+        base(ChainName::Raw, false, HookPoint::Prerouting, -300, rules)
+    }
+
+    fn prerouting(&self) -> Chain {
+        let mut rules = Vec::new();
+        for (own, hidden) in self.own_addresses() {
+            for (port, target) in self.desired.cell_ports() {
+                let Some(target) = target else { continue };
+                rules.push(when(
+                    [
+                        self.incoming(true),
+                        Match::Address(Family::of(own), Side::Destination, Test::Is(own)),
+                        Match::L4(port.protocol.number()),
+                        Match::DestinationPort(port.number),
+                    ],
+                    vec![Action::Dnat(hidden, *target)],
+                ));
+            }
+        }
+        base(ChainName::Prerouting, true, HookPoint::Prerouting, -100, rules)
+    }
+
+    fn forward(&self) -> Chain {
+        let clamp = |way: Match| {
+            when(
+                [way, Match::L4(Protocol::Tcp.number()), Match::TcpSyn],
+                vec![Action::ClampMss],
+            )
+        };
+        let rules = vec![
+            clamp(self.incoming(true)),
+            clamp(self.outgoing(true)),
+            when([self.incoming(true)], vec![Action::Jump(ChainName::FromPeer)]),
+            when([self.outgoing(true)], vec![Action::Jump(ChainName::ToPeer)]),
+        ];
+        base(ChainName::Forward, false, HookPoint::Forward, -10, rules)
+    }
+
+    fn input(&self) -> Chain {
+        let rules = vec![when([self.incoming(true)], vec![Action::Jump(ChainName::Cell)])];
+        base(ChainName::Input, false, HookPoint::Input, -10, rules)
+    }
+
+    fn postrouting(&self) -> Chain {
+        let masquerade = |family| {
+            let from = Match::Address(family, Side::Source, Test::In(SetId::Peers(family)));
+            when([self.outgoing(false), from], vec![Action::Masquerade])
+        };
+        let rules = Family::BOTH.into_iter().map(masquerade).collect();
+        base(ChainName::Postrouting, true, HookPoint::Postrouting, 100, rules)
+    }
+
+    fn only_peers(&self) -> Vec<Rule> {
+        let strangers = |family| {
+            let source = Match::Address(family, Side::Source, Test::NotIn(SetId::Peers(family)));
+            when([source], drop(Counter::SpoofedSource))
+        };
+        Family::BOTH.into_iter().map(strangers).collect()
+    }
+
+    /// The cell's own address and the hidden one beside it, per family that the VPN has.
+    fn own_addresses(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        let v4 = self
+            .wireguard
+            .v4
+            .map(|net| (net.addr().into(), self.ceiling.service_v4.into()));
+        let v6 = self
+            .wireguard
+            .v6
+            .map(|net| (net.addr().into(), self.ceiling.service_v6.into()));
+        v4.into_iter().chain(v6)
+    }
+
+    fn incoming(&self, is: bool) -> Match {
+        interface(Side::Source, &self.wireguard.interface, is)
+    }
+
+    fn outgoing(&self, is: bool) -> Match {
+        interface(Side::Destination, &self.wireguard.interface, is)
+    }
+}
+
+fn interface(side: Side, name: &InterfaceName, is: bool) -> Match {
+    Match::Interface {
+        side,
+        name: name.clone(),
+        is,
+    }
+}
+
+fn when(matches: impl IntoIterator<Item = Match>, actions: Vec<Action>) -> Rule {
+    Rule {
+        matches: matches.into_iter().collect(),
+        actions,
+    }
+}
+
+fn drop(counter: Counter) -> Vec<Action> {
+    vec![Action::Count(counter), Action::Drop]
+}
+
+fn goto(chain: ChainName) -> Vec<Action> {
+    vec![Action::Goto(chain)]
+}
+
+fn plain(name: ChainName, rules: Vec<Rule>) -> Chain {
+    Chain {
+        name,
+        hook: None,
+        rules,
+    }
+}
+
+fn base(name: ChainName, nat: bool, point: HookPoint, priority: i32, rules: Vec<Rule>) -> Chain {
+    Chain {
+        name,
+        hook: Some(Hook { nat, point, priority }),
+        rules,
+    }
+}

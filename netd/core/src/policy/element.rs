@@ -1,0 +1,170 @@
+//! Sets and what is in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::model::{Family, Port, Protocol};
+
+/// The sets of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SetId {
+    /// Addresses of peers.
+    Peers(Family),
+    /// Addresses of peers that may reach each other.
+    PeerToPeer(Family),
+    /// Addresses of peers that may reach public addresses.
+    Internet(Family),
+    /// (peer, address, protocol, port): single services.
+    Services(Family),
+    /// Special-purpose address ranges (RFC 6890).
+    Special(Family),
+    /// Ports of the cell that are reached as they are.
+    CellPorts,
+    /// Ports on the hidden service addresses that are reached by DNAT.
+    CellTargets,
+}
+
+/// What kind of elements a set has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetKind {
+    /// Addresses.
+    Address(Family),
+    /// Address ranges.
+    Range(Family),
+    /// Concatenation of peer, address, protocol, port.
+    Service(Family),
+    /// Concatenation of protocol, port.
+    Port,
+}
+
+impl SetId {
+    /// All of them, in the order in which they are made.
+    pub const ALL: [SetId; 12] = [
+        SetId::Peers(Family::V4),
+        SetId::Peers(Family::V6),
+        SetId::PeerToPeer(Family::V4),
+        SetId::PeerToPeer(Family::V6),
+        SetId::Internet(Family::V4),
+        SetId::Internet(Family::V6),
+        SetId::Services(Family::V4),
+        SetId::Services(Family::V6),
+        SetId::Special(Family::V4),
+        SetId::Special(Family::V6),
+        SetId::CellPorts,
+        SetId::CellTargets,
+    ];
+
+    /// Its name in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            SetId::Peers(Family::V4) => "peers4",
+            SetId::Peers(Family::V6) => "peers6",
+            SetId::PeerToPeer(Family::V4) => "p2p4",
+            SetId::PeerToPeer(Family::V6) => "p2p6",
+            SetId::Internet(Family::V4) => "internet4",
+            SetId::Internet(Family::V6) => "internet6",
+            SetId::Services(Family::V4) => "svc4",
+            SetId::Services(Family::V6) => "svc6",
+            SetId::Special(Family::V4) => "special4",
+            SetId::Special(Family::V6) => "special6",
+            SetId::CellPorts => "cell_ports",
+            SetId::CellTargets => "cell_targets",
+        }
+    }
+
+    /// What it holds.
+    pub fn kind(self) -> SetKind {
+        match self {
+            SetId::Peers(family) | SetId::PeerToPeer(family) | SetId::Internet(family) => {
+                SetKind::Address(family)
+            }
+            SetId::Services(family) => SetKind::Service(family),
+            SetId::Special(family) => SetKind::Range(family),
+            SetId::CellPorts | SetId::CellTargets => SetKind::Port,
+        }
+    }
+}
+
+/// One element. Its variant fits its set's [`SetKind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Element {
+    /// An address.
+    Address(IpAddr),
+    /// First and last address of a range, of one family.
+    Range(IpAddr, IpAddr),
+    /// A peer's IPv4 way to a service.
+    Service4(Ipv4Addr, Ipv4Addr, Protocol, u16),
+    /// A peer's IPv6 way to a service.
+    Service6(Ipv6Addr, Ipv6Addr, Protocol, u16),
+    /// A port.
+    Port(Port),
+}
+
+impl fmt::Display for Element {
+    /// As nft(8) reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Element::Address(address) => write!(f, "{address}"),
+            Element::Range(first, last) => write!(f, "{first}-{last}"),
+            Element::Service4(peer, address, protocol, port) => {
+                write!(f, "{peer} . {address} . {protocol} . {port}")
+            }
+            Element::Service6(peer, address, protocol, port) => {
+                write!(f, "{peer} . {address} . {protocol} . {port}")
+            }
+            Element::Port(Port { protocol, number }) => write!(f, "{protocol} . {number}"),
+        }
+    }
+}
+
+/// The contents of sets. A set that is not there is empty.
+pub type Elements = BTreeMap<SetId, BTreeSet<Element>>;
+
+/// What is added to sets and taken from them, in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ElementDelta {
+    /// Elements that come.
+    pub added: Elements,
+    /// Elements that go.
+    pub removed: Elements,
+}
+
+impl ElementDelta {
+    /// What leads from `before` to `after`.
+    pub fn between(before: &Elements, after: &Elements) -> Self {
+        let missing = |from: &Elements, of: &Elements| {
+            let absent = |(id, elements): (&SetId, &BTreeSet<Element>)| {
+                let absent: BTreeSet<Element> = match from.get(id) {
+                    Some(present) => elements.difference(present).copied().collect(),
+                    None => elements.clone(),
+                };
+                (!absent.is_empty()).then_some((*id, absent))
+            };
+            of.iter().filter_map(absent).collect()
+        };
+        ElementDelta {
+            added: missing(before, after),
+            removed: missing(after, before),
+        }
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+
+    /// How many elements change.
+    pub fn len(&self) -> usize {
+        self.added
+            .values()
+            .chain(self.removed.values())
+            .map(BTreeSet::len)
+            .sum()
+    }
+
+    /// The sets that change, in order.
+    pub fn sets(&self) -> BTreeSet<SetId> {
+        self.added.keys().chain(self.removed.keys()).copied().collect()
+    }
+}

@@ -1,0 +1,247 @@
+//! The few expressions of nftables that the policy uses, as data.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::element::{Elements, SetId};
+use crate::model::{Family, InterfaceName, Mark, TableName};
+
+/// A whole table of family inet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruleset {
+    /// Its name.
+    pub table: TableName,
+    /// Its chains, each before those that jump to it.
+    pub chains: Vec<Chain>,
+    /// What is in its sets; every [`SetId`] is made.
+    pub elements: Elements,
+}
+
+/// The chains of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "compile.rs says what each is for, rule by rule")]
+pub enum ChainName {
+    Accept,
+    Answer,
+    PeerToPeer,
+    FromPeer,
+    ToPeer,
+    Cell,
+    Raw,
+    Prerouting,
+    Forward,
+    Input,
+    Postrouting,
+}
+
+impl ChainName {
+    /// Its name in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ChainName::Accept => "c_accept",
+            ChainName::Answer => "c_answer",
+            ChainName::PeerToPeer => "c_peer_to_peer",
+            ChainName::FromPeer => "c_from_peer",
+            ChainName::ToPeer => "c_to_peer",
+            ChainName::Cell => "c_cell",
+            ChainName::Raw => "c_raw",
+            ChainName::Prerouting => "c_prerouting",
+            ChainName::Forward => "c_forward",
+            ChainName::Input => "c_input",
+            ChainName::Postrouting => "c_postrouting",
+        }
+    }
+}
+
+/// One chain. Base chains have policy accept: what is not the VPN's is not ours to judge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Which one.
+    pub name: ChainName,
+    /// Where it hangs; none: others jump to it.
+    pub hook: Option<Hook>,
+    /// In order.
+    pub rules: Vec<Rule>,
+}
+
+/// Where a base chain hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hook {
+    /// Whether it translates addresses (type nat) or filters.
+    pub nat: bool,
+    /// The hook.
+    pub point: HookPoint,
+    /// Lower is earlier (enum nf_ip_hook_priorities, include/uapi/linux/netfilter_ipv4.h).
+    pub priority: i32,
+}
+
+/// Hooks of the packet's way (enum nf_inet_hooks).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "nftables' own words")]
+pub enum HookPoint {
+    Prerouting,
+    Input,
+    Forward,
+    Postrouting,
+}
+
+/// Matches, all of which hold, then actions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// All must hold.
+    pub matches: Vec<Match>,
+    /// Done in order.
+    pub actions: Vec<Action>,
+}
+
+/// Which address of a packet or tuple.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "nftables' own words")]
+pub enum Side {
+    Source,
+    Destination,
+}
+
+/// What an address is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Test {
+    /// It is this one.
+    Is(IpAddr),
+    /// It is in the set.
+    In(SetId),
+    /// It is not in the set.
+    NotIn(SetId),
+}
+
+/// Direction of a packet within its flow (enum ip_conntrack_dir).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "nftables' own words")]
+pub enum CtDirection {
+    Original,
+    Reply,
+}
+
+/// State of a packet's flow (enum ip_conntrack_info as NF_CT_STATE_BIT).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CtState {
+    /// Does not fit any flow.
+    Invalid,
+    /// Opened by or belonging to a flow, e.g. an ICMP error about it.
+    Related,
+    /// Of a flow that both sides have spoken in, or related to one.
+    EstablishedOrRelated,
+}
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Match {
+    /// The packet came in (or goes out) by this interface, or (`is == false`) by another.
+    Interface {
+        /// Way in, or way out.
+        side: Side,
+        /// The interface.
+        name: InterfaceName,
+        /// Equal, or not.
+        is: bool,
+    },
+    /// An address in the packet's header.
+    Address(Family, Side, Test),
+    /// The layer 4 protocol number.
+    L4(u8),
+    /// The transport header's destination port; a [`Match::L4`] of a protocol with ports stands before it.
+    DestinationPort(u16),
+    /// (protocol, destination port) is in the set.
+    PortIn(SetId),
+    /// An ICMP or ICMPv6 echo request.
+    EchoRequest(Family),
+    /// A TCP segment with SYN and without RST, of a new connection or its answer.
+    TcpSyn,
+    /// State of the flow.
+    State(CtState),
+    /// Direction within the flow.
+    Direction(CtDirection),
+    /// The flow's destination was translated.
+    Translated,
+    /// (source, destination, protocol, destination port) is in the family's set of services.
+    ServiceRequest(Family),
+    /// (destination, source, protocol, source port) is in the family's set of services.
+    ServiceAnswer(Family),
+    /// The source of the original tuple: who opened the flow.
+    FlowPeer(Family, SetId),
+    /// The source of the reply tuple, who answers, is not in the set.
+    FlowTargetNot(Family, SetId),
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Counts the packet.
+    Count(Counter),
+    /// The packet ends here.
+    Drop,
+    /// The packet is done with this hook's chain.
+    Accept,
+    /// Goes on in another chain, and comes back.
+    Jump(ChainName),
+    /// Goes on in another chain for good.
+    Goto(ChainName),
+    /// Sets our bits of the packet mark.
+    SetMark(Mark),
+    /// Translates the destination of the flow.
+    Dnat(IpAddr, u16),
+    /// Translates the source of the flow to that of the way out.
+    Masquerade,
+    /// Lowers the TCP maximum segment size to the path's.
+    ClampMss,
+}
+
+/// Named counters, one per reason to drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counter {
+    /// A source that is no peer's.
+    SpoofedSource,
+    /// Does not fit any flow.
+    Invalid,
+    /// A peer's packet that nothing allows.
+    FromPeerDefault,
+    /// Between peers that may not.
+    PeerToPeer,
+    /// Towards a peer and not wanted by it.
+    ToPeerDefault,
+    /// To the cell itself, beyond its ports.
+    CellInput,
+    /// To the cell's VPN addresses from elsewhere.
+    WeakHost,
+}
+
+impl Counter {
+    /// All of them.
+    pub const ALL: [Counter; 7] = [
+        Counter::SpoofedSource,
+        Counter::Invalid,
+        Counter::FromPeerDefault,
+        Counter::PeerToPeer,
+        Counter::ToPeerDefault,
+        Counter::CellInput,
+        Counter::WeakHost,
+    ];
+
+    /// Its name in the table and in the status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Counter::SpoofedSource => "spoofed_source",
+            Counter::Invalid => "invalid",
+            Counter::FromPeerDefault => "from_peer_default",
+            Counter::PeerToPeer => "peer_to_peer",
+            Counter::ToPeerDefault => "to_peer_default",
+            Counter::CellInput => "cell_input",
+            Counter::WeakHost => "weak_host",
+        }
+    }
+}
+
+impl fmt::Display for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

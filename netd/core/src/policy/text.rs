@@ -1,0 +1,172 @@
+//! The ruleset as a text for `nft -f`: for people, golden files, and the comparison with nft(8). netd itself speaks
+//! netlink and never runs a program.
+
+use std::fmt::Write as _;
+
+use super::element::{ElementDelta, Elements, SetId, SetKind};
+use super::ruleset::{
+    Action, Chain, Counter, CtDirection, CtState, HookPoint, Match, Rule, Ruleset, Side, Test,
+};
+use crate::model::Family;
+
+/// A text that replaces the whole table in one transaction.
+pub fn render(ruleset: &Ruleset) -> String {
+    let Ruleset {
+        table,
+        chains,
+        elements,
+    } = ruleset;
+    let mut text = format!("table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n");
+    for counter in Counter::ALL {
+        text += &format!("\tcounter {counter} {{\n\t}}\n");
+    }
+    for set in SetId::ALL {
+        text += &render_set(set, elements);
+    }
+    for chain in chains {
+        text += &render_chain(chain);
+    }
+    text + "}\n"
+}
+
+/// A text that changes elements in one transaction.
+pub fn render_delta(table: &crate::model::TableName, delta: &ElementDelta) -> String {
+    let mut text = String::new();
+    // Removals first: a range may be replaced by one that overlaps it.
+    for (verb, elements) in [("delete", &delta.removed), ("add", &delta.added)] {
+        for set in elements.keys() {
+            text += &format!(
+                "{verb} element inet {table} {} {{ {} }}\n",
+                set.name(),
+                list(*set, elements)
+            );
+        }
+    }
+    text
+}
+
+fn list(set: SetId, elements: &Elements) -> String {
+    let mut text = String::new();
+    for (index, element) in elements.get(&set).into_iter().flatten().enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        // Writing to a string does not fail.
+        let _ = write!(text, "{separator}{element}");
+    }
+    text
+}
+
+fn render_set(set: SetId, elements: &Elements) -> String {
+    let kind = match set.kind() {
+        SetKind::Address(Family::V4) | SetKind::Range(Family::V4) => "ipv4_addr",
+        SetKind::Address(Family::V6) | SetKind::Range(Family::V6) => "ipv6_addr",
+        SetKind::Service(Family::V4) => "ipv4_addr . ipv4_addr . inet_proto . inet_service",
+        SetKind::Service(Family::V6) => "ipv6_addr . ipv6_addr . inet_proto . inet_service",
+        SetKind::Port => "inet_proto . inet_service",
+    };
+    let mut text = format!("\tset {} {{\n\t\ttype {kind}\n", set.name());
+    if matches!(set.kind(), SetKind::Range(_)) {
+        text += "\t\tflags interval\n";
+    }
+    if elements.get(&set).is_some_and(|elements| !elements.is_empty()) {
+        text += &format!("\t\telements = {{ {} }}\n", list(set, elements));
+    }
+    text + "\t}\n"
+}
+
+fn render_chain(chain: &Chain) -> String {
+    let Chain { name, hook, rules } = chain;
+    let mut text = format!("\tchain {} {{\n", name.as_str());
+    if let Some(hook) = hook {
+        let kind = if hook.nat { "nat" } else { "filter" };
+        let point = match hook.point {
+            HookPoint::Prerouting => "prerouting",
+            HookPoint::Input => "input",
+            HookPoint::Forward => "forward",
+            HookPoint::Postrouting => "postrouting",
+        };
+        text += &format!(
+            "\t\ttype {kind} hook {point} priority {}; policy accept;\n",
+            hook.priority
+        );
+    }
+    for Rule { matches, actions } in rules {
+        let words = matches
+            .iter()
+            .map(render_match)
+            .chain(actions.iter().map(render_action));
+        text += &format!("\t\t{}\n", words.collect::<Vec<_>>().join(" "));
+    }
+    text + "\t}\n"
+}
+
+fn ip(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
+fn render_match(condition: &Match) -> String {
+    match condition {
+        Match::Interface { side, name, is } => {
+            let way = if *side == Side::Source {
+                "iifname"
+            } else {
+                "oifname"
+            };
+            format!("{way} {}\"{name}\"", if *is { "" } else { "!= " })
+        }
+        Match::Address(family, side, test) => {
+            let address = if *side == Side::Source { "saddr" } else { "daddr" };
+            let test = match test {
+                Test::Is(address) => address.to_string(),
+                Test::In(set) => format!("@{}", set.name()),
+                Test::NotIn(set) => format!("!= @{}", set.name()),
+            };
+            format!("{} {address} {test}", ip(*family))
+        }
+        Match::L4(number) => format!("meta l4proto {number}"),
+        Match::DestinationPort(port) => format!("th dport {port}"),
+        Match::PortIn(set) => format!("meta l4proto . th dport @{}", set.name()),
+        Match::EchoRequest(Family::V4) => "icmp type echo-request".to_owned(),
+        Match::EchoRequest(Family::V6) => "icmpv6 type echo-request".to_owned(),
+        Match::TcpSyn => "tcp flags & (syn | rst) == syn".to_owned(),
+        Match::State(CtState::Invalid) => "ct state invalid".to_owned(),
+        Match::State(CtState::Related) => "ct state related".to_owned(),
+        Match::State(CtState::EstablishedOrRelated) => "ct state established,related".to_owned(),
+        Match::Direction(CtDirection::Original) => "ct direction original".to_owned(),
+        Match::Direction(CtDirection::Reply) => "ct direction reply".to_owned(),
+        Match::Translated => "ct status dnat".to_owned(),
+        Match::ServiceRequest(family) => {
+            let (ip, set) = (ip(*family), SetId::Services(*family).name());
+            format!("{ip} saddr . {ip} daddr . meta l4proto . th dport @{set}")
+        }
+        Match::ServiceAnswer(family) => {
+            let (ip, set) = (ip(*family), SetId::Services(*family).name());
+            format!("{ip} daddr . {ip} saddr . meta l4proto . th sport @{set}")
+        }
+        Match::FlowPeer(family, set) => format!("ct original {} saddr @{}", ip(*family), set.name()),
+        Match::FlowTargetNot(family, set) => format!("ct reply {} saddr != @{}", ip(*family), set.name()),
+    }
+}
+
+fn render_action(action: &Action) -> String {
+    match action {
+        Action::Count(counter) => format!("counter name \"{counter}\""),
+        Action::Drop => "drop".to_owned(),
+        Action::Accept => "accept".to_owned(),
+        Action::Jump(chain) => format!("jump {}", chain.as_str()),
+        Action::Goto(chain) => format!("goto {}", chain.as_str()),
+        Action::SetMark(mark) => {
+            format!(
+                "meta mark set meta mark & {:#010x} | {:#010x}",
+                !mark.mask(),
+                mark.value()
+            )
+        }
+        Action::Dnat(address, port) if address.is_ipv4() => format!("dnat ip to {address}:{port}"),
+        Action::Dnat(address, port) => format!("dnat ip6 to [{address}]:{port}"),
+        Action::Masquerade => "masquerade".to_owned(),
+        Action::ClampMss => "tcp option maxseg size set rt mtu".to_owned(),
+    }
+}

@@ -1,0 +1,94 @@
+//! What is asked for, unchecked. The wire's messages are turned into this without a decision; a value that the wire
+//! carried wrongly travels as the sentence that says so, so that [`crate::validate`] names all faults at once.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::model::Protocol;
+
+/// A value, or what is wrong with it.
+pub type Parsed<T> = Result<T, String>;
+
+/// Everything that netd should own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NetworkSpec {
+    /// None: no interface.
+    pub wireguard: Option<WireguardSpec>,
+    /// Devices.
+    pub peers: Vec<PeerSpec>,
+    /// Ports of the cell that every peer may reach.
+    pub cell_ports: Vec<CellPortSpec>,
+}
+
+/// The WireGuard interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireguardSpec {
+    /// Its name.
+    pub interface: String,
+    /// UDP port.
+    pub listen_port: u32,
+    /// The cell's own addresses with the VPN's prefix lengths.
+    pub addresses: Vec<Parsed<IpNet>>,
+    /// Bytes; 0 is the default.
+    pub mtu_bytes: u32,
+}
+
+/// One device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerSpec {
+    /// Its name.
+    pub name: String,
+    /// Its public key.
+    pub public_key: Vec<u8>,
+    /// Its addresses.
+    pub addresses: Vec<Parsed<IpAddr>>,
+    /// Where to send the first handshake.
+    pub endpoint: Option<Parsed<SocketAddr>>,
+    /// Seconds; 0 is off.
+    pub persistent_keepalive_seconds: u32,
+    /// What it may reach.
+    pub access: Option<AccessSpec>,
+}
+
+/// What a peer may reach.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccessSpec {
+    /// Public addresses.
+    pub internet: bool,
+    /// Other peers that have it too.
+    pub peer_to_peer: bool,
+    /// Single services.
+    pub services: Vec<ServiceSpec>,
+}
+
+/// Where a service listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSpec {
+    /// Its address.
+    pub address: Parsed<IpAddr>,
+    /// Its protocol.
+    pub protocol: Parsed<Protocol>,
+    /// Its port.
+    pub port: u32,
+}
+
+/// A port of the cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellPortSpec {
+    /// Its protocol.
+    pub protocol: Parsed<Protocol>,
+    /// What peers connect to.
+    pub port: u32,
+    /// A port on the hidden service addresses; 0: no translation.
+    pub target_port: u32,
+}
+
+/// A change of some peers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeltaSpec {
+    /// To add or replace, by name.
+    pub upserted_peers: Vec<PeerSpec>,
+    /// To remove, by name; the absent are ignored.
+    pub removed_peers: Vec<String>,
+}

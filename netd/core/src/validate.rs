@@ -1,0 +1,232 @@
+//! A spec becomes a [`Desired`], or every fault is named. A change is checked against the indexes of the accepted
+//! state, so that one peer costs the same at ten and at ten thousand.
+
+mod peers;
+mod wireguard;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::ceiling::Ceiling;
+use crate::desired::{Delta, Desired, PeerChange};
+use crate::model::PeerName;
+use crate::spec::{DeltaSpec, NetworkSpec};
+
+/// Most services of one peer.
+pub const SERVICES_MAX: usize = 256;
+/// Most ports of the cell.
+pub const CELL_PORTS_MAX: usize = 64;
+/// Most peers that one change adds, and removes.
+pub const DELTA_MAX: usize = 1000;
+
+/// One fault of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Path to the field from the request's root, e.g. `spec.peers[2].addresses[0]`.
+    pub field: String,
+    /// What would be right, one sentence.
+    pub description: String,
+}
+
+/// Why a request is refused. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// Something is malformed; what is above the ceiling besides is named too.
+    #[error("the specification has {} fault(s)", .0.len())]
+    InvalidSpec(Vec<Violation>),
+    /// All is well formed, but the root-owned ceiling forbids some of it.
+    #[error("the ceiling forbids {} field(s)", .0.len())]
+    AboveCeiling(Vec<Violation>),
+}
+
+impl Rejection {
+    /// The faults of either class.
+    pub fn violations(&self) -> &[Violation] {
+        match self {
+            Rejection::InvalidSpec(faults) | Rejection::AboveCeiling(faults) => faults,
+        }
+    }
+}
+
+/// Checks a whole spec. Field paths start with `spec`.
+///
+/// # Errors
+/// [`Rejection`] with every fault.
+pub fn validate(spec: &NetworkSpec, ceiling: &Ceiling) -> Result<Desired, Rejection> {
+    let NetworkSpec {
+        wireguard,
+        peers,
+        cell_ports,
+    } = spec;
+    let mut faults = Faults::default();
+    let interface = wireguard
+        .as_ref()
+        .and_then(|spec| wireguard::interface(spec, ceiling, &mut faults));
+    let cell_ports = wireguard::cell_ports(cell_ports, ceiling, &mut faults);
+    let mut desired = Desired::new(interface, cell_ports);
+    if wireguard.is_none() && !peers.is_empty() {
+        faults.invalid("spec.peers", "peers need an interface; set spec.wireguard");
+    }
+    if peers.len() > ceiling.max_peers {
+        let most = ceiling.max_peers;
+        faults.above(
+            "spec.peers",
+            format!("at most {most} peers are allowed, not {}", peers.len()),
+        );
+        return Err(faults.into_rejection());
+    }
+    let context = peers::Context {
+        ceiling,
+        base: &desired,
+        replaced: &BTreeSet::new(),
+        // A fault of the interface is named once, not again at every peer.
+        interface_known: desired.wireguard().is_some(),
+    };
+    let checked = context.check(peers, "spec.peers", &mut faults);
+    if faults.any() {
+        return Err(faults.into_rejection());
+    }
+    let changes = checked.into_iter().map(|(name, peer)| {
+        (
+            name,
+            PeerChange {
+                before: None,
+                after: Some(peer),
+            },
+        )
+    });
+    let _inverse = desired.apply(Delta(changes.collect()));
+    Ok(desired)
+}
+
+/// Checks a change of some peers of `base`.
+///
+/// # Errors
+/// [`Rejection`] with every fault.
+pub fn validate_delta(spec: &DeltaSpec, base: &Desired, ceiling: &Ceiling) -> Result<Delta, Rejection> {
+    let DeltaSpec {
+        upserted_peers,
+        removed_peers,
+    } = spec;
+    let mut faults = Faults::default();
+    for (field, count) in [
+        ("upserted_peers", upserted_peers.len()),
+        ("removed_peers", removed_peers.len()),
+    ] {
+        if count > DELTA_MAX {
+            faults.invalid(
+                field,
+                format!("one change has at most {DELTA_MAX}, not {count}; apply the whole spec"),
+            );
+        }
+    }
+    if faults.any() {
+        return Err(faults.into_rejection());
+    }
+    if base.wireguard().is_none() && !upserted_peers.is_empty() {
+        faults.invalid(
+            "upserted_peers",
+            "peers need an interface; apply a spec with one first",
+        );
+    }
+    let removed = removed_names(removed_peers, &mut faults);
+    let upserted: BTreeSet<PeerName> = upserted_peers
+        .iter()
+        .filter_map(|peer| peer.name.parse().ok())
+        .collect();
+    for (index, name) in removed_peers.iter().enumerate() {
+        if name.parse().is_ok_and(|name| upserted.contains(&name)) {
+            faults.invalid(
+                format!("removed_peers[{index}]"),
+                "the peer is in upserted_peers too",
+            );
+        }
+    }
+    let replaced: BTreeSet<PeerName> = removed.union(&upserted).cloned().collect();
+    let context = peers::Context {
+        ceiling,
+        base,
+        replaced: &replaced,
+        interface_known: base.wireguard().is_some(),
+    };
+    let checked = context.check(upserted_peers, "upserted_peers", &mut faults);
+    let kept = base.peers().len()
+        - replaced
+            .iter()
+            .filter(|name| base.peers().contains_key(name))
+            .count();
+    if kept + checked.len() > ceiling.max_peers {
+        faults.above(
+            "upserted_peers",
+            format!("at most {} peers are allowed", ceiling.max_peers),
+        );
+    }
+    if faults.any() {
+        return Err(faults.into_rejection());
+    }
+    let before = |name: &PeerName| base.peers().get(name).map(Arc::clone);
+    let gone = removed.into_iter().map(|name| (before(&name), name, None));
+    let come = checked
+        .into_iter()
+        .map(|(name, peer)| (before(&name), name, Some(peer)));
+    let changes = gone
+        .chain(come)
+        .filter(|(before, _, after)| before != after)
+        .map(|(before, name, after)| (name, PeerChange { before, after }));
+    Ok(Delta(changes.collect()))
+}
+
+fn removed_names(names: &[String], faults: &mut Faults) -> BTreeSet<PeerName> {
+    let mut removed = BTreeSet::new();
+    for (index, name) in names.iter().enumerate() {
+        match name.parse() {
+            Ok(name) => drop(removed.insert(name)),
+            Err(error) => {
+                let error: crate::model::InvalidPeerName = error;
+                faults.invalid(format!("removed_peers[{index}]"), error);
+            }
+        }
+    }
+    removed
+}
+
+/// Collects faults of both classes.
+#[derive(Default)]
+struct Faults {
+    invalid: Vec<Violation>,
+    above: Vec<Violation>,
+}
+
+impl Faults {
+    fn invalid(&mut self, field: impl Into<String>, description: impl ToString) {
+        self.invalid.push(Violation {
+            field: field.into(),
+            description: description.to_string(),
+        });
+    }
+
+    fn above(&mut self, field: impl Into<String>, description: impl ToString) {
+        self.above.push(Violation {
+            field: field.into(),
+            description: description.to_string(),
+        });
+    }
+
+    fn any(&self) -> bool {
+        !self.invalid.is_empty() || !self.above.is_empty()
+    }
+
+    /// The value, or its fault under `field`.
+    fn parsed<T>(&mut self, value: Result<T, impl ToString>, field: impl Into<String>) -> Option<T> {
+        value.map_err(|error| self.invalid(field, error)).ok()
+    }
+
+    fn into_rejection(self) -> Rejection {
+        let Faults { mut invalid, above } = self;
+        if invalid.is_empty() {
+            return Rejection::AboveCeiling(above);
+        }
+        invalid.extend(above);
+        Rejection::InvalidSpec(invalid)
+    }
+}

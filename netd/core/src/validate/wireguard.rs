@@ -1,0 +1,157 @@
+//! The interface and the cell's ports.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use super::{CELL_PORTS_MAX, Faults};
+use crate::ceiling::Ceiling;
+use crate::desired::Wireguard;
+use crate::model::{InterfaceName, Mtu, Port};
+use crate::spec::{CellPortSpec, Parsed, WireguardSpec};
+
+pub(super) fn interface(spec: &WireguardSpec, ceiling: &Ceiling, faults: &mut Faults) -> Option<Wireguard> {
+    let WireguardSpec {
+        interface,
+        listen_port,
+        addresses,
+        mtu_bytes,
+    } = spec;
+    let interface: Option<InterfaceName> = faults.parsed(interface.parse(), "spec.wireguard.interface");
+    if interface
+        .as_ref()
+        .is_some_and(|name| !ceiling.interfaces.contains(name))
+    {
+        faults.above(
+            "spec.wireguard.interface",
+            "netd may not own an interface of this name",
+        );
+    }
+    let listen_port = port(*listen_port, "spec.wireguard.listen_port", faults);
+    if listen_port.is_some_and(|port| !ceiling.allows_listen_port(port)) {
+        faults.above(
+            "spec.wireguard.listen_port",
+            "WireGuard may not listen on this port",
+        );
+    }
+    let mtu = match mtu_bytes {
+        0 => Some(Mtu::DEFAULT),
+        bytes => Mtu::try_new(*bytes),
+    };
+    if mtu.is_none() {
+        faults.invalid(
+            "spec.wireguard.mtu_bytes",
+            "an MTU is 1280-9000 bytes, or 0 for 1420",
+        );
+    }
+    let (v4, v6) = addresses_by_family(addresses, ceiling, faults);
+    Some(Wireguard {
+        interface: interface?,
+        listen_port: listen_port?,
+        v4,
+        v6,
+        mtu: mtu?,
+    })
+}
+
+fn addresses_by_family(
+    addresses: &[Parsed<IpNet>],
+    ceiling: &Ceiling,
+    faults: &mut Faults,
+) -> (Option<ipnet::Ipv4Net>, Option<ipnet::Ipv6Net>) {
+    let (mut v4, mut v6) = (None, None);
+    if addresses.is_empty() {
+        faults.invalid("spec.wireguard.addresses", "at least one address is needed");
+    }
+    for (index, address) in addresses.iter().enumerate().take(3) {
+        let field = format!("spec.wireguard.addresses[{index}]");
+        let Some(prefix) = faults.parsed(address.clone(), field.as_str()) else {
+            continue;
+        };
+        if !is_host(prefix) {
+            faults.invalid(
+                field.as_str(),
+                "is not the address of a host in a prefix of at least 4 addresses",
+            );
+        } else if !ceiling.allows_vpn(prefix) {
+            faults.above(field.as_str(), "the VPN may not lie there");
+        }
+        let taken = match prefix {
+            IpNet::V4(prefix) => v4.replace(prefix).is_some(),
+            IpNet::V6(prefix) => v6.replace(prefix).is_some(),
+        };
+        if taken {
+            faults.invalid(field, "at most one address per family");
+        }
+    }
+    if addresses.len() > 3 {
+        faults.invalid(
+            "spec.wireguard.addresses",
+            "at most two addresses, one per family",
+        );
+    }
+    (v4, v6)
+}
+
+/// Whether the address is that of a host: neither the prefix itself nor its IPv4 broadcast address.
+fn is_host(prefix: IpNet) -> bool {
+    let room = prefix.max_prefix_len() - prefix.prefix_len() >= 2;
+    let broadcast = prefix.addr().is_ipv4() && prefix.addr() == prefix.broadcast();
+    room && prefix.addr() != prefix.network() && !broadcast
+}
+
+pub(super) fn cell_ports(
+    specs: &[CellPortSpec],
+    ceiling: &Ceiling,
+    faults: &mut Faults,
+) -> BTreeMap<Port, Option<u16>> {
+    let mut ports = BTreeMap::new();
+    if specs.len() > CELL_PORTS_MAX {
+        faults.invalid(
+            "spec.cell_ports",
+            format!("at most {CELL_PORTS_MAX} ports, not {}", specs.len()),
+        );
+        return ports;
+    }
+    for (index, spec) in specs.iter().enumerate() {
+        let field = format!("spec.cell_ports[{index}]");
+        let CellPortSpec {
+            protocol,
+            port: number,
+            target_port,
+        } = spec;
+        let protocol = faults.parsed(protocol.clone(), format!("{field}.protocol"));
+        let number = port(*number, format!("{field}.port"), faults);
+        let target = match target_port {
+            0 => Some(None),
+            number => port(*number, format!("{field}.target_port"), faults).map(Some),
+        };
+        let (Some(protocol), Some(number), Some(target)) = (protocol, number, target) else {
+            continue;
+        };
+        let port = Port { protocol, number };
+        if !ceiling.cell_ports.contains(&port) {
+            faults.above(format!("{field}.port"), format!("peers may not be let to {port}"));
+        }
+        if let Some(number) = target
+            && !ceiling.service_targets.contains(&Port { protocol, number })
+        {
+            faults.above(
+                format!("{field}.target_port"),
+                format!("{protocol}/{number} is not a service target"),
+            );
+        }
+        if ports.insert(port, target).is_some() {
+            faults.invalid(field, format!("{port} is named twice"));
+        }
+    }
+    ports
+}
+
+pub(super) fn port(number: u32, field: impl Into<String>, faults: &mut Faults) -> Option<u16> {
+    let port = u16::try_from(number).ok().filter(|port| *port != 0);
+    if port.is_none() {
+        faults.invalid(field, format!("a port is 1-65535, not {number}"));
+    }
+    port
+}

@@ -1,0 +1,90 @@
+//! The compiled policy as text, held to golden files. `UPDATE_GOLDEN=1 cargo test` writes them anew, for review.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::path::Path;
+
+use cell_netd_core::plan::element_delta;
+use cell_netd_core::policy::{compile, render, render_delta};
+use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
+use cell_netd_core::validate::{validate, validate_delta};
+use support::{ceiling, peer, spec, with_access};
+
+fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "{name}");
+}
+
+fn text(spec: &NetworkSpec) -> String {
+    let desired = validate(spec, &ceiling()).unwrap();
+    render(&compile(&desired, &ceiling()).unwrap())
+}
+
+#[test]
+fn no_interface_needs_no_policy() {
+    assert_eq!(
+        compile(
+            &validate(&NetworkSpec::default(), &ceiling()).unwrap(),
+            &ceiling()
+        ),
+        None
+    );
+}
+
+#[test]
+fn no_peers() {
+    golden("no_peers.nft", &text(&spec(vec![])));
+}
+
+#[test]
+fn every_kind_of_access() {
+    let peers = vec![
+        peer(1),
+        with_access(peer(2), true, false, &[]),
+        with_access(peer(3), false, true, &[]),
+        with_access(peer(4), false, false, &[("10.0.5.7", 443), ("fd00::7", 8443)]),
+    ];
+    golden("every_kind_of_access.nft", &text(&spec(peers)));
+}
+
+#[test]
+fn ipv4_only() {
+    let mut spec = spec(vec![with_access(peer(1), true, true, &[("fd00::7", 443)])]);
+    spec.wireguard.as_mut().unwrap().addresses.pop();
+    spec.peers[0].addresses.pop();
+    golden("ipv4_only.nft", &text(&spec));
+}
+
+#[test]
+fn one_change_is_some_elements() {
+    let base = validate(
+        &spec(vec![
+            with_access(peer(1), true, false, &[("10.0.5.7", 443)]),
+            peer(2),
+        ]),
+        &ceiling(),
+    );
+    let delta = DeltaSpec {
+        upserted_peers: vec![with_access(peer(1), false, true, &[])],
+        removed_peers: vec!["p2".into()],
+    };
+    let delta = validate_delta(&delta, &base.unwrap(), &ceiling()).unwrap();
+    golden(
+        "one_change.nft",
+        &render_delta(&ceiling().table, &element_delta(&delta)),
+    );
+}
+
+#[test]
+fn rules_do_not_grow_with_peers() {
+    let few = compile(&validate(&spec(vec![peer(1)]), &ceiling()).unwrap(), &ceiling()).unwrap();
+    let all = (1..=250)
+        .map(|index| with_access(peer(index), true, true, &[("10.0.5.7", 443)]))
+        .collect();
+    let many = compile(&validate(&spec(all), &ceiling()).unwrap(), &ceiling()).unwrap();
+    assert_eq!(few.chains, many.chains);
+}

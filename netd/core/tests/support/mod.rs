@@ -1,0 +1,89 @@
+//! Specs and a ceiling for the tests.
+#![allow(dead_code, clippy::unwrap_used, reason = "tests; each uses some of it")]
+
+use cell_netd_core::Ceiling;
+use cell_netd_core::model::Protocol;
+use cell_netd_core::spec::{AccessSpec, CellPortSpec, NetworkSpec, PeerSpec, ServiceSpec, WireguardSpec};
+
+pub fn ceiling() -> Ceiling {
+    Ceiling {
+        interfaces: ["wg0".parse().unwrap()].into(),
+        listen_ports: vec![1024..=65535],
+        vpn_prefixes: ["10.0.0.0/8", "fc00::/7"].map(|net| net.parse().unwrap()).into(),
+        cell_ports: ["tcp/443", "udp/53", "tcp/53"]
+            .map(|port| port.parse().unwrap())
+            .into(),
+        service_targets: ["tcp/3443".parse().unwrap()].into(),
+        service_v4: "169.254.67.1".parse().unwrap(),
+        service_v6: "fd43:454c:4c00::1".parse().unwrap(),
+        max_peers: 20_000,
+        accept_mark: "0x2000/0x2000".parse().unwrap(),
+        table: "cell".parse().unwrap(),
+    }
+}
+
+pub fn wireguard() -> WireguardSpec {
+    WireguardSpec {
+        interface: "wg0".into(),
+        listen_port: 51820,
+        addresses: vec![
+            Ok("10.86.0.1/24".parse().unwrap()),
+            Ok("fd86::1/64".parse().unwrap()),
+        ],
+        mtu_bytes: 0,
+    }
+}
+
+/// Peer number `index`, 1-250.
+pub fn peer(index: u8) -> PeerSpec {
+    PeerSpec {
+        name: format!("p{index}"),
+        public_key: vec![index; 32],
+        addresses: vec![
+            Ok(format!("10.86.0.{}", index + 1).parse().unwrap()),
+            Ok(format!("fd86::{:x}", u16::from(index) + 1).parse().unwrap()),
+        ],
+        endpoint: None,
+        persistent_keepalive_seconds: 0,
+        access: Some(AccessSpec::default()),
+    }
+}
+
+pub fn service(address: &str, port: u32) -> ServiceSpec {
+    ServiceSpec {
+        address: Ok(address.parse().unwrap()),
+        protocol: Ok(Protocol::Tcp),
+        port,
+    }
+}
+
+pub fn with_access(
+    mut peer: PeerSpec,
+    internet: bool,
+    peer_to_peer: bool,
+    services: &[(&str, u32)],
+) -> PeerSpec {
+    let services = services
+        .iter()
+        .map(|(address, port)| service(address, *port))
+        .collect();
+    peer.access = Some(AccessSpec {
+        internet,
+        peer_to_peer,
+        services,
+    });
+    peer
+}
+
+pub fn spec(peers: Vec<PeerSpec>) -> NetworkSpec {
+    let port = |protocol, port, target_port| CellPortSpec {
+        protocol: Ok(protocol),
+        port,
+        target_port,
+    };
+    NetworkSpec {
+        wireguard: Some(wireguard()),
+        peers,
+        cell_ports: vec![port(Protocol::Tcp, 443, 3443), port(Protocol::Udp, 53, 0)],
+    }
+}

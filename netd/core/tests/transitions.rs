@@ -1,0 +1,228 @@
+//! Any order of specs ends where the last one says, by whole specs and by changes, over a kernel that refuses every
+//! needless or impossible act; and no step admits a peer that the policy does not know.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use cell_netd_core::fake::FakeKernel;
+use cell_netd_core::plan::{Plan, plan, plan_delta};
+use cell_netd_core::policy::compile;
+use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
+use cell_netd_core::validate::{validate, validate_delta};
+use cell_netd_core::{Desired, Step};
+use proptest::prelude::*;
+use support::{ceiling, peer, spec, with_access};
+
+fn perform(kernel: &mut FakeKernel, plan: &Plan) {
+    for step in &plan.steps {
+        kernel
+            .apply(step)
+            .unwrap_or_else(|refused| panic!("{refused} at {step:?}\nplan:\n{plan}"));
+        assert!(kernel.every_admitted_peer_is_judged(), "after {step:?}");
+    }
+}
+
+/// Applies a whole spec and returns what was done.
+fn apply(kernel: &mut FakeKernel, accepted: Option<&Desired>, spec: &NetworkSpec) -> (Desired, Plan) {
+    let desired = validate(spec, &ceiling()).unwrap();
+    let ruleset = compile(&desired, &ceiling());
+    let observed = kernel.observe(ruleset.as_ref());
+    let plan = plan(&desired, ruleset.as_ref(), &ceiling(), accepted, &observed);
+    perform(kernel, &plan);
+    (desired, plan)
+}
+
+fn fresh(spec: &NetworkSpec) -> FakeKernel {
+    let mut kernel = FakeKernel::default();
+    apply(&mut kernel, None, spec);
+    kernel
+}
+
+/// Endpoints roam, so two ways to one state may differ in them.
+fn without_endpoints(mut kernel: FakeKernel) -> FakeKernel {
+    let device = kernel.link.as_mut().and_then(|link| link.device.as_mut());
+    device
+        .into_iter()
+        .flat_map(|device| device.peers.values_mut())
+        .for_each(|peer| peer.endpoint = None);
+    kernel
+}
+
+#[test]
+fn a_second_apply_does_nothing_and_the_empty_spec_leaves_nothing() {
+    let wanted = spec(vec![
+        peer(1),
+        with_access(peer(2), true, true, &[("10.0.5.7", 443)]),
+    ]);
+    let mut kernel = fresh(&wanted);
+    let before = kernel.clone();
+    let (_, again) = apply(&mut kernel, None, &wanted);
+    assert_eq!(again, Plan::default());
+    assert_eq!(kernel, before);
+    apply(&mut kernel, None, &NetworkSpec::default());
+    assert_eq!(kernel, FakeKernel::default());
+}
+
+#[test]
+fn a_plan_says_who_gains_and_who_loses() {
+    let mut kernel = fresh(&spec(vec![
+        peer(1),
+        with_access(peer(2), true, false, &[("10.0.5.7", 443)]),
+        peer(3),
+    ]));
+    let next = spec(vec![
+        with_access(peer(1), true, true, &[]),
+        with_access(peer(2), true, false, &[]),
+        peer(4),
+    ]);
+    let (_, plan) = apply(&mut kernel, None, &next);
+    let gone = "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
+    let expected = format!(
+        "remove peer {gone}: had 10.86.0.4 and fd86::4, reaches the cell's ports alone\n\
+         update peer p1: gains internet, peer-to-peer\n\
+         update peer p2: loses tcp 10.0.5.7:443\n\
+         add peer p4: 10.86.0.5 and fd86::5, reaches the cell's ports alone\n"
+    );
+    assert_eq!(plan.to_string(), expected);
+}
+
+#[test]
+fn losses_come_before_the_policy_and_gains_after() {
+    let mut kernel = fresh(&spec(vec![peer(1), peer(2)]));
+    let (_, plan) = apply(&mut kernel, None, &spec(vec![peer(2), peer(3)]));
+    let [
+        Step::UpdatePeers(_, losses),
+        Step::UpdatePolicy(_),
+        Step::UpdatePeers(_, gains),
+    ] = &plan.steps[..]
+    else {
+        panic!("{:?}", plan.steps);
+    };
+    assert_eq!((losses.removed.len(), losses.upserted.len()), (1, 0));
+    assert_eq!((gains.removed.len(), gains.upserted.len()), (0, 1));
+}
+
+#[test]
+fn a_roaming_endpoint_is_left_alone_and_a_new_wish_overrides_it() {
+    let at = |endpoint: &str| PeerSpec {
+        endpoint: Some(Ok(endpoint.parse().unwrap())),
+        ..peer(1)
+    };
+    let mut kernel = FakeKernel::default();
+    let (accepted, _) = apply(&mut kernel, None, &spec(vec![at("192.0.2.1:5")]));
+    let device = kernel.link.as_mut().unwrap().device.as_mut().unwrap();
+    device
+        .peers
+        .values_mut()
+        .for_each(|peer| peer.endpoint = Some("198.51.100.9:77".parse().unwrap()));
+    let (accepted, plan) = apply(&mut kernel, Some(&accepted), &spec(vec![at("192.0.2.1:5")]));
+    assert_eq!(plan, Plan::default());
+    let (_, plan) = apply(&mut kernel, Some(&accepted), &spec(vec![at("192.0.2.2:5")]));
+    assert_eq!(plan.to_string(), "update peer p1: is at 192.0.2.2:5\n");
+}
+
+#[test]
+fn hand_made_differences_are_found_and_repaired() {
+    let wanted = spec(vec![with_access(peer(1), true, false, &[]), peer(2)]);
+    let right = fresh(&wanted);
+    let spoil: [fn(&mut FakeKernel); 6] = [
+        |kernel| kernel.policy = None,
+        |kernel| kernel.policy.as_mut().unwrap().chains[3].rules.truncate(1),
+        |kernel| kernel.policy.as_mut().unwrap().elements.clear(),
+        |kernel| kernel.link = None,
+        |kernel| kernel.link.as_mut().unwrap().addresses.clear(),
+        |kernel| {
+            kernel
+                .link
+                .as_mut()
+                .unwrap()
+                .device
+                .as_mut()
+                .unwrap()
+                .peers
+                .clear()
+        },
+    ];
+    for (index, spoil) in spoil.iter().enumerate() {
+        let mut kernel = right.clone();
+        spoil(&mut kernel);
+        assert_ne!(kernel, right, "case {index}");
+        let (_, plan) = apply(&mut kernel, None, &wanted);
+        assert_eq!(kernel, right, "case {index}");
+        assert!(!plan.changes.is_empty(), "case {index}: a repair is told");
+    }
+}
+
+fn any_state() -> impl Strategy<Value = Vec<PeerSpec>> {
+    let services =
+        proptest::sample::subsequence(vec![("10.0.5.7", 443), ("10.0.5.7", 80), ("fd00::7", 443)], 0..=3);
+    // Names, keys and addresses are drawn apart from each other, so that they move between peers.
+    let one = (
+        1..7u8,
+        any::<bool>(),
+        any::<bool>(),
+        services,
+        any::<bool>(),
+        0..3u32,
+    );
+    proptest::collection::vec(one, 0..6).prop_flat_map(|drawn| {
+        let count = drawn.len();
+        let numbers = proptest::sample::subsequence((1..9u8).collect::<Vec<_>>(), count).prop_shuffle();
+        let keys = proptest::sample::subsequence((1..9u8).collect::<Vec<_>>(), count).prop_shuffle();
+        (Just(drawn), numbers, keys).prop_map(|(drawn, numbers, keys)| {
+            let mut peers: Vec<PeerSpec> = Vec::new();
+            for (((name, internet, p2p, services, both, keepalive), number), key) in
+                drawn.into_iter().zip(numbers).zip(keys)
+            {
+                let mut spec = with_access(peer(number), internet, p2p, &services);
+                (spec.name, spec.public_key) = (format!("p{name}"), vec![key; 32]);
+                spec.persistent_keepalive_seconds = keepalive;
+                if !both {
+                    spec.addresses.pop();
+                }
+                if peers.iter().all(|other| other.name != spec.name) {
+                    peers.push(spec);
+                }
+            }
+            peers
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_of_whole_specs_ends_at_the_last(states in proptest::collection::vec(any_state(), 1..5)) {
+        let mut kernel = FakeKernel::default();
+        let mut accepted = None;
+        for state in &states {
+            let (desired, _) = apply(&mut kernel, accepted.as_ref(), &spec(state.clone()));
+            let (_, again) = apply(&mut kernel, Some(&desired), &spec(state.clone()));
+            prop_assert_eq!(again, Plan::default());
+            accepted = Some(desired);
+        }
+        prop_assert_eq!(without_endpoints(kernel), without_endpoints(fresh(&spec(states.last().unwrap().clone()))));
+    }
+
+    #[test]
+    fn a_change_ends_where_the_whole_spec_does_and_can_be_taken_back(from in any_state(), to in any_state()) {
+        let mut kernel = FakeKernel::default();
+        let (mut desired, _) = apply(&mut kernel, None, &spec(from.clone()));
+        let (original, origin) = (desired.clone(), kernel.clone());
+        let removed_peers = from.iter().filter(|old| to.iter().all(|new| new.name != old.name));
+        let removed_peers = removed_peers.map(|peer| peer.name.clone()).collect();
+        let delta = DeltaSpec { upserted_peers: to.clone(), removed_peers };
+        let delta = validate_delta(&delta, &desired, &ceiling()).unwrap();
+        perform(&mut kernel, &plan_delta(desired.wireguard(), &delta));
+        let inverse = desired.apply(delta);
+        let whole = validate(&spec(to.clone()), &ceiling()).unwrap();
+        prop_assert_eq!(&desired, &whole);
+        prop_assert_eq!(without_endpoints(kernel.clone()), without_endpoints(fresh(&spec(to))));
+
+        perform(&mut kernel, &plan_delta(desired.wireguard(), &inverse));
+        let _again = desired.apply(inverse);
+        prop_assert_eq!(desired, original);
+        prop_assert_eq!(without_endpoints(kernel), without_endpoints(origin));
+    }
+}

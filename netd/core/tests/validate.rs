@@ -1,0 +1,318 @@
+//! Every fault is named, in the right class, with its field; nothing panics.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use cell_netd_core::spec::{AccessSpec, DeltaSpec, NetworkSpec, PeerSpec};
+use cell_netd_core::validate::{Rejection, validate, validate_delta};
+use proptest::prelude::*;
+use support::{ceiling, peer, service, spec, with_access};
+
+fn fields(rejection: &Rejection) -> Vec<&str> {
+    rejection
+        .violations()
+        .iter()
+        .map(|fault| fault.field.as_str())
+        .collect()
+}
+
+fn one_fault(change: impl FnOnce(&mut NetworkSpec)) -> (bool, String) {
+    let mut spec = spec(vec![peer(1), peer(2)]);
+    change(&mut spec);
+    let rejection = validate(&spec, &ceiling()).unwrap_err();
+    let fields = fields(&rejection);
+    assert_eq!(fields.len(), 1, "{rejection:?}");
+    (
+        matches!(rejection, Rejection::AboveCeiling(_)),
+        fields[0].to_owned(),
+    )
+}
+
+fn invalid(field: &str, change: impl FnOnce(&mut NetworkSpec)) {
+    assert_eq!(one_fault(change), (false, field.to_owned()));
+}
+
+fn above(field: &str, change: impl FnOnce(&mut NetworkSpec)) {
+    assert_eq!(one_fault(change), (true, field.to_owned()));
+}
+
+#[test]
+fn a_good_spec_passes() {
+    let desired = validate(
+        &spec(vec![
+            peer(1),
+            with_access(peer(2), true, true, &[("10.0.5.7", 443)]),
+        ]),
+        &ceiling(),
+    );
+    assert_eq!(desired.unwrap().peers().len(), 2);
+    assert!(
+        validate(&NetworkSpec::default(), &ceiling())
+            .unwrap()
+            .wireguard()
+            .is_none()
+    );
+}
+
+#[test]
+fn faults_of_the_interface() {
+    for name in ["", "wg0; reboot", "../wg0", "sixteen-bytes-xx", "wg\n0", "."] {
+        invalid("spec.wireguard.interface", |spec| {
+            spec.wireguard.as_mut().unwrap().interface = name.into()
+        });
+    }
+    above("spec.wireguard.interface", |spec| {
+        spec.wireguard.as_mut().unwrap().interface = "eth0".into()
+    });
+    invalid("spec.wireguard.listen_port", |spec| {
+        spec.wireguard.as_mut().unwrap().listen_port = 65536
+    });
+    above("spec.wireguard.listen_port", |spec| {
+        spec.wireguard.as_mut().unwrap().listen_port = 22
+    });
+    for mtu in [1, 1279, 9001, u32::MAX] {
+        invalid("spec.wireguard.mtu_bytes", |spec| {
+            spec.wireguard.as_mut().unwrap().mtu_bytes = mtu
+        });
+    }
+    for network in ["10.86.0.0/24", "10.86.0.255/24", "10.86.0.1/31", "10.86.0.1/32"] {
+        invalid("spec.wireguard.addresses[0]", |spec| {
+            spec.wireguard.as_mut().unwrap().addresses[0] = Ok(network.parse().unwrap());
+            spec.peers.clear();
+        });
+    }
+    above("spec.wireguard.addresses[0]", |spec| {
+        spec.wireguard.as_mut().unwrap().addresses[0] = Ok("203.0.113.1/24".parse().unwrap());
+        spec.peers.clear();
+    });
+    // A prefix that holds an allowed one is not allowed for that.
+    above("spec.wireguard.addresses[0]", |spec| {
+        spec.wireguard.as_mut().unwrap().addresses[0] = Ok("10.0.0.1/7".parse().unwrap());
+        spec.peers.clear();
+    });
+}
+
+#[test]
+fn faults_of_peers() {
+    for name in ["", "-a", "a b", "a/b", "ä", "a\u{202e}b", "a\0", &"a".repeat(65)] {
+        invalid("spec.peers[1].name", |spec| spec.peers[1].name = name.into());
+    }
+    invalid("spec.peers[1].name", |spec| spec.peers[1].name = "p1".into());
+    for key in [vec![], vec![1; 31], vec![1; 33], vec![0; 32]] {
+        invalid("spec.peers[0].public_key", |spec| spec.peers[0].public_key = key);
+    }
+    invalid("spec.peers[1].public_key", |spec| {
+        spec.peers[1].public_key = vec![1; 32]
+    });
+    for address in [
+        "10.86.0.1",
+        "10.86.1.1",
+        "10.86.0.0",
+        "10.86.0.255",
+        "169.254.67.1",
+        "192.0.2.1",
+        "10.86.0.2",
+    ] {
+        invalid("spec.peers[1].addresses[0]", |spec| {
+            spec.peers[1].addresses[0] = Ok(address.parse().unwrap())
+        });
+    }
+    invalid("spec.peers[1].addresses[1]", |spec| {
+        spec.peers[1].addresses[1] = Ok("10.86.0.9".parse().unwrap())
+    });
+    invalid("spec.peers[1].addresses[0]", |spec| {
+        spec.peers[1].addresses[0] = Err("has 5 bytes".into())
+    });
+    invalid("spec.peers[0].addresses", |spec| spec.peers[0].addresses.clear());
+    invalid("spec.peers[0].persistent_keepalive_seconds", |spec| {
+        spec.peers[0].persistent_keepalive_seconds = 65536;
+    });
+    invalid("spec.peers[0].access", |spec| spec.peers[0].access = None);
+    let never = [
+        "127.0.0.1:9",
+        "169.254.169.254:80",
+        "0.0.0.0:9",
+        "224.0.0.1:9",
+        "255.255.255.255:9",
+        "[::]:9",
+        "[::1]:9",
+        "[fe80::1]:9",
+        "[ff02::1]:9",
+        "[::ffff:127.0.0.1]:9",
+        "10.86.0.9:9",
+        "[fd86::9]:9",
+    ];
+    for endpoint in never {
+        invalid("spec.peers[0].endpoint", |spec| {
+            spec.peers[0].endpoint = Some(Ok(endpoint.parse().unwrap()))
+        });
+    }
+}
+
+#[test]
+fn faults_of_access_and_ports() {
+    let access = |services| {
+        Some(AccessSpec {
+            services,
+            ..AccessSpec::default()
+        })
+    };
+    invalid("spec.peers[0].access.services[0].port", |spec| {
+        spec.peers[0].access = access(vec![service("10.0.0.1", 0)]);
+    });
+    invalid("spec.peers[0].access.services[0].address", |spec| {
+        spec.peers[0].access = access(vec![service("169.254.169.254", 80)]);
+    });
+    invalid("spec.peers[0].access.services[1]", |spec| {
+        spec.peers[0].access = access(vec![service("10.0.0.1", 80), service("10.0.0.1", 80)]);
+    });
+    invalid("spec.peers[0].access.services", |spec| {
+        spec.peers[0].access = access((1..=257).map(|port| service("10.0.0.1", port)).collect());
+    });
+    above("spec.cell_ports[1].port", |spec| spec.cell_ports[1].port = 22);
+    above("spec.cell_ports[0].target_port", |spec| {
+        spec.cell_ports[0].target_port = 22
+    });
+    invalid("spec.cell_ports[2]", |spec| {
+        spec.cell_ports.push(spec.cell_ports[0].clone())
+    });
+    invalid("spec.peers", |spec| spec.wireguard = None);
+}
+
+#[test]
+fn all_faults_are_named_at_once_and_malformed_outranks_forbidden() {
+    let mut spec = spec(vec![peer(1), peer(1)]);
+    spec.wireguard.as_mut().unwrap().interface = "eth0".into();
+    spec.wireguard.as_mut().unwrap().mtu_bytes = 1;
+    let rejection = validate(&spec, &ceiling()).unwrap_err();
+    assert!(matches!(rejection, Rejection::InvalidSpec(_)));
+    let expected = [
+        "spec.wireguard.mtu_bytes",
+        "spec.peers[1].name",
+        "spec.peers[1].public_key",
+        "spec.peers[1].addresses[0]",
+        "spec.peers[1].addresses[1]",
+        "spec.wireguard.interface",
+    ];
+    assert_eq!(fields(&rejection), expected);
+}
+
+#[test]
+fn too_many_peers_are_one_fault() {
+    let mut ceiling = ceiling();
+    ceiling.max_peers = 1;
+    let rejection = validate(&spec(vec![peer(1), peer(2)]), &ceiling).unwrap_err();
+    assert_eq!(fields(&rejection), ["spec.peers"]);
+    let base = validate(&spec(vec![peer(1)]), &ceiling).unwrap();
+    let add = DeltaSpec {
+        upserted_peers: vec![peer(2)],
+        removed_peers: vec![],
+    };
+    assert!(matches!(
+        validate_delta(&add, &base, &ceiling),
+        Err(Rejection::AboveCeiling(_))
+    ));
+    let swap = DeltaSpec {
+        upserted_peers: vec![peer(2)],
+        removed_peers: vec!["p1".into()],
+    };
+    assert_eq!(validate_delta(&swap, &base, &ceiling).unwrap().changes().len(), 2);
+}
+
+#[test]
+fn a_change_is_checked_against_the_accepted_peers() {
+    let base = validate(&spec(vec![peer(1), peer(2)]), &ceiling()).unwrap();
+    let stolen = PeerSpec {
+        name: "new".into(),
+        ..peer(2)
+    };
+    let delta = DeltaSpec {
+        upserted_peers: vec![stolen.clone()],
+        removed_peers: vec!["p9".into(), "b d".into()],
+    };
+    let rejection = validate_delta(&delta, &base, &ceiling()).unwrap_err();
+    let expected = [
+        "removed_peers[1]",
+        "upserted_peers[0].public_key",
+        "upserted_peers[0].addresses[0]",
+        "upserted_peers[0].addresses[1]",
+    ];
+    assert_eq!(fields(&rejection), expected);
+    // What is given up in the same change is free.
+    let delta = DeltaSpec {
+        upserted_peers: vec![stolen],
+        removed_peers: vec!["p2".into()],
+    };
+    assert_eq!(
+        validate_delta(&delta, &base, &ceiling()).unwrap().changes().len(),
+        2
+    );
+    let both = DeltaSpec {
+        upserted_peers: vec![peer(2)],
+        removed_peers: vec!["p2".into()],
+    };
+    assert_eq!(
+        fields(&validate_delta(&both, &base, &ceiling()).unwrap_err()),
+        ["removed_peers[0]"]
+    );
+    let unchanged = DeltaSpec {
+        upserted_peers: vec![peer(2)],
+        removed_peers: vec!["p9".into()],
+    };
+    assert!(validate_delta(&unchanged, &base, &ceiling()).unwrap().is_empty());
+}
+
+fn any_peer() -> impl Strategy<Value = PeerSpec> {
+    let address = proptest::option::weighted(0.9, any::<std::net::IpAddr>())
+        .prop_map(|address| address.ok_or_else(|| "bad".to_owned()));
+    let endpoint = proptest::option::of(any::<std::net::SocketAddr>().prop_map(Ok));
+    let key = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 32),
+        proptest::collection::vec(any::<u8>(), 0..40)
+    ];
+    (
+        ".{0,70}",
+        key,
+        proptest::collection::vec(address, 0..4),
+        endpoint,
+        any::<u32>(),
+        any::<Option<bool>>(),
+    )
+        .prop_map(
+            |(name, public_key, addresses, endpoint, keepalive, access)| PeerSpec {
+                name,
+                public_key,
+                addresses,
+                endpoint,
+                persistent_keepalive_seconds: keepalive,
+                access: access.map(|internet| AccessSpec {
+                    internet,
+                    ..AccessSpec::default()
+                }),
+            },
+        )
+}
+
+proptest! {
+    #[test]
+    fn validation_never_panics_and_never_refuses_without_a_fault(
+        peers in proptest::collection::vec(any_peer(), 0..6),
+        interface in ".{0,20}",
+        port in any::<u32>(),
+        mtu in any::<u32>(),
+        net in any::<(u128, u8)>(),
+    ) {
+        let mut spec = spec(peers.clone());
+        let wireguard = spec.wireguard.as_mut().unwrap();
+        (wireguard.interface, wireguard.listen_port, wireguard.mtu_bytes) = (interface, port, mtu);
+        wireguard.addresses = vec![Ok(ipnet::Ipv6Net::new(net.0.into(), net.1 % 129).unwrap().into())];
+        if let Err(rejection) = validate(&spec, &ceiling()) {
+            prop_assert!(!rejection.violations().is_empty());
+        }
+        let base = validate(&support::spec(vec![peer(1)]), &ceiling()).unwrap();
+        let delta = DeltaSpec { upserted_peers: peers, removed_peers: vec!["p1".into()] };
+        if let Err(rejection) = validate_delta(&delta, &base, &ceiling()) {
+            prop_assert!(!rejection.violations().is_empty());
+        }
+    }
+}
