@@ -108,21 +108,21 @@ impl Action {
         }
     }
 
-    /// Whether the answer is a public fact that changes nothing: told without a record in the access log, which would
-    /// otherwise fill with the API's polling. Its refusals are recorded like any other.
-    pub fn is_public_fact(self) -> bool {
+    /// Whether the access log tells when this was allowed. Not so for public facts, whose polling would fill it, and for
+    /// anchors, which have a chained file of their own. Refusals are recorded whatever was asked.
+    pub fn is_recorded(self) -> bool {
         match self {
-            Action::GetTrustBundle
-            | Action::GetVaultStatus
-            | Action::GetWireguardPublicKey
-            | Action::ListAuditAnchors => true,
             Action::IssueServerCertificate
             | Action::PutSecret
             | Action::ListSecrets
             | Action::RotateSecret
             | Action::DeleteSecret
-            | Action::GetWireguardPrivateKey
-            | Action::AppendAuditAnchor => false,
+            | Action::GetWireguardPrivateKey => true,
+            Action::GetTrustBundle
+            | Action::GetVaultStatus
+            | Action::GetWireguardPublicKey
+            | Action::AppendAuditAnchor
+            | Action::ListAuditAnchors => false,
         }
     }
 }
