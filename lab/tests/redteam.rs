@@ -1,0 +1,188 @@
+//! The red team against a stage: folders, sockets and processes as `docs/runtime.md` has them, without daemons. So every
+//! process-level line is seen to be open to root and closed to a sandboxed `cell-api` without starting a cell.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command};
+
+use nix::unistd::{Group, User};
+
+/// Everything that a running cell has on disk and in the process table.
+struct Stage {
+    home: tempfile::TempDir,
+    processes: Vec<Child>,
+    _listeners: Vec<UnixListener>,
+}
+
+impl Stage {
+    fn set_up() -> Self {
+        let sysusers = Command::new("systemd-sysusers")
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../systemd/sysusers.d/cell.conf"
+            ))
+            .status()
+            .unwrap();
+        assert!(sysusers.success());
+        let home = tempfile::tempdir().unwrap();
+        mode(home.path(), 0o755);
+        let stage = |path: &str| home.path().join(path);
+        for folder in ["etc", "run/pids"] {
+            fs::create_dir_all(stage(folder)).unwrap();
+        }
+        fs::write(stage("etc/api.toml"), "").unwrap();
+        fs::write(stage("etc/vault.kek"), [7; 32]).unwrap();
+        mode(&stage("etc/vault.kek"), 0o400);
+        for name in ["api", "netd", "broker", "vaultd"] {
+            let state = stage("lib").join(name);
+            fs::create_dir_all(&state).unwrap();
+            fs::write(state.join("state"), name).unwrap();
+            for path in [state.join("state"), state.clone()] {
+                chown(path, Some(user(name)), None).unwrap();
+            }
+            mode(&state, 0o700);
+        }
+        let listeners = EDGES
+            .map(|(path, group)| edge(&stage("run").join(path), group))
+            .into();
+        let processes = ["vaultd", "netd", "broker", "wg"].map(|name| {
+            let child = Command::new("sleep").arg("600").uid(user(name)).spawn().unwrap();
+            fs::write(stage("run/pids").join(name), child.id().to_string()).unwrap();
+            child
+        });
+        Stage {
+            home,
+            processes: processes.into(),
+            _listeners: listeners,
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+const EDGES: [(&str, &str); 7] = [
+    ("netd/netd.sock", "cell-edge-netd"),
+    ("broker/broker.sock", "cell-edge-broker"),
+    ("vault/vault.sock", "cell-edge-vault"),
+    ("keys/vault.sock", "cell-edge-keys"),
+    ("wg/wg.sock", "cell-edge-wg"),
+    ("wg/device.sock", "cell-edge-wg"),
+    ("api/api.sock", "cell-admin"),
+];
+
+fn edge(path: &Path, group: &str) -> UnixListener {
+    let folder = path.parent().unwrap();
+    let group = Group::from_name(group).unwrap().unwrap().gid.as_raw();
+    fs::create_dir_all(folder).unwrap();
+    let listener = if path.ends_with("device.sock") {
+        sequenced(path)
+    } else {
+        UnixListener::bind(path).unwrap()
+    };
+    for (path, bits) in [(folder, 0o750), (path, 0o660)] {
+        chown(path, Some(0), Some(group)).unwrap();
+        mode(path, bits);
+    }
+    listener
+}
+
+/// A SOCK_SEQPACKET listener, kept as what std has.
+fn sequenced(path: &Path) -> UnixListener {
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    let made = socket(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .unwrap();
+    bind(
+        std::os::fd::AsRawFd::as_raw_fd(&made),
+        &UnixAddr::new(path).unwrap(),
+    )
+    .unwrap();
+    listen(&made, Backlog::new(8).unwrap()).unwrap();
+    UnixListener::from(made)
+}
+
+fn user(name: &str) -> u32 {
+    User::from_name(&format!("cell-{name}"))
+        .unwrap()
+        .unwrap()
+        .uid
+        .as_raw()
+}
+
+fn mode(path: &Path, bits: u32) {
+    fs::set_permissions(path, Permissions::from_mode(bits)).unwrap();
+}
+
+#[test]
+fn nothing_at_process_level_is_open_and_most_of_it_is_real() {
+    let stage = Stage::set_up();
+    let reports = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_cell-redteam"))
+        .arg("--home")
+        .arg(stage.home.path())
+        .arg("--target")
+        .arg(reports.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    print!("{told}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success());
+    let written = fs::read(reports.path().join("reports/redteam.json")).unwrap();
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&written).unwrap();
+    let value = |name: &str| {
+        rows.iter().find(|row| row["name"] == name).unwrap()["value"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(value("open"), "0");
+    // What is closed counts only beside a control that was open to root.
+    assert!(value("closed").parse::<u32>().unwrap() >= 50, "{told}");
+    assert!(rows.iter().all(|row| row["ok"] == true));
+}
+
+#[test]
+fn a_hole_in_the_cell_is_found() {
+    let stage = Stage::set_up();
+    // vaultd's state, open to everybody.
+    mode(&stage.home.path().join("lib/vaultd"), 0o755);
+    // The socket that netd asks vaultd for the key on, in the API's group.
+    let keys = stage.home.path().join("run/keys");
+    let api = Group::from_name("cell-edge-vault").unwrap().unwrap().gid.as_raw();
+    for path in [keys.clone(), keys.join("vault.sock")] {
+        chown(path, None, Some(api)).unwrap();
+    }
+    let reports = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_cell-redteam"))
+        .arg("--home")
+        .arg(stage.home.path())
+        .arg("--target")
+        .arg(reports.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success());
+    let open: Vec<_> = told
+        .lines()
+        .filter(|line| line.get(5..9) == Some("OPEN"))
+        .map(|line| &line[..3])
+        .collect();
+    // Landlock still keeps the folder shut; the socket's group is what keeps the key socket shut.
+    assert_eq!(open, ["S03"], "{told}");
+}
