@@ -1,0 +1,84 @@
+/** The one place that talks to the cell: base URL, CSRF header, claim token, errors, server time. */
+
+import { learnServerTime } from '../lib/clock';
+import { errorFromAnswer } from './error';
+import { client } from './gen/client.gen';
+import * as sdk from './gen/sdk.gen';
+
+const CSRF_HEADER = 'X-CSRF-Token';
+
+// Both live in this module's memory alone: never in storage, so that a reload forgets them.
+let csrfToken: string | undefined;
+let claimToken: string | undefined;
+
+/** Remembers the claim token for the steps that follow; `undefined` forgets it. */
+export function setClaimToken(token: string | undefined): void {
+  claimToken = token;
+}
+
+/** The header of every step after the claim. */
+export function claimHeader(): { 'X-Claim-Token': string } {
+  return { 'X-Claim-Token': claimToken ?? '' };
+}
+
+export function hasClaimToken(): boolean {
+  return claimToken !== undefined;
+}
+
+/** To be called when the session begins or ends: its token went with it. */
+export function forgetCsrfToken(): void {
+  csrfToken = undefined;
+}
+
+/** fetch(3) of this page: adds the headers, and asks for a new CSRF token once when the server wants another. */
+async function guardedFetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+  const request = new Request(input, init);
+  if (!needsCsrf(request)) return learn(await fetch(request));
+  const spare = request.clone();
+  const response = learn(await fetch(await withCsrf(request)));
+  if (response.status !== 403 || (await codeOf(response)) !== 'CSRF') return response;
+  forgetCsrfToken();
+  return learn(await fetch(await withCsrf(spare)));
+}
+
+function needsCsrf(request: Request): boolean {
+  const path = new URL(request.url).pathname;
+  if (request.method === 'GET' || request.method === 'HEAD') return false;
+  return path !== '/api/auth/login' && !path.startsWith('/api/setup/');
+}
+
+async function withCsrf(request: Request): Promise<Request> {
+  csrfToken ??= (await sdk.getCsrfToken()).data.csrf_token;
+  request.headers.set(CSRF_HEADER, csrfToken);
+  return request;
+}
+
+async function codeOf(response: Response): Promise<unknown> {
+  return response
+    .clone()
+    .json()
+    .then(
+      (body: { code?: unknown }) => body.code,
+      () => undefined,
+    );
+}
+
+function learn(response: Response): Response {
+  learnServerTime(response.headers.get('date'));
+  return response;
+}
+
+client.setConfig({
+  baseUrl: window.location.origin,
+  credentials: 'same-origin',
+  cache: 'no-store',
+  fetch: guardedFetch,
+});
+client.interceptors.error.use((error, response) => errorFromAnswer(error, response));
+
+/** The answer's body alone. Throws `ApiError`. */
+export async function data<T>(call: Promise<{ data: T }>): Promise<T> {
+  return (await call).data;
+}
+
+export { sdk };

@@ -1,0 +1,37 @@
+/** The generated types under the names that pages use, and the shapes that the document leaves open. */
+
+export type {
+  AuditPage,
+  AuditRecord,
+  AuditVerdict,
+  Config,
+  Me,
+  NetworkStep,
+  Peer,
+  PeerAccess,
+  PeerCreate,
+  PeerCreated,
+  PeerUpdate,
+  ServiceAccess,
+  SetupStatus,
+  Status,
+  User,
+  Violation,
+  WireguardStatus,
+} from './gen';
+
+/** Access with every field present, as the UI edits it. */
+export interface Access {
+  internet: boolean;
+  peer_to_peer: boolean;
+  services: { address: string; protocol: string; port: number }[];
+}
+
+/** What the server leaves out is denied. */
+export function fullAccess(access: import('./gen').PeerAccess): Access {
+  return {
+    internet: access.internet ?? false,
+    peer_to_peer: access.peer_to_peer ?? false,
+    services: access.services ?? [],
+  };
+}

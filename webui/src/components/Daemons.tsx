@@ -1,0 +1,48 @@
+/** The parts of the cell and what each says of itself. */
+
+import type { Status } from '../api/types';
+import { t } from '../i18n';
+import { Card } from './Card';
+
+type Daemon = Status['daemons'][number];
+
+export function Daemons({ daemons }: { daemons: Daemon[] }) {
+  return (
+    <Card title={t.home.parts}>
+      <ul className="-my-2 divide-y divide-line">
+        {daemons.map((daemon) => (
+          <li key={daemon.name} className="py-2">
+            <Part daemon={daemon} />
+          </li>
+        ))}
+      </ul>
+    </Card>
+  );
+}
+
+function Part({ daemon }: { daemon: Daemon }) {
+  const name = t.daemons[daemon.name as keyof typeof t.daemons] ?? daemon.name;
+  return (
+    <details>
+      <summary className="flex min-h-11 cursor-pointer flex-wrap items-center justify-between gap-x-3 rounded-lg focus-visible:outline-2 focus-visible:outline-accent">
+        <span className="font-medium">{name}</span>
+        <span className={`inline-flex items-center gap-2 text-sm ${daemon.reachable ? 'text-good' : 'text-bad'}`}>
+          <span aria-hidden className={`size-2.5 rounded-full ${daemon.reachable ? 'bg-good' : 'bg-bad'}`} />
+          {daemon.reachable ? t.home.answers : t.home.silent}
+        </span>
+      </summary>
+      <ul className="flex flex-col gap-3 pt-1 pb-3">
+        {daemon.conditions.map((condition) => (
+          <li key={condition.type} className="text-sm">
+            <p className="flex flex-wrap justify-between gap-x-3">
+              <span className="font-medium">{condition.type}</span>
+              <span>{t.home.conditionState[condition.status] ?? condition.status}</span>
+            </p>
+            <p className="break-words text-muted">{condition.message || condition.reason}</p>
+          </li>
+        ))}
+        {daemon.conditions.length === 0 && <li className="text-muted text-sm">{t.home.conditions(0)}</li>}
+      </ul>
+    </details>
+  );
+}

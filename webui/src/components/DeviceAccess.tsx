@@ -1,0 +1,85 @@
+/** A device's access as a form: edited here, saved as a whole. */
+
+import { useQueryClient } from '@tanstack/react-query';
+import { type FormEvent, useEffect, useState } from 'react';
+import { data, sdk } from '../api/client';
+import { splitViolations } from '../api/error';
+import { peerQuery, peersQuery } from '../api/queries';
+import { fullAccess, type Peer } from '../api/types';
+import { t } from '../i18n';
+import { useAction } from '../lib/useAction';
+import { AccessEditor, accessFields } from './AccessEditor';
+import { Button } from './Button';
+import { ErrorNote } from './ErrorNote';
+import { Select } from './Field';
+import { TUNNELS } from './MoreOptions';
+
+export function DeviceAccess({ peer }: { peer: Peer }) {
+  const queries = useQueryClient();
+  const action = useAction();
+  const stored = { access: fullAccess(peer.access), tunnel: peer.tunnel };
+  const storedText = JSON.stringify(stored);
+  const [draft, setDraft] = useState(stored);
+  const [base, setBase] = useState(storedText);
+  const [saved, setSaved] = useState(false);
+  const changed = JSON.stringify(draft) !== base;
+  useEffect(() => {
+    // Somebody else's change is taken over unless it would overwrite what is being edited here.
+    if (!changed && storedText !== base) {
+      setDraft(JSON.parse(storedText));
+      setBase(storedText);
+    }
+  }, [storedText, base, changed]);
+
+  const edit = (part: Partial<typeof stored>) => {
+    setDraft({ ...draft, ...part });
+    setSaved(false);
+  };
+  const onSubmit = (event: FormEvent) => {
+    event.preventDefault();
+    void action.run(async () => {
+      const updated = await data(sdk.updatePeer({ path: { name: peer.name }, body: draft }));
+      const now = { access: fullAccess(updated.access), tunnel: updated.tunnel };
+      setDraft(now);
+      setBase(JSON.stringify(now));
+      setSaved(true);
+      queries.setQueryData(peerQuery(peer.name).queryKey, updated);
+      void queries.invalidateQueries({ queryKey: peersQuery.queryKey });
+    });
+  };
+  const discard = () => {
+    setDraft(JSON.parse(storedText));
+    setBase(storedText);
+    action.clear();
+  };
+
+  const fields = [...accessFields(draft.access), 'tunnel'];
+  const { byField } = splitViolations(action.error, fields);
+  return (
+    <form onSubmit={onSubmit} className="flex flex-col gap-4">
+      <p className="text-muted text-sm">{t.device.accessText}</p>
+      <ErrorNote error={action.error} fields={fields} />
+      <AccessEditor access={draft.access} onChange={(access) => edit({ access })} errors={byField} />
+      <Select
+        label={t.device.tunnel}
+        options={TUNNELS}
+        value={draft.tunnel}
+        onChange={(event) => edit({ tunnel: event.target.value })}
+        error={byField.tunnel}
+      />
+      <div className="flex flex-wrap items-center gap-3">
+        <Button kind="primary" type="submit" pending={action.pending} disabled={!changed && !action.pending}>
+          {action.pending ? t.app.saving : t.app.save}
+        </Button>
+        {changed && !action.pending && (
+          <Button kind="quiet" onClick={discard}>
+            {t.device.discard}
+          </Button>
+        )}
+        <p role="status" className="text-good text-sm">
+          {saved && !changed ? t.device.accessSaved : ''}
+        </p>
+      </div>
+    </form>
+  );
+}

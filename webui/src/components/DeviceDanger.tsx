@@ -1,0 +1,119 @@
+/** What ends a device's present setup: a new key, or its removal. Also its configuration without a key. */
+
+import { useQueryClient } from '@tanstack/react-query';
+import { useState } from 'react';
+import { useLocation } from 'wouter';
+import { data, sdk } from '../api/client';
+import { peerQuery, peersQuery } from '../api/queries';
+import type { Peer } from '../api/types';
+import { t } from '../i18n';
+import { withPrivateKey } from '../lib/config';
+import { paths } from '../lib/paths';
+import { useAction } from '../lib/useAction';
+import { makeKeyPair } from '../lib/wgkeys';
+import { Button } from './Button';
+import { Confirm } from './Confirm';
+import { DeviceReady, type ReadyDevice } from './DeviceReady';
+import { Dialog } from './Dialog';
+import { ErrorNote } from './ErrorNote';
+
+export function DeviceDanger({ peer }: { peer: Peer }) {
+  const [open, setOpen] = useState<'new-key' | 'config' | 'remove'>();
+  const close = () => setOpen(undefined);
+  return (
+    <div className="flex flex-wrap gap-2">
+      <Button onClick={() => setOpen('new-key')}>{t.device.newKey}</Button>
+      <Button onClick={() => setOpen('config')}>{t.device.config}</Button>
+      <Button onClick={() => setOpen('remove')} className="text-bad">
+        {t.device.remove}
+      </Button>
+      {open === 'new-key' && <NewKey name={peer.name} onClose={close} />}
+      {open === 'config' && <KeylessConfig name={peer.name} onClose={close} />}
+      {open === 'remove' && <Remove name={peer.name} onClose={close} />}
+    </div>
+  );
+}
+
+interface Props {
+  name: string;
+  onClose: () => void;
+}
+
+function NewKey({ name, onClose }: Props) {
+  const queries = useQueryClient();
+  const action = useAction();
+  const [ready, setReady] = useState<ReadyDevice>();
+  const make = () =>
+    action.run(async () => {
+      const pair = await makeKeyPair();
+      await sdk.updatePeer({ path: { name }, body: { public_key: pair.publicKey } });
+      const { config } = await data(sdk.getPeerConfig({ path: { name } }));
+      void queries.invalidateQueries({ queryKey: peersQuery.queryKey });
+      setReady({ name, config: withPrivateKey(config, pair.privateKey) });
+    });
+  return (
+    <Dialog title={ready ? t.ready.title(name) : t.device.newKeyTitle(name)} onClose={onClose}>
+      {ready ? (
+        <DeviceReady device={ready} onDone={onClose} />
+      ) : (
+        <div className="flex flex-col gap-5">
+          <p>{t.device.newKeyText}</p>
+          <ErrorNote error={action.error} />
+          <div className="flex flex-wrap justify-end gap-2">
+            <Button onClick={onClose}>{t.app.cancel}</Button>
+            <Button kind="primary" pending={action.pending} onClick={() => void make()}>
+              {t.device.newKeyMake}
+            </Button>
+          </div>
+        </div>
+      )}
+    </Dialog>
+  );
+}
+
+function KeylessConfig({ name, onClose }: Props) {
+  const queries = useQueryClient();
+  const action = useAction();
+  const [ready, setReady] = useState<ReadyDevice>();
+  const load = () =>
+    action.run(async () => {
+      const { config } = await data(sdk.getPeerConfig({ path: { name } }));
+      void queries.invalidateQueries({ queryKey: peersQuery.queryKey });
+      setReady({ name, config });
+    });
+  return (
+    <Dialog title={t.device.config} onClose={onClose}>
+      {ready ? (
+        <DeviceReady device={ready} onDone={onClose} />
+      ) : (
+        <div className="flex flex-col gap-5">
+          <p>{t.device.configText}</p>
+          <ErrorNote error={action.error} />
+          <Button kind="primary" pending={action.pending} onClick={() => void load()} className="self-end">
+            {t.ready.text}
+          </Button>
+        </div>
+      )}
+    </Dialog>
+  );
+}
+
+function Remove({ name, onClose }: Props) {
+  const queries = useQueryClient();
+  const [, navigate] = useLocation();
+  const remove = async () => {
+    await sdk.deletePeer({ path: { name } });
+    navigate(paths.devices);
+    queries.removeQueries({ queryKey: peerQuery(name).queryKey });
+    void queries.invalidateQueries({ queryKey: peersQuery.queryKey });
+  };
+  return (
+    <Confirm
+      title={t.device.removeTitle(name)}
+      text={t.device.removeText}
+      confirm={t.device.removeConfirm}
+      act={remove}
+      onClose={onClose}
+    />
+  );
+}

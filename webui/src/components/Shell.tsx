@@ -1,0 +1,143 @@
+/** The frame of every signed-in page: navigation, the add button, the live banner, the account. */
+
+import { Activity, House, LogOut, type LucideIcon, Plus, Settings, Smartphone, Users } from 'lucide-react';
+import type { ReactNode } from 'react';
+import { Link, useLocation } from 'wouter';
+import type { LiveState } from '../api/live';
+import type { Me } from '../api/types';
+import { t } from '../i18n';
+import { formatClock } from '../lib/format';
+import { paths } from '../lib/paths';
+import { Button } from './Button';
+import { Logo } from './Logo';
+import { ThemeSwitch } from './ThemeSwitch';
+
+interface Entry {
+  path: string;
+  label: string;
+  Icon: LucideIcon;
+}
+
+const ADMIN_ENTRIES: Entry[] = [
+  { path: paths.home, label: t.nav.home, Icon: House },
+  { path: paths.devices, label: t.nav.devices, Icon: Smartphone },
+  { path: paths.activity, label: t.nav.activity, Icon: Activity },
+  { path: paths.people, label: t.nav.people, Icon: Users },
+  { path: paths.settings, label: t.nav.settings, Icon: Settings },
+];
+
+interface Props {
+  me: Me;
+  live: LiveState;
+  cellName: string | undefined;
+  onAddDevice: () => void;
+  onSignOut: () => void;
+  children: ReactNode;
+}
+
+export function Shell({ me, live, cellName, onAddDevice, onSignOut, children }: Props) {
+  const admin = me.role === 'admin';
+  const entries = admin ? ADMIN_ENTRIES : [];
+  return (
+    <div data-live={live.kind} className="md:grid md:min-h-dvh md:grid-cols-[15rem_1fr]">
+      <a
+        href="#main"
+        className="sr-only z-50 rounded-xl bg-accent px-4 py-3 font-medium text-on-accent focus:not-sr-only focus:fixed focus:start-3 focus:top-3"
+      >
+        {t.app.skip}
+      </a>
+      <header className="sticky top-0 z-20 flex items-center justify-between gap-3 border-line border-b bg-card px-4 py-2 md:h-dvh md:flex-col md:items-stretch md:justify-start md:gap-6 md:border-e md:border-b-0 md:px-4 md:py-6">
+        <Link
+          href={paths.home}
+          className="flex min-w-0 items-center gap-2.5 rounded-xl px-1 font-semibold focus-visible:outline-2 focus-visible:outline-accent md:px-2"
+        >
+          <Logo className="size-7 shrink-0 text-accent" />
+          <span className="truncate">{cellName ?? t.app.name}</span>
+        </Link>
+        <div className="flex items-center gap-1 md:contents">
+          {admin && (
+            <Button kind="primary" onClick={onAddDevice} className="shrink-0 md:order-2">
+              <Plus aria-hidden className="size-4" />
+              {t.nav.addDevice}
+            </Button>
+          )}
+          <nav aria-label={t.nav.label} className="hidden md:order-3 md:block">
+            <ul className="flex flex-col gap-1">
+              {entries.map((entry) => (
+                <NavLink key={entry.path} entry={entry} wide />
+              ))}
+            </ul>
+          </nav>
+          <div className="hidden md:order-4 md:mt-auto md:block">
+            <ThemeSwitch />
+          </div>
+          <div className="flex items-center md:order-5 md:justify-between md:gap-2 md:border-line md:border-t md:ps-2 md:pt-4">
+            <span className="hidden truncate font-medium text-sm md:block">{me.username}</span>
+            <Button kind="quiet" onClick={onSignOut} aria-label={t.nav.signOut} title={t.nav.signOut} className="px-3">
+              <LogOut aria-hidden className="size-4" />
+            </Button>
+          </div>
+        </div>
+      </header>
+      <div className="min-w-0">
+        <LiveBanner live={live} />
+        <main
+          id="main"
+          tabIndex={-1}
+          className="mx-auto w-full max-w-6xl px-4 pt-6 pb-28 outline-none sm:px-6 md:px-10 md:py-10"
+        >
+          {children}
+        </main>
+      </div>
+      {admin && (
+        <nav
+          aria-label={t.nav.label}
+          className="fixed inset-x-0 bottom-0 z-20 border-line border-t bg-card pb-[env(safe-area-inset-bottom)] md:hidden"
+        >
+          <ul className="grid grid-cols-5">
+            {entries.map((entry) => (
+              <NavLink key={entry.path} entry={entry} />
+            ))}
+          </ul>
+        </nav>
+      )}
+    </div>
+  );
+}
+
+function NavLink({ entry: { path, label, Icon }, wide = false }: { entry: Entry; wide?: boolean }) {
+  const [location] = useLocation();
+  const current = path === paths.home ? location === path : location === path || location.startsWith(`${path}/`);
+  const shape = wide
+    ? 'flex min-h-11 items-center gap-3 rounded-xl px-3 font-medium text-sm'
+    : 'flex min-h-14 flex-col items-center justify-center gap-0.5 font-medium text-[0.6875rem] -outline-offset-2';
+  const look = current ? `text-accent ${wide ? 'bg-accent-soft' : ''}` : 'text-muted hover:text-ink';
+  return (
+    <li>
+      <Link
+        href={path}
+        aria-current={current ? 'page' : undefined}
+        className={`${shape} ${look} focus-visible:outline-2 focus-visible:outline-accent`}
+      >
+        <Icon aria-hidden className="size-5 shrink-0" />
+        <span className="max-w-full truncate">{label}</span>
+      </Link>
+    </li>
+  );
+}
+
+/** Lies over the page, so that nothing jumps when it comes and goes. */
+function LiveBanner({ live }: { live: LiveState }) {
+  return (
+    <div
+      role="status"
+      className="pointer-events-none fixed inset-x-0 bottom-18 z-30 flex justify-center px-4 md:bottom-6"
+    >
+      {live.kind === 'lost' && (
+        <p className="rounded-xl border border-line bg-warn-soft px-4 py-2.5 font-medium text-sm text-warn shadow-dialog">
+          {t.live.lost(formatClock(live.since))}
+        </p>
+      )}
+    </div>
+  );
+}

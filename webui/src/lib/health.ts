@@ -1,0 +1,43 @@
+/** One sentence about the cell, and why. Pure. */
+
+import type { Status } from '../api/types';
+import { t } from '../i18n';
+
+export type Level = 'good' | 'busy' | 'bad';
+
+export interface Health {
+  level: Level;
+  sentence: string;
+  problems: Problem[];
+}
+
+export interface Problem {
+  daemon: string;
+  text: string;
+}
+
+/** A condition that is not true is a problem, but for the ones that name an absence (Docker need not be there). */
+export function healthOf(status: Status): Health {
+  const problems = status.daemons.flatMap(problemsOf);
+  if (problems.length > 0) return { level: 'bad', sentence: t.home.problems(problems.length), problems };
+  if (status.observed_generation < status.generation) {
+    return { level: 'busy', sentence: t.home.applying, problems };
+  }
+  return { level: 'good', sentence: t.home.allWell, problems };
+}
+
+function problemsOf(daemon: Status['daemons'][number]): Problem[] {
+  const name = t.daemons[daemon.name as keyof typeof t.daemons] ?? daemon.name;
+  if (!daemon.reachable) return [{ daemon: daemon.name, text: t.home.daemonSilent(name) }];
+  return daemon.conditions
+    .filter((condition) => condition.status === 'false' && !isOptional(daemon.name))
+    .map((condition) => ({
+      daemon: daemon.name,
+      text: `${name}: ${condition.message || condition.reason || condition.type}`,
+    }));
+}
+
+/** A cell without Docker is a whole cell. */
+function isOptional(daemon: string): boolean {
+  return daemon === 'broker';
+}

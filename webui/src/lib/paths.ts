@@ -1,0 +1,13 @@
+/** Every address of the UI, in one place. */
+
+export const paths = {
+  home: '/',
+  devices: '/devices',
+  device: (name: string) => `/devices/${encodeURIComponent(name)}`,
+  activity: '/activity',
+  people: '/people',
+  settings: '/settings',
+  login: '/login',
+  setup: '/setup',
+  welcome: '/welcome',
+} as const;

@@ -1,0 +1,11 @@
+import { useQueryClient } from '@tanstack/react-query';
+import { useEffect, useState, useSyncExternalStore } from 'react';
+import { type LiveState, LiveStream } from '../api/live';
+
+/** Opens the page's one event stream for as long as its caller is mounted. */
+export function useLive(): LiveState {
+  const queries = useQueryClient();
+  const [stream] = useState(() => new LiveStream(queries));
+  useEffect(() => stream.start(), [stream]);
+  return useSyncExternalStore(stream.subscribe, stream.snapshot);
+}

@@ -1,0 +1,107 @@
+/** One device: whether it is on, what it may reach, a new key, its removal. */
+
+import { useQuery } from '@tanstack/react-query';
+import { ChevronLeft, SearchX } from 'lucide-react';
+import { Link } from 'wouter';
+import { asApiError } from '../api/error';
+import { peerQuery } from '../api/queries';
+import type { Peer } from '../api/types';
+import { buttonClass } from '../components/Button';
+import { Card, Facts, PageHeader } from '../components/Card';
+import { DeviceAccess } from '../components/DeviceAccess';
+import { DeviceDanger } from '../components/DeviceDanger';
+import { Presence } from '../components/Presence';
+import { Empty, Loaded } from '../components/States';
+import { t } from '../i18n';
+import { presenceOf } from '../lib/activity';
+import { useServerNow } from '../lib/clock';
+import { formatBytes, formatDateTime } from '../lib/format';
+import { paths } from '../lib/paths';
+import { useTitle } from '../lib/useTitle';
+
+export default function Device({ name }: { name: string }) {
+  useTitle(name);
+  const peer = useQuery(peerQuery(name));
+  const gone = peer.error !== null && asApiError(peer.error).status === 404;
+  return (
+    <>
+      <Link
+        href={paths.devices}
+        className="-ms-1 mb-3 inline-flex min-h-11 items-center gap-1 rounded-lg pe-2 text-muted text-sm hover:text-ink focus-visible:outline-2 focus-visible:outline-accent"
+      >
+        <ChevronLeft aria-hidden className="size-4" />
+        {t.device.back}
+      </Link>
+      {gone ? <Gone /> : <Loaded query={peer}>{(data) => <Details peer={data} />}</Loaded>}
+    </>
+  );
+}
+
+function Gone() {
+  return (
+    <Empty icon={<SearchX aria-hidden className="size-7" />} title={t.device.gone} text={t.device.goneText}>
+      <Link href={paths.devices} className={buttonClass()}>
+        {t.device.back}
+      </Link>
+    </Empty>
+  );
+}
+
+function Details({ peer }: { peer: Peer }) {
+  const presence = presenceOf(peer, useServerNow());
+  return (
+    <>
+      <PageHeader title={peer.name} text={<Presence presence={presence} />} />
+      <div className="flex flex-col gap-5">
+        {presence.state === 'never' && <Note>{t.device.neverText}</Note>}
+        {peer.config_needs_reinstall && <Note>{t.device.reinstallText}</Note>}
+        <div className="grid items-start gap-5 lg:grid-cols-2">
+          <Card title={t.device.accessTitle}>
+            <DeviceAccess peer={peer} />
+          </Card>
+          <div className="flex flex-col gap-5">
+            <Card title={t.device.status}>
+              <Connection peer={peer} />
+            </Card>
+            <Card title={t.device.danger}>
+              <DeviceDanger peer={peer} />
+            </Card>
+          </div>
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Note({ children }: { children: string }) {
+  return <p className="rounded-xl bg-warn-soft p-4 text-sm text-warn">{children}</p>;
+}
+
+function Connection({ peer }: { peer: Peer }) {
+  const activity = peer.activity;
+  const unknown = <span className="text-muted">{t.app.unknown}</span>;
+  const handshake = activity?.latest_handshake_at;
+  const mono = (text: string) => <span className="break-all font-mono text-sm">{text}</span>;
+  return (
+    <div className="in-data-[live=lost]:text-muted">
+      <Facts
+        facts={[
+          [t.device.handshake, activity ? (handshake ? formatDateTime(handshake) : t.devices.never) : unknown],
+          [t.device.source, activity ? mono(activity.endpoint ?? '–') : unknown],
+          [t.devices.received, activity ? formatBytes(activity.received_bytes) : unknown],
+          [t.devices.sent, activity ? formatBytes(activity.sent_bytes) : unknown],
+          [
+            t.devices.address,
+            <span key="address" className="font-mono text-sm">
+              {peer.ipv4}
+              <br />
+              {peer.ipv6}
+            </span>,
+          ],
+          [t.devices.added, formatDateTime(peer.created_at)],
+          [t.device.publicKey, mono(peer.public_key)],
+        ]}
+      />
+    </div>
+  );
+}

@@ -1,0 +1,145 @@
+/** How the cell is reached, what it is, its certificate, one's own password. */
+
+import { useQuery, useQueryClient } from '@tanstack/react-query';
+import { Download } from 'lucide-react';
+import { type FormEvent, useState } from 'react';
+import { data, sdk } from '../api/client';
+import { splitViolations } from '../api/error';
+import { configQuery, wireguardQuery } from '../api/queries';
+import type { Config } from '../api/types';
+import { Button, buttonClass } from '../components/Button';
+import { Card, Facts, PageHeader } from '../components/Card';
+import { EndpointField } from '../components/EndpointField';
+import { ErrorNote } from '../components/ErrorNote';
+import { PasswordForm } from '../components/PasswordForm';
+import { Loaded } from '../components/States';
+import { ThemeSwitch } from '../components/ThemeSwitch';
+import { t } from '../i18n';
+import { useAction } from '../lib/useAction';
+import { useTitle } from '../lib/useTitle';
+
+const FIELDS = ['endpoint_host'];
+
+export default function Settings() {
+  useTitle(t.settings.title);
+  const config = useQuery(configQuery);
+  return (
+    <>
+      <PageHeader title={t.settings.title} />
+      <div className="grid items-start gap-5 lg:grid-cols-2">
+        <Loaded query={config}>
+          {(stored) => (
+            <div className="flex flex-col gap-5">
+              <Card title={t.settings.reach}>
+                <Endpoint stored={stored.endpoint_host ?? ''} />
+              </Card>
+              <Identity config={stored} />
+            </div>
+          )}
+        </Loaded>
+        <div className="flex flex-col gap-5">
+          <Certificate />
+          <Card title={t.auth.change}>
+            <PasswordForm />
+          </Card>
+          <Card title={t.settings.appearance}>
+            <div className="max-w-44">
+              <ThemeSwitch />
+            </div>
+          </Card>
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Endpoint({ stored }: { stored: string }) {
+  const queries = useQueryClient();
+  const action = useAction();
+  const [value, setValue] = useState(stored);
+  const [saved, setSaved] = useState(false);
+  const onSubmit = (event: FormEvent) => {
+    event.preventDefault();
+    void action.run(async () => {
+      const config = await data(sdk.updateConfig({ body: { endpoint_host: value.trim() } }));
+      queries.setQueryData(configQuery.queryKey, config);
+      setSaved(true);
+    });
+  };
+  const { byField } = splitViolations(action.error, FIELDS);
+  return (
+    <form onSubmit={onSubmit} className="flex flex-col gap-4">
+      {!stored && <p className="rounded-xl bg-warn-soft p-3.5 text-sm text-warn">{t.settings.endpointMissing}</p>}
+      <ErrorNote error={action.error} fields={FIELDS} />
+      <EndpointField
+        value={value}
+        onChange={(next) => {
+          setValue(next);
+          setSaved(false);
+        }}
+        error={byField.endpoint_host}
+        required
+      />
+      <Button
+        kind="primary"
+        type="submit"
+        pending={action.pending}
+        disabled={value.trim() === stored}
+        className="self-start"
+      >
+        {action.pending ? t.app.saving : t.app.save}
+      </Button>
+      <p role="status" className="text-good text-sm empty:hidden">
+        {saved ? t.settings.endpointChanged : ''}
+      </p>
+    </form>
+  );
+}
+
+function Identity({ config }: { config: Config }) {
+  const wireguard = useQuery(wireguardQuery);
+  const mono = (text: string) => <span className="break-all font-mono text-sm">{text}</span>;
+  const backend = wireguard.data?.backend;
+  return (
+    <Card title={t.settings.identity}>
+      <Facts
+        facts={[
+          [t.settings.cellName, config.cell_name],
+          [t.settings.domain, mono(config.domain)],
+          [t.settings.range4, mono(config.vpn_range_ipv4)],
+          [t.settings.range6, mono(config.vpn_range_ipv6)],
+          [t.settings.address4, mono(config.vpn_address_ipv4)],
+          [t.settings.address6, mono(config.vpn_address_ipv6)],
+          [t.settings.port, mono(`UDP ${config.wireguard_port}`)],
+          [t.settings.backend, backend ? (t.settings.backendName[backend] ?? backend) : t.app.unknown],
+          [t.settings.publicKey, mono(wireguard.data?.public_key ?? t.app.unknown)],
+        ]}
+      />
+    </Card>
+  );
+}
+
+function Certificate() {
+  return (
+    <Card title={t.settings.certificate}>
+      <p className="text-muted text-sm">{t.settings.certificateText}</p>
+      <a href="/api/trust/root.pem" download="cell-root.crt" className={buttonClass('secondary', 'mt-4')}>
+        <Download aria-hidden className="size-4" />
+        {t.settings.download}
+      </a>
+      <details className="mt-3 text-sm">
+        <summary className="flex min-h-11 cursor-pointer items-center font-medium focus-visible:outline-2 focus-visible:outline-accent">
+          {t.settings.howTo}
+        </summary>
+        <dl className="flex flex-col gap-3">
+          {t.settings.steps.map(([system, steps]) => (
+            <div key={system}>
+              <dt className="font-medium">{system}</dt>
+              <dd className="text-muted">{steps}</dd>
+            </div>
+          ))}
+        </dl>
+      </details>
+    </Card>
+  );
+}
