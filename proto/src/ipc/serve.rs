@@ -39,6 +39,8 @@ use crate::fault::Fault;
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// How long one call may take: the longest stop of a container (60 s), and what Docker needs around it.
 const CALL_DEADLINE: Duration = Duration::from_secs(90);
+/// How long calls under way have to end after the daemon was told to.
+const DRAIN: Duration = Duration::from_secs(3);
 /// Calls under way at once per connection.
 const CONCURRENCY_PER_CONNECTION: usize = 64;
 
@@ -114,14 +116,23 @@ pub async fn serve(
             }
         })
     });
-    Server::builder()
+    let (told, stopping) = tokio::sync::oneshot::channel();
+    let shutdown = async move {
+        shutdown.await;
+        let _ = told.send(());
+    };
+    let server = Server::builder()
         .timeout(CALL_DEADLINE)
         .concurrency_limit_per_connection(CONCURRENCY_PER_CONNECTION)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .layer(GateLayer)
         .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, shutdown)
-        .await
+        .serve_with_incoming_shutdown(incoming, shutdown);
+    tokio::select! {
+        served = server => served,
+        // A caller that does not hang up must not keep the daemon from ending.
+        () = async { let _ = stopping.await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    }
 }
 
 /// The outcome of the caller check, one per connection.
