@@ -1,1 +1,25 @@
-//! (being built)
+//! cell-api: the cell's REST API, automation socket and web UI. Unprivileged, with no network of its own.
+
+#![forbid(unsafe_code)]
+
+pub mod callers;
+pub mod config;
+pub mod run;
+
+pub mod http;
+
+pub mod grpc;
+
+pub mod service;
+
+pub mod app;
+pub mod events;
+pub mod password;
+pub mod sessions;
+pub mod store;
+pub mod throttle;
+
+pub mod anchor;
+pub mod daemons;
+pub mod reconcile;
+pub mod tls;

@@ -20,6 +20,7 @@ pub mod lockout;
 pub mod password;
 pub mod role;
 pub mod setup;
+pub mod throttle;
 
 pub mod audit;
 pub mod host;

@@ -59,7 +59,12 @@ pub struct AuditVerdict {
 
 impl From<Record> for AuditRecord {
     fn from(record: Record) -> Self {
-        let Record { sequence, entry, previous_hash, hash } = record;
+        let Record {
+            sequence,
+            entry,
+            previous_hash,
+            hash,
+        } = record;
         AuditRecord {
             sequence,
             time: rfc3339(entry.time_unix_ms),

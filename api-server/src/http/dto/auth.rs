@@ -116,21 +116,30 @@ impl From<cell_api_core::role::Role> for Role {
 impl FromFields for Login {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
         let username = fields.string("username", faults);
-        Login { username, password: fields.string("password", faults) }
+        Login {
+            username,
+            password: fields.string("password", faults),
+        }
     }
 }
 
 impl FromFields for ChangePassword {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
         let current_password = fields.string("current_password", faults);
-        ChangePassword { current_password, new_password: fields.string("new_password", faults) }
+        ChangePassword {
+            current_password,
+            new_password: fields.string("new_password", faults),
+        }
     }
 }
 
 impl FromFields for ResetPassword {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
         let username = fields.string("username", faults);
-        ResetPassword { username, new_password: fields.string("new_password", faults) }
+        ResetPassword {
+            username,
+            new_password: fields.string("new_password", faults),
+        }
     }
 }
 
@@ -140,6 +149,27 @@ impl FromFields for UserCreate {
             username: fields.string("username", faults),
             password: fields.string("password", faults),
             role: fields.string("role", faults),
+        }
+    }
+}
+
+impl From<&crate::sessions::SessionUser> for Me {
+    fn from(user: &crate::sessions::SessionUser) -> Self {
+        Me {
+            username: user.username.to_string(),
+            role: user.role.into(),
+            must_change_password: user.must_change_password,
+        }
+    }
+}
+
+impl From<crate::service::users::UserView> for User {
+    fn from(user: crate::service::users::UserView) -> Self {
+        User {
+            username: user.username.to_string(),
+            role: user.role.into(),
+            must_change_password: user.must_change_password,
+            locked_until: user.locked_until.map(super::rfc3339),
         }
     }
 }

@@ -200,6 +200,8 @@ pub struct ActiveService {
 
 impl FromFields for ConfigUpdate {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
-        ConfigUpdate { endpoint_host: fields.optional_string("endpoint_host", faults) }
+        ConfigUpdate {
+            endpoint_host: fields.optional_string("endpoint_host", faults),
+        }
     }
 }

@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod auth;
 pub mod cell;
+mod convert;
 pub mod peers;
 pub mod problem;
 pub mod setup;
@@ -12,5 +13,7 @@ use jiff::Timestamp;
 
 /// Milliseconds since 1970-01-01T00:00:00Z as RFC 3339 text.
 pub fn rfc3339(unix_ms: i64) -> String {
-    Timestamp::from_millisecond(unix_ms).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+    Timestamp::from_millisecond(unix_ms)
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .to_string()
 }

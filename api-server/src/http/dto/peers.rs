@@ -175,7 +175,11 @@ impl From<&AccessPolicy> for PeerAccess {
             protocol: service.protocol.as_str().to_owned(),
             port: service.port.into(),
         });
-        PeerAccess { internet: access.internet, peer_to_peer: access.peer_to_peer, services: services.collect() }
+        PeerAccess {
+            internet: access.internet,
+            peer_to_peer: access.peer_to_peer,
+            services: services.collect(),
+        }
     }
 }
 

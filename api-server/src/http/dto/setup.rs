@@ -88,14 +88,19 @@ pub struct Empty {}
 
 impl FromFields for ClaimStep {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
-        ClaimStep { claim_token: fields.string("claim_token", faults) }
+        ClaimStep {
+            claim_token: fields.string("claim_token", faults),
+        }
     }
 }
 
 impl FromFields for IdentityStep {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
         let cell_name = fields.string("cell_name", faults);
-        IdentityStep { cell_name, domain_mode: fields.string("domain_mode", faults) }
+        IdentityStep {
+            cell_name,
+            domain_mode: fields.string("domain_mode", faults),
+        }
     }
 }
 
@@ -112,12 +117,30 @@ impl FromFields for NetworkStep {
 impl FromFields for AdminStep {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
         let username = fields.string("username", faults);
-        AdminStep { username, password: fields.string("password", faults) }
+        AdminStep {
+            username,
+            password: fields.string("password", faults),
+        }
     }
 }
 
 impl FromFields for Empty {
     fn read(_: &mut Fields, _: &mut Faults) -> Self {
         Empty {}
+    }
+}
+
+impl From<cell_api_core::setup::Progress> for SetupStatus {
+    fn from(progress: cell_api_core::setup::Progress) -> Self {
+        SetupStatus {
+            complete: progress.complete,
+            claimed: progress.claimed(),
+            next_step: progress.next().map(|step| step.as_str().to_owned()),
+            answered_steps: progress
+                .answered
+                .into_iter()
+                .map(|step| step.as_str().to_owned())
+                .collect(),
+        }
     }
 }

@@ -1,0 +1,215 @@
+//! What every request can reach.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use cell_api_core::throttle::Quota;
+use cell_proto::ipc;
+use tokio::sync::watch;
+
+use crate::anchor::Head;
+use crate::config::Config;
+use crate::daemons::activity::ActivityReader;
+use crate::daemons::broker::Broker;
+use crate::daemons::key::WireguardKey;
+use crate::daemons::vault::Vault;
+use crate::events::Events;
+use crate::password::Hasher;
+use crate::reconcile::Network;
+use crate::service::ServiceError;
+use crate::service::cell::CellIdentity;
+use crate::sessions::{Lifetimes, Sessions};
+use crate::store::transaction::Effects;
+use crate::store::{OpenError, Store, sessions, setup};
+use crate::throttle::Throttle;
+
+/// Failed logins of one household: ten at once, then two a minute.
+const LOGIN_QUOTA: Quota = Quota {
+    burst: 10,
+    interval_ms: 30_000,
+};
+/// Wrong claim tokens of one household; nobody guesses 160 bits, but a log should not fill up either.
+const CLAIM_QUOTA: Quota = Quota {
+    burst: 10,
+    interval_ms: 10_000,
+};
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The process's state.
+pub struct App {
+    /// What the policy file says.
+    pub config: Config,
+    /// The database.
+    pub store: Arc<Store>,
+    /// Open sessions.
+    pub sessions: Arc<Sessions>,
+    /// What changed.
+    pub events: Events,
+    /// What netd is to own and what it confirmed.
+    pub network: Arc<Network>,
+    /// Live handshakes and traffic.
+    pub activity: ActivityReader,
+    /// The cell's WireGuard key, public half.
+    pub wireguard_key: WireguardKey,
+    /// The broker.
+    pub broker: Broker,
+    /// vaultd.
+    pub vault: Vault,
+    /// Argon2id.
+    pub hasher: Hasher,
+    /// Failed logins by address.
+    pub login_throttle: Throttle,
+    /// Wrong claim tokens by address.
+    pub claim_throttle: Throttle,
+    /// When the process started.
+    pub started: Instant,
+    identity: Arc<RwLock<Option<Arc<CellIdentity>>>>,
+    audit_head: watch::Sender<Head>,
+    identity_made: watch::Sender<bool>,
+    clock: Clock,
+}
+
+/// A failing start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What it holds.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+impl App {
+    /// Opens the database and everything that stands on it. Talks to nobody yet.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn open(config: Config, clock: Clock) -> Result<Arc<Self>, StartError> {
+        let now = clock();
+        let lifetimes = Lifetimes {
+            idle_ms: millis(config.session_idle),
+            absolute_ms: millis(config.session_absolute),
+        };
+        let shared = Shared {
+            sessions: Arc::new(RwLock::new(None)),
+            events: Events::default(),
+            network: Arc::new(Network::default()),
+            identity: Arc::default(),
+            audit_head: watch::Sender::new((0, [0; 32])),
+            identity_made: watch::Sender::new(false),
+        };
+        let sink = shared.clone();
+        let store = Store::open(
+            &config.state.join("cell.db"),
+            now,
+            Arc::new(move |effects| sink.take(effects)),
+        )?;
+        let stored = store.read(sessions::list)?;
+        let sessions = Arc::new(Sessions::new(lifetimes, stored));
+        sessions.forget_expired(now);
+        *shared.sessions.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sessions));
+        if let Some(cell) = store.read(setup::cell)? {
+            shared.set_identity(Arc::new(cell));
+        }
+        Ok(Arc::new(App {
+            activity: ActivityReader::new(ipc::connect(&config.netd_socket)),
+            broker: Broker::new(ipc::connect(&config.broker_socket)),
+            vault: Vault::new(ipc::connect(&config.vault_socket)),
+            wireguard_key: WireguardKey::default(),
+            hasher: Hasher::new()?,
+            login_throttle: Throttle::new(LOGIN_QUOTA),
+            claim_throttle: Throttle::new(CLAIM_QUOTA),
+            started: Instant::now(),
+            store: Arc::new(store),
+            sessions,
+            events: shared.events,
+            network: shared.network,
+            identity: shared.identity,
+            audit_head: shared.audit_head,
+            identity_made: shared.identity_made,
+            config,
+            clock,
+        }))
+    }
+
+    /// Now, milliseconds since 1970-01-01T00:00:00Z.
+    pub fn now(&self) -> i64 {
+        (self.clock)()
+    }
+
+    /// The cell; `None` until setup is complete.
+    pub fn identity(&self) -> Option<Arc<CellIdentity>> {
+        self.identity
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Heads of the audit chain as they are committed.
+    pub fn audit_heads(&self) -> watch::Receiver<Head> {
+        self.audit_head.send_replace(crate::anchor::stored_head(self));
+        self.audit_head.subscribe()
+    }
+
+    /// Waits until setup is complete.
+    pub async fn set_up(&self) -> Arc<CellIdentity> {
+        let mut made = self.identity_made.subscribe();
+        loop {
+            if let Some(identity) = self.identity() {
+                return identity;
+            }
+            // The sender lives as long as this.
+            let _ = made.changed().await;
+        }
+    }
+}
+
+/// What a commit reaches.
+#[derive(Clone)]
+struct Shared {
+    sessions: Arc<RwLock<Option<Arc<Sessions>>>>,
+    events: Events,
+    network: Arc<Network>,
+    identity: Arc<RwLock<Option<Arc<CellIdentity>>>>,
+    audit_head: watch::Sender<Head>,
+    identity_made: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// Takes the effects of a commit, on the writer's thread and in commit order.
+    fn take(&self, effects: Effects) {
+        let Effects {
+            generation,
+            network,
+            audit_head,
+            identity,
+            sessions,
+            topics,
+        } = effects;
+        if let Some(open) = &*self.sessions.read().unwrap_or_else(PoisonError::into_inner) {
+            sessions.into_iter().for_each(|change| open.apply(change));
+        }
+        if let Some(identity) = identity {
+            self.set_identity(identity);
+        }
+        if let Some(generation) = generation {
+            self.network.changed(generation, network);
+        }
+        if let Some(head) = audit_head {
+            self.audit_head.send_replace(head);
+        }
+        self.events.publish(topics);
+    }
+
+    fn set_identity(&self, identity: Arc<CellIdentity>) {
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+        self.identity_made.send_replace(true);
+    }
+}
+
+fn millis(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,187 @@
+//! The policy file `/etc/cell/api.toml` (`docs/runtime.md`): read once, unknown keys refused.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cell_api_core::derive::NetworkSettings;
+use serde::Deserialize;
+
+/// What is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Folder of the database and the claim token.
+    pub state: PathBuf,
+    /// Path of netd's socket.
+    pub netd_socket: PathBuf,
+    /// Path of the broker's socket.
+    pub broker_socket: PathBuf,
+    /// Path of vaultd's socket.
+    pub vault_socket: PathBuf,
+    /// Interface and ports.
+    pub network: NetworkSettings,
+    /// Host values beyond loopback, VPN addresses and the cell's names.
+    pub allowed_hosts: Vec<String>,
+    /// Longest session without a request.
+    pub session_idle: Duration,
+    /// Longest session.
+    pub session_absolute: Duration,
+    /// Who may use the automation socket.
+    pub automation: AutomationCallers,
+}
+
+/// Callers of the automation socket, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutomationCallers {
+    /// Users.
+    #[serde(default)]
+    pub users: Vec<String>,
+    /// Groups whose members may.
+    #[serde(default)]
+    pub groups: Vec<String>,
+}
+
+/// A policy file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not what `docs/runtime.md` describes.
+    #[error("{path} is not a policy file")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<toml::de::Error>,
+    },
+    /// A value is out of its range.
+    #[error("{path}: {0} {1}", path = .2.display())]
+    Value(&'static str, &'static str, PathBuf),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    state: PathBuf,
+    netd_socket: PathBuf,
+    broker_socket: PathBuf,
+    vault_socket: PathBuf,
+    wireguard_interface: String,
+    wireguard_port: u16,
+    vpn_https_port: u16,
+    vpn_target_port: u16,
+    #[serde(default)]
+    allowed_hosts: Vec<String>,
+    session_idle_minutes: u32,
+    session_absolute_hours: u32,
+    callers: BTreeMap<String, AutomationCallers>,
+}
+
+impl Config {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let syntax = |source| ConfigError::Syntax {
+            path: path.to_owned(),
+            source: Box::new(source),
+        };
+        let mut file: File = toml::from_str(text).map_err(syntax)?;
+        let automation = file.callers.remove("automation");
+        let wrong = |key, rule| Err(ConfigError::Value(key, rule, path.to_owned()));
+        let Some(automation) = automation.filter(|_| file.callers.is_empty()) else {
+            return wrong("callers", "must be exactly [callers.automation]");
+        };
+        let ports = [file.wireguard_port, file.vpn_https_port, file.vpn_target_port];
+        if ports.contains(&0) {
+            return wrong(
+                "wireguard_port, vpn_https_port, vpn_target_port",
+                "must be 1-65535",
+            );
+        }
+        if !(1..=1_440).contains(&file.session_idle_minutes) {
+            return wrong("session_idle_minutes", "must be 1-1440");
+        }
+        if !(1..=168).contains(&file.session_absolute_hours) {
+            return wrong("session_absolute_hours", "must be 1-168");
+        }
+        Ok(Config {
+            state: file.state,
+            netd_socket: file.netd_socket,
+            broker_socket: file.broker_socket,
+            vault_socket: file.vault_socket,
+            network: NetworkSettings {
+                interface: file.wireguard_interface,
+                listen_port: file.wireguard_port,
+                https_port: file.vpn_https_port,
+                https_target_port: file.vpn_target_port,
+            },
+            allowed_hosts: file.allowed_hosts,
+            session_idle: Duration::from_secs(u64::from(file.session_idle_minutes) * 60),
+            session_absolute: Duration::from_secs(u64::from(file.session_absolute_hours) * 3600),
+            automation,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        state = "/var/lib/cell/api"
+        netd_socket = "/run/cell/netd/netd.sock"
+        broker_socket = "/run/cell/broker/broker.sock"
+        vault_socket = "/run/cell/vault/vault.sock"
+        wireguard_interface = "wg0"
+        wireguard_port = 51820
+        vpn_https_port = 443
+        vpn_target_port = 3443
+        allowed_hosts = []
+        session_idle_minutes = 30
+        session_absolute_hours = 12
+        [callers.automation]
+        users = ["root"]
+        groups = ["cell-admin"]
+    "#;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("api.toml"))
+    }
+
+    #[test]
+    fn the_documented_file_is_read() {
+        assert!(parse(GOOD).is_ok_and(|config| config.session_absolute == Duration::from_secs(43_200)));
+    }
+
+    #[test]
+    fn what_is_unknown_or_out_of_range_is_refused() {
+        for (from, to) in [
+            ("allowed_hosts", "alowed_hosts"),
+            ("51820", "0"),
+            ("3443", "70000"),
+            ("session_idle_minutes = 30", "session_idle_minutes = 0"),
+            ("session_absolute_hours = 12", "session_absolute_hours = 999"),
+            ("[callers.automation]", "[callers.api]"),
+            ("users =", "uids ="),
+        ] {
+            assert!(parse(&GOOD.replace(from, to)).is_err(), "{from} -> {to}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! netd: specifications out, statuses in.
+
+use std::net::{IpAddr, SocketAddr};
+
+use cell_api_core::access::{AccessPolicy, Protocol, Service};
+use cell_api_core::derive::{CellPort, NetworkSpec, PeerSpec, WireguardSpec};
+use cell_proto::common::v1 as common;
+use cell_proto::netd::v1 as wire;
+
+use crate::service::peers::Activity;
+
+/// WireGuard's REJECT_AFTER_TIME, milliseconds: a session whose handshake is older carries nothing.
+const REJECT_AFTER_MS: i64 = 180_000;
+
+/// A whole specification.
+pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
+    let NetworkSpec {
+        wireguard,
+        peers,
+        cell_ports,
+    } = spec;
+    wire::NetworkSpec {
+        wireguard: wireguard.map(wireguard_spec),
+        peers: peers.into_iter().map(peer_spec).collect(),
+        cell_ports: cell_ports.into_iter().map(cell_port).collect(),
+    }
+}
+
+/// One peer of it.
+pub fn peer_spec(spec: PeerSpec) -> wire::PeerSpec {
+    let PeerSpec {
+        name,
+        public_key,
+        addresses,
+        access,
+    } = spec;
+    wire::PeerSpec {
+        name,
+        public_key: public_key.as_bytes().to_vec(),
+        addresses: addresses.into_iter().map(common::IpAddress::from).collect(),
+        endpoint: None,
+        persistent_keepalive_seconds: 0,
+        access: Some(access_policy(access)),
+    }
+}
+
+/// What moves about a peer, as of `now`.
+pub fn activity(status: &wire::PeerStatus, now: i64) -> Activity {
+    let handshake = Some(status.latest_handshake_unix_ms).filter(|at| *at > 0);
+    Activity {
+        connected: handshake.is_some_and(|at| now.saturating_sub(at) < REJECT_AFTER_MS),
+        latest_handshake_unix_ms: handshake,
+        received_bytes: status.received_bytes,
+        sent_bytes: status.sent_bytes,
+        endpoint: status
+            .endpoint
+            .as_ref()
+            .and_then(|endpoint| SocketAddr::try_from(endpoint).ok()),
+    }
+}
+
+fn wireguard_spec(spec: WireguardSpec) -> wire::WireguardSpec {
+    let WireguardSpec {
+        interface,
+        listen_port,
+        addresses,
+        mtu_bytes,
+    } = spec;
+    wire::WireguardSpec {
+        interface,
+        listen_port: listen_port.into(),
+        addresses: addresses.into_iter().map(common::IpPrefix::from).collect(),
+        mtu_bytes,
+    }
+}
+
+fn access_policy(policy: AccessPolicy) -> wire::AccessPolicy {
+    let AccessPolicy {
+        internet,
+        peer_to_peer,
+        services,
+    } = policy;
+    wire::AccessPolicy {
+        internet,
+        peer_to_peer,
+        services: services.into_iter().map(service).collect(),
+    }
+}
+
+fn service(service: Service) -> wire::Service {
+    let Service {
+        address,
+        protocol: transport,
+        port,
+    } = service;
+    wire::Service {
+        address: Some(IpAddr::into(address)),
+        protocol: protocol(transport).into(),
+        port: port.into(),
+    }
+}
+
+fn cell_port(port: CellPort) -> wire::CellPort {
+    let CellPort {
+        protocol: transport,
+        port,
+        target_port,
+    } = port;
+    wire::CellPort {
+        protocol: protocol(transport).into(),
+        port: port.into(),
+        target_port: target_port.into(),
+    }
+}
+
+fn protocol(protocol: Protocol) -> common::Protocol {
+    match protocol {
+        Protocol::Tcp => common::Protocol::Tcp,
+        Protocol::Udp => common::Protocol::Udp,
+    }
+}

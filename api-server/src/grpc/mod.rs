@@ -1,0 +1,95 @@
+//! The automation API (`cell.api.v1`): the same services as REST, for whoever the socket lets in.
+
+pub mod cell;
+pub mod peers;
+pub mod setup;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use cell_api_core::role::Role;
+use cell_proto::api::v1::cell_service_server::CellServiceServer;
+use cell_proto::api::v1::peer_service_server::PeerServiceServer;
+use cell_proto::api::v1::setup_service_server::SetupServiceServer;
+use cell_proto::fault::{Fault, Violation};
+use cell_proto::ipc::Caller;
+use tonic::service::Routes;
+use tonic::{Code, Request, Status};
+
+use crate::app::App;
+use crate::callers::Callers;
+use crate::service::{Actor, Kind, ServiceError};
+
+/// The source that throttles and records see for callers on the socket.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// What each service holds.
+#[derive(Clone)]
+pub struct Automation {
+    app: Arc<App>,
+    callers: Arc<Callers>,
+}
+
+/// Everything that is registered on the automation socket.
+pub fn routes(app: Arc<App>, callers: Callers) -> Routes {
+    let automation = Automation {
+        app,
+        callers: Arc::new(callers),
+    };
+    Routes::new(SetupServiceServer::new(automation.clone()))
+        .add_service(CellServiceServer::new(automation.clone()))
+        .add_service(PeerServiceServer::new(automation))
+}
+
+impl Automation {
+    /// Who calls, for the audit record. A request without a checked caller came past the gate and is refused.
+    fn actor<T>(&self, request: &Request<T>) -> Result<Actor, Status> {
+        let uid = request.extensions().get::<Caller>().map(|caller| caller.uid);
+        let name = uid.and_then(|uid| self.callers.0.get(&uid));
+        let name = name.ok_or_else(|| Status::permission_denied("no caller"))?;
+        Ok(Actor {
+            name: format!("local:{name}"),
+            role: Some(Role::Admin),
+            remote: "unix".to_owned(),
+        })
+    }
+
+    /// Everything but the first run needs a complete setup.
+    fn set_up(&self) -> Result<(), Status> {
+        self.app
+            .identity()
+            .map(|_| ())
+            .ok_or_else(|| refused(ServiceError::SetupRequired))
+    }
+}
+
+/// A refusal on the wire: the same codes as REST's problem documents.
+fn refused(error: ServiceError) -> Status {
+    let (kind, reason) = error.kind();
+    let mut fault = Fault::new(code_of(kind), "api.cell", reason, error.to_string());
+    if let Some(seconds) = error.retry_after() {
+        fault = fault.with("retry_after_seconds", seconds);
+    }
+    if let ServiceError::Invalid(faults) = error {
+        let violations = faults
+            .into_violations()
+            .into_iter()
+            .map(|v| Violation::new(v.field, v.description));
+        fault = fault.violations(violations.collect());
+    }
+    fault.into()
+}
+
+fn code_of(kind: Kind) -> Code {
+    match kind {
+        Kind::Invalid => Code::InvalidArgument,
+        Kind::Unauthenticated => Code::Unauthenticated,
+        Kind::Forbidden => Code::PermissionDenied,
+        Kind::NotFound => Code::NotFound,
+        Kind::Exists => Code::AlreadyExists,
+        Kind::Conflict | Kind::Precondition | Kind::SetupRequired => Code::FailedPrecondition,
+        Kind::TooMany | Kind::NoRoom => Code::ResourceExhausted,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::Internal => Code::Internal,
+    }
+}

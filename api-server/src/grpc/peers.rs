@@ -1,0 +1,147 @@
+//! Peers.
+
+use cell_api_core::access::{AccessInput, ServiceInput};
+use cell_api_core::peer::{PeerInput, PeerUpdateInput};
+use cell_proto::api::v1::peer_service_server::PeerService;
+use cell_proto::api::v1::{
+    CreatePeerRequest, CreatePeerResponse, DeletePeerRequest, DeletePeerResponse, GetPeerRequest,
+    GetPeerResponse, ListPeersRequest, ListPeersResponse, Peer, PeerAccess, PeerActivity, ServiceAccess,
+    UpdatePeerRequest, UpdatePeerResponse,
+};
+use tonic::{Request, Response, Status};
+
+use super::{Automation, refused};
+use crate::service::peers::{self, Activity, PeerView};
+
+#[tonic::async_trait]
+impl PeerService for Automation {
+    async fn list_peers(&self, _: Request<ListPeersRequest>) -> Result<Response<ListPeersResponse>, Status> {
+        let peers = peers::list(&self.app).await.map_err(refused)?;
+        Ok(Response::new(ListPeersResponse {
+            peers: peers.into_iter().map(peer).collect(),
+        }))
+    }
+
+    async fn get_peer(&self, request: Request<GetPeerRequest>) -> Result<Response<GetPeerResponse>, Status> {
+        let view = peers::get(&self.app, &request.into_inner().name)
+            .await
+            .map_err(refused)?;
+        Ok(Response::new(GetPeerResponse {
+            peer: Some(peer(view)),
+        }))
+    }
+
+    async fn create_peer(
+        &self,
+        request: Request<CreatePeerRequest>,
+    ) -> Result<Response<CreatePeerResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let CreatePeerRequest {
+            name,
+            public_key,
+            server_makes_key,
+            access,
+            tunnel,
+        } = request.into_inner();
+        let input = PeerInput {
+            name,
+            public_key: Some(public_key).filter(|key| !key.is_empty()),
+            server_makes_key,
+            access: access.map(access_input),
+            tunnel: Some(tunnel),
+        };
+        let created = peers::create(&self.app, &actor, input).await.map_err(refused)?;
+        let config = created.config.to_string();
+        Ok(Response::new(CreatePeerResponse {
+            peer: Some(peer(created.view)),
+            config,
+        }))
+    }
+
+    async fn update_peer(
+        &self,
+        request: Request<UpdatePeerRequest>,
+    ) -> Result<Response<UpdatePeerResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let UpdatePeerRequest {
+            name,
+            public_key,
+            access,
+            tunnel,
+        } = request.into_inner();
+        let input = PeerUpdateInput {
+            public_key,
+            access: access.map(access_input),
+            tunnel,
+        };
+        let view = peers::update(&self.app, &actor, &name, &input)
+            .await
+            .map_err(refused)?;
+        Ok(Response::new(UpdatePeerResponse {
+            peer: Some(peer(view)),
+        }))
+    }
+
+    async fn delete_peer(
+        &self,
+        request: Request<DeletePeerRequest>,
+    ) -> Result<Response<DeletePeerResponse>, Status> {
+        let actor = self.actor(&request)?;
+        peers::delete(&self.app, &actor, &request.into_inner().name)
+            .await
+            .map_err(refused)?;
+        Ok(Response::new(DeletePeerResponse {}))
+    }
+}
+
+fn access_input(access: PeerAccess) -> AccessInput {
+    let services = access.services.into_iter().map(|service| ServiceInput {
+        address: service.address,
+        protocol: service.protocol,
+        port: service.port.into(),
+    });
+    AccessInput {
+        internet: access.internet,
+        peer_to_peer: access.peer_to_peer,
+        services: services.collect(),
+    }
+}
+
+fn peer(view: PeerView) -> Peer {
+    let access = &view.peer.access;
+    let services = access.services.iter().map(|service| ServiceAccess {
+        address: service.address.to_string(),
+        protocol: service.protocol.as_str().to_owned(),
+        port: service.port.into(),
+    });
+    Peer {
+        name: view.peer.name.to_string(),
+        public_key: view.peer.public_key.to_string(),
+        ipv4: view.ipv4.to_string(),
+        ipv6: view.ipv6.to_string(),
+        access: Some(PeerAccess {
+            internet: access.internet,
+            peer_to_peer: access.peer_to_peer,
+            services: services.collect(),
+        }),
+        tunnel: view.peer.tunnel.as_str().to_owned(),
+        config_needs_reinstall: view.config_needs_reinstall,
+        created_unix_ms: view.created_unix_ms,
+        activity: view.activity.map(activity),
+    }
+}
+
+fn activity(activity: Activity) -> PeerActivity {
+    PeerActivity {
+        connected: activity.connected,
+        latest_handshake_unix_ms: activity.latest_handshake_unix_ms.unwrap_or(0),
+        received_bytes: activity.received_bytes,
+        sent_bytes: activity.sent_bytes,
+        endpoint: activity
+            .endpoint
+            .map(|endpoint| endpoint.to_string())
+            .unwrap_or_default(),
+    }
+}

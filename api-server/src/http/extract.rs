@@ -1,0 +1,88 @@
+//! What the guards found out about a request, for its handler. A handler that asks for it without a guard before it
+//! gets a refusal, never a default.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::StatusCode;
+use http::request::Parts;
+use zeroize::Zeroizing;
+
+use super::problem::Refusal;
+use super::transport::Connection;
+use crate::service::Actor;
+use crate::sessions::Session;
+
+/// Who is logged in.
+#[derive(Debug, Clone)]
+pub struct Who {
+    /// For the audit record.
+    pub actor: Actor,
+    /// The session.
+    pub session: Arc<Session>,
+    /// Its CSRF token.
+    pub csrf_token: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Who {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        parts.extensions.get::<Who>().cloned().ok_or_else(unguarded)
+    }
+}
+
+/// The other end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Remote(SocketAddr);
+
+impl Remote {
+    /// Its address; an IPv4 one as such.
+    pub fn address(&self) -> IpAddr {
+        self.0.ip().to_canonical()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Remote {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        parts
+            .extensions
+            .get::<Connection>()
+            .map(|connection| Remote(connection.remote))
+            .ok_or_else(unguarded)
+    }
+}
+
+/// The header `X-Claim-Token`; empty when absent, which opens nothing.
+pub struct ClaimToken(Zeroizing<String>);
+
+impl ClaimToken {
+    /// As sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ClaimToken {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let sent = parts
+            .headers
+            .get("x-claim-token")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        Ok(ClaimToken(Zeroizing::new(sent.to_owned())))
+    }
+}
+
+fn unguarded() -> Refusal {
+    Refusal::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "UNGUARDED",
+        "the request came past the guards",
+    )
+}

@@ -1,0 +1,146 @@
+//! The guards: setup, then session and role, then CSRF. One layer over the router, its 404s included; a path that the
+//! table in `cell_api_core::role` does not open is an administrator's.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use cell_api_core::role::{self, Requirement};
+use http::{HeaderMap, StatusCode};
+use zeroize::Zeroizing;
+
+use super::cookie;
+use super::extract::Who;
+use super::gate::changes_state;
+use super::problem::Refusal;
+use super::transport::Connection;
+use crate::app::App;
+use crate::service::{Actor, ServiceError, auth};
+use crate::store::users;
+
+/// The guards, as a layer.
+pub async fn guards(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    match check(&app, &request) {
+        Ok(None) => next.run(request).await,
+        Ok(Some(who)) => {
+            request.extensions_mut().insert(who);
+            next.run(request).await
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn check(app: &App, request: &Request) -> Result<Option<Who>, Refusal> {
+    let path = request.uri().path();
+    if !role::is_api(path) {
+        return Ok(None);
+    }
+    let requirement = role::requirement(path);
+    if requirement == Requirement::Setup {
+        return Ok(None);
+    }
+    if app.identity().is_none() {
+        return Err(ServiceError::SetupRequired.into());
+    }
+    if requirement == Requirement::Public {
+        return Ok(None);
+    }
+    let (who, cookie) = authenticate(app, request)?;
+    authorize(&who, requirement)?;
+    if changes_state(request.method()) {
+        check_csrf(request.headers(), &cookie)?;
+    }
+    Ok(Some(who))
+}
+
+fn authenticate(app: &App, request: &Request) -> Result<(Who, Zeroizing<String>), Refusal> {
+    let connection = request.extensions().get::<Connection>().ok_or_else(no_session)?;
+    let cookie = cookie::read(connection.transport, request.headers()).map(Zeroizing::new);
+    let session = cookie.as_ref().and_then(|cookie| auth::session_of(app, cookie));
+    let Some((cookie, session)) = cookie.zip(session) else {
+        return Err(if app.store.read(|c| Ok(users::any(c)?))? {
+            no_session()
+        } else {
+            no_users()
+        });
+    };
+    note_use(app, &session);
+    let user = &session.user;
+    let remote = connection.remote.ip().to_canonical().to_string();
+    let actor = Actor {
+        name: user.username.to_string(),
+        role: Some(user.role),
+        remote,
+    };
+    Ok((
+        Who {
+            actor,
+            csrf_token: auth::csrf_token(&cookie),
+            session,
+        },
+        cookie,
+    ))
+}
+
+fn authorize(who: &Who, requirement: Requirement) -> Result<(), Refusal> {
+    let user = &who.session.user;
+    match requirement {
+        Requirement::Role(role) if role != user.role => {
+            let text = "this is not for users of your role";
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "ROLE", text));
+        }
+        Requirement::OwnSession => return Ok(()),
+        Requirement::Role(_) | Requirement::User | Requirement::Public | Requirement::Setup => {}
+    }
+    if user.must_change_password {
+        let text = "change the password first (POST /api/auth/change-password)";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "MUST_CHANGE_PASSWORD", text));
+    }
+    Ok(())
+}
+
+fn check_csrf(headers: &HeaderMap, cookie: &str) -> Result<(), Refusal> {
+    let mut sent = headers.get_all("x-csrf-token").iter();
+    let only = match (sent.next(), sent.next()) {
+        (Some(only), None) => only.to_str().ok(),
+        _ => None,
+    };
+    if only.is_some_and(|token| auth::csrf_matches(cookie, token)) {
+        return Ok(());
+    }
+    let text = "the header X-CSRF-Token is missing or is not this session's (GET /api/auth/csrf-token)";
+    Err(Refusal::new(StatusCode::FORBIDDEN, "CSRF", text))
+}
+
+/// The database hears once a minute that a session is in use, so that it outlives a restart; nobody waits for that.
+fn note_use(app: &App, session: &crate::sessions::Session) {
+    let now = app.now();
+    if session.is_to_be_noted(now) {
+        let (store, token_hash) = (Arc::clone(&app.store), session.token_hash);
+        tokio::spawn(async move {
+            let touch = move |connection: &rusqlite::Connection| {
+                crate::store::sessions::touch(connection, &token_hash, now)
+            };
+            if let Err(error) = store.note(touch).await {
+                tracing::warn!(%error, "a session's use was not noted");
+            }
+        });
+    }
+}
+
+fn no_session() -> Refusal {
+    Refusal::new(
+        StatusCode::UNAUTHORIZED,
+        "NO_SESSION",
+        "log in first (POST /api/auth/login)",
+    )
+}
+
+fn no_users() -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "NO_USERS",
+        "the cell has no user; nobody can log in",
+    )
+}

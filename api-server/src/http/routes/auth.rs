@@ -1,0 +1,133 @@
+//! Sessions and users.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::SET_COOKIE;
+use axum::response::{IntoResponse, Response};
+use cell_api_core::password::Password;
+
+use super::Answer;
+use crate::app::App;
+use crate::http::cookie;
+use crate::http::dto::auth::{
+    ChangePassword, CsrfToken, Login, Me, ResetPassword, User, UserCreate, UserList,
+};
+use crate::http::dto::problem::Problems;
+use crate::http::extract::{Remote, Who};
+use crate::http::input::Input;
+use crate::http::problem::Refusal;
+use crate::http::transport::Transport;
+use crate::service::{auth, users};
+
+/// Opens a session.
+#[utoipa::path(post, path = "/api/auth/login", tag = "auth", operation_id = "login", request_body = Login,
+    responses((status = 200, body = Me, headers(("set-cookie" = String, description = "the session"))), Problems))]
+pub async fn login(
+    State(app): State<Arc<App>>,
+    remote: Remote,
+    transport: Transport,
+    Input(login): Input<Login>,
+) -> Result<Response, Refusal> {
+    let password = Password::new(login.password);
+    let (session, token) = auth::login(&app, remote.address(), &login.username, password).await?;
+    let cookie = cookie::set(transport, &token, app.config.session_absolute);
+    Ok(([(SET_COOKIE, cookie)], Json(Me::from(&session.user))).into_response())
+}
+
+/// Ends the session.
+#[utoipa::path(post, path = "/api/auth/logout", tag = "auth", operation_id = "logout",
+    responses((status = 204), Problems))]
+pub async fn logout(
+    State(app): State<Arc<App>>,
+    transport: Transport,
+    who: Who,
+) -> Result<Response, Refusal> {
+    auth::logout(&app, &who.actor, &who.session).await?;
+    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie::clear(transport))]).into_response())
+}
+
+/// Who is logged in.
+#[utoipa::path(get, path = "/api/auth/me", tag = "auth", operation_id = "get_me",
+    responses((status = 200, body = Me), Problems))]
+pub async fn me(who: Who) -> Answer<Me> {
+    Ok(Json(Me::from(&who.session.user)))
+}
+
+/// What to send as `X-CSRF-Token` with every change.
+#[utoipa::path(get, path = "/api/auth/csrf-token", tag = "auth", operation_id = "get_csrf_token",
+    responses((status = 200, body = CsrfToken), Problems))]
+pub async fn csrf_token(who: Who) -> Answer<CsrfToken> {
+    Ok(Json(CsrfToken {
+        csrf_token: who.csrf_token,
+    }))
+}
+
+/// Changes one's own password; the user's other sessions end.
+#[utoipa::path(post, path = "/api/auth/change-password", tag = "auth", operation_id = "change_password",
+    request_body = ChangePassword, responses((status = 204), Problems))]
+pub async fn change_password(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Input(change): Input<ChangePassword>,
+) -> Result<StatusCode, Refusal> {
+    let (current, new) = (
+        Password::new(change.current_password),
+        Password::new(change.new_password),
+    );
+    auth::change_password(&app, &who.actor, &who.session, current, new).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sets somebody's password, to be changed at the next login; their sessions end.
+#[utoipa::path(post, path = "/api/auth/admin/reset-password", tag = "auth", operation_id = "reset_password",
+    request_body = ResetPassword, responses((status = 204), Problems))]
+pub async fn reset_password(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Input(reset): Input<ResetPassword>,
+) -> Result<StatusCode, Refusal> {
+    users::reset_password(
+        &app,
+        &who.actor,
+        &reset.username,
+        Password::new(reset.new_password),
+    )
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// All users.
+#[utoipa::path(get, path = "/api/auth/users", tag = "auth", operation_id = "list_users",
+    responses((status = 200, body = UserList), Problems))]
+pub async fn list_users(State(app): State<Arc<App>>) -> Answer<UserList> {
+    let users = users::list(&app)?.into_iter().map(User::from).collect();
+    Ok(Json(UserList { users }))
+}
+
+/// Adds a user.
+#[utoipa::path(post, path = "/api/auth/users", tag = "auth", operation_id = "create_user",
+    request_body = UserCreate, responses((status = 201, body = User), Problems))]
+pub async fn create_user(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Input(user): Input<UserCreate>,
+) -> Result<(StatusCode, Json<User>), Refusal> {
+    let password = Password::new(user.password);
+    let user = users::create(&app, &who.actor, &user.username, password, &user.role).await?;
+    Ok((StatusCode::CREATED, Json(user.into())))
+}
+
+/// Removes a user; the last administrator stays.
+#[utoipa::path(delete, path = "/api/auth/users/{username}", tag = "auth", operation_id = "delete_user",
+    params(("username" = String, Path)), responses((status = 204), Problems))]
+pub async fn delete_user(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Path(username): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    users::delete(&app, &who.actor, &username).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,55 @@
+//! Every route, by resource. The guards stand before all of them; a handler only reads, asks a service and renders.
+
+pub mod audit;
+pub mod auth;
+pub mod cell;
+pub mod events;
+pub mod peers;
+pub mod setup;
+
+use std::sync::Arc;
+
+use axum::Json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::Refusal;
+use crate::app::App;
+
+/// What a handler answers.
+pub type Answer<T> = Result<Json<T>, Refusal>;
+
+/// All routes that the OpenAPI document describes.
+pub fn all() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(cell::health))
+        .routes(routes!(cell::openapi_document))
+        .routes(routes!(setup::status))
+        .routes(routes!(setup::step))
+        .routes(routes!(setup::claim))
+        .routes(routes!(setup::identity))
+        .routes(routes!(setup::network))
+        .routes(routes!(setup::admin))
+        .routes(routes!(setup::complete))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::logout))
+        .routes(routes!(auth::me))
+        .routes(routes!(auth::csrf_token))
+        .routes(routes!(auth::change_password))
+        .routes(routes!(auth::reset_password))
+        .routes(routes!(auth::list_users, auth::create_user))
+        .routes(routes!(auth::delete_user))
+        .routes(routes!(cell::status))
+        .routes(routes!(cell::config, cell::update_config))
+        .routes(routes!(cell::wireguard_status))
+        .routes(routes!(cell::containers))
+        .routes(routes!(cell::active_services))
+        .routes(routes!(cell::root_certificate))
+        .routes(routes!(peers::list, peers::create))
+        .routes(routes!(peers::get, peers::update, peers::delete))
+        .routes(routes!(peers::config))
+        .routes(routes!(peers::mine))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
+        .routes(routes!(events::stream))
+}

@@ -1,0 +1,97 @@
+//! Peers.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+use super::Answer;
+use crate::app::App;
+use crate::http::dto::peers::{Peer, PeerConfig, PeerCreate, PeerCreated, PeerList, PeerUpdate};
+use crate::http::dto::problem::Problems;
+use crate::http::extract::Who;
+use crate::http::input::Input;
+use crate::http::problem::Refusal;
+use crate::service::peers;
+
+/// All peers.
+#[utoipa::path(get, path = "/api/peers", tag = "peers", operation_id = "list_peers",
+    responses((status = 200, body = PeerList), Problems))]
+pub async fn list(State(app): State<Arc<App>>) -> Answer<PeerList> {
+    let peers = peers::list(&app).await?.into_iter().map(Peer::from).collect();
+    Ok(Json(PeerList { peers }))
+}
+
+/// Adds a peer.
+#[utoipa::path(post, path = "/api/peers", tag = "peers", operation_id = "create_peer",
+    request_body = PeerCreate, responses((status = 201, body = PeerCreated), Problems))]
+pub async fn create(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Input(create): Input<PeerCreate>,
+) -> Result<(StatusCode, Json<PeerCreated>), Refusal> {
+    let created = peers::create(&app, &who.actor, create.into()).await?;
+    let created = PeerCreated {
+        peer: created.view.into(),
+        config: created.config.to_string(),
+        generation: created.generation,
+        observed_generation: created.observed_generation,
+    };
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// One peer.
+#[utoipa::path(get, path = "/api/peers/{name}", tag = "peers", operation_id = "get_peer",
+    params(("name" = String, Path)), responses((status = 200, body = Peer), Problems))]
+pub async fn get(State(app): State<Arc<App>>, Path(name): Path<String>) -> Answer<Peer> {
+    Ok(Json(peers::get(&app, &name).await?.into()))
+}
+
+/// Alters a peer.
+#[utoipa::path(put, path = "/api/peers/{name}", tag = "peers", operation_id = "update_peer",
+    params(("name" = String, Path)), request_body = PeerUpdate,
+    responses((status = 200, body = Peer), Problems))]
+pub async fn update(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Path(name): Path<String>,
+    Input(update): Input<PeerUpdate>,
+) -> Answer<Peer> {
+    Ok(Json(
+        peers::update(&app, &who.actor, &name, &update.into())
+            .await?
+            .into(),
+    ))
+}
+
+/// Removes a peer; its sessions end within a second.
+#[utoipa::path(delete, path = "/api/peers/{name}", tag = "peers", operation_id = "delete_peer",
+    params(("name" = String, Path)), responses((status = 204), Problems))]
+pub async fn delete(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    peers::delete(&app, &who.actor, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The device's configuration, without its key; takes `config_needs_reinstall` back.
+#[utoipa::path(get, path = "/api/peers/{name}/config", tag = "peers", operation_id = "get_peer_config",
+    params(("name" = String, Path)), responses((status = 200, body = PeerConfig), Problems))]
+pub async fn config(State(app): State<Arc<App>>, who: Who, Path(name): Path<String>) -> Answer<PeerConfig> {
+    let config = peers::config(&app, &who.actor, &name).await?;
+    Ok(Json(PeerConfig {
+        config: config.to_string(),
+    }))
+}
+
+/// The peer that bears the user's name.
+#[utoipa::path(get, path = "/api/peer/me", tag = "peers", operation_id = "get_my_peer",
+    responses((status = 200, body = Peer), Problems))]
+pub async fn mine(State(app): State<Arc<App>>, who: Who) -> Answer<Peer> {
+    Ok(Json(
+        peers::get(&app, who.session.user.username.as_str()).await?.into(),
+    ))
+}

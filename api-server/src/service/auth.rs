@@ -1,0 +1,265 @@
+//! Login, logout, one's own password.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cell_api_core::fault::Faults;
+use cell_api_core::name::Username;
+use cell_api_core::password::Password;
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::{Actor, ServiceError};
+use crate::app::App;
+use crate::sessions::{Session, SessionUser};
+use crate::store::sessions as table;
+use crate::store::transaction::{Origin, SessionChange, Tx};
+use crate::store::users::{self, StoredUser};
+
+/// Checks name and password and opens a session; the answer's second half is the cookie.
+///
+/// # Errors
+/// [`ServiceError::Login`] whether the name or the password is wrong, [`ServiceError::Locked`],
+/// [`ServiceError::Throttled`], [`ServiceError::Busy`].
+pub async fn login(
+    app: &App,
+    remote: IpAddr,
+    username: &str,
+    password: Password,
+) -> Result<(Arc<Session>, Zeroizing<String>), ServiceError> {
+    let now = app.now();
+    let paid = app
+        .login_throttle
+        .pay(remote, now)
+        .map_err(ServiceError::Throttled)?;
+    // Nobody bears a name that breaks the rule, so there is nothing to hash, to lock or to write down.
+    let username = Username::parse(username).map_err(|_| ServiceError::Login)?;
+    if password.is_impossible() {
+        return Err(ServiceError::Login);
+    }
+    let user = verify(app, &Actor::unknown(remote), &username, password).await?;
+    let actor = Actor {
+        name: user.username.to_string(),
+        role: Some(user.role),
+        remote: remote.to_string(),
+    };
+    let (token, token_hash) = new_token()?;
+    let session = Arc::new(Session::new(token_hash, user_of(&user), app.now(), app.now()));
+    let opened = Arc::clone(&session);
+    app.store
+        .mutate(Origin::new(&actor, app.now()), move |tx| open(tx, &opened))
+        .await?;
+    paid.refund(now);
+    Ok((session, token))
+}
+
+/// Ends a session.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub async fn logout(app: &App, actor: &Actor, session: &Session) -> Result<(), ServiceError> {
+    let token_hash = session.token_hash;
+    let origin = Origin::new(actor, app.now());
+    app.store
+        .mutate(origin, move |tx| {
+            table::delete(tx, &token_hash)?;
+            tx.audit("auth.logout", "", "");
+            tx.effects.sessions.push(SessionChange::Closed(token_hash));
+            Ok(())
+        })
+        .await
+}
+
+/// Changes one's own password; the user's other sessions end.
+///
+/// # Errors
+/// [`ServiceError::WrongPassword`], [`ServiceError::Invalid`], [`ServiceError::Locked`].
+pub async fn change_password(
+    app: &App,
+    actor: &Actor,
+    session: &Session,
+    current: Password,
+    new: Password,
+) -> Result<(), ServiceError> {
+    let username = &session.user.username;
+    let mut faults = Faults::default();
+    faults.keep("new_password", new.check_new(username.as_str()));
+    if bool::from(current.expose().ct_eq(new.expose())) {
+        faults.add("new_password", "must not be the current password");
+    }
+    if !faults.is_empty() {
+        return Err(faults.into());
+    }
+    verify(app, actor, username, current)
+        .await
+        .map_err(|error| match error {
+            ServiceError::Login => ServiceError::WrongPassword,
+            other => other,
+        })?;
+    let hash = app.hasher.hash(new).await?;
+    let user = SessionUser {
+        must_change_password: false,
+        ..session.user.clone()
+    };
+    let (name, kept) = (username.to_string(), Arc::new(session.with_user(user)));
+    let origin = Origin::new(actor, app.now());
+    app.store
+        .mutate(origin, move |tx| {
+            if !users::set_password(tx, &name, &hash, false)? {
+                return Err(ServiceError::NoUser);
+            }
+            close_others(tx, &name, Some(kept.token_hash))?;
+            tx.audit("auth.change-password", &name, "");
+            tx.effects.sessions.push(SessionChange::Opened(kept));
+            Ok(())
+        })
+        .await
+}
+
+/// Ends all sessions of a user but perhaps one.
+pub(super) fn close_others(
+    tx: &mut Tx<'_>,
+    username: &str,
+    except: Option<[u8; 32]>,
+) -> Result<(), ServiceError> {
+    table::delete_of(tx, username, except.as_ref())?;
+    tx.effects.sessions.push(SessionChange::UserClosed {
+        username: username.to_owned(),
+        except,
+    });
+    Ok(())
+}
+
+/// The session of a cookie, which counts as seen now.
+pub fn session_of(app: &App, token: &str) -> Option<Arc<Session>> {
+    app.sessions.seen(&hash_of(token), app.now())
+}
+
+/// Whether a session has not ended meanwhile. Does not count as use.
+pub fn still_open(app: &App, session: &Session) -> bool {
+    app.sessions.find(&session.token_hash, app.now()).is_some()
+}
+
+/// The CSRF token of a session: an HMAC under the cookie itself, so that there is no other key to keep, and one that
+/// leaks does not give the cookie away.
+pub fn csrf_token(cookie: &str) -> String {
+    URL_SAFE_NO_PAD.encode(csrf_mac(cookie).finalize().into_bytes())
+}
+
+/// Whether `sent` is the CSRF token of the session; in constant time.
+pub fn csrf_matches(cookie: &str, sent: &str) -> bool {
+    URL_SAFE_NO_PAD
+        .decode(sent)
+        .is_ok_and(|sent| csrf_mac(cookie).verify_slice(&sent).is_ok())
+}
+
+fn csrf_mac(cookie: &str) -> Hmac<Sha256> {
+    // HMAC takes a key of any length; the error cannot happen.
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(cookie.as_bytes()).unwrap_or_else(|_| Hmac::new(&Default::default()));
+    mac.update(b"cell-csrf-v1");
+    mac
+}
+
+/// Checks a password, counts the failure, locks the account after the fifth.
+async fn verify(
+    app: &App,
+    actor: &Actor,
+    username: &Username,
+    password: Password,
+) -> Result<StoredUser, ServiceError> {
+    not_locked(app, username)?;
+    let user = app
+        .store
+        .read(|connection| users::get(connection, username.as_str()))?;
+    let stored = user.as_ref().map(|user| user.password_hash.clone());
+    let good = app
+        .hasher
+        .verify(password, stored, || not_locked(app, username))
+        .await?;
+    match user {
+        Some(user) if good => Ok(user),
+        _ => {
+            count_failure(app, actor, username).await?;
+            Err(ServiceError::Login)
+        }
+    }
+}
+
+fn not_locked(app: &App, username: &Username) -> Result<(), ServiceError> {
+    let attempts = app
+        .store
+        .read(|connection| Ok(users::attempts(connection, username.as_str())?))?;
+    locked(attempts.locked_for(app.now()))
+}
+
+fn locked(left_ms: Option<i64>) -> Result<(), ServiceError> {
+    match left_ms {
+        Some(left) => Err(ServiceError::Locked(
+            u64::try_from(left).unwrap_or(0).div_ceil(1000),
+        )),
+        None => Ok(()),
+    }
+}
+
+async fn count_failure(app: &App, actor: &Actor, username: &Username) -> Result<(), ServiceError> {
+    let (username, origin) = (username.to_string(), Origin::new(actor, app.now()));
+    app.store
+        .mutate(origin, move |tx| {
+            let now = tx.now();
+            let attempts = users::attempts(tx, &username)?;
+            if attempts.locked_for(now).is_none() {
+                let attempts = attempts.after_failure(now);
+                users::set_attempts(tx, &username, &attempts, now)?;
+                let detail = if attempts.locked_until.is_some() {
+                    "the account is locked for 15 minutes"
+                } else {
+                    ""
+                };
+                tx.audit("auth.login-failed", &username, detail);
+            } else {
+                tx.audit("auth.login-failed", &username, "while locked");
+            }
+            Ok(())
+        })
+        .await
+}
+
+fn open(tx: &mut Tx<'_>, session: &Arc<Session>) -> Result<(), ServiceError> {
+    let username = session.user.username.as_str();
+    // Attempts that ran beside this one may have locked the account: then the right password comes too late.
+    locked(users::attempts(tx, username)?.locked_for(tx.now()))?;
+    users::clear_attempts(tx, username)?;
+    for ended in table::insert(tx, session)? {
+        tx.effects.sessions.push(SessionChange::Closed(ended));
+    }
+    tx.effects
+        .sessions
+        .push(SessionChange::Opened(Arc::clone(session)));
+    tx.audit("auth.login", username, "");
+    Ok(())
+}
+
+fn user_of(user: &StoredUser) -> SessionUser {
+    SessionUser {
+        username: user.username.clone(),
+        role: user.role,
+        must_change_password: user.must_change_password,
+    }
+}
+
+fn new_token() -> Result<(Zeroizing<String>, [u8; 32]), ServiceError> {
+    let mut random = Zeroizing::new([0u8; 32]);
+    getrandom::fill(random.as_mut()).map_err(|_| ServiceError::Random)?;
+    let token = Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_ref()));
+    let hash = hash_of(&token);
+    Ok((token, hash))
+}
+
+fn hash_of(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}

@@ -1,0 +1,187 @@
+//! The cell as a whole: identity, status, configuration, WireGuard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cell_api_core::derive::NetworkSettings;
+use cell_api_core::fault::Faults;
+use cell_api_core::key::PublicKey;
+use cell_api_core::name::{CellName, EndpointHost};
+use cell_api_core::range::VpnRange;
+use cell_api_core::setup::{self, DomainMode};
+use cell_proto::common::v1::Condition;
+
+use super::peers::Activity;
+use super::{Actor, ServiceError};
+use crate::app::App;
+use crate::events::Topic;
+use crate::store::transaction::{self, Origin};
+use crate::store::{peers, setup as table};
+
+/// What a cell is once setup is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellIdentity {
+    /// Its name.
+    pub cell_name: CellName,
+    /// How devices find it.
+    pub domain_mode: DomainMode,
+    /// Its VPN's addresses.
+    pub range: VpnRange,
+    /// Where devices connect to, if it is known yet.
+    pub endpoint_host: Option<EndpointHost>,
+}
+
+/// The cell at a glance.
+#[derive(Debug)]
+pub struct CellView {
+    /// What it is.
+    pub identity: Arc<CellIdentity>,
+    /// Since the API started.
+    pub uptime: Duration,
+    /// Counter of accepted changes of the network.
+    pub generation: u64,
+    /// The generation that netd confirmed.
+    pub observed_generation: u64,
+    /// Peers that there are.
+    pub peer_count: u64,
+    /// Peers with a recent handshake; `None` while netd is not reachable.
+    pub connected_peer_count: Option<u64>,
+    /// `netd`, `broker`, `vault`.
+    pub daemons: Vec<DaemonView>,
+    /// When this was read, milliseconds since 1970-01-01T00:00:00Z.
+    pub now: i64,
+}
+
+/// One daemon as the API sees it.
+#[derive(Debug, Clone)]
+pub struct DaemonView {
+    /// Its name.
+    pub name: &'static str,
+    /// What it says of itself; `None` when it does not answer.
+    pub conditions: Option<Vec<Condition>>,
+}
+
+/// The WireGuard interface.
+#[derive(Debug)]
+pub struct WireguardView {
+    /// Name and port.
+    pub settings: NetworkSettings,
+    /// `kernel` or `userspace`; `None` while netd is not reachable.
+    pub backend: Option<String>,
+    /// The cell's key, when anybody has told it.
+    pub public_key: Option<PublicKey>,
+    /// Whether netd confirmed the latest generation.
+    pub converged: bool,
+    /// What moves, by name; `None` while netd is not reachable.
+    pub peers: Option<Vec<(String, Activity)>>,
+}
+
+/// The cell.
+///
+/// # Errors
+/// [`ServiceError::SetupRequired`].
+pub fn identity(app: &App) -> Result<Arc<CellIdentity>, ServiceError> {
+    app.identity().ok_or(ServiceError::SetupRequired)
+}
+
+/// The cell at a glance. Asks the daemons side by side and waits for none longer than its deadline.
+///
+/// # Errors
+/// [`ServiceError::SetupRequired`], [`ServiceError::Storage`].
+pub async fn status(app: &Arc<App>) -> Result<CellView, ServiceError> {
+    let identity = identity(app)?;
+    let (generation, peer_count) = app
+        .store
+        .read_much(|connection| Ok((transaction::generation(connection)?, peers::count(connection)?)))
+        .await?;
+    let (broker, vault, activity) = tokio::join!(
+        app.broker.conditions(),
+        app.vault.conditions(),
+        app.activity.all(app.now())
+    );
+    let connected = activity
+        .ok()
+        .map(|all| all.values().filter(|peer| peer.connected).count() as u64);
+    Ok(CellView {
+        identity,
+        uptime: app.started.elapsed(),
+        generation,
+        observed_generation: app.network.observed(),
+        peer_count,
+        connected_peer_count: connected,
+        daemons: vec![
+            DaemonView {
+                name: "netd",
+                conditions: app.network.status().map(|status| status.conditions),
+            },
+            DaemonView {
+                name: "broker",
+                conditions: broker.ok(),
+            },
+            DaemonView {
+                name: "vault",
+                conditions: vault.ok(),
+            },
+        ],
+        now: app.now(),
+    })
+}
+
+/// Sets where devices connect to; empty forgets it.
+///
+/// # Errors
+/// [`ServiceError::Invalid`], [`ServiceError::SetupRequired`].
+pub async fn set_endpoint_host(
+    app: &App,
+    actor: &Actor,
+    endpoint_host: Option<&str>,
+) -> Result<Arc<CellIdentity>, ServiceError> {
+    let Some(text) = endpoint_host else {
+        return identity(app);
+    };
+    let mut faults = Faults::default();
+    let host = setup::check_endpoint(Some(text), &mut faults);
+    if !faults.is_empty() {
+        return Err(faults.into());
+    }
+    let origin = Origin::new(actor, app.now());
+    app.store
+        .mutate(origin, move |tx| {
+            let before = table::cell(tx)?.ok_or(ServiceError::SetupRequired)?;
+            table::set_endpoint_host(tx, host.as_ref())?;
+            let shown = host.as_ref().map(ToString::to_string).unwrap_or_default();
+            let after = Arc::new(CellIdentity {
+                endpoint_host: host,
+                ..before
+            });
+            tx.audit("config.update", "endpoint_host", shown);
+            tx.effects.topics.extend([Topic::Config, Topic::Peers]);
+            tx.effects.identity = Some(Arc::clone(&after));
+            Ok(after)
+        })
+        .await
+}
+
+/// The WireGuard interface and what moves on it.
+///
+/// # Errors
+/// [`ServiceError::SetupRequired`], [`ServiceError::Storage`].
+pub async fn wireguard(app: &Arc<App>) -> Result<WireguardView, ServiceError> {
+    identity(app)?;
+    let generation = app
+        .store
+        .read(|connection| Ok(transaction::generation(connection)?))?;
+    let status = app.network.status();
+    let activity = app.activity.all(app.now()).await.ok();
+    Ok(WireguardView {
+        settings: app.config.network.clone(),
+        backend: status.map(|status| status.wireguard_backend),
+        public_key: app.wireguard_key.public_key(app).await.ok(),
+        converged: app.network.observed() >= generation,
+        peers: activity.map(|all| {
+            all.iter()
+                .map(|(name, activity)| (name.clone(), activity.clone()))
+                .collect()
+        }),
+    })
+}

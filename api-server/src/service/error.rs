@@ -1,0 +1,163 @@
+//! Every way to be refused, and what each is called outside. One table serves REST and gRPC.
+
+use cell_api_core::fault::Faults;
+use cell_api_core::range::Exhausted;
+use cell_api_core::setup::Step;
+
+/// A refusal.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The request has faults.
+    #[error("the request has faults")]
+    Invalid(#[from] Faults),
+    /// Setup is not complete.
+    #[error("setup is not complete")]
+    SetupRequired,
+    /// Setup is over.
+    #[error("setup is complete; its answers cannot be changed here")]
+    SetupComplete,
+    /// Not all steps have been answered.
+    #[error("steps are missing: {}", .0.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", "))]
+    SetupIncomplete(Vec<Step>),
+    /// No such step.
+    #[error("there is no such step")]
+    NoStep,
+    /// The claim token is wrong or missing.
+    #[error("the claim token is wrong or missing; it is in the file claim-token in the cell's state folder")]
+    ClaimToken,
+    /// The claim must come first.
+    #[error("the claim step must be answered first")]
+    NotClaimed,
+    /// Wrong name or password; which of the two is not told.
+    #[error("the name or the password is wrong")]
+    Login,
+    /// The account is locked.
+    #[error("too many failed logins: the account is locked for {0} more seconds")]
+    Locked(u64),
+    /// The address failed too often.
+    #[error("too many failures from this address: try again in {0} seconds")]
+    Throttled(u64),
+    /// The password that should hold now is wrong.
+    #[error("the current password is wrong")]
+    WrongPassword,
+    /// A user of that name is there.
+    #[error("there is a user of this name")]
+    UserExists,
+    /// No such user.
+    #[error("there is no user of this name")]
+    NoUser,
+    /// The last administrator cannot go.
+    #[error("this is the last administrator")]
+    LastAdmin,
+    /// A peer of that name is there.
+    #[error("there is a peer of this name")]
+    PeerExists,
+    /// The key belongs to another peer or to the cell.
+    #[error("the public key is another peer's or the cell's own")]
+    KeyInUse,
+    /// No such peer.
+    #[error("there is no peer of this name")]
+    NoPeer,
+    /// The range is full.
+    #[error(transparent)]
+    AddressesExhausted(#[from] Exhausted),
+    /// A configuration needs an endpoint, and nobody has told it.
+    #[error("it is not known where devices connect to: set endpoint_host first (PUT /api/config)")]
+    EndpointUnknown,
+    /// A daemon does not answer.
+    #[error("{0} is not reachable")]
+    Unreachable(&'static str),
+    /// Too much at once.
+    #[error("the cell is busy; try again")]
+    Busy,
+    /// The disk is full.
+    #[error("the disk is full; nothing was changed")]
+    StorageFull,
+    /// The database failed. The text is ours, never SQLite's.
+    #[error("the cell's database failed: {0}")]
+    Storage(&'static str),
+    /// The kernel gave no random bytes.
+    #[error("no random bytes can be had")]
+    Random,
+}
+
+/// The family of a refusal, for status codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The request is malformed.
+    Invalid,
+    /// The caller has not shown who it is.
+    Unauthenticated,
+    /// The caller may not.
+    Forbidden,
+    /// There is no such thing.
+    NotFound,
+    /// It clashes with what is there.
+    Conflict,
+    /// It is there already.
+    Exists,
+    /// Something else must be done first.
+    Precondition,
+    /// Setup must be completed first.
+    SetupRequired,
+    /// Too often.
+    TooMany,
+    /// There is no room.
+    NoRoom,
+    /// Something that is needed is away.
+    Unavailable,
+    /// The cell is broken.
+    Internal,
+}
+
+impl ServiceError {
+    /// Its family and its stable code.
+    pub fn kind(&self) -> (Kind, &'static str) {
+        match self {
+            ServiceError::Invalid(_) => (Kind::Invalid, "INVALID_REQUEST"),
+            ServiceError::SetupRequired => (Kind::SetupRequired, "SETUP_REQUIRED"),
+            ServiceError::SetupComplete => (Kind::Conflict, "SETUP_COMPLETE"),
+            ServiceError::SetupIncomplete(_) => (Kind::Precondition, "SETUP_INCOMPLETE"),
+            ServiceError::NoStep => (Kind::NotFound, "NO_STEP"),
+            ServiceError::ClaimToken => (Kind::Forbidden, "CLAIM_TOKEN"),
+            ServiceError::NotClaimed => (Kind::Precondition, "NOT_CLAIMED"),
+            ServiceError::Login => (Kind::Unauthenticated, "LOGIN"),
+            ServiceError::Locked(_) => (Kind::TooMany, "LOCKED"),
+            ServiceError::Throttled(_) => (Kind::TooMany, "THROTTLED"),
+            ServiceError::WrongPassword => (Kind::Forbidden, "WRONG_PASSWORD"),
+            ServiceError::UserExists => (Kind::Exists, "USER_EXISTS"),
+            ServiceError::NoUser => (Kind::NotFound, "NO_USER"),
+            ServiceError::LastAdmin => (Kind::Conflict, "LAST_ADMIN"),
+            ServiceError::PeerExists => (Kind::Exists, "PEER_EXISTS"),
+            ServiceError::KeyInUse => (Kind::Exists, "KEY_IN_USE"),
+            ServiceError::NoPeer => (Kind::NotFound, "NO_PEER"),
+            ServiceError::AddressesExhausted(_) => (Kind::NoRoom, "ADDRESSES_EXHAUSTED"),
+            ServiceError::EndpointUnknown => (Kind::Precondition, "ENDPOINT_UNKNOWN"),
+            ServiceError::Unreachable(_) => (Kind::Unavailable, "UNREACHABLE"),
+            ServiceError::Busy => (Kind::Unavailable, "BUSY"),
+            ServiceError::StorageFull => (Kind::NoRoom, "STORAGE_FULL"),
+            ServiceError::Storage(_) => (Kind::Internal, "STORAGE"),
+            ServiceError::Random => (Kind::Internal, "RANDOM"),
+        }
+    }
+
+    /// Seconds after which to try again.
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            ServiceError::Locked(seconds) | ServiceError::Throttled(seconds) => Some(*seconds),
+            ServiceError::Busy => Some(1),
+            _ => None,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for ServiceError {
+    fn from(error: rusqlite::Error) -> Self {
+        // SQLite's text names tables and columns, never values: fit for the log, not for an answer.
+        tracing::error!(%error, "the database failed");
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => ServiceError::StorageFull,
+            _ => ServiceError::Storage("see the log"),
+        }
+    }
+}

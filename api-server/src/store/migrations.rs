@@ -1,0 +1,67 @@
+//! Schema migrations: frozen SQL files, each applied once and checked for ever.
+
+use rusqlite::{Connection, OptionalExtension};
+use sha2::{Digest, Sha256};
+
+/// All migrations, in order; their number is their place, from 1.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_initial.sql")];
+
+/// A schema that this version cannot use.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// A file that is applied already has another text now.
+    #[error("migration {0} was applied with another text: the files are frozen")]
+    Altered(usize),
+    /// The database was written by a later version.
+    #[error("it was written by a later version (migration {found}, this version knows {known})")]
+    TooNew {
+        /// Highest number in the database.
+        found: usize,
+        /// Highest number known.
+        known: usize,
+    },
+    /// SQLite refused.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+/// Applies what is missing, each file in one transaction.
+///
+/// # Errors
+/// [`MigrationError`]; nothing is half applied.
+pub fn apply(connection: &mut Connection, now: i64) -> Result<(), MigrationError> {
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, sha256 BLOB NOT NULL,
+            applied_unix_ms INTEGER NOT NULL) STRICT",
+    )?;
+    let found: usize = connection.query_row("SELECT COALESCE(MAX(number), 0) FROM migration", (), |row| {
+        row.get(0)
+    })?;
+    if found > MIGRATIONS.len() {
+        return Err(MigrationError::TooNew {
+            found,
+            known: MIGRATIONS.len(),
+        });
+    }
+    for (number, sql) in (1..).zip(MIGRATIONS) {
+        apply_one(connection, number, sql, now)?;
+    }
+    Ok(())
+}
+
+fn apply_one(connection: &mut Connection, number: usize, sql: &str, now: i64) -> Result<(), MigrationError> {
+    let hash = Sha256::digest(sql).to_vec();
+    let transaction = connection.transaction()?;
+    let query = "SELECT sha256 FROM migration WHERE number = ?1";
+    let known: Option<Vec<u8>> = transaction
+        .query_row(query, [number], |row| row.get(0))
+        .optional()?;
+    match known {
+        Some(known) if known == hash => return Ok(()),
+        Some(_) => return Err(MigrationError::Altered(number)),
+        None => {}
+    }
+    transaction.execute_batch(sql)?;
+    transaction.execute("INSERT INTO migration VALUES (?1, ?2, ?3)", (number, hash, now))?;
+    Ok(transaction.commit()?)
+}

@@ -1,0 +1,287 @@
+//! The tables of peers. Adding one costs the same however many there are.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use cell_api_core::access::{AccessPolicy, Protocol, Service, Tunnel};
+use cell_api_core::key::PublicKey;
+use cell_api_core::name::PeerName;
+use cell_api_core::peer::Peer;
+use cell_api_core::range::{HostIndex, VpnRange};
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::service::ServiceError;
+
+/// A peer with what only the database knows.
+#[derive(Debug, Clone)]
+pub struct StoredPeer {
+    /// The peer.
+    pub peer: Peer,
+    /// Fingerprint of the configuration that the device got last.
+    pub config_fingerprint: [u8; 32],
+    /// When it was added, milliseconds since 1970-01-01T00:00:00Z.
+    pub created_unix_ms: i64,
+}
+
+const COLUMNS: &str =
+    "name, public_key, host, internet, peer_to_peer, tunnel, config_fingerprint, created_unix_ms";
+const CORRUPT: ServiceError = ServiceError::Storage("a stored peer is not one");
+
+/// One peer.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub fn get(
+    connection: &Connection,
+    range: &VpnRange,
+    name: &str,
+) -> Result<Option<StoredPeer>, ServiceError> {
+    let sql = format!("SELECT {COLUMNS} FROM peer WHERE name = ?1");
+    let raw = connection
+        .prepare_cached(&sql)?
+        .query_row([name], Raw::read)
+        .optional()?;
+    let Some(raw) = raw else { return Ok(None) };
+    let services = "SELECT peer, address, protocol, port FROM peer_service WHERE peer = ?1";
+    let services = connection
+        .prepare_cached(services)?
+        .query_map([name], service)?
+        .collect::<Result<Vec<_>, _>>()?;
+    raw.into_peer(range, services.into_iter().map(|(_, service)| service).collect())
+        .map(Some)
+}
+
+/// All peers, in the order of names.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub fn list(connection: &Connection, range: &VpnRange) -> Result<Vec<StoredPeer>, ServiceError> {
+    let mut services: BTreeMap<String, Vec<Option<Service>>> = BTreeMap::new();
+    let sql = "SELECT peer, address, protocol, port FROM peer_service";
+    for row in connection.prepare_cached(sql)?.query_map((), service)? {
+        let (peer, service) = row?;
+        services.entry(peer).or_default().push(service);
+    }
+    let sql = format!("SELECT {COLUMNS} FROM peer ORDER BY name");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement
+        .query_map((), Raw::read)?
+        .collect::<Result<Vec<_>, _>>()?;
+    rows.into_iter()
+        .map(|raw| {
+            let own = services.remove(&raw.name).unwrap_or_default();
+            raw.into_peer(range, own)
+        })
+        .collect()
+}
+
+/// How many there are.
+///
+/// # Errors
+/// SQLite's.
+pub fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT COUNT(*) FROM peer")?
+        .query_row((), |row| row.get(0))
+}
+
+/// Takes the address of a new peer.
+///
+/// # Errors
+/// [`ServiceError::AddressesExhausted`].
+pub fn allocate(connection: &Connection, range: &VpnRange) -> Result<HostIndex, ServiceError> {
+    let freed: Option<u32> = connection
+        .prepare_cached("SELECT MIN(host) FROM freed_host")?
+        .query_row((), |row| row.get(0))?;
+    let highest = "SELECT value FROM counter WHERE name = 'highest_host'";
+    let highest: u32 = connection
+        .prepare_cached(highest)?
+        .query_row((), |row| row.get(0))?;
+    let host = range.allocate(freed, highest)?;
+    if freed.is_some() {
+        connection
+            .prepare_cached("DELETE FROM freed_host WHERE host = ?1")?
+            .execute([host.get()])?;
+    } else {
+        let sql = "UPDATE counter SET value = ?1 WHERE name = 'highest_host'";
+        connection.prepare_cached(sql)?.execute([host.get()])?;
+    }
+    Ok(host)
+}
+
+/// Adds a peer.
+///
+/// # Errors
+/// [`ServiceError::PeerExists`], [`ServiceError::KeyInUse`].
+pub fn insert(connection: &Connection, stored: &StoredPeer) -> Result<(), ServiceError> {
+    let StoredPeer {
+        peer,
+        config_fingerprint,
+        created_unix_ms,
+    } = stored;
+    let sql = format!("INSERT INTO peer ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+    let done = connection.prepare_cached(&sql)?.execute((
+        peer.name.as_str(),
+        peer.public_key.as_bytes(),
+        peer.host.get(),
+        peer.access.internet,
+        peer.access.peer_to_peer,
+        peer.tunnel.as_str(),
+        config_fingerprint,
+        created_unix_ms,
+    ));
+    done.map_err(conflict)?;
+    insert_services(connection, peer)
+}
+
+/// Replaces a peer of the same name.
+///
+/// # Errors
+/// [`ServiceError::KeyInUse`].
+pub fn update(connection: &Connection, peer: &Peer) -> Result<(), ServiceError> {
+    let sql =
+        "UPDATE peer SET public_key = ?2, internet = ?3, peer_to_peer = ?4, tunnel = ?5 WHERE name = ?1";
+    let done = connection.prepare_cached(sql)?.execute((
+        peer.name.as_str(),
+        peer.public_key.as_bytes(),
+        peer.access.internet,
+        peer.access.peer_to_peer,
+        peer.tunnel.as_str(),
+    ));
+    done.map_err(conflict)?;
+    connection
+        .prepare_cached("DELETE FROM peer_service WHERE peer = ?1")?
+        .execute([peer.name.as_str()])?;
+    insert_services(connection, peer)
+}
+
+/// Remembers which configuration the device got.
+///
+/// # Errors
+/// SQLite's.
+pub fn set_fingerprint(connection: &Connection, name: &str, fingerprint: &[u8; 32]) -> rusqlite::Result<()> {
+    let sql = "UPDATE peer SET config_fingerprint = ?2 WHERE name = ?1";
+    connection
+        .prepare_cached(sql)?
+        .execute((name, fingerprint))
+        .map(|_| ())
+}
+
+/// Removes a peer and gives its address back; whether there was one.
+///
+/// # Errors
+/// SQLite's.
+pub fn delete(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let sql = "DELETE FROM peer WHERE name = ?1 RETURNING host";
+    let host: Option<u32> = connection
+        .prepare_cached(sql)?
+        .query_row([name], |row| row.get(0))
+        .optional()?;
+    if let Some(host) = host {
+        connection
+            .prepare_cached("INSERT INTO freed_host (host) VALUES (?1)")?
+            .execute([host])?;
+    }
+    Ok(host.is_some())
+}
+
+fn insert_services(connection: &Connection, peer: &Peer) -> Result<(), ServiceError> {
+    let sql = "INSERT INTO peer_service (peer, address, protocol, port) VALUES (?1, ?2, ?3, ?4)";
+    let mut statement = connection.prepare_cached(sql)?;
+    for Service {
+        address,
+        protocol,
+        port,
+    } in &peer.access.services
+    {
+        let address = match address {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        statement.execute((peer.name.as_str(), address, protocol.as_str(), port))?;
+    }
+    Ok(())
+}
+
+/// Uniqueness is the database's business: two requests at once cannot both pass a check made before.
+fn conflict(error: rusqlite::Error) -> ServiceError {
+    match &error {
+        rusqlite::Error::SqliteFailure(_, Some(text)) if text.contains("peer.name") => {
+            ServiceError::PeerExists
+        }
+        rusqlite::Error::SqliteFailure(_, Some(text)) if text.contains("peer.public_key") => {
+            ServiceError::KeyInUse
+        }
+        _ => error.into(),
+    }
+}
+
+struct Raw {
+    name: String,
+    public_key: [u8; 32],
+    host: u32,
+    internet: bool,
+    peer_to_peer: bool,
+    tunnel: String,
+    config_fingerprint: [u8; 32],
+    created_unix_ms: i64,
+}
+
+impl Raw {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Raw> {
+        Ok(Raw {
+            name: row.get(0)?,
+            public_key: row.get(1)?,
+            host: row.get(2)?,
+            internet: row.get(3)?,
+            peer_to_peer: row.get(4)?,
+            tunnel: row.get(5)?,
+            config_fingerprint: row.get(6)?,
+            created_unix_ms: row.get(7)?,
+        })
+    }
+
+    fn into_peer(self, range: &VpnRange, services: Vec<Option<Service>>) -> Result<StoredPeer, ServiceError> {
+        let services = services.into_iter().collect::<Option<_>>().ok_or(CORRUPT)?;
+        let access = AccessPolicy {
+            internet: self.internet,
+            peer_to_peer: self.peer_to_peer,
+            services,
+        };
+        let peer = Peer {
+            name: PeerName::parse(&self.name).map_err(|_| CORRUPT)?,
+            public_key: PublicKey::from_bytes(&self.public_key).map_err(|_| CORRUPT)?,
+            host: range.host(self.host).ok_or(CORRUPT)?,
+            access,
+            tunnel: Tunnel::parse(&self.tunnel).map_err(|_| CORRUPT)?,
+        };
+        let Raw {
+            config_fingerprint,
+            created_unix_ms,
+            ..
+        } = self;
+        Ok(StoredPeer {
+            peer,
+            config_fingerprint,
+            created_unix_ms,
+        })
+    }
+}
+
+fn service(row: &Row<'_>) -> rusqlite::Result<(String, Option<Service>)> {
+    let (peer, address, protocol, port): (String, Vec<u8>, String, u16) =
+        (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+    let address = <[u8; 4]>::try_from(address.as_slice())
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(address.as_slice()).map(IpAddr::from))
+        .ok();
+    let service = address.zip(Protocol::parse(&protocol).ok());
+    Ok((
+        peer,
+        service.map(|(address, protocol)| Service {
+            address,
+            protocol,
+            port,
+        }),
+    ))
+}

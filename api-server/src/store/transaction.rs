@@ -1,0 +1,170 @@
+//! One mutation: state, audit records and generation in one transaction, and what follows from it afterwards.
+
+use std::collections::BTreeSet;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use cell_api_core::audit::{Entry, Hash, Record};
+use cell_api_core::derive::PeerSpec;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::audit;
+use crate::events::Topic;
+use crate::service::cell::CellIdentity;
+use crate::service::{Actor, ServiceError};
+use crate::sessions::Session;
+
+/// Who changes something, and when.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Who.
+    pub actor: Actor,
+    /// When, milliseconds since 1970-01-01T00:00:00Z.
+    pub now: i64,
+}
+
+/// What a committed change means for the rest of the process.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// The generation of the network after it, if it changed the network.
+    pub generation: Option<u64>,
+    /// What changed of the network.
+    pub network: Vec<NetworkChange>,
+    /// The last audit record.
+    pub audit_head: Option<(u64, Hash)>,
+    /// The cell, if it was made or altered.
+    pub identity: Option<Arc<CellIdentity>>,
+    /// What became of sessions.
+    pub sessions: Vec<SessionChange>,
+    /// What the browser shows that changed.
+    pub topics: BTreeSet<Topic>,
+}
+
+/// One change of the network.
+#[derive(Debug, Clone)]
+pub enum NetworkChange {
+    /// So much that netd is to be told everything.
+    All,
+    /// A peer was added or altered.
+    Upserted(PeerSpec),
+    /// A peer was removed.
+    Removed(String),
+}
+
+/// What became of a session.
+#[derive(Debug)]
+pub enum SessionChange {
+    /// It was opened, or its user altered.
+    Opened(Arc<Session>),
+    /// It ended.
+    Closed([u8; 32]),
+    /// All sessions of a user ended, but perhaps one.
+    UserClosed {
+        /// Whose.
+        username: String,
+        /// The one that goes on.
+        except: Option<[u8; 32]>,
+    },
+}
+
+/// A transaction under way.
+pub struct Tx<'a> {
+    transaction: Transaction<'a>,
+    origin: Origin,
+    entries: Vec<Entry>,
+    /// Handed on after the commit.
+    pub effects: Effects,
+}
+
+impl Tx<'_> {
+    /// When this mutation happens, milliseconds since 1970-01-01T00:00:00Z.
+    pub fn now(&self) -> i64 {
+        self.origin.now
+    }
+
+    /// Writes down what is done. `detail` is for people and never holds a secret.
+    pub fn audit(&mut self, action: &str, subject: impl ToString, detail: impl ToString) {
+        let Origin { actor, now } = &self.origin;
+        self.entries.push(Entry {
+            time_unix_ms: *now,
+            actor: actor.name.clone(),
+            role: actor
+                .role
+                .map(|role| role.as_str().to_owned())
+                .unwrap_or_default(),
+            remote: actor.remote.clone(),
+            action: action.to_owned(),
+            subject: subject.to_string(),
+            detail: detail.to_string(),
+        });
+        self.effects.topics.insert(Topic::Audit);
+    }
+
+    /// Notes a change of the network; the generation grows by one however many there are.
+    pub fn network(&mut self, change: NetworkChange) {
+        self.effects.network.push(change);
+        self.effects.topics.insert(Topic::Status);
+    }
+}
+
+impl Deref for Tx<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.transaction
+    }
+}
+
+/// Runs `change` and commits.
+pub(super) fn run<T>(
+    connection: &mut Connection,
+    origin: Origin,
+    change: impl FnOnce(&mut Tx<'_>) -> Result<T, ServiceError>,
+) -> Result<(T, Effects), ServiceError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut tx = Tx {
+        transaction,
+        origin,
+        entries: Vec::new(),
+        effects: Effects::default(),
+    };
+    let value = change(&mut tx)?;
+    let Tx {
+        transaction,
+        entries,
+        mut effects,
+        ..
+    } = tx;
+    if entries.is_empty() {
+        return Err(ServiceError::Storage("a mutation without an audit record"));
+    }
+    if !effects.network.is_empty() {
+        effects.generation = Some(next_generation(&transaction)?);
+    }
+    for entry in entries {
+        effects.audit_head = Some(append(&transaction, entry)?);
+    }
+    transaction.commit()?;
+    Ok((value, effects))
+}
+
+/// The generation of the network as committed.
+///
+/// # Errors
+/// SQLite's.
+pub fn generation(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT value FROM counter WHERE name = 'network_generation'";
+    connection.prepare_cached(sql)?.query_row((), |row| row.get(0))
+}
+
+fn next_generation(transaction: &Transaction<'_>) -> rusqlite::Result<u64> {
+    let sql = "UPDATE counter SET value = value + 1 WHERE name = 'network_generation' RETURNING value";
+    transaction.prepare_cached(sql)?.query_row((), |row| row.get(0))
+}
+
+fn append(transaction: &Transaction<'_>, entry: Entry) -> rusqlite::Result<(u64, Hash)> {
+    let (last, previous) = audit::head(transaction)?;
+    let record = Record::seal(last + 1, entry, previous);
+    audit::insert(transaction, &record)?;
+    Ok((record.sequence, record.hash))
+}
