@@ -6,7 +6,10 @@
 pub mod config;
 pub mod handover;
 pub mod peers;
+pub mod sources;
 pub mod tun;
+
+pub mod datagram;
 pub mod udp;
 
 pub mod device;

@@ -3,14 +3,16 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use gotatun::packet::{Packet, PacketBufPool};
 use gotatun::udp::{UdpRecv, UdpSend, UdpTransportFactory, UdpTransportFactoryParams};
-use tokio::io::ReadBuf;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use crate::datagram::{self, Received};
+use crate::sources::Sources;
 use crate::tun::{Lost, LostSender};
 
 /// Largest UDP payload.
@@ -29,10 +31,12 @@ impl Sockets {
     /// Takes over bound sockets.
     ///
     /// # Errors
-    /// When they cannot be made non-blocking.
+    /// When they cannot be made non-blocking, or do not tell the local address of a datagram.
     pub fn new(v4: std::net::UdpSocket, v6: std::net::UdpSocket, lost: LostSender) -> io::Result<Self> {
         v4.set_nonblocking(true)?;
         v6.set_nonblocking(true)?;
+        datagram::ask_for_local_address(&v4, false)?;
+        datagram::ask_for_local_address(&v6, true)?;
         Ok(Sockets { v4, v6, lost })
     }
 
@@ -59,28 +63,48 @@ impl UdpTransportFactory for Sockets {
         let sender = Sender {
             v4: Arc::new(UdpSocket::from_std(v4)?),
             v6: Arc::new(UdpSocket::from_std(v6)?),
+            sources: Arc::default(),
         };
+        let control = datagram::control_buffer();
         Ok((
             sender.clone(),
             Receiver {
                 sockets: sender,
                 v6_first: false,
+                control,
                 lost,
             },
         ))
     }
 }
 
-/// Sends by the socket of the destination's family.
+/// Sends by the socket of the destination's family, from the address that the destination talks to.
 #[derive(Clone)]
 pub struct Sender {
     v4: Arc<UdpSocket>,
     v6: Arc<UdpSocket>,
+    sources: Arc<Mutex<Sources>>,
 }
 
 impl Sender {
-    fn of(&self, destination: SocketAddr) -> &UdpSocket {
-        if destination.is_ipv4() { &self.v4 } else { &self.v6 }
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
+        let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
+        let known = self.sources().of(&to);
+        if let Some(local) = known {
+            let sent = socket.async_io(Interest::WRITABLE, || {
+                datagram::send_from(&**socket, datagram, to, local)
+            });
+            match sent.await {
+                // EINVAL, ENETUNREACH and the like: the address is gone, so routing decides again.
+                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => self.sources().forget(&to),
+                sent => return sent,
+            }
+        }
+        socket.send_to(datagram, to).await.map(drop)
     }
 }
 
@@ -88,7 +112,7 @@ impl UdpSend for Sender {
     type SendManyBuf = ();
 
     async fn send_to(&self, packet: Packet, destination: SocketAddr) -> io::Result<()> {
-        self.of(destination).send_to(&packet, destination).await.map(drop)
+        self.send(&packet, destination).await
     }
 
     fn max_number_of_packets_to_send(&self) -> usize {
@@ -114,6 +138,7 @@ impl UdpSend for Sender {
 pub struct Receiver {
     sockets: Sender,
     v6_first: bool,
+    control: Vec<u8>,
     lost: LostSender,
 }
 
@@ -124,15 +149,15 @@ impl Receiver {
         buffer: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
         self.v6_first = !self.v6_first;
-        let Sender { v4, v6 } = &self.sockets;
+        let Sender { v4, v6, .. } = &self.sockets;
         let order = if self.v6_first { [v6, v4] } else { [v4, v6] };
         for socket in order {
-            let mut buffer = ReadBuf::new(buffer);
-            match socket.poll_recv_from(cx, &mut buffer) {
-                Poll::Ready(received) => {
-                    return Poll::Ready(received.map(|from| (buffer.filled().len(), from)));
+            if let Poll::Ready(received) = poll_one(socket, cx, buffer, &mut self.control) {
+                let Received { length, from, to } = received?;
+                if let Some(local) = to {
+                    self.sockets.sources().learn(from, local);
                 }
-                Poll::Pending => {}
+                return Poll::Ready(Ok((length, from)));
             }
         }
         Poll::Pending
@@ -148,6 +173,23 @@ impl Receiver {
                 }
                 received => return received,
             }
+        }
+    }
+}
+
+fn poll_one(
+    socket: &UdpSocket,
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+    control: &mut [u8],
+) -> Poll<io::Result<Received>> {
+    loop {
+        ready!(socket.poll_recv_ready(cx))?;
+        let received = socket.try_io(Interest::READABLE, || datagram::receive(socket, buffer, control));
+        match received {
+            // Not ready after all; asking again leaves a waker.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            received => return Poll::Ready(received),
         }
     }
 }
@@ -225,5 +267,6 @@ fn is_passing(error: &io::Error) -> bool {
             | Kind::Interrupted
             | Kind::OutOfMemory
             | Kind::PermissionDenied
+            | Kind::InvalidData
     )
 }

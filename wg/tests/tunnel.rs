@@ -78,6 +78,38 @@ fn a_stock_client_comes_in_over_both_families_and_is_seen() -> Result<()> {
 }
 
 #[test]
+fn a_machine_with_several_addresses_answers_from_the_one_that_was_asked() -> Result<()> {
+    let (server_ns, client_ns) = network()?;
+    let (server, device) = (Keys::new(7), Keys::new(9));
+    let daemon = Daemon::start("root")?;
+    Descriptors::make(&server_ns, "wg0")?.give(&daemon)?;
+    daemon.set(&server.private, vec![peer(&device.public, &ADDRESSES)])?;
+    for (second, net) in [
+        ("192.0.2.11", "192.0.2.11/24"),
+        ("[2001:db8::11]", "2001:db8::11/64"),
+    ] {
+        server_ns.add_address("eth0", net.parse()?)?;
+        let client = Client::up(&client_ns, &device_file(&device, &server, second))?;
+        client.wait_for_handshake()?;
+        all_answered(&client_ns, 3)?;
+        let endpoint = client.peers()?[0].endpoint.unwrap().to_string();
+        assert_eq!(
+            endpoint,
+            format!("{second}:51820"),
+            "the client was answered from elsewhere"
+        );
+        // The address goes; the next packet finds its way by routing.
+        server_ns.ip(&format!("address delete {net} dev eth0"))?;
+        let old = ping(&client_ns, "10.8.0.1".parse()?, 1, PATIENT, PATIENT)?;
+        assert_eq!(old.received, 0, "the old address is gone");
+        client.configure(&device_file(&device, &server, "192.0.2.1"))?;
+        client.wait_for_handshake()?;
+        all_answered(&client_ns, 2)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_hundred_changes_cost_no_packet() -> Result<()> {
     let (server_ns, client_ns) = network()?;
     let (server, device) = (Keys::new(7), Keys::new(9));
