@@ -1,0 +1,361 @@
+//! What the kernel dumped, held against what was meant. What cannot be read is a difference, never a match.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use cell_netd_core::model::{Family, Port, Protocol};
+use cell_netd_core::policy::{Chain, Counter, Element, SetId, SetKind};
+use netlink_packet_core::{DecodeError, DefaultNla, Emitable as _, Nla as _, NlasIterator};
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, ChainMessage, ExpressionAttribute, Expressions, Hook, ListAttribute, RuleAttribute,
+    RuleMessage, SetAttribute, SetFlags, SetMessage, TableAttribute, TableFlags, TableMessage,
+};
+
+use super::encode::{self, TABLE_TAG};
+use super::{Drops, Ownership, expression};
+
+/// Whose the table is, to a process whose socket has the port.
+pub(super) fn ownership(table: &TableMessage, port: u32) -> Ownership {
+    let tagged = table
+        .attributes
+        .contains(&TableAttribute::UserData(TABLE_TAG.to_vec()));
+    let owner = table.attributes.iter().find_map(|attribute| match attribute {
+        TableAttribute::Owner(owner) => Some(*owner),
+        _ => None,
+    });
+    let owned = table.attributes.iter().any(
+        |attribute| matches!(attribute, TableAttribute::Flags(flags) if flags.contains(TableFlags::Owner)),
+    );
+    match owner {
+        _ if !tagged => Ownership::Foreign,
+        Some(owner) if owned && owner == port => Ownership::Owned,
+        Some(owner) if owned && owner != 0 => Ownership::Foreign,
+        _ => Ownership::Unowned,
+    }
+}
+
+/// Whether this is the set, of the right kind.
+pub(super) fn is_set(message: &SetMessage, set: SetId) -> bool {
+    let (key_type, key_length) = encode::key(set.kind());
+    let interval = matches!(set.kind(), SetKind::Range(_));
+    let has = |attribute| message.attributes.contains(&attribute);
+    // The kernel leaves flags of zero out.
+    let flags = message.attributes.iter().find_map(|attribute| match attribute {
+        SetAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    });
+    has(SetAttribute::Name(set.name().to_owned()))
+        && has(SetAttribute::KeyType(key_type))
+        && has(SetAttribute::KeyLen(key_length))
+        && flags.unwrap_or_default()
+            == if interval {
+                SetFlags::Interval
+            } else {
+                SetFlags::default()
+            }
+}
+
+/// Takes the keys of an NFT_MSG_NEWSETELEM message, and whether each ends a range.
+pub(super) fn keys(message: &[u8], into: &mut Vec<(Vec<u8>, bool)>) -> Result<(), DecodeError> {
+    // struct nlmsghdr, struct nfgenmsg.
+    const HEADERS: usize = 16 + 4;
+    const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
+    for list in NlasIterator::new(message.get(HEADERS..).unwrap_or_default()) {
+        let list = list?;
+        if list.kind() != NFTA_SET_ELEM_LIST_ELEMENTS {
+            continue;
+        }
+        for element in NlasIterator::new(list.value()) {
+            into.push(key_and_end(element?.value())?);
+        }
+    }
+    Ok(())
+}
+
+/// An element without a key gets an empty one, which is no element of any set.
+fn key_and_end(element: &[u8]) -> Result<(Vec<u8>, bool), DecodeError> {
+    const NFTA_SET_ELEM_KEY: u16 = 1;
+    const NFTA_SET_ELEM_FLAGS: u16 = 3;
+    const NFTA_DATA_VALUE: u16 = 1;
+    const NFT_SET_ELEM_INTERVAL_END: u8 = 1;
+    let (mut key, mut end) = (Vec::new(), false);
+    for attribute in NlasIterator::new(element) {
+        let attribute = attribute?;
+        match attribute.kind() {
+            NFTA_SET_ELEM_KEY => {
+                for data in NlasIterator::new(attribute.value()) {
+                    let data = data?;
+                    if data.kind() == NFTA_DATA_VALUE {
+                        key = data.value().to_vec();
+                    }
+                }
+            }
+            NFTA_SET_ELEM_FLAGS => {
+                end = attribute
+                    .value()
+                    .last()
+                    .is_some_and(|flags| flags & NFT_SET_ELEM_INTERVAL_END != 0);
+            }
+            _ => {}
+        }
+    }
+    Ok((key, end))
+}
+
+/// The elements of a set; none if one of them cannot be read.
+pub(super) fn elements(set: SetId, keys: Vec<(Vec<u8>, bool)>) -> Option<BTreeSet<Element>> {
+    match set.kind() {
+        SetKind::Range(family) => ranges(family, keys),
+        kind => keys
+            .into_iter()
+            .map(|(key, end)| if end { None } else { single(kind, &key) })
+            .collect(),
+    }
+}
+
+fn single(kind: SetKind, key: &[u8]) -> Option<Element> {
+    match kind {
+        SetKind::Address(family) | SetKind::Range(family) => address(family, key).map(Element::Address),
+        SetKind::Port => port(key).map(Element::Port),
+        SetKind::Service(Family::V4) => {
+            let (peer, rest) = key.split_first_chunk::<4>()?;
+            let (to, rest) = rest.split_first_chunk::<4>()?;
+            let Port { protocol, number } = port(rest)?;
+            Some(Element::Service4(
+                Ipv4Addr::from(*peer),
+                Ipv4Addr::from(*to),
+                protocol,
+                number,
+            ))
+        }
+        SetKind::Service(Family::V6) => {
+            let (peer, rest) = key.split_first_chunk::<16>()?;
+            let (to, rest) = rest.split_first_chunk::<16>()?;
+            let Port { protocol, number } = port(rest)?;
+            Some(Element::Service6(
+                Ipv6Addr::from(*peer),
+                Ipv6Addr::from(*to),
+                protocol,
+                number,
+            ))
+        }
+    }
+}
+
+fn address(family: Family, key: &[u8]) -> Option<IpAddr> {
+    match family {
+        Family::V4 => <[u8; 4]>::try_from(key).ok().map(IpAddr::from),
+        Family::V6 => <[u8; 16]>::try_from(key).ok().map(IpAddr::from),
+    }
+}
+
+fn port(key: &[u8]) -> Option<Port> {
+    let [protocol, 0, 0, 0, high, low, 0, 0] = *key else {
+        return None;
+    };
+    Some(Port {
+        protocol: Protocol::from_number(protocol)?,
+        number: u16::from_be_bytes([high, low]),
+    })
+}
+
+/// Starts and ends, in any order, become ranges.
+fn ranges(family: Family, keys: Vec<(Vec<u8>, bool)>) -> Option<BTreeSet<Element>> {
+    let mut bounds = keys
+        .into_iter()
+        .map(|(key, end)| address(family, &key).map(|address| (address, end)))
+        .collect::<Option<Vec<_>>>()?;
+    // At one address an end stands before a start.
+    bounds.sort_by_key(|(address, end)| (*address, !*end));
+    let mut ranges = BTreeSet::new();
+    let mut open = None;
+    for (bound, end) in bounds {
+        match (open, end) {
+            (None, false) => open = Some(bound),
+            (Some(first), true) => {
+                ranges.insert(Element::Range(first, predecessor(bound)?));
+                open = None;
+            }
+            _ => return None,
+        }
+    }
+    if let Some(first) = open {
+        let last = match family {
+            Family::V4 => IpAddr::from([0xff; 4]),
+            Family::V6 => IpAddr::from([0xff; 16]),
+        };
+        ranges.insert(Element::Range(first, last));
+    }
+    Some(ranges)
+}
+
+fn predecessor(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => v4
+            .to_bits()
+            .checked_sub(1)
+            .map(|bits| Ipv4Addr::from_bits(bits).into()),
+        IpAddr::V6(v6) => v6
+            .to_bits()
+            .checked_sub(1)
+            .map(|bits| Ipv6Addr::from_bits(bits).into()),
+    }
+}
+
+/// Whether the chains are those, at their hooks, and no other.
+pub(super) fn chains_match(wanted: &[Chain], dumped: &[ChainMessage]) -> bool {
+    wanted.len() == dumped.len()
+        && wanted
+            .iter()
+            .all(|chain| dumped.iter().any(|message| chain_matches(chain, message)))
+}
+
+fn chain_matches(wanted: &Chain, message: &ChainMessage) -> bool {
+    let has = |attribute| message.attributes.contains(&attribute);
+    if !has(ChainAttribute::Name(wanted.name.as_str().to_owned())) {
+        return false;
+    }
+    let hook = message.attributes.iter().find_map(|attribute| match attribute {
+        ChainAttribute::Hook(parts) => Some(parts),
+        _ => None,
+    });
+    match (wanted.hook, hook) {
+        (None, None) => true,
+        (Some(hook), Some(parts)) => {
+            let number = encode::hook_number(hook.point);
+            parts.contains(&Hook::Priority(hook.priority as u32))
+                && parts
+                    .iter()
+                    .any(|part| matches!(part, Hook::Number(found) if u32::from(*found) == u32::from(number)))
+                && has(ChainAttribute::Policy(1))
+                && has(ChainAttribute::Type(
+                    if hook.nat { "nat" } else { "filter" }.to_owned(),
+                ))
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// Whether each chain has its rules, in order, and no other.
+pub(super) fn rules_match(wanted: &[Chain], dumped: &[RuleMessage]) -> bool {
+    let mut found: BTreeMap<&str, Vec<Vec<&Expressions>>> = BTreeMap::new();
+    for message in dumped {
+        let Some(chain) = chain_of(message) else {
+            return false;
+        };
+        found.entry(chain).or_default().push(expressions(message));
+    }
+    let known = |name: &&str| wanted.iter().any(|chain| chain.name.as_str() == *name);
+    found.keys().all(|name| known(name))
+        && wanted.iter().all(|chain| {
+            let found = found
+                .get(chain.name.as_str())
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            found.len() == chain.rules.len()
+                && chain
+                    .rules
+                    .iter()
+                    .zip(found)
+                    .all(|(rule, found)| same_rule(&expression::rule(rule), found))
+        })
+}
+
+/// Whether a dumped rule says what was meant.
+pub(super) fn same_rule(wanted: &[Expressions], found: &[&Expressions]) -> bool {
+    wanted.len() == found.len()
+        && wanted
+            .iter()
+            .zip(found)
+            .all(|(wanted, found)| attributes_hold(&attributes(wanted), &attributes(found)))
+}
+
+pub(super) fn chain_of(message: &RuleMessage) -> Option<&str> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RuleAttribute::Chain(chain) => Some(chain.as_str()),
+        _ => None,
+    })
+}
+
+pub(super) fn expressions(message: &RuleMessage) -> Vec<&Expressions> {
+    let lists = message.attributes.iter().filter_map(|attribute| match attribute {
+        RuleAttribute::Expressions(list) => Some(list),
+        _ => None,
+    });
+    let parts = lists.flatten().flat_map(|element| match element {
+        ListAttribute::Element(parts) => parts.as_slice(),
+        _ => &[],
+    });
+    parts
+        .filter_map(|part| match part {
+            ExpressionAttribute::Data(expression) => Some(expression),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Kind and bytes of each attribute, and the name of the expression under kind 0.
+fn attributes(expression: &Expressions) -> BTreeMap<u16, Vec<u8>> {
+    let name = match expression {
+        Expressions::Bitwise(_) => "bitwise",
+        Expressions::Cmp(_) => "cmp",
+        Expressions::Immediate(_) => "immediate",
+        Expressions::Lookup(_) => "lookup",
+        Expressions::Meta(_) => "meta",
+        Expressions::Payload(_) => "payload",
+        Expressions::Other { expression_type, .. } => expression_type,
+        _ => "",
+    };
+    let mut bytes = vec![0; expression.buffer_len()];
+    expression.emit(&mut bytes);
+    let mut attributes = BTreeMap::from([(0, name.as_bytes().to_vec())]);
+    for nla in NlasIterator::new(bytes.as_slice()).flatten() {
+        attributes.insert(nla.kind(), nla.value().to_vec());
+    }
+    attributes
+}
+
+/// The kernel adds attributes (handles, defaults) and counts, but keeps each that it was given.
+fn attributes_hold(wanted: &BTreeMap<u16, Vec<u8>>, found: &BTreeMap<u16, Vec<u8>>) -> bool {
+    let counter = wanted.get(&0).is_some_and(|name| name == b"counter");
+    wanted
+        .iter()
+        .filter(|(kind, _)| !counter || **kind == 0)
+        .all(|(kind, value)| found.get(kind) == Some(value))
+}
+
+/// The named counters among dumped objects.
+pub(super) fn counters(objects: &[Vec<DefaultNla>]) -> BTreeMap<Counter, Drops> {
+    let value = |object: &[DefaultNla], kind: u16| {
+        let found = object
+            .iter()
+            .find(|attribute| attribute.kind() & 0x3fff == kind)?;
+        let mut bytes = vec![0; found.value_len()];
+        found.emit_value(&mut bytes);
+        Some(bytes)
+    };
+    let counter = |object: &Vec<DefaultNla>| {
+        let name = value(object, 2)?;
+        let counter = Counter::ALL
+            .into_iter()
+            .find(|counter| name.strip_suffix(b"\0") == Some(counter.name().as_bytes()))?;
+        Some((counter, drops(&value(object, 4)?)))
+    };
+    objects.iter().filter_map(counter).collect()
+}
+
+/// NFTA_COUNTER_BYTES, NFTA_COUNTER_PACKETS.
+fn drops(data: &[u8]) -> Drops {
+    let mut drops = Drops::default();
+    for nla in NlasIterator::new(data).flatten() {
+        let Ok(value) = <[u8; 8]>::try_from(nla.value()) else {
+            continue;
+        };
+        match nla.kind() {
+            1 => drops.bytes = u64::from_be_bytes(value),
+            2 => drops.packets = u64::from_be_bytes(value),
+            _ => {}
+        }
+    }
+    drops
+}

@@ -1,0 +1,304 @@
+//! A ruleset, or a change of elements, as one transaction.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use cell_netd_core::model::{Family, Port, TableName};
+use cell_netd_core::policy::{
+    Chain, Counter, Element, ElementDelta, HookPoint, Rule, Ruleset, SetId, SetKind,
+};
+use netlink_packet_core::{DefaultNla, Emitable as _, NLM_F_APPEND, NLM_F_CREATE};
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, ChainMessage, DataAttribute, Hook, InetHookNumber, ListAttribute, NfTablesMessage,
+    RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute, SetElementFlags, SetElementList,
+    SetElementMessage, SetFlags, SetMessage, TableAttribute, TableFlags, TableMessage,
+};
+
+use super::batch::Batch;
+use super::expression;
+
+/// Elements of one message: an attribute holds at most 64 KiB, and an IPv6 service takes 56 bytes.
+const CHUNK: usize = 800;
+/// Written into the table, so that a table of the same name that is not ours is told apart. A comment in the form of
+/// libnftnl's userdata: type 0, length, text with NUL.
+pub(super) const TABLE_TAG: &[u8] = b"\x00\x13made by cell-netd\0\0";
+
+/// Adds, deletes and adds the table, so that it is replaced whether it was there or not.
+pub(super) fn replace(ruleset: &Ruleset, owned: bool) -> Batch {
+    let Ruleset {
+        table,
+        chains,
+        elements,
+    } = ruleset;
+    let mut batch = Batch::default();
+    batch.push(NfTablesMessage::NewTable(tagged(table, owned)), NLM_F_CREATE);
+    batch.push(NfTablesMessage::DeleteTable(named(table)), 0);
+    batch.push(NfTablesMessage::NewTable(tagged(table, owned)), NLM_F_CREATE);
+    for counter in Counter::ALL {
+        batch.push(
+            NfTablesMessage::NewObject(new_counter(table, counter)),
+            NLM_F_CREATE,
+        );
+    }
+    for (index, set) in SetId::ALL.into_iter().enumerate() {
+        batch.push(
+            NfTablesMessage::NewSet(new_set(table, set, index as u32 + 1)),
+            NLM_F_CREATE,
+        );
+    }
+    for chain in chains {
+        batch.push(NfTablesMessage::NewChain(new_chain(table, chain)), NLM_F_CREATE);
+    }
+    for chain in chains {
+        for rule in &chain.rules {
+            batch.push(
+                NfTablesMessage::NewRule(new_rule(table, chain, rule)),
+                NLM_F_CREATE | NLM_F_APPEND,
+            );
+        }
+    }
+    for (set, elements) in elements {
+        push_elements(&mut batch, table, *set, elements, NfTablesMessage::NewSetElement);
+    }
+    batch
+}
+
+/// Takes ownership of a table that nobody owns.
+pub(super) fn adopt(table: &TableName) -> Batch {
+    let mut batch = Batch::default();
+    batch.push(NfTablesMessage::NewTable(tagged(table, true)), 0);
+    batch
+}
+
+/// Removals first: a range may give way to one that overlaps it.
+pub(super) fn update(table: &TableName, delta: &ElementDelta) -> Batch {
+    let mut batch = Batch::default();
+    for (set, elements) in &delta.removed {
+        push_elements(
+            &mut batch,
+            table,
+            *set,
+            elements,
+            NfTablesMessage::DeleteSetElement,
+        );
+    }
+    for (set, elements) in &delta.added {
+        push_elements(&mut batch, table, *set, elements, NfTablesMessage::NewSetElement);
+    }
+    batch
+}
+
+pub(super) fn remove(table: &TableName) -> Batch {
+    let mut batch = Batch::default();
+    batch.push(NfTablesMessage::DeleteTable(named(table)), 0);
+    batch
+}
+
+pub(super) fn named(table: &TableName) -> TableMessage {
+    TableMessage {
+        attributes: vec![TableAttribute::Name(table.to_string())],
+    }
+}
+
+fn tagged(table: &TableName, owned: bool) -> TableMessage {
+    let mut message = named(table);
+    if owned {
+        message
+            .attributes
+            .push(TableAttribute::Flags(TableFlags::Owner | TableFlags::Persisent));
+    }
+    message
+        .attributes
+        .push(TableAttribute::UserData(TABLE_TAG.to_vec()));
+    message
+}
+
+fn new_counter(table: &TableName, counter: Counter) -> Vec<DefaultNla> {
+    let text = |kind, text: &str| DefaultNla::new(kind, [text.as_bytes(), b"\0"].concat());
+    let zero = |kind| DefaultNla::new(kind, vec![0; 8]);
+    let values = [zero(1), zero(2)];
+    let mut data = vec![0; values.as_slice().buffer_len()];
+    values.as_slice().emit(&mut data);
+    // NFTA_OBJ_TABLE, NAME, TYPE = NFT_OBJECT_COUNTER, DATA (nested).
+    vec![
+        text(1, table.as_str()),
+        text(2, counter.name()),
+        DefaultNla::new(3, 1u32.to_be_bytes().to_vec()),
+        DefaultNla::new(4 | netlink_packet_core::NLA_F_NESTED, data),
+    ]
+}
+
+/// Type number and length of a set's keys. Type numbers are nft(8)'s (enum datatypes), six bits for each part of a
+/// concatenation, of which each part fills whole registers.
+pub(super) fn key(kind: SetKind) -> (u32, u32) {
+    const ADDRESS: [(u32, u32); 2] = [(7, 4), (8, 16)];
+    const PROTOCOL: u32 = 12;
+    const SERVICE: u32 = 13;
+    let address = |family: Family| ADDRESS[usize::from(family == Family::V6)];
+    match kind {
+        SetKind::Address(family) | SetKind::Range(family) => address(family),
+        SetKind::Service(family) => {
+            let (kind, length) = address(family);
+            (
+                (kind << 18) | (kind << 12) | (PROTOCOL << 6) | SERVICE,
+                2 * length + 8,
+            )
+        }
+        SetKind::Port => ((PROTOCOL << 6) | SERVICE, 8),
+    }
+}
+
+fn new_set(table: &TableName, set: SetId, id: u32) -> SetMessage {
+    let (key_type, key_length) = key(set.kind());
+    let flags = match set.kind() {
+        SetKind::Range(_) => SetFlags::Interval,
+        SetKind::Address(_) | SetKind::Service(_) | SetKind::Port => SetFlags::default(),
+    };
+    SetMessage {
+        attributes: vec![
+            SetAttribute::Table(table.to_string()),
+            SetAttribute::Name(set.name().to_owned()),
+            SetAttribute::Flags(flags),
+            SetAttribute::KeyType(key_type),
+            SetAttribute::KeyLen(key_length),
+            SetAttribute::Id(id),
+        ],
+    }
+}
+
+fn new_chain(table: &TableName, chain: &Chain) -> ChainMessage {
+    let mut attributes = vec![
+        ChainAttribute::Table(table.to_string()),
+        ChainAttribute::Name(chain.name.as_str().to_owned()),
+    ];
+    if let Some(hook) = chain.hook {
+        let number = hook_number(hook.point);
+        attributes.push(ChainAttribute::Hook(vec![
+            Hook::Number(number.into()),
+            // The kernel reads it as a signed number.
+            Hook::Priority(hook.priority as u32),
+        ]));
+        // NF_ACCEPT.
+        attributes.push(ChainAttribute::Policy(1));
+        attributes.push(ChainAttribute::Type(
+            if hook.nat { "nat" } else { "filter" }.to_owned(),
+        ));
+    }
+    ChainMessage { attributes }
+}
+
+pub(super) fn hook_number(point: HookPoint) -> InetHookNumber {
+    match point {
+        HookPoint::Prerouting => InetHookNumber::PreRouting,
+        HookPoint::Input => InetHookNumber::LocalIn,
+        HookPoint::Forward => InetHookNumber::Forward,
+        HookPoint::Postrouting => InetHookNumber::PostRouting,
+    }
+}
+
+fn new_rule(table: &TableName, chain: &Chain, rule: &Rule) -> RuleMessage {
+    RuleMessage {
+        attributes: vec![
+            RuleAttribute::Table(table.to_string()),
+            RuleAttribute::Chain(chain.name.as_str().to_owned()),
+            RuleAttribute::Expressions(expression::rule(rule).into_iter().map(Into::into).collect()),
+        ],
+    }
+}
+
+fn push_elements(
+    batch: &mut Batch,
+    table: &TableName,
+    set: SetId,
+    elements: &BTreeSet<Element>,
+    operation: fn(SetElementMessage) -> NfTablesMessage,
+) {
+    let encoded: Vec<_> = elements
+        .iter()
+        .flat_map(|element| element_attributes(*element))
+        .collect();
+    for chunk in encoded.chunks(CHUNK) {
+        batch.push(
+            operation(element_list(table, set.name(), chunk.to_vec())),
+            NLM_F_CREATE,
+        );
+    }
+}
+
+pub(super) fn element_list(
+    table: &TableName,
+    set: &str,
+    elements: Vec<Vec<SetElementAttribute>>,
+) -> SetElementMessage {
+    let mut attributes = vec![
+        SetElementList::Table(table.to_string()),
+        SetElementList::Set(set.to_owned()),
+    ];
+    if !elements.is_empty() {
+        attributes.push(SetElementList::Elements(
+            elements.into_iter().map(ListAttribute::Element).collect(),
+        ));
+    }
+    SetElementMessage { attributes }
+}
+
+/// One attribute list, or two for a range: its start, and the end that is no longer in it.
+pub(super) fn element_attributes(element: Element) -> Vec<Vec<SetElementAttribute>> {
+    let key = |bytes: Vec<u8>| SetElementAttribute::Key(DataAttribute::Value(bytes));
+    match element {
+        Element::Range(first, last) => {
+            let mut elements = vec![vec![key(expression::octets(first))]];
+            // A range up to the last address of all has no end.
+            if let Some(end) = successor(last) {
+                let end = vec![
+                    key(expression::octets(end)),
+                    SetElementAttribute::Flags(SetElementFlags::IntervalEnd),
+                ];
+                elements.push(end);
+            }
+            elements
+        }
+        single => vec![vec![key(element_key(single))]],
+    }
+}
+
+/// The key of an element that is not a range. Parts of a concatenation fill whole registers.
+fn element_key(element: Element) -> Vec<u8> {
+    let port = |port: Port| {
+        [
+            &[port.protocol.number(), 0, 0, 0],
+            &port.number.to_be_bytes()[..],
+            &[0, 0],
+        ]
+        .concat()
+    };
+    match element {
+        Element::Address(address) | Element::Range(address, _) => expression::octets(address),
+        Element::Service4(peer, address, protocol, number) => [
+            &peer.octets()[..],
+            &address.octets(),
+            &port(Port { protocol, number }),
+        ]
+        .concat(),
+        Element::Service6(peer, address, protocol, number) => [
+            &peer.octets()[..],
+            &address.octets(),
+            &port(Port { protocol, number }),
+        ]
+        .concat(),
+        Element::Port(number) => port(number),
+    }
+}
+
+fn successor(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => v4
+            .to_bits()
+            .checked_add(1)
+            .map(|bits| std::net::Ipv4Addr::from_bits(bits).into()),
+        IpAddr::V6(v6) => v6
+            .to_bits()
+            .checked_add(1)
+            .map(|bits| std::net::Ipv6Addr::from_bits(bits).into()),
+    }
+}

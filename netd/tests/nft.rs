@@ -1,0 +1,264 @@
+//! The table in a real kernel: what was meant is what is there, nft(8) reads it the same, others cannot undo it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../core/tests/support/mod.rs"]
+mod support;
+
+use cell_lab::netns::Namespace;
+use cell_lab::process::run_with_input;
+use cell_netd::kernel::nft::{Nft, Ownership, passage};
+use cell_netd_core::plan::element_delta;
+use cell_netd_core::policy::{ElementDelta, Ruleset, compile, render, render_delta};
+use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
+use cell_netd_core::validate::{validate, validate_delta};
+use support::{ceiling, peer, spec, with_access};
+
+fn peers() -> Vec<PeerSpec> {
+    vec![
+        peer(1),
+        with_access(peer(2), true, true, &[]),
+        with_access(peer(3), false, false, &[("10.0.5.7", 443), ("fd00::7", 8443)]),
+    ]
+}
+
+fn ruleset(spec: &NetworkSpec) -> Ruleset {
+    compile(&validate(spec, &ceiling()).unwrap(), &ceiling()).unwrap()
+}
+
+fn open(namespace: &Namespace) -> Nft {
+    namespace.inside(|| Nft::open(ceiling().table).unwrap()).unwrap()
+}
+
+fn nft_file(namespace: &Namespace, text: &str) -> Result<String, String> {
+    let mut command = std::process::Command::new("ip");
+    command.args(["netns", "exec", namespace.name(), "nft", "-f", "-"]);
+    run_with_input(&mut command, text).map_err(|error| error.to_string())
+}
+
+/// `nft list ruleset`, without what only one of two ways writes.
+fn listed(namespace: &Namespace) -> String {
+    let text = namespace.run("nft", &["-nn", "list", "ruleset"]).unwrap();
+    let kept = |line: &&str| !line.contains("flags ow") && !line.contains("comment \"made by");
+    let owner = |line: &str| line.split(" # progname").next().unwrap_or_default().to_owned();
+    text.lines()
+        .filter(kept)
+        .map(owner)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn matches(nft: &mut Nft, wanted: &Ruleset) -> bool {
+    let Some(policy) = nft.observe(Some(wanted)).unwrap() else {
+        return false;
+    };
+    policy.skeleton_matches && ElementDelta::between(&policy.elements, &wanted.elements).is_empty()
+}
+
+#[test]
+fn what_is_read_back_is_what_was_meant() {
+    let namespace = Namespace::new("nft").unwrap();
+    let mut nft = open(&namespace);
+    assert_eq!(nft.ownership().unwrap(), Ownership::Absent);
+    let wanted = ruleset(&spec(peers()));
+    nft.replace(&wanted).unwrap();
+    let policy = nft.observe(Some(&wanted)).unwrap().unwrap();
+    assert_eq!(policy.elements, wanted.elements);
+    assert!(policy.skeleton_matches);
+    assert_eq!(nft.ownership().unwrap(), Ownership::Owned);
+    assert_eq!(nft.drops().unwrap().len(), 7);
+    nft.remove().unwrap();
+    assert_eq!(nft.observe(Some(&wanted)).unwrap(), None);
+}
+
+#[test]
+fn nft_reads_the_same_from_us_and_from_the_text() {
+    let (ours, theirs) = (Namespace::new("nfta").unwrap(), Namespace::new("nftb").unwrap());
+    for peers in [vec![], peers()] {
+        let wanted = ruleset(&spec(peers));
+        let mut nft = open(&ours);
+        nft.replace(&wanted).unwrap();
+        nft_file(&theirs, &render(&wanted)).unwrap();
+        assert_eq!(listed(&ours), listed(&theirs));
+        nft.remove().unwrap();
+    }
+}
+
+#[test]
+fn a_change_of_one_peer_is_its_elements() {
+    let (ours, theirs) = (Namespace::new("nfta").unwrap(), Namespace::new("nftb").unwrap());
+    let mut desired = validate(&spec(peers()), &ceiling()).unwrap();
+    let before = compile(&desired, &ceiling()).unwrap();
+    let mut nft = open(&ours);
+    nft.replace(&before).unwrap();
+    nft_file(&theirs, &render(&before)).unwrap();
+    let change = DeltaSpec {
+        upserted_peers: vec![with_access(peer(1), true, false, &[("10.0.5.8", 22)])],
+        removed_peers: vec!["p3".into()],
+    };
+    let change = validate_delta(&change, &desired, &ceiling()).unwrap();
+    let delta = element_delta(&change);
+    assert!(!nft.verify(&delta).unwrap(), "before");
+    nft.update(&delta).unwrap();
+    assert!(nft.verify(&delta).unwrap(), "after");
+    nft_file(&theirs, &render_delta(&ceiling().table, &delta)).unwrap();
+    assert_eq!(listed(&ours), listed(&theirs));
+    let _inverse = desired.apply(change);
+    assert!(matches(&mut nft, &compile(&desired, &ceiling()).unwrap()));
+    assert!(
+        nft.update(&delta).is_err(),
+        "what is gone cannot go again: the whole change is refused"
+    );
+    assert!(matches(&mut nft, &compile(&desired, &ceiling()).unwrap()));
+}
+
+#[test]
+fn another_program_cannot_undo_the_table_while_we_live_and_we_find_it_when_we_come_back() {
+    let namespace = Namespace::new("nft").unwrap();
+    let wanted = ruleset(&spec(peers()));
+    let mut nft = open(&namespace);
+    nft.replace(&wanted).unwrap();
+    nft_file(&namespace, "flush ruleset").unwrap();
+    assert!(matches(&mut nft, &wanted), "a foreign flush leaves it alone");
+    assert!(nft_file(&namespace, "delete element inet cell peers4 { 10.86.0.2 }").is_err());
+    assert!(matches(&mut nft, &wanted));
+
+    drop(nft);
+    let mut again = open(&namespace);
+    assert_eq!(
+        again.ownership().unwrap(),
+        Ownership::Unowned,
+        "it outlives its owner"
+    );
+    let generation = again.generation().unwrap();
+    assert!(matches(&mut again, &wanted));
+    assert_eq!(again.generation().unwrap(), generation, "looking changes nothing");
+    again.adopt().unwrap();
+    assert_eq!(again.ownership().unwrap(), Ownership::Owned);
+    nft_file(&namespace, "flush ruleset").unwrap();
+    assert!(matches(&mut again, &wanted));
+}
+
+#[test]
+fn each_difference_made_by_hand_is_seen() {
+    let namespace = Namespace::new("nft").unwrap();
+    let wanted = ruleset(&spec(peers()));
+    let spoil = [
+        "delete element inet cell peers4 { 10.86.0.2 }",
+        "add element inet cell internet4 { 10.86.0.99 }",
+        "add rule inet cell c_from_peer accept",
+        "insert rule inet cell c_raw accept",
+        "flush chain inet cell c_forward",
+        "add chain inet cell c_extra",
+        "add set inet cell extra { type ipv4_addr; }",
+        "delete element inet cell special4 { 10.0.0.0-10.255.255.255 }",
+        "add chain inet cell c_forward { policy drop; }",
+        "flush ruleset",
+    ];
+    for text in spoil {
+        let mut nft = open(&namespace);
+        nft.replace(&wanted).unwrap();
+        // The owner is gone, so that others may write.
+        drop(nft);
+        nft_file(&namespace, text).unwrap();
+        let mut nft = open(&namespace);
+        assert!(!matches(&mut nft, &wanted), "{text}");
+        nft.replace(&wanted).unwrap();
+        assert!(matches(&mut nft, &wanted), "repaired after: {text}");
+    }
+}
+
+#[test]
+fn a_table_of_somebody_else_is_told_apart() {
+    let namespace = Namespace::new("nft").unwrap();
+    nft_file(&namespace, "table inet cell {\nchain theirs {\n}\n}").unwrap();
+    assert_eq!(open(&namespace).ownership().unwrap(), Ownership::Foreign);
+    nft_file(&namespace, "delete table inet cell").unwrap();
+    let mut first = open(&namespace);
+    first.replace(&ruleset(&spec(vec![]))).unwrap();
+    assert_eq!(
+        open(&namespace).ownership().unwrap(),
+        Ownership::Foreign,
+        "a second netd"
+    );
+}
+
+#[test]
+fn twenty_thousand_peers_fit_in_one_transaction() {
+    let namespace = Namespace::new("nft").unwrap();
+    let mut wide = spec(vec![]);
+    wide.wireguard.as_mut().unwrap().addresses = vec![
+        Ok("10.64.0.1/10".parse().unwrap()),
+        Ok("fd86::1/64".parse().unwrap()),
+    ];
+    wide.peers = (1..=20_000u32)
+        .map(|index| {
+            let mut peer = with_access(peer(1), true, true, &[("10.0.5.7", 443), ("fd00::7", 443)]);
+            peer.name = format!("p{index}");
+            peer.public_key = [&index.to_be_bytes()[..], &[1; 28]].concat();
+            let v6 = std::net::Ipv6Addr::from_bits((0xfd86 << 112) | u128::from(index + 1));
+            peer.addresses = vec![
+                Ok(std::net::Ipv4Addr::from_bits(0x0a40_0001 + index).into()),
+                Ok(v6.into()),
+            ];
+            peer
+        })
+        .collect();
+    let wanted = ruleset(&wide);
+    let mut nft = open(&namespace);
+    nft.replace(&wanted).unwrap();
+    assert!(matches(&mut nft, &wanted));
+}
+
+fn iptables(namespace: &Namespace, program: &str, arguments: &str) -> String {
+    namespace
+        .run(program, &arguments.split(' ').collect::<Vec<_>>())
+        .unwrap()
+}
+
+#[test]
+fn the_way_through_docker_stands_at_the_top_and_iptables_can_show_it() {
+    let namespace = Namespace::new("nft").unwrap();
+    let mark = ceiling().accept_mark;
+    let mut nft = open(&namespace);
+    let mut ensure = |mark| passage::ensure(nft.socket(), mark).unwrap();
+    assert_eq!(ensure(Some(mark)), (passage::Passage::NotNeeded, false));
+
+    // FORWARD that drops, and no Docker chain yet.
+    iptables(&namespace, "iptables-nft", "-P FORWARD DROP");
+    assert_eq!(ensure(Some(mark)), (passage::Passage::Open, true));
+    assert_eq!(
+        ensure(Some(mark)),
+        (passage::Passage::Open, false),
+        "standing right, it is not touched"
+    );
+    let rule = "-A FORWARD -m mark --mark 0x2000/0x2000 -m comment --comment cell -j ACCEPT";
+    assert!(iptables(&namespace, "iptables-nft", "-S FORWARD").contains(rule));
+
+    // Docker comes: the rule moves to its chain, in both families.
+    for program in ["iptables-nft", "ip6tables-nft"] {
+        iptables(&namespace, program, "-N DOCKER-USER");
+        iptables(&namespace, program, "-A DOCKER-USER -j RETURN");
+        iptables(&namespace, program, "-I FORWARD -j DOCKER-USER");
+    }
+    assert_eq!(ensure(Some(mark)), (passage::Passage::Open, true));
+    for program in ["iptables-nft", "ip6tables-nft"] {
+        let shown = iptables(&namespace, program, "-S DOCKER-USER");
+        let expected = "-N DOCKER-USER\n-A DOCKER-USER -m mark --mark 0x2000/0x2000 -m comment --comment cell -j ACCEPT\n-A DOCKER-USER -j RETURN";
+        assert_eq!(shown.trim(), expected, "{program}");
+        assert!(!iptables(&namespace, program, "-S FORWARD").contains("0x2000"));
+    }
+
+    // Flushed, pushed down, or spoiled, it is put back.
+    let spoil = ["-F DOCKER-USER", "-I DOCKER-USER -s 192.0.2.1 -j DROP"];
+    for arguments in spoil {
+        iptables(&namespace, "iptables-nft", arguments);
+        assert_eq!(ensure(Some(mark)), (passage::Passage::Open, true), "{arguments}");
+        let shown = iptables(&namespace, "iptables-nft", "-S DOCKER-USER");
+        assert_eq!(shown.matches("--mark").count(), 1, "{shown}");
+        assert!(shown.lines().nth(1).unwrap().contains("0x2000"), "{shown}");
+    }
+    assert_eq!(ensure(None), (passage::Passage::NotNeeded, true));
+    assert!(!iptables(&namespace, "iptables-nft", "-S").contains("0x2000"));
+    assert_eq!(ensure(None), (passage::Passage::NotNeeded, false));
+}
