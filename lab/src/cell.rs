@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -26,6 +26,7 @@ const END: Duration = Duration::from_secs(15);
 pub struct Cell {
     launcher: Process,
     home: tempfile::TempDir,
+    namespace: String,
     http: SocketAddr,
 }
 
@@ -40,8 +41,9 @@ impl Cell {
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755))?;
         let http = free_port()?;
         let mut cell = Cell {
-            launcher: launch(home.path(), namespace, http)?,
+            launcher: launch(home.path(), namespace.name(), http)?,
             home,
+            namespace: namespace.name().to_owned(),
             http,
         };
         cell.wait_until_ready()?;
@@ -51,6 +53,23 @@ impl Cell {
     /// A session with its API, by loopback.
     pub fn rest(&self) -> Rest {
         Rest::plain(self.http)
+    }
+
+    /// Where it answers by loopback.
+    pub fn address(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Ends it as Ctrl-C does, starts it on the same folder, and answers how long the start took.
+    ///
+    /// # Errors
+    /// As [`Cell::start`].
+    pub fn restart(&mut self) -> Result<Duration> {
+        self.launcher.terminate(END)?;
+        let start = Instant::now();
+        self.launcher = launch(self.home.path(), &self.namespace, self.http)?;
+        self.wait_until_ready()?;
+        Ok(start.elapsed())
     }
 
     /// Its folder (`CELL_HOME`).
@@ -153,12 +172,12 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn launch(home: &Path, namespace: &Namespace, http: SocketAddr) -> Result<Process> {
+fn launch(home: &Path, namespace: &str, http: SocketAddr) -> Result<Process> {
     let mut command = Command::new(program("cell-launch")?);
     command
         .arg("run")
         .args(["--home".as_ref(), home.as_os_str()])
-        .args(["--netns", namespace.name(), "--http", &http.to_string()]);
+        .args(["--netns", namespace, "--http", &http.to_string()]);
     Process::spawn("cell-launch", &mut command)
 }
 

@@ -174,6 +174,11 @@ impl Rest {
         self.request(Method::DELETE, path, None)
     }
 
+    /// The session's cookie, `name=value`.
+    pub fn cookie(&self) -> Option<&str> {
+        self.cookie.as_deref()
+    }
+
     /// Goes through the wizard, from claim to completion.
     ///
     /// # Errors

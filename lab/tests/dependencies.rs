@@ -27,8 +27,27 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// What a crate that decides must not reach, however indirectly: runtimes, the kernel, files, sockets, randomness.
 const FORBIDDEN_IN_CORES: &[&str] = &[
-    "tokio", "mio", "async-std", "smol", "nix", "rustix", "libc", "caps", "landlock", "rtnetlink", "netlink-sys",
-    "rusqlite", "bollard", "hyper", "axum", "tonic", "prost", "rand", "getrandom", "tempfile", "socket2",
+    "tokio",
+    "mio",
+    "async-std",
+    "smol",
+    "nix",
+    "rustix",
+    "libc",
+    "caps",
+    "landlock",
+    "rtnetlink",
+    "netlink-sys",
+    "rusqlite",
+    "bollard",
+    "hyper",
+    "axum",
+    "tonic",
+    "prost",
+    "rand",
+    "getrandom",
+    "tempfile",
+    "socket2",
 ];
 
 fn metadata() -> Value {
@@ -37,7 +56,11 @@ fn metadata() -> Value {
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -49,7 +72,9 @@ fn graph(metadata: &Value) -> BTreeMap<String, (String, BTreeSet<String>)> {
     array(&metadata["resolve"], "nodes")
         .map(|node| {
             let id = node["id"].as_str().unwrap();
-            let linked = array(node, "deps").filter(|dep| links(dep)).map(|dep| dep["pkg"].as_str().unwrap().to_owned());
+            let linked = array(node, "deps")
+                .filter(|dep| links(dep))
+                .map(|dep| dep["pkg"].as_str().unwrap().to_owned());
             (id.to_owned(), (names[id].to_owned(), linked.collect()))
         })
         .collect()
@@ -59,7 +84,10 @@ fn graph(metadata: &Value) -> BTreeMap<String, (String, BTreeSet<String>)> {
 fn links(dep: &Value) -> bool {
     array(dep, "dep_kinds").any(|kind| {
         let target = kind["target"].as_str().unwrap_or("");
-        kind["kind"].is_null() && !["windows", "wasm", "macos", "hermit", "wasi"].iter().any(|os| target.contains(os))
+        kind["kind"].is_null()
+            && !["windows", "wasm", "macos", "hermit", "wasi"]
+                .iter()
+                .any(|os| target.contains(os))
     })
 }
 
@@ -71,20 +99,29 @@ fn array<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
 fn members_link_only_what_the_house_allows() {
     let metadata = metadata();
     let graph = graph(&metadata);
-    let members: BTreeSet<&str> =
-        array(&metadata, "workspace_members").map(|id| graph[id.as_str().unwrap()].0.as_str()).collect();
+    let members: BTreeSet<&str> = array(&metadata, "workspace_members")
+        .map(|id| graph[id.as_str().unwrap()].0.as_str())
+        .collect();
     for (name, links) in graph.values().filter(|(name, _)| members.contains(name.as_str())) {
-        let found: BTreeSet<&str> =
-            links.iter().map(|id| graph[id].0.as_str()).filter(|linked| members.contains(linked)).collect();
+        let found: BTreeSet<&str> = links
+            .iter()
+            .map(|id| graph[id].0.as_str())
+            .filter(|linked| members.contains(linked))
+            .collect();
         if name == "cell-lab" {
             continue; // the test hosts may use every part
         }
         let (_, allowed) = ALLOWED
             .iter()
             .find(|(member, _)| member == name)
-            .unwrap_or_else(|| panic!("{name} is not in the table of this test: give it a place in the house"));
+            .unwrap_or_else(|| {
+                panic!("{name} is not in the table of this test: give it a place in the house")
+            });
         let extra: Vec<_> = found.iter().filter(|linked| !allowed.contains(linked)).collect();
-        assert!(extra.is_empty(), "{name} links {extra:?}, which ARCHITECTURE.md does not allow");
+        assert!(
+            extra.is_empty(),
+            "{name} links {extra:?}, which ARCHITECTURE.md does not allow"
+        );
     }
 }
 
@@ -93,7 +130,10 @@ fn what_decides_cannot_act() {
     let metadata = metadata();
     let graph = graph(&metadata);
     let mut checked = 0;
-    for (id, (name, _)) in graph.iter().filter(|(_, (name, _))| name.starts_with("cell-") && name.ends_with("-core")) {
+    for (id, (name, _)) in graph
+        .iter()
+        .filter(|(_, (name, _))| name.starts_with("cell-") && name.ends_with("-core"))
+    {
         let (mut seen, mut queue) = (BTreeSet::new(), vec![id.clone()]);
         while let Some(next) = queue.pop() {
             if seen.insert(next.clone()) {
@@ -101,7 +141,10 @@ fn what_decides_cannot_act() {
             }
         }
         let reached: BTreeSet<&str> = seen.iter().map(|id| graph[id].0.as_str()).collect();
-        let bad: Vec<_> = FORBIDDEN_IN_CORES.iter().filter(|krate| reached.contains(**krate)).collect();
+        let bad: Vec<_> = FORBIDDEN_IN_CORES
+            .iter()
+            .filter(|krate| reached.contains(**krate))
+            .collect();
         assert!(bad.is_empty(), "{name} decides, so it must not reach {bad:?}");
         checked += 1;
     }
