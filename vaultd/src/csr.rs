@@ -18,6 +18,13 @@ pub struct RequestedKey {
     pub kind: KeyKind,
 }
 
+impl RequestedKey {
+    /// The key as a SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), DER.
+    pub fn spki_der(&self) -> Vec<u8> {
+        rcgen::PublicKeyData::subject_public_key_info(&self.public_key)
+    }
+}
+
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCsr {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cell_vaultd_core::index::{ChangeRefused, Entry, Index};
@@ -221,7 +221,7 @@ impl Store {
         Ok(())
     }
 
-    fn write_durably(&self, path: &PathBuf, content: &[u8]) -> Result<(), StoreError> {
+    fn write_durably(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
         let step = |step| move |source| StoreError::Io { step, source };
         self.files
             .remove(path)
@@ -276,7 +276,7 @@ impl Store {
     }
 
     /// For files that mean nothing; what stays is removed at the next start.
-    fn remove_quietly(&self, path: &PathBuf) {
+    fn remove_quietly(&self, path: &Path) {
         if let Err(error) = self.files.remove(path) {
             tracing::warn!(path = %path.display(), %error, "a file that is no longer needed could not be removed");
         }

@@ -97,10 +97,11 @@ impl Vault {
             Ok(_) => "ALLOWED",
             Err(error) => error.reason(),
         };
-        tracing::info!(role = %asker.role, uid = asker.uid, %action, verdict, "request");
         if judged.is_ok() && !action.is_recorded() {
+            tracing::debug!(role = %asker.role, uid = asker.uid, %action, verdict, "request");
             return judged;
         }
+        tracing::info!(role = %asker.role, uid = asker.uid, %action, verdict, "request");
         let window = match asker.role {
             Role::Api => &mut self.requests[0],
             Role::Netd => &mut self.requests[1],

@@ -29,7 +29,10 @@ fn actions_have_names_of_their_own() {
 
 #[test]
 fn everything_but_public_facts_and_anchors_is_recorded() {
-    let unrecorded: Vec<Action> = Action::ALL.into_iter().filter(|action| !action.is_recorded()).collect();
+    let unrecorded: Vec<Action> = Action::ALL
+        .into_iter()
+        .filter(|action| !action.is_recorded())
+        .collect();
     let expected = [
         Action::GetTrustBundle,
         Action::GetWireguardPublicKey,
