@@ -1,6 +1,6 @@
 import type { ButtonHTMLAttributes, ReactNode } from 'react';
 
-type Kind = 'primary' | 'secondary' | 'quiet' | 'danger';
+type Kind = 'primary' | 'secondary' | 'quiet' | 'warning' | 'danger';
 
 const BASE =
   'inline-flex min-h-11 cursor-pointer items-center justify-center gap-2 rounded-xl px-4 font-medium text-sm ' +
@@ -11,6 +11,7 @@ const KINDS: Record<Kind, string> = {
   primary: 'bg-accent text-on-accent hover:bg-accent-strong',
   secondary: 'border border-line bg-card text-ink hover:bg-hover',
   quiet: 'text-muted hover:bg-hover hover:text-ink',
+  warning: 'border border-line bg-card text-bad hover:bg-bad-soft',
   danger: 'bg-bad text-on-bad hover:opacity-90',
 };
 

@@ -3,6 +3,7 @@
 import type { Status } from '../api/types';
 import { t } from '../i18n';
 import { Card } from './Card';
+import { Disclosure } from './Disclosure';
 
 type Daemon = Status['daemons'][number];
 
@@ -23,15 +24,18 @@ export function Daemons({ daemons }: { daemons: Daemon[] }) {
 function Part({ daemon }: { daemon: Daemon }) {
   const name = t.daemons[daemon.name as keyof typeof t.daemons] ?? daemon.name;
   return (
-    <details>
-      <summary className="flex min-h-11 cursor-pointer flex-wrap items-center justify-between gap-x-3 rounded-lg focus-visible:outline-2 focus-visible:outline-accent">
-        <span className="font-medium">{name}</span>
-        <span className={`inline-flex items-center gap-2 text-sm ${daemon.reachable ? 'text-good' : 'text-bad'}`}>
-          <span aria-hidden className={`size-2.5 rounded-full ${daemon.reachable ? 'bg-good' : 'bg-bad'}`} />
-          {daemon.reachable ? t.home.answers : t.home.silent}
-        </span>
-      </summary>
-      <ul className="flex flex-col gap-3 pt-1 pb-3">
+    <Disclosure
+      summary={
+        <>
+          <span className="text-base">{name}</span>
+          <span className={`ms-auto inline-flex items-center gap-2 ${daemon.reachable ? 'text-good' : 'text-bad'}`}>
+            <span aria-hidden className={`size-2.5 rounded-full ${daemon.reachable ? 'bg-good' : 'bg-bad'}`} />
+            {daemon.reachable ? t.home.answers : t.home.silent}
+          </span>
+        </>
+      }
+    >
+      <ul className="flex flex-col gap-3 ps-6 pt-1 pb-3">
         {daemon.conditions.map((condition) => (
           <li key={condition.type} className="text-sm">
             <p className="flex flex-wrap justify-between gap-x-3">
@@ -43,6 +47,6 @@ function Part({ daemon }: { daemon: Daemon }) {
         ))}
         {daemon.conditions.length === 0 && <li className="text-muted text-sm">{t.home.conditions(0)}</li>}
       </ul>
-    </details>
+    </Disclosure>
   );
 }

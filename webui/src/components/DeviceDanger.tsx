@@ -24,7 +24,7 @@ export function DeviceDanger({ peer }: { peer: Peer }) {
     <div className="flex flex-wrap gap-2">
       <Button onClick={() => setOpen('new-key')}>{t.device.newKey}</Button>
       <Button onClick={() => setOpen('config')}>{t.device.config}</Button>
-      <Button onClick={() => setOpen('remove')} className="text-bad">
+      <Button kind="warning" onClick={() => setOpen('remove')}>
         {t.device.remove}
       </Button>
       {open === 'new-key' && <NewKey name={peer.name} onClose={close} />}

@@ -42,7 +42,7 @@ export function DeviceFilter({ view, onChange }: { view: View; onChange: (part: 
         value={view.access ?? ''}
         onChange={(event) => onChange({ access: ACCESSES.find((a) => a === event.target.value) })}
       />
-      <div className="col-span-2 flex items-end gap-3 md:hidden">
+      <div className="col-span-2 flex items-end gap-3 md:col-span-3 xl:hidden">
         <div className="flex-1">
           <Select
             label={t.devices.sortBy}

@@ -11,6 +11,7 @@ import { configFileName, hasPrivateKey } from '../lib/config';
 import { saveFile } from '../lib/copy';
 import { Button } from './Button';
 import { CopyButton } from './CopyButton';
+import { Disclosure } from './Disclosure';
 import { QrCode } from './QrCode';
 
 export interface ReadyDevice {
@@ -33,10 +34,7 @@ export function DeviceReady({ device, onDone }: { device: ReadyDevice; onDone: (
         </Button>
         <CopyButton text={device.config} label={t.ready.copy} fallback={text} onFallback={() => setOpen(true)} />
       </div>
-      <details open={open || !complete} onToggle={(event) => setOpen(event.currentTarget.open)}>
-        <summary className="flex min-h-11 cursor-pointer items-center font-medium text-sm focus-visible:outline-2 focus-visible:outline-accent">
-          {t.ready.text}
-        </summary>
+      <Disclosure summary={t.ready.text} open={open || !complete} onToggle={setOpen}>
         <textarea
           ref={text}
           readOnly
@@ -46,7 +44,7 @@ export function DeviceReady({ device, onDone }: { device: ReadyDevice; onDone: (
           spellCheck={false}
           className="w-full resize-none rounded-xl border border-line bg-hover p-3 font-mono text-ink text-xs focus-visible:outline-2 focus-visible:outline-accent"
         />
-      </details>
+      </Disclosure>
       {complete && <p className="text-muted text-sm">{t.ready.once}</p>}
       <Button kind="primary" className="w-full" onClick={onDone}>
         {t.app.done}

@@ -21,10 +21,10 @@ interface Props {
 export function DeviceTable(props: Props) {
   return (
     <>
-      <div className="hidden overflow-hidden rounded-2xl border border-line bg-card shadow-card md:block">
+      <div className="hidden overflow-hidden rounded-2xl border border-line bg-card shadow-card xl:block">
         <Table {...props} />
       </div>
-      <ul className="flex flex-col gap-3 md:hidden">
+      <ul className="grid gap-3 md:grid-cols-2 xl:hidden">
         {props.peers.map((peer) => (
           <DeviceCard key={peer.name} peer={peer} now={props.now} />
         ))}

@@ -2,6 +2,7 @@
 
 import { useId } from 'react';
 import { t } from '../i18n';
+import { Disclosure } from './Disclosure';
 import { Field, Select } from './Field';
 
 export type KeyChoice = { kind: 'browser' } | { kind: 'paste'; publicKey: string } | { kind: 'server' };
@@ -28,11 +29,8 @@ interface Props {
 
 export function MoreOptions({ choice, onChoice, keyError, tunnel, onTunnel }: Props) {
   return (
-    <details className="rounded-xl border border-line px-4">
-      <summary className="-mx-4 flex min-h-11 cursor-pointer items-center rounded-xl px-4 font-medium text-sm focus-visible:outline-2 focus-visible:outline-accent">
-        {t.add.advanced}
-      </summary>
-      <div className="flex flex-col gap-5 pt-1 pb-4">
+    <Disclosure summary={t.add.advanced}>
+      <div className="flex flex-col gap-5 pt-2">
         <fieldset>
           <legend className="mb-1 font-medium text-sm">{t.add.key}</legend>
           {KINDS.map(([kind, label, text]) => (
@@ -65,7 +63,7 @@ export function MoreOptions({ choice, onChoice, keyError, tunnel, onTunnel }: Pr
           onChange={(event) => onTunnel(event.target.value)}
         />
       </div>
-    </details>
+    </Disclosure>
   );
 }
 

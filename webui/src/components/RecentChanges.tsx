@@ -31,7 +31,8 @@ export function RecentChanges() {
         {[...(page.data?.records ?? [])].reverse().map((record) => (
           <li key={record.sequence} className="flex min-h-12 items-center justify-between gap-4 py-2">
             <span className="min-w-0 break-words">
-              <span className="font-medium">{record.action}</span> <span className="text-muted">{record.subject}</span>
+              <span className="font-medium">{t.activity.actions[record.action] ?? record.action}</span>{' '}
+              <span className="text-muted">{record.subject}</span>
               <span className="block text-muted text-sm">{record.actor}</span>
             </span>
             <time dateTime={record.time} className="shrink-0 text-muted text-sm">

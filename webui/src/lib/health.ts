@@ -16,7 +16,10 @@ export interface Problem {
   text: string;
 }
 
-/** A condition that is not true is a problem, but for the ones that name an absence (Docker need not be there). */
+/** A cell without Docker, or without units to check callers by, is a whole cell: these are told, not complained about. */
+const OPTIONAL = new Set(['DockerReachable', 'CallerUnitChecked']);
+
+/** A condition that is not true is a problem, unless it is optional. */
 export function healthOf(status: Status): Health {
   const problems = status.daemons.flatMap(problemsOf);
   if (problems.length > 0) return { level: 'bad', sentence: t.home.problems(problems.length), problems };
@@ -30,14 +33,9 @@ function problemsOf(daemon: Status['daemons'][number]): Problem[] {
   const name = t.daemons[daemon.name as keyof typeof t.daemons] ?? daemon.name;
   if (!daemon.reachable) return [{ daemon: daemon.name, text: t.home.daemonSilent(name) }];
   return daemon.conditions
-    .filter((condition) => condition.status === 'false' && !isOptional(daemon.name))
+    .filter((condition) => condition.status === 'false' && !OPTIONAL.has(condition.type))
     .map((condition) => ({
       daemon: daemon.name,
       text: `${name}: ${condition.message || condition.reason || condition.type}`,
     }));
-}
-
-/** A cell without Docker is a whole cell. */
-function isOptional(daemon: string): boolean {
-  return daemon === 'broker';
 }

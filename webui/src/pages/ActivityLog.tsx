@@ -100,7 +100,7 @@ function Line({ record }: { record: AuditRecord }) {
         {formatDateTime(record.time)}
       </time>
       <p className="min-w-0 break-words md:order-2">
-        <span className="font-medium">{record.action}</span> {record.subject}
+        <span className="font-medium">{t.activity.actions[record.action] ?? record.action}</span> {record.subject}
         {record.detail && <span className="block text-muted">{record.detail}</span>}
       </p>
       <p className="min-w-0 break-words text-muted md:order-3">

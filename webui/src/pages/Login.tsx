@@ -4,6 +4,7 @@ import { data, forgetCsrfToken, sdk } from '../api/client';
 import { splitViolations } from '../api/error';
 import { setSession } from '../api/queries';
 import { Button } from '../components/Button';
+import { Disclosure } from '../components/Disclosure';
 import { ErrorNote } from '../components/ErrorNote';
 import { Field, PasswordField } from '../components/Field';
 import { Plain } from '../components/Plain';
@@ -63,15 +64,14 @@ export function Login() {
           {action.pending ? t.auth.submitting : wait > 0 ? t.errors.tryAgainIn(formatCountdown(wait)) : t.auth.submit}
         </Button>
       </form>
-      <details className="mt-5 text-sm">
-        <summary className="flex min-h-11 cursor-pointer items-center text-muted hover:text-ink focus-visible:outline-2 focus-visible:outline-accent">
-          {t.auth.lost}
-        </summary>
-        <p className="text-muted">{t.auth.lostText}</p>
-        <code className="mt-2 block select-all overflow-x-auto rounded-xl bg-hover p-3 font-mono text-xs">
-          {t.auth.lostCommand(username.trim())}
-        </code>
-      </details>
+      <div className="mt-5 text-sm">
+        <Disclosure quiet summary={t.auth.lost}>
+          <p className="text-muted">{t.auth.lostText}</p>
+          <code className="mt-2 block select-all overflow-x-auto rounded-xl bg-hover p-3 font-mono text-xs">
+            {t.auth.lostCommand(username.trim())}
+          </code>
+        </Disclosure>
+      </div>
     </Plain>
   );
 }

@@ -94,7 +94,7 @@ function Person({ user, me, onOpen }: { user: User; me: Me; onOpen: (open: Open)
             {t.people.reset}
           </Button>
           <Button
-            className="text-bad"
+            kind="warning"
             aria-label={`${t.people.remove}: ${user.username}`}
             onClick={() => onOpen({ kind: 'remove', username: user.username })}
           >

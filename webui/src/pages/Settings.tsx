@@ -9,6 +9,7 @@ import { configQuery, wireguardQuery } from '../api/queries';
 import type { Config } from '../api/types';
 import { Button, buttonClass } from '../components/Button';
 import { Card, Facts, PageHeader } from '../components/Card';
+import { Disclosure } from '../components/Disclosure';
 import { EndpointField } from '../components/EndpointField';
 import { ErrorNote } from '../components/ErrorNote';
 import { PasswordForm } from '../components/PasswordForm';
@@ -127,19 +128,18 @@ function Certificate() {
         <Download aria-hidden className="size-4" />
         {t.settings.download}
       </a>
-      <details className="mt-3 text-sm">
-        <summary className="flex min-h-11 cursor-pointer items-center font-medium focus-visible:outline-2 focus-visible:outline-accent">
-          {t.settings.howTo}
-        </summary>
-        <dl className="flex flex-col gap-3">
-          {t.settings.steps.map(([system, steps]) => (
-            <div key={system}>
-              <dt className="font-medium">{system}</dt>
-              <dd className="text-muted">{steps}</dd>
-            </div>
-          ))}
-        </dl>
-      </details>
+      <div className="mt-3 text-sm">
+        <Disclosure summary={t.settings.howTo}>
+          <dl className="flex flex-col gap-3">
+            {t.settings.steps.map(([system, steps]) => (
+              <div key={system}>
+                <dt className="font-medium">{system}</dt>
+                <dd className="text-muted">{steps}</dd>
+              </div>
+            ))}
+          </dl>
+        </Disclosure>
+      </div>
     </Card>
   );
 }

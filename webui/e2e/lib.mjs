@@ -1,0 +1,163 @@
+// What the specs share: arguments, a browser that records everything, axe, the QR reader, wg.
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import net from 'node:net';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const AXE_TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+
+/** `--name value` pairs. */
+export function parseArguments(argv, required, optional) {
+  const given = {};
+  for (let i = 0; i < argv.length; i += 2) {
+    const name = argv[i]?.replace(/^--/, '');
+    if (![...required, ...optional].includes(name) || argv[i + 1] === undefined) throw new Error(`what is ${argv[i]}?`);
+    given[name] = argv[i + 1];
+  }
+  for (const name of required) if (!given[name]) throw new Error(`--${name} is missing`);
+  return given;
+}
+
+export function assert(truth, message) {
+  if (!truth) throw new Error(message);
+}
+
+/** Stands between browser and cell, so that a spec can cut the line and mend it. */
+export class Line {
+  #sockets = new Set();
+  #server;
+  #target;
+  port;
+
+  constructor(url) {
+    const { hostname, port } = new URL(url);
+    this.#target = { host: hostname, port: Number(port || 80) };
+  }
+
+  async mend() {
+    this.#server = net.createServer((near) => {
+      const far = net.connect(this.#target);
+      for (const [socket, other] of [
+        [near, far],
+        [far, near],
+      ]) {
+        this.#sockets.add(socket);
+        socket.on('error', () => other.destroy());
+        socket.on('close', () => {
+          this.#sockets.delete(socket);
+          other.destroy();
+        });
+        socket.pipe(other);
+      }
+    });
+    await new Promise((done, failed) => {
+      this.#server.once('error', failed);
+      this.#server.listen(this.port ?? 0, '127.0.0.1', done);
+    });
+    this.port = this.#server.address().port;
+  }
+
+  cut() {
+    for (const socket of this.#sockets) socket.destroy();
+    return new Promise((done) => this.#server.close(done));
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.port}`;
+  }
+}
+
+/** A page whose traffic, console and policy violations are kept; what no spec allowed is a failure at the end. */
+export class Recorder {
+  traffic = [];
+  problems = [];
+  #allowed = [];
+
+  allow(...patterns) {
+    this.#allowed.push(...patterns);
+  }
+
+  async watch(context) {
+    await context.addInitScript(() => {
+      document.addEventListener('securitypolicyviolation', (event) => {
+        console.error(`CSP ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
+      });
+    });
+    context.on('page', (page) => {
+      page.on('console', (message) => {
+        const line = `${message.type()}: ${message.text()} ${message.location().url}`;
+        this.traffic.push(line);
+        const serious = message.type() === 'error' || message.type() === 'warning';
+        if (serious && !this.#allowed.some((pattern) => pattern.test(line))) this.problems.push(line);
+      });
+      page.on('pageerror', (error) => this.problems.push(`page error: ${error.stack}`));
+    });
+    context.on('request', (request) =>
+      this.traffic.push(
+        `${request.method()} ${request.url()} ${JSON.stringify(request.headers())} ${request.postData() ?? ''}`,
+      ),
+    );
+    context.on('response', async (response) => {
+      if (!response.url().includes('/api/') || response.url().endsWith('/api/events')) return;
+      const body = await response.text().catch(() => '');
+      this.traffic.push(`${response.status()} ${response.url()} ${JSON.stringify(response.headers())} ${body}`);
+    });
+  }
+
+  /** Lines that hold the secret. */
+  leaks(secret) {
+    const forms = [secret, encodeURIComponent(secret), Buffer.from(secret, 'base64').toString('hex')];
+    return this.traffic.filter((line) => forms.some((form) => line.includes(form)));
+  }
+}
+
+export function launchBrowser() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-dev-shm-usage', '--force-color-profile=srgb'],
+  });
+}
+
+/** Violations of the page as it stands, one line each. */
+export async function axeViolations(page) {
+  // By the debugger's protocol, which the page's policy does not bind; a script element would be refused.
+  await page.evaluate(`window.axe ??= (() => { const module = undefined; ${axeSource}; return window.axe; })()`);
+  const { violations } = await page.evaluate(
+    (tags) => window.axe.run(document, { runOnly: { type: 'tag', values: tags }, resultTypes: ['violations'] }),
+    AXE_TAGS,
+  );
+  return violations.flatMap(({ id, nodes }) =>
+    nodes.map(
+      (node) => `${id}: ${node.target.join(' ')} ${node.html.slice(0, 160)} (${node.failureSummary.split('\n')[1]})`,
+    ),
+  );
+}
+
+/** The text of the QR code on a picture of the element, as a phone's camera would see it. */
+export async function readQr(locator, folder) {
+  mkdirSync(folder, { recursive: true });
+  const path = join(folder, 'qr.png');
+  await locator.screenshot({ path });
+  const read = spawnSync('zbarimg', ['--quiet', '--raw', '-Sdisable', '-Sqrcode.enable', path], { encoding: 'utf8' });
+  assert(read.status === 0, `zbarimg cannot read the code: ${read.stderr}`);
+  return read.stdout;
+}
+
+export function wgPublicKey(privateKey) {
+  return execFileSync('wg', ['pubkey'], { input: `${privateKey}\n`, encoding: 'utf8' }).trim();
+}
+
+export function privateKeyOf(config) {
+  const key = /^PrivateKey = ([A-Za-z0-9+/]{43}=)$/m.exec(config)?.[1];
+  assert(key, 'the configuration has no private key');
+  return key;
+}
+
+export function writeReport(folder, lines) {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'report.txt'), `${lines.join('\n')}\n`);
+}

@@ -1,0 +1,113 @@
+/** Answers of a cell, typed by the generated client: a changed API does not compile here. */
+
+import { QueryClientProvider } from '@tanstack/react-query';
+import { render } from '@testing-library/react';
+import { HttpResponse, http, type JsonBodyType } from 'msw';
+import type { ReactNode } from 'react';
+import type { AuditPage, AuditVerdict, Config, Me, Peer, Problem, SetupStatus, Status } from '../api/gen';
+import { makeQueryClient } from '../api/queryClient';
+
+export const ME: Me = { username: 'admin', role: 'admin', must_change_password: false };
+
+export const STATUS: Status = {
+  cell_name: 'home',
+  connected_peer_count: 1,
+  daemons: [
+    {
+      name: 'netd',
+      reachable: true,
+      conditions: [{ type: 'CONVERGED', status: 'true', reason: 'CONVERGED', message: 'as asked' }],
+    },
+    { name: 'broker', reachable: true, conditions: [] },
+  ],
+  domain: 'home.cell',
+  domain_mode: 'lan',
+  generation: 3,
+  observed_generation: 3,
+  peer_count: 2,
+  timestamp: new Date().toISOString(),
+  uptime_seconds: 90,
+  version: '0.1.0',
+};
+
+export const CONFIG: Config = {
+  cell_name: 'home',
+  domain: 'home.cell',
+  domain_mode: 'lan',
+  endpoint_host: 'home.example.net',
+  vpn_address_ipv4: '10.86.0.1',
+  vpn_address_ipv6: 'fd00::1',
+  vpn_range_ipv4: '10.86.0.0/24',
+  vpn_range_ipv6: 'fd00::/64',
+  wireguard_port: 51820,
+};
+
+export const SETUP: SetupStatus = { complete: false, claimed: false, answered_steps: [], next_step: 'claim' };
+
+export const VERDICT: AuditVerdict = {
+  intact: true,
+  record_count: 0,
+  anchor_count: 0,
+  first_bad_sequence: null,
+  detail: '',
+};
+
+export const NO_RECORDS: AuditPage = { records: [], next: null };
+
+export function peer(name: string, change: Partial<Peer> = {}): Peer {
+  return {
+    name,
+    public_key: 'SrUWV2owBjXiPTjjyVRUfAwYFJcPBEp6GuGaNvsn2RA=',
+    ipv4: '10.86.0.2',
+    ipv6: 'fd00::2',
+    access: { internet: true, peer_to_peer: false, services: [] },
+    tunnel: 'full',
+    config_needs_reinstall: false,
+    created_at: '2026-11-20T10:00:00Z',
+    activity: { connected: false, endpoint: null, latest_handshake_at: null, received_bytes: 0, sent_bytes: 0 },
+    ...change,
+  };
+}
+
+/** A device whose last handshake was so many seconds ago. */
+export function seen(name: string, seconds: number, change: Partial<Peer> = {}): Peer {
+  const latest_handshake_at = new Date(Date.now() - seconds * 1000).toISOString();
+  return peer(name, {
+    activity: {
+      connected: seconds < 180,
+      endpoint: '203.0.113.7:5',
+      latest_handshake_at,
+      received_bytes: 1,
+      sent_bytes: 2,
+    },
+    ...change,
+  });
+}
+
+export function problem(
+  status: number,
+  code: string,
+  change: Partial<Problem> = {},
+  headers: Record<string, string> = {},
+) {
+  const body: Problem = {
+    type: 'about:blank',
+    title: code,
+    status,
+    code,
+    detail: `${code} happened`,
+    request_id: 'r-1',
+    violations: [],
+    ...change,
+  };
+  return HttpResponse.json(body, { status, headers: { 'content-type': 'application/problem+json', ...headers } });
+}
+
+export const get = (path: string, body: JsonBodyType) => http.get(path, () => HttpResponse.json(body));
+
+export function show(page: ReactNode, path = '/') {
+  window.history.replaceState(null, '', path);
+  const queries = makeQueryClient();
+  queries.setDefaultOptions({ queries: { retry: false } });
+  return render(<QueryClientProvider client={queries}>{page}</QueryClientProvider>);
+}
