@@ -1,0 +1,382 @@
+//! Every route against every kind of caller, generated from the OpenAPI document. No test goes past the guards.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod support;
+
+use cell_api_core::role::{self, Requirement, Role};
+use serde_json::json;
+use support::client::{Answer, Client};
+use support::{Cell, PASSWORD, operations};
+
+async fn call(client: &Client, method: &str, path: &str, body: bool) -> Answer {
+    let json = body.then(|| b"{}".to_vec());
+    let headers: &[(&str, &str)] = if body {
+        &[("content-type", "application/json")]
+    } else {
+        &[]
+    };
+    client.send(method, path, headers, json).await
+}
+
+fn is_stream(path: &str) -> bool {
+    path == "/api/events"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_setup_every_route_but_setups_own_answers_428() {
+    let cell = Cell::start().await;
+    let client = cell.client();
+    let mut seen = 0;
+    for (method, path, body) in operations() {
+        let answer = call(&client, &method, &path, body).await;
+        if path == "/health" {
+            answer.expect(200);
+        } else if path.starts_with("/api/setup/") {
+            assert_ne!(answer.status, 428, "{method} {path}");
+        } else {
+            answer.refused(428, "SETUP_REQUIRED");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20);
+    client.get("/api/nothing").await.refused(428, "SETUP_REQUIRED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_for_nobody_a_peer_and_an_administrator() {
+    let cell = Cell::ready().await;
+    let peer = cell.peer_user("ben").await;
+    let admin = cell.admin().await;
+    let nobody = cell.client();
+    for (method, path, body) in operations() {
+        let requirement = if path == "/health" {
+            Requirement::Public
+        } else {
+            role::requirement(&path)
+        };
+        if path == "/api/auth/logout" || path == "/health" {
+            continue;
+        }
+        let outcomes = [
+            (call(&nobody, &method, &path, body).await, None),
+            (
+                if is_stream(&path) {
+                    continue;
+                } else {
+                    call(&peer, &method, &path, body).await
+                },
+                Some(Role::Peer),
+            ),
+            (call(&admin, &method, &path, body).await, Some(Role::Admin)),
+        ];
+        for (answer, role) in outcomes {
+            let allowed = match (requirement, role) {
+                (Requirement::Setup | Requirement::Public, _) => true,
+                (_, None) => false,
+                (Requirement::User | Requirement::OwnSession, Some(_)) => true,
+                (Requirement::Role(wanted), Some(role)) => wanted == role,
+            };
+            let place = format!("{method} {path} as {role:?}: {}", answer.text);
+            match (allowed, role) {
+                (true, _) => assert!(
+                    !["NO_SESSION", "ROLE", "CSRF"].contains(&answer.code().as_str()),
+                    "{place}"
+                ),
+                (false, None) => assert_eq!(
+                    (answer.status, answer.code().as_str()),
+                    (401, "NO_SESSION"),
+                    "{place}"
+                ),
+                (false, Some(_)) => {
+                    assert_eq!((answer.status, answer.code().as_str()), (403, "ROLE"), "{place}")
+                }
+            }
+        }
+    }
+    nobody.get("/api/events").await.refused(401, "NO_SESSION");
+    peer.get("/api/events").await.refused(403, "ROLE");
+    for path in [
+        "/api",
+        "/api/",
+        "/api/nothing",
+        "/api/%61uth/login",
+        "/api/auth/login/",
+        "/api/setup",
+    ] {
+        nobody.get(path).await.refused(401, "NO_SESSION");
+        peer.get(path).await.refused(403, "ROLE");
+        admin.get(path).await.refused(404, "NO_ROUTE");
+    }
+    admin
+        .send("PATCH", "/api/peers", &[], None)
+        .await
+        .refused(405, "METHOD");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_needs_the_sessions_own_csrf_token() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let other = cell.admin().await;
+    let mut seen = 0;
+    for (method, path, body) in operations() {
+        let exempt = path.starts_with("/api/setup/") || path == "/api/auth/login";
+        if method == "GET" || exempt {
+            continue;
+        }
+        for token in [
+            None,
+            Some(String::new()),
+            Some("x".repeat(43)),
+            other.csrf.clone(),
+        ] {
+            let client = Client {
+                csrf: token,
+                ..admin.clone()
+            };
+            call(&client, &method, &path, body).await.refused(403, "CSRF");
+        }
+        let twice = [
+            ("x-csrf-token", admin.csrf.as_deref().unwrap()),
+            ("content-type", "application/json"),
+        ];
+        admin
+            .send(&method, &path, &twice, Some(b"{}".to_vec()))
+            .await
+            .refused(403, "CSRF");
+        for from in [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+            ("origin", "null"),
+            ("origin", "http://evil.example"),
+            ("origin", "https://127.0.0.1"),
+        ] {
+            let answer = admin.send(&method, &path, &[from], Some(b"{}".to_vec())).await;
+            answer.refused(403, "CROSS_SITE");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 9, "{seen}");
+    // The same with the right token is let through to the handler.
+    let answer = admin.post("/api/peers", &json!({})).await;
+    answer.refused(400, "INVALID_REQUEST");
+    for exempt in ["/api/auth/login", "/api/setup/step/claim"] {
+        let cross = [
+            ("sec-fetch-site", "cross-site"),
+            ("content-type", "application/json"),
+        ];
+        cell.client()
+            .send("POST", exempt, &cross, Some(b"{}".to_vec()))
+            .await
+            .refused(403, "CROSS_SITE");
+        for kind in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+            "application/json; charset=utf-16",
+        ] {
+            let answer = cell
+                .client()
+                .send("POST", exempt, &[("content-type", kind)], Some(b"{}".to_vec()))
+                .await;
+            answer.refused(415, "NOT_JSON");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_listeners_own_names_are_answered() {
+    let cell = Cell::ready().await;
+    let client = cell.client();
+    let port = cell.address.port();
+    for good in [
+        format!("localhost:{port}"),
+        format!("LOCALHOST:{port}"),
+        format!("[::1]:{port}"),
+    ] {
+        client
+            .send("GET", "/health", &[("host", &good)], None)
+            .await
+            .expect(200);
+    }
+    for bad in [
+        "localhost".to_owned(),
+        format!("localhost.:{port}"),
+        format!("evil.example:{port}"),
+        format!("localhost.evil:{port}"),
+        format!("2130706433:{port}"),
+        format!("127.1:{port}"),
+        format!("[::1%25lo]:{port}"),
+        "127.0.0.1:1".to_owned(),
+        "home.cell".to_owned(),
+        "10.86.0.1".to_owned(),
+    ] {
+        client
+            .send("GET", "/health", &[("host", &bad)], None)
+            .await
+            .refused(421, "HOST");
+        client
+            .send("GET", "/api/status", &[("host", &bad)], None)
+            .await
+            .refused(421, "HOST");
+    }
+    let forwarded = [("x-forwarded-host", "evil.example")];
+    client.send("GET", "/health", &forwarded, None).await.expect(200);
+    let own = cell.address;
+    let two = format!("GET /health HTTP/1.1\r\nHost: {own}\r\nHost: {own}\r\nConnection: close\r\n\r\n");
+    assert!(
+        client.raw(two.as_bytes()).await.starts_with("HTTP/1.1 4"),
+        "two Host headers"
+    );
+    let none = client
+        .raw(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(none.starts_with("HTTP/1.1 421"), "{none}");
+    let absolute =
+        format!("GET http://evil.example/health HTTP/1.1\r\nHost: {own}\r\nConnection: close\r\n\r\n");
+    let answer = client.raw(absolute.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_has_the_security_headers() {
+    let cell = Cell::ready().await;
+    for path in ["/health", "/api/peers", "/api/nothing", "/", "/assets/none.js"] {
+        let answer = cell.client().get(path).await;
+        let header = |name: &str| {
+            answer
+                .headers
+                .get(name)
+                .and_then(|v| v.to_str().ok())
+                .unwrap_or_default()
+                .to_owned()
+        };
+        assert!(
+            header("content-security-policy").starts_with("default-src 'none'; script-src 'self';"),
+            "{path}"
+        );
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("cross-origin-opener-policy"), "same-origin");
+        assert_eq!(header("cross-origin-resource-policy"), "same-origin");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        assert_eq!(
+            header("strict-transport-security"),
+            "",
+            "plain HTTP does not promise HTTPS"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_failures_lock_the_account_for_a_quarter_of_an_hour() {
+    let cell = Cell::ready().await;
+    let client = cell.client();
+    for name in ["anna", "nobody-of-this-name"] {
+        let wrong = json!({"username": name, "password": "wrong wrong wrong"});
+        for _ in 0..5 {
+            client.post("/api/auth/login", &wrong).await.refused(401, "LOGIN");
+        }
+        let answer = client.post("/api/auth/login", &wrong).await;
+        answer.refused(429, "LOCKED");
+        assert_eq!(answer.headers["retry-after"], "900", "{name}");
+        cell.advance(std::time::Duration::from_secs(300));
+    }
+    let right = json!({"username": "anna", "password": PASSWORD});
+    client
+        .post("/api/auth/login", &right)
+        .await
+        .refused(429, "LOCKED");
+    cell.advance(std::time::Duration::from_secs(300));
+    client.post("/api/auth/login", &right).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_may_fail_ten_times_and_good_logins_cost_nothing() {
+    let cell = Cell::ready().await;
+    let client = cell.client();
+    let right = json!({"username": "anna", "password": PASSWORD});
+    for _ in 0..3 {
+        client.post("/api/auth/login", &right).await.expect(200);
+    }
+    for n in 0..10 {
+        let wrong = json!({"username": format!("user-{n}"), "password": "wrong wrong wrong"});
+        client.post("/api/auth/login", &wrong).await.refused(401, "LOGIN");
+    }
+    let answer = client.post("/api/auth/login", &right).await;
+    answer.refused(429, "THROTTLED");
+    assert_eq!(answer.headers["retry-after"], "30");
+    cell.advance(std::time::Duration::from_secs(31));
+    client.post("/api/auth/login", &right).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_end_when_idle_in_the_end_and_by_logout_and_password() {
+    let cell = Cell::ready().await;
+    let minutes = |n: u64| std::time::Duration::from_secs(n * 60);
+    let idle = cell.admin().await;
+    cell.advance(minutes(29));
+    idle.get("/api/auth/me").await.expect(200);
+    cell.advance(minutes(31));
+    idle.get("/api/auth/me").await.refused(401, "NO_SESSION");
+
+    let busy = cell.admin().await;
+    for _ in 0..28 {
+        cell.advance(minutes(25));
+        busy.get("/api/auth/me").await.expect(200);
+    }
+    cell.advance(minutes(25));
+    busy.get("/api/auth/me").await.refused(401, "NO_SESSION");
+
+    let (one, two) = (cell.admin().await, cell.admin().await);
+    one.post("/api/auth/logout", &json!({})).await.expect(204);
+    one.get("/api/auth/me").await.refused(401, "NO_SESSION");
+    let three = cell.admin().await;
+    let change = json!({"current_password": PASSWORD, "new_password": "another good one"});
+    two.post("/api/auth/change-password", &change).await.expect(204);
+    two.get("/api/auth/me").await.expect(200);
+    three.get("/api/auth/me").await.refused(401, "NO_SESSION");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_reset_nothing_but_the_password_can_be_done() {
+    let cell = Cell::ready().await;
+    let ben = cell.peer_user("ben").await;
+    let admin = cell.admin().await;
+    let reset = json!({"username": "ben", "new_password": "temporary password"});
+    admin
+        .post("/api/auth/admin/reset-password", &reset)
+        .await
+        .expect(204);
+    ben.get("/api/auth/me").await.refused(401, "NO_SESSION");
+    let mut ben = cell.client();
+    ben.login("ben", "temporary password").await;
+    ben.get("/api/services/active")
+        .await
+        .refused(403, "MUST_CHANGE_PASSWORD");
+    ben.get("/api/peer/me").await.refused(403, "MUST_CHANGE_PASSWORD");
+    let change = json!({"current_password": "wrong", "new_password": "a password of my own"});
+    ben.post("/api/auth/change-password", &change)
+        .await
+        .refused(403, "WRONG_PASSWORD");
+    let change = json!({"current_password": "temporary password", "new_password": "a password of my own"});
+    ben.post("/api/auth/change-password", &change).await.expect(204);
+    ben.get("/api/services/active").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_administrator_stays() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    admin
+        .delete("/api/auth/users/anna")
+        .await
+        .refused(409, "LAST_ADMIN");
+    let user = json!({"username": "eve", "password": "a good password", "role": "admin"});
+    admin.post("/api/auth/users", &user).await.expect(201);
+    admin
+        .post("/api/auth/users", &user)
+        .await
+        .refused(409, "USER_EXISTS");
+    admin.delete("/api/auth/users/anna").await.expect(204);
+    admin.get("/api/auth/me").await.refused(401, "NO_SESSION");
+}

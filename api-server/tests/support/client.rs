@@ -1,0 +1,179 @@
+//! A plain HTTP/1.1 client that sends exactly what it is told.
+
+use std::net::SocketAddr;
+
+use http::header::{COOKIE, HOST, SET_COOKIE};
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+#[derive(Clone)]
+pub struct Client {
+    pub address: SocketAddr,
+    pub cookie: Option<String>,
+    pub csrf: Option<String>,
+    pub claim: Option<String>,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Answer {
+        assert_eq!(self.status, status, "{}", self.text);
+        self
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Checks status and code of a problem document, and that it is one.
+    #[track_caller]
+    pub fn refused(&self, status: u16, code: &str) {
+        assert_eq!(
+            (self.status, self.code().as_str()),
+            (status, code),
+            "{}",
+            self.text
+        );
+        self.is_problem();
+    }
+
+    #[track_caller]
+    pub fn is_problem(&self) {
+        let kind = self.headers.get("content-type").and_then(|v| v.to_str().ok());
+        assert_eq!(kind, Some("application/problem+json"), "{}", self.text);
+        let problem = self.json();
+        assert_eq!(problem["status"], json!(self.status));
+        assert!(!problem["code"].as_str().unwrap().is_empty() && problem["violations"].is_array());
+        for leak in ["panicked", "/src/", "rusqlite", "SELECT ", "INSERT "] {
+            assert!(!self.text.contains(leak), "{}", self.text);
+        }
+    }
+
+    pub fn fields(&self) -> Vec<String> {
+        let problem = self.json();
+        let violations = problem["violations"].as_array().cloned().unwrap_or_default();
+        violations
+            .iter()
+            .map(|violation| violation["field"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+impl Client {
+    pub fn new(address: SocketAddr) -> Client {
+        Client {
+            address,
+            cookie: None,
+            csrf: None,
+            claim: None,
+        }
+    }
+
+    pub async fn login(&mut self, username: &str, password: &str) {
+        let answer = self
+            .post(
+                "/api/auth/login",
+                &json!({"username": username, "password": password}),
+            )
+            .await;
+        let answer = answer.expect(200);
+        let cookie = answer.headers.get(SET_COOKIE).unwrap().to_str().unwrap();
+        self.cookie = Some(cookie.split(';').next().unwrap().to_owned());
+        let token = self.get("/api/auth/csrf-token").await.expect(200).json();
+        self.csrf = Some(token["csrf_token"].as_str().unwrap().to_owned());
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], None).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            Some(body.to_string().into_bytes()),
+        )
+        .await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(
+            "PUT",
+            path,
+            &[("content-type", "application/json")],
+            Some(body.to_string().into_bytes()),
+        )
+        .await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, &[], None).await
+    }
+
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header(HOST, self.address.to_string());
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        for (name, value) in [
+            (COOKIE.as_str(), &self.cookie),
+            ("x-csrf-token", &self.csrf),
+            ("x-claim-token", &self.claim),
+        ] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
+    /// Sends bytes as they are and reads until the server closes.
+    pub async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let _ = stream.write_all(bytes).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
