@@ -1,1 +1,54 @@
-fn main() {}
+//! `cellctl`: administers the cell on this machine over its automation socket.
+
+#![forbid(unsafe_code)]
+
+mod audit;
+mod cell;
+mod cli;
+mod config;
+mod failure;
+mod human;
+mod keys;
+mod output;
+mod peers;
+mod qr;
+mod secret;
+mod setup;
+mod status;
+mod view;
+mod wizard;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use failure::Failure;
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output { json: cli.json };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli, output)),
+        Err(error) => Err(Failure::Local(error.to_string())),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
+    let cell = cell::Cell::at(cli.socket());
+    match cli.command {
+        Command::Status { watch } => status::run(&cell, output, watch).await,
+        Command::Setup { command } => setup::run(&cell, output, command).await,
+        Command::Peer { command } => peers::run(&cell, output, command).await,
+        Command::Audit { command } => audit::run(&cell, output, command).await,
+    }
+}

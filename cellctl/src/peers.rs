@@ -1,0 +1,371 @@
+//! `cellctl peer`: devices.
+
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cell_proto::api::v1::{
+    CreatePeerRequest, DeletePeerRequest, GetPeerRequest, ListPeersRequest, PeerAccess, ServiceAccess,
+    UpdatePeerRequest,
+};
+use zeroize::Zeroizing;
+
+use crate::cell::Cell;
+use crate::cli::{Peer, PeerAdd, PeerSet, ServiceUrl};
+use crate::failure::Failure;
+use crate::keys::KeyPair;
+use crate::output::Output;
+use crate::{config, human, qr, view};
+
+/// Carries out one of the commands.
+pub(crate) async fn run(cell: &Cell, output: Output, command: Peer) -> Result<(), Failure> {
+    match command {
+        Peer::List => list(cell, output).await,
+        Peer::Show { name } => show(cell, output, name).await,
+        Peer::Add(options) => add(cell, output, options).await,
+        Peer::Remove { name } => remove(cell, output, name).await,
+        Peer::Set(options) => set(cell, output, options).await,
+    }
+}
+
+async fn list(cell: &Cell, output: Output) -> Result<(), Failure> {
+    let peers = cell
+        .peers()?
+        .list_peers(ListPeersRequest {})
+        .await?
+        .into_inner()
+        .peers;
+    let list = view::PeerList {
+        peers: peers.into_iter().map(view::Peer::from).collect(),
+    };
+    output.result(&list, || {
+        if list.peers.is_empty() {
+            return "There are no peers yet. Add one: cellctl peer add NAME --internet".to_owned();
+        }
+        let header = [
+            "NAME",
+            "ADDRESS",
+            "REACHES",
+            "HANDSHAKE",
+            "RECEIVED",
+            "SENT",
+            "FROM",
+        ];
+        human::table(&header, list.peers.iter().map(row))
+    })
+}
+
+fn row(peer: &view::Peer) -> Vec<String> {
+    let mut row = vec![peer.name.clone(), peer.ipv4.clone(), reaches(&peer.access)];
+    row.extend(moves(peer.activity.as_ref()));
+    row
+}
+
+/// Last handshake, bytes received, bytes sent, endpoint.
+fn moves(activity: Option<&view::Activity>) -> [String; 4] {
+    match activity {
+        None => ["unknown", "", "", ""].map(str::to_owned),
+        Some(activity) => [
+            human::ago(activity.latest_handshake_unix_ms, now_ms()),
+            human::bytes(activity.received_bytes),
+            human::bytes(activity.sent_bytes),
+            activity.endpoint.clone().unwrap_or_default(),
+        ],
+    }
+}
+
+fn reaches(access: &view::Access) -> String {
+    let services = match access.services.len() {
+        0 => None,
+        1 => Some("1 service".to_owned()),
+        n => Some(format!("{n} services")),
+    };
+    let named = [
+        access.internet.then(|| "internet".to_owned()),
+        access.peer_to_peer.then(|| "peers".to_owned()),
+        services,
+    ];
+    let named: Vec<String> = named.into_iter().flatten().collect();
+    if named.is_empty() {
+        "the cell only".to_owned()
+    } else {
+        named.join(", ")
+    }
+}
+
+async fn show(cell: &Cell, output: Output, name: String) -> Result<(), Failure> {
+    let peer = cell
+        .peers()?
+        .get_peer(GetPeerRequest { name })
+        .await?
+        .into_inner()
+        .peer
+        .unwrap_or_default()
+        .into();
+    output.result(&peer, || text(&peer))
+}
+
+fn text(peer: &view::Peer) -> String {
+    let [handshake, received, sent, endpoint] = moves(peer.activity.as_ref());
+    let services = peer.access.services.iter().map(|s| {
+        let address = if s.address.contains(':') {
+            format!("[{}]", s.address)
+        } else {
+            s.address.clone()
+        };
+        format!("{}://{address}:{}", s.protocol, s.port)
+    });
+    let mut rows = vec![
+        ("Name", peer.name.clone()),
+        ("Public key", peer.public_key.clone()),
+        (
+            "Addresses",
+            format!("{} {}", peer.ipv4, peer.ipv6).trim().to_owned(),
+        ),
+        ("Reaches", reaches(&peer.access)),
+        ("Services", services.collect::<Vec<_>>().join(" ")),
+        ("Tunnel", peer.tunnel.clone()),
+        ("Handshake", handshake),
+        ("Received", received),
+        ("Sent", sent),
+        ("From", endpoint),
+    ];
+    if peer.config_needs_reinstall {
+        rows.push((
+            "Attention",
+            "the device's configuration is older than the cell's: install it anew".to_owned(),
+        ));
+    }
+    human::pairs(rows.into_iter().filter(|(_, value)| !value.is_empty()))
+}
+
+/// Who makes the key of a new peer.
+enum Key {
+    /// We: it never leaves this process but into the configuration.
+    Here(KeyPair),
+    /// The device has it.
+    Device(String),
+    /// The cell, by explicit choice.
+    Server,
+}
+
+async fn add(cell: &Cell, output: Output, options: PeerAdd) -> Result<(), Failure> {
+    let mut client = cell.peers()?;
+    let key = match (options.public_key.clone(), options.server_key) {
+        (Some(public), _) => Key::Device(public),
+        (None, true) => Key::Server,
+        (None, false) => Key::Here(KeyPair::generate()?),
+    };
+    // Before anything is made at the cell: a file that cannot be written must not leave a peer without its key.
+    let file = options.output.clone().map(NewFile::create).transpose()?;
+    let public_key = match &key {
+        Key::Here(pair) => pair.public(),
+        Key::Device(public) => public.clone(),
+        Key::Server => String::new(),
+    };
+    let request = CreatePeerRequest {
+        name: options.name,
+        public_key,
+        server_makes_key: matches!(key, Key::Server),
+        access: Some(PeerAccess {
+            internet: options.internet,
+            peer_to_peer: options.peer_to_peer,
+            services: options.services.iter().map(service).collect(),
+        }),
+        tunnel: options.tunnel.unwrap_or_default(),
+    };
+    let answer = client.create_peer(request).await?.into_inner();
+    let given = Zeroizing::new(answer.config);
+    let config = match &key {
+        Key::Here(pair) => config::with_private_key(&given, &pair.private())?,
+        Key::Device(_) | Key::Server => given,
+    };
+    let peer = view::Peer::from(answer.peer.unwrap_or_default());
+    let path = file.map(|file| file.write(&config)).transpose()?;
+    let drawn = wants_qr(options.qr, options.no_qr, output)
+        .then(|| draw(&config, output))
+        .flatten();
+    let shown = path.is_none().then_some(config.as_str());
+    let document = view::AddedPeer {
+        peer: &peer,
+        config: shown,
+        config_file: path.as_ref().map(|p| p.display().to_string()),
+    };
+    output.result(&document, || {
+        let mut text = drawn.map(|drawn| drawn.to_string()).unwrap_or_default();
+        text.push_str(shown.unwrap_or_default());
+        if let Some(path) = &path {
+            text.push_str(&format!(
+                "{} may connect; its configuration is in {}",
+                peer.name,
+                path.display()
+            ));
+        }
+        text
+    })?;
+    output.note("Install it on the device now: nobody else has its private key.");
+    Ok(())
+}
+
+fn wants_qr(always: bool, never: bool, output: Output) -> bool {
+    !output.json && !never && (always || std::io::stdout().is_terminal())
+}
+
+fn draw(config: &str, output: Output) -> Option<Zeroizing<String>> {
+    if !config::has_private_key(config) {
+        output.note("No QR code: the configuration has no private key, the device has it.");
+        return None;
+    }
+    let drawn = qr::draw(config);
+    if drawn.is_none() {
+        output.note("No QR code: the configuration is too long for one.");
+    }
+    drawn
+}
+
+async fn remove(cell: &Cell, output: Output, name: String) -> Result<(), Failure> {
+    cell.peers()?
+        .delete_peer(DeletePeerRequest { name: name.clone() })
+        .await?;
+    output.result(&view::RemovedPeer { removed: &name }, || {
+        format!("{name} is removed.")
+    })
+}
+
+/// The policy is replaced as a whole on the wire, so what is not named here is read first and kept.
+async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failure> {
+    let mut client = cell.peers()?;
+    let changes_access = options.internet.is_some()
+        || options.peer_to_peer.is_some()
+        || !options.add_services.is_empty()
+        || !options.remove_services.is_empty();
+    if !changes_access && options.tunnel.is_none() && options.public_key.is_none() {
+        return Err(Failure::Usage(
+            "there is nothing to change: name at least one option".to_owned(),
+        ));
+    }
+    let access = if changes_access {
+        let request = GetPeerRequest {
+            name: options.name.clone(),
+        };
+        let now = client
+            .get_peer(request)
+            .await?
+            .into_inner()
+            .peer
+            .unwrap_or_default()
+            .access
+            .unwrap_or_default();
+        Some(changed(now, &options)?)
+    } else {
+        None
+    };
+    let request = UpdatePeerRequest {
+        name: options.name,
+        public_key: options.public_key,
+        access,
+        tunnel: options.tunnel,
+    };
+    let peer = client
+        .update_peer(request)
+        .await?
+        .into_inner()
+        .peer
+        .unwrap_or_default()
+        .into();
+    output.result(&peer, || text(&peer))
+}
+
+fn changed(now: PeerAccess, options: &PeerSet) -> Result<PeerAccess, Failure> {
+    let mut services = now.services;
+    for gone in options.remove_services.iter().map(service) {
+        let before = services.len();
+        services.retain(|service| *service != gone);
+        if services.len() == before {
+            let ServiceAccess {
+                address,
+                protocol,
+                port,
+            } = gone;
+            return Err(Failure::Usage(format!(
+                "the peer has no service {protocol}://{address}:{port} to remove"
+            )));
+        }
+    }
+    for new in options.add_services.iter().map(service) {
+        if !services.contains(&new) {
+            services.push(new);
+        }
+    }
+    Ok(PeerAccess {
+        internet: options.internet.unwrap_or(now.internet),
+        peer_to_peer: options.peer_to_peer.unwrap_or(now.peer_to_peer),
+        services,
+    })
+}
+
+fn service(url: &ServiceUrl) -> ServiceAccess {
+    ServiceAccess {
+        address: url.at.ip().to_string(),
+        protocol: url.protocol.to_owned(),
+        port: url.at.port().into(),
+    }
+}
+
+/// A file that did not exist before, readable by its owner alone; removed again unless it is written.
+struct NewFile {
+    path: PathBuf,
+    file: File,
+    written: bool,
+}
+
+impl NewFile {
+    fn create(path: PathBuf) -> Result<Self, Failure> {
+        let opened = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path);
+        let file = opened.map_err(|error| {
+            Failure::Local(format!(
+                "cannot write {}: {error}; nothing was added",
+                path.display()
+            ))
+        })?;
+        Ok(NewFile {
+            path,
+            file,
+            written: false,
+        })
+    }
+
+    fn write(mut self, text: &str) -> Result<PathBuf, Failure> {
+        let written = self
+            .file
+            .write_all(text.as_bytes())
+            .and_then(|()| self.file.sync_all());
+        written.map_err(|error| {
+            let path = self.path.display();
+            Failure::Local(format!(
+                "the peer was added, but {path} cannot be written: {error}; remove the peer and add it again"
+            ))
+        })?;
+        self.written = true;
+        Ok(self.path.clone())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.written {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

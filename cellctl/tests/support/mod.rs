@@ -1,0 +1,392 @@
+//! A cell that is not there: the services of `cell.api.v1` on a socket, behind a recorder of every byte.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use cell_proto::api::v1::cell_service_server::{CellService, CellServiceServer};
+use cell_proto::api::v1::peer_service_server::{PeerService, PeerServiceServer};
+use cell_proto::api::v1::setup_service_server::{SetupService, SetupServiceServer};
+use cell_proto::api::v1::*;
+use cell_proto::common::v1::{Condition, ConditionStatus};
+use cell_proto::fault::{Fault, Violation};
+use cell_proto::ipc::{CallerPolicy, serve};
+use setup_step::Step;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::iter;
+use tonic::service::Routes;
+use tonic::{Code, Request, Response, Status};
+
+pub const TOKEN: &str = "7KQF-92MX-A1B2";
+
+/// What the stand-in knows and was told.
+#[derive(Default)]
+pub struct State {
+    pub peers: Vec<Peer>,
+    pub steps: Vec<Step>,
+    pub complete: bool,
+    pub broken_audit: bool,
+}
+
+pub struct FakeCell {
+    pub dir: TempDir,
+    pub state: Arc<Mutex<State>>,
+    pub recorded: Arc<Mutex<Vec<u8>>>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl FakeCell {
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, recorded) = (Arc::<Mutex<State>>::default(), Arc::<Mutex<Vec<u8>>>::default());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let inner = dir.path().join("inner.sock");
+            let listener = UnixListener::bind(&inner).unwrap();
+            let cell = Service(Arc::clone(&state));
+            let routes = Routes::new(PeerServiceServer::new(cell.clone()))
+                .add_service(SetupServiceServer::new(cell.clone()))
+                .add_service(CellServiceServer::new(cell));
+            let callers = CallerPolicy {
+                uids: vec![nix::unistd::geteuid().as_raw()],
+                unit: None,
+            };
+            tokio::spawn(serve(listener, callers, routes, std::future::pending()));
+            let outer = UnixListener::bind(dir.path().join("api.sock")).unwrap();
+            tokio::spawn(record(outer, inner, Arc::clone(&recorded)));
+        });
+        FakeCell {
+            dir,
+            state,
+            recorded,
+            _runtime: runtime,
+        }
+    }
+
+    /// Runs the program against this cell. Its standard input holds `input`.
+    pub fn run_with(&self, args: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cellctl"))
+            .args(args)
+            .env("CELL_SOCKET", self.dir.path().join("api.sock"))
+            .env("CELL_HOME", self.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It may have ended without reading.
+        let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.run_with(args, "")
+    }
+
+    /// Runs it; it must succeed. What it printed.
+    pub fn say(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn was_sent(&self, bytes: &[u8]) -> bool {
+        self.recorded
+            .lock()
+            .unwrap()
+            .windows(bytes.len())
+            .any(|window| window == bytes)
+    }
+}
+
+async fn record(listener: UnixListener, inner: PathBuf, recorded: Arc<Mutex<Vec<u8>>>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let (inner, recorded) = (inner.clone(), Arc::clone(&recorded));
+        tokio::spawn(async move {
+            let (mut from_server, mut to_server) = UnixStream::connect(inner).await.unwrap().into_split();
+            let (mut from_client, mut to_client) = client.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+            let mut piece = [0; 4096];
+            while let Ok(n @ 1..) = from_client.read(&mut piece).await {
+                recorded.lock().unwrap().extend(&piece[..n]);
+                if to_server.write_all(&piece[..n]).await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+#[derive(Clone)]
+struct Service(Arc<Mutex<State>>);
+
+fn fault(code: Code, reason: &'static str, message: &str) -> Status {
+    Fault::new(code, "api.cell", reason, message).into()
+}
+
+impl Service {
+    fn setup(&self) -> SetupState {
+        let state = self.0.lock().unwrap();
+        let names = ["claim", "identity", "network", "admin"];
+        let answered = state.steps.len().min(4);
+        SetupState {
+            complete: state.complete,
+            claimed: answered > 0,
+            answered_steps: names[..answered].iter().map(|name| (*name).to_owned()).collect(),
+            next_step: names
+                .get(answered)
+                .map(|name| (*name).to_owned())
+                .unwrap_or_default(),
+        }
+    }
+
+    fn status(&self) -> CellStatus {
+        let condition = Condition {
+            r#type: "DockerReachable".to_owned(),
+            status: ConditionStatus::False.into(),
+            reason: "NO_SOCKET".to_owned(),
+            message: "Docker is not running".to_owned(),
+            last_transition_unix_ms: 1,
+        };
+        CellStatus {
+            cell_name: "home".to_owned(),
+            domain_mode: "lan".to_owned(),
+            domain: "home.cell".to_owned(),
+            uptime_seconds: 3700,
+            version: "0.1.0".to_owned(),
+            generation: 3,
+            observed_generation: 3,
+            peer_count: 2,
+            connected_peer_count: 1,
+            daemons: vec![
+                DaemonStatus {
+                    name: "broker".to_owned(),
+                    reachable: true,
+                    conditions: vec![condition],
+                },
+                DaemonStatus {
+                    name: "netd".to_owned(),
+                    reachable: false,
+                    conditions: vec![],
+                },
+            ],
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl SetupService for Service {
+    async fn get_setup(&self, _: Request<GetSetupRequest>) -> Result<Response<GetSetupResponse>, Status> {
+        Ok(Response::new(GetSetupResponse {
+            state: Some(self.setup()),
+        }))
+    }
+
+    async fn submit_setup_step(
+        &self,
+        request: Request<SubmitSetupStepRequest>,
+    ) -> Result<Response<SubmitSetupStepResponse>, Status> {
+        let SubmitSetupStepRequest { step, claim_token } = request.into_inner();
+        if claim_token != TOKEN {
+            return Err(fault(
+                Code::PermissionDenied,
+                "CLAIM_TOKEN",
+                "that is not the claim token",
+            ));
+        }
+        let step = step.unwrap().step.unwrap();
+        if let Step::Network(network) = &step
+            && !network.vpn_range_ipv4.starts_with("10.")
+        {
+            let faults = vec![
+                Violation::new("vpn_range_ipv4", "is not a private range"),
+                Violation::new("endpoint_host", "is not a host name"),
+            ];
+            let fault = Fault::new(
+                Code::InvalidArgument,
+                "api.cell",
+                "INVALID",
+                "the step has faults",
+            );
+            return Err(fault.violations(faults).into());
+        }
+        self.0.lock().unwrap().steps.push(step);
+        Ok(Response::new(SubmitSetupStepResponse {
+            state: Some(self.setup()),
+        }))
+    }
+
+    async fn complete_setup(
+        &self,
+        request: Request<CompleteSetupRequest>,
+    ) -> Result<Response<CompleteSetupResponse>, Status> {
+        assert_eq!(request.into_inner().claim_token, TOKEN);
+        self.0.lock().unwrap().complete = true;
+        Ok(Response::new(CompleteSetupResponse {
+            state: Some(self.setup()),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl CellService for Service {
+    type WatchCellStatusStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<WatchCellStatusResponse, Status>>>;
+
+    async fn get_cell_status(
+        &self,
+        _: Request<GetCellStatusRequest>,
+    ) -> Result<Response<GetCellStatusResponse>, Status> {
+        Ok(Response::new(GetCellStatusResponse {
+            status: Some(self.status()),
+        }))
+    }
+
+    async fn watch_cell_status(
+        &self,
+        _: Request<WatchCellStatusRequest>,
+    ) -> Result<Response<Self::WatchCellStatusStream>, Status> {
+        let change = |generation| WatchCellStatusResponse {
+            status: Some(CellStatus {
+                generation,
+                ..self.status()
+            }),
+        };
+        Ok(Response::new(iter(vec![Ok(change(3)), Ok(change(4))])))
+    }
+
+    async fn verify_audit(
+        &self,
+        _: Request<VerifyAuditRequest>,
+    ) -> Result<Response<VerifyAuditResponse>, Status> {
+        Ok(Response::new(if self.0.lock().unwrap().broken_audit {
+            let detail = "record 7 does not follow from record 6".to_owned();
+            VerifyAuditResponse {
+                intact: false,
+                record_count: 9,
+                anchor_count: 2,
+                first_bad_sequence: 7,
+                detail,
+            }
+        } else {
+            VerifyAuditResponse {
+                intact: true,
+                record_count: 9,
+                anchor_count: 2,
+                ..VerifyAuditResponse::default()
+            }
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl PeerService for Service {
+    async fn list_peers(&self, _: Request<ListPeersRequest>) -> Result<Response<ListPeersResponse>, Status> {
+        Ok(Response::new(ListPeersResponse {
+            peers: self.0.lock().unwrap().peers.clone(),
+        }))
+    }
+
+    async fn get_peer(&self, request: Request<GetPeerRequest>) -> Result<Response<GetPeerResponse>, Status> {
+        let name = request.into_inner().name;
+        let found = self
+            .0
+            .lock()
+            .unwrap()
+            .peers
+            .iter()
+            .find(|peer| peer.name == name)
+            .cloned();
+        let found = found.ok_or_else(|| fault(Code::NotFound, "PEER_NOT_FOUND", "there is no such peer"))?;
+        Ok(Response::new(GetPeerResponse { peer: Some(found) }))
+    }
+
+    async fn create_peer(
+        &self,
+        request: Request<CreatePeerRequest>,
+    ) -> Result<Response<CreatePeerResponse>, Status> {
+        let request = request.into_inner();
+        let mut state = self.0.lock().unwrap();
+        if state.peers.iter().any(|peer| peer.name == request.name) {
+            return Err(fault(
+                Code::AlreadyExists,
+                "PEER_EXISTS",
+                "there is a peer of that name",
+            ));
+        }
+        let (public_key, private) = if request.server_makes_key {
+            (
+                "c2VydmVy".to_owned(),
+                "c2VydmVyLW1hZGUta2V5LW9mLXRoaXJ0eS10d28tYnk=",
+            )
+        } else {
+            (request.public_key, "")
+        };
+        let peer = Peer {
+            name: request.name,
+            public_key,
+            ipv4: "10.86.0.2".to_owned(),
+            ipv6: "fd12:3456:789a::2".to_owned(),
+            access: request.access,
+            tunnel: "full".to_owned(),
+            created_unix_ms: 1_700_000_000_000,
+            ..Peer::default()
+        };
+        state.peers.push(peer.clone());
+        let config = format!(
+            "[Interface]\nPrivateKey = {private}\nAddress = 10.86.0.2/32, fd12:3456:789a::2/128\nDNS = 10.86.0.1\n\n\
+             [Peer]\nPublicKey = RUVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFRUU=\nAllowedIPs = 0.0.0.0/0, ::/0\n\
+             Endpoint = home.example:51820\nPersistentKeepalive = 25\n"
+        );
+        Ok(Response::new(CreatePeerResponse {
+            peer: Some(peer),
+            config,
+        }))
+    }
+
+    async fn update_peer(
+        &self,
+        request: Request<UpdatePeerRequest>,
+    ) -> Result<Response<UpdatePeerResponse>, Status> {
+        let UpdatePeerRequest {
+            name,
+            public_key,
+            access,
+            tunnel,
+        } = request.into_inner();
+        let mut state = self.0.lock().unwrap();
+        let peer = state.peers.iter_mut().find(|peer| peer.name == name).unwrap();
+        peer.access = access.or(peer.access.take());
+        peer.tunnel = tunnel.unwrap_or_else(|| peer.tunnel.clone());
+        peer.public_key = public_key.unwrap_or_else(|| peer.public_key.clone());
+        Ok(Response::new(UpdatePeerResponse {
+            peer: Some(peer.clone()),
+        }))
+    }
+
+    async fn delete_peer(
+        &self,
+        request: Request<DeletePeerRequest>,
+    ) -> Result<Response<DeletePeerResponse>, Status> {
+        let name = request.into_inner().name;
+        let mut state = self.0.lock().unwrap();
+        let before = state.peers.len();
+        state.peers.retain(|peer| peer.name != name);
+        if state.peers.len() == before {
+            return Err(fault(Code::NotFound, "PEER_NOT_FOUND", "there is no such peer"));
+        }
+        Ok(Response::new(DeletePeerResponse {}))
+    }
+}
