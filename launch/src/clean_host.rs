@@ -1,0 +1,158 @@
+//! `cell-launch clean-host`: takes back what a cell changed on the machine, by its own note of the changes; foreign
+//! objects are left alone. Not a daemon, so it may use the machine's own programs.
+
+use std::path::Path;
+
+use crate::error::Error;
+use crate::files;
+use crate::host::{Change, Changes};
+use crate::house::HIDDEN;
+use crate::leftovers;
+use crate::network::{self, program};
+use crate::options::CleanOptions;
+use crate::plan;
+use crate::preflight::{self, WIREGUARD_LINK};
+use crate::settings::Place;
+
+/// The nftables table of netd (`table` in netd.toml), in family inet.
+const TABLE: &str = "cell";
+/// Docker's chain for others' rules, in which netd lets what it accepted pass (`accept_mark` in netd.toml).
+const DOCKER_CHAIN: &str = "DOCKER-USER";
+/// How `nft -a list chain` prints that rule's match.
+const ACCEPT_MARK: &str = "mark & 0x00002000 == 0x00002000";
+
+/// Cleans up after the cell of that home.
+///
+/// # Errors
+/// When it runs, or at the first thing that cannot be taken back; running it again goes on from there.
+pub fn run(options: &CleanOptions) -> Result<(), Error> {
+    preflight::require_root()?;
+    if !options.home.is_dir() {
+        println!(
+            "==> {} does not exist: no cell ran from it",
+            options.home.display()
+        );
+        return Ok(());
+    }
+    let home = std::path::absolute(&options.home).map_err(Error::file("cannot be found", &options.home))?;
+    let _lock = files::lock(&home)?;
+    let run = home.join("run");
+    leftovers::end(&run)?;
+    files::remove_ephemeral(&run)?;
+    let changes = Changes::read(&home)?;
+    for change in &changes.0 {
+        take_back(change)?;
+    }
+    Changes::default().write(&home)?;
+    println!(
+        "==> nothing of the cell in {} is left on this machine but that folder",
+        home.display()
+    );
+    Ok(())
+}
+
+/// A namespace that is gone needs no more cleaning.
+pub fn forget_netns(changes: &mut Changes, name: &str) {
+    let gone = [Change::Made(name.to_owned()), Change::Used(name.to_owned())];
+    changes.0.retain(|change| !gone.contains(change));
+}
+
+fn take_back(change: &Change) -> Result<(), Error> {
+    match change {
+        Change::Made(name) if Path::new("/run/netns").join(name).exists() => {
+            println!("==> removing network namespace {name}");
+            network::remove(name)
+        }
+        Change::Used(name) if Path::new("/run/netns").join(name).exists() => {
+            clean_network(&Place::Namespace(name.clone()))
+        }
+        Change::Made(_) | Change::Used(_) => Ok(()),
+        Change::UsedHost => clean_network(&Place::Host),
+        Change::Sysctl(key, value) => {
+            println!("==> setting {key} back to {value}");
+            network::set_sysctl(key, value)
+        }
+    }
+}
+
+fn clean_network(place: &Place) -> Result<(), Error> {
+    network::inside(plan::netns_path(place).as_deref(), || {
+        remove_link()?;
+        remove_table()?;
+        remove_docker_rules()
+    })?
+}
+
+/// Only a link that bears a hidden service address is netd's. Its routes go with it.
+fn remove_link() -> Result<(), Error> {
+    let Ok(addresses) = program("ip", &["-o", "address", "show", "dev", WIREGUARD_LINK]) else {
+        return Ok(());
+    };
+    let ours = |address: &std::net::SocketAddr| addresses.contains(&format!(" {}/", address.ip()));
+    if !HIDDEN.iter().any(ours) {
+        println!("==> {WIREGUARD_LINK} is not the cell's and stays");
+        return Ok(());
+    }
+    println!("==> removing interface {WIREGUARD_LINK}");
+    program("ip", &["link", "delete", WIREGUARD_LINK]).map(drop)
+}
+
+fn remove_table() -> Result<(), Error> {
+    if program("nft", &["list", "table", "inet", TABLE]).is_err() {
+        return Ok(());
+    }
+    println!("==> removing nftables table inet {TABLE}");
+    program("nft", &["delete", "table", "inet", TABLE]).map(drop)
+}
+
+fn remove_docker_rules() -> Result<(), Error> {
+    for family in ["ip", "ip6"] {
+        let Ok(chain) = program("nft", &["-a", "list", "chain", family, "filter", DOCKER_CHAIN]) else {
+            continue;
+        };
+        for handle in marked_rules(&chain) {
+            println!("==> removing the cell's rule from {family} {DOCKER_CHAIN}");
+            program(
+                "nft",
+                &["delete", "rule", family, "filter", DOCKER_CHAIN, "handle", handle],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// The handles of the rules that accept by the cell's mark.
+fn marked_rules(chain: &str) -> Vec<&str> {
+    let ours = |line: &&str| line.contains(ACCEPT_MARK) && line.contains("accept");
+    chain
+        .lines()
+        .filter(ours)
+        .filter_map(|line| line.rsplit_once("# handle "))
+        .map(|(_, handle)| handle.trim())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_rule_with_the_cells_mark_is_taken_out() {
+        let chain = "table ip filter {\n\tchain DOCKER-USER { # handle 3\n\
+                     \t\tmeta mark & 0x00002000 == 0x00002000 counter packets 4 bytes 240 accept # handle 12\n\
+                     \t\tip saddr 10.0.0.0/8 counter packets 0 bytes 0 accept # handle 13\n\
+                     \t\tcounter packets 0 bytes 0 return # handle 4\n\t}\n}\n";
+        assert_eq!(marked_rules(chain), ["12"]);
+    }
+
+    #[test]
+    fn a_namespace_that_is_gone_is_forgotten_and_the_rest_is_not() {
+        let mut changes = Changes(vec![
+            Change::Made("a".into()),
+            Change::UsedHost,
+            Change::Used("b".into()),
+        ]);
+        forget_netns(&mut changes, "a");
+        assert_eq!(changes.0, [Change::UsedHost, Change::Used("b".into())]);
+    }
+}

@@ -1,0 +1,229 @@
+//! The table of `docs/runtime.md`: who runs, as whom, with what, and which sockets join them. `tests/units.rs` holds the
+//! units in `systemd/` to the same table.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use cell_sandbox::Capability;
+
+/// The processes of a cell, in the order in which they are started: who is called before who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Daemon {
+    /// Certificate authority and secrets.
+    Vaultd,
+    /// Userspace WireGuard, only where the kernel has none.
+    Wg,
+    /// WireGuard and nftables.
+    Netd,
+    /// Docker.
+    Broker,
+    /// Web and automation API.
+    Api,
+}
+
+/// The network of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// The cell's own: the host's, or a namespace with a name.
+    Cell,
+    /// An empty one; what the process needs was bound outside and handed over.
+    Empty,
+}
+
+impl Daemon {
+    /// All, in the order of their start.
+    pub const ALL: [Daemon; 5] = [
+        Daemon::Vaultd,
+        Daemon::Wg,
+        Daemon::Netd,
+        Daemon::Broker,
+        Daemon::Api,
+    ];
+
+    /// Short name, as in policy file, state folder and log prefix.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Daemon::Vaultd => "vaultd",
+            Daemon::Wg => "wg",
+            Daemon::Netd => "netd",
+            Daemon::Broker => "broker",
+            Daemon::Api => "api",
+        }
+    }
+
+    /// Program, user and primary group, which bear one name.
+    pub const fn user(self) -> &'static str {
+        match self {
+            Daemon::Vaultd => "cell-vaultd",
+            Daemon::Wg => "cell-wg",
+            Daemon::Netd => "cell-netd",
+            Daemon::Broker => "cell-broker",
+            Daemon::Api => "cell-api",
+        }
+    }
+
+    /// Supplementary groups that must exist: the edges that it may call.
+    pub const fn edges(self) -> &'static [&'static str] {
+        match self {
+            Daemon::Netd => &["cell-edge-keys", "cell-edge-wg"],
+            Daemon::Api => &["cell-edge-netd", "cell-edge-broker", "cell-edge-vault"],
+            Daemon::Vaultd | Daemon::Wg | Daemon::Broker => &[],
+        }
+    }
+
+    /// Supplementary groups that it gets where they exist.
+    pub const fn optional_groups(self) -> &'static [&'static str] {
+        match self {
+            Daemon::Broker => &["docker"],
+            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Api => &[],
+        }
+    }
+
+    /// Its capabilities: bounding, permitted, effective and ambient.
+    pub const fn capabilities(self) -> &'static [Capability] {
+        match self {
+            Daemon::Netd => &[Capability::CAP_NET_ADMIN],
+            Daemon::Vaultd | Daemon::Wg | Daemon::Broker | Daemon::Api => &[],
+        }
+    }
+
+    /// Its network.
+    pub const fn network(self) -> Network {
+        match self {
+            Daemon::Netd => Network::Cell,
+            Daemon::Vaultd | Daemon::Wg | Daemon::Broker | Daemon::Api => Network::Empty,
+        }
+    }
+
+    /// Whether it keeps anything on disk.
+    pub const fn has_state(self) -> bool {
+        !matches!(self, Daemon::Wg)
+    }
+
+    /// Whether it locks keys in memory.
+    pub const fn locks_memory(self) -> bool {
+        matches!(self, Daemon::Vaultd | Daemon::Wg)
+    }
+
+    /// The policy as shipped: one source for the package and for `make run`.
+    pub const fn shipped_policy(self) -> &'static str {
+        match self {
+            Daemon::Vaultd => include_str!("../../systemd/etc/vaultd.toml"),
+            Daemon::Wg => include_str!("../../systemd/etc/wg.toml"),
+            Daemon::Netd => include_str!("../../systemd/etc/netd.toml"),
+            Daemon::Broker => include_str!("../../systemd/etc/broker.toml"),
+            Daemon::Api => include_str!("../../systemd/etc/api.toml"),
+        }
+    }
+}
+
+/// The kind of a Unix socket (unix(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// SOCK_STREAM.
+    Stream,
+    /// SOCK_SEQPACKET.
+    SeqPacket,
+}
+
+/// One edge: a Unix socket in a folder of its own, or in one with the same group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edge {
+    /// Folder below the run folder.
+    pub folder: &'static str,
+    /// File in it.
+    pub file: &'static str,
+    /// Group of folder and file.
+    pub group: &'static str,
+    /// Who serves it.
+    pub server: Daemon,
+    /// The listener's name there.
+    pub listener: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+}
+
+/// All edges.
+pub const EDGES: [Edge; 7] = [
+    edge(
+        "netd",
+        "netd.sock",
+        "cell-edge-netd",
+        Daemon::Netd,
+        "api",
+        Kind::Stream,
+    ),
+    edge(
+        "broker",
+        "broker.sock",
+        "cell-edge-broker",
+        Daemon::Broker,
+        "api",
+        Kind::Stream,
+    ),
+    edge(
+        "vault",
+        "vault.sock",
+        "cell-edge-vault",
+        Daemon::Vaultd,
+        "api",
+        Kind::Stream,
+    ),
+    edge(
+        "keys",
+        "vault.sock",
+        "cell-edge-keys",
+        Daemon::Vaultd,
+        "netd",
+        Kind::Stream,
+    ),
+    edge("wg", "wg.sock", "cell-edge-wg", Daemon::Wg, "netd", Kind::Stream),
+    edge(
+        "wg",
+        "device.sock",
+        "cell-edge-wg",
+        Daemon::Wg,
+        "device",
+        Kind::SeqPacket,
+    ),
+    edge(
+        "api",
+        "api.sock",
+        "cell-admin",
+        Daemon::Api,
+        "automation",
+        Kind::Stream,
+    ),
+];
+
+/// Mode of the folder of an edge.
+pub const EDGE_FOLDER_MODE: u32 = 0o750;
+/// Mode of the socket of an edge.
+pub const EDGE_SOCKET_MODE: u32 = 0o660;
+
+/// The hidden service addresses (ADR 0004), where HTTPS for peers listens.
+pub const HIDDEN: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 67, 1)), HIDDEN_PORT),
+    SocketAddr::new(
+        IpAddr::V6(Ipv6Addr::new(0xfd43, 0x454c, 0x4c00, 0, 0, 0, 0, 1)),
+        HIDDEN_PORT,
+    ),
+];
+const HIDDEN_PORT: u16 = 3443;
+
+const fn edge(
+    folder: &'static str,
+    file: &'static str,
+    group: &'static str,
+    server: Daemon,
+    listener: &'static str,
+    kind: Kind,
+) -> Edge {
+    Edge {
+        folder,
+        file,
+        group,
+        server,
+        listener,
+        kind,
+    }
+}

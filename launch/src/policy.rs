@@ -1,0 +1,68 @@
+//! The policy files of this cell: the shipped ones, with the paths of this cell.
+
+use std::path::Path;
+
+use crate::house::Daemon;
+
+/// Where the shipped policies look for sockets.
+const SHIPPED_RUN: &str = "\"/run/cell/";
+/// Where they look for state.
+const SHIPPED_STATE: &str = "\"/var/lib/cell/";
+
+/// The policy of `daemon` for a cell in `home`. The lines that name a unit are left out: no unit runs here, and the unit
+/// of a package installed on the same machine is not ours.
+pub fn render(daemon: Daemon, home: &Path) -> String {
+    let home = home.display();
+    daemon
+        .shipped_policy()
+        .replace(SHIPPED_RUN, &format!("\"{home}/run/"))
+        .replace(SHIPPED_STATE, &format!("\"{home}/lib/"))
+        .lines()
+        .filter(|line| !line.starts_with("unit = "))
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn nothing_points_outside_the_folder() {
+        for daemon in Daemon::ALL {
+            let text = render(daemon, Path::new("/home/a/var"));
+            let table: toml::Table = text.parse().unwrap();
+            assert!(
+                !text.contains("/run/cell") && !text.contains("/var/lib/cell"),
+                "{text}"
+            );
+            for (name, caller) in table["callers"].as_table().unwrap() {
+                assert!(caller.get("unit").is_none(), "{name}");
+                assert!(caller.get("users").is_some(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn paths_are_this_cells() {
+        let api: toml::Table = render(Daemon::Api, Path::new("/home/a/var")).parse().unwrap();
+        assert_eq!(api["state"].as_str(), Some("/home/a/var/lib/api"));
+        assert_eq!(
+            api["netd_socket"].as_str(),
+            Some("/home/a/var/run/netd/netd.sock")
+        );
+    }
+
+    #[test]
+    fn the_rest_is_as_shipped() {
+        let shipped: toml::Table = Daemon::Netd.shipped_policy().parse().unwrap();
+        let rendered: toml::Table = render(Daemon::Netd, Path::new("/h")).parse().unwrap();
+        for (key, value) in shipped
+            .iter()
+            .filter(|(key, _)| !key.ends_with("socket") && *key != "callers")
+        {
+            assert_eq!(rendered.get(key), Some(value), "{key}");
+        }
+        assert_eq!(rendered.len(), shipped.len());
+    }
+}

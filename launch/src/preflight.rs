@@ -1,0 +1,155 @@
+//! What is looked at before anything is made: facts of the machine, and faults that a person can mend, all at once.
+
+use std::env;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use nix::unistd::geteuid;
+
+use crate::error::Error;
+use crate::house::Daemon;
+use crate::network;
+use crate::plan::{self, Plan};
+use crate::ports;
+use crate::settings::{Facts, Settings, absolute};
+
+const TUN: &str = "/dev/net/tun";
+/// The link that netd makes.
+pub const WIREGUARD_LINK: &str = "wg0";
+
+/// Only root may do any of this.
+///
+/// # Errors
+/// For everybody else.
+pub fn require_root() -> Result<(), Error> {
+    if geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Error::fault(
+        "a cell is started by root: its daemons run as users of their own; try sudo",
+    ))
+}
+
+/// Finds the facts out.
+///
+/// # Errors
+/// When the working folder or this program cannot be found.
+pub fn facts(home: &Path) -> Result<Facts, Error> {
+    let cwd = env::current_dir().map_err(Error::call("the working folder"))?;
+    let own = env::current_exe().map_err(Error::call("finding this program"))?;
+    let mut facts = Facts {
+        own_bin: own.parent().unwrap_or(&cwd).to_owned(),
+        cwd,
+        kernel_wireguard: network::kernel_has_wireguard(),
+        backend: None,
+        foreign: foreign(),
+    };
+    let policy = absolute(&facts, home).join("etc/netd.toml");
+    facts.backend = fs::read_to_string(policy).ok().and_then(|text| backend(&text));
+    Ok(facts)
+}
+
+fn backend(policy: &str) -> Option<String> {
+    let table: toml::Table = policy.parse().ok()?;
+    Some(table.get("backend")?.as_str()?.to_owned())
+}
+
+/// Why the kernel seems not to be the user's own.
+fn foreign() -> Option<&'static str> {
+    let set =
+        |name| env::var_os(name).is_some_and(|value| !value.is_empty() && value != "false" && value != "0");
+    let exists = |path: &str| Path::new(path).exists();
+    if set("CI") {
+        return Some("CI");
+    }
+    // The first is systemd's own word (its container interface), the others those of Docker and Podman.
+    let marked = ["/run/systemd/container", "/.dockerenv", "/run/.containerenv"]
+        .into_iter()
+        .any(exists);
+    (set("container") || marked).then_some("a container")
+}
+
+/// Looks at everything that the plan needs and that is not the launcher's to make.
+///
+/// # Errors
+/// All faults at once.
+pub fn check(plan: &Plan) -> Result<(), Error> {
+    let mut faults: Vec<String> = plan
+        .processes
+        .iter()
+        .filter_map(|process| program_fault(&process.program))
+        .collect();
+    let userspace = plan.processes.iter().any(|process| process.daemon == Daemon::Wg);
+    let tun = fs::metadata(TUN).is_ok_and(|found| found.file_type().is_char_device());
+    if userspace && !tun {
+        faults.push(format!(
+            "{TUN} is missing, and userspace WireGuard needs it: modprobe tun"
+        ));
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Faults(faults))
+    }
+}
+
+fn program_fault(program: &Path) -> Option<String> {
+    match fs::metadata(program) {
+        Err(_) => Some(format!(
+            "{} is missing: build it (make build), or say where it is with --bin",
+            program.display()
+        )),
+        Ok(found) if !found.is_file() || found.mode() & 0o005 != 0o005 => Some(format!(
+            "{} cannot be run by others: chmod 755 it",
+            program.display()
+        )),
+        Ok(_) => None,
+    }
+}
+
+/// Whether WireGuard's port is free in the cell's network, or held by the cell's own link from before.
+///
+/// # Errors
+/// With who holds it.
+pub fn check_wireguard_port(settings: &Settings, port: u16) -> Result<(), Error> {
+    let netns = plan::netns_path(&settings.place);
+    if network::has_link(netns.as_deref(), WIREGUARD_LINK) {
+        return Ok(());
+    }
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let fault = network::inside(netns.as_deref(), || match UdpSocket::bind(address) {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            let holder = ports::holder(Path::new("/proc/thread-self/net/udp"), address);
+            let by = holder.map(|holder| format!(" by {holder}")).unwrap_or_default();
+            Some(format!(
+                "UDP port {port} is in use{by}: choose another with --wireguard-port (CELL_WIREGUARD_PORT)"
+            ))
+        }
+        _ => None,
+    })?;
+    fault.map_or(Ok(()), |line| Err(Error::fault(line)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_backend_is_read_from_the_policy() {
+        assert_eq!(backend("backend = \"userspace\"\n").as_deref(), Some("userspace"));
+        assert_eq!(backend("backend = 3"), None);
+        assert_eq!(backend("not toml"), None);
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("cell-api");
+        assert!(program_fault(&program).unwrap().contains("is missing"));
+        fs::write(&program, "").unwrap();
+        assert!(program_fault(&program).unwrap().contains("chmod 755"));
+    }
+}

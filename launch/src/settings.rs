@@ -1,0 +1,271 @@
+//! Options and facts of the machine, made into settings that cannot contradict each other.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::house::Daemon;
+use crate::options::{Optional, RunOptions};
+
+/// The namespace that is made where the machine is not the user's own.
+pub const DEFAULT_NETNS: &str = "cell";
+
+/// What one start rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Absolute path of the folder that holds everything.
+    pub home: PathBuf,
+    /// Absolute path of the programs.
+    pub bin: PathBuf,
+    /// Where the cell's network is.
+    pub place: Place,
+    /// Address of plain HTTP.
+    pub http: SocketAddr,
+    /// Who is started.
+    pub daemons: BTreeSet<Daemon>,
+    /// How long a daemon may take until it serves.
+    pub start_timeout: Duration,
+}
+
+/// The network that the cell changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The machine's own.
+    Host,
+    /// A named namespace (ip-netns(8)).
+    Namespace(String),
+}
+
+/// What was found out about the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Where the command was given; for relative paths.
+    pub cwd: PathBuf,
+    /// The folder of this program.
+    pub own_bin: PathBuf,
+    /// Whether the kernel makes WireGuard links.
+    pub kernel_wireguard: bool,
+    /// `backend` of an existing netd.toml.
+    pub backend: Option<String>,
+    /// Why the machine is not the user's own, if it seems so: "a container", "CI".
+    pub foreign: Option<&'static str>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Host => f.write_str("the host's own network"),
+            Place::Namespace(name) => write!(f, "network namespace {name}"),
+        }
+    }
+}
+
+impl Settings {
+    /// Decides everything that the options leave open, and answers why the place was chosen if it was not given.
+    ///
+    /// # Errors
+    /// All faults of the options at once.
+    pub fn resolve(options: &RunOptions, facts: &Facts) -> Result<(Settings, Option<String>), Vec<String>> {
+        let mut faults = Vec::new();
+        if !options.http.ip().is_loopback() {
+            faults.push(format!(
+                "--http {}: plain HTTP is for the machine itself; give a loopback address such as 127.0.0.1:3000",
+                options.http
+            ));
+        }
+        if options.http.port() == 0 {
+            faults.push("--http: port 0 is not a port".to_owned());
+        }
+        let (place, why) = place(options, facts);
+        if let Place::Namespace(name) = &place {
+            faults.extend(netns_fault(name));
+        }
+        let home = absolute(facts, &options.home);
+        faults.extend(home_fault(&home));
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let settings = Settings {
+            home,
+            bin: options
+                .bin
+                .as_ref()
+                .map_or_else(|| facts.own_bin.clone(), |bin| absolute(facts, bin)),
+            place,
+            http: options.http,
+            daemons: daemons(options, facts),
+            start_timeout: Duration::from_secs(options.start_timeout.get().into()),
+        };
+        Ok((settings, why))
+    }
+
+    /// The folder of sockets and other things that end with the cell.
+    pub fn run(&self) -> PathBuf {
+        self.home.join("run")
+    }
+}
+
+/// Without `.` in it; only an absolute path is asked about, so the file system is not.
+pub fn absolute(facts: &Facts, path: &Path) -> PathBuf {
+    let joined = facts.cwd.join(path);
+    std::path::absolute(&joined).unwrap_or(joined)
+}
+
+/// The path goes into policy files and into socket addresses (`sun_path` holds 108 bytes, unix(7)).
+fn home_fault(home: &Path) -> Option<String> {
+    const LONGEST: usize = 107 - "/run/broker/broker.sock".len();
+    let Some(text) = home.to_str() else {
+        return Some(format!("--home {}: not UTF-8", home.display()));
+    };
+    if text.len() > LONGEST {
+        return Some(format!(
+            "--home {text}: longer than {LONGEST} bytes, and sockets lie below it"
+        ));
+    }
+    let plain = text.chars().all(|c| !c.is_control() && c != '"' && c != '\\');
+    (!plain).then(|| format!("--home {text:?}: no quotes, backslashes or control characters, please"))
+}
+
+fn place(options: &RunOptions, facts: &Facts) -> (Place, Option<String>) {
+    if options.host {
+        return (Place::Host, None);
+    }
+    if let Some(name) = options.netns.as_deref().filter(|name| !name.is_empty()) {
+        return (Place::Namespace(name.to_owned()), None);
+    }
+    let why = match (facts.foreign, facts.kernel_wireguard) {
+        (Some(what), _) => format!("this is {what}"),
+        (None, false) => "this kernel has no WireGuard".to_owned(),
+        (None, true) => return (Place::Host, None),
+    };
+    (Place::Namespace(DEFAULT_NETNS.to_owned()), Some(why))
+}
+
+/// A name becomes a file below /run/netns and an argument of ip(8).
+fn netns_fault(name: &str) -> Option<String> {
+    let good = name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    (!good).then(|| {
+        format!("--netns {name:?}: up to 64 letters, digits, '-', '_', '.', and no '.' or '-' first")
+    })
+}
+
+fn daemons(options: &RunOptions, facts: &Facts) -> BTreeSet<Daemon> {
+    let userspace = match facts.backend.as_deref() {
+        Some("kernel") => false,
+        Some("userspace") => true,
+        _ => !facts.kernel_wireguard,
+    };
+    let left_out = |daemon: &Daemon| match daemon {
+        Daemon::Wg => !userspace,
+        Daemon::Broker => options.without.contains(&Optional::Broker),
+        Daemon::Vaultd | Daemon::Netd | Daemon::Api => false,
+    };
+    Daemon::ALL
+        .into_iter()
+        .filter(|daemon| !left_out(daemon))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use clap::Parser;
+
+    use super::*;
+    use crate::options::{Command, Options};
+
+    fn options(arguments: &[&str]) -> RunOptions {
+        let line = ["cell-launch", "run"].iter().chain(arguments);
+        match Options::try_parse_from(line).unwrap().command {
+            Command::Run(options) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            cwd: "/src/cell".into(),
+            own_bin: "/src/cell/target/release".into(),
+            kernel_wireguard: true,
+            backend: None,
+            foreign: None,
+        }
+    }
+
+    fn resolve(arguments: &[&str], facts: &Facts) -> Settings {
+        Settings::resolve(&options(arguments), facts).unwrap().0
+    }
+
+    #[test]
+    fn a_home_machine_is_used_as_it_is() {
+        let settings = resolve(&["--host"], &facts());
+        assert_eq!(settings.place, Place::Host);
+        assert!(!settings.daemons.contains(&Daemon::Wg));
+        assert_eq!(settings.bin, PathBuf::from("/src/cell/target/release"));
+        assert_eq!(settings.run(), PathBuf::from("/src/cell/var/run"));
+    }
+
+    #[test]
+    fn a_foreign_machine_gets_a_namespace_and_is_told_why() {
+        for (foreign, kernel_wireguard, reason) in [
+            (Some("a container"), true, "a container"),
+            (None, false, "no WireGuard"),
+        ] {
+            let facts = Facts {
+                foreign,
+                kernel_wireguard,
+                ..facts()
+            };
+            let (settings, why) = Settings::resolve(&options(&["--netns", ""]), &facts).unwrap();
+            assert_eq!(settings.place, Place::Namespace("cell".into()));
+            assert!(why.unwrap().contains(reason));
+            assert_eq!(settings.daemons.contains(&Daemon::Wg), !kernel_wireguard);
+            assert_eq!(resolve(&["--host"], &facts).place, Place::Host, "--host decides");
+        }
+    }
+
+    #[test]
+    fn the_policy_decides_whether_wireguard_runs_in_a_process() {
+        for (backend, kernel, runs) in [
+            ("kernel", false, false),
+            ("userspace", true, true),
+            ("auto", false, true),
+        ] {
+            let facts = Facts {
+                backend: Some(backend.into()),
+                kernel_wireguard: kernel,
+                ..facts()
+            };
+            assert_eq!(
+                resolve(&["--host"], &facts).daemons.contains(&Daemon::Wg),
+                runs,
+                "{backend}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let faults = Settings::resolve(
+            &options(&["--netns", "../x", "--http", "0.0.0.0:0", "--home", "a\"b"]),
+            &facts(),
+        )
+        .unwrap_err();
+        assert_eq!(faults.len(), 4, "{faults:?}");
+    }
+
+    #[test]
+    fn the_broker_can_be_left_out() {
+        assert!(
+            !resolve(&["--host", "--without", "broker"], &facts())
+                .daemons
+                .contains(&Daemon::Broker)
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! `clean-host` takes back what a cell left, and only that. The "host" here is a namespace of the test.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use support::{Cell, run};
+
+/// What netd leaves, made with the machine's own tools; and neighbours that are not the cell's.
+const LEFT: &str = "
+ip link add wg0 type bridge
+ip address add 169.254.67.1/32 dev wg0
+ip link set wg0 up
+nft add table inet cell
+nft add table inet mine
+nft add table ip filter
+nft add chain ip filter DOCKER-USER
+nft add rule ip filter DOCKER-USER meta mark and 0x2000 == 0x2000 counter accept
+nft add rule ip filter DOCKER-USER ip saddr 10.0.0.0/8 counter accept
+ip link add other type bridge
+";
+
+#[test]
+fn a_host_is_as_it_was() {
+    let cell = Cell::new("cell", 0o755);
+    for line in LEFT.lines().filter(|line| !line.is_empty()) {
+        inside(&cell, &line.split(' ').collect::<Vec<_>>());
+    }
+    fs::create_dir_all(&cell.home).unwrap();
+    fs::write(cell.home.join(".cell-home"), "").unwrap();
+    fs::write(
+        cell.home.join("host-changes"),
+        "used-host\nsysctl net/ipv4/ip_forward 0\n",
+    )
+    .unwrap();
+    inside(&cell, &["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+
+    let said = run(&mut cell.command(&["clean-host"]));
+    for words in [
+        "interface wg0",
+        "table inet cell",
+        "ip DOCKER-USER",
+        "net/ipv4/ip_forward back to 0",
+    ] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    let links = inside(&cell, &["ip", "-o", "link"]);
+    assert!(!links.contains("wg0") && links.contains("other"), "{links}");
+    let rules = inside(&cell, &["nft", "list", "ruleset"]);
+    assert!(
+        !rules.contains("inet cell") && !rules.contains("0x00002000"),
+        "{rules}"
+    );
+    assert!(
+        rules.contains("inet mine") && rules.contains("10.0.0.0/8"),
+        "{rules}"
+    );
+    assert_eq!(
+        inside(&cell, &["sysctl", "-n", "net.ipv4.ip_forward"]).trim(),
+        "0"
+    );
+
+    assert!(
+        !run(&mut cell.command(&["clean-host"])).contains("removing"),
+        "a second time there is nothing to do"
+    );
+}
+
+#[test]
+fn a_wg0_of_somebody_else_stays() {
+    let cell = Cell::new("cell", 0o755);
+    fs::create_dir_all(&cell.home).unwrap();
+    fs::write(cell.home.join(".cell-home"), "").unwrap();
+    fs::write(cell.home.join("host-changes"), "used-host\n").unwrap();
+    inside(&cell, &["ip", "link", "add", "wg0", "type", "bridge"]);
+    inside(&cell, &["ip", "address", "add", "10.9.0.1/24", "dev", "wg0"]);
+    assert!(run(&mut cell.command(&["clean-host"])).contains("wg0 is not the cell's"));
+    assert!(inside(&cell, &["ip", "-o", "link"]).contains("wg0"));
+}
+
+fn inside(cell: &Cell, command: &[&str]) -> String {
+    run(Command::new("ip")
+        .args(["netns", "exec", &cell.outside])
+        .args(command))
+}
