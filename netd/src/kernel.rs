@@ -1,2 +1,125 @@
-//! The kernel.
+//! What netd can do to the machine: one screen. [`linux`] does it; [`fake`] is a strict model of it in memory.
+
+pub mod fake;
+pub mod linux;
 pub mod nft;
+pub mod wireguard;
+
+mod events;
+mod link;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use cell_netd_core::model::{InterfaceName, Mark, PublicKey};
+use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
+use cell_netd_core::{Observed, Plan, Step};
+use ipnet::IpNet;
+
+use nft::{Drops, NftError, Ownership};
+use wireguard::{BackendError, PeerStatistics};
+
+pub use nft::passage::Passage;
+
+/// The one door to the machine. Called by one task alone.
+pub trait Kernel: Send + 'static {
+    /// The whole state that is ours, held against a wanted ruleset.
+    fn observe(
+        &mut self,
+        interface: Option<&InterfaceName>,
+        wanted: Option<&Ruleset>,
+    ) -> impl Future<Output = Result<Observed, KernelError>> + Send;
+
+    /// Fetches what the plan will need from others (the cell's key), before anything is touched.
+    fn prepare(&mut self, plan: &Plan) -> impl Future<Output = Result<(), KernelError>> + Send;
+
+    /// Does one step, wholly or not at all.
+    fn apply(&mut self, step: &Step) -> impl Future<Output = Result<(), KernelError>> + Send;
+
+    /// Reads back the elements that a change touched.
+    fn verify(&mut self, delta: &ElementDelta) -> impl Future<Output = Result<bool, KernelError>> + Send;
+
+    /// What is cheap to see, and changes whenever somebody changes something.
+    fn glance(
+        &mut self,
+        interface: Option<&InterfaceName>,
+    ) -> impl Future<Output = Result<Glance, KernelError>> + Send;
+
+    /// Makes the way through other tables' drops as it should be; none takes it away.
+    fn ensure_passage(
+        &mut self,
+        mark: Option<Mark>,
+    ) -> impl Future<Output = Result<(Passage, bool), KernelError>> + Send;
+
+    /// Handshakes and traffic of the device's peers.
+    fn statistics(
+        &mut self,
+        interface: &InterfaceName,
+    ) -> impl Future<Output = Result<BTreeMap<PublicKey, PeerStatistics>, KernelError>> + Send;
+
+    /// What the policy dropped, by reason.
+    fn drops(&mut self) -> impl Future<Output = Result<BTreeMap<Counter, Drops>, KernelError>> + Send;
+
+    /// Whether the machine forwards IPv4 and IPv6; none: it could not be read.
+    fn forwarding(&self) -> (Option<bool>, Option<bool>);
+
+    /// "kernel" or "userspace".
+    fn backend(&self) -> &'static str;
+}
+
+/// Cheap facts. Equal facts mean that nothing needs to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glance {
+    /// Counts nftables transactions of anybody.
+    pub generation: u32,
+    /// Whose the table is.
+    pub table: Ownership,
+    /// Our interface; none: there is none.
+    pub link: Option<LinkGlance>,
+    /// The device behind it; none: no key yet, or no process.
+    pub device: Option<(PublicKey, u16)>,
+}
+
+/// Cheap facts of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkGlance {
+    /// It changes when the interface is made anew.
+    pub index: u32,
+    /// Whether it is up.
+    pub up: bool,
+    /// Bytes.
+    pub mtu: u32,
+    /// Global addresses.
+    pub addresses: BTreeSet<IpNet>,
+    /// Who says that it is ours.
+    pub ours: bool,
+}
+
+/// What the machine would not do.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// nftables.
+    #[error(transparent)]
+    Nft(#[from] NftError),
+    /// Links and addresses.
+    #[error("rtnetlink refused: {0}")]
+    Route(#[from] rtnetlink::Error),
+    /// The WireGuard device.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// vaultd did not give the cell's key.
+    #[error("vaultd does not give the cell's WireGuard key: {0}")]
+    NoKey(String),
+    /// Another program has what we need.
+    #[error("{object} belongs to another program")]
+    Foreign {
+        /// e.g. "table inet cell".
+        object: String,
+    },
+    /// The model refused a step.
+    #[error("{0}")]
+    Refused(String),
+    /// Anything else.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

@@ -1,4 +1,15 @@
 //! netd as a library: the acting half of what `cell-netd-core` decides.
 #![deny(unsafe_code)]
 
+pub mod config;
 pub mod kernel;
+pub mod keys;
+
+pub mod reconciler;
+pub mod status;
+
+pub mod proto;
+pub mod service;
+
+pub mod bench;
+pub mod run;

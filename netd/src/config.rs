@@ -1,0 +1,295 @@
+//! The policy file (`netd.toml`, docs/runtime.md): the ceiling, who may call, where the other daemons are. Unknown keys
+//! are refused; every fault of a value is named with its key.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use cell_netd_core::Ceiling;
+use cell_proto::ipc::CallerPolicy;
+use clap::Parser;
+use ipnet::IpNet;
+use serde::Deserialize;
+
+/// cell-netd: the cell's network, WireGuard and nftables.
+#[derive(Debug, Parser)]
+#[command(name = "cell-netd", version)]
+pub struct Arguments {
+    /// Policy file.
+    #[arg(long, default_value = "/etc/cell/netd.toml")]
+    pub config: PathBuf,
+    /// Parse the policy file, print what is in force, and exit.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Which WireGuard to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendChoice {
+    /// The kernel's where it has one, else cell-wg.
+    Auto,
+    /// The kernel's.
+    Kernel,
+    /// cell-wg.
+    Userspace,
+}
+
+/// What the policy file says, users looked up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What may be asked for.
+    pub ceiling: Ceiling,
+    /// Which WireGuard.
+    pub backend: BackendChoice,
+    /// vaultd's socket for netd.
+    pub vault_socket: PathBuf,
+    /// cell-wg's service.
+    pub wg_socket: PathBuf,
+    /// Where cell-wg takes descriptors.
+    pub wg_device_socket: PathBuf,
+    /// Who may use the listener `api`.
+    pub api: CallerPolicy,
+}
+
+/// A policy file that cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidConfig {
+    /// Not readable.
+    #[error("{path} cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, or not of this shape.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// Values that cannot be.
+    #[error("{}", .0.join("\n"))]
+    Values(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    interfaces: Vec<String>,
+    listen_ports: Vec<(u16, u16)>,
+    vpn_prefixes: Vec<String>,
+    cell_ports: Vec<String>,
+    service_targets: Vec<String>,
+    service_addresses: Vec<String>,
+    max_peers: usize,
+    accept_mark: String,
+    table: String,
+    backend: BackendChoice,
+    vault_socket: PathBuf,
+    wg_socket: PathBuf,
+    wg_device_socket: PathBuf,
+    callers: Callers,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Callers {
+    api: Caller,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Caller {
+    users: Vec<String>,
+    #[serde(default)]
+    unit: Option<String>,
+}
+
+/// Proto: "at most 20,000".
+const PEERS_MAX: usize = 20_000;
+
+impl Config {
+    /// Reads a policy file; users are looked up by getpwnam(3).
+    ///
+    /// # Errors
+    /// [`InvalidConfig`].
+    pub fn read(path: &Path) -> Result<Self, InvalidConfig> {
+        let text = std::fs::read_to_string(path).map_err(|source| InvalidConfig::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let uid_of = |name: &str| {
+            nix::unistd::User::from_name(name)
+                .ok()
+                .flatten()
+                .map(|user| user.uid.as_raw())
+        };
+        Config::parse(&text, uid_of)
+    }
+
+    /// Parses the text of a policy file.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] with every fault of a value.
+    pub fn parse(text: &str, uid_of: impl Fn(&str) -> Option<u32>) -> Result<Self, InvalidConfig> {
+        let file: File = toml::from_str(text)?;
+        let mut faults = Vec::new();
+        let ceiling = ceiling(&file, &mut faults);
+        let api = caller("callers.api", file.callers.api, uid_of, &mut faults);
+        match ceiling {
+            Some(ceiling) if faults.is_empty() => Ok(Config {
+                ceiling,
+                backend: file.backend,
+                vault_socket: file.vault_socket,
+                wg_socket: file.wg_socket,
+                wg_device_socket: file.wg_device_socket,
+                api,
+            }),
+            _ => Err(InvalidConfig::Values(faults)),
+        }
+    }
+}
+
+fn ceiling(file: &File, faults: &mut Vec<String>) -> Option<Ceiling> {
+    let listen_ports: Vec<_> = file
+        .listen_ports
+        .iter()
+        .map(|(first, last)| *first..=*last)
+        .collect();
+    if listen_ports
+        .iter()
+        .any(|range| range.is_empty() || *range.start() == 0)
+    {
+        faults.push("listen_ports: a range is [first, last], 1-65535, first not above last".to_owned());
+    }
+    if !(1..=PEERS_MAX).contains(&file.max_peers) {
+        faults.push(format!("max_peers: 1-{PEERS_MAX}"));
+    }
+    let (service_v4, service_v6) = service_addresses(&file.service_addresses, faults);
+    Some(Ceiling {
+        interfaces: all("interfaces", &file.interfaces, faults).into_iter().collect(),
+        listen_ports,
+        vpn_prefixes: prefixes(&file.vpn_prefixes, faults),
+        cell_ports: all("cell_ports", &file.cell_ports, faults).into_iter().collect(),
+        service_targets: all("service_targets", &file.service_targets, faults)
+            .into_iter()
+            .collect(),
+        max_peers: file.max_peers,
+        accept_mark: one("accept_mark", &file.accept_mark, faults)?,
+        table: one("table", &file.table, faults)?,
+        service_v4: service_v4?,
+        service_v6: service_v6?,
+    })
+}
+
+fn service_addresses(texts: &[String], faults: &mut Vec<String>) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    let (mut v4, mut v6) = (None, None);
+    for address in all::<IpAddr>("service_addresses", texts, faults) {
+        match address {
+            IpAddr::V4(address) => v4 = Some(address),
+            IpAddr::V6(address) => v6 = Some(address),
+        }
+    }
+    if texts.len() != 2 || v4.is_none() || v6.is_none() {
+        faults.push("service_addresses: one IPv4 and one IPv6 address".to_owned());
+    }
+    (v4, v6)
+}
+
+fn prefixes(texts: &[String], faults: &mut Vec<String>) -> Vec<IpNet> {
+    let prefixes: Vec<IpNet> = all("vpn_prefixes", texts, faults);
+    if let Some(prefix) = prefixes.iter().find(|prefix| prefix.trunc() != **prefix) {
+        faults.push(format!("vpn_prefixes: {prefix} has host bits"));
+    }
+    prefixes
+}
+
+fn one<T: FromStr<Err: ToString>>(key: &str, text: &str, faults: &mut Vec<String>) -> Option<T> {
+    text.parse()
+        .map_err(|error: T::Err| faults.push(format!("{key}: \"{text}\": {}", error.to_string())))
+        .ok()
+}
+
+fn all<T: FromStr<Err: ToString>>(key: &str, texts: &[String], faults: &mut Vec<String>) -> Vec<T> {
+    texts.iter().filter_map(|text| one(key, text, faults)).collect()
+}
+
+fn caller(
+    key: &str,
+    caller: Caller,
+    uid_of: impl Fn(&str) -> Option<u32>,
+    faults: &mut Vec<String>,
+) -> CallerPolicy {
+    if caller.users.is_empty() {
+        faults.push(format!("{key}.users: name at least one user"));
+    }
+    let mut uids = Vec::new();
+    for user in &caller.users {
+        match uid_of(user) {
+            Some(uid) => uids.push(uid),
+            None => faults.push(format!(
+                "{key}.users: there is no user \"{user}\" on this machine"
+            )),
+        }
+    }
+    CallerPolicy {
+        uids,
+        unit: caller.unit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// The example of docs/runtime.md, so that the page and the parser cannot part.
+    fn documented() -> String {
+        let page = include_str!("../../docs/runtime.md");
+        let start = page.find("# netd.toml").unwrap();
+        page[start..start + page[start..].find("```").unwrap()].to_owned()
+    }
+
+    fn parse(text: &str) -> Result<Config, InvalidConfig> {
+        Config::parse(text, |user| (user == "cell-api").then_some(990))
+    }
+
+    #[test]
+    fn the_documented_file_is_understood() {
+        let config = parse(&documented()).unwrap();
+        assert_eq!(config.api.uids, [990]);
+        assert_eq!(config.ceiling.accept_mark.to_string(), "0x2000/0x2000");
+        assert_eq!(config.ceiling.vpn_prefixes.len(), 5);
+    }
+
+    #[test]
+    fn every_fault_is_named_and_nothing_unknown_passes() {
+        let text = documented()
+            .replace("\"wg0\"", "\"wg 0\"")
+            .replace("0x2000/0x2000", "0x2000")
+            .replace("\"fd43:454c:4c00::1\"", "\"169.254.67.2\"")
+            .replace("max_peers = 20000", "max_peers = 20001")
+            .replace("10.0.0.0/8", "10.0.0.1/8");
+        let InvalidConfig::Values(faults) = parse(&text).unwrap_err() else {
+            panic!("values")
+        };
+        for key in [
+            "interfaces",
+            "accept_mark",
+            "service_addresses",
+            "max_peers",
+            "vpn_prefixes",
+        ] {
+            assert!(
+                faults.iter().any(|fault| fault.starts_with(key)),
+                "{key}: {faults:?}"
+            );
+        }
+        assert!(
+            parse(&documented().replace("table =", "tabel ="))
+                .unwrap_err()
+                .to_string()
+                .contains("tabel")
+        );
+        assert!(parse(&documented().replace("cell-api\"]", "nobody-here\"]")).is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! The core's strict model behind the trait of the real kernel, for tests of the service without root.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cell_netd_core::fake::FakeKernel;
+use cell_netd_core::model::{InterfaceName, Mark, PublicKey};
+use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
+use cell_netd_core::{Observed, Plan, Step};
+
+use super::nft::{Drops, Ownership};
+use super::wireguard::{PeerStatistics, peer_statistics};
+use super::{Glance, Kernel, KernelError, LinkGlance, Passage};
+
+/// A kernel in memory that a test can look into and spoil.
+#[derive(Debug, Clone, Default)]
+pub struct Fake(Arc<Mutex<Inner>>);
+
+/// What a test sees and sets.
+#[derive(Debug, Default)]
+pub struct Inner {
+    /// The model.
+    pub kernel: FakeKernel,
+    /// Steps that were done.
+    pub steps: usize,
+    /// Steps from which on each is refused; none: none is.
+    pub fail_after: Option<usize>,
+    /// Whether vaultd gives no key.
+    pub no_key: bool,
+    /// Whether another program has our names.
+    pub foreign: bool,
+}
+
+impl Fake {
+    /// Looks inside.
+    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kernel for Fake {
+    async fn observe(
+        &mut self,
+        _: Option<&InterfaceName>,
+        wanted: Option<&Ruleset>,
+    ) -> Result<Observed, KernelError> {
+        let inner = self.inner();
+        if inner.foreign {
+            return Err(KernelError::Foreign {
+                object: "table inet cell".to_owned(),
+            });
+        }
+        Ok(inner.kernel.observe(wanted))
+    }
+
+    async fn prepare(&mut self, plan: &Plan) -> Result<(), KernelError> {
+        let needs_key = plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::CreateDevice(_)));
+        if needs_key && self.inner().no_key {
+            return Err(KernelError::NoKey("sealed".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
+        let mut inner = self.inner();
+        if inner.fail_after.is_some_and(|limit| inner.steps >= limit) {
+            // Once: the way back must work.
+            inner.fail_after = None;
+            return Err(KernelError::Refused("as the test wants it".to_owned()));
+        }
+        inner.steps += 1;
+        inner
+            .kernel
+            .apply(step)
+            .map_err(|refused| KernelError::Refused(refused.to_string()))
+    }
+
+    async fn verify(&mut self, delta: &ElementDelta) -> Result<bool, KernelError> {
+        let elements = self.inner().kernel.elements();
+        let holds = |set, element| elements.get(set).is_some_and(|present| present.contains(element));
+        let added = delta
+            .added
+            .iter()
+            .all(|(set, new)| new.iter().all(|element| holds(set, element)));
+        let gone = delta
+            .removed
+            .iter()
+            .all(|(set, old)| !old.iter().any(|element| holds(set, element)));
+        Ok(added && gone)
+    }
+
+    async fn glance(&mut self, _: Option<&InterfaceName>) -> Result<Glance, KernelError> {
+        let inner = self.inner();
+        let link = inner.kernel.link.as_ref();
+        Ok(Glance {
+            generation: inner.kernel.elements().values().map(|set| set.len() as u32).sum(),
+            table: if inner.kernel.policy.is_some() {
+                Ownership::Owned
+            } else {
+                Ownership::Absent
+            },
+            link: link.map(|link| LinkGlance {
+                index: 1,
+                up: link.up,
+                mtu: link.mtu.map_or(0, |mtu| mtu.bytes()),
+                addresses: link.addresses.clone(),
+                ours: true,
+            }),
+            device: link
+                .and_then(|link| link.device.as_ref())
+                .map(|device| (device.public_key, device.listen_port)),
+        })
+    }
+
+    async fn ensure_passage(&mut self, _: Option<Mark>) -> Result<(Passage, bool), KernelError> {
+        Ok((Passage::NotNeeded, false))
+    }
+
+    async fn statistics(
+        &mut self,
+        _: &InterfaceName,
+    ) -> Result<BTreeMap<PublicKey, PeerStatistics>, KernelError> {
+        let inner = self.inner();
+        let device = inner.kernel.link.as_ref().and_then(|link| link.device.as_ref());
+        let peers = device.into_iter().flat_map(|device| &device.peers);
+        Ok(peers.map(|(key, peer)| (*key, peer_statistics(peer))).collect())
+    }
+
+    async fn drops(&mut self) -> Result<BTreeMap<Counter, Drops>, KernelError> {
+        Ok(BTreeMap::new())
+    }
+
+    fn forwarding(&self) -> (Option<bool>, Option<bool>) {
+        (Some(true), Some(false))
+    }
+
+    fn backend(&self) -> &'static str {
+        "memory"
+    }
+}

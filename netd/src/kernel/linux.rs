@@ -1,0 +1,255 @@
+//! The real thing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cell_netd_core::model::{InterfaceName, Mark, Mtu, PublicKey, TableName};
+use cell_netd_core::observed::Link;
+use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
+use cell_netd_core::{Observed, Plan, Step};
+use tokio::sync::Notify;
+
+use super::link::Links;
+use super::nft::{Drops, Nft, NftError, Ownership, passage};
+use super::wireguard::kernel::InKernel;
+use super::wireguard::userspace::Userspace;
+use super::wireguard::{Backend, PeerStatistics, PrivateKey};
+use super::{Glance, Kernel, KernelError, LinkGlance, Passage, events};
+use crate::keys::KeySource;
+
+/// Which WireGuard is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// The kernel's.
+    Kernel,
+    /// cell-wg's.
+    Userspace {
+        /// Its service.
+        wg_socket: PathBuf,
+        /// Where it takes descriptors.
+        device_socket: PathBuf,
+    },
+}
+
+/// nftables, links and the device.
+pub struct Linux {
+    nft: Arc<Mutex<Nft>>,
+    table: TableName,
+    links: Links,
+    backend: Box<dyn Backend>,
+    keys: KeySource,
+    /// Fetched by `prepare`, used and wiped by the step that needs it.
+    key: Option<PrivateKey>,
+}
+
+impl Linux {
+    /// Opens the sockets, and makes the table of an earlier netd our own without touching what is in it. Needs a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// Of socket(2), and of nftables if it cannot be spoken to at all.
+    pub fn open(
+        table: TableName,
+        choice: Choice,
+        keys: KeySource,
+    ) -> Result<(Self, Arc<Notify>), KernelError> {
+        let mut nft = Nft::open(table.clone())?;
+        nft.adopt()?;
+        let links = Links::open()?;
+        let backend: Box<dyn Backend> = match choice {
+            Choice::Kernel => Box::new(InKernel::with_links(links.clone())),
+            Choice::Userspace {
+                wg_socket,
+                device_socket,
+            } => Box::new(Userspace::with_links(wg_socket, device_socket, links.clone())),
+        };
+        let linux = Linux {
+            nft: Arc::new(Mutex::new(nft)),
+            table,
+            links,
+            backend,
+            keys,
+            key: None,
+        };
+        Ok((linux, events::listen()?))
+    }
+
+    /// nftables answers within milliseconds, and large transactions within a second: not on the runtime's threads.
+    async fn nft<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Nft) -> Result<T, NftError> + Send + 'static,
+    ) -> Result<T, KernelError> {
+        let nft = Arc::clone(&self.nft);
+        let locked = move || work(&mut nft.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(tokio::task::spawn_blocking(locked)
+            .await
+            .map_err(io::Error::other)??)
+    }
+
+    async fn own_link(&self, name: &InterfaceName) -> Result<Option<LinkGlance>, KernelError> {
+        let link = self.links.get(name).await?;
+        match link {
+            Some(link) if !link.ours => Err(KernelError::Foreign {
+                object: format!("interface {name}"),
+            }),
+            link => Ok(link),
+        }
+    }
+
+    async fn observe_link(&mut self, name: &InterfaceName) -> Result<Option<Link>, KernelError> {
+        let Some(LinkGlance {
+            index: _,
+            up,
+            mtu,
+            addresses,
+            ours: _,
+        }) = self.own_link(name).await?
+        else {
+            return Ok(None);
+        };
+        let device = self.backend.device(name).await?.map(|state| state.device);
+        Ok(Some(Link {
+            name: name.clone(),
+            up,
+            mtu: Mtu::try_new(mtu),
+            addresses,
+            device,
+        }))
+    }
+
+    async fn create(&mut self, wireguard: &cell_netd_core::Wireguard) -> Result<(), KernelError> {
+        let key = match self.key.take() {
+            Some(key) => key,
+            None => self.keys.fetch().await?,
+        };
+        Ok(self.backend.create(wireguard, &key).await?)
+    }
+}
+
+impl Kernel for Linux {
+    async fn observe(
+        &mut self,
+        interface: Option<&InterfaceName>,
+        wanted: Option<&Ruleset>,
+    ) -> Result<Observed, KernelError> {
+        let wanted = wanted.cloned();
+        let (ownership, policy) = self
+            .nft(move |nft| Ok((nft.ownership()?, nft.observe(wanted.as_ref())?)))
+            .await?;
+        if ownership == Ownership::Foreign {
+            return Err(KernelError::Foreign {
+                object: format!("table inet {}", self.table),
+            });
+        }
+        let mut strays = self.links.ours().await?;
+        let link = match interface {
+            Some(name) => {
+                strays.remove(name);
+                self.observe_link(name).await?
+            }
+            None => None,
+        };
+        Ok(Observed { policy, link, strays })
+    }
+
+    async fn prepare(&mut self, plan: &Plan) -> Result<(), KernelError> {
+        if plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::CreateDevice(_)))
+        {
+            self.key = Some(self.keys.fetch().await?);
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
+        match step {
+            Step::RemoveLink(name) => self.links.remove(name).await,
+            Step::UpdatePeers(name, update) => Ok(self.backend.update(name, update).await?),
+            Step::ReplacePolicy(ruleset) => {
+                let ruleset = ruleset.clone();
+                self.nft(move |nft| nft.replace(&ruleset)).await
+            }
+            Step::UpdatePolicy(delta) => {
+                let delta = delta.clone();
+                self.nft(move |nft| nft.update(&delta)).await
+            }
+            Step::RemovePolicy => self.nft(Nft::remove).await,
+            Step::CreateDevice(wireguard) => self.create(wireguard).await,
+            Step::SetMtu(name, mtu) => self.links.set_mtu(name, *mtu).await,
+            Step::RemoveAddress(name, net) => self.links.remove_address(name, *net).await,
+            Step::AddAddress(name, net) => self.links.add_address(name, *net).await,
+            Step::SetUp(name) => self.links.set_up(name).await,
+        }
+    }
+
+    async fn verify(&mut self, delta: &ElementDelta) -> Result<bool, KernelError> {
+        let delta = delta.clone();
+        self.nft(move |nft| nft.verify(&delta)).await
+    }
+
+    async fn glance(&mut self, interface: Option<&InterfaceName>) -> Result<Glance, KernelError> {
+        let (generation, table) = self.nft(|nft| Ok((nft.generation()?, nft.ownership()?))).await?;
+        let (mut link, mut device) = (None, None);
+        if let Some(name) = interface {
+            link = self.links.get(name).await?;
+            if link.is_some() {
+                device = self.backend.identity(name).await?;
+            }
+        }
+        Ok(Glance {
+            generation,
+            table,
+            link,
+            device,
+        })
+    }
+
+    async fn ensure_passage(&mut self, mark: Option<Mark>) -> Result<(Passage, bool), KernelError> {
+        self.nft(move |nft| passage::ensure(nft.socket(), mark)).await
+    }
+
+    async fn statistics(
+        &mut self,
+        interface: &InterfaceName,
+    ) -> Result<BTreeMap<PublicKey, PeerStatistics>, KernelError> {
+        let state = self.backend.device(interface).await?;
+        Ok(state.map(|state| state.statistics).unwrap_or_default())
+    }
+
+    async fn drops(&mut self) -> Result<BTreeMap<Counter, Drops>, KernelError> {
+        self.nft(Nft::drops).await
+    }
+
+    fn forwarding(&self) -> (Option<bool>, Option<bool>) {
+        let read = |key: &str| {
+            let value = std::fs::read_to_string(format!("/proc/sys/net/{key}")).ok()?;
+            Some(value.trim() != "0")
+        };
+        (read("ipv4/ip_forward"), read("ipv6/conf/all/forwarding"))
+    }
+
+    fn backend(&self) -> &'static str {
+        self.backend.name()
+    }
+}
+
+/// Whether this kernel has WireGuard. Makes and removes a link, which loads the module; so it is done before the sandbox
+/// closes. Needs a tokio runtime.
+///
+/// # Errors
+/// Of rtnetlink, other than "not supported".
+pub async fn has_wireguard() -> Result<bool, KernelError> {
+    let Ok(name) = "cell-probe".parse::<InterfaceName>() else {
+        return Ok(false);
+    };
+    let links = Links::open()?;
+    let found = links.add_wireguard(&name).await?;
+    if found {
+        links.remove(&name).await?;
+    }
+    Ok(found)
+}

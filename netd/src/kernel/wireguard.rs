@@ -1,0 +1,121 @@
+//! The WireGuard device, in the kernel or in the process cell-wg, behind one small trait.
+
+pub mod handover;
+pub mod kernel;
+pub mod memory;
+mod tun;
+pub mod userspace;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use cell_netd_core::desired::Wireguard;
+use cell_netd_core::model::{InterfaceName, PublicKey};
+use cell_netd_core::observed::{Device, DevicePeer};
+use cell_netd_core::plan::PeerUpdate;
+use futures_util::future::BoxFuture;
+use zeroize::Zeroizing;
+
+/// An X25519 private key. Never shown, wiped when dropped.
+pub struct PrivateKey(Zeroizing<[u8; 32]>);
+
+impl PrivateKey {
+    /// Takes the bytes; `None` if they are not 32. The source is the caller's to wipe.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let mut key = Zeroizing::new([0; 32]);
+        if bytes.len() != key.len() {
+            return None;
+        }
+        key.copy_from_slice(bytes);
+        Some(PrivateKey(key))
+    }
+
+    /// The bytes, for the device alone.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKey")
+    }
+}
+
+/// What moves about a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerStatistics {
+    /// Where the last authentic packet came from.
+    pub endpoint: Option<std::net::SocketAddr>,
+    /// Milliseconds since 1970; 0: never.
+    pub latest_handshake_unix_ms: i64,
+    /// Bytes.
+    pub received_bytes: u64,
+    /// Bytes.
+    pub sent_bytes: u64,
+}
+
+/// A device with its statistics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceState {
+    /// Its configuration.
+    pub device: Device,
+    /// What moves, by key of the peer.
+    pub statistics: BTreeMap<PublicKey, PeerStatistics>,
+}
+
+/// What the device would not do.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The kernel or a socket.
+    #[error("the WireGuard device failed: {0}")]
+    Io(#[from] std::io::Error),
+    /// cell-wg said no.
+    #[error("cell-wg refused: {0}")]
+    Process(String),
+    /// Answered what cannot be read.
+    #[error("the WireGuard device answered what cannot be read: {0}")]
+    Answer(String),
+    /// The model of it refused (tests).
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A way to have a WireGuard device. The interface itself is given addresses and brought up elsewhere.
+pub trait Backend: Send + Sync {
+    /// "kernel" or "userspace".
+    fn name(&self) -> &'static str;
+
+    /// Makes the interface, which is not there, and a device without peers behind it.
+    fn create<'a>(
+        &'a mut self,
+        wireguard: &'a Wireguard,
+        key: &'a PrivateKey,
+    ) -> BoxFuture<'a, Result<(), BackendError>>;
+
+    /// Removes peers, then adds and changes others. Sessions of peers that stay go on.
+    fn update<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        update: &'a PeerUpdate,
+    ) -> BoxFuture<'a, Result<(), BackendError>>;
+
+    /// The device; none: the interface has none, or it has no key.
+    fn device<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+    ) -> BoxFuture<'a, Result<Option<DeviceState>, BackendError>>;
+
+    /// Public key and port alone, at a cost that does not grow with peers where that can be.
+    fn identity<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+    ) -> BoxFuture<'a, Result<Option<(PublicKey, u16)>, BackendError>>;
+}
+
+pub(crate) fn peer_statistics(peer: &DevicePeer) -> PeerStatistics {
+    PeerStatistics {
+        endpoint: peer.endpoint,
+        ..PeerStatistics::default()
+    }
+}

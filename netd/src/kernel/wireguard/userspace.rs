@@ -1,0 +1,251 @@
+//! WireGuard in the process cell-wg, for kernels without it: netd makes the interface and the sockets, hands them over,
+//! and drives the device by `cell.wg.v1`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use cell_netd_core::desired::Wireguard;
+use cell_netd_core::model::{InterfaceName, PublicKey};
+use cell_netd_core::observed::{Device, DevicePeer};
+use cell_netd_core::plan::PeerUpdate;
+use cell_proto::wg::v1::wireguard_service_client::WireguardServiceClient;
+use cell_proto::wg::v1::{
+    GetDeviceRequest, GetDeviceResponse, Peer, PeerState, SetDeviceRequest, UpdatePeersRequest,
+};
+use cell_proto::{fault, ipc};
+use futures_util::future::BoxFuture;
+use ipnet::IpNet;
+use tonic::transport::Channel;
+
+use super::handover::{Descriptors, hand_over};
+use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey};
+use crate::kernel::link::Links;
+
+/// 20,000 peers with statistics fit.
+const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// Peers in one call.
+const CHUNK: usize = 4000;
+
+/// cell-wg's two sockets.
+#[derive(Debug)]
+pub struct Userspace {
+    client: WireguardServiceClient<Channel>,
+    device_socket: PathBuf,
+    links: Links,
+}
+
+impl Userspace {
+    pub(in crate::kernel) fn with_links(wg_socket: PathBuf, device_socket: PathBuf, links: Links) -> Self {
+        let client =
+            WireguardServiceClient::new(ipc::connect(wg_socket)).max_decoding_message_size(MESSAGE_BYTES);
+        Userspace {
+            client,
+            device_socket,
+            links,
+        }
+    }
+
+    /// Over the sockets of a cell-wg. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Of the rtnetlink socket.
+    pub fn new(wg_socket: PathBuf, device_socket: PathBuf) -> std::io::Result<Self> {
+        Ok(Userspace::with_links(wg_socket, device_socket, Links::open()?))
+    }
+
+    async fn make(&mut self, wireguard: &Wireguard, key: &PrivateKey) -> Result<(), BackendError> {
+        let name = wireguard.interface.clone();
+        let descriptors = Descriptors::make(&name, wireguard.listen_port)?;
+        // Tagged while netd alone holds it: if netd dies now, the interface goes too.
+        self.links
+            .tag(&name)
+            .await
+            .map_err(|error| BackendError::Process(error.to_string()))?;
+        let path = self.device_socket.clone();
+        tokio::task::spawn_blocking(move || hand_over(&path, &name, descriptors))
+            .await
+            .map_err(std::io::Error::other)??;
+        // The message is tonic's from here on: one copy passes through its buffers unwiped, in this process alone.
+        let request = SetDeviceRequest {
+            private_key: key.expose().to_vec(),
+            peers: Vec::new(),
+        };
+        self.client.set_device(request).await.map(drop).map_err(process)
+    }
+
+    async fn change(&mut self, update: &PeerUpdate) -> Result<(), BackendError> {
+        let mut upserted: Vec<Peer> = update
+            .upserted
+            .iter()
+            .map(|(key, peer)| wire(key, peer))
+            .collect();
+        let mut removed: Vec<Vec<u8>> = update.removed.iter().map(|key| key.as_bytes().to_vec()).collect();
+        // All removals go first, so that an address is free before its next owner has it.
+        while !removed.is_empty() {
+            let rest = removed.split_off(removed.len().min(CHUNK));
+            let request = UpdatePeersRequest {
+                upserted: Vec::new(),
+                removed_public_keys: removed,
+            };
+            self.client.update_peers(request).await.map_err(process)?;
+            removed = rest;
+        }
+        while !upserted.is_empty() {
+            let rest = upserted.split_off(upserted.len().min(CHUNK));
+            let request = UpdatePeersRequest {
+                upserted,
+                removed_public_keys: Vec::new(),
+            };
+            self.client.update_peers(request).await.map_err(process)?;
+            upserted = rest;
+        }
+        Ok(())
+    }
+
+    /// The answer, if cell-wg has a device of this interface; `only` limits the peers in it.
+    async fn get(
+        &mut self,
+        interface: &InterfaceName,
+        only: Vec<u8>,
+    ) -> Result<Option<GetDeviceResponse>, BackendError> {
+        match self
+            .client
+            .get_device(GetDeviceRequest { public_key: only })
+            .await
+        {
+            Ok(answer) => {
+                Ok(Some(answer.into_inner()).filter(|device| device.interface == interface.as_str()))
+            }
+            Err(status) if fault::reason(&status).as_deref() == Some("NO_DEVICE") => Ok(None),
+            // A process that is not there has no device; making one will say why.
+            Err(status) if status.code() == tonic::Code::Unavailable => Ok(None),
+            Err(status) => Err(process(status)),
+        }
+    }
+}
+
+fn process(status: tonic::Status) -> BackendError {
+    let reason = fault::reason(&status).unwrap_or_else(|| format!("{:?}", status.code()));
+    BackendError::Process(format!("{reason}: {}", status.message()))
+}
+
+fn wire(key: &PublicKey, peer: &DevicePeer) -> Peer {
+    let DevicePeer {
+        endpoint,
+        keepalive,
+        allowed_ips,
+    } = peer;
+    Peer {
+        public_key: key.as_bytes().to_vec(),
+        endpoint: endpoint.map(Into::into),
+        persistent_keepalive_seconds: u32::from(*keepalive),
+        allowed_ips: allowed_ips.iter().map(|net| (*net).into()).collect(),
+    }
+}
+
+fn answer_error(error: impl ToString) -> BackendError {
+    BackendError::Answer(error.to_string())
+}
+
+fn state(response: GetDeviceResponse) -> Result<Option<DeviceState>, BackendError> {
+    let GetDeviceResponse {
+        interface: _,
+        public_key,
+        listen_port,
+        peers,
+    } = response;
+    if public_key.is_empty() {
+        return Ok(None);
+    }
+    let (mut configured, mut statistics) = (BTreeMap::new(), BTreeMap::new());
+    for peer in peers {
+        let (key, configuration, moving) = peer_state(peer)?;
+        configured.insert(key, configuration);
+        statistics.insert(key, moving);
+    }
+    let device = Device {
+        public_key: PublicKey::try_from(public_key.as_slice()).map_err(answer_error)?,
+        listen_port: u16::try_from(listen_port).map_err(answer_error)?,
+        peers: configured,
+    };
+    Ok(Some(DeviceState { device, statistics }))
+}
+
+fn peer_state(state: PeerState) -> Result<(PublicKey, DevicePeer, PeerStatistics), BackendError> {
+    let PeerState {
+        peer,
+        latest_handshake_unix_ms,
+        received_bytes,
+        sent_bytes,
+    } = state;
+    let Peer {
+        public_key,
+        endpoint,
+        persistent_keepalive_seconds,
+        allowed_ips,
+    } = peer.ok_or_else(|| answer_error("a peer without configuration"))?;
+    let key = PublicKey::try_from(public_key.as_slice()).map_err(answer_error)?;
+    let endpoint = endpoint
+        .as_ref()
+        .map(SocketAddr::try_from)
+        .transpose()
+        .map_err(answer_error)?;
+    let configuration = DevicePeer {
+        endpoint,
+        keepalive: u16::try_from(persistent_keepalive_seconds).map_err(answer_error)?,
+        allowed_ips: allowed_ips
+            .iter()
+            .map(IpNet::try_from)
+            .collect::<Result<_, _>>()
+            .map_err(answer_error)?,
+    };
+    let statistics = PeerStatistics {
+        endpoint,
+        latest_handshake_unix_ms,
+        received_bytes,
+        sent_bytes,
+    };
+    Ok((key, configuration, statistics))
+}
+
+impl Backend for Userspace {
+    fn name(&self) -> &'static str {
+        "userspace"
+    }
+
+    fn create<'a>(
+        &'a mut self,
+        wireguard: &'a Wireguard,
+        key: &'a PrivateKey,
+    ) -> BoxFuture<'a, Result<(), BackendError>> {
+        Box::pin(self.make(wireguard, key))
+    }
+
+    fn update<'a>(
+        &'a mut self,
+        _: &'a InterfaceName,
+        update: &'a PeerUpdate,
+    ) -> BoxFuture<'a, Result<(), BackendError>> {
+        Box::pin(self.change(update))
+    }
+
+    fn device<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+    ) -> BoxFuture<'a, Result<Option<DeviceState>, BackendError>> {
+        Box::pin(async move { self.get(interface, Vec::new()).await?.map_or(Ok(None), state) })
+    }
+
+    fn identity<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+    ) -> BoxFuture<'a, Result<Option<(PublicKey, u16)>, BackendError>> {
+        Box::pin(async move {
+            // A key that no peer has: the answer is the device alone.
+            let answer = self.get(interface, vec![0xff; 32]).await?;
+            let state = answer.map_or(Ok(None), state)?;
+            Ok(state.map(|state| (state.device.public_key, state.device.listen_port)))
+        })
+    }
+}

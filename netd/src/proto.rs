@@ -1,0 +1,311 @@
+//! `cell.netd.v1` to and from the domain. No decision is made here: what the wire carried wrongly is handed on as the
+//! sentence that says so.
+
+use std::net::{IpAddr, SocketAddr};
+
+use cell_netd_core::desired::{Access, Desired, Peer, Service, Wireguard};
+use cell_netd_core::model::{PeerName, Protocol};
+use cell_netd_core::plan::{Change, ChangeAction};
+use cell_netd_core::spec::{
+    AccessSpec, CellPortSpec, DeltaSpec, NetworkSpec, Parsed, PeerSpec, ServiceSpec, WireguardSpec,
+};
+use cell_proto::common::v1 as common;
+use cell_proto::net::{self, InvalidNet};
+use cell_proto::netd::v1;
+use ipnet::IpNet;
+
+use crate::kernel::wireguard::PeerStatistics;
+use crate::status::{Holds, Status};
+
+/// A whole spec.
+pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
+    let v1::NetworkSpec {
+        wireguard,
+        peers,
+        cell_ports,
+    } = wire;
+    NetworkSpec {
+        wireguard: wireguard.map(wireguard_spec),
+        peers: peers.into_iter().map(peer_spec).collect(),
+        cell_ports: cell_ports.into_iter().map(cell_port).collect(),
+    }
+}
+
+/// A change of some peers.
+pub fn delta_spec(upserted_peers: Vec<v1::PeerSpec>, removed_peers: Vec<String>) -> DeltaSpec {
+    DeltaSpec {
+        upserted_peers: upserted_peers.into_iter().map(peer_spec).collect(),
+        removed_peers,
+    }
+}
+
+fn wireguard_spec(wire: v1::WireguardSpec) -> WireguardSpec {
+    let v1::WireguardSpec {
+        interface,
+        listen_port,
+        addresses,
+        mtu_bytes,
+    } = wire;
+    let addresses = addresses
+        .iter()
+        .map(|prefix| said(IpNet::try_from(prefix)))
+        .collect();
+    WireguardSpec {
+        interface,
+        listen_port,
+        addresses,
+        mtu_bytes,
+    }
+}
+
+fn peer_spec(wire: v1::PeerSpec) -> PeerSpec {
+    let v1::PeerSpec {
+        name,
+        public_key,
+        addresses,
+        endpoint,
+        persistent_keepalive_seconds,
+        access,
+    } = wire;
+    PeerSpec {
+        name,
+        public_key,
+        addresses: addresses
+            .iter()
+            .map(|address| said(IpAddr::try_from(address)))
+            .collect(),
+        endpoint: endpoint
+            .as_ref()
+            .map(|endpoint| said(SocketAddr::try_from(endpoint))),
+        persistent_keepalive_seconds,
+        access: access.map(access_spec),
+    }
+}
+
+fn access_spec(wire: v1::AccessPolicy) -> AccessSpec {
+    let v1::AccessPolicy {
+        internet,
+        peer_to_peer,
+        services,
+    } = wire;
+    AccessSpec {
+        internet,
+        peer_to_peer,
+        services: services.into_iter().map(service_spec).collect(),
+    }
+}
+
+fn service_spec(wire: v1::Service) -> ServiceSpec {
+    let v1::Service {
+        address,
+        protocol,
+        port,
+    } = wire;
+    ServiceSpec {
+        address: said(net::address(address.as_ref())),
+        protocol: protocol_of(protocol),
+        port,
+    }
+}
+
+fn cell_port(wire: v1::CellPort) -> CellPortSpec {
+    let v1::CellPort {
+        protocol,
+        port,
+        target_port,
+    } = wire;
+    CellPortSpec {
+        protocol: protocol_of(protocol),
+        port,
+        target_port,
+    }
+}
+
+fn protocol_of(wire: i32) -> Parsed<Protocol> {
+    match common::Protocol::try_from(wire) {
+        Ok(common::Protocol::Tcp) => Ok(Protocol::Tcp),
+        Ok(common::Protocol::Udp) => Ok(Protocol::Udp),
+        Ok(common::Protocol::Unspecified) | Err(_) => Err(InvalidNet::Protocol.to_string()),
+    }
+}
+
+fn said<T>(value: Result<T, InvalidNet>) -> Parsed<T> {
+    value.map_err(|error| error.to_string())
+}
+
+/// The accepted state as a spec.
+pub fn from_desired(desired: &Desired) -> v1::NetworkSpec {
+    let cell_ports = desired.cell_ports().iter().map(|(port, target)| v1::CellPort {
+        protocol: from_protocol(port.protocol),
+        port: port.number.into(),
+        target_port: target.unwrap_or_default().into(),
+    });
+    v1::NetworkSpec {
+        wireguard: desired.wireguard().map(from_wireguard),
+        peers: desired
+            .peers()
+            .iter()
+            .map(|(name, peer)| from_peer(name, peer))
+            .collect(),
+        cell_ports: cell_ports.collect(),
+    }
+}
+
+fn from_wireguard(wireguard: &Wireguard) -> v1::WireguardSpec {
+    let Wireguard {
+        interface,
+        listen_port,
+        v4,
+        v6,
+        mtu,
+    } = wireguard;
+    let addresses = v4.map(IpNet::V4).into_iter().chain(v6.map(IpNet::V6));
+    v1::WireguardSpec {
+        interface: interface.to_string(),
+        listen_port: u32::from(*listen_port),
+        addresses: addresses.map(Into::into).collect(),
+        mtu_bytes: mtu.bytes(),
+    }
+}
+
+fn from_peer(name: &PeerName, peer: &Peer) -> v1::PeerSpec {
+    let Peer {
+        key,
+        v4: _,
+        v6: _,
+        endpoint,
+        keepalive,
+        access,
+    } = peer;
+    let Access {
+        internet,
+        peer_to_peer,
+        services,
+    } = access;
+    v1::PeerSpec {
+        name: name.to_string(),
+        public_key: key.as_bytes().to_vec(),
+        addresses: peer.addresses().map(Into::into).collect(),
+        endpoint: endpoint.map(Into::into),
+        persistent_keepalive_seconds: u32::from(*keepalive),
+        access: Some(v1::AccessPolicy {
+            internet: *internet,
+            peer_to_peer: *peer_to_peer,
+            services: services.iter().map(from_service).collect(),
+        }),
+    }
+}
+
+fn from_service(service: &Service) -> v1::Service {
+    let Service {
+        address,
+        protocol,
+        port,
+    } = *service;
+    v1::Service {
+        address: Some(address.into()),
+        protocol: from_protocol(protocol),
+        port: port.into(),
+    }
+}
+
+fn from_protocol(protocol: Protocol) -> i32 {
+    match protocol {
+        Protocol::Tcp => common::Protocol::Tcp.into(),
+        Protocol::Udp => common::Protocol::Udp.into(),
+    }
+}
+
+/// One change.
+pub fn from_change(change: Change) -> v1::Change {
+    let Change {
+        action,
+        subject,
+        detail,
+    } = change;
+    let action = match action {
+        ChangeAction::Add => v1::ChangeAction::Add,
+        ChangeAction::Update => v1::ChangeAction::Update,
+        ChangeAction::Remove => v1::ChangeAction::Remove,
+    };
+    v1::Change {
+        action: action.into(),
+        subject,
+        detail,
+    }
+}
+
+/// The status.
+pub fn from_status(status: &Status) -> v1::NetworkStatus {
+    let Status {
+        generation,
+        observed_generation,
+        etag,
+        backend,
+        public_key,
+        peer_count,
+        conditions,
+        drift_repairs,
+        drops,
+    } = status;
+    v1::NetworkStatus {
+        generation: *generation,
+        observed_generation: *observed_generation,
+        etag: etag.clone(),
+        wireguard_backend: (*backend).to_owned(),
+        wireguard_public_key: public_key.map(|key| key.as_bytes().to_vec()).unwrap_or_default(),
+        peer_count: u32::try_from(*peer_count).unwrap_or(u32::MAX),
+        conditions: conditions
+            .iter()
+            .map(|(kind, condition)| from_condition(kind, condition))
+            .collect(),
+        drift_repairs: *drift_repairs,
+        drops: drops
+            .iter()
+            .map(|(reason, drops)| v1::DropCounter {
+                reason: reason.to_string(),
+                packets: drops.packets,
+                bytes: drops.bytes,
+            })
+            .collect(),
+    }
+}
+
+fn from_condition(kind: &str, condition: &crate::status::Condition) -> common::Condition {
+    let crate::status::Condition {
+        holds,
+        reason,
+        message,
+        since_unix_ms,
+    } = condition;
+    let status = match holds {
+        Holds::True => common::ConditionStatus::True,
+        Holds::False => common::ConditionStatus::False,
+        Holds::Unknown => common::ConditionStatus::Unknown,
+    };
+    common::Condition {
+        r#type: kind.to_owned(),
+        status: status.into(),
+        reason: (*reason).to_owned(),
+        message: message.clone(),
+        last_transition_unix_ms: *since_unix_ms,
+    }
+}
+
+/// What moves about a peer.
+pub fn from_statistics(name: String, public_key: &[u8; 32], statistics: &PeerStatistics) -> v1::PeerStatus {
+    let PeerStatistics {
+        endpoint,
+        latest_handshake_unix_ms,
+        received_bytes,
+        sent_bytes,
+    } = *statistics;
+    v1::PeerStatus {
+        name,
+        public_key: public_key.to_vec(),
+        endpoint: endpoint.map(Into::into),
+        latest_handshake_unix_ms,
+        received_bytes,
+        sent_bytes,
+    }
+}

@@ -1,0 +1,319 @@
+//! The one task that owns the kernel: requests come to it in order, drift is looked for between them, and what it
+//! knows is published for all.
+
+mod apply;
+mod drift;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cell_netd_core::model::PublicKey;
+use cell_netd_core::plan::Change;
+use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
+use cell_netd_core::validate::Rejection;
+use cell_netd_core::{Ceiling, Desired};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::kernel::wireguard::PeerStatistics;
+use crate::kernel::{Glance, Kernel, KernelError};
+use crate::status::{Holds, Status};
+
+/// Requests that may wait.
+const QUEUE: usize = 64;
+/// How often drift is looked for without word from the kernel.
+const LOOK: Duration = Duration::from_secs(5);
+/// Every so many looks all peers and elements are compared, not the cheap facts alone.
+const DEEP_LOOK: u64 = 12;
+/// Changes come in bursts (Docker's restart, our own transactions).
+const DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The spec is malformed or above the ceiling.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The state is not the one that the request was made against.
+    #[error("the state was changed by somebody else; read it and try again")]
+    EtagMismatch,
+    /// The machine would not.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// What was read back is not what was meant.
+    #[error("the kernel does not match after {0} change(s)")]
+    NotConverged(usize),
+    /// netd is ending.
+    #[error("netd is ending")]
+    Ending,
+}
+
+/// What was or would be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Of the accepted spec.
+    pub generation: u64,
+    /// Of the accepted spec.
+    pub etag: String,
+    /// For people.
+    pub changes: Vec<Change>,
+}
+
+/// Statistics by key, with the name of the peer where it is known.
+pub type PeerTable = BTreeMap<PublicKey, (Option<String>, PeerStatistics)>;
+
+/// Everything that the task can be asked.
+#[derive(Debug)]
+pub enum Request {
+    /// Replace the whole desired state.
+    Apply {
+        /// What is wanted.
+        spec: NetworkSpec,
+        /// The state that it was made against; empty: any.
+        etag: String,
+        /// Only plan.
+        validate_only: bool,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Applied, ApplyError>>,
+    },
+    /// Change some peers.
+    ApplyDelta {
+        /// What is to change.
+        spec: DeltaSpec,
+        /// The state that it was made against.
+        base_etag: String,
+        /// Only plan.
+        validate_only: bool,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Applied, ApplyError>>,
+    },
+    /// The status of this moment and the accepted state.
+    Get {
+        /// Where the answer goes.
+        reply: oneshot::Sender<(Arc<Status>, Option<Desired>)>,
+        /// Whether the state is wanted.
+        include_desired: bool,
+    },
+    /// Handshakes and traffic.
+    PeerStatuses {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<PeerTable, KernelError>>,
+    },
+    /// Whether the kernel told the caller's unit.
+    CallerSeen {
+        /// It did.
+        unit_checked: bool,
+    },
+}
+
+/// How others reach the task.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+    status: watch::Receiver<Arc<Status>>,
+}
+
+impl Handle {
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// [`ApplyError::Ending`] when the task is gone.
+    pub async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, ApplyError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| ApplyError::Ending)?;
+        answer.await.map_err(|_| ApplyError::Ending)
+    }
+
+    /// Says whether the caller's unit was checked; lost while the queue is full.
+    pub fn caller_seen(&self, unit_checked: bool) {
+        let _full = self.requests.try_send(Request::CallerSeen { unit_checked });
+    }
+
+    /// The published status.
+    pub fn watch(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
+    }
+}
+
+/// The task's state.
+pub struct Reconciler<K> {
+    kernel: K,
+    ceiling: Ceiling,
+    /// What the last accepted spec wants; none before the first.
+    accepted: Option<Desired>,
+    /// Makes etags of this process unlike those of the one before.
+    instance: u64,
+    /// The cheap facts when the kernel last matched.
+    seen: Option<Glance>,
+    status: Status,
+    published: watch::Sender<Arc<Status>>,
+    looks: u64,
+}
+
+impl<K: Kernel> Reconciler<K> {
+    /// A task that owns `kernel` until all handles are gone. `instance` is random; `changed` wakes it to look for drift.
+    pub fn spawn(kernel: K, ceiling: Ceiling, instance: u64, changed: Arc<Notify>) -> Handle {
+        let mut status = Status::default();
+        status.set(
+            "Converged",
+            Holds::Unknown,
+            "NO_SPEC",
+            "no spec was applied since netd started",
+        );
+        status.set(
+            "CallerUnitChecked",
+            Holds::Unknown,
+            "NO_CALLER",
+            "nobody has called yet",
+        );
+        let (published, receiver) = watch::channel(Arc::new(status.clone()));
+        let (requests, queue) = mpsc::channel(QUEUE);
+        let reconciler = Reconciler {
+            kernel,
+            ceiling,
+            accepted: None,
+            instance,
+            seen: None,
+            status,
+            published,
+            looks: 0,
+        };
+        tokio::spawn(reconciler.run(queue, changed));
+        Handle {
+            requests,
+            status: receiver,
+        }
+    }
+
+    async fn run(mut self, mut queue: mpsc::Receiver<Request>, changed: Arc<Notify>) {
+        let mut timer = interval(LOOK);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look_at: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                // Requests first: a look can wait, a caller should not.
+                biased;
+                request = queue.recv() => match request {
+                    Some(request) => self.handle(request).await,
+                    None => return,
+                },
+                () = changed.notified(), if look_at.is_none() => look_at = Some(Instant::now() + DEBOUNCE),
+                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
+                    look_at = None;
+                    self.look(false).await;
+                }
+                _ = timer.tick() => {
+                    self.looks += 1;
+                    self.look(self.looks.is_multiple_of(DEEP_LOOK)).await;
+                }
+            }
+        }
+    }
+
+    async fn handle(&mut self, request: Request) {
+        // A caller that went away does not want the answer.
+        match request {
+            Request::Apply {
+                spec,
+                etag,
+                validate_only,
+                reply,
+            } => {
+                let outcome = self.apply(&spec, &etag, validate_only).await;
+                self.publish().await;
+                let _gone = reply.send(outcome);
+            }
+            Request::ApplyDelta {
+                spec,
+                base_etag,
+                validate_only,
+                reply,
+            } => {
+                let outcome = self.apply_delta(&spec, &base_etag, validate_only).await;
+                self.publish().await;
+                let _gone = reply.send(outcome);
+            }
+            Request::Get {
+                reply,
+                include_desired,
+            } => {
+                self.publish().await;
+                let desired = self.accepted.clone().filter(|_| include_desired);
+                let _gone = reply.send((Arc::new(self.status.clone()), desired));
+            }
+            Request::PeerStatuses { reply } => {
+                let _gone = reply.send(self.peer_statuses().await);
+            }
+            Request::CallerSeen { unit_checked } => self.caller_seen(unit_checked),
+        }
+    }
+
+    fn caller_seen(&mut self, unit_checked: bool) {
+        let (holds, reason, message) = if unit_checked {
+            (Holds::True, "CHECKED", "the caller's user and unit are checked")
+        } else {
+            (
+                Holds::False,
+                "USER_ONLY",
+                "the caller's user is checked; its unit cannot be told here",
+            )
+        };
+        self.status.set("CallerUnitChecked", holds, reason, message);
+    }
+
+    async fn peer_statuses(&mut self) -> Result<PeerTable, KernelError> {
+        let Some(accepted) = &self.accepted else {
+            return Ok(PeerTable::new());
+        };
+        let Some(wireguard) = accepted.wireguard() else {
+            return Ok(PeerTable::new());
+        };
+        let mut statistics = self.kernel.statistics(&wireguard.interface).await?;
+        let foreign = |key: &PublicKey| accepted.name_of_key(key).is_none();
+        let mut table: PeerTable = accepted
+            .peers()
+            .iter()
+            .map(|(name, peer)| {
+                let moving = statistics.get(&peer.key).copied().unwrap_or_default();
+                (peer.key, (Some(name.to_string()), moving))
+            })
+            .collect();
+        statistics.retain(|key, _| foreign(key));
+        table.extend(statistics.into_iter().map(|(key, moving)| (key, (None, moving))));
+        Ok(table)
+    }
+
+    /// Reads what is cheap and publishes the whole status.
+    async fn publish(&mut self) {
+        self.status.set_forwarding(self.kernel.forwarding());
+        self.status.set_ownership(self.seen.as_ref());
+        let wireguard = self.accepted.as_ref().and_then(Desired::wireguard);
+        self.status.backend = if wireguard.is_some() {
+            self.kernel.backend()
+        } else {
+            ""
+        };
+        self.status.public_key = self
+            .seen
+            .as_ref()
+            .and_then(|seen| seen.device)
+            .map(|(key, _)| key);
+        self.status.peer_count = self
+            .accepted
+            .as_ref()
+            .map_or(0, |accepted| accepted.peers().len());
+        match self.kernel.drops().await {
+            Ok(drops) => self.status.drops = drops,
+            Err(error) => tracing::warn!(%error, "the drop counters could not be read"),
+        }
+        self.published.send_replace(Arc::new(self.status.clone()));
+    }
+
+    fn etag(&self) -> String {
+        format!("{:016x}-{}", self.instance, self.status.generation)
+    }
+}

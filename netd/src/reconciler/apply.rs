@@ -1,0 +1,172 @@
+//! A request is validated, planned, performed, read back, and only then accepted.
+
+use cell_netd_core::plan::{Plan, plan, plan_delta};
+use cell_netd_core::policy::{Ruleset, compile};
+use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
+use cell_netd_core::validate::{validate, validate_delta};
+use cell_netd_core::{Desired, Step};
+
+use super::{Applied, ApplyError, Reconciler};
+use crate::kernel::{Kernel, KernelError};
+use crate::status::Holds;
+
+impl<K: Kernel> Reconciler<K> {
+    /// The whole spec.
+    pub(super) async fn apply(
+        &mut self,
+        spec: &NetworkSpec,
+        etag: &str,
+        validate_only: bool,
+    ) -> Result<Applied, ApplyError> {
+        let desired = validate(spec, &self.ceiling)?;
+        if !etag.is_empty() && etag != self.status.etag {
+            return Err(ApplyError::EtagMismatch);
+        }
+        self.apply_desired(desired, validate_only).await
+    }
+
+    async fn apply_desired(&mut self, desired: Desired, validate_only: bool) -> Result<Applied, ApplyError> {
+        let ruleset = compile(&desired, &self.ceiling);
+        let plan = self.plan(&desired, ruleset.as_ref()).await?;
+        if validate_only {
+            return Ok(self.applied(plan));
+        }
+        let performed = match self.perform(&plan).await {
+            Ok(()) => self.converged(&desired, ruleset.as_ref()).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = performed {
+            self.go_back().await;
+            return Err(error);
+        }
+        if self.accepted.as_ref() != Some(&desired) {
+            self.status.generation += 1;
+        }
+        self.accepted = Some(desired);
+        self.accept().await;
+        Ok(self.applied(plan))
+    }
+
+    /// Some peers. Where the kernel is known to match, it costs what the change has.
+    pub(super) async fn apply_delta(
+        &mut self,
+        spec: &DeltaSpec,
+        base_etag: &str,
+        validate_only: bool,
+    ) -> Result<Applied, ApplyError> {
+        let Some(accepted) = &self.accepted else {
+            return Err(ApplyError::EtagMismatch);
+        };
+        if base_etag != self.status.etag {
+            return Err(ApplyError::EtagMismatch);
+        }
+        let delta = validate_delta(spec, accepted, &self.ceiling)?;
+        let plan = plan_delta(accepted.wireguard(), &delta);
+        if validate_only || delta.is_empty() {
+            return Ok(self.applied(plan));
+        }
+        if self.status.observed_generation != self.status.generation || !self.untouched().await {
+            let mut desired = accepted_clone(&self.accepted);
+            let _inverse = desired.apply(delta);
+            return self.apply_desired(desired, false).await;
+        }
+        if let Err(error) = self.perform_delta(&plan).await {
+            self.go_back().await;
+            return Err(error);
+        }
+        if let Some(accepted) = &mut self.accepted {
+            let _inverse = accepted.apply(delta);
+        }
+        self.status.generation += 1;
+        self.accept().await;
+        Ok(self.applied(plan))
+    }
+
+    async fn perform_delta(&mut self, plan: &Plan) -> Result<(), ApplyError> {
+        self.perform(plan).await?;
+        for step in &plan.steps {
+            if let Step::UpdatePolicy(delta) = step
+                && !self.kernel.verify(delta).await?
+            {
+                return Err(ApplyError::NotConverged(plan.changes.len()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn plan(
+        &mut self,
+        desired: &Desired,
+        ruleset: Option<&Ruleset>,
+    ) -> Result<Plan, KernelError> {
+        let interface = desired.wireguard().map(|wireguard| &wireguard.interface);
+        let observed = self.kernel.observe(interface, ruleset).await?;
+        Ok(plan(
+            desired,
+            ruleset,
+            &self.ceiling,
+            self.accepted.as_ref(),
+            &observed,
+        ))
+    }
+
+    pub(super) async fn perform(&mut self, plan: &Plan) -> Result<(), KernelError> {
+        self.kernel.prepare(plan).await?;
+        for step in &plan.steps {
+            self.kernel.apply(step).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads everything back.
+    pub(super) async fn converged(
+        &mut self,
+        desired: &Desired,
+        ruleset: Option<&Ruleset>,
+    ) -> Result<(), ApplyError> {
+        let interface = desired.wireguard().map(|wireguard| &wireguard.interface);
+        let observed = self.kernel.observe(interface, ruleset).await?;
+        // Held against itself, so that an endpoint which was set just now is not set again.
+        let left = plan(desired, ruleset, &self.ceiling, Some(desired), &observed);
+        if left.is_empty() {
+            return Ok(());
+        }
+        for change in &left.changes {
+            tracing::error!(%change, "not done after the apply");
+        }
+        Err(ApplyError::NotConverged(left.changes.len()))
+    }
+
+    /// After a failure: the kernel is led back to what was accepted before, as far as it lets itself be led.
+    async fn go_back(&mut self) {
+        self.seen = None;
+        self.status
+            .set("Converged", Holds::False, "APPLY_FAILED", "the last apply failed");
+        self.repair().await;
+    }
+
+    /// The kernel matches the accepted state.
+    pub(super) async fn accept(&mut self) {
+        self.status.etag = self.etag();
+        self.status.observed_generation = self.status.generation;
+        self.status.set(
+            "Converged",
+            Holds::True,
+            "MATCHES",
+            "the kernel matches the accepted spec",
+        );
+        self.refresh().await;
+    }
+
+    fn applied(&self, plan: Plan) -> Applied {
+        Applied {
+            generation: self.status.generation,
+            etag: self.status.etag.clone(),
+            changes: plan.changes,
+        }
+    }
+}
+
+fn accepted_clone(accepted: &Option<Desired>) -> Desired {
+    accepted.clone().unwrap_or_default()
+}

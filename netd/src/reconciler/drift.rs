@@ -1,0 +1,109 @@
+//! Drift: what others changed is found and put right.
+
+use cell_netd_core::Desired;
+use cell_netd_core::model::InterfaceName;
+use cell_netd_core::policy::compile;
+
+use super::Reconciler;
+use crate::kernel::{Glance, Kernel, KernelError};
+use crate::status::Holds;
+
+impl<K: Kernel> Reconciler<K> {
+    /// Compares the cheap facts with those of the last match; looks at everything where they differ, or if `deep`.
+    pub(super) async fn look(&mut self, deep: bool) {
+        if self.accepted.is_some() && (deep || !self.untouched().await) {
+            self.repair().await;
+        }
+        self.ensure_passage(true).await;
+        self.publish().await;
+    }
+
+    /// Whether nothing changed since the kernel last matched.
+    pub(super) async fn untouched(&mut self) -> bool {
+        if self.seen.is_none() {
+            return false;
+        }
+        match self.glance().await {
+            Ok(glance) => self.seen.as_ref() == Some(&glance),
+            Err(_) => false,
+        }
+    }
+
+    /// Leads the kernel to the accepted state and counts it if there was anything to do.
+    pub(super) async fn repair(&mut self) {
+        let Some(desired) = self.accepted.clone() else {
+            return;
+        };
+        match self.try_repair(&desired).await {
+            Ok(changes) => {
+                if changes > 0 {
+                    self.status.drift_repairs += 1;
+                }
+                self.accept().await;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the kernel could not be led back to the accepted spec");
+                self.seen = None;
+                self.status.observed_generation = self.status.generation.saturating_sub(1);
+                self.status
+                    .set("Converged", Holds::False, "DRIFT", error.to_string());
+            }
+        }
+    }
+
+    async fn try_repair(&mut self, desired: &Desired) -> Result<usize, super::ApplyError> {
+        let ruleset = compile(desired, &self.ceiling);
+        let plan = self.plan(desired, ruleset.as_ref()).await?;
+        for change in &plan.changes {
+            tracing::warn!(%change, "drift is repaired");
+        }
+        self.perform(&plan).await?;
+        if !plan.is_empty() {
+            self.converged(desired, ruleset.as_ref()).await?;
+        }
+        Ok(plan.changes.len())
+    }
+
+    /// After a match: sees to the way through other tables and remembers the cheap facts.
+    pub(super) async fn refresh(&mut self) {
+        self.ensure_passage(false).await;
+        self.seen = self
+            .glance()
+            .await
+            .map_err(|error| tracing::warn!(%error, "the kernel could not be looked at"))
+            .ok();
+    }
+
+    async fn glance(&mut self) -> Result<Glance, KernelError> {
+        let interface = self.interface();
+        self.kernel.glance(interface.as_ref()).await
+    }
+
+    fn interface(&self) -> Option<InterfaceName> {
+        self.accepted
+            .as_ref()
+            .and_then(Desired::wireguard)
+            .map(|wireguard| wireguard.interface.clone())
+    }
+
+    /// `watching`: the rule was right before, so having to touch it is drift.
+    async fn ensure_passage(&mut self, watching: bool) {
+        // Before the first spec it is not known whether the rule of an earlier netd is still wanted.
+        if self.accepted.is_none() {
+            return;
+        }
+        let mark = self.interface().map(|_| self.ceiling.accept_mark);
+        match self.kernel.ensure_passage(mark).await {
+            Ok((passage, touched)) => {
+                self.status.set_passage(Ok(passage));
+                if touched && watching {
+                    tracing::warn!("the accept rule was put back at the top of another program's chain");
+                    self.status.drift_repairs += 1;
+                    // Our own transaction is not drift.
+                    self.seen = self.glance().await.ok();
+                }
+            }
+            Err(error) => self.status.set_passage(Err(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! From policy to serving, in one function each.
+
+use std::io;
+use std::path::PathBuf;
+
+use cell_proto::ipc::{self, Listeners};
+use cell_sandbox::{Sandbox, profiles};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{BackendChoice, Config};
+use crate::kernel::KernelError;
+use crate::kernel::linux::{Choice, Linux, has_wireguard};
+use crate::keys::KeySource;
+use crate::reconciler::Reconciler;
+use crate::service;
+
+/// What ended netd.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The machine.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A listener that is missing, or a signal handler.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The server.
+    #[error(transparent)]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// Finds out which WireGuard is to be used. Before the sandbox: looking loads the kernel's module.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn choose(config: &Config) -> Result<Choice, RunError> {
+    let in_kernel = match config.backend {
+        BackendChoice::Kernel => true,
+        BackendChoice::Userspace => false,
+        BackendChoice::Auto => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(has_wireguard())?
+        }
+    };
+    Ok(if in_kernel {
+        Choice::Kernel
+    } else {
+        Choice::Userspace {
+            wg_socket: config.wg_socket.clone(),
+            device_socket: config.wg_device_socket.clone(),
+        }
+    })
+}
+
+/// The sandbox for that choice.
+pub fn sandbox(config: &Config, choice: &Choice) -> Sandbox {
+    let state = std::env::var_os("STATE_DIRECTORY")
+        .map_or_else(|| PathBuf::from("/var/lib/cell/netd"), PathBuf::from);
+    let mut sockets = vec![config.vault_socket.as_path()];
+    if let Choice::Userspace {
+        wg_socket,
+        device_socket,
+    } = choice
+    {
+        sockets.extend([wg_socket.as_path(), device_socket.as_path()]);
+    }
+    profiles::netd(&state, &sockets, *choice != Choice::Kernel)
+}
+
+/// Serves until SIGTERM or SIGINT. What is in the kernel stays there.
+///
+/// # Errors
+/// When it cannot start to serve.
+pub async fn run(
+    config: Config,
+    choice: Choice,
+    mut listeners: Listeners,
+    instance: u64,
+    ready: impl FnOnce(),
+) -> Result<(), RunError> {
+    let listener = listeners.unix("api")?;
+    let keys = KeySource::new(config.vault_socket.clone());
+    let (linux, changed) = Linux::open(config.ceiling.table.clone(), choice, keys)?;
+    let handle = Reconciler::spawn(linux, config.ceiling, instance, changed);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let serving = ipc::serve(
+        listener,
+        config.api,
+        service::routes(handle),
+        std::future::pending(),
+    );
+    ready();
+    tokio::select! {
+        served = serving => served.map_err(Into::into),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,247 @@
+//! The gRPC services: decode, ask the reconciler, encode. No decisions.
+
+use std::sync::Arc;
+
+use cell_netd_core::model::PeerName;
+use cell_netd_core::validate::Rejection;
+use cell_proto::fault::{Fault, Violation};
+use cell_proto::ipc::Caller;
+use cell_proto::netd::v1::network_service_server::{NetworkService, NetworkServiceServer};
+use cell_proto::netd::v1::network_status_service_server::{NetworkStatusService, NetworkStatusServiceServer};
+use cell_proto::netd::v1::{
+    ApplyNetworkDeltaRequest, ApplyNetworkDeltaResponse, ApplyNetworkRequest, ApplyNetworkResponse,
+    GetNetworkRequest, GetNetworkResponse, ListPeerStatusesRequest, ListPeerStatusesResponse,
+    WatchNetworkRequest, WatchNetworkResponse,
+};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use tokio_stream::wrappers::WatchStream;
+use tonic::service::Routes;
+use tonic::{Code, Request, Response, Status};
+
+use crate::kernel::KernelError;
+use crate::proto;
+use crate::reconciler::{Applied, ApplyError, Handle, Request as Ask};
+
+const DOMAIN: &str = "netd.cell";
+/// Changes of one answer.
+const CHANGES_MAX: usize = 1000;
+/// Named faults of one answer: they travel in a header, of which clients take some KiB.
+const FAULTS_MAX: usize = 64;
+
+/// What the listener `api` offers.
+pub fn routes(handle: Handle) -> Routes {
+    let service = Service(handle);
+    let network = NetworkServiceServer::new(service.clone())
+        .max_decoding_message_size(cell_proto::ipc::serve::MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(cell_proto::ipc::serve::MAX_MESSAGE_BYTES);
+    let status = NetworkStatusServiceServer::new(service)
+        .max_encoding_message_size(cell_proto::ipc::serve::MAX_MESSAGE_BYTES);
+    Routes::new(network).add_service(status)
+}
+
+#[derive(Debug, Clone)]
+struct Service(Handle);
+
+impl Service {
+    fn seen<T>(&self, request: &Request<T>) {
+        if let Some(caller) = request.extensions().get::<Caller>() {
+            self.0.caller_seen(caller.unit_checked);
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl NetworkService for Service {
+    async fn apply_network(
+        &self,
+        request: Request<ApplyNetworkRequest>,
+    ) -> Result<Response<ApplyNetworkResponse>, Status> {
+        self.seen(&request);
+        let ApplyNetworkRequest {
+            spec,
+            etag,
+            validate_only,
+        } = request.into_inner();
+        let spec = spec.ok_or_else(|| required("spec"))?;
+        let spec = proto::network_spec(spec);
+        let outcome = self
+            .0
+            .ask(|reply| Ask::Apply {
+                spec,
+                etag,
+                validate_only,
+                reply,
+            })
+            .await
+            .and_then(|done| done);
+        let Applied {
+            generation,
+            etag,
+            changes,
+        } = outcome.map_err(refusal)?;
+        let change_count = u32::try_from(changes.len()).unwrap_or(u32::MAX);
+        let changes = changes
+            .into_iter()
+            .take(CHANGES_MAX)
+            .map(proto::from_change)
+            .collect();
+        Ok(Response::new(ApplyNetworkResponse {
+            generation,
+            etag,
+            changes,
+            change_count,
+        }))
+    }
+
+    async fn apply_network_delta(
+        &self,
+        request: Request<ApplyNetworkDeltaRequest>,
+    ) -> Result<Response<ApplyNetworkDeltaResponse>, Status> {
+        self.seen(&request);
+        let ApplyNetworkDeltaRequest {
+            base_etag,
+            upserted_peers,
+            removed_peers,
+            validate_only,
+        } = request.into_inner();
+        if base_etag.is_empty() {
+            return Err(required("base_etag"));
+        }
+        let spec = proto::delta_spec(upserted_peers, removed_peers);
+        let ask = |reply| Ask::ApplyDelta {
+            spec,
+            base_etag,
+            validate_only,
+            reply,
+        };
+        let outcome = self.0.ask(ask).await.and_then(|done| done);
+        let Applied {
+            generation,
+            etag,
+            changes,
+        } = outcome.map_err(refusal)?;
+        let changes = changes.into_iter().map(proto::from_change).collect();
+        Ok(Response::new(ApplyNetworkDeltaResponse {
+            generation,
+            etag,
+            changes,
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl NetworkStatusService for Service {
+    type WatchNetworkStream = BoxStream<'static, Result<WatchNetworkResponse, Status>>;
+
+    async fn get_network(
+        &self,
+        request: Request<GetNetworkRequest>,
+    ) -> Result<Response<GetNetworkResponse>, Status> {
+        self.seen(&request);
+        let GetNetworkRequest { include_spec } = request.into_inner();
+        let ask = |reply| Ask::Get {
+            reply,
+            include_desired: include_spec,
+        };
+        let (status, desired) = self.0.ask(ask).await.map_err(refusal)?;
+        Ok(Response::new(GetNetworkResponse {
+            status: Some(proto::from_status(&status)),
+            spec: desired.as_ref().map(proto::from_desired),
+        }))
+    }
+
+    async fn watch_network(
+        &self,
+        request: Request<WatchNetworkRequest>,
+    ) -> Result<Response<Self::WatchNetworkStream>, Status> {
+        self.seen(&request);
+        // The task publishes at every look, so a watcher hears at least every few seconds.
+        let statuses = WatchStream::new(self.0.watch()).map(|status: Arc<crate::status::Status>| {
+            Ok(WatchNetworkResponse {
+                status: Some(proto::from_status(&status)),
+            })
+        });
+        Ok(Response::new(statuses.boxed()))
+    }
+
+    async fn list_peer_statuses(
+        &self,
+        request: Request<ListPeerStatusesRequest>,
+    ) -> Result<Response<ListPeerStatusesResponse>, Status> {
+        self.seen(&request);
+        let ListPeerStatusesRequest { name } = request.into_inner();
+        if !name.is_empty() && name.parse::<PeerName>().is_err() {
+            return Err(invalid(vec![Violation::new(
+                "name",
+                cell_netd_core::model::InvalidPeerName,
+            )]));
+        }
+        let table = self
+            .0
+            .ask(|reply| Ask::PeerStatuses { reply })
+            .await
+            .map_err(refusal)?;
+        let table = table.map_err(|error| refusal(error.into()))?;
+        let mut peers: Vec<_> = table
+            .into_iter()
+            .map(|(key, (peer, statistics))| (peer.unwrap_or_default(), key, statistics))
+            .filter(|(peer, _, _)| name.is_empty() || *peer == name)
+            .map(|(peer, key, statistics)| proto::from_statistics(peer, key.as_bytes(), &statistics))
+            .collect();
+        peers.sort_by(|one, other| (&one.name, &one.public_key).cmp(&(&other.name, &other.public_key)));
+        Ok(Response::new(ListPeerStatusesResponse { peers }))
+    }
+}
+
+fn required(field: &str) -> Status {
+    invalid(vec![Violation::new(field, "is required")])
+}
+
+fn invalid(violations: Vec<Violation>) -> Status {
+    Fault::new(
+        Code::InvalidArgument,
+        DOMAIN,
+        "INVALID_SPEC",
+        "the request has faults",
+    )
+    .violations(violations)
+    .into()
+}
+
+/// The one place where a refusal becomes a status.
+fn refusal(error: ApplyError) -> Status {
+    let message = error.to_string();
+    let fault = |code, reason| Fault::new(code, DOMAIN, reason, message.clone());
+    match &error {
+        ApplyError::Rejected(rejection) => {
+            let (code, reason) = match rejection {
+                Rejection::InvalidSpec(_) => (Code::InvalidArgument, "INVALID_SPEC"),
+                Rejection::AboveCeiling(_) => (Code::PermissionDenied, "ABOVE_CEILING"),
+            };
+            let faults = rejection.violations();
+            let named = faults.iter().take(FAULTS_MAX);
+            let named = named
+                .map(|fault| Violation::new(fault.field.as_str(), &fault.description))
+                .collect();
+            fault(code, reason)
+                .with("fault_count", faults.len())
+                .violations(named)
+                .into()
+        }
+        ApplyError::EtagMismatch => fault(Code::Aborted, "ETAG_MISMATCH").into(),
+        ApplyError::Kernel(KernelError::Foreign { object }) => {
+            fault(Code::FailedPrecondition, "FOREIGN_OBJECT")
+                .with("owner", "another program")
+                .with("object", object)
+                .into()
+        }
+        ApplyError::Kernel(KernelError::NoKey(_)) => fault(Code::FailedPrecondition, "NO_KEY").into(),
+        ApplyError::Kernel(_) | ApplyError::NotConverged(_) => {
+            tracing::error!(%error, "an apply failed");
+            let message = "the kernel refused; the journal of netd says why";
+            Fault::new(Code::Unavailable, DOMAIN, "KERNEL", message).into()
+        }
+        ApplyError::Ending => fault(Code::Unavailable, "ENDING").into(),
+    }
+}

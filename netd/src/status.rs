@@ -1,0 +1,142 @@
+//! What netd says of itself, and since when.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use cell_netd_core::model::PublicKey;
+use cell_netd_core::policy::Counter;
+
+use crate::kernel::nft::{Drops, Ownership};
+use crate::kernel::{Glance, Passage};
+
+/// Whether an aspect holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// It does.
+    True,
+    /// It does not.
+    False,
+    /// It could not be found out.
+    Unknown,
+}
+
+/// One aspect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// Whether it holds.
+    pub holds: Holds,
+    /// Why, for programs.
+    pub reason: &'static str,
+    /// Why, for people.
+    pub message: String,
+    /// Since when `holds` is what it is; milliseconds since 1970.
+    pub since_unix_ms: i64,
+}
+
+/// The whole status.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// Counts accepted specs.
+    pub generation: u64,
+    /// The one that the kernel was last seen to match.
+    pub observed_generation: u64,
+    /// Token of the accepted spec; empty before the first.
+    pub etag: String,
+    /// "kernel" or "userspace"; empty before the first interface.
+    pub backend: &'static str,
+    /// The cell's own public key.
+    pub public_key: Option<PublicKey>,
+    /// Peers of the accepted spec.
+    pub peer_count: usize,
+    /// By type.
+    pub conditions: BTreeMap<&'static str, Condition>,
+    /// How often drift was repaired.
+    pub drift_repairs: u64,
+    /// What the policy dropped.
+    pub drops: BTreeMap<Counter, Drops>,
+}
+
+impl Status {
+    /// Sets a condition; the time of its last transition is kept while it holds what it held.
+    pub fn set(
+        &mut self,
+        kind: &'static str,
+        holds: Holds,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
+        let kept = self.conditions.get(kind).filter(|before| before.holds == holds);
+        let since_unix_ms = kept.map_or_else(now_unix_ms, |before| before.since_unix_ms);
+        self.conditions.insert(
+            kind,
+            Condition {
+                holds,
+                reason,
+                message: message.into(),
+                since_unix_ms,
+            },
+        );
+    }
+
+    /// What the glance says of ownership.
+    pub fn set_ownership(&mut self, glance: Option<&Glance>) {
+        let (holds, reason, message) = match glance.map(|glance| glance.table) {
+            Some(Ownership::Owned) => (Holds::True, "OWNED", "no other program can change the table"),
+            Some(Ownership::Unowned) => (
+                Holds::False,
+                "NOT_OWNED",
+                "this kernel has no persistent table owners (Linux 6.9): watched and repaired",
+            ),
+            Some(Ownership::Foreign) => (
+                Holds::False,
+                "FOREIGN",
+                "another program made a table of this name",
+            ),
+            Some(Ownership::Absent) => (Holds::False, "NO_TABLE", "there is nothing to protect yet"),
+            None => (Holds::Unknown, "NOT_SEEN", "the table could not be looked at"),
+        };
+        self.set("TableOwned", holds, reason, message);
+    }
+
+    /// What the machine does with packets that are not for it.
+    pub fn set_forwarding(&mut self, (v4, v6): (Option<bool>, Option<bool>)) {
+        let (holds, reason, message) = match (v4, v6) {
+            (Some(true), Some(true)) => (Holds::True, "ENABLED", "IPv4 and IPv6 are forwarded"),
+            (Some(true), _) => (
+                Holds::False,
+                "IPV6_DISABLED",
+                "set net.ipv6.conf.all.forwarding=1",
+            ),
+            (Some(false), Some(true)) => (Holds::False, "IPV4_DISABLED", "set net.ipv4.ip_forward=1"),
+            (Some(false), _) => (
+                Holds::False,
+                "DISABLED",
+                "set net.ipv4.ip_forward=1 and net.ipv6.conf.all.forwarding=1",
+            ),
+            (None, _) => (Holds::Unknown, "NOT_SEEN", "/proc/sys/net could not be read"),
+        };
+        self.set("ForwardingEnabled", holds, reason, message);
+    }
+
+    /// How the way through Docker's FORWARD chain is.
+    pub fn set_passage(&mut self, passage: Result<Passage, String>) {
+        let (holds, reason, message) = match passage {
+            Ok(Passage::NotNeeded) => (
+                Holds::True,
+                "NOT_NEEDED",
+                "no other table drops what is forwarded".to_owned(),
+            ),
+            Ok(Passage::Open) => (Holds::True, "OPEN", "our rule stands first".to_owned()),
+            Err(why) => (Holds::False, "REFUSED", why),
+        };
+        self.set("DockerPassage", holds, reason, message);
+    }
+}
+
+/// Milliseconds since 1970; a clock before that is 0.
+fn now_unix_ms() -> i64 {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
