@@ -49,7 +49,11 @@ impl Table {
     /// When an attempt cannot be made.
     pub fn rpc_level(&mut self, check: &RpcCheck, target: &Target) -> Result<()> {
         let control = make(Stance::Sandboxed, target, check.control)?;
-        let attack = make(check.stance, target, check.attack)?;
+        let attack = match &control {
+            // Nobody is there to be attacked.
+            Outcome::Void(_) => control.clone(),
+            Outcome::Open | Outcome::Closed(_) => make(check.stance, target, check.attack)?,
+        };
         let verdict = judge(&control, &attack);
         self.line(check.id, check.what, &[&control, &attack], verdict);
         Ok(())

@@ -18,7 +18,7 @@ use crate::stance::Stance;
 use crate::target::Target;
 
 /// How long one line may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A line of the list.
 pub struct RpcCheck {
