@@ -36,8 +36,11 @@ fn main() -> anyhow::Result<()> {
     let report = sandbox.enter().context("entering the sandbox")?;
     tracing::info!("{report}");
 
+    // Few and small: every thread's stack is locked in memory, and the vault does one thing at a time.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_stack_size(1024 * 1024)
         .enable_all()
         .build()?;
     let ready = || {

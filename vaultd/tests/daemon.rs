@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cell_proto::common::v1::ConditionStatus;
 use cell_proto::fault;
 use cell_proto::ipc::connect;
 use cell_proto::vault::v1::secret_service_client::SecretServiceClient;
@@ -231,6 +232,34 @@ fn in_its_sandbox_it_serves_keeps_its_state_over_a_restart_and_ends_cleanly() {
             "{entry:?}"
         );
     }
+}
+
+/// Whether memory could be locked depends on the limit that the machine grants; the status tells it as it is.
+#[test]
+fn the_status_tells_whether_memory_is_locked() {
+    let house = House::new(Some(&[7; 32]));
+    let daemon = house.start();
+    let condition = block_on(async {
+        let mut status = VaultStatusServiceClient::new(connect(house.path("api.sock")));
+        let told = status
+            .get_vault_status(GetVaultStatusRequest {})
+            .await
+            .unwrap()
+            .into_inner()
+            .status
+            .unwrap();
+        told.conditions
+            .into_iter()
+            .find(|condition| condition.r#type == "MemoryLocked")
+            .unwrap()
+    });
+    let locked = daemon.status("VmLck") != "0 kB";
+    assert_eq!(
+        condition.status() == ConditionStatus::True,
+        locked,
+        "{condition:?}"
+    );
+    assert_eq!(locked, condition.reason == "LOCKED", "{condition:?}");
 }
 
 #[test]
