@@ -116,7 +116,7 @@ pub(crate) enum Setup {
     Complete(ClaimToken),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct SetupRun {
     /// Name of the cell.
     #[arg(long)]
@@ -139,7 +139,7 @@ pub(crate) struct SetupRun {
     pub(crate) token: ClaimToken,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ClaimToken {
     /// Reads the claim token from the first line of a file ("-": standard input). Without it the cell's own copy is read
     /// where it may be, else it is asked for.
@@ -147,7 +147,7 @@ pub(crate) struct ClaimToken {
     pub(crate) claim_token_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Password {
     /// Reads the password from the first line of a file ("-": standard input) instead of asking.
     #[arg(long, value_name = "FILE")]

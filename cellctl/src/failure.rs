@@ -88,6 +88,8 @@ impl Refused {
     fn advice(&self) -> Option<&'static str> {
         Some(match self.reason.as_str() {
             "SETUP_REQUIRED" => "Set the cell up first: cellctl setup run",
+            "NOT_CLAIMED" => "Claim the cell first: cellctl setup claim",
+            "SETUP_COMPLETE" => "The cell is set up already: cellctl status",
             "SETUP_INCOMPLETE" => "See what is missing: cellctl setup status",
             "CLAIM_TOKEN" => {
                 "The token was printed when the cell was first started; root can see it: cellctl setup token"
@@ -95,7 +97,7 @@ impl Refused {
             "PEER_EXISTS" => "Choose another name, or remove the old one: cellctl peer remove NAME",
             "KEY_IN_USE" => "Each device needs a key of its own: leave --public-key out to have one made",
             "ADDRESSES_EXHAUSTED" => "The VPN's range is full: remove peers that are not used any more",
-            "PEER_NOT_FOUND" | "NO_PEER" => "See which there are: cellctl peer list",
+            "NO_PEER" => "See which there are: cellctl peer list",
             reason if reason.starts_with("CALLER_") => {
                 "Run it as root, or as a member of the group cell-admin"
             }

@@ -26,23 +26,28 @@ pub(crate) async fn run(
     let token = secret::claim_token(&given.token)?;
     setup::submit(client, setup::claim(&token), &token).await?;
     output.note("Claimed.");
-    step(client, output, &token, || identity(given)).await?;
-    step(client, output, &token, || network(given)).await?;
-    step(client, output, &token, || admin(given)).await?;
+    step(client, output, &token, given, identity).await?;
+    step(client, output, &token, given, network).await?;
+    step(client, output, &token, given, admin).await?;
     setup::complete(client, &token).await
 }
 
-/// Asks and sends until the cell takes it. Where nobody can be asked again, the first refusal is the last.
+/// Asks and sends until the cell takes it. What was given counts once: after a refusal all is asked for. Where nobody can be
+/// asked, the first refusal is the last.
 async fn step(
     client: &mut SetupServiceClient<Channel>,
     output: Output,
     token: &str,
-    ask: impl Fn() -> Result<Step, Failure>,
+    given: &SetupRun,
+    ask: impl Fn(&SetupRun) -> Result<Step, Failure>,
 ) -> Result<(), Failure> {
+    let nothing = SetupRun::default();
+    let mut given = given;
     loop {
-        match setup::submit(client, ask()?, token).await {
+        match setup::submit(client, ask(given)?, token).await {
             Err(failure @ Failure::Refused(_)) if can_ask() && is_about_fields(&failure) => {
-                output.failure(&failure)
+                output.failure(&failure);
+                given = &nothing;
             }
             outcome => return outcome.map(drop),
         }

@@ -309,7 +309,7 @@ impl PeerService for Service {
             .iter()
             .find(|peer| peer.name == name)
             .cloned();
-        let found = found.ok_or_else(|| fault(Code::NotFound, "PEER_NOT_FOUND", "there is no such peer"))?;
+        let found = found.ok_or_else(|| fault(Code::NotFound, "NO_PEER", "there is no such peer"))?;
         Ok(Response::new(GetPeerResponse { peer: Some(found) }))
     }
 
@@ -385,7 +385,7 @@ impl PeerService for Service {
         let before = state.peers.len();
         state.peers.retain(|peer| peer.name != name);
         if state.peers.len() == before {
-            return Err(fault(Code::NotFound, "PEER_NOT_FOUND", "there is no such peer"));
+            return Err(fault(Code::NotFound, "NO_PEER", "there is no such peer"));
         }
         Ok(Response::new(DeletePeerResponse {}))
     }
