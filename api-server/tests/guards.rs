@@ -77,6 +77,7 @@ async fn every_route_for_nobody_a_peer_and_an_administrator() {
                 (Requirement::Role(wanted), Some(role)) => wanted == role,
             };
             let place = format!("{method} {path} as {role:?}: {}", answer.text);
+            assert!(answer.status != 405 && answer.code() != "NO_ROUTE", "{place}");
             match (allowed, role) {
                 (true, _) => assert!(
                     !["NO_SESSION", "ROLE", "CSRF"].contains(&answer.code().as_str()),

@@ -4,7 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
+use cell_api_core::fault::Faults;
 use http::StatusCode;
 use http::request::Parts;
 use zeroize::Zeroizing;
@@ -53,6 +54,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Remote {
             .get::<Connection>()
             .map(|connection| Remote(connection.remote))
             .ok_or_else(unguarded)
+    }
+}
+
+/// The one parameter of a path, as text. What it may be is for the service to say.
+pub struct Segment(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(text)| Segment(text))
+            .map_err(|_| Faults::one("path", "must be UTF-8").into())
     }
 }
 

@@ -7,7 +7,9 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use cell_api_core::role;
+use cell_api_core::setup::Step;
 use http::StatusCode;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -17,7 +19,12 @@ use crate::app::App;
 
 /// The whole of what both listeners serve. Layers run from the last to the first.
 pub fn router(app: Arc<App>) -> Router {
-    let (routes, _) = routes::all().split_for_parts();
+    let (mut routes, _) = routes::all().split_for_parts();
+    // A literal path hides the pattern `/api/setup/step/{step}` for every method.
+    for step in Step::ALL {
+        let path = format!("/api/setup/step/{}", step.as_str());
+        routes = routes.route(&path, get(routes::setup::step));
+    }
     routes
         .fallback(not_routed)
         .method_not_allowed_fallback(wrong_method)

@@ -119,6 +119,14 @@ pub fn insert(connection: &Connection, stored: &StoredPeer) -> Result<(), Servic
         config_fingerprint,
         created_unix_ms,
     } = stored;
+    // Of two clashes the name is the one to tell: whoever adds a peer twice sends the same key twice too.
+    let known = "SELECT EXISTS (SELECT 1 FROM peer WHERE name = ?1)";
+    let is_known: bool = connection
+        .prepare_cached(known)?
+        .query_row([peer.name.as_str()], |row| row.get(0))?;
+    if is_known {
+        return Err(ServiceError::PeerExists);
+    }
     let sql = format!("INSERT INTO peer ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
     let done = connection.prepare_cached(&sql)?.execute((
         peer.name.as_str(),

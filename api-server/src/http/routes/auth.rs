@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse, Response};
@@ -16,7 +16,7 @@ use crate::http::dto::auth::{
     ChangePassword, CsrfToken, Login, Me, ResetPassword, User, UserCreate, UserList,
 };
 use crate::http::dto::problem::Problems;
-use crate::http::extract::{Remote, Who};
+use crate::http::extract::{Remote, Segment, Who};
 use crate::http::input::Input;
 use crate::http::problem::Refusal;
 use crate::http::transport::Transport;
@@ -126,7 +126,7 @@ pub async fn create_user(
 pub async fn delete_user(
     State(app): State<Arc<App>>,
     who: Who,
-    Path(username): Path<String>,
+    Segment(username): Segment,
 ) -> Result<StatusCode, Refusal> {
     users::delete(&app, &who.actor, &username).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::Answer;
 use crate::app::App;
 use crate::http::dto::peers::{Peer, PeerConfig, PeerCreate, PeerCreated, PeerList, PeerUpdate};
 use crate::http::dto::problem::Problems;
-use crate::http::extract::Who;
+use crate::http::extract::{Segment, Who};
 use crate::http::input::Input;
 use crate::http::problem::Refusal;
 use crate::service::peers;
@@ -44,7 +44,7 @@ pub async fn create(
 /// One peer.
 #[utoipa::path(get, path = "/api/peers/{name}", tag = "peers", operation_id = "get_peer",
     params(("name" = String, Path)), responses((status = 200, body = Peer), Problems))]
-pub async fn get(State(app): State<Arc<App>>, Path(name): Path<String>) -> Answer<Peer> {
+pub async fn get(State(app): State<Arc<App>>, Segment(name): Segment) -> Answer<Peer> {
     Ok(Json(peers::get(&app, &name).await?.into()))
 }
 
@@ -55,7 +55,7 @@ pub async fn get(State(app): State<Arc<App>>, Path(name): Path<String>) -> Answe
 pub async fn update(
     State(app): State<Arc<App>>,
     who: Who,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     Input(update): Input<PeerUpdate>,
 ) -> Answer<Peer> {
     Ok(Json(
@@ -71,7 +71,7 @@ pub async fn update(
 pub async fn delete(
     State(app): State<Arc<App>>,
     who: Who,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<StatusCode, Refusal> {
     peers::delete(&app, &who.actor, &name).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -80,7 +80,7 @@ pub async fn delete(
 /// The device's configuration, without its key; takes `config_needs_reinstall` back.
 #[utoipa::path(get, path = "/api/peers/{name}/config", tag = "peers", operation_id = "get_peer_config",
     params(("name" = String, Path)), responses((status = 200, body = PeerConfig), Problems))]
-pub async fn config(State(app): State<Arc<App>>, who: Who, Path(name): Path<String>) -> Answer<PeerConfig> {
+pub async fn config(State(app): State<Arc<App>>, who: Who, Segment(name): Segment) -> Answer<PeerConfig> {
     let config = peers::config(&app, &who.actor, &name).await?;
     Ok(Json(PeerConfig {
         config: config.to_string(),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use axum::http::Uri;
 use cell_api_core::password::Password;
 
 use super::Answer;
@@ -32,8 +33,10 @@ pub async fn step(
     State(app): State<Arc<App>>,
     remote: Remote,
     claim: ClaimToken,
-    Path(step): Path<String>,
+    uri: Uri,
 ) -> Answer<StepAnswer> {
+    // The last segment, and no path parameter: the router mounts this beside each step's own POST as well.
+    let step = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
     let answer = setup::stored_answer(&app, remote.address(), claim.as_str(), &step)?;
     Ok(Json(StepAnswer {
         step,
