@@ -69,6 +69,7 @@ impl Nursery<'_> {
             capabilities: daemon.capabilities().to_vec(),
             netns: self.netns.clone().filter(|_| daemon.network() == Network::Cell),
             empty_network: daemon.network() == Network::Empty,
+            settings: daemon.sees_settings(),
             lock_memory: daemon.locks_memory(),
             listeners,
             reach: process.reach.clone(),

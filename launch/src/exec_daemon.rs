@@ -15,7 +15,7 @@ use cell_sandbox::identity::Identity;
 use clap::Args;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, chdir, dup2_stdin, getppid, setsid};
@@ -28,8 +28,8 @@ use crate::view;
 const MOST_THREADS: u64 = 512;
 /// Open files; one a connection.
 const MOST_FILES: u64 = 8192;
-/// Bytes that a daemon with keys may lock in memory.
-const MOST_LOCKED: u64 = 16 << 20;
+/// Bytes that a daemon with keys may lock in memory. It locks everything, so a limit that is reached would end it.
+const MOST_LOCKED: u64 = 256 << 20;
 
 /// What a daemon gets; everything else is taken. The environment and, on standard input, the listeners come with it.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -52,6 +52,9 @@ pub struct Orders {
     /// Gives it an empty network of its own.
     #[arg(long)]
     pub empty_network: bool,
+    /// Lets it read /proc/sys.
+    #[arg(long)]
+    pub settings: bool,
     /// Lets it lock keys in memory.
     #[arg(long)]
     pub lock_memory: bool,
@@ -97,6 +100,7 @@ impl Orders {
             add("reach", path.display().to_string());
         }
         arguments.extend(self.empty_network.then(|| "--empty-network".to_owned()));
+        arguments.extend(self.settings.then(|| "--settings".to_owned()));
         arguments.extend(self.lock_memory.then(|| "--lock-memory".to_owned()));
         arguments.push("--".to_owned());
         arguments.extend(self.program.iter().cloned());
@@ -118,7 +122,7 @@ impl Orders {
         step("a session of its own", setsid())?;
         step("the network", self.enter_network())?;
         step("no shared memory with others", unshare(CloneFlags::CLONE_NEWIPC))?;
-        step("the file system", view::enter(&self.reach))?;
+        step("the file system", view::enter(&self.reach, self.settings))?;
         step("limits", self.limit())?;
         umask(Mode::from_bits_truncate(0o077));
         step("the working folder", chdir("/"))?;
@@ -150,10 +154,14 @@ impl Orders {
         setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
         lower(Resource::RLIMIT_NPROC, MOST_THREADS)?;
         lower(Resource::RLIMIT_NOFILE, MOST_FILES)?;
-        lower(
-            Resource::RLIMIT_MEMLOCK,
-            if self.lock_memory { MOST_LOCKED } else { 0 },
-        )
+        if !self.lock_memory {
+            return Ok(());
+        }
+        // All of it is locked, so a limit would make allocations fail. Where root may not raise it, the daemon says so.
+        match setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
+            Ok(()) | Err(nix::Error::EPERM) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     fn execute(&self) -> Error {
@@ -207,6 +215,7 @@ mod tests {
             capabilities: vec![Capability::CAP_NET_ADMIN],
             netns: Some("/run/netns/cell".into()),
             empty_network: false,
+            settings: true,
             lock_memory: true,
             listeners: vec!["vpn".into(), "vpn".into()],
             reach: vec!["/srv/a b".into(), "/srv/c".into()],

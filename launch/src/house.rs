@@ -99,9 +99,14 @@ impl Daemon {
         !matches!(self, Daemon::Wg)
     }
 
-    /// Whether it locks keys in memory.
+    /// Whether it sees /proc/sys, read-only: netd reports whether forwarding is on.
+    pub const fn sees_settings(self) -> bool {
+        matches!(self, Daemon::Netd)
+    }
+
+    /// Whether it locks its memory, keys being in it.
     pub const fn locks_memory(self) -> bool {
-        matches!(self, Daemon::Vaultd | Daemon::Wg)
+        matches!(self, Daemon::Vaultd)
     }
 
     /// The policy as shipped: one source for the package and for `make run`.

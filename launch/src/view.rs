@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// Enters a mount namespace in which the paths of `reach` can be reached by anybody. Needs CAP_SYS_ADMIN and one thread.
+/// Enters a mount namespace in which the paths of `reach` can be reached by anybody, and /proc/sys read if `settings`. Needs CAP_SYS_ADMIN and one thread.
 ///
 /// # Errors
 /// When the kernel refuses a mount.
-pub fn enter(reach: &[PathBuf]) -> io::Result<()> {
+pub fn enter(reach: &[PathBuf], settings: bool) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     // Nothing of what follows is seen outside; what the machine mounts later is seen here.
     mount(
@@ -29,13 +29,18 @@ pub fn enter(reach: &[PathBuf]) -> io::Result<()> {
         uncover(&closed, reach)?;
     }
     let hidden = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(
-        Some("proc"),
-        "/proc",
-        Some("proc"),
-        hidden,
-        Some("hidepid=invisible,subset=pid"),
-    )?;
+    let options = if settings {
+        "hidepid=invisible"
+    } else {
+        "hidepid=invisible,subset=pid"
+    };
+    mount(Some("proc"), "/proc", Some("proc"), hidden, Some(options))?;
+    if settings {
+        let bind = MsFlags::MS_BIND;
+        mount(Some("/proc/sys"), "/proc/sys", None::<&str>, bind, None::<&str>)?;
+        let read_only = MsFlags::MS_REMOUNT | bind | MsFlags::MS_RDONLY | hidden;
+        mount(None::<&str>, "/proc/sys", None::<&str>, read_only, None::<&str>)?;
+    }
     Ok(())
 }
 

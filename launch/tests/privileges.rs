@@ -125,6 +125,12 @@ fn a_daemon_finds_its_listeners_and_nothing_else() {
     assert_eq!(api["descriptors"], "[0,1,2,3,4,5,6]");
     assert_eq!(api["links"], r#"["lo"]"#);
     assert_eq!(api["umask"], "63", "0077");
+    assert_eq!(api["forwarding"], r#"["No such file or directory",null]"#);
+    assert_eq!(
+        facts(&cell, "netd")["forwarding"],
+        r#"["1","Read-only file system"]"#,
+        "seen, not set"
+    );
     let vaultd = facts(&cell, "vaultd");
     assert_eq!(vaultd["names"], r#"["api","netd"]"#);
     assert_eq!(vaultd["kek_bytes"], "32");
