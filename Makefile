@@ -43,7 +43,7 @@ run: deps build users ## Start a cell in the foreground; Ctrl-C ends it.
 
 .PHONY: users
 users:
-	@systemd-sysusers systemd/sysusers.d/cell.conf
+	@systemd-sysusers "$(CURDIR)/systemd/sysusers.d/cell.conf"
 
 .PHONY: clean-host
 clean-host: ## Remove every interface, rule and route that a cell left on this machine.

@@ -77,10 +77,14 @@ fn main() -> Result<ExitCode> {
         .report(&mut report, "gRPC: frames");
 
     report.add("malformed requests", sent, "requests", ">= 200", sent >= 200);
+    let after = session.state()?;
+    if after != state {
+        println!("before: {state:?}\nafter: {after:?}");
+    }
     report.fact(
         "state unchanged (peers, config, users, changes in the audit log)",
         "compared",
-        session.state()? == state,
+        after == state,
     );
     report.fact(
         "processes unchanged",
@@ -88,10 +92,11 @@ fn main() -> Result<ExitCode> {
         self::processes(&cell)? == processes,
     );
     let added = serde_json::json!({"name": "after", "public_key": rest_cases::KEY});
+    let answer = session.send("POST", "/api/peers", &added)?;
     report.fact(
         "a right request works afterwards",
-        "201",
-        session.send("POST", "/api/peers", &added)?.status == 201,
+        answer.status,
+        answer.status == 201,
     );
     report.finish(Path::new("target"))
 }
@@ -219,6 +224,10 @@ async fn frames(socket: &Path) -> Tally {
     ];
     for method in methods {
         for (what, body) in grpc_cases::frames() {
+            // A message without fields has nothing that must be text: what is there is an unknown field.
+            if what == "invalid UTF-8" && method.ends_with("GetCellStatus") {
+                continue;
+            }
             let verdict = match grpc_cases::call_raw(socket, method, body).await {
                 Ok(code) if code != 0 => Ok(()),
                 Ok(_) => Err("was accepted".to_owned()),

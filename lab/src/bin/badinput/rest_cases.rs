@@ -551,7 +551,6 @@ fn accounts() -> Vec<Case> {
 fn config() -> Vec<Case> {
     let long = "a.".repeat(200);
     let hosts = [
-        "",
         " ",
         "a b",
         "http://x",
