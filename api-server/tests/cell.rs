@@ -1,5 +1,10 @@
 //! The cell end to end below its guards: setup, peers, netd, audit, TLS, automation.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "tests: a case is one story"
+)]
 
 mod support;
 

@@ -1,5 +1,9 @@
 //! Everything that can be done to a chain is found: with the chain alone where that is possible, else by its anchors.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests: a case is one story"
+)]
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,9 @@
 //! Addresses, allocation, configurations, specifications: by example and by property.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests: a case is one story"
+)]
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -127,6 +127,19 @@ impl Client {
         self.send("DELETE", path, &[], None).await
     }
 
+    /// As `post`, but `None` when the server is gone before it has answered.
+    pub async fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        let headers = [("content-type", "application/json")];
+        self.try_send("POST", path, &headers, Some(body.to_string().into_bytes()))
+            .await
+    }
+
+    pub async fn try_get(&self, path: &str) -> Option<u16> {
+        self.try_send("GET", path, &[], None)
+            .await
+            .map(|answer| answer.status)
+    }
+
     pub async fn send(
         &self,
         method: &str,
@@ -134,11 +147,41 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Answer {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.try_send(method, path, headers, body)
+            .await
+            .expect("an answer")
+    }
+
+    async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Option<Answer> {
+        let stream = TcpStream::connect(self.address).await.ok()?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .unwrap();
+            .ok()?;
         tokio::spawn(connection);
+        let request = self.request(method, path, headers, body.unwrap_or_default());
+        let (parts, body) = sender.send_request(request).await.ok()?.into_parts();
+        let bytes = body.collect().await.ok()?.to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Some(Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text,
+        })
+    }
+
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Request<Full<Bytes>> {
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| *name == "host") {
             request = request.header(HOST, self.address.to_string());
@@ -146,26 +189,17 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        for (name, value) in [
+        let own = [
             (COOKIE.as_str(), &self.cookie),
             ("x-csrf-token", &self.csrf),
             ("x-claim-token", &self.claim),
-        ] {
+        ];
+        for (name, value) in own {
             if let Some(value) = value {
                 request = request.header(name, value);
             }
         }
-        let request = request
-            .body(Full::new(Bytes::from(body.unwrap_or_default())))
-            .unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
-        }
+        request.body(Full::new(Bytes::from(body))).unwrap()
     }
 
     /// Sends bytes as they are and reads until the server closes.

@@ -31,6 +31,8 @@ use tonic::service::Routes;
 use client::Client;
 
 pub const PASSWORD: &str = "correct horse battery";
+/// The user that a real cell-api runs as in tests.
+pub const NOBODY: u32 = 65_534;
 pub const START_MS: i64 = 1_800_000_000_000;
 
 /// A cell under test. Everything ends when it is dropped.
@@ -200,12 +202,13 @@ pub fn config(folder: &Path) -> Config {
 pub fn serve(path: &Path, routes: Routes) -> CancellationToken {
     let _ = std::fs::remove_file(path);
     let listener = UnixListener::bind(path).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     let token = CancellationToken::new();
     let ended = token.clone();
     // Dropping the future, not a graceful end: a daemon that is killed says no goodbye.
     tokio::spawn(async move {
         let policy = CallerPolicy {
-            uids: vec![own_uid()],
+            uids: vec![own_uid(), NOBODY],
             unit: None,
         };
         let serving = ipc::serve(listener, policy, routes, std::future::pending());
