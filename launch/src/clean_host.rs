@@ -16,10 +16,10 @@ use crate::settings::Place;
 
 /// The nftables table of netd (`table` in netd.toml), in family inet.
 const TABLE: &str = "cell";
-/// Docker's chain for others' rules, in which netd lets what it accepted pass (`accept_mark` in netd.toml).
-const DOCKER_CHAIN: &str = "DOCKER-USER";
-/// How `nft -a list chain` prints that rule's match.
-const ACCEPT_MARK: &str = "mark & 0x00002000 == 0x00002000";
+/// The chains in which netd may have let pass what it accepted, when Docker drops what is forwarded.
+const PASSAGE_CHAINS: [&str; 2] = ["DOCKER-USER", "FORWARD"];
+/// How `nft -a list chain` prints the comment by which netd knows its rule.
+const PASSAGE_TAG: &str = " comment \"cell\"";
 
 /// Cleans up after the cell of that home.
 ///
@@ -107,27 +107,27 @@ fn remove_table() -> Result<(), Error> {
 
 fn remove_docker_rules() -> Result<(), Error> {
     for family in ["ip", "ip6"] {
-        let Ok(chain) = program("nft", &["-a", "list", "chain", family, "filter", DOCKER_CHAIN]) else {
-            continue;
-        };
-        for handle in marked_rules(&chain) {
-            println!("==> removing the cell's rule from {family} {DOCKER_CHAIN}");
-            program(
-                "nft",
-                &["delete", "rule", family, "filter", DOCKER_CHAIN, "handle", handle],
-            )?;
+        for name in PASSAGE_CHAINS {
+            let Ok(chain) = program("nft", &["-a", "list", "chain", family, "filter", name]) else {
+                continue;
+            };
+            for handle in tagged_rules(&chain) {
+                println!("==> removing the cell's rule from {family} filter {name}");
+                program(
+                    "nft",
+                    &["delete", "rule", family, "filter", name, "handle", handle],
+                )?;
+            }
         }
     }
     Ok(())
 }
 
-/// The handles of the rules that accept by the cell's mark.
-fn marked_rules(chain: &str) -> Vec<&str> {
-    let ours = |line: &&str| line.contains(ACCEPT_MARK) && line.contains("accept");
-    chain
-        .lines()
-        .filter(ours)
-        .filter_map(|line| line.rsplit_once("# handle "))
+/// The handles of the rules that bear netd's comment.
+fn tagged_rules(chain: &str) -> Vec<&str> {
+    let rules = chain.lines().filter_map(|line| line.rsplit_once(" # handle "));
+    rules
+        .filter(|(rule, _)| rule.ends_with(PASSAGE_TAG))
         .map(|(_, handle)| handle.trim())
         .collect()
 }
@@ -137,12 +137,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_rule_with_the_cells_mark_is_taken_out() {
+    fn only_the_rule_with_the_cells_comment_is_taken_out() {
         let chain = "table ip filter {\n\tchain DOCKER-USER { # handle 3\n\
-                     \t\tmeta mark & 0x00002000 == 0x00002000 counter packets 4 bytes 240 accept # handle 12\n\
-                     \t\tip saddr 10.0.0.0/8 counter packets 0 bytes 0 accept # handle 13\n\
+                     \t\tmeta mark & 0x00002000 == 0x00002000 counter packets 4 bytes 240 accept comment \"cell\" # handle 12\n\
+                     \t\tip saddr 10.0.0.0/8 counter packets 0 bytes 0 accept comment \"cellar\" # handle 13\n\
                      \t\tcounter packets 0 bytes 0 return # handle 4\n\t}\n}\n";
-        assert_eq!(marked_rules(chain), ["12"]);
+        assert_eq!(tagged_rules(chain), ["12"]);
     }
 
     #[test]

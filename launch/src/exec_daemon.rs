@@ -28,8 +28,6 @@ use crate::view;
 const MOST_THREADS: u64 = 512;
 /// Open files; one a connection.
 const MOST_FILES: u64 = 8192;
-/// Bytes that a daemon with keys may lock in memory. It locks everything, so a limit that is reached would end it.
-const MOST_LOCKED: u64 = 256 << 20;
 
 /// What a daemon gets; everything else is taken. The environment and, on standard input, the listeners come with it.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]

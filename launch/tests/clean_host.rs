@@ -18,7 +18,7 @@ nft add table inet cell
 nft add table inet mine
 nft add table ip filter
 nft add chain ip filter DOCKER-USER
-nft add rule ip filter DOCKER-USER meta mark and 0x2000 == 0x2000 counter accept
+nft add rule ip filter DOCKER-USER meta mark and 0x2000 == 0x2000 counter accept comment cell
 nft add rule ip filter DOCKER-USER ip saddr 10.0.0.0/8 counter accept
 ip link add other type bridge
 ";
@@ -42,7 +42,7 @@ fn a_host_is_as_it_was() {
     for words in [
         "interface wg0",
         "table inet cell",
-        "ip DOCKER-USER",
+        "ip filter DOCKER-USER",
         "net/ipv4/ip_forward back to 0",
     ] {
         assert!(said.contains(words), "{words}\n{said}");

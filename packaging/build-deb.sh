@@ -1,0 +1,54 @@
+#!/bin/bash
+# Builds target/cell_VERSION_ARCH.deb from programs that are built already. Prints its path.
+# Usage: build-deb.sh [--bin DIR] [--out DIR]    (default: target/release and target)
+# Needs dpkg-deb alone. The same sources give the same bytes: times are those of the last commit.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd); root=$(dirname "$here")
+bin=$root/target/release out=$root/target
+while [ $# -gt 0 ]; do
+  case $1 in
+    --bin) bin=$(realpath "$2"); shift 2 ;;
+    --out) mkdir -p "$2"; out=$(realpath "$2"); shift 2 ;;
+    *) echo "usage: $0 [--bin DIR] [--out DIR]" >&2; exit 2 ;;
+  esac
+done
+
+version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+arch=$(dpkg --print-architecture)
+daemons="cell-api cell-netd cell-wg cell-broker cell-vaultd"
+for program in $daemons cellctl; do
+  [ -x "$bin/$program" ] || { echo "build-deb: $bin/$program is missing: make build" >&2; exit 1; }
+done
+
+tree=$(mktemp -d); trap 'rm -rf "$tree"' EXIT; chmod 755 "$tree"
+put() { install -D -m "$1" "$2" "$tree/$3"; } # MODE FROM TO
+
+for program in $daemons; do put 755 "$bin/$program" "usr/lib/cell/$program"; done
+put 755 "$bin/cellctl" usr/bin/cellctl
+strip --strip-debug "$tree"/usr/lib/cell/* "$tree/usr/bin/cellctl" 2>/dev/null || true
+for unit in "$root"/systemd/*.service "$root"/systemd/*.socket "$root"/systemd/*.target; do
+  put 644 "$unit" "lib/systemd/system/$(basename "$unit")"
+done
+put 644 "$root/systemd/sysusers.d/cell.conf" usr/lib/sysusers.d/cell.conf
+put 644 "$root/systemd/tmpfiles.d/cell.conf" usr/lib/tmpfiles.d/cell.conf
+put 644 "$root/systemd/sysctl.d/60-cell.conf" usr/lib/sysctl.d/60-cell.conf
+for policy in "$root"/systemd/etc/*.toml; do put 644 "$policy" "etc/cell/$(basename "$policy")"; done
+for drop_in in "$root"/systemd/drop-in/*/*.conf; do
+  put 644 "$drop_in" "usr/share/cell/drop-in/${drop_in#"$root"/systemd/drop-in/}"
+done
+put 644 "$root/systemd/README.md" usr/share/doc/cell/units.md
+put 644 "$here/deb/copyright" usr/share/doc/cell/copyright
+
+mkdir "$tree/DEBIAN"
+for script in postinst prerm postrm; do put 755 "$here/deb/$script" "DEBIAN/$script"; done
+put 644 "$here/deb/triggers" DEBIAN/triggers
+(cd "$tree" && find etc -type f -printf '/%p\n' | sort) > "$tree/DEBIAN/conffiles"
+sed -e "s/@VERSION@/$version/; s/@ARCH@/$arch/" \
+    -e "s/@SIZE@/$(du -sk --apparent-size --exclude=DEBIAN "$tree" | cut -f1)/" "$here/deb/control" > "$tree/DEBIAN/control"
+(cd "$tree" && find . -path ./DEBIAN -prune -o -type f -printf '%P\n' | sort | xargs md5sum) > "$tree/DEBIAN/md5sums"
+
+SOURCE_DATE_EPOCH=$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0); export SOURCE_DATE_EPOCH
+find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+deb=$out/cell_${version}_$arch.deb
+dpkg-deb --root-owner-group -Zgzip -z6 --build "$tree" "$deb" >/dev/null
+echo "$deb"
