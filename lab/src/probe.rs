@@ -1,12 +1,16 @@
 //! Single probes, and servers that answer them.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sendmsg, setsockopt, sockopt,
+};
 
 use crate::netns::Namespace;
 
@@ -40,6 +44,7 @@ impl EchoServer {
                 thread::spawn(move || echo_stream(stream));
             }
         });
+        setsockopt(&udp, sockopt::Ipv6RecvPacketInfo, &true)?;
         thread::spawn(move || echo_datagrams(&udp));
         Ok(EchoServer { port })
     }
@@ -57,11 +62,41 @@ fn echo_stream(mut stream: TcpStream) {
 fn echo_datagrams(socket: &UdpSocket) {
     let mut buffer = [0; 2048];
     loop {
-        match socket.recv_from(&mut buffer) {
-            Ok((length, from)) => drop(socket.send_to(&buffer[..length], from)),
-            Err(_) => thread::sleep(IDLE),
+        if echo_datagram(socket, &mut buffer).is_err() {
+            thread::sleep(IDLE);
         }
     }
+}
+
+/// Answers from the address that was asked (IPV6_PKTINFO, which tells IPv4 addresses as mapped ones): a namespace has
+/// several, and a connected asker takes no answer from another.
+fn echo_datagram(socket: &UdpSocket, buffer: &mut [u8]) -> nix::Result<()> {
+    let mut control = nix::cmsg_space!(nix::libc::in6_pktinfo);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<SockaddrIn6>(
+        socket.as_raw_fd(),
+        &mut parts,
+        Some(&mut control),
+        MsgFlags::empty(),
+    )?;
+    let (length, from) = (message.bytes, message.address);
+    let asked = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::Ipv6PacketInfo(info) => Some(nix::libc::in6_pktinfo {
+            ipi6_ifindex: 0,
+            ..info
+        }),
+        _ => None,
+    });
+    let control = asked.as_ref().map(ControlMessage::Ipv6PacketInfo);
+    let parts = [IoSlice::new(&buffer[..length])];
+    sendmsg(
+        socket.as_raw_fd(),
+        &parts,
+        control.as_slice(),
+        MsgFlags::empty(),
+        from.as_ref(),
+    )?;
+    Ok(())
 }
 
 /// An established TCP connection to an [`EchoServer`].
