@@ -58,6 +58,10 @@ impl Nursery<'_> {
         Ok(child)
     }
 
+    fn runs(&self, daemon: Daemon) -> bool {
+        self.plan.processes.iter().any(|process| process.daemon == daemon)
+    }
+
     fn command(&self, process: &Process, listeners: Vec<String>) -> Result<Command, Error> {
         let daemon = process.daemon;
         let identity = self.accounts.identity(daemon)?;
@@ -70,6 +74,7 @@ impl Nursery<'_> {
             netns: self.netns.clone().filter(|_| daemon.network() == Network::Cell),
             empty_network: daemon.network() == Network::Empty,
             settings: daemon.sees_settings(),
+            tun: daemon == Daemon::Netd && self.runs(Daemon::Wg),
             lock_memory: daemon.locks_memory(),
             listeners,
             reach: process.reach.clone(),

@@ -53,6 +53,9 @@ pub struct Orders {
     /// Lets it read /proc/sys.
     #[arg(long)]
     pub settings: bool,
+    /// Gives it a /dev/net/tun of its own, which its group may use.
+    #[arg(long)]
+    pub tun: bool,
     /// Lets it lock keys in memory.
     #[arg(long)]
     pub lock_memory: bool,
@@ -99,6 +102,7 @@ impl Orders {
         }
         arguments.extend(self.empty_network.then(|| "--empty-network".to_owned()));
         arguments.extend(self.settings.then(|| "--settings".to_owned()));
+        arguments.extend(self.tun.then(|| "--tun".to_owned()));
         arguments.extend(self.lock_memory.then(|| "--lock-memory".to_owned()));
         arguments.push("--".to_owned());
         arguments.extend(self.program.iter().cloned());
@@ -121,6 +125,9 @@ impl Orders {
         step("the network", self.enter_network())?;
         step("no shared memory with others", unshare(CloneFlags::CLONE_NEWIPC))?;
         step("the file system", view::enter(&self.reach, self.settings))?;
+        if self.tun {
+            step("/dev/net/tun", view::own_tun(self.gid))?;
+        }
         step("limits", self.limit())?;
         umask(Mode::from_bits_truncate(0o077));
         step("the working folder", chdir("/"))?;
@@ -214,6 +221,7 @@ mod tests {
             netns: Some("/run/netns/cell".into()),
             empty_network: false,
             settings: true,
+            tun: true,
             lock_memory: true,
             listeners: vec!["vpn".into(), "vpn".into()],
             reach: vec!["/srv/a b".into(), "/srv/c".into()],

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 /// Enters a mount namespace in which the paths of `reach` can be reached by anybody, and /proc/sys read if `settings`. Needs CAP_SYS_ADMIN and one thread.
 ///
@@ -42,6 +43,23 @@ pub fn enter(reach: &[PathBuf], settings: bool) -> io::Result<()> {
         mount(None::<&str>, "/proc/sys", None::<&str>, read_only, None::<&str>)?;
     }
     Ok(())
+}
+
+/// Puts a TUN device node that `gid` may use over /dev/net, for this mount namespace alone. On most machines everybody may
+/// open the machine's own node; where only root may, the daemon that makes the TUN devices could not. Needs CAP_MKNOD.
+///
+/// # Errors
+/// When the kernel refuses the mount or the node.
+pub fn own_tun(gid: u32) -> io::Result<()> {
+    let (folder, node) = ("/dev/net", "/dev/net/tun");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(Some("tmpfs"), folder, Some("tmpfs"), flags, Some("mode=0755,size=4k"))?;
+    let mode = Mode::from_bits_truncate(0o660);
+    // Documentation/admin-guide/devices.txt: character device 10, 200.
+    mknod(node, SFlag::S_IFCHR, mode, makedev(10, 200))?;
+    // The umask does not decide.
+    fs::set_permissions(node, fs::Permissions::from_mode(0o660))?;
+    chown(node, Some(0), Some(gid))
 }
 
 /// The topmost folder above each path that others may not pass through.
