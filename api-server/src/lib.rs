@@ -21,5 +21,6 @@ pub mod throttle;
 
 pub mod anchor;
 pub mod daemons;
+pub mod network;
 pub mod reconcile;
 pub mod tls;

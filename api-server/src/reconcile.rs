@@ -2,7 +2,7 @@
 //! when in doubt.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cell_api_core::derive::{self, PeerSpec};
@@ -13,7 +13,6 @@ use cell_proto::netd::v1::network_status_service_client::NetworkStatusServiceCli
 use cell_proto::netd::v1::{
     ApplyNetworkDeltaRequest, ApplyNetworkRequest, NetworkStatus, WatchNetworkRequest, WatchNetworkResponse,
 };
-use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
@@ -23,95 +22,13 @@ use crate::daemons::netd;
 use crate::events::Topic;
 use crate::service::ServiceError;
 use crate::store::peers as table;
-use crate::store::transaction::{self, NetworkChange};
+use crate::store::transaction;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
-/// Most peers in one difference (`network_service.proto`); beyond it everything is sent.
-const MAX_DELTA: usize = 1_000;
 /// netd sends its status at least every 10 seconds.
 const WATCH_SILENCE: Duration = Duration::from_secs(30);
 const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
-
-/// What requests and the reconciler share.
-#[derive(Debug)]
-pub struct Network {
-    pending: Mutex<Pending>,
-    wake: Notify,
-    observed: watch::Sender<u64>,
-    status: watch::Sender<Option<NetworkStatus>>,
-}
-
-/// Committed and not yet confirmed.
-#[derive(Debug, Default)]
-struct Pending {
-    generation: u64,
-    all: bool,
-    /// By name; `None` is a removal. The last change of a name counts.
-    peers: BTreeMap<String, Option<PeerSpec>>,
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Network {
-            pending: Mutex::default(),
-            wake: Notify::new(),
-            observed: watch::Sender::new(0),
-            status: watch::Sender::new(None),
-        }
-    }
-}
-
-impl Network {
-    /// Takes the changes of one commit. Called in commit order.
-    pub fn changed(&self, generation: u64, changes: Vec<NetworkChange>) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.generation = generation;
-        for change in changes {
-            match change {
-                NetworkChange::All => pending.all = true,
-                NetworkChange::Upserted(spec) => drop(pending.peers.insert(spec.name.clone(), Some(spec))),
-                NetworkChange::Removed(name) => drop(pending.peers.insert(name, None)),
-            }
-        }
-        if pending.all || pending.peers.len() > MAX_DELTA {
-            // Everything is read from the database then; what is waiting here would only grow while netd is away.
-            pending.all = true;
-            pending.peers.clear();
-        }
-        self.wake.notify_one();
-    }
-
-    /// The generation that netd confirmed last; 0 before the first.
-    pub fn observed(&self) -> u64 {
-        *self.observed.borrow()
-    }
-
-    /// Waits for a generation, at most `patience`; the generation that is confirmed then.
-    pub async fn wait_for(&self, generation: u64, patience: Duration) -> u64 {
-        let mut observed = self.observed.subscribe();
-        let _ = tokio::time::timeout(patience, observed.wait_for(|observed| *observed >= generation)).await;
-        self.observed()
-    }
-
-    /// netd's last status; `None` while it is not reachable.
-    pub fn status(&self) -> Option<NetworkStatus> {
-        self.status.borrow().clone()
-    }
-
-    fn take(&self) -> Pending {
-        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn confirm(&self, generation: u64) {
-        self.observed
-            .send_if_modified(|observed| std::mem::replace(observed, generation.max(*observed)) < generation);
-    }
-
-    fn see(&self, status: Option<NetworkStatus>) {
-        self.status.send_replace(status);
-    }
-}
 
 /// Runs until `shutdown`.
 pub async fn run(app: Arc<App>, channel: Channel, shutdown: CancellationToken) {
@@ -163,7 +80,7 @@ impl Reconciler {
         let app = Arc::clone(&self.app);
         loop {
             tokio::select! {
-                () = app.network.wake.notified() => self.apply_pending().await?,
+                () = app.network.woken() => self.apply_pending().await?,
                 status = next(&mut statuses) => {
                     let status = status?;
                     let foreign = self.is_foreign(&status);

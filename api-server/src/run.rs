@@ -19,7 +19,7 @@ use crate::callers::Callers;
 use crate::config::Config;
 use crate::http::router::router;
 use crate::http::server::Endpoint;
-use crate::service::setup;
+use crate::service::claim;
 use crate::tls::{self, CurrentCertificate};
 use crate::{anchor, grpc, reconcile};
 
@@ -96,7 +96,7 @@ pub async fn start(
     sockets: Sockets,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<TaskTracker> {
-    setup::offer_claim(&app).await.context("the claim token")?;
+    claim::offer(&app).await.context("the claim token")?;
     let tasks = TaskTracker::new();
     let routes = router(Arc::clone(&app));
     let loopback = loopback(&app, sockets.loopback, routes.clone())?;

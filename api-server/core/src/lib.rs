@@ -6,6 +6,7 @@
 
 pub mod fault;
 pub mod fields;
+mod json;
 
 pub mod access;
 pub mod key;

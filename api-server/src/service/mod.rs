@@ -1,10 +1,12 @@
 //! What can be asked of the cell, whoever asks: REST and the automation socket stand on this one layer.
 
+pub mod claim;
 pub mod setup;
 
 pub mod auth;
 pub mod users;
 
+mod device;
 pub mod peers;
 
 pub mod audit;

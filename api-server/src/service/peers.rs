@@ -4,17 +4,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use cell_api_core::client_config::{self, CellSide};
-use cell_api_core::derive::{self, NetworkSettings};
-use cell_api_core::key::PublicKey;
+use cell_api_core::derive;
 use cell_api_core::name::PeerName;
 use cell_api_core::peer::{KeySource, Peer, PeerInput, PeerUpdateInput};
-use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
 use super::cell::{self, CellIdentity};
+use super::device::{known_side, make_key, side};
 use super::{Actor, ServiceError};
 use crate::app::App;
 use crate::events::Topic;
@@ -287,40 +284,6 @@ async fn converged(app: &App) -> Result<(u64, u64), ServiceError> {
     Ok((generation, app.network.wait_for(generation, PATIENCE).await))
 }
 
-/// The cell's side of configurations, if all of it can be known now.
-async fn known_side(app: &App, identity: &CellIdentity) -> Option<CellSide> {
-    let public_key = app.wireguard_key.public_key(app).await.ok()?;
-    Some(side_of(
-        &app.config.network,
-        identity,
-        public_key,
-        identity.endpoint_host.clone()?,
-    ))
-}
-
-async fn side(app: &App, identity: &CellIdentity) -> Result<CellSide, ServiceError> {
-    let endpoint_host = identity
-        .endpoint_host
-        .clone()
-        .ok_or(ServiceError::EndpointUnknown)?;
-    let public_key = app.wireguard_key.public_key(app).await?;
-    Ok(side_of(&app.config.network, identity, public_key, endpoint_host))
-}
-
-fn side_of(
-    settings: &NetworkSettings,
-    identity: &CellIdentity,
-    public_key: PublicKey,
-    endpoint_host: cell_api_core::name::EndpointHost,
-) -> CellSide {
-    CellSide {
-        public_key,
-        range: identity.range,
-        endpoint_host,
-        listen_port: settings.listen_port,
-    }
-}
-
 /// A configuration that cannot be compared, because the cell does not know its own side, is not called old.
 fn view(
     stored: StoredPeer,
@@ -342,18 +305,4 @@ fn view(
         created_unix_ms,
         activity,
     }
-}
-
-type ServerMade = (PublicKey, Option<Zeroizing<String>>);
-
-/// A key pair for a device whose owner asked for one; the private half is in the answer and nowhere else.
-fn make_key() -> Result<ServerMade, ServiceError> {
-    let mut random = Zeroizing::new([0u8; 32]);
-    getrandom::fill(random.as_mut()).map_err(|_| ServiceError::Random)?;
-    // Zeroed when dropped (x25519-dalek, feature zeroize).
-    let secret = StaticSecret::from(*random);
-    let public = x25519_dalek::PublicKey::from(&secret);
-    let text = Zeroizing::new(STANDARD.encode(secret.as_bytes()));
-    let public = PublicKey::from_bytes(public.as_bytes()).map_err(|_| ServiceError::Random)?;
-    Ok((public, Some(text)))
 }

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use cell_api_core::name::Username;
 use cell_api_core::password::Password;
 use cell_api_core::role::Role;
-use cell_api_core::setup::{self, CLAIM_TOKEN_BYTES, Identity, Network, Progress, Step};
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use cell_api_core::setup::{self, Identity, Network, Progress, Step};
 
 use super::cell::CellIdentity;
-use super::{Actor, ServiceError};
+use super::{Actor, ServiceError, claim};
 use crate::app::App;
 use crate::events::Topic;
 use crate::store::setup::{self as table, StoredAnswer};
@@ -67,7 +64,7 @@ pub fn stored_answer(
     claim_token: &str,
     step: &str,
 ) -> Result<Option<BTreeMap<String, String>>, ServiceError> {
-    check_claim(app, remote, claim_token)?;
+    claim::check(app, remote, claim_token)?;
     let step = Step::parse(step).ok_or(ServiceError::NoStep)?;
     Ok(app
         .store
@@ -86,7 +83,7 @@ pub async fn submit(
     claim_token: &str,
     input: StepInput,
 ) -> Result<Progress, ServiceError> {
-    check_claim(app, remote, claim_token)?;
+    claim::check(app, remote, claim_token)?;
     let (step, answer) = check(app, input).await?;
     let origin = Origin::new(&Actor::setup(remote), app.now());
     app.store
@@ -111,11 +108,11 @@ pub async fn submit(
 /// [`ServiceError::ClaimToken`], [`ServiceError::Throttled`], [`ServiceError::SetupIncomplete`],
 /// [`ServiceError::SetupComplete`].
 pub async fn complete(app: &App, remote: IpAddr, claim_token: &str) -> Result<Progress, ServiceError> {
-    check_claim(app, remote, claim_token)?;
+    claim::check(app, remote, claim_token)?;
     let origin = Origin::new(&Actor::setup(remote), app.now());
     let progress = app.store.mutate(origin, make_cell).await?;
     // The token opens nothing any more; the file goes so that nobody wonders.
-    remove_token_file(&app.config.state);
+    claim::remove_token_file(&app.config.state);
     Ok(progress)
 }
 
@@ -239,82 +236,8 @@ async fn check(app: &App, input: StepInput) -> Result<(Step, StoredAnswer), Serv
     })
 }
 
-/// Every call before the end of setup shows the token, so that a second visitor cannot go on with the first one's.
-fn check_claim(app: &App, remote: IpAddr, typed: &str) -> Result<(), ServiceError> {
-    if app.identity().is_some() {
-        return Err(ServiceError::SetupComplete);
-    }
-    let now = app.now();
-    let paid = app
-        .claim_throttle
-        .pay(remote, now)
-        .map_err(ServiceError::Throttled)?;
-    let expected = app
-        .store
-        .read(|connection| Ok(table::claim_hash(connection)?))?
-        .ok_or(ServiceError::ClaimToken)?;
-    if !bool::from(setup::claim_token_hash(typed).ct_eq(&expected)) {
-        return Err(ServiceError::ClaimToken);
-    }
-    paid.refund(now);
-    Ok(())
-}
-
-/// Makes a claim token while setup is not complete, unless the last one is still in its file: prints it nowhere, leaves
-/// it in a file that only this user and root can read. The database keeps its hash.
-///
-/// # Errors
-/// [`ServiceError::Storage`] when the file or the database cannot be written.
-pub async fn offer_claim(app: &App) -> Result<(), ServiceError> {
-    if app.identity().is_some() {
-        remove_token_file(&app.config.state);
-        return Ok(());
-    }
-    let path = app.config.state.join(TOKEN_FILE);
-    let stored = app.store.read(|connection| Ok(table::claim_hash(connection)?))?;
-    let kept = std::fs::read_to_string(&path).map(Zeroizing::new).ok();
-    if kept.is_some_and(|token| stored == Some(setup::claim_token_hash(&token))) {
-        return Ok(());
-    }
-    let token = Zeroizing::new(setup::render_claim_token(&random::<CLAIM_TOKEN_BYTES>()?));
-    let hash = setup::claim_token_hash(&token);
-    write_private(&path, token.as_bytes()).map_err(|error| {
-        tracing::error!(%error, path = %path.display(), "the claim token cannot be written");
-        ServiceError::Storage("the claim token cannot be written")
-    })?;
-    app.store
-        .note(move |connection| table::set_claim_hash(connection, &hash))
-        .await
-}
-
-const TOKEN_FILE: &str = "claim-token";
-
-fn remove_token_file(state: &Path) {
-    match std::fs::remove_file(state.join(TOKEN_FILE)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(%error, "the file with the spent claim token cannot be removed");
-        }
-        _ => {}
-    }
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let unfinished = path.with_extension("new");
-    let _ = std::fs::remove_file(&unfinished);
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(bytes)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)
-}
-
-fn random<const N: usize>() -> Result<[u8; N], ServiceError> {
+/// Random bytes of the kernel.
+pub(super) fn random<const N: usize>() -> Result<[u8; N], ServiceError> {
     let mut bytes = [0u8; N];
     getrandom::fill(&mut bytes).map_err(|_| ServiceError::Random)?;
     Ok(bytes)

@@ -23,7 +23,7 @@ use cell_api::config::{AutomationCallers, Config};
 use cell_api::run::{self, Sockets};
 use cell_api_core::derive::NetworkSettings;
 use cell_proto::ipc::{self, CallerPolicy};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -248,4 +248,23 @@ pub fn operations() -> Vec<(String, String, bool)> {
     }
     assert!(all.len() > 30, "the document is not empty");
     all
+}
+
+/// Adds a peer whose key is made of `number`.
+pub async fn add(client: &Client, name: &str, number: u64) -> Value {
+    let answer = client
+        .post("/api/peers", &json!({"name": name, "public_key": key(number)}))
+        .await;
+    answer.expect(201).json()
+}
+
+/// Waits until something holds.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..200 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never: {what}");
 }

@@ -22,12 +22,15 @@ pub struct FakeVault {
     serving: CancellationToken,
 }
 
+/// Names and addresses of one certificate.
+pub type Names = (Vec<String>, Vec<Vec<u8>>);
+
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root_der: Vec<u8>,
     root_pem: String,
     now: i64,
-    issued: Mutex<Vec<(Vec<String>, Vec<Vec<u8>>)>>,
+    issued: Mutex<Vec<Names>>,
 }
 
 impl FakeVault {
@@ -75,7 +78,7 @@ impl FakeVault {
     }
 
     /// Names and addresses of the certificates that were asked for.
-    pub fn issued(&self) -> Vec<(Vec<String>, Vec<Vec<u8>>)> {
+    pub fn issued(&self) -> Vec<Names> {
         self.authority.issued.lock().unwrap().clone()
     }
 }
