@@ -1,0 +1,378 @@
+//! A cell-netd under test, with its sandbox and alone with CAP_NET_ADMIN, a real cell-wg beside it, and a vault that gives
+//! one key.
+#![allow(dead_code, clippy::unwrap_used, reason = "shared by several test binaries")]
+
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use cell_lab::activation::{self, Listener};
+use cell_lab::cell::program;
+use cell_lab::netns::Namespace;
+use cell_lab::process::{Process, run_with_input, until};
+use cell_proto::common::v1 as common;
+use cell_proto::ipc::{self, CallerPolicy};
+use cell_proto::netd::v1;
+use cell_proto::netd::v1::network_service_client::NetworkServiceClient;
+use cell_proto::netd::v1::network_status_service_client::NetworkStatusServiceClient;
+use cell_proto::vault::v1::wireguard_key_service_server::{WireguardKeyService, WireguardKeyServiceServer};
+use cell_proto::vault::v1::{GetWireguardPrivateKeyRequest, GetWireguardPrivateKeyResponse};
+use tokio::runtime::Runtime;
+use tonic::service::Routes;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+/// netd runs as nobody.
+const NOBODY: u32 = 65534;
+pub const PORT: u16 = 51820;
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A key pair, as wg(8) writes it.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    pub private: String,
+    pub public: String,
+    pub public_bytes: Vec<u8>,
+}
+
+impl Keys {
+    pub fn make() -> Result<Self> {
+        let private = cell_lab::process::run(Command::new("wg").arg("genkey"))?
+            .trim()
+            .to_owned();
+        let public = run_with_input(Command::new("wg").arg("pubkey"), &private)?
+            .trim()
+            .to_owned();
+        let public_bytes = decode(&public)?;
+        Ok(Keys {
+            private,
+            public,
+            public_bytes,
+        })
+    }
+}
+
+fn decode(text: &str) -> Result<Vec<u8>> {
+    use base64::Engine as _;
+    Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
+}
+
+struct Vault(Vec<u8>);
+
+#[tonic::async_trait]
+impl WireguardKeyService for Vault {
+    async fn get_wireguard_private_key(
+        &self,
+        _: Request<GetWireguardPrivateKeyRequest>,
+    ) -> Result<Response<GetWireguardPrivateKeyResponse>, Status> {
+        Ok(Response::new(GetWireguardPrivateKeyResponse {
+            private_key: self.0.clone(),
+        }))
+    }
+}
+
+/// The daemons in one namespace.
+pub struct Netd {
+    pub keys: Keys,
+    runtime: Runtime,
+    folder: tempfile::TempDir,
+    netns: PathBuf,
+    listener: OwnedFd,
+    wg_listeners: [Listener; 2],
+    pub process: Process,
+    pub wg: Process,
+}
+
+impl Netd {
+    pub fn start(namespace: &Namespace) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+        let keys = Keys::make()?;
+        let runtime = Runtime::new()?;
+        serve_vault(
+            &runtime,
+            &folder.path().join("vault.sock"),
+            decode(&keys.private)?,
+        )?;
+        let caller = "[callers.netd]\nusers = [\"nobody\"]\n";
+        std::fs::write(folder.path().join("wg.toml"), caller)?;
+        let wg_listeners = [
+            Listener::stream("netd", &folder.path().join("wg.sock"))?,
+            Listener::seqpacket("device", &folder.path().join("device.sock"))?,
+        ];
+        for socket in ["vault.sock", "wg.sock", "device.sock"] {
+            std::fs::set_permissions(folder.path().join(socket), std::fs::Permissions::from_mode(0o666))?;
+        }
+        let wg = start_wg(folder.path(), &wg_listeners)?;
+        std::fs::write(folder.path().join("netd.toml"), policy(folder.path()))?;
+        let listener = std::os::unix::net::UnixListener::bind(folder.path().join("netd.sock"))?;
+        let listener = OwnedFd::from(listener);
+        let process = start_netd(namespace, folder.path(), &listener)?;
+        let netns = namespace.path();
+        let netd = Netd {
+            keys,
+            runtime,
+            folder,
+            netns,
+            listener,
+            wg_listeners,
+            process,
+            wg,
+        };
+        netd.wait()?;
+        Ok(netd)
+    }
+
+    /// Ends netd as a crash would and starts it anew on the same socket.
+    pub fn crash_and_restart(&mut self, namespace: &Namespace) -> Result<()> {
+        self.process.signal(nix::sys::signal::Signal::SIGKILL)?;
+        self.process.wait(PATIENCE)?;
+        self.process = start_netd(namespace, self.folder.path(), &self.listener)?;
+        self.wait()
+    }
+
+    /// Ends cell-wg as a crash would and starts it anew.
+    pub fn crash_wg(&mut self) -> Result<()> {
+        self.wg.signal(nix::sys::signal::Signal::SIGKILL)?;
+        self.wg.wait(PATIENCE)?;
+        self.restart_wg()
+    }
+
+    /// Starts cell-wg anew.
+    pub fn restart_wg(&mut self) -> Result<()> {
+        self.wg = start_wg(self.folder.path(), &self.wg_listeners)?;
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<()> {
+        until(PATIENCE, "netd answers", || self.status().ok()).map(drop)
+    }
+
+    fn channel(&self) -> Channel {
+        self.runtime
+            .block_on(async { ipc::connect(self.folder.path().join("netd.sock")) })
+    }
+
+    pub fn apply(&self, spec: v1::NetworkSpec, etag: &str) -> Result<v1::ApplyNetworkResponse, Status> {
+        let request = v1::ApplyNetworkRequest {
+            spec: Some(spec),
+            etag: etag.to_owned(),
+            validate_only: false,
+        };
+        self.apply_request(request)
+    }
+
+    pub fn apply_request(
+        &self,
+        request: v1::ApplyNetworkRequest,
+    ) -> Result<v1::ApplyNetworkResponse, Status> {
+        let mut client = NetworkServiceClient::new(self.channel());
+        self.runtime
+            .block_on(client.apply_network(request))
+            .map(Response::into_inner)
+    }
+
+    pub fn delta(
+        &self,
+        upserted_peers: Vec<v1::PeerSpec>,
+        removed: &[&str],
+    ) -> Result<v1::ApplyNetworkDeltaResponse, Status> {
+        let request = v1::ApplyNetworkDeltaRequest {
+            base_etag: self.status()?.etag,
+            upserted_peers,
+            removed_peers: removed.iter().map(|name| (*name).to_owned()).collect(),
+            validate_only: false,
+        };
+        let mut client = NetworkServiceClient::new(self.channel());
+        self.runtime
+            .block_on(client.apply_network_delta(request))
+            .map(Response::into_inner)
+    }
+
+    pub fn status(&self) -> Result<v1::NetworkStatus, Status> {
+        let mut client = NetworkStatusServiceClient::new(self.channel());
+        let answer = self
+            .runtime
+            .block_on(client.get_network(v1::GetNetworkRequest { include_spec: false }))?;
+        answer
+            .into_inner()
+            .status
+            .ok_or_else(|| Status::internal("no status"))
+    }
+
+    pub fn peers(&self) -> Result<Vec<v1::PeerStatus>, Status> {
+        let mut client = NetworkStatusServiceClient::new(self.channel());
+        let request = v1::ListPeerStatusesRequest { name: String::new() };
+        Ok(self
+            .runtime
+            .block_on(client.list_peer_statuses(request))?
+            .into_inner()
+            .peers)
+    }
+
+    pub fn dropped(&self, reason: &str) -> Result<u64, Status> {
+        Ok(self
+            .status()?
+            .drops
+            .iter()
+            .find(|drops| drops.reason == reason)
+            .map_or(0, |drops| drops.packets))
+    }
+
+    pub fn condition(&self, kind: &str) -> Result<common::Condition> {
+        let status = self.status()?;
+        status
+            .conditions
+            .into_iter()
+            .find(|condition| condition.r#type == kind)
+            .context(kind.to_owned())
+    }
+}
+
+fn serve_vault(runtime: &Runtime, path: &Path, key: Vec<u8>) -> Result<()> {
+    let listener = runtime.block_on(async { tokio::net::UnixListener::bind(path) })?;
+    let policy = CallerPolicy {
+        uids: vec![NOBODY],
+        unit: None,
+    };
+    let routes = Routes::new(WireguardKeyServiceServer::new(Vault(key)));
+    runtime.spawn(ipc::serve(listener, policy, routes, std::future::pending()));
+    Ok(())
+}
+
+fn start_wg(folder: &Path, listeners: &[Listener]) -> Result<Process> {
+    let config = folder.join("wg.toml");
+    let arguments = ["--config", config.to_str().context("path")?];
+    let mut command = activation::command(&program("cell-wg")?, &arguments, NOBODY, listeners)?;
+    Process::spawn("cell-wg", &mut command)
+}
+
+fn start_netd(namespace: &Namespace, folder: &Path, listener: &OwnedFd) -> Result<Process> {
+    // A duplicate without close-on-exec, which the shell moves to where sd_listen_fds(3) wants it.
+    let raw = nix::fcntl::fcntl(listener, nix::fcntl::FcntlArg::F_DUPFD(100))?;
+    // SAFETY: F_DUPFD has just made it and nothing else knows it.
+    let duplicate = unsafe { OwnedFd::from_raw_fd(raw) };
+    let state = folder.join("state");
+    std::fs::create_dir_all(&state)?;
+    std::os::unix::fs::chown(&state, Some(NOBODY), Some(NOBODY))?;
+    let tun = own_tun(folder)?;
+    let script = format!(
+        "mount --bind {tun} /dev/net/tun && exec 3<&{0} {0}<&- && LISTEN_PID=$$ exec \"$@\"",
+        duplicate.as_raw_fd()
+    );
+    let user = NOBODY.to_string();
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "bash", "-c", &script, "bash"])
+        .args(["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"])
+        .args(["--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin"])
+        .args(["--bounding-set=-all,+net_admin", "--no-new-privs"])
+        .args([env!("CARGO_BIN_EXE_cell-netd"), "--config"])
+        .arg(folder.join("netd.toml"))
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", "api")
+        .env("STATE_DIRECTORY", &state);
+    namespace.spawn("cell-netd", &mut command)
+}
+
+/// A TUN node that everybody may open, as udev makes it; the machine's may be root's alone.
+fn own_tun(folder: &Path) -> Result<String> {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    let node = folder.join("tun");
+    if !node.exists() {
+        mknod(&node, SFlag::S_IFCHR, Mode::empty(), makedev(10, 200))?;
+        std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o666))?;
+    }
+    Ok(node.display().to_string())
+}
+
+fn policy(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        r#"interfaces = ["wg0"]
+listen_ports = [[1024, 65535]]
+vpn_prefixes = ["10.0.0.0/8", "fc00::/7"]
+cell_ports = ["tcp/443", "udp/53"]
+service_targets = ["tcp/3443"]
+service_addresses = ["169.254.67.1", "fd43:454c:4c00::1"]
+max_peers = 20000
+accept_mark = "0x2000/0x2000"
+table = "cell"
+backend = "auto"
+vault_socket = "{folder}/vault.sock"
+wg_socket = "{folder}/wg.sock"
+wg_device_socket = "{folder}/device.sock"
+[callers.api]
+users = ["root"]
+"#
+    )
+}
+
+pub fn address(text: &str) -> common::IpAddress {
+    text.parse::<std::net::IpAddr>().unwrap().into()
+}
+
+/// Peer number `index`: 10.86.0.(index + 1) and fd86::(index + 1).
+pub fn peer(index: u8, name: &str, key: &[u8], access: v1::AccessPolicy) -> v1::PeerSpec {
+    v1::PeerSpec {
+        name: name.to_owned(),
+        public_key: key.to_vec(),
+        addresses: vec![
+            address(&format!("10.86.0.{}", index + 1)),
+            address(&format!("fd86::{:x}", u16::from(index) + 1)),
+        ],
+        endpoint: None,
+        persistent_keepalive_seconds: 0,
+        access: Some(access),
+    }
+}
+
+pub fn access(internet: bool, peer_to_peer: bool, services: &[(&str, u32)]) -> v1::AccessPolicy {
+    let service = |(at, port): &(&str, u32)| v1::Service {
+        address: Some(address(at)),
+        protocol: common::Protocol::Tcp.into(),
+        port: *port,
+    };
+    v1::AccessPolicy {
+        internet,
+        peer_to_peer,
+        services: services.iter().map(service).collect(),
+    }
+}
+
+pub fn spec(peers: Vec<v1::PeerSpec>) -> v1::NetworkSpec {
+    let prefix = |at: &str, length| common::IpPrefix {
+        address: Some(address(at)),
+        length,
+    };
+    v1::NetworkSpec {
+        wireguard: Some(v1::WireguardSpec {
+            interface: "wg0".to_owned(),
+            listen_port: PORT.into(),
+            addresses: vec![prefix("10.86.0.1", 24), prefix("fd86::1", 64)],
+            mtu_bytes: 0,
+        }),
+        peers,
+        cell_ports: vec![v1::CellPort {
+            protocol: common::Protocol::Tcp.into(),
+            port: 443,
+            target_port: 3443,
+        }],
+    }
+}
+
+/// A wg-quick file for that peer.
+pub fn client_file(index: u8, keys: &Keys, server: &Keys, endpoint: &str) -> String {
+    format!(
+        "[Interface]\nPrivateKey = {}\nAddress = 10.86.0.{n}/32, fd86::{x:x}/128\nMTU = 1420\n\n[Peer]\nPublicKey = {}\n\
+         AllowedIPs = 10.86.0.0/24, fd86::/64, 192.168.77.0/24, fd77::/64, 198.51.100.0/24, 2001:db8:7::/48, \
+         169.254.67.1/32\nEndpoint = {endpoint}\nPersistentKeepalive = 1\n",
+        keys.private,
+        server.public,
+        n = index + 1,
+        x = u16::from(index) + 1,
+    )
+}
