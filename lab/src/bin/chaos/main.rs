@@ -23,6 +23,9 @@ use clap::Parser;
 /// How long the cell may take to be itself again after a kill.
 const RECOVERY: Duration = Duration::from_secs(20);
 
+/// Every so many kills it is cell-wg's turn.
+const RARELY: usize = 20;
+
 /// Kills daemons at random moments and looks whether anything was lost or let through.
 #[derive(Parser)]
 struct Options {
@@ -45,12 +48,15 @@ fn main() -> Result<ExitCode> {
     let traffic = devices.start(&world, &mut rest)?;
 
     let stop = Arc::new(AtomicBool::new(false));
-    let writer = writer::spawn(rest.clone(), Arc::clone(&stop), seed);
-    let kills = kill_at_random(&cell, options.kills, seed);
+    let writers: Vec<_> = (0..writer::WRITERS)
+        .map(|number| writer::spawn(rest.clone(), Arc::clone(&stop), seed, number))
+        .collect();
+    let kills = kill_at_random(&cell, &traffic, options.kills, seed);
     stop.store(true, Ordering::Relaxed);
-    let mut ledger = writer
-        .join()
-        .map_err(|_| anyhow::anyhow!("the writer panicked"))?;
+    let mut ledger = ledger::Ledger::default();
+    for writer in writers {
+        ledger.merge(writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))?);
+    }
     let victims = kills?;
 
     let found = until(RECOVERY, "the cell to answer again", || {
@@ -74,8 +80,8 @@ fn main() -> Result<ExitCode> {
         "changes acknowledged",
         ledger.acknowledged,
         "changes",
-        ">= 100",
-        ledger.acknowledged >= 100,
+        &format!(">= {}", options.kills),
+        ledger.acknowledged >= options.kills,
     );
     report.add("changes without an answer", ledger.silent, "changes", "", true);
     report.add(
@@ -109,20 +115,33 @@ fn signed_in(cell: &Cell) -> Result<Rest> {
     Ok(rest)
 }
 
-/// Kills one daemon after the other and waits each time until the launcher started it anew, not until it works.
-fn kill_at_random(cell: &Cell, kills: usize, seed: u64) -> Result<BTreeMap<&'static str, usize>> {
+/// Kills one daemon after the other and waits each time until the launcher started it anew, not until it works. Only after
+/// cell-wg, with which the sessions of all devices end, it waits until the devices are connected again: what is denied must
+/// arrive at the cell to be denied.
+fn kill_at_random(
+    cell: &Cell,
+    traffic: &traffic::Traffic,
+    kills: usize,
+    seed: u64,
+) -> Result<BTreeMap<&'static str, usize>> {
     let mut random = writer::Random::new(seed);
-    let names: Vec<&'static str> = ["api", "netd", "vaultd", "broker", "wg"]
-        .into_iter()
-        .filter(|name| cell.daemon(name).is_ok())
-        .collect();
-    let mut victims: BTreeMap<&'static str, usize> = names.iter().map(|name| (*name, 0)).collect();
+    let often = ["api", "netd", "vaultd", "broker"];
+    let userspace = cell.daemon("wg").is_ok();
+    let mut victims = BTreeMap::new();
     for number in 0..kills {
         std::thread::sleep(Duration::from_millis(random.below(700)));
-        let name = names[usize::try_from(random.below(names.len() as u64))?];
+        let rare = userspace && number % RARELY == RARELY / 2;
+        let name = if rare {
+            "wg"
+        } else {
+            often[usize::try_from(random.below(4))?]
+        };
         cell.crash(name)
             .with_context(|| format!("kill {number} of {kills}: {name}"))?;
         *victims.entry(name).or_default() += 1;
+        if rare {
+            traffic.wait_until_connected()?;
+        }
         if (number + 1) % 10 == 0 {
             println!("  {} of {kills} kills", number + 1);
         }

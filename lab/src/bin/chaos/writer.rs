@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 
 use crate::ledger::{Ledger, Peer};
 
-/// Name prefix of the peers that the writer makes, so that those of the traffic are left alone.
+/// Writers at once: most of the time a change waits for a daemon that is just coming back.
+pub const WRITERS: u16 = 6;
+
+/// Name prefix of the peers that writers make, so that those of the traffic are left alone.
 const PREFIX: &str = "chaos-";
 
 /// A small generator (SplitMix64): the run can be repeated from its seed.
@@ -35,12 +38,13 @@ impl Random {
     }
 }
 
-/// Writes until told to stop, and answers what it wrote.
-pub fn spawn(mut rest: Rest, stop: Arc<AtomicBool>, seed: u64) -> JoinHandle<Ledger> {
+/// Writes until told to stop, and answers what it wrote. Each writer has numbers, and so names, keys and ports, of its own.
+pub fn spawn(mut rest: Rest, stop: Arc<AtomicBool>, seed: u64, writer: u16) -> JoinHandle<Ledger> {
     std::thread::spawn(move || {
-        let (mut ledger, mut random, mut number) = (Ledger::default(), Random::new(seed ^ 1), 0);
+        let mut random = Random::new(seed ^ u64::from(writer + 1));
+        let (mut ledger, mut number) = (Ledger::default(), writer + 1);
         while !stop.load(Ordering::Relaxed) {
-            number += 1;
+            number += WRITERS;
             one_change(&mut rest, &mut ledger, &mut random, number);
             std::thread::sleep(Duration::from_millis(random.below(60)));
         }
@@ -101,7 +105,7 @@ fn wanted(peer: &Peer) -> Value {
     json!({"public_key": peer.public_key, "access": {"services": [service]}})
 }
 
-/// The writer's peers as the cell has them.
+/// The writers' peers as the cell has them.
 ///
 /// # Errors
 /// When the cell does not answer, or answers something else.
