@@ -80,9 +80,8 @@ fn ip(text: &str) -> IpAddr {
 fn each_peer_reaches_what_it_may_and_nothing_else() -> Result<()> {
     let setup = setup()?;
     let (a, b) = (&setup.a.0.namespace, &setup.b.0.namespace);
-    let lan = LAN_HOST.each();
-    let services = [(lan[0].to_string(), 80), (lan[1].to_string(), 80)];
-    let services: Vec<(&str, u32)> = services.iter().map(|(at, port)| (at.as_str(), *port)).collect();
+    let services = LAN_HOST.each().map(|host| (host.to_string(), 80));
+    let services = services.each_ref().map(|(at, port)| (at.as_str(), *port));
     let answer = setup.netd.apply(
         spec(vec![
             setup.peer_a(access(true, false, &[])),
@@ -92,7 +91,6 @@ fn each_peer_reaches_what_it_may_and_nothing_else() -> Result<()> {
     )?;
     assert_eq!(answer.generation, 1);
     let _clients = (setup.client(1, &setup.a)?, setup.client(2, &setup.b)?);
-
     for far in FAR_HOST.each() {
         assert!(reaches(a, far, 80), "a has internet: {far}");
         let before = setup.netd.dropped("from_peer_default")?;
@@ -110,47 +108,70 @@ fn each_peer_reaches_what_it_may_and_nothing_else() -> Result<()> {
             "a may not: private addresses are not the internet"
         );
     }
-    // The cell: its port by translation, nothing else of it, and not the address behind the translation.
+    let moving = |peer: &cell_proto::netd::v1::PeerStatus| {
+        peer.latest_handshake_unix_ms > 0 && peer.received_bytes > 0
+    };
+    assert!(setup.netd.peers()?.iter().all(moving));
+    Ok(())
+}
+
+#[test]
+fn a_peer_reaches_the_ports_of_the_cell_by_translation_and_no_other() -> Result<()> {
+    let setup = setup()?;
+    setup
+        .netd
+        .apply(spec(vec![setup.peer_a(access(true, true, &[]))]), "")?;
+    let _client = setup.client(1, &setup.a)?;
+    let a = &setup.a.0.namespace;
     for own in ["10.86.0.1", "fd86::1"] {
         assert!(reaches(a, ip(own), 443), "{own}");
         let before = setup.netd.dropped("cell_input")?;
-        assert!(refused(a, ip(own), 3443), "{own}");
+        assert!(refused(a, ip(own), 3443), "the target's port itself: {own}");
         assert!(setup.netd.dropped("cell_input")? > before);
+        assert!(ping(a, ip(own), 3, Duration::from_millis(200), SECOND)?.received > 0);
     }
-    assert!(refused(a, ip("169.254.67.1"), 3443));
-    assert!(ping(a, ip("10.86.0.1"), 3, Duration::from_millis(200), SECOND)?.received > 0);
-    // Peers among themselves: off, then on, then off again.
+    // The address behind the translation is not spoken to, nor are the cell's other addresses.
+    for other in ["169.254.67.1", "192.168.77.1"] {
+        assert!(refused(a, ip(other), 3443), "{other}");
+    }
+    // A flow that is under way ends with its port.
+    let mut flow = Flow::open(a, SocketAddr::new(ip("10.86.0.1"), 443), LONG)?;
+    flow.echo(LONG)?;
+    let mut closed = spec(vec![setup.peer_a(access(true, true, &[]))]);
+    closed.cell_ports.clear();
+    setup.netd.apply(closed, "")?;
+    assert!(flow.echo(SECOND).is_err());
+    Ok(())
+}
+
+#[test]
+fn peers_reach_each_other_when_both_may() -> Result<()> {
+    let setup = setup()?;
+    let (on, off) = (access(false, true, &[]), access(false, false, &[]));
+    setup.netd.apply(
+        spec(vec![setup.peer_a(on.clone()), setup.peer_b(off.clone())]),
+        "",
+    )?;
+    let _clients = (setup.client(1, &setup.a)?, setup.client(2, &setup.b)?);
+    let a = &setup.a.0.namespace;
     let between = [ip("10.86.0.3"), ip("fd86::3")];
     for to in between {
         let before = setup.netd.dropped("peer_to_peer")?;
         assert!(refused(a, to, 80));
         assert!(setup.netd.dropped("peer_to_peer")? > before);
     }
-    setup.netd.delta(
-        vec![
-            setup.peer_a(access(true, true, &[])),
-            setup.peer_b(access(false, true, &services)),
-        ],
-        &[],
-    )?;
-    assert!(
-        between.iter().all(|to| reaches(a, *to, 80)),
-        "both have peer-to-peer"
-    );
-    setup
-        .netd
-        .delta(vec![setup.peer_b(access(false, false, &services))], &[])?;
+    setup.netd.delta(vec![setup.peer_b(on)], &[])?;
+    assert!(between.iter().all(|to| reaches(a, *to, 80)), "both may");
+    setup.netd.delta(vec![setup.peer_b(off)], &[])?;
     assert!(
         between.iter().all(|to| refused(a, *to, 80)),
-        "one of them has not"
+        "one of them may not"
     );
-    assert!(
-        setup
-            .netd
-            .peers()?
-            .iter()
-            .all(|peer| peer.latest_handshake_unix_ms > 0 && peer.received_bytes > 0)
-    );
+    // A peer's service, named as such: one way alone.
+    let service = access(false, false, &[("10.86.0.3", 80)]);
+    setup.netd.delta(vec![setup.peer_a(service)], &[])?;
+    assert!(reaches(a, ip("10.86.0.3"), 80));
+    assert!(refused(&setup.b.0.namespace, ip("10.86.0.2"), 80));
     Ok(())
 }
 

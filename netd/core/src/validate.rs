@@ -4,11 +4,11 @@
 mod peers;
 mod wireguard;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ceiling::Ceiling;
-use crate::desired::{Delta, Desired, PeerChange};
+use crate::desired::{Delta, Desired, Peer, PeerChange};
 use crate::model::PeerName;
 use crate::spec::{DeltaSpec, NetworkSpec};
 
@@ -129,25 +129,18 @@ pub fn validate_delta(spec: &DeltaSpec, base: &Desired, ceiling: &Ceiling) -> Re
             "peers need an interface; apply a spec with one first",
         );
     }
-    let removed = removed_names(removed_peers, &mut faults);
     let upserted: BTreeSet<PeerName> = upserted_peers
         .iter()
         .filter_map(|peer| peer.name.parse().ok())
         .collect();
-    for (index, name) in removed_peers.iter().enumerate() {
-        if name.parse().is_ok_and(|name| upserted.contains(&name)) {
-            faults.invalid(
-                format!("removed_peers[{index}]"),
-                "the peer is in upserted_peers too",
-            );
-        }
-    }
+    let removed = removed_names(removed_peers, &upserted, &mut faults);
     let replaced: BTreeSet<PeerName> = removed.union(&upserted).cloned().collect();
+    let interface_known = base.wireguard().is_some();
     let context = peers::Context {
         ceiling,
         base,
         replaced: &replaced,
-        interface_known: base.wireguard().is_some(),
+        interface_known,
     };
     let checked = context.check(upserted_peers, "upserted_peers", &mut faults);
     let kept = base.peers().len()
@@ -162,30 +155,38 @@ pub fn validate_delta(spec: &DeltaSpec, base: &Desired, ceiling: &Ceiling) -> Re
         );
     }
     if faults.any() {
-        return Err(faults.into_rejection());
+        Err(faults.into_rejection())
+    } else {
+        Ok(difference(base, removed, checked))
     }
-    let before = |name: &PeerName| base.peers().get(name).map(Arc::clone);
-    let gone = removed.into_iter().map(|name| (before(&name), name, None));
-    let come = checked
-        .into_iter()
-        .map(|(name, peer)| (before(&name), name, Some(peer)));
-    let changes = gone
-        .chain(come)
-        .filter(|(before, _, after)| before != after)
-        .map(|(before, name, after)| (name, PeerChange { before, after }));
-    Ok(Delta(changes.collect()))
 }
 
-fn removed_names(names: &[String], faults: &mut Faults) -> BTreeSet<PeerName> {
+/// What really changes.
+fn difference(base: &Desired, removed: BTreeSet<PeerName>, checked: BTreeMap<PeerName, Arc<Peer>>) -> Delta {
+    let gone = removed.into_iter().map(|name| (name, None));
+    let come = checked.into_iter().map(|(name, peer)| (name, Some(peer)));
+    let changes = gone.chain(come).map(|(name, after)| {
+        let before = base.peers().get(&name).map(Arc::clone);
+        (name, PeerChange { before, after })
+    });
+    Delta(
+        changes
+            .filter(|(_, change)| change.before != change.after)
+            .collect(),
+    )
+}
+
+fn removed_names(names: &[String], upserted: &BTreeSet<PeerName>, faults: &mut Faults) -> BTreeSet<PeerName> {
     let mut removed = BTreeSet::new();
     for (index, name) in names.iter().enumerate() {
-        match name.parse() {
-            Ok(name) => drop(removed.insert(name)),
-            Err(error) => {
-                let error: crate::model::InvalidPeerName = error;
-                faults.invalid(format!("removed_peers[{index}]"), error);
-            }
+        let field = format!("removed_peers[{index}]");
+        let Some(name) = faults.parsed(name.parse::<PeerName>(), field.as_str()) else {
+            continue;
+        };
+        if upserted.contains(&name) {
+            faults.invalid(field, "the peer is in upserted_peers too");
         }
+        removed.insert(name);
     }
     removed
 }

@@ -232,6 +232,38 @@ impl Netd {
     }
 }
 
+/// A cell-wg alone; root may call.
+pub struct Wg {
+    folder: tempfile::TempDir,
+    process: Process,
+    listeners: [Listener; 2],
+}
+
+impl Wg {
+    pub fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+        std::fs::write(
+            folder.path().join("wg.toml"),
+            "[callers.netd]\nusers = [\"root\"]\n",
+        )?;
+        let listeners = [
+            Listener::stream("netd", &folder.path().join("wg.sock"))?,
+            Listener::seqpacket("device", &folder.path().join("device.sock"))?,
+        ];
+        let process = start_wg(folder.path(), &listeners)?;
+        Ok(Wg {
+            folder,
+            process,
+            listeners,
+        })
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
 fn serve_vault(runtime: &Runtime, path: &Path, key: Vec<u8>) -> Result<()> {
     let listener = runtime.block_on(async { tokio::net::UnixListener::bind(path) })?;
     let policy = CallerPolicy {

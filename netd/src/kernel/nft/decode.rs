@@ -246,7 +246,7 @@ pub(super) fn rules_match(wanted: &[Chain], dumped: &[RuleMessage]) -> bool {
         found.entry(chain).or_default().push(expressions(message));
     }
     let known = |name: &&str| wanted.iter().any(|chain| chain.name.as_str() == *name);
-    found.keys().all(|name| known(name))
+    found.keys().all(known)
         && wanted.iter().all(|chain| {
             let found = found
                 .get(chain.name.as_str())

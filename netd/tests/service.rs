@@ -1,0 +1,338 @@
+//! The service over a real socket and a kernel in memory: tokens, plans, refusals, and the way back after a failure.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../core/tests/support/mod.rs"]
+mod core_support;
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cell_netd::kernel::fake::Fake;
+use cell_netd::reconciler::Reconciler;
+use cell_netd::service::routes;
+use cell_proto::fault::{reason, violations};
+use cell_proto::ipc::{self, CallerPolicy};
+use cell_proto::netd::v1;
+use cell_proto::netd::v1::network_service_client::NetworkServiceClient;
+use cell_proto::netd::v1::network_status_service_client::NetworkStatusServiceClient;
+use support::{access, peer, spec};
+use tokio::sync::Notify;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+
+struct Service {
+    kernel: Fake,
+    changed: Arc<Notify>,
+    channel: Channel,
+    _folder: tempfile::TempDir,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("netd.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let (kernel, changed) = (Fake::default(), Arc::new(Notify::new()));
+        let handle = Reconciler::spawn(kernel.clone(), core_support::ceiling(), 7, Arc::clone(&changed));
+        let policy = CallerPolicy {
+            uids: vec![nix::unistd::getuid().as_raw()],
+            unit: None,
+        };
+        tokio::spawn(ipc::serve(
+            listener,
+            policy,
+            routes(handle),
+            std::future::pending(),
+        ));
+        Service {
+            kernel,
+            changed,
+            channel: ipc::connect(path),
+            _folder: folder,
+        }
+    }
+
+    async fn apply(&self, request: v1::ApplyNetworkRequest) -> Result<v1::ApplyNetworkResponse, Status> {
+        NetworkServiceClient::new(self.channel.clone())
+            .apply_network(request)
+            .await
+            .map(Response::into_inner)
+    }
+
+    async fn apply_spec(&self, spec: v1::NetworkSpec) -> Result<v1::ApplyNetworkResponse, Status> {
+        self.apply(v1::ApplyNetworkRequest {
+            spec: Some(spec),
+            etag: String::new(),
+            validate_only: false,
+        })
+        .await
+    }
+
+    async fn delta(
+        &self,
+        base_etag: &str,
+        upserted_peers: Vec<v1::PeerSpec>,
+        removed: &[&str],
+    ) -> Result<v1::ApplyNetworkDeltaResponse, Status> {
+        let request = v1::ApplyNetworkDeltaRequest {
+            base_etag: base_etag.to_owned(),
+            upserted_peers,
+            removed_peers: removed.iter().map(|name| (*name).to_owned()).collect(),
+            validate_only: false,
+        };
+        let mut client = NetworkServiceClient::new(self.channel.clone());
+        client
+            .apply_network_delta(request)
+            .await
+            .map(Response::into_inner)
+    }
+
+    async fn get(&self) -> v1::GetNetworkResponse {
+        let mut client = NetworkStatusServiceClient::new(self.channel.clone());
+        client
+            .get_network(v1::GetNetworkRequest { include_spec: true })
+            .await
+            .unwrap()
+            .into_inner()
+    }
+}
+
+fn one(index: u8, name: &str) -> v1::PeerSpec {
+    peer(
+        index,
+        name,
+        &[index; 32],
+        access(true, false, &[("10.0.5.7", 443)]),
+    )
+}
+
+fn refused<T: std::fmt::Debug>(outcome: Result<T, Status>, code: Code, expected: &str) -> Status {
+    let status = outcome.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_deref()),
+        (code, Some(expected)),
+        "{status:?}"
+    );
+    status
+}
+
+#[tokio::test]
+async fn what_was_applied_is_told_back() {
+    let service = Service::start().await;
+    let before = service.get().await;
+    assert_eq!((before.spec, before.status.unwrap().etag.as_str()), (None, ""));
+    let wanted = spec(vec![one(1, "a"), one(2, "b")]);
+    let answer = service.apply_spec(wanted.clone()).await.unwrap();
+    assert_eq!(answer.generation, 1);
+    assert!(answer.change_count > 2);
+    let now = service.get().await;
+    let told = now.spec.unwrap();
+    assert_eq!(
+        told.wireguard.as_ref().unwrap().mtu_bytes,
+        1420,
+        "the default is told"
+    );
+    assert_eq!(told.peers, wanted.peers);
+    assert_eq!(told.cell_ports, wanted.cell_ports);
+    let status = now.status.unwrap();
+    assert_eq!(
+        (status.generation, status.observed_generation, status.peer_count),
+        (1, 1, 2)
+    );
+    assert_eq!(status.etag, answer.etag);
+    let kinds: Vec<_> = status
+        .conditions
+        .iter()
+        .map(|condition| condition.r#type.as_str())
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "CallerUnitChecked",
+            "Converged",
+            "DockerPassage",
+            "ForwardingEnabled",
+            "TableOwned"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn tokens_order_the_writers() {
+    let service = Service::start().await;
+    let first = service.apply_spec(spec(vec![one(1, "a")])).await.unwrap();
+    let again = service.apply_spec(spec(vec![one(1, "a")])).await.unwrap();
+    assert_eq!(
+        (again.etag.as_str(), again.changes.len()),
+        (first.etag.as_str(), 0)
+    );
+    let second = service.delta(&first.etag, vec![one(2, "b")], &[]).await.unwrap();
+    assert_eq!(second.generation, 2);
+    refused(
+        service.delta(&first.etag, vec![], &["a"]).await,
+        Code::Aborted,
+        "ETAG_MISMATCH",
+    );
+    let stale = v1::ApplyNetworkRequest {
+        spec: Some(spec(vec![])),
+        etag: first.etag,
+        validate_only: false,
+    };
+    refused(service.apply(stale).await, Code::Aborted, "ETAG_MISMATCH");
+    refused(
+        service.delta("", vec![], &["a"]).await,
+        Code::InvalidArgument,
+        "INVALID_SPEC",
+    );
+    assert_eq!(service.get().await.status.unwrap().peer_count, 2);
+}
+
+#[tokio::test]
+async fn a_plan_changes_nothing() {
+    let service = Service::start().await;
+    let request = v1::ApplyNetworkRequest {
+        spec: Some(spec(vec![one(1, "a")])),
+        etag: String::new(),
+        validate_only: true,
+    };
+    let answer = service.apply(request).await.unwrap();
+    assert_eq!((answer.generation, answer.etag.as_str()), (0, ""));
+    assert!(answer.changes.iter().any(|change| change.subject == "peer a"));
+    assert_eq!(service.kernel.inner().steps, 0);
+}
+
+#[tokio::test]
+async fn malformed_and_forbidden_requests_name_every_fault_and_change_nothing() {
+    let service = Service::start().await;
+    let missing = v1::ApplyNetworkRequest {
+        spec: None,
+        etag: String::new(),
+        validate_only: false,
+    };
+    refused(
+        service.apply(missing).await,
+        Code::InvalidArgument,
+        "INVALID_SPEC",
+    );
+    let mut bad = spec(vec![one(1, "a b"), one(2, "b")]);
+    bad.peers[0].addresses[0].octets.pop();
+    bad.peers[1].public_key.clear();
+    bad.peers[1].access.as_mut().unwrap().services[0].protocol = 99;
+    bad.wireguard.as_mut().unwrap().addresses[1].length = 129;
+    let status = refused(
+        service.apply_spec(bad).await,
+        Code::InvalidArgument,
+        "INVALID_SPEC",
+    );
+    let fields: Vec<_> = violations(&status).into_iter().map(|fault| fault.field).collect();
+    let expected = [
+        "spec.wireguard.addresses[1]",
+        "spec.peers[0].name",
+        "spec.peers[0].addresses[0]",
+        "spec.peers[0].addresses[1]",
+        "spec.peers[1].public_key",
+        "spec.peers[1].addresses[1]",
+        "spec.peers[1].access.services[0].protocol",
+    ];
+    assert_eq!(fields, expected);
+    let mut above = spec(vec![]);
+    above.wireguard.as_mut().unwrap().interface = "eth0".to_owned();
+    above.cell_ports[0].port = 22;
+    let status = refused(
+        service.apply_spec(above).await,
+        Code::PermissionDenied,
+        "ABOVE_CEILING",
+    );
+    assert_eq!(violations(&status).len(), 2);
+    // Far more faults than an answer has room for: the first are named, all are counted.
+    let many = spec((0..20_000u32).map(|_| v1::PeerSpec::default()).collect());
+    let status = refused(
+        service.apply_spec(many).await,
+        Code::InvalidArgument,
+        "INVALID_SPEC",
+    );
+    assert!(violations(&status).len() >= 50);
+    let count: usize = cell_proto::fault::metadata(&status)["fault_count"]
+        .parse()
+        .unwrap();
+    assert!(count >= 60_000, "{count}");
+    assert_eq!(service.kernel.inner().steps, 0);
+}
+
+#[tokio::test]
+async fn what_the_kernel_refuses_is_taken_back() {
+    let service = Service::start().await;
+    let first = service.apply_spec(spec(vec![one(1, "a")])).await.unwrap();
+    let before = service.kernel.inner().kernel.clone();
+    for after in 0..3 {
+        {
+            let mut inner = service.kernel.inner();
+            inner.fail_after = Some(inner.steps + after);
+        }
+        // Moves a's address to b: three steps (loss, policy, gain), of which one fails.
+        let delta = service
+            .delta(&first.etag, vec![one(3, "a"), one(1, "b")], &[])
+            .await;
+        if delta.is_ok() {
+            panic!("step {after} was to fail");
+        }
+        refused(delta, Code::Unavailable, "KERNEL");
+        assert_eq!(service.kernel.inner().kernel, before, "after step {after}");
+        let status = service.get().await.status.unwrap();
+        assert_eq!(
+            (status.etag.as_str(), status.observed_generation),
+            (first.etag.as_str(), 1)
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_nothing_is_touched() {
+    let service = Service::start().await;
+    service.kernel.inner().no_key = true;
+    refused(
+        service.apply_spec(spec(vec![one(1, "a")])).await,
+        Code::FailedPrecondition,
+        "NO_KEY",
+    );
+    assert_eq!(service.kernel.inner().steps, 0);
+    service.kernel.inner().no_key = false;
+    service.kernel.inner().foreign = true;
+    refused(
+        service.apply_spec(spec(vec![one(1, "a")])).await,
+        Code::FailedPrecondition,
+        "FOREIGN_OBJECT",
+    );
+    assert_eq!(service.kernel.inner().steps, 0);
+}
+
+#[tokio::test]
+async fn a_watcher_sees_drift_being_repaired() {
+    let service = Service::start().await;
+    service.apply_spec(spec(vec![one(1, "a")])).await.unwrap();
+    let mut client = NetworkStatusServiceClient::new(service.channel.clone());
+    let mut stream = client
+        .watch_network(v1::WatchNetworkRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let first = stream.message().await.unwrap().unwrap().status.unwrap();
+    assert_eq!((first.generation, first.drift_repairs), (1, 0));
+    let right = service.kernel.inner().kernel.clone();
+    service.kernel.inner().kernel.policy = None;
+    service.changed.notify_one();
+    let repaired = async {
+        loop {
+            let status = stream.message().await.unwrap().unwrap().status.unwrap();
+            if status.drift_repairs == 1 {
+                return status;
+            }
+        }
+    };
+    let status = tokio::time::timeout(Duration::from_secs(5), repaired)
+        .await
+        .unwrap();
+    assert_eq!(status.observed_generation, 1);
+    assert_eq!(service.kernel.inner().kernel, right);
+}
