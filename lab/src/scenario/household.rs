@@ -70,8 +70,6 @@ pub struct Household<'a> {
     pub laptop: Member<'a>,
     /// `GET /api/config`.
     pub config: Value,
-    /// The cell. Last, so that the clients go first.
-    pub cell: Cell,
 }
 
 impl<'a> Household<'a> {
@@ -79,8 +77,7 @@ impl<'a> Household<'a> {
     ///
     /// # Errors
     /// At the first step that is refused.
-    pub fn move_in(stage: &'a Stage, report: &mut Report) -> Result<Self> {
-        let cell = Cell::start(&stage.world.cell)?;
+    pub fn move_in(stage: &'a Stage, cell: &Cell, report: &mut Report) -> Result<Self> {
         let mut rest = cell.rest();
         let closed = rest.get("/api/peers")?;
         report.fact(
@@ -88,7 +85,7 @@ impl<'a> Household<'a> {
             closed.code(),
             closed.code() == "SETUP_REQUIRED",
         );
-        rest.setup(&setup(&cell)?)?;
+        rest.setup(&setup(cell)?)?;
         report.fact("claim, wizard and login", "done", true);
         let config = rest.get("/api/config")?.expect(200)?;
 
@@ -119,7 +116,6 @@ impl<'a> Household<'a> {
             phone,
             laptop,
             config,
-            cell,
         };
         household.shake_hands(report)?;
         Ok(household)
