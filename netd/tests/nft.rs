@@ -6,6 +6,7 @@ mod support;
 
 use cell_lab::netns::Namespace;
 use cell_lab::process::run_with_input;
+use cell_netd::bench::Sample;
 use cell_netd::kernel::nft::{Nft, Ownership, passage};
 use cell_netd_core::plan::element_delta;
 use cell_netd_core::policy::{ElementDelta, Ruleset, compile, render, render_delta};
@@ -38,7 +39,9 @@ fn nft_file(namespace: &Namespace, text: &str) -> Result<String, String> {
 /// `nft list ruleset`, without what only one of two ways writes.
 fn listed(namespace: &Namespace) -> String {
     let text = namespace.run("nft", &["-nn", "list", "ruleset"]).unwrap();
-    let kept = |line: &&str| !line.contains("flags ow") && !line.contains("comment \"made by");
+    let kept = |line: &&str| {
+        line.trim() != "flags" && !line.contains("flags ow") && !line.contains("comment \"made by")
+    };
     let owner = |line: &str| line.split(" # progname").next().unwrap_or_default().to_owned();
     text.lines()
         .filter(kept)
@@ -261,4 +264,18 @@ fn the_way_through_docker_stands_at_the_top_and_iptables_can_show_it() {
     assert_eq!(ensure(None), (passage::Passage::NotNeeded, true));
     assert!(!iptables(&namespace, "iptables-nft", "-S").contains("0x2000"));
     assert_eq!(ensure(None), (passage::Passage::NotNeeded, false));
+}
+
+#[test]
+fn the_sample_of_the_benchmark_is_what_nft_would_make_of_its_text() {
+    let (ours, theirs) = (Namespace::new("nfta").unwrap(), Namespace::new("nftb").unwrap());
+    let mut ceiling = ceiling();
+    ceiling.vpn_prefixes = vec!["10.64.0.0/10".parse().unwrap(), "fd86::/64".parse().unwrap()];
+    let sample = Sample::new(300, ceiling);
+    let timing = ours.inside(|| sample.apply().unwrap()).unwrap();
+    assert!(timing.commit > std::time::Duration::ZERO);
+    nft_file(&theirs, &sample.text().unwrap()).unwrap();
+    assert_eq!(listed(&ours), listed(&theirs));
+    ours.inside(|| sample.add_one().unwrap()).unwrap();
+    assert_eq!(sample.peer_update().unwrap().upserted.len(), 300);
 }

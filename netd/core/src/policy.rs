@@ -6,6 +6,7 @@
 
 mod compile;
 mod element;
+mod hooks;
 mod ruleset;
 mod special;
 mod text;

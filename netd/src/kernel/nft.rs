@@ -1,10 +1,12 @@
 //! Our table, and one rule in Docker's world, over nfnetlink: no program is run and no C library is linked.
 
 mod batch;
+mod compare;
 mod decode;
 mod encode;
 mod expression;
 pub mod passage;
+mod read;
 mod socket;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,8 +99,8 @@ impl Nft {
             sound &= kinds.len() == SetId::ALL.len();
             let chains = self.socket.chains(&self.table)?;
             let rules = self.socket.rules(&self.table)?;
-            sound &=
-                decode::chains_match(&wanted.chains, &chains) && decode::rules_match(&wanted.chains, &rules);
+            sound &= compare::chains_match(&wanted.chains, &chains)
+                && compare::rules_match(&wanted.chains, &rules);
             sound &= self.drops()?.len() == Counter::ALL.len();
         }
         Ok(Some(Policy {

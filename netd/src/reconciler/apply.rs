@@ -142,7 +142,7 @@ impl<K: Kernel> Reconciler<K> {
         self.seen = None;
         self.status
             .set("Converged", Holds::False, "APPLY_FAILED", "the last apply failed");
-        self.repair().await;
+        self.repair(false).await;
     }
 
     /// The kernel matches the accepted state.

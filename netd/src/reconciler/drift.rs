@@ -12,7 +12,7 @@ impl<K: Kernel> Reconciler<K> {
     /// Compares the cheap facts with those of the last match; looks at everything where they differ, or if `deep`.
     pub(super) async fn look(&mut self, deep: bool) {
         if self.accepted.is_some() && (deep || !self.untouched().await) {
-            self.repair().await;
+            self.repair(true).await;
         }
         self.ensure_passage(true).await;
         self.publish().await;
@@ -29,14 +29,14 @@ impl<K: Kernel> Reconciler<K> {
         }
     }
 
-    /// Leads the kernel to the accepted state and counts it if there was anything to do.
-    pub(super) async fn repair(&mut self) {
+    /// Leads the kernel to the accepted state; `drift` counts it if there was anything to do.
+    pub(super) async fn repair(&mut self, drift: bool) {
         let Some(desired) = self.accepted.clone() else {
             return;
         };
         match self.try_repair(&desired).await {
             Ok(changes) => {
-                if changes > 0 {
+                if drift && changes > 0 {
                     self.status.drift_repairs += 1;
                 }
                 self.accept().await;

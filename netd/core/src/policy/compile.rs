@@ -10,7 +10,7 @@ use super::ruleset::{
 use super::special;
 use crate::ceiling::Ceiling;
 use crate::desired::{Desired, Peer, Wireguard};
-use crate::model::{Family, InterfaceName, Port, Protocol};
+use crate::model::{Family, InterfaceName, Port};
 
 /// ICMP and ICMPv6 in the IP header.
 const ICMP: [(Family, u8); 2] = [(Family::V4, 1), (Family::V6, 58)];
@@ -78,8 +78,8 @@ fn insert(into: &mut Elements, elements: impl IntoIterator<Item = (SetId, Elemen
     }
 }
 
-struct Compiler<'a> {
-    desired: &'a Desired,
+pub(super) struct Compiler<'a> {
+    pub(super) desired: &'a Desired,
     ceiling: &'a Ceiling,
     wireguard: &'a Wireguard,
 }
@@ -255,81 +255,6 @@ impl Compiler<'_> {
         plain(ChainName::Cell, rules)
     }
 
-    /// Linux answers on any interface for any of its addresses (the weak host model, RFC 1122 section 3.3.4.2), and
-    /// routes any source. The VPN's addresses are spoken to, and from, by `wg0` and the machine itself alone.
-    fn raw(&self) -> Chain {
-        let elsewhere = || {
-            [
-                self.incoming(false),
-                interface(Side::Source, &InterfaceName::loopback(), false),
-            ]
-        };
-        let mut rules = Vec::new();
-        for (own, hidden) in self.own_addresses() {
-            for address in [own, hidden] {
-                let to = Match::Address(Family::of(address), Side::Destination, Test::Is(address));
-                rules.push(when(elsewhere().into_iter().chain([to]), drop(Counter::WeakHost)));
-            }
-        }
-        for family in Family::BOTH {
-            let from = Match::Address(family, Side::Source, Test::In(SetId::Peers(family)));
-            rules.push(when(
-                elsewhere().into_iter().chain([from]),
-                drop(Counter::SpoofedSource),
-            ));
-        }
-        base(ChainName::Raw, false, HookPoint::Prerouting, -300, rules)
-    }
-
-    fn prerouting(&self) -> Chain {
-        let mut rules = Vec::new();
-        for (own, hidden) in self.own_addresses() {
-            for (port, target) in self.desired.cell_ports() {
-                let Some(target) = target else { continue };
-                rules.push(when(
-                    [
-                        self.incoming(true),
-                        Match::Address(Family::of(own), Side::Destination, Test::Is(own)),
-                        Match::L4(port.protocol.number()),
-                        Match::DestinationPort(port.number),
-                    ],
-                    vec![Action::Dnat(hidden, *target)],
-                ));
-            }
-        }
-        base(ChainName::Prerouting, true, HookPoint::Prerouting, -100, rules)
-    }
-
-    fn forward(&self) -> Chain {
-        let clamp = |way: Match| {
-            when(
-                [way, Match::L4(Protocol::Tcp.number()), Match::TcpSyn],
-                vec![Action::ClampMss],
-            )
-        };
-        let rules = vec![
-            clamp(self.incoming(true)),
-            clamp(self.outgoing(true)),
-            when([self.incoming(true)], vec![Action::Jump(ChainName::FromPeer)]),
-            when([self.outgoing(true)], vec![Action::Jump(ChainName::ToPeer)]),
-        ];
-        base(ChainName::Forward, false, HookPoint::Forward, -10, rules)
-    }
-
-    fn input(&self) -> Chain {
-        let rules = vec![when([self.incoming(true)], vec![Action::Jump(ChainName::Cell)])];
-        base(ChainName::Input, false, HookPoint::Input, -10, rules)
-    }
-
-    fn postrouting(&self) -> Chain {
-        let masquerade = |family| {
-            let from = Match::Address(family, Side::Source, Test::In(SetId::Peers(family)));
-            when([self.outgoing(false), from], vec![Action::Masquerade])
-        };
-        let rules = Family::BOTH.into_iter().map(masquerade).collect();
-        base(ChainName::Postrouting, true, HookPoint::Postrouting, 100, rules)
-    }
-
     fn only_peers(&self) -> Vec<Rule> {
         let strangers = |family| {
             let source = Match::Address(family, Side::Source, Test::NotIn(SetId::Peers(family)));
@@ -339,7 +264,7 @@ impl Compiler<'_> {
     }
 
     /// The cell's own address and the hidden one beside it, per family that the VPN has.
-    fn own_addresses(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+    pub(super) fn own_addresses(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
         let v4 = self
             .wireguard
             .v4
@@ -351,16 +276,16 @@ impl Compiler<'_> {
         v4.into_iter().chain(v6)
     }
 
-    fn incoming(&self, is: bool) -> Match {
+    pub(super) fn incoming(&self, is: bool) -> Match {
         interface(Side::Source, &self.wireguard.interface, is)
     }
 
-    fn outgoing(&self, is: bool) -> Match {
+    pub(super) fn outgoing(&self, is: bool) -> Match {
         interface(Side::Destination, &self.wireguard.interface, is)
     }
 }
 
-fn interface(side: Side, name: &InterfaceName, is: bool) -> Match {
+pub(super) fn interface(side: Side, name: &InterfaceName, is: bool) -> Match {
     Match::Interface {
         side,
         name: name.clone(),
@@ -368,22 +293,22 @@ fn interface(side: Side, name: &InterfaceName, is: bool) -> Match {
     }
 }
 
-fn when(matches: impl IntoIterator<Item = Match>, actions: Vec<Action>) -> Rule {
+pub(super) fn when(matches: impl IntoIterator<Item = Match>, actions: Vec<Action>) -> Rule {
     Rule {
         matches: matches.into_iter().collect(),
         actions,
     }
 }
 
-fn drop(counter: Counter) -> Vec<Action> {
+pub(super) fn drop(counter: Counter) -> Vec<Action> {
     vec![Action::Count(counter), Action::Drop]
 }
 
-fn goto(chain: ChainName) -> Vec<Action> {
+pub(super) fn goto(chain: ChainName) -> Vec<Action> {
     vec![Action::Goto(chain)]
 }
 
-fn plain(name: ChainName, rules: Vec<Rule>) -> Chain {
+pub(super) fn plain(name: ChainName, rules: Vec<Rule>) -> Chain {
     Chain {
         name,
         hook: None,
@@ -391,7 +316,7 @@ fn plain(name: ChainName, rules: Vec<Rule>) -> Chain {
     }
 }
 
-fn base(name: ChainName, nat: bool, point: HookPoint, priority: i32, rules: Vec<Rule>) -> Chain {
+pub(super) fn base(name: ChainName, nat: bool, point: HookPoint, priority: i32, rules: Vec<Rule>) -> Chain {
     Chain {
         name,
         hook: Some(Hook { nat, point, priority }),

@@ -11,7 +11,7 @@ use netlink_packet_netfilter::nftables::{
 
 use super::batch::Batch;
 use super::socket::{NftError, NftSocket};
-use super::{decode, expression};
+use super::{compare, expression};
 
 /// Tables that iptables-nft and Docker make.
 const FAMILIES: [NetfilterProtoFamily; 2] = [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6];
@@ -121,7 +121,7 @@ fn ours(
                 _ => None,
             });
             let sound = mark.is_some_and(|mark| {
-                decode::same_rule(&expression::passage(mark), &decode::expressions(rule))
+                compare::same_rule(&expression::passage(mark), &compare::expressions(rule))
             });
             if let Some(handle) = handle {
                 found.push(Found {

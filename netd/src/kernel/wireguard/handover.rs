@@ -59,11 +59,11 @@ fn udp(family: AddressFamily, address: &impl SockaddrLike) -> io::Result<OwnedFd
     Ok(descriptor)
 }
 
-/// Hands the descriptors over and closes ours. Blocking, at most some seconds.
+/// Hands the descriptors over; ours stay open. Blocking, at most some seconds.
 ///
 /// # Errors
 /// When cell-wg cannot be reached or does not take them.
-pub fn hand_over(path: &Path, name: &InterfaceName, descriptors: Descriptors) -> Result<(), BackendError> {
+pub fn hand_over(path: &Path, name: &InterfaceName, descriptors: &Descriptors) -> Result<(), BackendError> {
     let connection = socket(
         AddressFamily::Unix,
         SockType::SeqPacket,
@@ -76,7 +76,7 @@ pub fn hand_over(path: &Path, name: &InterfaceName, descriptors: Descriptors) ->
     setsockopt(&connection, sockopt::SendTimeout, &patience).map_err(io_error)?;
     connect(connection.as_raw_fd(), &UnixAddr::new(path).map_err(io_error)?).map_err(io_error)?;
     let payload = [&[VERSION], name.as_str().as_bytes()].concat();
-    let Descriptors { tun, udp_v4, udp_v6 } = &descriptors;
+    let Descriptors { tun, udp_v4, udp_v6 } = descriptors;
     let rights = [tun.as_raw_fd(), udp_v4.as_raw_fd(), udp_v6.as_raw_fd()];
     sendmsg::<UnixAddr>(
         connection.as_raw_fd(),
@@ -91,7 +91,7 @@ pub fn hand_over(path: &Path, name: &InterfaceName, descriptors: Descriptors) ->
     match answer[..length].split_first() {
         Some((&TAKEN, _)) => Ok(()),
         Some((_, text)) => Err(BackendError::Process(String::from_utf8_lossy(text).into_owned())),
-        None => Err(BackendError::Process("it closed the connection".to_owned())),
+        None => Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
     }
 }
 

@@ -106,17 +106,19 @@ impl Backend for InKernel {
         interface: &'a InterfaceName,
     ) -> BoxFuture<'a, Result<Option<DeviceState>, BackendError>> {
         let interface = interface.to_string();
-        Box::pin(blocking(move || Wire::open()?.get(&interface)))
+        Box::pin(blocking(move || Wire::open()?.get(&interface, false)))
     }
 
     fn identity<'a>(
         &'a mut self,
         interface: &'a InterfaceName,
     ) -> BoxFuture<'a, Result<Option<(PublicKey, u16)>, BackendError>> {
-        Box::pin(async move {
-            let state = self.device(interface).await?;
+        let interface = interface.to_string();
+        // The first part of the dump names the device; the rest of it goes with the socket.
+        Box::pin(blocking(move || {
+            let state = Wire::open()?.get(&interface, true)?;
             Ok(state.map(|state| (state.device.public_key, state.device.listen_port)))
-        })
+        }))
     }
 }
 
@@ -190,7 +192,7 @@ impl Wire {
             nlas: vec![GenlCtrlAttrs::FamilyName("wireguard".to_owned())],
         };
         let answers: Vec<GenlMessage<GenlCtrl>> =
-            self.exchange(GenlMessage::from_payload(payload), NLM_F_ACK)?;
+            self.exchange(GenlMessage::from_payload(payload), NLM_F_ACK, false)?;
         let id =
             answers
                 .iter()
@@ -208,17 +210,17 @@ impl Wire {
             attributes,
         });
         message.set_resolved_family_id(self.family);
-        self.exchange(message, NLM_F_ACK).map(drop)
+        self.exchange(message, NLM_F_ACK, false).map(drop)
     }
 
-    fn get(&mut self, interface: &str) -> Result<Option<DeviceState>, BackendError> {
+    fn get(&mut self, interface: &str, first_part: bool) -> Result<Option<DeviceState>, BackendError> {
         let attributes = vec![WireguardAttribute::IfName(interface.to_owned())];
         let mut message = GenlMessage::from_payload(WireguardMessage {
             cmd: WireguardCmd::GetDevice,
             attributes,
         });
         message.set_resolved_family_id(self.family);
-        match self.exchange(message, NLM_F_DUMP) {
+        match self.exchange(message, NLM_F_DUMP, first_part) {
             Ok(answers) => state(answers.into_iter().map(|answer| answer.payload)),
             // No such interface, or not a WireGuard one.
             Err(BackendError::Io(error))
@@ -234,6 +236,7 @@ impl Wire {
         &mut self,
         message: GenlMessage<P>,
         flags: u16,
+        first_part: bool,
     ) -> Result<Vec<GenlMessage<P>>, BackendError>
     where
         GenlMessage<P>: NetlinkSerializable + NetlinkDeserializable,
@@ -269,6 +272,9 @@ impl Wire {
                     NetlinkPayload::InnerMessage(inner) => answers.push(inner),
                     _ => {}
                 }
+            }
+            if first_part && !answers.is_empty() {
+                return Ok(answers);
             }
         }
     }

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cell_netd_core::desired::Wireguard;
 use cell_netd_core::model::{InterfaceName, PublicKey};
@@ -26,6 +27,9 @@ use crate::kernel::link::Links;
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Peers in one call.
 const CHUNK: usize = 4000;
+/// How often, and how far apart, a process that is just being started anew is asked again.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// cell-wg's two sockets.
 #[derive(Debug)]
@@ -63,15 +67,28 @@ impl Userspace {
             .await
             .map_err(|error| BackendError::Process(error.to_string()))?;
         let path = self.device_socket.clone();
-        tokio::task::spawn_blocking(move || hand_over(&path, &name, descriptors))
+        tokio::task::spawn_blocking(move || patiently_hand_over(&path, &name, &descriptors))
             .await
             .map_err(std::io::Error::other)??;
-        // The message is tonic's from here on: one copy passes through its buffers unwiped, in this process alone.
-        let request = SetDeviceRequest {
-            private_key: key.expose().to_vec(),
-            peers: Vec::new(),
-        };
-        self.client.set_device(request).await.map(drop).map_err(process)
+        self.set_key(key).await
+    }
+
+    async fn set_key(&mut self, key: &PrivateKey) -> Result<(), BackendError> {
+        let mut attempts = ATTEMPTS;
+        loop {
+            // The message is tonic's from here on: one copy passes through its buffers unwiped, in this process alone.
+            let request = SetDeviceRequest {
+                private_key: key.expose().to_vec(),
+                peers: Vec::new(),
+            };
+            match self.client.set_device(request).await {
+                Ok(_) => return Ok(()),
+                // The channel may still lead to the process that was there before.
+                Err(status) if status.code() == tonic::Code::Unavailable && attempts > 0 => attempts -= 1,
+                Err(status) => return Err(process(status)),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     async fn change(&mut self, update: &PeerUpdate) -> Result<(), BackendError> {
@@ -109,11 +126,18 @@ impl Userspace {
         interface: &InterfaceName,
         only: Vec<u8>,
     ) -> Result<Option<GetDeviceResponse>, BackendError> {
-        match self
-            .client
-            .get_device(GetDeviceRequest { public_key: only })
-            .await
+        let request = || GetDeviceRequest {
+            public_key: only.clone(),
+        };
+        let mut answer = self.client.get_device(request()).await;
+        if answer
+            .as_ref()
+            .is_err_and(|status| status.code() == tonic::Code::Unavailable)
         {
+            // The first call after cell-wg was started anew finds the old connection broken.
+            answer = self.client.get_device(request()).await;
+        }
+        match answer {
             Ok(answer) => {
                 Ok(Some(answer.into_inner()).filter(|device| device.interface == interface.as_str()))
             }
@@ -121,6 +145,25 @@ impl Userspace {
             // A process that is not there has no device; making one will say why.
             Err(status) if status.code() == tonic::Code::Unavailable => Ok(None),
             Err(status) => Err(process(status)),
+        }
+    }
+}
+
+/// cell-wg ends when its interface is deleted, and is started anew: for a moment there may be nobody, or one who goes.
+fn patiently_hand_over(
+    path: &Path,
+    name: &InterfaceName,
+    descriptors: &Descriptors,
+) -> Result<(), BackendError> {
+    let mut attempts = ATTEMPTS;
+    loop {
+        match hand_over(path, name, descriptors) {
+            Err(BackendError::Io(error)) if attempts > 0 => {
+                tracing::warn!(%error, "cell-wg did not take the device; trying again");
+                attempts -= 1;
+                std::thread::sleep(PAUSE);
+            }
+            outcome => return outcome,
         }
     }
 }

@@ -1,0 +1,83 @@
+//! The base chains: where packets are taken from the kernel's way, and handed to the chains of [`super::compile`].
+
+use super::compile::{Compiler, base, drop, interface, when};
+use super::element::SetId;
+use super::ruleset::{Action, Chain, ChainName, Counter, HookPoint, Match, Side, Test};
+use crate::model::{Family, InterfaceName, Protocol};
+
+impl Compiler<'_> {
+    /// Linux answers on any interface for any of its addresses (the weak host model, RFC 1122 section 3.3.4.2), and
+    /// routes any source. The VPN's addresses are spoken to, and from, by `wg0` and the machine itself alone.
+    pub(super) fn raw(&self) -> Chain {
+        let elsewhere = || {
+            [
+                self.incoming(false),
+                interface(Side::Source, &InterfaceName::loopback(), false),
+            ]
+        };
+        let mut rules = Vec::new();
+        for (own, hidden) in self.own_addresses() {
+            for address in [own, hidden] {
+                let to = Match::Address(Family::of(address), Side::Destination, Test::Is(address));
+                rules.push(when(elsewhere().into_iter().chain([to]), drop(Counter::WeakHost)));
+            }
+        }
+        for family in Family::BOTH {
+            let from = Match::Address(family, Side::Source, Test::In(SetId::Peers(family)));
+            rules.push(when(
+                elsewhere().into_iter().chain([from]),
+                drop(Counter::SpoofedSource),
+            ));
+        }
+        base(ChainName::Raw, false, HookPoint::Prerouting, -300, rules)
+    }
+
+    pub(super) fn prerouting(&self) -> Chain {
+        let mut rules = Vec::new();
+        for (own, hidden) in self.own_addresses() {
+            for (port, target) in self.desired.cell_ports() {
+                let Some(target) = target else { continue };
+                rules.push(when(
+                    [
+                        self.incoming(true),
+                        Match::Address(Family::of(own), Side::Destination, Test::Is(own)),
+                        Match::L4(port.protocol.number()),
+                        Match::DestinationPort(port.number),
+                    ],
+                    vec![Action::Dnat(hidden, *target)],
+                ));
+            }
+        }
+        base(ChainName::Prerouting, true, HookPoint::Prerouting, -100, rules)
+    }
+
+    pub(super) fn forward(&self) -> Chain {
+        let clamp = |way: Match| {
+            when(
+                [way, Match::L4(Protocol::Tcp.number()), Match::TcpSyn],
+                vec![Action::ClampMss],
+            )
+        };
+        let rules = vec![
+            clamp(self.incoming(true)),
+            clamp(self.outgoing(true)),
+            when([self.incoming(true)], vec![Action::Jump(ChainName::FromPeer)]),
+            when([self.outgoing(true)], vec![Action::Jump(ChainName::ToPeer)]),
+        ];
+        base(ChainName::Forward, false, HookPoint::Forward, -10, rules)
+    }
+
+    pub(super) fn input(&self) -> Chain {
+        let rules = vec![when([self.incoming(true)], vec![Action::Jump(ChainName::Cell)])];
+        base(ChainName::Input, false, HookPoint::Input, -10, rules)
+    }
+
+    pub(super) fn postrouting(&self) -> Chain {
+        let masquerade = |family| {
+            let from = Match::Address(family, Side::Source, Test::In(SetId::Peers(family)));
+            when([self.outgoing(false), from], vec![Action::Masquerade])
+        };
+        let rules = Family::BOTH.into_iter().map(masquerade).collect();
+        base(ChainName::Postrouting, true, HookPoint::Postrouting, 100, rules)
+    }
+}
