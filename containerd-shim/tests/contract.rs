@@ -164,7 +164,13 @@ async fn lives_and_dies(world: &impl World) {
     );
     assert_eq!(stats.memory_limit_bytes, 0);
 
-    let logs = permit(world, &id, Request::logs("files", 10).unwrap()).await;
+    says_its_last_lines(world, &id).await;
+    stops_and_starts(world, &id).await;
+    world.remove(&id);
+}
+
+async fn says_its_last_lines(world: &impl World, id: &ContainerId) {
+    let logs = permit(world, id, Request::logs("files", 10).unwrap()).await;
     let mut said = world.engine().logs(&logs).await.unwrap();
     for _ in 0..50 {
         if said.lines.len() >= 2 {
@@ -180,14 +186,16 @@ async fn lives_and_dies(world: &impl World) {
     );
     let last = world
         .engine()
-        .logs(&permit(world, &id, Request::logs("files", 1).unwrap()).await)
+        .logs(&permit(world, id, Request::logs("files", 1).unwrap()).await)
         .await
         .unwrap();
     assert_eq!((last.lines.len(), last.truncated), (1, true));
+}
 
-    let stop = permit(world, &id, Request::stop("files", 20).unwrap()).await;
+async fn stops_and_starts(world: &impl World, id: &ContainerId) {
+    let stop = permit(world, id, Request::stop("files", 20).unwrap()).await;
     world.engine().stop(&stop).await.unwrap();
-    let ended = world.engine().inspect(&id).await.unwrap();
+    let ended = world.engine().inspect(id).await.unwrap();
     assert_eq!((ended.state, ended.exit_code), (ContainerState::Exited, 7));
     world
         .engine()
@@ -195,12 +203,11 @@ async fn lives_and_dies(world: &impl World) {
         .await
         .expect("stopping the stopped is no error");
 
-    let restart = permit(world, &id, Request::restart("files", 20).unwrap()).await;
+    let restart = permit(world, id, Request::restart("files", 20).unwrap()).await;
     world.engine().restart(&restart).await.unwrap();
-    assert_eq!(state(world, &id).await, ContainerState::Running);
+    assert_eq!(state(world, id).await, ContainerState::Running);
     world.engine().restart(&restart).await.unwrap();
-    assert_eq!(state(world, &id).await, ContainerState::Running);
-    world.remove(&id);
+    assert_eq!(state(world, id).await, ContainerState::Running);
 }
 
 async fn tells_what_is_gone(world: &impl World) {

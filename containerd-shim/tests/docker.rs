@@ -225,7 +225,7 @@ async fn an_own_container_lives(served: &Served, proxy: &Proxy, own: &ContainerI
         "{sent}"
     );
 
-    assert_eq!(listed(served).await, [started.clone()]);
+    assert_eq!(listed(served).await, std::slice::from_ref(&started));
     let request = GetContainerStatsRequest {
         service: "files".to_owned(),
     };

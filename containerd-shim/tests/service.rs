@@ -47,7 +47,7 @@ async fn condition(served: &Served, kind: &str) -> Condition {
 }
 
 #[tokio::test]
-async fn an_own_container_can_be_started_read_and_stopped() {
+async fn an_own_container_can_be_listed_started_and_read() {
     let engine = FakeEngine::default();
     let id = engine.create(OWN);
     let mut served = Served::to_us(engine);
@@ -96,6 +96,14 @@ async fn an_own_container_can_be_started_read_and_stopped() {
             .pids,
         1
     );
+}
+
+#[tokio::test]
+async fn an_own_container_can_be_stopped_and_restarted() {
+    let engine = FakeEngine::default();
+    let id = engine.create(OWN);
+    engine.set_state(&id, ContainerState::Running);
+    let mut served = Served::to_us(engine);
     let stopped = served.stop("files", 1).await.unwrap();
     assert_eq!((stopped.state(), stopped.exit_code), (WireState::Exited, 7));
     let request = RestartContainerRequest {
