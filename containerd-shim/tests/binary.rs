@@ -145,11 +145,7 @@ async fn the_program_serves_behind_its_sandbox_and_tells_no_secret() {
     assert!(log.contains(own.as_str()));
     // Even with RUST_LOG=trace.
     for never in [SECRET, "of-others", other.as_str()] {
-        assert!(
-            !log.lines()
-                .any(|line| line.contains(never) && !line.contains("/containers/")),
-            "{never} in {log}"
-        );
+        assert!(!log.contains(never), "{never} in {log}");
     }
 }
 
