@@ -16,11 +16,12 @@ use crate::daemons::vault::Vault;
 use crate::events::Events;
 use crate::network::Network;
 use crate::password::Hasher;
+use crate::peers::{PeerChange, Peers};
 use crate::service::ServiceError;
 use crate::service::cell::CellIdentity;
 use crate::sessions::{Lifetimes, Sessions};
 use crate::store::transaction::Effects;
-use crate::store::{OpenError, Store, sessions, setup};
+use crate::store::{OpenError, Store, peers, sessions, setup};
 use crate::throttle::Throttle;
 
 /// Failed logins of one household: ten at once, then two a minute.
@@ -45,6 +46,8 @@ pub struct App {
     pub store: Arc<Store>,
     /// Open sessions.
     pub sessions: Arc<Sessions>,
+    /// Peers.
+    pub peers: Arc<Peers>,
     /// What changed.
     pub events: Events,
     /// What netd is to own and what it confirmed.
@@ -95,6 +98,7 @@ impl App {
         };
         let shared = Shared {
             sessions: Arc::new(RwLock::new(None)),
+            peers: Arc::default(),
             events: Events::default(),
             network: Arc::new(Network::default()),
             identity: Arc::default(),
@@ -112,6 +116,9 @@ impl App {
         sessions.forget_expired(now);
         *shared.sessions.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sessions));
         if let Some(cell) = store.read(setup::cell)? {
+            let stored = store.read(|connection| peers::list(connection, &cell.range))?;
+            let all = stored.into_iter().map(|peer| PeerChange::Put(Arc::new(peer)));
+            shared.peers.apply(all);
             shared.set_identity(Arc::new(cell));
         }
         Ok(Arc::new(App {
@@ -125,6 +132,7 @@ impl App {
             started: Instant::now(),
             store: Arc::new(store),
             sessions,
+            peers: shared.peers,
             events: shared.events,
             network: shared.network,
             identity: shared.identity,
@@ -171,6 +179,7 @@ impl App {
 #[derive(Clone)]
 struct Shared {
     sessions: Arc<RwLock<Option<Arc<Sessions>>>>,
+    peers: Arc<Peers>,
     events: Events,
     network: Arc<Network>,
     identity: Arc<RwLock<Option<Arc<CellIdentity>>>>,
@@ -186,9 +195,13 @@ impl Shared {
             network,
             audit_head,
             identity,
+            peers,
             sessions,
             topics,
         } = effects;
+        if !peers.is_empty() {
+            self.peers.apply(peers);
+        }
         if let Some(open) = &*self.sessions.read().unwrap_or_else(PoisonError::into_inner) {
             sessions.into_iter().for_each(|change| open.apply(change));
         }

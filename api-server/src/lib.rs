@@ -15,6 +15,7 @@ pub mod service;
 pub mod app;
 pub mod events;
 pub mod password;
+pub mod peers;
 pub mod sessions;
 pub mod store;
 pub mod throttle;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use cell_api_core::password::Password;
 use tokio::sync::Semaphore;
 
@@ -23,15 +25,20 @@ pub struct Hasher {
     dummy: String,
 }
 
-/// The hash of nobody's password, so that an unknown user takes as long as a known one.
+/// The hash of nobody's password, so that an unknown user takes as long as a known one. Random bytes stand in its place:
+/// to compare with them costs as much, and making them costs the start nothing.
 fn dummy() -> Result<String, ServiceError> {
-    let mut random = [0u8; 32];
+    let mut random = [0u8; 16 + 32];
     getrandom::fill(&mut random).map_err(|_| ServiceError::Random)?;
-    hash(&Password::new(hex::encode(random)))
+    let (salt, output) = random.split_at(16);
+    let (salt, output) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(output));
+    Ok(format!(
+        "$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${output}"
+    ))
 }
 
 impl Hasher {
-    /// Makes the dummy hash; takes as long as one hash.
+    /// Hashes nothing yet.
     ///
     /// # Errors
     /// [`ServiceError::Random`] when the kernel gives no random bytes.
@@ -114,4 +121,29 @@ fn hash(password: &Password) -> Result<String, ServiceError> {
         .hash_password(password.expose(), &salt)
         .map_err(|_| ServiceError::Random)?;
     Ok(hash.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn nobodys_hash_costs_what_a_real_one_costs_and_fits_nothing() {
+        let (nobody, real) = (
+            dummy().unwrap(),
+            hash(&Password::new("a password".to_owned())).unwrap(),
+        );
+        let (nobody, real) = (
+            PasswordHash::new(&nobody).unwrap(),
+            PasswordHash::new(&real).unwrap(),
+        );
+        assert_eq!(nobody.algorithm, real.algorithm);
+        assert_eq!((nobody.version, &nobody.params), (real.version, &real.params));
+        let length = |hash: &PasswordHash<'_>| (hash.salt.unwrap().len(), hash.hash.unwrap().len());
+        assert_eq!(length(&nobody), length(&real));
+        let refused = argon().verify_password(b"a password", &nobody).unwrap_err();
+        assert_eq!(refused, argon2::password_hash::Error::Password);
+        assert!(argon().verify_password(b"a password", &real).is_ok());
+    }
 }

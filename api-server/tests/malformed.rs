@@ -466,3 +466,123 @@ async fn slow_clients_are_let_go() {
         }
     }
 }
+
+/// A field that cannot be read, or that nobody knows, hides no other fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_hides_nothing_else() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    admin
+        .post("/api/peers", &json!({"name": "anchor", "public_key": key(1)}))
+        .await
+        .expect(201);
+    let service = json!({"address": "::1", "protocol": "tcp", "port": 1});
+    let cases = [
+        (
+            "PUT",
+            "/api/peers/anchor",
+            json!({"public_key": "?", "tunnel": "half", "name": "x"}),
+            vec!["name", "public_key", "tunnel"],
+        ),
+        (
+            "POST",
+            "/api/peers",
+            json!({"name": 1, "public_key": "?", "tunnel": "half",
+                "access": {"services": [1, service], "all": true}}),
+            vec![
+                "access.all",
+                "access.services[0]",
+                "access.services[1].address",
+                "name",
+                "public_key",
+                "tunnel",
+            ],
+        ),
+        (
+            "POST",
+            "/api/auth/users",
+            json!({"username": "\u{0}", "password": "x", "role": 1}),
+            vec!["password", "role", "username"],
+        ),
+        (
+            "POST",
+            "/api/auth/admin/reset-password",
+            json!({"username": 1, "new_password": "x"}),
+            vec!["new_password", "username"],
+        ),
+        (
+            "POST",
+            "/api/auth/change-password",
+            json!({"current_password": 1, "new_password": "x"}),
+            vec!["current_password", "new_password"],
+        ),
+        (
+            "PUT",
+            "/api/config",
+            json!({"endpoint_host": "a b", "cell_name": "x"}),
+            vec!["cell_name", "endpoint_host"],
+        ),
+        (
+            "POST",
+            "/api/setup/step/identity",
+            json!({"cell_name": "a b", "domain_mode": 1}),
+            vec!["cell_name", "domain_mode"],
+        ),
+        (
+            "POST",
+            "/api/setup/step/network",
+            json!({"vpn_range_ipv4": "x", "vpn_range_ipv6": 1, "endpoint_host": "a b"}),
+            vec!["endpoint_host", "vpn_range_ipv4", "vpn_range_ipv6"],
+        ),
+        (
+            "POST",
+            "/api/setup/step/admin",
+            json!({"username": "a b", "password": "x", "role": 1}),
+            vec!["password", "role", "username"],
+        ),
+    ];
+    for (method, path, body, expected) in cases {
+        let answer = admin
+            .send(method, path, JSON, Some(body.to_string().into_bytes()))
+            .await;
+        answer.refused(400, "INVALID_REQUEST");
+        let mut fields = answer.fields();
+        fields.sort();
+        assert_eq!(fields, expected, "{method} {path}");
+    }
+}
+
+/// Nobody needs heads of more than 32 KiB, however they are cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_heads_are_refused_before_anybody_looks_at_them() {
+    let cell = Cell::ready().await;
+    let head = |headers: &str| {
+        format!(
+            "GET /health HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}\r\n",
+            cell.address
+        )
+    };
+    let field = |length: usize| format!("X-A: {}\r\n", "a".repeat(length));
+    let bearable = cell.client().raw(head(&field(8 * 1024)).as_bytes()).await;
+    assert!(bearable.starts_with("HTTP/1.1 200"), "{bearable:.200}");
+    let target = format!(
+        "GET /health?{} HTTP/1.1\r\nHost: {}\r\n\r\n",
+        "a".repeat(40_000),
+        cell.address
+    );
+    for large in [
+        head(&field(33 * 1024)),
+        head(&field(100 * 1024)),
+        head(&field(1024).repeat(100)),
+        head(&field(1).repeat(100)),
+        target,
+    ] {
+        // A reset while we still send is a refusal too.
+        let answer = cell.client().raw(large.as_bytes()).await;
+        let refused = ["HTTP/1.1 431", "HTTP/1.1 414", "HTTP/1.1 400"]
+            .iter()
+            .any(|status| answer.starts_with(status));
+        assert!(answer.is_empty() || refused, "{answer:.200}");
+    }
+    cell.client().get("/health").await.expect(200);
+}

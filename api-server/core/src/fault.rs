@@ -53,6 +53,21 @@ impl Faults {
         }
     }
 
+    /// Adds what a check found in a request of which some fields could not be read. What it says of such a field, of
+    /// what lies in it, or of the request as a whole speaks of what stands in for it, not of what was sent.
+    pub fn merge_of_unread(&mut self, checked: Faults) {
+        let read_faults = self.0.len();
+        for violation in checked.0 {
+            let stands_in = violation.field.is_empty()
+                || self.0[..read_faults]
+                    .iter()
+                    .any(|unread| lies_in(&violation.field, &unread.field));
+            if !stands_in {
+                self.add(violation.field, violation.description);
+            }
+        }
+    }
+
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -67,6 +82,12 @@ impl Faults {
     pub fn into_violations(self) -> Vec<Violation> {
         self.0
     }
+}
+
+/// Whether `path` is `parent` or a part of it.
+fn lies_in(path: &str, parent: &str) -> bool {
+    path.strip_prefix(parent)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 impl fmt::Display for Faults {
@@ -91,5 +112,22 @@ mod tests {
         faults.add("name", "is too short");
         faults.add("port", "is too large");
         assert_eq!(faults.to_string(), "name: is required; port: is too large");
+    }
+
+    #[test]
+    fn a_check_says_nothing_of_what_was_not_read() {
+        let mut faults = Faults::one("access.services[1]", "must be an object");
+        let mut checked = Faults::one("", "must name something");
+        for field in [
+            "access.services[1].port",
+            "access.services[1]",
+            "access.services[10].port",
+            "name",
+        ] {
+            checked.add(field, "is wrong");
+        }
+        faults.merge_of_unread(checked);
+        let fields: Vec<_> = faults.violations().iter().map(|v| v.field.as_str()).collect();
+        assert_eq!(fields, ["access.services[1]", "access.services[10].port", "name"]);
     }
 }

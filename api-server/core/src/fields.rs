@@ -6,11 +6,17 @@ use serde_json::{Map, Value};
 use crate::fault::Faults;
 use crate::json::{parse, printable};
 
-/// Reads `bytes` as one JSON object and hands its fields to `read`. Fields that `read` does not take are faults.
+/// Reads `bytes` as one JSON object and hands its fields to `read`. Fields that `read` does not take are faults. Once
+/// there is one, `check` says what else is wrong with what could be read, so that the caller hears of everything at
+/// once; a value without faults is for its service to check.
 ///
 /// # Errors
 /// Every fault that was found; `read`'s value is dropped then.
-pub fn read_object<T>(bytes: &[u8], read: impl FnOnce(&mut Fields, &mut Faults) -> T) -> Result<T, Faults> {
+pub fn read_object<T>(
+    bytes: &[u8],
+    read: impl FnOnce(&mut Fields, &mut Faults) -> T,
+    check: impl FnOnce(T) -> Faults,
+) -> Result<T, Faults> {
     let mut faults = Faults::default();
     let document = match parse(bytes, &mut faults) {
         Ok(Value::Object(map)) => map,
@@ -31,7 +37,11 @@ pub fn read_object<T>(bytes: &[u8], read: impl FnOnce(&mut Fields, &mut Faults) 
     };
     let value = read(&mut fields, &mut faults);
     fields.finish(&mut faults);
-    if faults.is_empty() { Ok(value) } else { Err(faults) }
+    if faults.is_empty() {
+        return Ok(value);
+    }
+    faults.merge_of_unread(check(value));
+    Err(faults)
 }
 
 /// The fields of one JSON object that are still to be read.
@@ -113,6 +123,7 @@ impl Fields {
         faults: &mut Faults,
         mut read: impl FnMut(&mut Fields, &mut Faults) -> T,
     ) -> Vec<T> {
+        // What is no object is replaced by an empty one, so that those after it keep their place.
         let items = match self.map.remove(name) {
             None | Some(Value::Null) => return Vec::new(),
             Some(Value::Array(items)) => items,
@@ -126,7 +137,15 @@ impl Fields {
             let path = format!("{}[{index}]", self.path_of(name));
             match item {
                 Value::Object(map) => values.push(read_nested(path, map, faults, &mut read)),
-                _ => faults.add(path, "must be an object"),
+                _ => {
+                    values.push(read_nested(
+                        path.clone(),
+                        Map::new(),
+                        &mut Faults::default(),
+                        &mut read,
+                    ));
+                    faults.add(path, "must be an object");
+                }
             }
         }
         values
@@ -167,12 +186,23 @@ mod tests {
     type Body = (String, u64, Vec<bool>);
 
     fn read(json: &str) -> Result<Body, Faults> {
-        read_object(json.as_bytes(), |fields, faults| {
+        let read = |fields: &mut Fields, faults: &mut Faults| {
             let name = fields.string("name", faults);
             let number = fields.number("number", faults);
             let list = fields.objects("list", faults, |fields, faults| fields.flag("on", faults));
             (name, number, list)
-        })
+        };
+        let check = |(_, number, list): Body| {
+            let mut faults = Faults::default();
+            if number > 9 {
+                faults.add("number", "must be at most 9");
+            }
+            if let Some(place) = list.iter().position(|on| *on) {
+                faults.add(format!("list[{place}].on"), "must be false");
+            }
+            faults
+        };
+        read_object(json.as_bytes(), read, check)
     }
 
     #[test]
@@ -195,6 +225,13 @@ mod tests {
             fields,
             ["x", "name", "number", "list[0].on", "list[1]", "list[2].off"]
         );
+    }
+
+    #[test]
+    fn what_could_be_read_is_checked_too() {
+        let faults = read(r#"{"name": 7, "number": 10, "list": [3, {"on": true}]}"#).unwrap_err();
+        let fields: Vec<_> = faults.violations().iter().map(|v| v.field.as_str()).collect();
+        assert_eq!(fields, ["name", "list[0]", "number", "list[1].on"]);
     }
 
     #[test]

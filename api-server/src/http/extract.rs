@@ -16,14 +16,14 @@ use crate::service::Actor;
 use crate::sessions::Session;
 
 /// Who is logged in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Who {
     /// For the audit record.
     pub actor: Actor,
     /// The session.
     pub session: Arc<Session>,
-    /// Its CSRF token.
-    pub csrf_token: String,
+    /// What the session's cookie held.
+    pub cookie: Arc<Zeroizing<String>>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Who {

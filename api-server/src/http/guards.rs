@@ -46,15 +46,15 @@ fn check(app: &App, request: &Request) -> Result<Option<Who>, Refusal> {
     if requirement == Requirement::Public {
         return Ok(None);
     }
-    let (who, cookie) = authenticate(app, request)?;
+    let who = authenticate(app, request)?;
     authorize(&who, requirement)?;
     if changes_state(request.method()) {
-        check_csrf(request.headers(), &cookie)?;
+        check_csrf(request.headers(), &who.cookie)?;
     }
     Ok(Some(who))
 }
 
-fn authenticate(app: &App, request: &Request) -> Result<(Who, Zeroizing<String>), Refusal> {
+fn authenticate(app: &App, request: &Request) -> Result<Who, Refusal> {
     let connection = request.extensions().get::<Connection>().ok_or_else(no_session)?;
     let cookie = cookie::read(connection.transport, request.headers()).map(Zeroizing::new);
     let session = cookie.as_ref().and_then(|cookie| auth::session_of(app, cookie));
@@ -73,14 +73,11 @@ fn authenticate(app: &App, request: &Request) -> Result<(Who, Zeroizing<String>)
         role: Some(user.role),
         remote,
     };
-    Ok((
-        Who {
-            actor,
-            csrf_token: auth::csrf_token(&cookie),
-            session,
-        },
-        cookie,
-    ))
+    Ok(Who {
+        actor,
+        session,
+        cookie: Arc::new(cookie),
+    })
 }
 
 fn authorize(who: &Who, requirement: Requirement) -> Result<(), Refusal> {

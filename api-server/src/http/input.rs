@@ -24,6 +24,9 @@ const DEFAULT_PAGE: u32 = 100;
 pub trait FromFields: Sized {
     /// Reads all fields; what is wrong is noted and replaced by something harmless.
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self;
+
+    /// What the service would refuse in it, so that a body with an unreadable field hears of its other faults too.
+    fn check(self) -> Faults;
 }
 
 /// A JSON body.
@@ -40,7 +43,7 @@ impl<T: FromFields, S: Send + Sync> FromRequest<S> for Input<T> {
         let body = tokio::time::timeout(DEADLINE, collect(request))
             .await
             .map_err(|_| slow())??;
-        Ok(Input(fields::read_object(&body, T::read)?))
+        Ok(Input(fields::read_object(&body, T::read, T::check)?))
     }
 }
 

@@ -30,7 +30,10 @@ const MAX_CONNECTIONS: usize = 1_024;
 const MAX_PER_SOURCE: usize = 256;
 /// How long a client may take for its handshake, for its headers, and between requests.
 const PATIENCE: Duration = Duration::from_secs(10);
-const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// Request line and headers. HTTP/1 reads up to twice that before it looks, so 32 KiB at most.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// Header fields of one request.
+const MAX_HEADERS: usize = 64;
 /// How long requests under way may take once the process ends.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -111,6 +114,7 @@ where
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
+        .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES);
     builder
         .http2()

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cell_api_core::fault::Faults;
 use cell_api_core::name::Username;
 use cell_api_core::password::Password;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::users::check_passwords;
 use super::{Actor, ServiceError};
 use crate::app::App;
 use crate::sessions::{Session, SessionUser};
@@ -86,11 +85,7 @@ pub async fn change_password(
     new: Password,
 ) -> Result<(), ServiceError> {
     let username = &session.user.username;
-    let mut faults = Faults::default();
-    faults.keep("new_password", new.check_new(username.as_str()));
-    if bool::from(current.expose().ct_eq(new.expose())) {
-        faults.add("new_password", "must not be the current password");
-    }
+    let faults = check_passwords(username.as_str(), &current, &new);
     if !faults.is_empty() {
         return Err(faults.into());
     }

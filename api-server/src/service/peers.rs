@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use cell_api_core::client_config::{self, CellSide};
 use cell_api_core::derive;
-use cell_api_core::name::PeerName;
+use cell_api_core::fault::Faults;
+use cell_api_core::name::{PeerName, Username};
 use cell_api_core::peer::{KeySource, Peer, PeerInput, PeerUpdateInput};
 use zeroize::Zeroizing;
 
@@ -71,32 +72,35 @@ pub struct CreatedPeer {
 /// [`ServiceError::SetupRequired`], [`ServiceError::Storage`].
 pub async fn list(app: &Arc<App>) -> Result<Vec<PeerView>, ServiceError> {
     let identity = cell::identity(app)?;
-    let range = identity.range;
-    let stored = app
-        .store
-        .read_much(move |connection| table::list(connection, &range))
-        .await?;
+    let stored = app.peers.list();
     let side = known_side(app, &identity).await;
     let activity = app.activity.all(app.now()).await.ok();
-    let view = |stored: StoredPeer| {
+    let view = |stored: &Arc<StoredPeer>| {
         let activity = activity
             .as_ref()
             .map(|all| all.get(stored.peer.name.as_str()).cloned().unwrap_or_default());
         view(stored, &identity, side.as_ref(), activity)
     };
-    Ok(stored.into_iter().map(view).collect())
+    Ok(stored.iter().map(view).collect())
 }
 
 /// One peer.
 ///
 /// # Errors
-/// [`ServiceError::NoPeer`], [`ServiceError::SetupRequired`].
+/// [`ServiceError::Invalid`], [`ServiceError::NoPeer`], [`ServiceError::SetupRequired`].
 pub async fn get(app: &App, name: &str) -> Result<PeerView, ServiceError> {
     let identity = cell::identity(app)?;
-    let stored = find(app, &identity, name)?;
-    let side = known_side(app, &identity).await;
-    let activity = app.activity.one(name, app.now()).await.ok();
-    Ok(view(stored, &identity, side.as_ref(), activity))
+    find(app, &identity, &parse_name(name)?).await
+}
+
+/// The peer that bears a user's name.
+///
+/// # Errors
+/// [`ServiceError::NoPeer`], also for a name that no peer can bear; [`ServiceError::SetupRequired`].
+pub async fn of_user(app: &App, username: &Username) -> Result<PeerView, ServiceError> {
+    let identity = cell::identity(app)?;
+    let name = PeerName::parse(username.as_str()).map_err(|_| ServiceError::NoPeer)?;
+    find(app, &identity, &name).await
 }
 
 /// Adds a peer. The cost does not depend on how many there are.
@@ -130,11 +134,11 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
                 tunnel: new.tunnel,
             };
             let config_fingerprint = client_config::fingerprint(&cell_side, &peer);
-            let stored = StoredPeer {
+            let stored = Arc::new(StoredPeer {
                 peer,
                 config_fingerprint,
                 created_unix_ms: tx.now(),
-            };
+            });
             table::insert(tx, &stored)?;
             let made = if private_key.is_some() {
                 "server-made key"
@@ -156,7 +160,7 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
     let (generation, observed_generation) = converged(app).await?;
     let activity = app.network.status().map(|_| Activity::default());
     Ok(CreatedPeer {
-        view: view(stored, &identity, Some(&side), activity),
+        view: view(&stored, &identity, Some(&side), activity),
         config,
         generation,
         observed_generation,
@@ -166,16 +170,23 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
 /// Alters a peer.
 ///
 /// # Errors
-/// [`ServiceError::Invalid`], [`ServiceError::NoPeer`], [`ServiceError::KeyInUse`].
+/// [`ServiceError::Invalid`] with the faults of the name and of the change, [`ServiceError::NoPeer`],
+/// [`ServiceError::KeyInUse`].
 pub async fn update(
     app: &App,
     actor: &Actor,
     name: &str,
     input: &PeerUpdateInput,
 ) -> Result<PeerView, ServiceError> {
-    let update = input.check()?;
+    let (name, update) = match (parse_name(name), input.check()) {
+        (Ok(name), Ok(update)) => (name, update),
+        (name, update) => {
+            let mut faults = name.err().unwrap_or_default();
+            faults.merge(update.err().unwrap_or_default());
+            return Err(faults.into());
+        }
+    };
     let identity = cell::identity(app)?;
-    let name = PeerName::parse(name).map_err(|_| ServiceError::NoPeer)?;
     let own = app.wireguard_key.known();
     if own.is_some() && update.public_key == own {
         return Err(ServiceError::KeyInUse);
@@ -184,11 +195,14 @@ pub async fn update(
     let asked = name.clone();
     app.store
         .mutate(Origin::new(actor, app.now()), move |tx| {
-            let before = table::get(tx, &range, asked.as_str())?
-                .ok_or(ServiceError::NoPeer)?
-                .peer;
-            let after = update.applied_to(&before);
-            table::update(tx, &after)?;
+            let stored = table::get(tx, &range, asked.as_str())?.ok_or(ServiceError::NoPeer)?;
+            let before = &stored.peer;
+            let after = update.applied_to(before);
+            let altered = StoredPeer {
+                peer: after.clone(),
+                ..stored
+            };
+            table::update(tx, &Arc::new(altered))?;
             let key = if after.public_key == before.public_key {
                 "same key"
             } else {
@@ -205,15 +219,15 @@ pub async fn update(
         })
         .await?;
     converged(app).await?;
-    get(app, name.as_str()).await
+    find(app, &identity, &name).await
 }
 
 /// Removes a peer.
 ///
 /// # Errors
-/// [`ServiceError::NoPeer`].
+/// [`ServiceError::Invalid`], [`ServiceError::NoPeer`].
 pub async fn delete(app: &App, actor: &Actor, name: &str) -> Result<(), ServiceError> {
-    let name = PeerName::parse(name).map_err(|_| ServiceError::NoPeer)?;
+    let name = parse_name(name)?;
     cell::identity(app)?;
     app.store
         .mutate(Origin::new(actor, app.now()), move |tx| {
@@ -232,21 +246,23 @@ pub async fn delete(app: &App, actor: &Actor, name: &str) -> Result<(), ServiceE
 /// The device's configuration without its key; the device counts as up to date from now on.
 ///
 /// # Errors
-/// [`ServiceError::NoPeer`], [`ServiceError::EndpointUnknown`], [`ServiceError::Unreachable`].
+/// [`ServiceError::Invalid`], [`ServiceError::NoPeer`], [`ServiceError::EndpointUnknown`],
+/// [`ServiceError::Unreachable`].
 pub async fn config(app: &App, actor: &Actor, name: &str) -> Result<Zeroizing<String>, ServiceError> {
+    let name = parse_name(name)?;
     let identity = cell::identity(app)?;
     let side = side(app, &identity).await?;
-    let name = PeerName::parse(name).map_err(|_| ServiceError::NoPeer)?;
     app.store
         .mutate(Origin::new(actor, app.now()), move |tx| {
             let stored = table::get(tx, &side.range, name.as_str())?.ok_or(ServiceError::NoPeer)?;
             let fingerprint = client_config::fingerprint(&side, &stored.peer);
+            let text = client_config::render(&side, &stored.peer, None);
             if fingerprint != stored.config_fingerprint {
-                table::set_fingerprint(tx, name.as_str(), &fingerprint)?;
+                table::set_fingerprint(tx, stored, fingerprint)?;
                 tx.effects.topics.insert(Topic::Peers);
             }
             tx.audit("peer.config", &name, "");
-            Ok(client_config::render(&side, &stored.peer, None))
+            Ok(text)
         })
         .await
 }
@@ -264,11 +280,15 @@ impl Default for Activity {
     }
 }
 
-fn find(app: &App, identity: &CellIdentity, name: &str) -> Result<StoredPeer, ServiceError> {
-    let name = PeerName::parse(name).map_err(|_| ServiceError::NoPeer)?;
-    app.store
-        .read(|connection| table::get(connection, &identity.range, name.as_str()))?
-        .ok_or(ServiceError::NoPeer)
+fn parse_name(name: &str) -> Result<PeerName, Faults> {
+    PeerName::parse(name).map_err(|error| Faults::one("name", error))
+}
+
+async fn find(app: &App, identity: &CellIdentity, name: &PeerName) -> Result<PeerView, ServiceError> {
+    let stored = app.peers.get(name.as_str()).ok_or(ServiceError::NoPeer)?;
+    let side = known_side(app, identity).await;
+    let activity = app.activity.one(name.as_str(), app.now()).await.ok();
+    Ok(view(&stored, identity, side.as_ref(), activity))
 }
 
 fn upserted(tx: &mut Tx<'_>, side: &CellSide, peer: &Peer) {
@@ -286,7 +306,7 @@ async fn converged(app: &App) -> Result<(u64, u64), ServiceError> {
 
 /// A configuration that cannot be compared, because the cell does not know its own side, is not called old.
 fn view(
-    stored: StoredPeer,
+    stored: &StoredPeer,
     identity: &CellIdentity,
     side: Option<&CellSide>,
     activity: Option<Activity>,
@@ -296,13 +316,13 @@ fn view(
         config_fingerprint,
         created_unix_ms,
     } = stored;
-    let current = side.map(|side| client_config::fingerprint(side, &peer));
+    let current = side.map(|side| client_config::fingerprint(side, peer));
     PeerView {
         ipv4: identity.range.v4_of(peer.host),
         ipv6: identity.range.v6_of(peer.host),
-        config_needs_reinstall: current.is_some_and(|current| current != config_fingerprint),
-        peer,
-        created_unix_ms,
+        config_needs_reinstall: current.is_some_and(|current| current != *config_fingerprint),
+        peer: peer.clone(),
+        created_unix_ms: *created_unix_ms,
         activity,
     }
 }

@@ -6,6 +6,7 @@ use cell_api_core::name::Username;
 use cell_api_core::password::Password;
 use cell_api_core::role::Role;
 use cell_api_core::setup;
+use subtle::ConstantTimeEq;
 
 use super::auth::close_others;
 use super::{Actor, ServiceError};
@@ -39,6 +40,32 @@ pub fn list(app: &App) -> Result<Vec<UserView>, ServiceError> {
         .collect())
 }
 
+/// Checks a new user.
+///
+/// # Errors
+/// Every fault at once.
+pub fn check(username: &str, password: &Password, role: &str) -> Result<(Username, Role), Faults> {
+    let mut faults = Faults::default();
+    let role = faults.keep("role", Role::parse(role));
+    match (setup::check_account(username, "password", password), role) {
+        (Ok(username), Some(role)) => Ok((username, role)),
+        (account, _) => {
+            faults.merge(account.err().unwrap_or_default());
+            Err(faults)
+        }
+    }
+}
+
+/// Checks a change of one's own password; whether the current one is right is another question.
+pub fn check_passwords(username: &str, current: &Password, new: &Password) -> Faults {
+    let mut faults = Faults::default();
+    faults.keep("new_password", new.check_new(username));
+    if bool::from(current.expose().ct_eq(new.expose())) {
+        faults.add("new_password", "must not be the current password");
+    }
+    faults
+}
+
 /// Adds a user.
 ///
 /// # Errors
@@ -50,16 +77,7 @@ pub async fn create(
     password: Password,
     role: &str,
 ) -> Result<UserView, ServiceError> {
-    let mut faults = Faults::default();
-    let role = faults.keep("role", Role::parse(role));
-    let account = setup::check_account(username, "password", &password);
-    let (username, role) = match (account, role) {
-        (Ok(username), Some(role)) => (username, role),
-        (account, _) => {
-            faults.merge(account.err().unwrap_or_default());
-            return Err(faults.into());
-        }
-    };
+    let (username, role) = check(username, &password, role)?;
     let password_hash = app.hasher.hash(password).await?;
     let user = StoredUser {
         username,

@@ -1,7 +1,9 @@
-//! The tables of peers. Adding one costs the same however many there are.
+//! The tables of peers. Adding one costs the same however many there are. What is written here is handed on to the peers
+//! in memory with the commit, by the same functions, so that none can be forgotten.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use cell_api_core::access::{AccessPolicy, Protocol, Service, Tunnel};
 use cell_api_core::key::PublicKey;
@@ -10,6 +12,8 @@ use cell_api_core::peer::Peer;
 use cell_api_core::range::{HostIndex, VpnRange};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::transaction::Tx;
+use crate::peers::PeerChange;
 use crate::service::ServiceError;
 
 /// A peer with what only the database knows.
@@ -113,22 +117,22 @@ pub fn allocate(connection: &Connection, range: &VpnRange) -> Result<HostIndex, 
 ///
 /// # Errors
 /// [`ServiceError::PeerExists`], [`ServiceError::KeyInUse`].
-pub fn insert(connection: &Connection, stored: &StoredPeer) -> Result<(), ServiceError> {
+pub fn insert(tx: &mut Tx<'_>, stored: &Arc<StoredPeer>) -> Result<(), ServiceError> {
     let StoredPeer {
         peer,
         config_fingerprint,
         created_unix_ms,
-    } = stored;
+    } = &**stored;
     // Of two clashes the name is the one to tell: whoever adds a peer twice sends the same key twice too.
     let known = "SELECT EXISTS (SELECT 1 FROM peer WHERE name = ?1)";
-    let is_known: bool = connection
+    let is_known: bool = tx
         .prepare_cached(known)?
         .query_row([peer.name.as_str()], |row| row.get(0))?;
     if is_known {
         return Err(ServiceError::PeerExists);
     }
     let sql = format!("INSERT INTO peer ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
-    let done = connection.prepare_cached(&sql)?.execute((
+    let done = tx.prepare_cached(&sql)?.execute((
         peer.name.as_str(),
         peer.public_key.as_bytes(),
         peer.host.get(),
@@ -139,17 +143,20 @@ pub fn insert(connection: &Connection, stored: &StoredPeer) -> Result<(), Servic
         created_unix_ms,
     ));
     done.map_err(conflict)?;
-    insert_services(connection, peer)
+    insert_services(tx, peer)?;
+    tx.effects.peers.push(PeerChange::Put(Arc::clone(stored)));
+    Ok(())
 }
 
 /// Replaces a peer of the same name.
 ///
 /// # Errors
 /// [`ServiceError::KeyInUse`].
-pub fn update(connection: &Connection, peer: &Peer) -> Result<(), ServiceError> {
+pub fn update(tx: &mut Tx<'_>, stored: &Arc<StoredPeer>) -> Result<(), ServiceError> {
+    let peer = &stored.peer;
     let sql =
         "UPDATE peer SET public_key = ?2, internet = ?3, peer_to_peer = ?4, tunnel = ?5 WHERE name = ?1";
-    let done = connection.prepare_cached(sql)?.execute((
+    let done = tx.prepare_cached(sql)?.execute((
         peer.name.as_str(),
         peer.public_key.as_bytes(),
         peer.access.internet,
@@ -157,38 +164,47 @@ pub fn update(connection: &Connection, peer: &Peer) -> Result<(), ServiceError> 
         peer.tunnel.as_str(),
     ));
     done.map_err(conflict)?;
-    connection
-        .prepare_cached("DELETE FROM peer_service WHERE peer = ?1")?
+    tx.prepare_cached("DELETE FROM peer_service WHERE peer = ?1")?
         .execute([peer.name.as_str()])?;
-    insert_services(connection, peer)
+    insert_services(tx, peer)?;
+    tx.effects.peers.push(PeerChange::Put(Arc::clone(stored)));
+    Ok(())
 }
 
 /// Remembers which configuration the device got.
 ///
 /// # Errors
 /// SQLite's.
-pub fn set_fingerprint(connection: &Connection, name: &str, fingerprint: &[u8; 32]) -> rusqlite::Result<()> {
+pub fn set_fingerprint(
+    tx: &mut Tx<'_>,
+    before: StoredPeer,
+    config_fingerprint: [u8; 32],
+) -> rusqlite::Result<()> {
     let sql = "UPDATE peer SET config_fingerprint = ?2 WHERE name = ?1";
-    connection
-        .prepare_cached(sql)?
-        .execute((name, fingerprint))
-        .map(|_| ())
+    tx.prepare_cached(sql)?
+        .execute((before.peer.name.as_str(), config_fingerprint))?;
+    let after = StoredPeer {
+        config_fingerprint,
+        ..before
+    };
+    tx.effects.peers.push(PeerChange::Put(Arc::new(after)));
+    Ok(())
 }
 
 /// Removes a peer and gives its address back; whether there was one.
 ///
 /// # Errors
 /// SQLite's.
-pub fn delete(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+pub fn delete(tx: &mut Tx<'_>, name: &str) -> rusqlite::Result<bool> {
     let sql = "DELETE FROM peer WHERE name = ?1 RETURNING host";
-    let host: Option<u32> = connection
+    let host: Option<u32> = tx
         .prepare_cached(sql)?
         .query_row([name], |row| row.get(0))
         .optional()?;
     if let Some(host) = host {
-        connection
-            .prepare_cached("INSERT INTO freed_host (host) VALUES (?1)")?
+        tx.prepare_cached("INSERT INTO freed_host (host) VALUES (?1)")?
             .execute([host])?;
+        tx.effects.peers.push(PeerChange::Removed(name.to_owned()));
     }
     Ok(host.is_some())
 }

@@ -10,6 +10,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::audit;
 use crate::events::Topic;
+use crate::peers::PeerChange;
 use crate::service::cell::CellIdentity;
 use crate::service::{Actor, ServiceError};
 use crate::sessions::Session;
@@ -34,6 +35,8 @@ pub struct Effects {
     pub audit_head: Option<(u64, Hash)>,
     /// The cell, if it was made or altered.
     pub identity: Option<Arc<CellIdentity>>,
+    /// What became of peers.
+    pub peers: Vec<PeerChange>,
     /// What became of sessions.
     pub sessions: Vec<SessionChange>,
     /// What the browser shows that changed.

@@ -2,10 +2,13 @@
 
 use cell_api_core::fault::Faults;
 use cell_api_core::fields::Fields;
+use cell_api_core::password::Password;
+use cell_api_core::setup;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::http::input::FromFields;
+use crate::service::users;
 
 /// What a user may be.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
@@ -121,6 +124,11 @@ impl FromFields for Login {
             password: fields.string("password", faults),
         }
     }
+
+    fn check(self) -> Faults {
+        // Only whether it is right counts, and that is no fault of the request.
+        Faults::default()
+    }
 }
 
 impl FromFields for ChangePassword {
@@ -130,6 +138,14 @@ impl FromFields for ChangePassword {
             current_password,
             new_password: fields.string("new_password", faults),
         }
+    }
+
+    fn check(self) -> Faults {
+        users::check_passwords(
+            "",
+            &Password::new(self.current_password),
+            &Password::new(self.new_password),
+        )
     }
 }
 
@@ -141,6 +157,13 @@ impl FromFields for ResetPassword {
             new_password: fields.string("new_password", faults),
         }
     }
+
+    fn check(self) -> Faults {
+        let password = Password::new(self.new_password);
+        setup::check_account(&self.username, "new_password", &password)
+            .err()
+            .unwrap_or_default()
+    }
 }
 
 impl FromFields for UserCreate {
@@ -150,6 +173,12 @@ impl FromFields for UserCreate {
             password: fields.string("password", faults),
             role: fields.string("role", faults),
         }
+    }
+
+    fn check(self) -> Faults {
+        users::check(&self.username, &Password::new(self.password), &self.role)
+            .err()
+            .unwrap_or_default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use cell_api_core::fault::Faults;
 use cell_api_core::fields::Fields;
+use cell_api_core::setup;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -203,5 +204,11 @@ impl FromFields for ConfigUpdate {
         ConfigUpdate {
             endpoint_host: fields.optional_string("endpoint_host", faults),
         }
+    }
+
+    fn check(self) -> Faults {
+        let mut faults = Faults::default();
+        setup::check_endpoint(self.endpoint_host.as_deref(), &mut faults);
+        faults
     }
 }

@@ -220,7 +220,7 @@ impl From<PeerUpdate> for PeerUpdateInput {
     }
 }
 
-impl FromFields for PeerAccess {
+impl PeerAccess {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
         PeerAccess {
             internet: fields.flag("internet", faults),
@@ -230,7 +230,7 @@ impl FromFields for PeerAccess {
     }
 }
 
-impl FromFields for ServiceAccess {
+impl ServiceAccess {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
         ServiceAccess {
             address: fields.string("address", faults),
@@ -250,6 +250,10 @@ impl FromFields for PeerCreate {
             tunnel: fields.optional_string("tunnel", faults),
         }
     }
+
+    fn check(self) -> Faults {
+        PeerInput::from(self).check().err().unwrap_or_default()
+    }
 }
 
 impl FromFields for PeerUpdate {
@@ -259,5 +263,9 @@ impl FromFields for PeerUpdate {
             access: fields.optional_object("access", faults, PeerAccess::read),
             tunnel: fields.optional_string("tunnel", faults),
         }
+    }
+
+    fn check(self) -> Faults {
+        PeerUpdateInput::from(self).check().err().unwrap_or_default()
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use cell_api_core::fault::Faults;
 use cell_api_core::fields::Fields;
+use cell_api_core::password::Password;
+use cell_api_core::setup;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -92,6 +94,11 @@ impl FromFields for ClaimStep {
             claim_token: fields.string("claim_token", faults),
         }
     }
+
+    fn check(self) -> Faults {
+        // Only whether it is right counts, and that is no fault of the request.
+        Faults::default()
+    }
 }
 
 impl FromFields for IdentityStep {
@@ -101,6 +108,12 @@ impl FromFields for IdentityStep {
             cell_name,
             domain_mode: fields.string("domain_mode", faults),
         }
+    }
+
+    fn check(self) -> Faults {
+        setup::Identity::check(&self.cell_name, &self.domain_mode)
+            .err()
+            .unwrap_or_default()
     }
 }
 
@@ -112,6 +125,14 @@ impl FromFields for NetworkStep {
             endpoint_host: fields.optional_string("endpoint_host", faults),
         }
     }
+
+    fn check(self) -> Faults {
+        let (v6, host) = (self.vpn_range_ipv6.as_deref(), self.endpoint_host.as_deref());
+        // Which range would be chosen at random makes no difference to the faults.
+        setup::Network::check(&self.vpn_range_ipv4, v6, host, [0; 7])
+            .err()
+            .unwrap_or_default()
+    }
 }
 
 impl FromFields for AdminStep {
@@ -122,11 +143,21 @@ impl FromFields for AdminStep {
             password: fields.string("password", faults),
         }
     }
+
+    fn check(self) -> Faults {
+        setup::check_account(&self.username, "password", &Password::new(self.password))
+            .err()
+            .unwrap_or_default()
+    }
 }
 
 impl FromFields for Empty {
     fn read(_: &mut Fields, _: &mut Faults) -> Self {
         Empty {}
+    }
+
+    fn check(self) -> Faults {
+        Faults::default()
     }
 }
 

@@ -61,7 +61,7 @@ pub async fn me(who: Who) -> Answer<Me> {
     responses((status = 200, body = CsrfToken), Problems))]
 pub async fn csrf_token(who: Who) -> Answer<CsrfToken> {
     Ok(Json(CsrfToken {
-        csrf_token: who.csrf_token,
+        csrf_token: auth::csrf_token(&who.cookie),
     }))
 }
 

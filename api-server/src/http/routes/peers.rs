@@ -92,6 +92,6 @@ pub async fn config(State(app): State<Arc<App>>, who: Who, Segment(name): Segmen
     responses((status = 200, body = Peer), Problems))]
 pub async fn mine(State(app): State<Arc<App>>, who: Who) -> Answer<Peer> {
     Ok(Json(
-        peers::get(&app, who.session.user.username.as_str()).await?.into(),
+        peers::of_user(&app, &who.session.user.username).await?.into(),
     ))
 }
