@@ -47,9 +47,14 @@ impl Stage {
             }
             mode(&state, 0o700);
         }
+        let listening = |(path, _): &(&str, &str)| !ABSENT.contains(path);
+        // The sockets of absent daemons stay behind: connecting is refused at once.
         let listeners = EDGES
-            .map(|(path, group)| edge(&stage("run").join(path), group))
-            .into();
+            .into_iter()
+            .map(|entry| (listening(&entry), edge(&stage("run").join(entry.0), entry.1)));
+        let listeners = listeners
+            .filter_map(|(kept, listener)| kept.then_some(listener))
+            .collect();
         let processes = ["vaultd", "netd", "broker", "wg"].map(|name| {
             let child = Command::new("sleep").arg("600").uid(user(name)).spawn().unwrap();
             fs::write(stage("run/pids").join(name), child.id().to_string()).unwrap();
@@ -71,6 +76,9 @@ impl Drop for Stage {
         }
     }
 }
+
+/// What cell-api calls: nobody answers on the stage.
+const ABSENT: [&str; 3] = ["netd/netd.sock", "broker/broker.sock", "vault/vault.sock"];
 
 const EDGES: [(&str, &str); 7] = [
     ("netd/netd.sock", "cell-edge-netd"),

@@ -82,10 +82,11 @@ fn told(status: &Status) -> String {
     }
 }
 
-/// Whether an ordinary call is answered.
+/// Whether an ordinary call is answered. A daemon that is away cannot be attacked either.
 fn answers<T>(answer: Result<Response<T>, Status>) -> Outcome {
     match answer {
         Ok(_) => Outcome::Open,
+        Err(status) if status.code() == Code::Unavailable => Outcome::Void("the daemon is away".to_owned()),
         Err(status) => Outcome::Closed(told(&status)),
     }
 }
