@@ -1,0 +1,48 @@
+#!/bin/bash
+# Boots a root file system under systemd-nspawn (systemd is PID 1, the kernel is the machine's), which runs IN/inside.py
+# and switches itself off; leaves log, rc and journal in OUT. The file system is an overlay thrown away at the end.
+# Usage: container.sh ROOTFS IN OUT     env: NSPAWN (program), LIMIT (seconds)
+# Needs root, overlayfs and cgroup2; no systemd on the machine. Nothing reaches the machine's network, and only a control
+# group of our own is touched.
+set -euo pipefail
+
+inside() { # PID 1 of new pid, mount, cgroup, net and ipc namespaces
+  local work=/mnt rootfs=$1 in=$2 out=$3
+  # A pure cgroup2 view rooted in our own group, whatever the machine mounts; nspawn asks for PID 1's group, which is ours.
+  mount -t cgroup2 none /sys/fs/cgroup
+  mkdir -p /sys/fs/cgroup/init /sys/fs/cgroup/guest
+  echo $$ > /sys/fs/cgroup/init/cgroup.procs
+  mount -t tmpfs -o size=2g tmpfs "$work"
+  mkdir "$work"/{upper,scratch,root}
+  mount -t overlay -o "lowerdir=$rootfs,upperdir=$work/upper,workdir=$work/scratch" overlay "$work/root"
+  mkdir -p "$work/root/systemtest/in" "$work/root/systemtest/out"
+  echo $$ > /sys/fs/cgroup/guest/cgroup.procs
+  # All capabilities, so that a unit that gives one up shows it; but for those that reach the machine's clock, modules, ports.
+  exec "$NSPAWN" --quiet --register=no --keep-unit --private-network --machine=cell --hostname=cell -D "$work/root" \
+    --capability=all --drop-capability=CAP_SYS_TIME,CAP_SYS_MODULE,CAP_SYS_RAWIO \
+    --system-call-filter="bpf keyctl add_key request_key" \
+    --bind-ro="$in":/systemtest/in --bind="$out":/systemtest/out --bind=/dev/net/tun \
+    --console=read-only -b systemd.show_status=0 systemd.unit=systemtest.target </dev/null
+}
+
+if [ "$1" = --inside ]; then shift; inside "$@"; exit; fi
+
+cgroup=/sys/fs/cgroup; [ ! -d $cgroup/unified ] || cgroup=$cgroup/unified
+group=$cgroup/cell-systemtest-$$
+mkdir "$group"
+cleanup() {
+  for _ in $(seq 20); do
+    find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || true
+    [ -d "$group" ] || return 0
+    sleep 0.1
+  done
+}
+trap cleanup EXIT
+export NSPAWN
+status=0
+(
+  echo $BASHPID > "$group/cgroup.procs"
+  exec timeout -k 5 "${LIMIT:-180}" unshare --mount --cgroup --pid --net --ipc --fork --kill-child --mount-proc \
+    --propagation private bash "$0" --inside "$@"
+) > "$3/console" 2>&1 || status=$?
+[ -s "$3/rc" ] || { echo "the container ended without a result (status $status):" >&2; tail -20 "$3/console" >&2; exit 1; }

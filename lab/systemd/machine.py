@@ -1,0 +1,149 @@
+"""The machine under test: its programs, its packages, and what it looked like before."""
+
+import glob
+import json
+import os
+import stat
+import subprocess
+import time
+
+PACKAGE = "cell"
+SERVICES = ["cell-vaultd", "cell-netd", "cell-broker", "cell-api"]
+# Not ours to judge: what any package installation or any running Debian changes.
+PASSED_OVER = ("/proc", "/sys", "/dev", "/run", "/tmp", "/systemtest", "/var/tmp", "/var/log", "/var/cache", "/var/lib/dpkg",
+               "/var/lib/systemd", "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/subuid", "/etc/subgid",
+               "/etc/.pwd.lock", "/usr/lib/python3", "/root")
+
+
+class Rows:
+    """What was found; each row as make demo and make bench write them."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, name, value, unit="", goal="holds", ok=True):
+        """Adds a row and says it at once, for whoever reads the log."""
+        self.rows.append({"name": name, "value": str(value), "unit": unit, "goal": str(goal), "ok": bool(ok)})
+        print("ROW", "ok" if ok else "FAILED", name, value, flush=True)
+
+    def equal(self, name, value, goal):
+        """Adds a row for a value that must be another."""
+        self.add(name, value, "", goal, value == goal)
+
+    def ok(self):
+        """Whether all rows are, and there are some."""
+        return bool(self.rows) and all(row["ok"] for row in self.rows)
+
+
+def run(*command, check=True, text_in=None, timeout=60):
+    """Runs a program to its end and answers what it printed."""
+    done = subprocess.run(command, input=text_in, text=True, capture_output=True, timeout=timeout, check=False)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def until(what, seconds, holds):
+    """Waits for something; answers after how long it held, in seconds."""
+    begin = time.monotonic()
+    while not holds():
+        if time.monotonic() - begin > seconds:
+            raise RuntimeError(f"not after {seconds} s: {what}")
+        time.sleep(0.02)
+    return time.monotonic() - begin
+
+
+def prop(unit, name):
+    """A property of a unit."""
+    return run("systemctl", "show", "--value", "-p", name, unit).strip()
+
+
+class Snapshot:
+    """All files and all of the network's configuration."""
+
+    def __init__(self):
+        self.files = dict(files("/"))
+        self.rules = run("nft", "list", "ruleset")
+        self.links = sorted(link["ifname"] for link in json.loads(run("ip", "-j", "link")))
+        self.routes = run("ip", "route", "show", "table", "all") + run("ip", "rule")
+        self.forwarding = run("sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+        self.units = run("systemctl", "list-unit-files", "cell*", "--no-legend", check=False)
+
+
+def files(top):
+    """Path and kind, owner, mode, target of everything below, on one file system."""
+    for folder, folders, names in os.walk(top):
+        folders[:] = [name for name in folders if not os.path.join(folder, name).startswith(PASSED_OVER)]
+        for name in folders + names:
+            path = os.path.join(folder, name)
+            if path.startswith(PASSED_OVER) or path.endswith("/__pycache__"):
+                continue
+            found = os.lstat(path)
+            target = os.readlink(path) if stat.S_ISLNK(found.st_mode) else ""
+            size = found.st_size if stat.S_ISREG(found.st_mode) else 0
+            yield path, (oct(found.st_mode), found.st_uid, found.st_gid, target, size)
+
+
+def deb():
+    """The package under test."""
+    return glob.glob("/systemtest/in/*.deb")[0]
+
+
+def install(rows):
+    """Installs the package as an administrator would, and waits until the cell serves."""
+    begin = time.monotonic()
+    run("dpkg", "-i", deb())
+    rows.add("package installed", f"{time.monotonic() - begin:.1f}", "s")
+    for service in SERVICES:
+        until(f"{service} runs", 20, lambda service=service: prop(service + ".service", "ActiveState") == "active")
+        rows.equal(f"{service}.service", prop(service + ".service", "SubState"), "running")
+    rows.equal("cell.target is enabled", run("systemctl", "is-enabled", "cell.target", check=False).strip(), "enabled")
+    rows.equal("failed units", run("systemctl", "list-units", "--failed", "--no-legend", "cell*").strip(), "")
+    kek = os.stat("/etc/cell/kek.cred")
+    rows.equal("key-encryption key, sealed", (oct(kek.st_mode & 0o7777), kek.st_uid), ("0o600", 0))
+
+
+def upgrade(rows):
+    """The same version once more, over a changed conffile: the administrator's words stay, and so does the key."""
+    with open("/etc/cell/broker.toml", "a", encoding="utf-8") as file:
+        file.write("# the administrator's\n")
+    with open("/etc/cell/kek.cred", "rb") as file:
+        kek = file.read()
+    run("dpkg", "--force-confold", "-i", deb())
+    with open("/etc/cell/broker.toml", encoding="utf-8") as file:
+        rows.add("a changed conffile is kept", "kept", ok="the administrator's" in file.read())
+    with open("/etc/cell/kek.cred", "rb") as file:
+        rows.add("the vault's key is kept", "kept", ok=file.read() == kek)
+    for service in SERVICES:
+        until(f"{service} runs", 20, lambda service=service: prop(service + ".service", "ActiveState") == "active")
+    rows.add("all run after an upgrade", "running")
+
+
+def remove(rows):
+    """Removal ends everything and takes back what was put into the kernel; state and policies stay."""
+    run("dpkg", "-r", PACKAGE)
+    processes = run("pgrep", "-l", "^cell-", check=False).strip()
+    rows.equal("processes after removal", processes, "")
+    rows.equal("wg0 after removal", "wg0" in run("ip", "-o", "link"), False)
+    rows.equal("table inet cell after removal", "inet cell" in run("nft", "list", "tables"), False)
+    rows.equal("state after removal", os.path.isdir("/var/lib/cell/vaultd"), True)
+    rows.equal("sockets after removal", glob.glob("/run/cell/*"), [])
+
+
+def purge(rows, before):
+    """A purge leaves the machine as it was, but for the users."""
+    run("dpkg", "-P", PACKAGE)
+    run("systemctl", "daemon-reload")
+    after = Snapshot()
+    left = sorted(set(after.files) - set(before.files))
+    rows.equal("files left after purge", left, [])
+    gone = sorted(set(before.files) - set(after.files))
+    rows.equal("files of others that are gone", gone, [])
+    # Folders change their size and time by what was in them; owner and mode may not.
+    changed = [path for path, facts in after.files.items() if before.files.get(path, facts) != facts]
+    rows.equal("files of others that changed", changed, [])
+    rows.equal("nftables ruleset as before", after.rules == before.rules, True)
+    rows.equal("links as before", after.links, before.links)
+    rows.equal("routes and rules as before", after.routes == before.routes, True)
+    rows.equal("forwarding as before", after.forwarding.split(), before.forwarding.split())
+    rows.equal("unit files as before", after.units, before.units)

@@ -1,0 +1,112 @@
+"""What the running processes have, read back from the kernel: a unit that is active may still lack half of its lines."""
+
+import grp
+import os
+import pwd
+import stat
+
+from machine import prop, run, until
+
+NET_ADMIN = "0000000000001000"
+NONE = "0000000000000000"
+# Process: capabilities, supplementary groups, whether its network is the machine's.
+PROCESSES = {
+    "cell-vaultd": (NONE, set(), False),
+    "cell-wg": (NONE, set(), False),
+    "cell-netd": (NET_ADMIN, {"cell-edge-keys", "cell-edge-wg"}, True),
+    "cell-broker": (NONE, set(), False),
+    "cell-api": (NONE, {"cell-edge-netd", "cell-edge-broker", "cell-edge-vault"}, False),
+}
+SOCKETS = {
+    "netd/netd.sock": "cell-edge-netd",
+    "broker/broker.sock": "cell-edge-broker",
+    "vault/vault.sock": "cell-edge-vault",
+    "keys/vault.sock": "cell-edge-keys",
+    "wg/wg.sock": "cell-edge-wg",
+    "wg/device.sock": "cell-edge-wg",
+    "api/api.sock": "cell-admin",
+}
+
+
+def userspace():
+    """Whether this kernel needs cell-wg."""
+    return os.path.islink("/etc/systemd/system/cell-netd.service.d/userspace-wireguard.conf")
+
+
+def pid(service):
+    """The main process of a service."""
+    return int(prop(service + ".service", "MainPID"))
+
+
+def status(process):
+    """The lines of proc_pid_status(5)."""
+    with open(f"/proc/{process}/status", encoding="utf-8") as file:
+        return {key: " ".join(value.split()) for key, value in (line.split(":", 1) for line in file)}
+
+
+def netns(process):
+    """The network namespace of a process."""
+    return os.readlink(f"/proc/{process}/ns/net")
+
+
+def root_options(process):
+    """Of the options of / in the view of a process, those that protect the system (proc_pid_mountinfo(5))."""
+    with open(f"/proc/{process}/mountinfo", encoding="utf-8") as file:
+        options = next(line.split()[5] for line in file if line.split()[4] == "/")
+    return sorted({"noexec", "nosuid", "ro"} & set(options.split(",")))
+
+
+def proc_options(process):
+    """Options of the /proc that a process sees, which is mounted last."""
+    with open(f"/proc/{process}/mountinfo", encoding="utf-8") as file:
+        return [line.split()[-1] for line in file if line.split()[4] == "/proc"][-1]
+
+
+def look(rows):
+    """Every process against the table, and every socket. For a cell with an interface: without one cell-wg has not been asked."""
+    if userspace():
+        until("cell-wg runs", 20, lambda: prop("cell-wg.service", "ActiveState") == "active")
+    for name, (capabilities, groups, machines) in PROCESSES.items():
+        if name == "cell-wg" and not userspace():
+            rows.equal("cell-wg, the kernel having WireGuard", prop("cell-wg.service", "ActiveState"), "inactive")
+            continue
+        one_process(rows, name, capabilities, groups, machines)
+    for path, group in SOCKETS.items():
+        if path.startswith("wg/") and not userspace():
+            continue
+        one_socket(rows, "/run/cell/" + path, group)
+
+
+def one_process(rows, name, capabilities, groups, machines):
+    """One process."""
+    process = pid(name)
+    found = status(process)
+    user = pwd.getpwnam(name)
+    rows.equal(f"{name}: user ids", found["Uid"], " ".join([str(user.pw_uid)] * 4))
+    names = {grp.getgrgid(int(gid)).gr_name for gid in found["Groups"].split()} - {name}
+    rows.equal(f"{name}: supplementary groups", sorted(names), sorted(groups))
+    sets = {key: found[key] for key in ("CapPrm", "CapEff", "CapBnd")}
+    rows.equal(f"{name}: capabilities", sets, dict.fromkeys(sets, capabilities))
+    rows.equal(f"{name}: ambient capabilities", found["CapAmb"], NONE)
+    rows.equal(f"{name}: no new privileges", found["NoNewPrivs"], "1")
+    # Two filters at least: systemd's and its own.
+    filters = int(found.get("Seccomp_filters", "0"))
+    rows.add(f"{name}: seccomp", f"mode {found['Seccomp']}, {filters} filters", "", "mode 2, 2 filters or more",
+             found["Seccomp"] == "2" and filters >= 2)
+    rows.equal(f"{name}: shares the machine's network", netns(process) == netns(1), machines)
+    with open(f"/proc/{process}/limits", encoding="utf-8") as file:
+        core = next(line for line in file if line.startswith("Max core file size"))
+    rows.equal(f"{name}: core dumps", core.split()[4:6], ["0", "0"])
+    rows.equal(f"{name}: its view of /", root_options(process), ["noexec", "nosuid", "ro"])
+    rows.equal(f"{name}: processes of others in /proc", "hidepid=invisible" not in proc_options(process), False)
+    said = run("journalctl", "-b", "-o", "cat", "-u", name + ".service")
+    rows.equal(f"{name}: entered its own sandbox", "sandbox: Landlock ABI" in said, True)
+
+
+def one_socket(rows, path, group):
+    """One socket and its folder."""
+    found, folder = os.stat(path), os.stat(os.path.dirname(path))
+    gid = grp.getgrnam(group).gr_gid
+    value = (stat.S_ISSOCK(found.st_mode), oct(found.st_mode & 0o7777), found.st_uid, found.st_gid)
+    rows.equal(f"{path}", value, (True, "0o660", 0, gid))
+    rows.equal(f"{os.path.dirname(path)}", (oct(folder.st_mode & 0o7777), folder.st_uid, folder.st_gid), ("0o750", 0, gid))
