@@ -9,6 +9,7 @@ mod attempt;
 mod files;
 mod kernel;
 mod network;
+mod posture;
 mod processes;
 mod rpc;
 mod sockets;
@@ -49,6 +50,9 @@ fn main() -> Result<ExitCode> {
     .concat()
     {
         table.process_level(&check, &target)?;
+    }
+    for daemon in &posture::ALL {
+        table.posture(daemon, &target);
     }
     for check in rpc::checks() {
         table.rpc_level(&check, &target)?;

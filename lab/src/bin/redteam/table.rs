@@ -7,6 +7,7 @@ use anyhow::Result;
 use cell_lab::report::Report;
 
 use crate::attempt::{Check, Outcome, make};
+use crate::posture::Posture;
 use crate::rpc::RpcCheck;
 use crate::stance::Stance;
 use crate::target::{Neighbour, Target};
@@ -41,6 +42,18 @@ impl Table {
         let verdict = judge(&root, &inside);
         self.line(check.id, check.what, &[&root, &plain, &inside], verdict);
         Ok(())
+    }
+
+    /// Looks at one running daemon and prints its line.
+    pub fn posture(&mut self, posture: &Posture, target: &Target) {
+        let (outcome, why) = posture.look(target);
+        let verdict = judge(&Outcome::Open, &outcome);
+        let what = format!(
+            "{} is bound as its profile says{}{why}",
+            posture.daemon,
+            if why.is_empty() { "" } else { ": " }
+        );
+        self.line(posture.id, &what, &[&outcome], verdict);
     }
 
     /// Makes the control and the attack of an RPC-level check, both inside the sandbox, and prints its line.

@@ -14,8 +14,8 @@ use nix::unistd::{User, getgrouplist};
 
 /// Whose process the attacker has taken over.
 const ATTACKER: &str = "cell-api";
-/// The processes that it must not get at.
-const OTHERS: [&str; 4] = ["vaultd", "netd", "broker", "wg"];
+/// All processes of a cell.
+const DAEMONS: [&str; 5] = ["vaultd", "netd", "broker", "wg", "api"];
 
 /// What is attacked.
 pub struct Target {
@@ -23,7 +23,7 @@ pub struct Target {
     pub home: PathBuf,
     /// The user `cell-api`.
     pub attacker: Identity,
-    /// Process ids of the other daemons that run, by name.
+    /// Process ids of the daemons that run, by name.
     pub pids: BTreeMap<&'static str, i32>,
     /// A file with vaultd's secrets, if there is one.
     pub secret: Option<PathBuf>,
@@ -84,7 +84,7 @@ fn pids(folder: &Path) -> BTreeMap<&'static str, i32> {
             .find_map(|file| fs::read_to_string(folder.join(file)).ok())?;
         text.trim().parse().ok()
     };
-    OTHERS
+    DAEMONS
         .into_iter()
         .filter_map(|name| Some((name, pid(name)?)))
         .collect()
