@@ -20,7 +20,7 @@ inside() { # PID 1 of new pid, mount, cgroup, net and ipc namespaces
   # All capabilities, so that a unit that gives one up shows it; but for those that reach the machine's clock, modules, ports.
   exec "$NSPAWN" --quiet --register=no --keep-unit --private-network --machine=cell --hostname=cell -D "$work/root" \
     --capability=all --drop-capability=CAP_SYS_TIME,CAP_SYS_MODULE,CAP_SYS_RAWIO \
-    --system-call-filter="bpf keyctl add_key request_key" \
+    --system-call-filter="bpf keyctl add_key request_key landlock_create_ruleset landlock_add_rule landlock_restrict_self memfd_secret seccomp" \
     --bind-ro="$in":/systemtest/in --bind="$out":/systemtest/out --bind=/dev/net/tun \
     --console=read-only -b systemd.show_status=0 systemd.unit=systemtest.target </dev/null
 }
