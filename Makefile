@@ -17,9 +17,13 @@ help: ## List the targets.
 
 # --- build ---------------------------------------------------------------------------------------------------------
 
+# What is run for itself and measured is optimised; what is tested is built once, in the quicker profile.
+RUN := target/release
+BIN := target/debug
+
 .PHONY: deps
 deps: ## Install the Debian packages that running and testing need.
-	@bash launch/install-deps.sh
+	@bash launch/install-deps.sh test
 
 webui/node_modules/.package-lock.json: webui/package-lock.json
 	@echo "==> web UI: installing packages"
@@ -31,15 +35,22 @@ webui/dist/index.html: webui/node_modules/.package-lock.json $(WEBUI_SOURCES)
 	@cd webui && npm run --silent build
 
 .PHONY: build
-build: webui/dist/index.html ## Build everything.
+build: webui/dist/index.html ## Build everything, optimised.
 	@echo "==> building the daemons (the first time takes some minutes)"
 	@cargo build --release --locked --workspace --bins
+
+.PHONY: build-test
+build-test: webui/dist/index.html
+	@echo "==> building the daemons for the tests"
+	@cargo build --locked --workspace --bins
 
 # --- run -----------------------------------------------------------------------------------------------------------
 
 .PHONY: run
-run: deps build users ## Start a cell in the foreground; Ctrl-C ends it.
-	@$(BIN)/cell-launch run
+run: ## Start a cell in the foreground; Ctrl-C ends it.
+	@bash launch/install-deps.sh run
+	@$(MAKE) --no-print-directory build users
+	@$(RUN)/cell-launch run
 
 .PHONY: users
 users:
@@ -47,22 +58,47 @@ users:
 
 .PHONY: clean-host
 clean-host: ## Remove every interface, rule and route that a cell left on this machine.
-	@$(BIN)/cell-launch clean-host
+	@$(RUN)/cell-launch clean-host
 
 # --- prove ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: deps build users test-webui test-rust demo redteam badinput chaos-short browsertest systemtest bench ## Everything.
+test: deps build-test users test-webui test-rust demo redteam badinput chaos ## Everything.
 	@echo; echo "make test: all of it passed"
 
 .PHONY: test-webui
-test-webui: webui/node_modules/.package-lock.json
+test-webui: webui/dist/index.html
 	@echo "==> web UI: unit tests and budgets"
 	@cd webui && npm test --silent && npm run --silent budget
 
 .PHONY: test-rust
-test-rust: webui/dist/index.html ## Unit, property, contract and namespace tests (as root).
-	@cargo test --release --locked --workspace
+test-rust: build-test users ## Unit, property, contract and namespace tests (as root).
+	@echo "==> Rust: unit, property, contract and namespace tests"
+	@cargo test --locked --workspace
+
+.PHONY: demo
+demo: build-test users ## Show in namespaces who reaches what, with packet counters.
+	@$(BIN)/demo
+
+.PHONY: redteam
+redteam: build-test users ## Attack a running cell as its own web process.
+	@bash lab/redteam.sh $(BIN)
+
+.PHONY: badinput
+badinput: build-test users ## Send malformed requests; each must be refused, nothing may change.
+	@$(BIN)/cell-badinput
+
+.PHONY: chaos
+chaos: build-test users ## Kill every daemon at random moments, 100 times, while it works.
+	@$(BIN)/cell-chaos
+
+.PHONY: bench
+bench: build users ## Measure Cell beside its peers (takes some minutes).
+	@$(RUN)/cell-bench
+
+.PHONY: deb
+deb: build ## Build the Debian package.
+	@bash packaging/build-deb.sh
 
 # --- lint ----------------------------------------------------------------------------------------------------------
 
@@ -77,7 +113,7 @@ tools/node_modules/.package-lock.json: tools/package-lock.json
 .PHONY: lint
 lint: webui/dist/index.html target/tools/bin/cargo-deny tools/node_modules/.package-lock.json ## fmt, clippy, deny, protos, units, web UI types.
 	cargo fmt --all --check
-	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	target/tools/bin/cargo-deny --offline check --hide-inclusion-graph licenses bans sources
 	cd proto && ../tools/node_modules/.bin/buf lint
 	bash systemd/lint.sh

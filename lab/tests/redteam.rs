@@ -16,6 +16,7 @@ use nix::unistd::{Group, User};
 struct Stage {
     home: tempfile::TempDir,
     processes: Vec<Child>,
+    _listeners: Vec<UnixListener>,
 }
 
 impl Stage {
@@ -62,6 +63,7 @@ impl Stage {
         Stage {
             home,
             processes: processes.into(),
+            _listeners: listeners,
         }
     }
 }
@@ -87,15 +89,6 @@ const EDGES: [(&str, &str); 7] = [
     ("wg/device.sock", "cell-edge-wg"),
     ("api/api.sock", "cell-admin"),
 ];
-
-/// Takes every connection and closes it: nobody is at home, and the RPC lines need not wait for an answer.
-fn hang_up(listener: UnixListener) {
-    std::thread::spawn(move || {
-        for connection in listener.incoming() {
-            drop(connection)
-        }
-    });
-}
 
 fn edge(path: &Path, group: &str) -> UnixListener {
     let folder = path.parent().unwrap();

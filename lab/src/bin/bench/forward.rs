@@ -67,20 +67,20 @@ impl Road {
             Namespace::new("server")?,
         );
         join((&client, "eth0"), (&router, "wg0"))?;
-        join((&router, "up"), (&server, "eth0"))?;
+        join((&router, "out0"), (&server, "eth0"))?;
         for number in [9, peers - 1] {
             let [address, _] = state::addresses(number);
             client.add_address("eth0", IpNet::new(address, 32)?)?;
         }
         router.add_address("wg0", "10.86.0.1/16".parse()?)?;
-        router.add_address("up", "198.51.100.1/24".parse()?)?;
+        router.add_address("out0", "198.51.100.1/24".parse()?)?;
         server.add_address("eth0", format!("{SERVER}/24").parse()?)?;
         client.ip("route add default dev eth0 scope link")?;
         client.ip("neigh flush all")?;
-        router.set_sysctl("net.ipv4.ip_forward", "1")?;
-        router.set_sysctl("net.ipv4.conf.wg0.proxy_arp", "1")?;
+        router.set_sysctl("ipv4/ip_forward", "1")?;
+        router.set_sysctl("ipv4/conf/wg0/proxy_arp", "1")?;
         for namespace in [&client, &router, &server] {
-            for link in ["eth0", "wg0", "up"] {
+            for link in ["eth0", "wg0", "out0"] {
                 // Not every namespace has every link.
                 let _ = namespace.run("ethtool", &["-K", link, "tso", "off", "gso", "off", "gro", "off"]);
             }
