@@ -48,6 +48,7 @@ fn with_service(address: &str, protocol: &str, port: u32) -> CreatePeerRequest {
 }
 
 /// Calls of CreatePeer.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn creates() -> Vec<Create> {
     let mut cases = Vec::new();
     let mut add = |what: String, request, fields| {

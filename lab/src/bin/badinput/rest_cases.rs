@@ -123,6 +123,7 @@ fn keys() -> Vec<Case> {
         .collect()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn services() -> Vec<Case> {
     let addresses = [
         "",
@@ -200,6 +201,7 @@ fn services() -> Vec<Case> {
     cases
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn shapes() -> Vec<Case> {
     let ok = |extra: Value| {
         let mut body = json!({"name": "bad", "public_key": KEY});
@@ -355,6 +357,7 @@ fn paths() -> Vec<Case> {
     cases
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn bodies() -> Vec<Case> {
     let deep = "[".repeat(10_000);
     let raw: Vec<(&str, Vec<u8>, &'static str)> = vec![
@@ -441,6 +444,7 @@ fn bodies() -> Vec<Case> {
         .collect()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn accounts() -> Vec<Case> {
     let long = "x".repeat(1025);
     let bad: Vec<(&str, &'static str, Value, Vec<&'static str>)> = vec![
