@@ -1,16 +1,17 @@
 #!/bin/bash
 # Builds the Debian root file system that the system test boots: CACHE/rootfs (unpacked) from CACHE/rootfs-KEY.tar. The tar is
-# kept between runs; KEY is made of all that goes into it. Needs root, mmdebstrap and a Debian mirror (of the machine's apt).
+# kept between runs; KEY is made of the packages in it. Needs root, mmdebstrap and a Debian mirror (of the machine's apt).
 # Usage: image.sh CACHE
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"; cache=$(realpath "$1")
 
 # What a small server has, and the stock clients and tools that the test uses as witnesses.
-packages=systemd-sysv,udev,dbus,kmod,init-system-helpers,iproute2,nftables,wireguard-tools,wireguard-go,curl,ca-certificates,procps,iputils-ping,python3
+packages=systemd-sysv,udev,dbus,kmod,init-system-helpers,iproute2,nftables,wireguard-tools,wireguard-go,curl,ca-certificates,procps,iputils-ping,python3,busybox-static
 
-key=$(cat "$here/image.sh" | sha256sum | cut -c1-16)
-tar=$cache/rootfs-$key.tar
+tarkey=$(echo "$packages" | sha256sum | cut -c1-16)
+key=$(cat "$here/image.sh" "$here/guest.sh" | sha256sum | cut -c1-16)
+tar=$cache/rootfs-$tarkey.tar
 if [ ! -s "$tar" ]; then
   echo "==> system test: building a Debian root file system (about a minute, once)"
   # mmdebstrap tells the format from the name's end.
@@ -45,6 +46,7 @@ for unit in apt-daily.timer apt-daily-upgrade.timer fstrim.timer dpkg-db-backup.
   ln -sf /dev/null "$R/etc/systemd/system/$unit"
 done
 # The test is a unit of a target of its own, so that it begins on a finished boot.
+install -D -m 755 "$here/guest.sh" "$R/usr/local/lib/systemtest"
 cat > "$R/etc/systemd/system/systemtest.service" <<'U'
 [Unit]
 After=multi-user.target
@@ -52,7 +54,8 @@ SuccessAction=poweroff-force
 FailureAction=poweroff-force
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'python3 /systemtest/in/inside.py >/systemtest/out/log 2>&1; echo $? >/systemtest/out/rc; journalctl -b --no-pager -o short-monotonic >/systemtest/out/journal'
+TimeoutStartSec=infinity
+ExecStart=/usr/local/lib/systemtest
 U
 mkdir -p "$R/etc/systemd/system/systemtest.target.wants" "$R/systemtest"
 cat > "$R/etc/systemd/system/systemtest.target" <<'U'

@@ -5,6 +5,7 @@ import json
 import sys
 import traceback
 
+import device
 import machine
 import privileges
 import use
@@ -12,16 +13,24 @@ import use
 OUT = "/systemtest/out"
 
 
+def story(rows):
+    """From a fresh machine to a clean one."""
+    before = machine.Snapshot()
+    machine.install(rows)
+    use.cell(rows)
+    privileges.look(rows)
+    machine.upgrade(rows)
+    machine.remove(rows)
+    machine.purge(rows, before)
+
+
 def main():
     rows = machine.Rows()
     try:
-        before = machine.Snapshot()
-        machine.install(rows)
-        use.cell(rows)
-        privileges.look(rows)
-        machine.upgrade(rows)
-        machine.remove(rows)
-        machine.purge(rows, before)
+        if machine.role() == "device":
+            device.device(rows)
+        else:
+            story(rows)
     except Exception:  # a fault is a row too, so that what was seen before it is not lost
         traceback.print_exc()
         rows.add("ran to its end", traceback.format_exc().strip().splitlines()[-1], ok=False)

@@ -1,0 +1,11 @@
+#!/bin/sh
+# In the guest: fetches the test, runs it, hands the results back. In a container both are folders; in a virtual machine they
+# are raw tar archives on two disks.
+mkdir -p /systemtest/in /systemtest/out
+[ ! -b /dev/disk/by-id/virtio-in ] || tar -C /systemtest/in -xf /dev/disk/by-id/virtio-in
+python3 /systemtest/in/inside.py >/systemtest/out/log 2>&1
+echo $? >/systemtest/out/rc
+journalctl -b --no-pager -o short-monotonic >/systemtest/out/journal
+[ ! -b /dev/disk/by-id/virtio-out ] || {
+  tar -C /systemtest/out -cf - . | dd of=/dev/disk/by-id/virtio-out bs=64k conv=notrunc,fsync 2>/dev/null
+}

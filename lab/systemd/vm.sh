@@ -1,0 +1,62 @@
+#!/bin/bash
+# `make systemtest-vm`: the system test in virtual machines with Debian's own kernel, which has the WireGuard module. Two guests
+# on one wire: the cell, and a device that is a machine of its own. QEMU interprets (no KVM needed), so it takes minutes.
+# Usage: vm.sh [--bin DIR]    env: CELL_LAB_CACHE, LIMIT (seconds, default 900)
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd); root=$(cd "$here/../.." && pwd)
+cache=${CELL_LAB_CACHE:-$root/target/lab-cache}; limit=${LIMIT:-900}
+[ "$(id -u)" = 0 ] || { echo "systemtest-vm: run this as root" >&2; exit 1; }
+bash "$here/image.sh" "$cache"
+bash "$here/vm-image.sh" "$cache"
+
+# In the cache, not in /tmp: the disks are large and sparse.
+work=$(mktemp -d "$cache/vm.XXXXXX"); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
+mkdir "$work/in"
+echo "==> system test: building the package"
+bash "$root/packaging/build-deb.sh" "$@" --out "$work/in" >/dev/null
+cp "$here"/*.py "$work/in/"
+
+guest() { # ROLE OWN-NIC OTHER-NIC
+  local role=$1 dir=$work/$1
+  mkdir "$dir"
+  tar -C "$work/in" -cf "$dir/in.raw" .
+  truncate -s 256M "$dir/in.raw"; truncate -s 64M "$dir/out.raw"
+  "$cache/qemu/img" create -q -f qcow2 -b "$cache/vm/base.ext4" -F raw "$dir/root.qcow2"
+  disk() { echo "-drive id=$1,file=$dir/$2,format=$3,if=none,cache=unsafe -device virtio-blk-pci,drive=$1,serial=$1"; }
+  # shellcheck disable=SC2046  # the options hold no spaces
+  exec timeout -k 5 "$limit" "$cache/qemu/run" -M q35 -accel tcg,thread=multi,tb-size=512 -cpu Nehalem -smp 2 -m 1024 \
+    -nodefaults -display none -no-reboot -serial "file:$dir/console" \
+    -kernel "$cache/vm/vmlinuz" -initrd "$cache/vm/initrd.gz" \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0 systemd.unit=systemtest.target systemtest.role=$role" \
+    $(disk root root.qcow2 qcow2) $(disk in in.raw raw) $(disk out out.raw raw) \
+    -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng \
+    -netdev "dgram,id=wire,local.type=unix,local.path=$work/$2,remote.type=unix,remote.path=$work/$3" \
+    -device "virtio-net-pci,netdev=wire,romfile=,mac=52:54:00:00:00:0$4"
+}
+
+echo "==> system test: booting two virtual machines with Debian's kernel (some minutes)"
+(guest cell a b 1) >"$work/cell.qemu" 2>&1 & cell=$!
+(guest device b a 2) >"$work/device.qemu" 2>&1 & device=$!
+wait "$cell" || true
+wait "$device" || true
+
+reports=$root/target/reports; mkdir -p "$reports"
+failed=0
+for role in cell device; do
+  out=$reports/systemtest-vm/$role
+  rm -rf "$out"; mkdir -p "$out"
+  tar -C "$out" -xf "$work/$role/out.raw" 2>/dev/null || true
+  if [ ! -s "$out/rows.json" ]; then
+    echo "the $role guest ended without a result:" >&2
+    tail -20 "$work/$role.qemu" "$work/$role/console" >&2
+    exit 1
+  fi
+  grep -v '^ROW' "$out/log" >&2 || true
+  [ "$(cat "$out/rc")" = 0 ] || failed=1
+done
+python3 - "$reports" <<'P'
+import json, sys
+rows = [row for role in ("cell", "device") for row in json.load(open(f"{sys.argv[1]}/systemtest-vm/{role}/rows.json"))]
+json.dump(rows, open(f"{sys.argv[1]}/systemtest-vm.json", "w"), indent=1)
+P
+python3 "$here/table.py" "$reports/systemtest-vm.json" && exit $failed
