@@ -82,7 +82,11 @@ demo: build-test users ## Show in namespaces who reaches what, with packet count
 
 .PHONY: redteam
 redteam: build-test users ## Attack a running cell as its own web process.
-	@bash lab/redteam.sh $(BIN)
+	@bash lab/with-cell.sh $(BIN) bash lab/redteam.sh $(BIN)
+
+.PHONY: browsertest
+browsertest: build-test users ## Drive the web UI of a fresh cell in Chromium.
+	@bash lab/with-cell.sh $(BIN) bash -c 'npm --prefix webui run --silent e2e -- --url "$$CELL_URL" --claim-token "$$CELL_CLAIM_TOKEN"'
 
 .PHONY: badinput
 badinput: build-test users ## Send malformed requests; each must be refused, nothing may change.
