@@ -123,6 +123,10 @@ lint: webui/dist/index.html target/tools/bin/cargo-deny tools/node_modules/.pack
 	bash systemd/lint.sh
 	cd webui && npm run --silent typecheck && npm run --silent lint && npm run --silent gen:check
 
+.PHONY: fuzz-check
+fuzz-check: ## Compile the fuzz targets (fuzz/README.md says how to run them).
+	cargo check --locked --manifest-path fuzz/Cargo.toml
+
 .PHONY: advisories
 advisories: target/tools/bin/cargo-deny ## Check dependencies against the RustSec database (needs the internet).
 	target/tools/bin/cargo-deny check advisories
