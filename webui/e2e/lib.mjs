@@ -65,15 +65,13 @@ export class Line {
     for (const socket of this.#sockets) socket.destroy();
     return new Promise((done) => this.#server.close(done));
   }
-
-  get url() {
-    return `http://127.0.0.1:${this.port}`;
-  }
 }
 
 /** A page whose traffic, console and policy violations are kept; what no spec allowed is a failure at the end. */
 export class Recorder {
   traffic = [];
+  /** Bodies of changes that were seen in full; a check of what they hold needs some. */
+  bodies = 0;
   problems = [];
   #allowed = [];
 
@@ -115,10 +113,16 @@ export class Recorder {
   }
 }
 
-export function launchBrowser() {
+/** Its connections go through the line; names, and with them the Host header, stay the cell's. */
+export function launchBrowser(line) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-dev-shm-usage', '--force-color-profile=srgb'],
+    args: [
+      '--no-sandbox',
+      '--disable-dev-shm-usage',
+      '--force-color-profile=srgb',
+      `--host-resolver-rules=MAP * 127.0.0.1:${line.port}`,
+    ],
   });
 }
 

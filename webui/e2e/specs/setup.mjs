@@ -33,7 +33,7 @@ async function claim({ page, token, recorder }) {
 
 async function network({ page, recorder }) {
   recorder.allow(/status of 4(00|22) .*\/api\/setup\/step\/(identity|network)$/);
-  await page.getByLabel('Name', { exact: true }).fill('-bad-');
+  await page.getByLabel('Name', { exact: true }).fill('bad_name');
   await page.getByRole('button', { name: 'Continue' }).click();
   await page.locator('[aria-invalid=true][name=cell_name]').waitFor();
   await page.getByLabel('Name', { exact: true }).fill('nest');
@@ -42,6 +42,7 @@ async function network({ page, recorder }) {
   await page.getByRole('button', { name: 'Continue' }).click();
   await page.locator('[aria-invalid=true][name=vpn_range_ipv4]').waitFor();
   await page.getByRole('button', { name: 'Back' }).click();
+  await page.getByLabel('Name', { exact: true }).waitFor();
   assert((await page.getByLabel('Name', { exact: true }).inputValue()) === 'nest', 'Back forgot the name');
   await page.getByRole('button', { name: 'Continue' }).click();
   await page.getByLabel('VPN range').fill('10.86.0.0/24');

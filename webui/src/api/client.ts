@@ -30,15 +30,16 @@ export function forgetCsrfToken(): void {
   csrfToken = undefined;
 }
 
-/** fetch(3) of this page: adds the headers, and asks for a new CSRF token once when the server wants another. */
+/** `fetch` of this page: adds the CSRF token, and asks for another once when the cell wants another. */
 async function guardedFetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
   const request = new Request(input, init);
   if (!needsCsrf(request)) return learn(await fetch(request));
-  const spare = request.clone();
-  const response = learn(await fetch(await withCsrf(request)));
+  // As text, so that it can be sent twice.
+  const body = (await request.text()) || null;
+  const response = await sendWithCsrf(request, body);
   if (response.status !== 403 || (await codeOf(response)) !== 'CSRF') return response;
   forgetCsrfToken();
-  return learn(await fetch(await withCsrf(spare)));
+  return sendWithCsrf(request, body);
 }
 
 function needsCsrf(request: Request): boolean {
@@ -47,10 +48,10 @@ function needsCsrf(request: Request): boolean {
   return path !== '/api/auth/login' && !path.startsWith('/api/setup/');
 }
 
-async function withCsrf(request: Request): Promise<Request> {
+async function sendWithCsrf({ url, method, headers, signal }: Request, body: string | null): Promise<Response> {
   csrfToken ??= (await sdk.getCsrfToken()).data.csrf_token;
-  request.headers.set(CSRF_HEADER, csrfToken);
-  return request;
+  headers.set(CSRF_HEADER, csrfToken);
+  return learn(await fetch(url, { method, headers, signal, body, credentials: 'same-origin', cache: 'no-store' }));
 }
 
 async function codeOf(response: Response): Promise<unknown> {

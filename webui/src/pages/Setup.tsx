@@ -12,7 +12,7 @@ import { Loaded } from '../components/States';
 import { t } from '../i18n';
 import { paths } from '../lib/paths';
 import { useTitle } from '../lib/useTitle';
-import { AdminStep, ClaimStep, IdentityStep, NetworkStep } from './SetupSteps';
+import { AdminStep, ClaimStep, IdentityStep, NetworkStep, Stored } from './SetupSteps';
 
 const STEPS = ['claim', 'identity', 'network', 'admin'] as const;
 type Step = (typeof STEPS)[number];
@@ -50,8 +50,12 @@ function Wizard({ status }: { status: SetupStatus }) {
     <Plain title={words.title} text={words.text} wide>
       <Progress index={index} />
       {step === 'claim' && <ClaimStep again={status.claimed} onAnswered={answered} />}
-      {step === 'identity' && <IdentityStep onAnswered={answered} />}
-      {step === 'network' && <NetworkStep onAnswered={answered} />}
+      {step === 'identity' && (
+        <Stored step={step}>{(stored) => <IdentityStep stored={stored} onAnswered={answered} />}</Stored>
+      )}
+      {step === 'network' && (
+        <Stored step={step}>{(stored) => <NetworkStep stored={stored} onAnswered={answered} />}</Stored>
+      )}
       {step === 'admin' && <AdminStep onAnswered={answered} onFinish={finish} />}
       {index > 1 && (
         <Button kind="quiet" className="mt-3 w-full" onClick={() => setStep(STEPS[index - 1] ?? 'claim')}>

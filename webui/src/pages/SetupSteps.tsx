@@ -1,7 +1,7 @@
 /** The wizard's four forms. Each shows what was answered before, and the cell's complaints at their fields. */
 
 import { useQuery } from '@tanstack/react-query';
-import { type FormEvent, type ReactNode, useEffect, useState } from 'react';
+import { type FormEvent, type ReactNode, useState } from 'react';
 import { claimHeader, data, sdk, setClaimToken } from '../api/client';
 import { splitViolations } from '../api/error';
 import type { SetupStatus } from '../api/types';
@@ -10,6 +10,7 @@ import { EndpointInput, suggestedEndpoint } from '../components/EndpointField';
 import { ErrorNote } from '../components/ErrorNote';
 import { Field } from '../components/Field';
 import { NewPassword } from '../components/NewPassword';
+import { Loaded } from '../components/States';
 import { t } from '../i18n';
 import { type Action, useAction } from '../lib/useAction';
 
@@ -52,13 +53,15 @@ export function ClaimStep({ again, onAnswered }: { again: boolean; onAnswered: O
   );
 }
 
-export function IdentityStep({ onAnswered }: { onAnswered: OnAnswered }) {
+interface StoredProps {
+  /** What the step was answered with before; empty when never. */
+  stored: Record<string, string>;
+  onAnswered: OnAnswered;
+}
+
+export function IdentityStep({ stored, onAnswered }: StoredProps) {
   const action = useAction();
-  const stored = useStored('identity');
-  const [name, setName] = useState('home');
-  useEffect(() => {
-    if (stored?.cell_name) setName(stored.cell_name);
-  }, [stored]);
+  const [name, setName] = useState(stored.cell_name ?? 'home');
   const submit = async () =>
     onAnswered(
       await data(
@@ -91,18 +94,11 @@ export function IdentityStep({ onAnswered }: { onAnswered: OnAnswered }) {
   );
 }
 
-export function NetworkStep({ onAnswered }: { onAnswered: OnAnswered }) {
+export function NetworkStep({ stored, onAnswered }: StoredProps) {
   const action = useAction();
-  const stored = useStored('network');
-  const [v4, setV4] = useState(DEFAULT_RANGE);
-  const [v6, setV6] = useState('');
-  const [endpoint, setEndpoint] = useState(suggestedEndpoint);
-  useEffect(() => {
-    if (!stored) return;
-    setV4(stored.vpn_range_ipv4 ?? DEFAULT_RANGE);
-    setV6(stored.vpn_range_ipv6 ?? '');
-    setEndpoint(stored.endpoint_host ?? '');
-  }, [stored]);
+  const [v4, setV4] = useState(stored.vpn_range_ipv4 ?? DEFAULT_RANGE);
+  const [v6, setV6] = useState(stored.vpn_range_ipv6 ?? '');
+  const [endpoint, setEndpoint] = useState(() => stored.endpoint_host ?? suggestedEndpoint());
   const submit = async () => {
     const body = {
       vpn_range_ipv4: v4.trim(),
@@ -213,12 +209,12 @@ function StepForm({ action, fields, submit, label = t.setup.next, children }: St
   );
 }
 
-/** What the step was answered with before, once; `undefined` until known or when never. */
-function useStored(step: string): Record<string, string> | undefined {
+/** Waits for what the step was answered with before; a form must not change under the hand that fills it. */
+export function Stored({ step, children }: { step: string; children: (stored: Record<string, string>) => ReactNode }) {
   const answer = useQuery({
     queryKey: ['setup', 'step', step],
     queryFn: () => data(sdk.getSetupStep({ path: { step }, headers: claimHeader() })),
     gcTime: 0,
   });
-  return answer.data?.answered ? answer.data.values : undefined;
+  return <Loaded query={answer}>{({ values }) => children(values)}</Loaded>;
 }
