@@ -13,7 +13,8 @@ use crate::probe::{ping, tcp_echo, udp_echo};
 
 const TRIES: u32 = 3;
 const DEADLINE: Duration = Duration::from_millis(800);
-const INTERVAL: Duration = Duration::from_millis(20);
+/// ping(8) waits two round trips for the last answer: on a busy machine the first ones must tell how long that is.
+const INTERVAL: Duration = Duration::from_millis(250);
 
 /// What the policy says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
