@@ -53,7 +53,13 @@ pub fn enter(reach: &[PathBuf], settings: bool) -> io::Result<()> {
 pub fn own_tun(gid: u32) -> io::Result<()> {
     let (folder, node) = ("/dev/net", "/dev/net/tun");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount(Some("tmpfs"), folder, Some("tmpfs"), flags, Some("mode=0755,size=4k"))?;
+    mount(
+        Some("tmpfs"),
+        folder,
+        Some("tmpfs"),
+        flags,
+        Some("mode=0755,size=4k"),
+    )?;
     let mode = Mode::from_bits_truncate(0o660);
     // Documentation/admin-guide/devices.txt: character device 10, 200.
     mknod(node, SFlag::S_IFCHR, mode, makedev(10, 200))?;
