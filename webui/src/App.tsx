@@ -55,9 +55,9 @@ function Pages({ me }: { me: Me }) {
   const signOut = useCallback(async () => {
     await sdk.logout().catch(() => undefined);
     forgetCsrfToken();
-    queries.clear();
     // Asks the cell: only it knows whether the session has ended.
-    await queries.fetchQuery(sessionQuery).catch(() => undefined);
+    await queries.fetchQuery({ ...sessionQuery, staleTime: 0 }).catch(() => undefined);
+    queries.removeQueries({ predicate: (query) => query.queryKey[0] !== 'session' });
   }, [queries]);
   return (
     <Switch>

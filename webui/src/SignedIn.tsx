@@ -12,7 +12,8 @@ import { t } from './i18n';
 import { paths } from './lib/paths';
 import { useLive } from './lib/useLive';
 
-const AddDevice = lazy(() => import('./components/AddDevice').then((module) => ({ default: module.AddDevice })));
+const loadAddDevice = () => import('./components/AddDevice');
+const AddDevice = lazy(() => loadAddDevice().then((module) => ({ default: module.AddDevice })));
 const Home = lazy(() => import('./pages/Home'));
 const Devices = lazy(() => import('./pages/Devices'));
 const Device = lazy(() => import('./pages/Device'));
@@ -27,6 +28,8 @@ export default function SignedIn({ me, onSignOut }: { me: Me; onSignOut: () => v
   const live = useLive();
   const status = useQuery({ ...statusQuery, enabled: admin });
   usePageStart();
+  // So that the dialog takes the first key that is typed after it was asked for.
+  useEffect(() => void (admin && loadAddDevice().catch(() => undefined)), [admin]);
   const add = () => setAdding(true);
   return (
     <Shell me={me} live={live} cellName={status.data?.cell_name} onAddDevice={add} onSignOut={onSignOut}>
@@ -81,5 +84,8 @@ function AddDialog({ onClose }: { onClose: () => void }) {
 function usePageStart() {
   const [location] = useLocation();
   // biome-ignore lint/correctness/useExhaustiveDependencies: the effect belongs to the change of address
-  useEffect(() => window.scrollTo(0, 0), [location]);
+  useEffect(() => {
+    // In new browsers it answers with a promise, which an effect must not.
+    window.scrollTo(0, 0);
+  }, [location]);
 }

@@ -28,14 +28,14 @@ async function twoClicks(world) {
     document.addEventListener('click', (event) => event.isTrusted && window.countClick(), true),
   );
   await page.getByRole('button', { name: 'Add device' }).click();
+  await page.locator('input[name=name]:focus').waitFor();
   await page.keyboard.type('ana-phone');
-  const answer = created(page);
-  await page.getByRole('button', { name: 'Create' }).click();
-  const body = (await answer).request().postDataJSON();
+  const [answer] = await Promise.all([created(page), page.getByRole('button', { name: 'Create' }).click()]);
+  const body = answer.request().postDataJSON();
   await page.getByTestId('qr').waitFor();
   assert(clicks === 2, `${clicks} clicks`);
   assert(Object.keys(body).sort().join() === 'access,name,public_key', `sent: ${Object.keys(body)}`);
-  assert(!(await (await answer).text()).match(/PrivateKey = [A-Za-z0-9+/]/), 'the answer holds a private key');
+  assert(!(await answer.text()).match(/PrivateKey = [A-Za-z0-9+/]/), 'the answer holds a private key');
   world.anaPublicKey = body.public_key;
 }
 
@@ -112,9 +112,8 @@ async function serverKey({ page }) {
   await openForm(page, 'server-key');
   await page.getByText('More options').click();
   await page.getByLabel('Made by the cell').check();
-  const answer = created(page);
-  await page.getByRole('button', { name: 'Create' }).click();
-  const { peer, config } = await (await answer).json();
+  const [answer] = await Promise.all([created(page), page.getByRole('button', { name: 'Create' }).click()]);
+  const { peer, config } = await answer.json();
   await page.getByTestId('qr').waitFor();
   assert(wgPublicKey(privateKeyOf(config)) === peer.public_key, 'the keys do not belong together');
   await page.getByRole('button', { name: 'Done' }).click();

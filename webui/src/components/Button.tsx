@@ -1,4 +1,5 @@
 import type { ButtonHTMLAttributes, ReactNode } from 'react';
+import { autofocusAttribute } from '../lib/autofocus';
 
 type Kind = 'primary' | 'secondary' | 'quiet' | 'warning' | 'danger';
 
@@ -32,6 +33,7 @@ export function Button({ kind = 'secondary', pending = false, className = '', ch
     <button
       type="button"
       {...rest}
+      ref={rest.autoFocus ? autofocusAttribute : undefined}
       aria-disabled={pending || undefined}
       aria-busy={pending || undefined}
       onClick={pending ? (event) => event.preventDefault() : onClick}

@@ -17,6 +17,7 @@ export function Dialog({ title, onClose, children }: Props) {
   useEffect(() => {
     const dialog = ref.current;
     const opener = document.activeElement;
+    // Focuses what bears the attribute `autofocus`, which React's property of that name does not set.
     dialog?.showModal();
     return () => {
       dialog?.close();

@@ -3,6 +3,7 @@
 import { Eye, EyeOff } from 'lucide-react';
 import { type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, useId, useState } from 'react';
 import { t } from '../i18n';
+import { autofocusAttribute } from '../lib/autofocus';
 
 export const INPUT =
   'min-h-11 w-full rounded-xl border border-edge bg-card px-3 text-base text-ink placeholder:text-muted ' +
@@ -26,6 +27,7 @@ export function Field({ label, help, error, optional = false, mono = false, ...i
     <Frame id={id} label={label} help={help} error={error} optional={optional}>
       <input
         {...input}
+        ref={input.autoFocus ? autofocusAttribute : undefined}
         id={id}
         className={`${INPUT} ${mono ? 'font-mono text-sm' : ''}`}
         aria-invalid={error ? true : undefined}

@@ -57,6 +57,8 @@ export function Failed({ error, onRetry }: { error: unknown; onRetry: () => void
 }
 
 interface EmptyProps {
+  /** The page has no other heading. */
+  alone?: boolean;
   icon: ReactNode;
   title: string;
   text: string;
@@ -64,11 +66,12 @@ interface EmptyProps {
 }
 
 /** Nothing here yet, and what to do about it. */
-export function Empty({ icon, title, text, children }: EmptyProps) {
+export function Empty({ icon, title, text, alone = false, children }: EmptyProps) {
+  const Heading = alone ? 'h1' : 'h2';
   return (
     <div className="flex flex-col items-center rounded-2xl border border-line bg-card px-6 py-12 text-center shadow-card">
       <div className="flex size-14 items-center justify-center rounded-2xl bg-accent-soft text-accent">{icon}</div>
-      <h2 className="mt-4 font-semibold text-lg">{title}</h2>
+      <Heading className="mt-4 font-semibold text-lg">{title}</Heading>
       <p className="mt-1 max-w-prose text-muted">{text}</p>
       {children && <div className="mt-5">{children}</div>}
     </div>
@@ -92,7 +95,7 @@ export function Loaded<T>({
 
 export function NotFound() {
   return (
-    <Empty icon={<CircleAlert aria-hidden />} title={t.app.notFound} text={t.app.notFoundText}>
+    <Empty alone icon={<CircleAlert aria-hidden />} title={t.app.notFound} text={t.app.notFoundText}>
       <Link href={paths.home} className={buttonClass('primary')}>
         {t.app.toHome}
       </Link>

@@ -39,7 +39,7 @@ export default function Device({ name }: { name: string }) {
 
 function Gone() {
   return (
-    <Empty icon={<SearchX aria-hidden className="size-7" />} title={t.device.gone} text={t.device.goneText}>
+    <Empty alone icon={<SearchX aria-hidden className="size-7" />} title={t.device.gone} text={t.device.goneText}>
       <Link href={paths.devices} className={buttonClass()}>
         {t.device.back}
       </Link>

@@ -97,11 +97,12 @@ function DevicesOn({ status }: { status: Status }) {
       ) : (
         <Link
           href={`${paths.devices}?state=on`}
-          aria-label={`${t.home.devicesOn}: ${formatCount(on)} ${t.home.of(formatCount(status.peer_count))}. ${t.home.showDevices}`}
           className="inline-flex items-baseline gap-2 rounded-lg hover:text-accent focus-visible:outline-2 focus-visible:outline-accent focus-visible:outline-offset-4 in-data-[live=lost]:text-muted"
         >
-          <span className="font-semibold text-5xl tabular-nums tracking-tight">{formatCount(on)}</span>
+          <span className="sr-only">{t.home.devicesOn}: </span>
+          <span className="font-semibold text-5xl tabular-nums tracking-tight">{formatCount(on)}</span>{' '}
           <span className="text-lg text-muted">{t.home.of(formatCount(status.peer_count))}</span>
+          <span className="sr-only">. {t.home.showDevices}</span>
         </Link>
       )}
       <Latest peers={peers.data ?? []} />

@@ -180,7 +180,7 @@ function Reset({ username, onSaved, onClose }: DialogProps & { username: string 
       {(errors) => (
         <NewPassword
           label={t.auth.next}
-          help={t.people.passwordHelp}
+          help={t.people.resetHelp}
           value={password}
           onChange={setPassword}
           error={errors.new_password}
