@@ -3,7 +3,10 @@
 # are raw tar archives on two disks.
 mkdir -p /systemtest/in /systemtest/out
 [ ! -b /dev/disk/by-id/virtio-in ] || tar -C /systemtest/in -xf /dev/disk/by-id/virtio-in
-python3 /systemtest/in/inside.py >/systemtest/out/log 2>&1
+python3 /systemtest/in/inside.py >/systemtest/out/log 2>&1 &
+# On the console too, where there is one that is kept: what a guest that hangs has said.
+[ ! -c /dev/ttyS0 ] || tail -f /systemtest/out/log >/dev/ttyS0 2>&1 &
+wait %1
 echo $? >/systemtest/out/rc
 journalctl -b --no-pager -o short-monotonic >/systemtest/out/journal
 [ ! -b /dev/disk/by-id/virtio-out ] || {

@@ -5,7 +5,7 @@ import os
 import pwd
 import stat
 
-from machine import prop, run, until
+from machine import prop, role, run, until
 
 NET_ADMIN = "0000000000001000"
 NONE = "0000000000000000"
@@ -99,6 +99,12 @@ def one_process(rows, name, capabilities, groups, machines):
     rows.equal(f"{name}: core dumps", core.split()[4:6], ["0", "0"])
     rows.equal(f"{name}: its view of /", root_options(process), ["noexec", "nosuid", "ro"])
     rows.equal(f"{name}: processes of others in /proc", "hidepid=invisible" not in proc_options(process), False)
+    if role() != "container":
+        # Limits of memory and tasks; in a container the machine's controllers are not the guest's.
+        for limit in ("memory.max", "pids.max"):
+            with open(f"/sys/fs/cgroup/system.slice/{name}.service/{limit}", encoding="utf-8") as file:
+                value = file.read().strip()
+            rows.add(f"{name}: {limit}", value, "", "a number", value.isdigit())
     said = run("journalctl", "-b", "-o", "cat", "-u", name + ".service")
     rows.equal(f"{name}: entered its own sandbox", "sandbox: Landlock ABI" in said, True)
 

@@ -177,7 +177,11 @@ def cell(rows):
     setup(rest, rows)
     config = rest.must("GET", "/api/config")
     until("netd has the cell's network", 10, lambda: "wg0" in run("ip", "-o", "link"))
-    rows.add("WireGuard", rest.must("GET", "/api/wireguard/status")["backend"])
+    status = "/api/wireguard/status"
+    until("the API knows of it", 10, lambda: rest.must("GET", status)["backend"])
+    kernel = subprocess.run(["unshare", "--net", "ip", "link", "add", "trial", "type", "wireguard"],
+                            stderr=subprocess.DEVNULL, check=False).returncode == 0
+    rows.equal("WireGuard", rest.must("GET", status)["backend"], "kernel" if kernel else "userspace")
 
     nothing = {"internet": False, "peer_to_peer": False, "services": []}
     nas = [{"address": address, "protocol": "tcp", "port": 8080} for address in (NAS, NAS6)]

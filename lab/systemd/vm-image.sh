@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes CACHE/vm/{base.ext4,vmlinuz,initrd.gz} from CACHE/rootfs and Debian's cloud kernel, and CACHE/qemu/{run,img}: all of it
+# Makes CACHE/vm/{base.ext4,vmlinuz,initrd.gz} from CACHE/rootfs and Debian's cloud kernel, and CACHE/qemu/run: all of it
 # unpacked beside, nothing is installed on the machine (qemu-system-x86 would downgrade or remove packages of it).
 # Usage: vm-image.sh CACHE
 set -euo pipefail
@@ -9,10 +9,7 @@ fetch() { (cd "$1" && shift && apt-get download -qq -o APT::Sandbox::User=root "
 if [ ! -x "$cache/qemu/run" ]; then
   echo "==> system test: fetching QEMU"
   rm -rf "$cache/qemu"; mkdir -p "$cache/qemu/debs" "$cache/qemu/root"
-  # What an installation would bring, and the two tools themselves if the machine has them already.
-  wanted=$(apt-get install -s --no-install-recommends --allow-downgrades qemu-system-x86 qemu-utils/stable qemu-utils/oldstable 2>/dev/null |
-    awk '$1 == "Inst" { print $2 }' || true)
-  [ -n "$wanted" ] || wanted=$(apt-get install -s --no-install-recommends qemu-system-x86 | awk '$1 == "Inst" { print $2 }')
+  wanted=$(apt-get install -s --no-install-recommends qemu-system-x86 | awk '$1 == "Inst" { print $2 }')
   # shellcheck disable=SC2086  # a list of names
   fetch "$cache/qemu/debs" $wanted
   for deb in "$cache"/qemu/debs/*.deb; do dpkg -x "$deb" "$cache/qemu/root"; done
@@ -22,9 +19,7 @@ if [ ! -x "$cache/qemu/run" ]; then
 export QEMU_MODULE_DIR=$library/qemu LD_LIBRARY_PATH=$root/lib/x86_64-linux-gnu:$library
 exec $root/usr/bin/qemu-system-x86_64 -L $root/usr/share/qemu -L $root/usr/share/seabios -L $root/usr/lib/ipxe/qemu "\$@"
 Q
-  image=$(command -v qemu-img || echo "$root/usr/bin/qemu-img")
-  printf '#!/bin/sh\n%s exec %s "$@"\n' "$([ "$image" = "$root/usr/bin/qemu-img" ] && echo "LD_LIBRARY_PATH=$root/lib/x86_64-linux-gnu:$library")" "$image" > "$cache/qemu/img"
-  chmod 755 "$cache/qemu/run" "$cache/qemu/img"
+  chmod 755 "$cache/qemu/run"
 fi
 
 key=$(cat "$cache/rootfs.key" "$here/vm-image.sh" | sha256sum | cut -c1-16)
@@ -37,7 +32,8 @@ dpkg -x "$cache"/vm/debs/*.deb "$cache/vm/kernel"
 cp "$cache/vm/kernel/boot/vmlinuz-$release" "$cache/vm/vmlinuz"
 cp -a "$cache/rootfs" "$cache/vm/root"; R=$cache/vm/root
 mkdir -p "$R/usr/lib/modules"; cp -a "$cache/vm/kernel/lib/modules/$release" "$R/usr/lib/modules/"
-depmod -b "$R" "$release"
+# The tools of the image itself: the machine need not have kmod or cpio.
+chroot "$R" depmod "$release"
 echo '/dev/vda / ext4 rw,noatime 0 0' > "$R/etc/fstab"
 
 # The smallest initrd: the disk's driver, which is a module, and over to systemd.
@@ -45,9 +41,9 @@ I=$cache/vm/initrd; mkdir -p "$I"/{bin,proc,sys,dev,modules,new}
 cp "$R/bin/busybox" "$I/bin/"
 : > "$I/modules/order"
 for module in virtio_pci virtio_blk ext4; do
-  modprobe -d "$R" -S "$release" --show-depends "$module" 2>/dev/null | awk '$1 == "insmod" { print $2 }' | while read -r file; do
+  chroot "$R" modprobe -S "$release" --show-depends "$module" 2>/dev/null | awk '$1 == "insmod" { print $2 }' | while read -r file; do
     name=$(basename "$file")
-    grep -qx "$name" "$I/modules/order" || { cp "$file" "$I/modules/"; echo "$name" >> "$I/modules/order"; }
+    grep -qx "$name" "$I/modules/order" || { cp "$R$file" "$I/modules/"; echo "$name" >> "$I/modules/order"; }
   done
 done
 cat > "$I/init" <<'N'
@@ -61,7 +57,7 @@ $b umount /proc /sys; $b mount --move /dev /new/dev
 exec $b switch_root /new /sbin/init
 N
 chmod 755 "$I/init"
-(cd "$I" && find . | cpio -o -H newc --quiet | gzip -6) > "$cache/vm/initrd.gz"
+(cd "$I" && find . | "$R/bin/busybox" cpio -o -H newc 2>/dev/null | gzip -6) > "$cache/vm/initrd.gz"
 truncate -s 3G "$cache/vm/base.ext4"
 mke2fs -q -t ext4 -E lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 -m 0 -d "$R" "$cache/vm/base.ext4"
 rm -rf "$R" "$I" "$cache/vm/kernel" "$cache/vm/debs"

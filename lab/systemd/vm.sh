@@ -16,19 +16,19 @@ echo "==> system test: building the package"
 bash "$root/packaging/build-deb.sh" "$@" --out "$work/in" >/dev/null
 cp "$here"/*.py "$work/in/"
 
-guest() { # ROLE OWN-NIC OTHER-NIC
+guest() { # ROLE OWN-WIRE OTHER-WIRE NUMBER
   local role=$1 dir=$work/$1
   mkdir "$dir"
   tar -C "$work/in" -cf "$dir/in.raw" .
   truncate -s 256M "$dir/in.raw"; truncate -s 64M "$dir/out.raw"
-  "$cache/qemu/img" create -q -f qcow2 -b "$cache/vm/base.ext4" -F raw "$dir/root.qcow2"
-  disk() { echo "-drive id=$1,file=$dir/$2,format=$3,if=none,cache=unsafe -device virtio-blk-pci,drive=$1,serial=$1"; }
+  disk() { echo "-drive id=$1,file=$2,format=raw,if=none,cache=unsafe,snapshot=$3 -device virtio-blk-pci,drive=$1,serial=$1"; }
+  # The root disk is never written: QEMU keeps the changes in TMPDIR.
   # shellcheck disable=SC2046  # the options hold no spaces
-  exec timeout -k 5 "$limit" "$cache/qemu/run" -M q35 -accel tcg,thread=multi,tb-size=512 -cpu Nehalem -smp 2 -m 1024 \
+  TMPDIR=$work exec timeout -k 5 "$limit" "$cache/qemu/run" -M q35 -accel tcg,thread=multi,tb-size=512 -cpu Nehalem -smp 2 -m 1024 \
     -nodefaults -display none -no-reboot -serial "file:$dir/console" \
     -kernel "$cache/vm/vmlinuz" -initrd "$cache/vm/initrd.gz" \
     -append "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0 systemd.unit=systemtest.target systemtest.role=$role" \
-    $(disk root root.qcow2 qcow2) $(disk in in.raw raw) $(disk out out.raw raw) \
+    $(disk root "$cache/vm/base.ext4" on) $(disk in "$dir/in.raw" off) $(disk out "$dir/out.raw" off) \
     -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng \
     -netdev "dgram,id=wire,local.type=unix,local.path=$work/$2,remote.type=unix,remote.path=$work/$3" \
     -device "virtio-net-pci,netdev=wire,romfile=,mac=52:54:00:00:00:0$4"
@@ -48,7 +48,7 @@ for role in cell device; do
   tar -C "$out" -xf "$work/$role/out.raw" 2>/dev/null || true
   if [ ! -s "$out/rows.json" ]; then
     echo "the $role guest ended without a result:" >&2
-    tail -20 "$work/$role.qemu" "$work/$role/console" >&2
+    for said in "$work/$role.qemu" "$work/$role/console"; do tail -n 20 "$said" >&2; done
     exit 1
   fi
   grep -v '^ROW' "$out/log" >&2 || true
