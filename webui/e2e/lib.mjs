@@ -94,11 +94,11 @@ export class Recorder {
       });
       page.on('pageerror', (error) => this.problems.push(`page error: ${error.stack}`));
     });
-    context.on('request', (request) =>
-      this.traffic.push(
-        `${request.method()} ${request.url()} ${JSON.stringify(request.headers())} ${request.postData() ?? ''}`,
-      ),
-    );
+    context.on('request', (request) => {
+      const body = request.postData() ?? '';
+      if (body && new URL(request.url()).pathname.startsWith('/api/peers')) this.bodies++;
+      this.traffic.push(`${request.method()} ${request.url()} ${JSON.stringify(request.headers())} ${body}`);
+    });
     context.on('response', async (response) => {
       if (!response.url().includes('/api/') || response.url().endsWith('/api/events')) return;
       const body = await response.text().catch(() => '');

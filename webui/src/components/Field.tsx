@@ -47,6 +47,7 @@ export function PasswordField({ label, help, error, ...input }: FieldProps) {
       <div className="relative">
         <input
           {...input}
+          ref={input.autoFocus ? autofocusAttribute : undefined}
           id={id}
           type={shown ? 'text' : 'password'}
           autoCapitalize="off"

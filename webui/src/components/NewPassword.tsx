@@ -11,11 +11,12 @@ interface Props {
   error: string | undefined;
   name?: string;
   help?: string;
+  autoFocus?: boolean;
 }
 
 const BARS = ['bg-edge', 'bg-bad', 'bg-warn', 'bg-good', 'bg-good'];
 
-export function NewPassword({ label, value, onChange, error, name = 'password', help }: Props) {
+export function NewPassword({ label, value, onChange, error, name = 'password', help, autoFocus = false }: Props) {
   const strength = passwordStrength(value);
   return (
     <div className="flex flex-col gap-2">
@@ -24,6 +25,7 @@ export function NewPassword({ label, value, onChange, error, name = 'password', 
         name={name}
         autoComplete="new-password"
         required
+        autoFocus={autoFocus}
         value={value}
         onChange={(event) => onChange(event.target.value)}
         error={error}

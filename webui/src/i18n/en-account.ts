@@ -4,7 +4,6 @@ export const account = {
   setup: {
     title: 'Set up your cell',
     progress: (step: number, of: number) => `Step ${step} of ${of}`,
-    steps: { claim: 'Claim', identity: 'Name', network: 'Network', admin: 'You' } as Record<string, string>,
     next: 'Continue',
     working: 'Working…',
     claim: {
@@ -55,12 +54,10 @@ export const account = {
     submit: 'Sign in',
     submitting: 'Signing in…',
     lost: 'Lost your password?',
-    lostText: 'Nobody can read it back, but somebody with access to the cell itself can set a new one there:',
-    lostCommand: (name: string) => `sudo cellctl user reset-password ${name || 'NAME'}`,
+    lostText: 'Nobody can read it back. Ask an administrator of this cell to set a new one for you, under People.',
     locked: (clock: string) => `Too many attempts. You can try again in ${clock}.`,
     lockedShort: 'Too many attempts. Wait for the countdown to end.',
     unlocked: 'You can try again now.',
-    noUsers: 'This cell has no users. Somebody with access to the cell itself can make one with cellctl.',
     changeTitle: 'Choose a new password',
     changeText: 'Somebody else set your password. Choose your own to go on.',
     current: 'Current password',
@@ -91,7 +88,6 @@ export const account = {
     removeTitle: (name: string) => `Remove ${name}?`,
     removeText: 'Their sessions end at once. Devices stay.',
     empty: 'Nobody here',
-    lastAdmin: 'The last administrator cannot be removed.',
   },
   mine: {
     title: 'Your device',

@@ -134,6 +134,5 @@ export const devices = {
     configuration: 'Configuration',
     waiting: 'Waiting for its first connection…',
     connected: 'It is connected',
-    unreadable: 'The cell’s configuration could not be completed, so no code can be shown.',
   },
 };

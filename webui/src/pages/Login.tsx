@@ -67,9 +67,6 @@ export function Login() {
       <div className="mt-5 text-sm">
         <Disclosure quiet summary={t.auth.lost}>
           <p className="text-muted">{t.auth.lostText}</p>
-          <code className="mt-2 block select-all overflow-x-auto rounded-xl bg-hover p-3 font-mono text-xs">
-            {t.auth.lostCommand(username.trim())}
-          </code>
         </Disclosure>
       </div>
     </Plain>

@@ -180,6 +180,7 @@ function Reset({ username, onSaved, onClose }: DialogProps & { username: string 
       {(errors) => (
         <NewPassword
           label={t.auth.next}
+          autoFocus
           help={t.people.resetHelp}
           value={password}
           onChange={setPassword}
