@@ -113,13 +113,7 @@ impl Nft {
     pub fn replace(&mut self, ruleset: &Ruleset) -> Result<(), NftError> {
         if self.owner_flags {
             match self.socket.commit(encode::replace(ruleset, true)) {
-                // Kernels before 6.9 refuse PERSIST at the first operation, before anything is done.
-                Err(NftError::Refused {
-                    operation,
-                    errno: libc::EOPNOTSUPP | libc::EINVAL,
-                }) if operation <= 1 => {
-                    self.owner_flags = false;
-                }
+                Err(refusal) if is_refusal_of_flags(&refusal) => self.owner_flags = false,
                 outcome => return outcome,
             }
         }
@@ -129,7 +123,11 @@ impl Nft {
     /// Makes a table of an earlier netd our own, without touching what is in it.
     pub fn adopt(&mut self) -> Result<(), NftError> {
         if self.owner_flags && self.ownership()? == Ownership::Unowned {
-            self.socket.commit(encode::adopt(&self.table))?;
+            match self.socket.commit(encode::adopt(&self.table)) {
+                // Then it stays without an owner, as after a first start there, and the drift watch holds it.
+                Err(refusal) if is_refusal_of_flags(&refusal) => self.owner_flags = false,
+                outcome => return outcome,
+            }
         }
         Ok(())
     }
@@ -179,4 +177,12 @@ impl Nft {
     pub fn socket(&mut self) -> &mut NftSocket {
         &mut self.socket
     }
+}
+
+/// Kernels before 6.9 refuse PERSIST at the first operation, before anything is done.
+fn is_refusal_of_flags(error: &NftError) -> bool {
+    matches!(
+        error,
+        NftError::Refused { operation, errno: libc::EOPNOTSUPP | libc::EINVAL } if *operation <= 1
+    )
 }
