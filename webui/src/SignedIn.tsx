@@ -25,7 +25,7 @@ const MyDevice = lazy(() => import('./pages/MyDevice'));
 export default function SignedIn({ me, onSignOut }: { me: Me; onSignOut: () => void }) {
   const [adding, setAdding] = useState(false);
   const admin = me.role === 'admin';
-  const live = useLive();
+  const live = useLive(admin);
   const status = useQuery({ ...statusQuery, enabled: admin });
   usePageStart();
   // So that the dialog takes the first key that is typed after it was asked for.

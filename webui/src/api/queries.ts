@@ -53,7 +53,12 @@ export const peersQuery = queryOptions({
 export const peerQuery = (name: string) =>
   queryOptions({ queryKey: ['peers', name], queryFn: () => data(sdk.getPeer({ path: { name } })) });
 
-export const myPeerQuery = queryOptions({ queryKey: ['peers', '', 'mine'], queryFn: () => data(sdk.getMyPeer()) });
+/** Asked for again and again, because the event stream is for administrators. */
+export const myPeerQuery = queryOptions({
+  queryKey: ['peers', '', 'mine'],
+  queryFn: () => data(sdk.getMyPeer()),
+  refetchInterval: 15_000,
+});
 
 export const usersQuery = queryOptions({
   queryKey: ['users'],

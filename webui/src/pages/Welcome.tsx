@@ -13,7 +13,7 @@ import { useTitle } from '../lib/useTitle';
 export default function Welcome() {
   useTitle(t.setup.welcome.title);
   // For the first handshake to show by itself.
-  useLive();
+  useLive(true);
   const [, navigate] = useLocation();
   const [name, setName] = useState<string>();
   return (
