@@ -267,7 +267,7 @@ def guest(rows, rest, config):
     time.sleep(SLOW)
     server.terminate()
     server.wait()
-    run("ip", "link", "set", device.nic(), "nomaster")
+    run("ip", "link", "set", device.nic(), "down", "nomaster")
 
 
 def narrow(rows, rest, config, phone, tablet):
