@@ -96,6 +96,14 @@ badinput: build-test users ## Send malformed requests; each must be refused, not
 chaos: build-test users ## Kill every daemon at random moments, 100 times, while it works.
 	@$(BIN)/cell-chaos
 
+.PHONY: systemtest
+systemtest: build-test users ## Install the package under a real systemd in a container, use it, purge it.
+	@bash lab/systemd/run.sh --bin $(BIN)
+
+.PHONY: systemtest-vm
+systemtest-vm: build-test ## The same in two virtual machines with the kernel's own WireGuard (some minutes).
+	@bash lab/systemd/vm.sh --bin $(BIN)
+
 .PHONY: bench
 bench: build users ## Measure Cell beside its peers (takes some minutes).
 	@$(RUN)/cell-bench
