@@ -126,6 +126,7 @@ tools/node_modules/.package-lock.json: tools/package-lock.json
 lint: webui/dist/index.html target/tools/bin/cargo-deny tools/node_modules/.package-lock.json ## fmt, clippy, deny, protos, units, web UI types.
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo fetch --locked   # of every platform, as cargo-deny reads the whole graph
 	target/tools/bin/cargo-deny --offline check --hide-inclusion-graph licenses bans sources
 	cd proto && ../tools/node_modules/.bin/buf lint
 	bash systemd/lint.sh
