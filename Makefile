@@ -8,7 +8,6 @@ SHELL := /bin/bash
 CELL_HOME ?= ./var
 export CELL_HOME
 
-BIN := target/release
 WEBUI_SOURCES := $(shell find webui/src webui/index.html webui/public webui/openapi.json webui/package.json webui/vite.config.ts 2>/dev/null)
 
 .PHONY: help
@@ -58,12 +57,13 @@ users:
 
 .PHONY: clean-host
 clean-host: ## Remove every interface, rule and route that a cell left on this machine.
-	@$(RUN)/cell-launch clean-host
+	@for launch in $(RUN)/cell-launch $(BIN)/cell-launch; do [ ! -x $$launch ] || exec $$launch clean-host; done; \
+	  echo "clean-host: nothing was built here yet, so no cell has run: make build" >&2; exit 1
 
 # --- prove ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: deps build-test users test-webui test-rust demo redteam badinput chaos ## Everything.
+test: deps build-test users test-webui test-rust demo redteam badinput chaos browsertest systemtest bench-short ## Everything.
 	@echo; echo "make test: all of it passed"
 
 .PHONY: test-webui
@@ -107,6 +107,10 @@ systemtest-vm: build-test ## The same in two virtual machines with the kernel's 
 .PHONY: bench
 bench: build users ## Measure Cell beside its peers (takes some minutes).
 	@$(RUN)/cell-bench
+
+.PHONY: bench-short
+bench-short: build-test users
+	@$(BIN)/cell-bench --short
 
 .PHONY: deb
 deb: build ## Build the Debian package.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use cell_netd_core::plan::{PeerUpdate, element_delta};
-use cell_netd_core::policy::{compile, render};
+use cell_netd_core::policy::{Ruleset, compile, render};
 use cell_netd_core::spec::{AccessSpec, DeltaSpec, NetworkSpec, PeerSpec, ServiceSpec, WireguardSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use cell_netd_core::{Ceiling, Desired};
@@ -64,25 +64,38 @@ impl Sample {
         validate(&self.spec, &self.ceiling)
     }
 
+    /// The compiled policy.
+    ///
+    /// # Errors
+    /// When the ceiling does not allow it.
+    pub fn ruleset(&self) -> Result<Ruleset, KernelError> {
+        let desired = self.desired().map_err(refused)?;
+        compile(&desired, &self.ceiling).ok_or_else(|| refused("no interface"))
+    }
+
     /// The text for `nft -f` that makes the same table.
     ///
     /// # Errors
     /// When the ceiling does not allow it.
-    pub fn text(&self) -> Result<String, cell_netd_core::validate::Rejection> {
-        Ok(compile(&self.desired()?, &self.ceiling)
-            .map(|ruleset| render(&ruleset))
-            .unwrap_or_default())
+    pub fn text(&self) -> Result<String, KernelError> {
+        Ok(render(&self.ruleset()?))
+    }
+
+    /// Opens what [`Sample::apply`] speaks through.
+    ///
+    /// # Errors
+    /// Of socket(2).
+    pub fn open(&self) -> Result<Nft, KernelError> {
+        Ok(Nft::open(self.ceiling.table.clone())?)
     }
 
     /// Puts the policy into the kernel.
     ///
     /// # Errors
     /// When the kernel refuses, or what is read back differs.
-    pub fn apply(&self) -> Result<Timing, KernelError> {
-        let mut nft = Nft::open(self.ceiling.table.clone())?;
+    pub fn apply(&self, nft: &mut Nft) -> Result<Timing, KernelError> {
         let start = Instant::now();
-        let desired = self.desired().map_err(refused)?;
-        let ruleset = compile(&desired, &self.ceiling).ok_or_else(|| refused("no interface"))?;
+        let ruleset = self.ruleset()?;
         let compiled = Instant::now();
         nft.replace(&ruleset)?;
         let committed = Instant::now();
@@ -105,8 +118,8 @@ impl Sample {
     /// When the kernel refuses, or what is read back differs.
     pub fn add_one(&self) -> Result<Duration, KernelError> {
         let mut desired = self.desired().map_err(refused)?;
-        let mut nft = Nft::open(self.ceiling.table.clone())?;
-        nft.replace(&compile(&desired, &self.ceiling).ok_or_else(|| refused("no interface"))?)?;
+        let mut nft = self.open()?;
+        nft.replace(&self.ruleset()?)?;
         let one = peer(self.spec.peers.len() as u32 + 1);
         let start = Instant::now();
         let spec = DeltaSpec {
@@ -150,9 +163,16 @@ fn refused(why: impl ToString) -> KernelError {
     KernelError::Refused(why.to_string())
 }
 
+/// The VPN addresses of peer `index`, from 1: those of even index may reach the internet.
+pub fn addresses(index: u32) -> (Ipv4Addr, Ipv6Addr) {
+    (
+        Ipv4Addr::from_bits(Ipv4Addr::new(10, 64, 0, 1).to_bits() + index),
+        Ipv6Addr::from_bits((0xfd86 << 112) | u128::from(index + 1)),
+    )
+}
+
 fn peer(index: u32) -> PeerSpec {
-    let v4 = Ipv4Addr::from_bits(Ipv4Addr::new(10, 64, 0, 1).to_bits() + index);
-    let v6 = Ipv6Addr::from_bits((0xfd86 << 112) | u128::from(index + 1));
+    let (v4, v6) = addresses(index);
     let service = ServiceSpec {
         address: Ok(Ipv4Addr::new(10, 0, 5, 7).into()),
         protocol: Ok(cell_netd_core::model::Protocol::Tcp),

@@ -272,7 +272,9 @@ fn the_sample_of_the_benchmark_is_what_nft_would_make_of_its_text() {
     let mut ceiling = ceiling();
     ceiling.vpn_prefixes = vec!["10.64.0.0/10".parse().unwrap(), "fd86::/64".parse().unwrap()];
     let sample = Sample::new(300, ceiling);
-    let timing = ours.inside(|| sample.apply().unwrap()).unwrap();
+    let timing = ours
+        .inside(|| sample.apply(&mut sample.open().unwrap()).unwrap())
+        .unwrap();
     assert!(timing.commit > std::time::Duration::ZERO);
     nft_file(&theirs, &sample.text().unwrap()).unwrap();
     assert_eq!(listed(&ours), listed(&theirs));

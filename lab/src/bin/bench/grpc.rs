@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use cell_lab::report::Report;
 use cell_proto::ipc::{CallerPolicy, connect, serve};
 use cell_proto::vault::v1::vault_status_service_client::VaultStatusServiceClient;
 use cell_proto::vault::v1::vault_status_service_server::{VaultStatusService, VaultStatusServiceServer};
@@ -18,7 +17,8 @@ use tonic::service::Routes;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 
-const ROUNDS: usize = 5;
+use crate::measure::{Bench, Goal};
+
 const ROUND: Duration = Duration::from_millis(800);
 const AT_ONCE: usize = 8;
 
@@ -45,7 +45,7 @@ impl VaultStatusService for Echo {
 }
 
 /// Adds the row.
-pub async fn run(report: &mut Report, dir: &Path) -> Result<()> {
+pub async fn run(bench: &mut Bench, dir: &Path, rounds: usize) -> Result<()> {
     let (checked, bare) = (dir.join("checked.sock"), dir.join("bare.sock"));
     let policy = CallerPolicy {
         uids: vec![0],
@@ -67,31 +67,17 @@ pub async fn run(report: &mut Report, dir: &Path) -> Result<()> {
 
     let (checked, bare) = (connect(checked), connect(bare));
     let mut best = (0.0_f64, 0.0_f64);
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         best.0 = best.0.max(calls_per_second(&checked).await?);
         best.1 = best.1.max(calls_per_second(&bare).await?);
     }
-    let ratio = best.0 / best.1;
-    report.add(
-        "gRPC over UDS with caller check",
-        format!("{:.0}", best.0),
-        "calls/s",
-        "",
-        true,
-    );
-    report.add(
-        "bare tonic over UDS",
-        format!("{:.0}", best.1),
-        "calls/s",
-        "",
-        true,
-    );
-    report.add(
+    bench.number("gRPC over UDS with caller check", best.0, "calls/s");
+    bench.number("bare tonic over UDS", best.1, "calls/s");
+    bench.judge(
         "caller check / bare tonic",
-        format!("{ratio:.3}"),
+        best.0 / best.1,
         "ratio",
-        ">= 0.9",
-        ratio >= 0.9,
+        Goal::AtLeast(0.9),
     );
     Ok(())
 }

@@ -9,33 +9,36 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use cell_lab::process::{self, Process};
-use cell_lab::report::Report;
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::measure::{Bench, Goal};
+
 const CONNECTIONS: usize = 8;
 const ROUND: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 3;
+/// Debian's, which has Debian's Flask (python3-flask).
+const PYTHON: &str = "/usr/bin/python3";
 
 /// Where to ask, and with which headers.
 #[derive(Clone)]
 pub struct Target {
     /// Address of the server.
     pub server: SocketAddr,
-    /// Request target.
-    pub path: String,
+    /// Request targets, asked for in turn.
+    pub paths: Vec<String>,
     /// Headers beyond Host.
     pub headers: Vec<(String, String)>,
 }
 
-/// Adds the rows. `cell` is a running cell's peer resource with a session; `body` what it answers.
-pub fn run(report: &mut Report, dir: &Path, cell: &Target, body: &[u8]) -> Result<()> {
+/// Adds the rows. `cell` is a running cell's resources of peers with a session, and what the first of them answers.
+pub fn run(bench: &mut Bench, dir: &Path, (cell, body): &(Target, Vec<u8>), peers: u32) -> Result<()> {
     let body_file = dir.join("body.json");
     std::fs::write(&body_file, body)?;
-    let bare = start_bare(&body_file)?;
+    let (_bare, bare) = start_bare(&body_file)?;
     let (_flask, flask) = start_flask(dir, &body_file)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -43,45 +46,30 @@ pub fn run(report: &mut Report, dir: &Path, cell: &Target, body: &[u8]) -> Resul
         .build()?;
     let mut best = [0.0_f64; 3];
     for _ in 0..ROUNDS {
-        for (best, target) in best.iter_mut().zip([cell, &bare.1, &flask]) {
+        for (best, target) in best.iter_mut().zip([cell, &bare, &flask]) {
             *best = best.max(runtime.block_on(requests_per_second(target))?);
         }
     }
     let [ours, bare, flask] = best;
-    report.add(
-        "GET /api/peers/{name}, all guards",
-        format!("{ours:.0}"),
-        "requests/s",
-        "",
-        true,
+    let unit = "requests/s";
+    bench.number(
+        format!("GET /api/peers/{{name}} of {peers} peers, all guards"),
+        ours,
+        unit,
     );
-    report.add(
-        "bare axum, same body",
-        format!("{bare:.0}"),
-        "requests/s",
-        "",
-        true,
-    );
-    report.add(
-        "Flask (as the original serves), same body",
-        format!("{flask:.0}"),
-        "requests/s",
-        "",
-        true,
-    );
-    report.add(
-        "cell-api / bare axum",
-        format!("{:.2}", ours / bare),
+    bench.number("bare axum, same body", bare, unit);
+    bench.number("Flask (as the original serves), same body", flask, unit);
+    bench.judge(
+        format!("cell-api / bare axum, {peers} peers"),
+        ours / bare,
         "ratio",
-        ">= 0.7",
-        ours / bare >= 0.7,
+        Goal::AtLeast(0.7),
     );
-    report.add(
-        "cell-api / Flask",
-        format!("{:.1}", ours / flask),
+    bench.judge(
+        format!("cell-api / Flask, {peers} peers"),
+        ours / flask,
         "ratio",
-        ">= 20",
-        ours / flask >= 20.0,
+        Goal::AtLeast(20.0),
     );
     Ok(())
 }
@@ -112,19 +100,6 @@ fn start_bare(body: &Path) -> Result<(Process, Target)> {
 }
 
 fn start_flask(dir: &Path, body: &Path) -> Result<(Process, Target)> {
-    let venv = dir.join("venv");
-    let python = venv.join("bin/python");
-    if !python.exists() {
-        process::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        process::run(Command::new(&python).args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "flask==3.1.2",
-        ]))?;
-    }
     let script = format!(
         "import logging\nfrom flask import Flask, Response\nlogging.getLogger('werkzeug').disabled = True\nbody = open({body:?}, 'rb').read()\n\
          app = Flask('original')\n@app.get('/api/peers/<name>')\ndef peer(name):\n    return Response(body, mimetype='application/json')\n\
@@ -133,7 +108,7 @@ fn start_flask(dir: &Path, body: &Path) -> Result<(Process, Target)> {
     let port = free_port()?;
     let file = dir.join("flask_peer.py");
     std::fs::write(&file, script.replace("FLASK_PORT", &port.to_string()))?;
-    let server = Process::spawn("flask", Command::new(&python).arg(&file))?;
+    let server = Process::spawn("flask", Command::new(PYTHON).arg(&file))?;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     process::until(Duration::from_secs(20), "Flask to listen", || {
         std::net::TcpStream::connect(address).ok()
@@ -148,7 +123,7 @@ fn free_port() -> Result<u16> {
 fn plain(server: SocketAddr) -> Target {
     Target {
         server,
-        path: "/api/peers/laptop".into(),
+        paths: vec!["/api/peers/laptop".into()],
         headers: Vec::new(),
     }
 }
@@ -174,7 +149,8 @@ async fn ask_until(target: Target, end: Instant) -> Result<u32> {
         if connection.ready().await.is_err() {
             connection = open(&target).await?;
         }
-        let mut request = Request::get(&target.path).header("host", target.server.to_string());
+        let path = &target.paths[requests as usize % target.paths.len()];
+        let mut request = Request::get(path).header("host", target.server.to_string());
         for (name, value) in &target.headers {
             request = request.header(name, value);
         }

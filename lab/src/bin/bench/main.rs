@@ -12,16 +12,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use cell_lab::netns::Namespace;
 use cell_lab::report::Report;
 use clap::{Parser, Subcommand};
+
+use crate::measure::Bench;
 
 /// Measures Cell beside its peers.
 #[derive(Parser)]
 struct Options {
-    /// How many peers the large cell has.
-    #[arg(long, default_value_t = 10_000)]
+    /// How many peers the large cell has; even, 20 to 10,000.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(20..=10_000))]
     peers: u32,
+    /// Measure everything once with few peers, and judge no number: shows that the benchmark works.
+    #[arg(long)]
+    short: bool,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -46,47 +50,23 @@ fn main() -> Result<ExitCode> {
         runtime.block_on(http::serve_bare(body))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut report = Report::new("bench");
+    let (name, peers, rounds) = if options.short {
+        ("bench-short", 100, 1)
+    } else {
+        ("bench", options.peers & !1, 5)
+    };
+    let mut bench = Bench {
+        report: Report::new(name),
+        judged: !options.short,
+    };
     let scratch = tempfile::tempdir()?;
-    runtime.block_on(grpc::run(&mut report, scratch.path()))?;
-    nft::run(&mut report, scratch.path(), options.peers)?;
-    forward::run(&mut report, options.peers)?;
-    whole_cell(&mut report, scratch.path(), options.peers)?;
-    report.finish(Path::new("target"))
-}
-
-fn whole_cell(report: &mut Report, scratch: &Path, peers: u32) -> Result<()> {
-    let namespace = Namespace::new("bench")?;
-    let mut scale = scale::Scale::start(report, &namespace)?;
-    scale.memory(report, "idle", Some(64.0))?;
-    scale.fill(10)?;
-    let few = scale.add_one()?;
-    let (target, body) = scale.target()?;
-    http::run(report, scratch, &target, &body)?;
-    scale.fill(peers)?;
-    let many = scale.add_one()?;
-    scale.memory(report, &format!("{peers} peers"), None)?;
-    report.add(
-        "adding one peer at 10 peers, REST to kernel to answer",
-        format!("{:.2}", few.as_secs_f64() * 1e3),
-        "ms",
-        "",
-        true,
-    );
-    report.add(
-        format!("the same at {peers} peers"),
-        format!("{:.2}", many.as_secs_f64() * 1e3),
-        "ms",
-        "",
-        true,
-    );
-    let ratio = measure::ratio(many, few);
-    report.add(
-        format!("{peers} peers / 10 peers"),
-        format!("{ratio:.2}"),
-        "ratio",
-        "<= 2",
-        ratio <= 2.0,
-    );
-    Ok(())
+    eprintln!("==> gRPC");
+    runtime.block_on(grpc::run(&mut bench, scratch.path(), rounds))?;
+    eprintln!("==> policy into the kernel");
+    nft::run(&mut bench, scratch.path(), peers)?;
+    eprintln!("==> forwarding");
+    forward::run(&mut bench, peers, rounds)?;
+    eprintln!("==> whole cells (adding {peers} peers one by one)");
+    scale::run(&mut bench, scratch.path(), peers)?;
+    bench.report.finish(Path::new("target"))
 }

@@ -1,44 +1,84 @@
-//! A whole cell at 10 and at 10,000 peers: the way of one new peer from REST to the kernel and back, and memory.
+//! A whole cell: start, memory, and the way of one new peer from REST to the kernel and back.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cell_lab::cell::Cell;
 use cell_lab::netns::Namespace;
 use cell_lab::process::until;
-use cell_lab::report::Report;
 use cell_lab::rest::{Rest, Setup};
 use serde_json::json;
 
-use crate::http::Target;
+use crate::http::{self, Target};
+use crate::measure::{Bench, Goal};
 
-const SAMPLES: u32 = 40;
-const FILLERS: usize = 4;
+/// Peers added on each side of the comparison, in turn.
+const SAMPLES: usize = 40;
+const FEW: u32 = 10;
+const USERNAME: &str = "admin";
+const PASSWORD: &str = "correct horse battery";
+const DAEMONS: [&str; 5] = ["api", "netd", "vaultd", "broker", "wg"];
+/// Names that the load asks for in turn.
+const ASKED: u32 = 64;
+
+/// Adds the rows.
+pub fn run(bench: &mut Bench, scratch: &Path, peers: u32) -> Result<()> {
+    let (namespace, other) = (Namespace::new("bench-large")?, Namespace::new("bench-small")?);
+    let mut large = Scale::start(bench, &namespace)?;
+    large.memory(bench, "idle", Some(Goal::AtMost(64.0)))?;
+    let mut small = Scale::new(&other)?;
+    small.fill(FEW)?;
+    http::run(bench, scratch, &small.target(FEW)?, FEW)?;
+    let filled = large.fill(peers)?;
+    bench.number(
+        format!("adding the first {peers} peers, one request each"),
+        filled.as_secs_f64(),
+        "s",
+    );
+    let (few, many) = in_turn(&mut small, &mut large)?;
+    bench.time(
+        format!("adding one peer at {FEW} peers, REST to kernel to answer (median)"),
+        few,
+    );
+    bench.time(format!("the same at {peers} peers"), many);
+    bench.ratio(
+        format!("adding one peer, {peers} peers / {FEW} peers"),
+        many,
+        few,
+        Goal::AtMost(2.0),
+    );
+    large.memory(bench, &format!("{peers} peers"), None)?;
+    http::run(bench, scratch, &large.target(peers)?, peers)
+}
+
+/// The median time of adding one peer to each of two cells.
+fn in_turn(one: &mut Scale, other: &mut Scale) -> Result<(Duration, Duration)> {
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..SAMPLES {
+        for (times, scale) in times.iter_mut().zip([&mut *one, &mut *other]) {
+            times.push(scale.add_one()?);
+        }
+    }
+    let [one, other] = times.map(|mut times| {
+        times.sort();
+        times[times.len() / 2]
+    });
+    Ok((one, other))
+}
 
 /// A cell that is set up, and the client that is signed in.
-pub struct Scale {
-    /// The cell.
-    pub cell: Cell,
-    /// An administrator.
-    pub rest: Rest,
+struct Scale {
+    cell: Cell,
+    rest: Rest,
     next: u32,
 }
 
 impl Scale {
-    /// Starts a cell, and measures how long that takes and how much memory it uses.
-    pub fn start(report: &mut Report, namespace: &Namespace) -> Result<Self> {
-        let start = Instant::now();
-        let mut cell = Cell::start(namespace)?;
-        let first = start.elapsed();
-        report.add(
-            "first start (keys and certificates made) to ready",
-            format!("{:.2}", first.as_secs_f64()),
-            "s",
-            "",
-            true,
-        );
+    fn new(namespace: &Namespace) -> Result<Self> {
+        let cell = Cell::start(namespace)?;
         let mut rest = cell.rest();
         rest.setup(&Setup {
             claim_token: cell.claim_token()?,
@@ -46,112 +86,112 @@ impl Scale {
             vpn_range_ipv4: "10.86.0.0/16".into(),
             vpn_range_ipv6: "fd86::/64".into(),
             endpoint_host: "203.0.113.10".into(),
-            username: "admin".into(),
-            password: "correct horse battery".into(),
+            username: USERNAME.into(),
+            password: PASSWORD.into(),
         })?;
-        let again = cell.restart()?;
-        report.add(
-            "start to ready",
-            format!("{:.2}", again.as_secs_f64()),
-            "s",
-            "< 1",
-            again < Duration::from_secs(1),
-        );
-        rest = cell.rest();
-        rest.login("admin", "correct horse battery")?;
+        rest.login(USERNAME, PASSWORD)?;
         Ok(Scale { cell, rest, next: 0 })
     }
 
-    /// Memory of each daemon.
-    pub fn memory(&self, report: &mut Report, when: &str, goal: Option<f64>) -> Result<()> {
-        for name in ["api", "netd", "vaultd", "broker", "wg"] {
-            let Ok(id) = self.cell.daemon(name) else { continue };
-            let mebibytes = resident(id)?;
-            let ok = goal.is_none_or(|goal| mebibytes < goal);
-            let goal = goal.map(|goal| format!("< {goal}")).unwrap_or_default();
-            report.add(
-                format!("memory of {name}, {when}"),
-                format!("{mebibytes:.1}"),
-                "MiB",
-                &goal,
-                ok,
-            );
+    /// Starts a cell, sets it up, starts it again, and adds how long that took.
+    fn start(bench: &mut Bench, namespace: &Namespace) -> Result<Self> {
+        let start = Instant::now();
+        let mut scale = Scale::new(namespace)?;
+        let first = start.elapsed().as_secs_f64();
+        bench.number(
+            "first start: keys, certificates, claim, wizard, login",
+            first,
+            "s",
+        );
+        let again = scale.cell.restart()?;
+        bench.judge("start to ready", again.as_secs_f64(), "s", Goal::AtMost(1.0));
+        scale.rest = scale.cell.rest();
+        scale.rest.login(USERNAME, PASSWORD)?;
+        Ok(scale)
+    }
+
+    /// Adds a row for the memory of each daemon, and one for all of them together.
+    fn memory(&self, bench: &mut Bench, when: &str, goal: Option<Goal>) -> Result<()> {
+        let mut sum = 0.0;
+        for name in DAEMONS {
+            let mebibytes = resident(self.cell.daemon(name)?)?;
+            bench.number(format!("memory of {name}, {when}"), mebibytes, "MiB");
+            sum += mebibytes;
+        }
+        let name = format!("memory of all daemons, {when}");
+        match goal {
+            Some(goal) => bench.judge(name, sum, "MiB", goal),
+            None => bench.number(name, sum, "MiB"),
         }
         Ok(())
     }
 
-    /// Adds peers until there are `count`, some at once.
-    pub fn fill(&mut self, count: u32) -> Result<()> {
-        let numbers: Vec<u32> = (self.next..count).collect();
-        self.next = self.next.max(count);
-        std::thread::scope(|scope| {
-            let share = numbers.len().div_ceil(FILLERS).max(1);
-            let fillers: Vec<_> = numbers
-                .chunks(share)
-                .map(|chunk| {
-                    let mut rest = self.rest.clone();
-                    scope.spawn(move || {
-                        chunk
-                            .iter()
-                            .try_for_each(|number| add(&mut rest, *number).map(drop))
-                    })
-                })
-                .collect();
-            fillers
-                .into_iter()
-                .try_for_each(|filler| filler.join().map_err(|_| anyhow::anyhow!("a filler panicked"))?)
-        })?;
-        self.converge()
-    }
-
-    /// The median time of adding one peer, from the request to the answer after the kernel was re-read.
-    pub fn add_one(&mut self) -> Result<Duration> {
-        let mut times = Vec::new();
-        for _ in 0..SAMPLES {
-            times.push(add(&mut self.rest, self.next)?);
-            self.next += 1;
+    /// Adds peers one after another until there are `count`, and answers how long that took.
+    fn fill(&mut self, count: u32) -> Result<Duration> {
+        let start = Instant::now();
+        while self.next < count {
+            self.add_one()?;
+            if self.next.is_multiple_of(1000) {
+                eprintln!("    {} peers", self.next);
+            }
         }
         self.converge()?;
-        times.sort();
-        Ok(times[times.len() / 2])
+        Ok(start.elapsed())
     }
 
-    /// A peer's resource with the session, for the load.
-    pub fn target(&mut self) -> Result<(Target, Vec<u8>)> {
-        let path = format!("/api/peers/{}", name(0));
-        let body = self.rest.get(&path)?;
+    /// Adds one peer; the time from the request to the answer, which comes after the kernel was re-read.
+    fn add_one(&mut self) -> Result<Duration> {
+        let number = self.next;
+        let mut key = [0x42; 32];
+        key[..4].copy_from_slice(&number.to_be_bytes());
+        let services = json!([{"address": "192.168.77.50", "protocol": "tcp", "port": 443}]);
+        let access = json!({"internet": number.is_multiple_of(2), "services": services});
+        let peer = json!({"name": name(number), "public_key": STANDARD.encode(key), "access": access});
+        let start = Instant::now();
+        let answer = self.rest.post("/api/peers", &peer)?.expect(201)?;
+        let took = start.elapsed();
+        let [wanted, observed] = ["generation", "observed_generation"].map(|field| answer[field].as_u64());
+        ensure!(
+            wanted.is_some() && wanted <= observed,
+            "peer {number}: answered before the kernel had it ({wanted:?}, {observed:?})"
+        );
+        self.next += 1;
+        Ok(took)
+    }
+
+    /// The resources of some peers with the session, for the load.
+    fn target(&mut self, peers: u32) -> Result<(Target, Vec<u8>)> {
+        let step = peers.div_ceil(ASKED).max(1) as usize;
+        let paths: Vec<String> = (0..peers)
+            .step_by(step)
+            .map(|number| format!("/api/peers/{}", name(number)))
+            .collect();
+        let body = self.rest.get(&paths[0])?.body.to_vec();
         let cookie = self.rest.cookie().context("no session")?.to_owned();
-        let target = Target {
-            server: self.cell.address(),
-            path,
-            headers: vec![("cookie".into(), cookie)],
-        };
-        Ok((target, body.body.to_vec()))
+        let headers = vec![("cookie".into(), cookie)];
+        Ok((
+            Target {
+                server: self.cell.address(),
+                paths,
+                headers,
+            },
+            body,
+        ))
     }
 
     fn converge(&mut self) -> Result<()> {
         let rest = &mut self.rest;
         until(Duration::from_secs(120), "the kernel to converge", || {
             let status = rest.get("/api/status").ok()?.json();
-            (status["generation"].is_u64() && status["generation"] == status["observed_generation"])
-                .then_some(())
+            let converged =
+                status["generation"].is_u64() && status["generation"] == status["observed_generation"];
+            converged.then_some(())
         })
     }
 }
 
 fn name(number: u32) -> String {
     format!("peer-{number}")
-}
-
-fn add(rest: &mut Rest, number: u32) -> Result<Duration> {
-    let mut key = [0x42; 32];
-    key[..4].copy_from_slice(&number.to_be_bytes());
-    let services = json!([{"address": "192.168.77.50", "protocol": "tcp", "port": 443}]);
-    let access = json!({"internet": number.is_multiple_of(2), "services": services});
-    let peer = json!({"name": name(number), "public_key": STANDARD.encode(key), "access": access});
-    let start = Instant::now();
-    rest.post("/api/peers", &peer)?.expect(201)?;
-    Ok(start.elapsed())
 }
 
 /// Resident set of a process (proc(5), VmRSS), MiB.
