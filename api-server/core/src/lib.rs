@@ -14,6 +14,8 @@ pub mod name;
 pub mod peer;
 pub mod range;
 
+pub mod connection;
+
 pub mod client_config;
 pub mod derive;
 

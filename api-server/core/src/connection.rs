@@ -1,0 +1,8 @@
+//! Connections: the exits that a peer's traffic may take, what each is given of marks, tables, interfaces and ports, and
+//! what its state means for a packet.
+
+pub mod allocation;
+pub mod health;
+pub mod id;
+pub mod import;
+pub mod kind;
