@@ -120,7 +120,12 @@ fn in_cell_wg() {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let mut device = Userspace::new(wg.path("wg.sock"), wg.path("device.sock")).unwrap();
+                let mut device = Userspace::new(
+                    wg.path("wg.sock"),
+                    wg.path("device.sock"),
+                    &core_support::ceiling().table,
+                )
+                .unwrap();
                 contract(&mut device).await;
             });
         })
@@ -137,8 +142,8 @@ fn in_the_kernel_where_it_has_one() {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let mut device = InKernel::new().unwrap();
-                if has_wireguard().await.unwrap() {
+                let mut device = InKernel::new(&core_support::ceiling().table).unwrap();
+                if has_wireguard(&core_support::ceiling().table).await.unwrap() {
                     contract(&mut device).await;
                     return;
                 }

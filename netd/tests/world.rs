@@ -13,6 +13,7 @@ use cell_lab::prober::Prober;
 use cell_lab::process::{run_with_input, until};
 use cell_lab::stock::Client;
 use cell_lab::topology::{CELL, Device, FAR_HOST, LAN_HOST, World};
+use cell_proto::netd::v1::ChangeAction;
 use support::{Keys, Netd, PATIENCE, PORT, access, client_file, peer, spec};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -414,6 +415,14 @@ fn names_of_other_programs_are_refused_and_left_alone() -> Result<()> {
     );
     assert_eq!(cell_proto::fault::metadata(&refusal)["object"], "interface wg0");
     namespace.ip("link del wg0")?;
+    // Another cell's, in this very namespace: neither taken over nor taken for a stray.
+    namespace.ip("link add wg1 group 0x63656c6c type veth peer name other")?;
+    namespace.ip("link set wg1 alias theirs")?;
+    namespace.ip("link add wg2 group 0x63656c6c type veth peer name another")?;
+    netd.apply(spec(vec![]), "")?;
+    netd.apply(Default::default(), "")?;
+    namespace.ip("link show wg1")?;
+    namespace.ip("link show wg2")?;
     let mut nft = std::process::Command::new("ip");
     nft.args(["netns", "exec", namespace.name(), "nft", "-f", "-"]);
     run_with_input(&mut nft, "table inet cell {\nchain theirs {\n}\n}")?;
@@ -423,5 +432,33 @@ fn names_of_other_programs_are_refused_and_left_alone() -> Result<()> {
         Some("FOREIGN_OBJECT")
     );
     assert!(namespace.run("nft", &["list", "ruleset"])?.contains("theirs"));
+    Ok(())
+}
+
+/// netd marks a link in the message that makes it, and names it in the next: killed between the two, it must not stand in
+/// its own way. The link is of another kind here, because the mark is what counts.
+#[test]
+fn a_link_that_netd_had_no_time_to_name_is_taken_for_its_own() -> Result<()> {
+    let namespace = Namespace::new("unnamed")?;
+    let netd = Netd::start(&namespace)?;
+    namespace.ip("link add wg0 group 0x63656c6c type veth peer name other")?;
+    let answer = netd.apply(spec(vec![]), "")?;
+    let told = |subject: &str, action| {
+        answer
+            .changes
+            .iter()
+            .any(|change| change.subject == subject && change.action() == action)
+    };
+    assert!(
+        told("interface wg0", ChangeAction::Remove),
+        "{:?}",
+        answer.changes
+    );
+    assert!(told("interface wg0", ChangeAction::Add), "{:?}", answer.changes);
+    let shown = namespace.ip("-d link show wg0")?;
+    assert!(
+        shown.contains("alias made by cell-netd for table cell"),
+        "{shown}"
+    );
     Ok(())
 }

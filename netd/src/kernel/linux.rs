@@ -1,6 +1,6 @@
 //! The real thing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cell_netd_core::model::{InterfaceName, Mark, Mtu, PublicKey, TableName};
 use cell_netd_core::observed::Link;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
-use cell_netd_core::{Observed, Plan, Step};
+use cell_netd_core::{Ceiling, Observed, Plan, Step};
 use tokio::sync::Notify;
 
 use super::link::Links;
@@ -37,6 +37,8 @@ pub enum Choice {
 pub struct Linux {
     nft: Arc<Mutex<Nft>>,
     table: TableName,
+    /// Names that netd may own: no other link is ever taken for a stray.
+    interfaces: BTreeSet<InterfaceName>,
     links: Links,
     backend: Box<dyn Backend>,
     keys: KeySource,
@@ -51,13 +53,14 @@ impl Linux {
     /// # Errors
     /// Of socket(2), and of nftables if it cannot be spoken to at all.
     pub fn open(
-        table: TableName,
+        ceiling: &Ceiling,
         choice: Choice,
         keys: KeySource,
     ) -> Result<(Self, Arc<Notify>), KernelError> {
+        let table = ceiling.table.clone();
         let mut nft = Nft::open(table.clone())?;
         nft.adopt()?;
-        let links = Links::open()?;
+        let links = Links::open(&table)?;
         let backend: Box<dyn Backend> = match choice {
             Choice::Kernel => Box::new(InKernel::with_links(links.clone())),
             Choice::Userspace {
@@ -68,6 +71,7 @@ impl Linux {
         let linux = Linux {
             nft: Arc::new(Mutex::new(nft)),
             table,
+            interfaces: ceiling.interfaces.clone(),
             links,
             backend,
             keys,
@@ -143,7 +147,7 @@ impl Kernel for Linux {
                 object: format!("table inet {}", self.table),
             });
         }
-        let mut strays = self.links.ours().await?;
+        let mut strays = &self.links.ours().await? & &self.interfaces;
         let link = match interface {
             Some(name) => {
                 strays.remove(name);
@@ -242,14 +246,9 @@ impl Kernel for Linux {
 ///
 /// # Errors
 /// Of rtnetlink, other than "not supported".
-pub async fn has_wireguard() -> Result<bool, KernelError> {
+pub async fn has_wireguard(table: &TableName) -> Result<bool, KernelError> {
     let Ok(name) = "cell-probe".parse::<InterfaceName>() else {
         return Ok(false);
     };
-    let links = Links::open()?;
-    let found = links.add_wireguard(&name).await?;
-    if found {
-        links.remove(&name).await?;
-    }
-    Ok(found)
+    Links::open(table)?.probe_wireguard(&name).await
 }

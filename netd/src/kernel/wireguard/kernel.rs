@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use cell_netd_core::desired::Wireguard;
-use cell_netd_core::model::{InterfaceName, PublicKey};
+use cell_netd_core::model::{InterfaceName, PublicKey, TableName};
 use cell_netd_core::observed::{Device, DevicePeer};
 use cell_netd_core::plan::PeerUpdate;
 use futures_util::future::BoxFuture;
@@ -49,8 +49,8 @@ impl InKernel {
     ///
     /// # Errors
     /// Of the rtnetlink socket.
-    pub fn new() -> io::Result<Self> {
-        Ok(InKernel::with_links(Links::open()?))
+    pub fn new(table: &TableName) -> io::Result<Self> {
+        Ok(InKernel::with_links(Links::open(table)?))
     }
 }
 

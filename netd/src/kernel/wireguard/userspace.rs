@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cell_netd_core::desired::Wireguard;
-use cell_netd_core::model::{InterfaceName, PublicKey};
+use cell_netd_core::model::{InterfaceName, PublicKey, TableName};
 use cell_netd_core::observed::{Device, DevicePeer};
 use cell_netd_core::plan::PeerUpdate;
 use cell_proto::wg::v1::wireguard_service_client::WireguardServiceClient;
@@ -54,8 +54,12 @@ impl Userspace {
     ///
     /// # Errors
     /// Of the rtnetlink socket.
-    pub fn new(wg_socket: PathBuf, device_socket: PathBuf) -> std::io::Result<Self> {
-        Ok(Userspace::with_links(wg_socket, device_socket, Links::open()?))
+    pub fn new(wg_socket: PathBuf, device_socket: PathBuf, table: &TableName) -> std::io::Result<Self> {
+        Ok(Userspace::with_links(
+            wg_socket,
+            device_socket,
+            Links::open(table)?,
+        ))
     }
 
     async fn make(&mut self, wireguard: &Wireguard, key: &PrivateKey) -> Result<(), BackendError> {
