@@ -61,7 +61,7 @@ impl Sample {
     /// # Errors
     /// When the ceiling does not allow it.
     pub fn desired(&self) -> Result<Desired, cell_netd_core::validate::Rejection> {
-        validate(&self.spec, &self.ceiling)
+        validate(&self.spec, &self.ceiling, None)
     }
 
     /// The text for `nft -f` that makes the same table.

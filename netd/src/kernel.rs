@@ -12,12 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use cell_netd_core::model::{InterfaceName, Mark, PublicKey};
+use cell_netd_core::observed::Identity;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
 use cell_netd_core::{Observed, Plan, Step};
 use ipnet::IpNet;
 
 use nft::{Drops, NftError, Ownership};
-use wireguard::{BackendError, PeerStatistics};
+use wireguard::{BackendError, DeviceState, PeerStatistics};
 
 pub use nft::passage::Passage;
 
@@ -30,6 +31,9 @@ pub trait Kernel: Send + 'static {
         wanted: Option<&Ruleset>,
     ) -> impl Future<Output = Result<Observed, KernelError>> + Send;
 
+    /// The public key that the device must have, as vaultd says now.
+    fn own_key(&mut self) -> impl Future<Output = Result<PublicKey, KernelError>> + Send;
+
     /// Fetches what the plan will need from others (the cell's key), before anything is touched.
     fn prepare(&mut self, plan: &Plan) -> impl Future<Output = Result<(), KernelError>> + Send;
 
@@ -38,6 +42,16 @@ pub trait Kernel: Send + 'static {
 
     /// Reads back the elements that a change touched.
     fn verify(&mut self, delta: &ElementDelta) -> impl Future<Output = Result<bool, KernelError>> + Send;
+
+    /// Whether `some_peers` costs what it reads, however many peers there are.
+    fn reads_single_peers(&self) -> bool;
+
+    /// Those of the device's peers; none: there is no device.
+    fn some_peers(
+        &mut self,
+        interface: &InterfaceName,
+        keys: &BTreeSet<PublicKey>,
+    ) -> impl Future<Output = Result<Option<DeviceState>, KernelError>> + Send;
 
     /// What is cheap to see, and changes whenever somebody changes something.
     fn glance(
@@ -77,7 +91,7 @@ pub struct Glance {
     /// Our interface; none: there is none.
     pub link: Option<LinkGlance>,
     /// The device behind it; none: no key yet, or no process.
-    pub device: Option<(PublicKey, u16)>,
+    pub device: Option<Identity>,
 }
 
 /// Cheap facts of an interface.

@@ -147,6 +147,10 @@ pub struct Reconciler<K> {
     accepted: Option<Desired>,
     /// Makes etags of this process unlike those of the one before.
     instance: u64,
+    /// The cell's public key, once vaultd told it.
+    own_key: Option<PublicKey>,
+    /// Whether peers that a change touched could not be read back alone, and are to be looked at soon.
+    unread: bool,
     /// The cheap facts when the kernel last matched.
     seen: Option<Glance>,
     status: Status,
@@ -170,6 +174,7 @@ impl<K: Kernel> Reconciler<K> {
             "NO_CALLER",
             "nobody has called yet",
         );
+        status.set_key(None);
         let (published, receiver) = watch::channel(Arc::new(status.clone()));
         let (requests, queue) = mpsc::channel(QUEUE);
         let reconciler = Reconciler {
@@ -177,6 +182,8 @@ impl<K: Kernel> Reconciler<K> {
             ceiling,
             accepted: None,
             instance,
+            own_key: None,
+            unread: false,
             seen: None,
             status,
             published,
@@ -204,10 +211,11 @@ impl<K: Kernel> Reconciler<K> {
                 () = changed.notified(), if look_at.is_none() => look_at = Some(Instant::now() + DEBOUNCE),
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
                     look_at = None;
-                    self.look(false).await;
+                    self.look(self.unread).await;
                 }
                 _ = timer.tick() => {
                     self.looks += 1;
+                    self.learn_missing_key().await;
                     self.look(self.looks.is_multiple_of(DEEP_LOOK)).await;
                 }
             }
@@ -301,7 +309,7 @@ impl<K: Kernel> Reconciler<K> {
             .seen
             .as_ref()
             .and_then(|seen| seen.device)
-            .map(|(key, _)| key);
+            .map(|device| device.public_key);
         self.status.peer_count = self
             .accepted
             .as_ref()

@@ -98,6 +98,23 @@ impl Status {
         self.set("TableOwned", holds, reason, message);
     }
 
+    /// Whether the device's key is held against vaultd's.
+    pub fn set_key(&mut self, own: Option<PublicKey>) {
+        let (holds, reason, message) = match own {
+            Some(_) => (
+                Holds::True,
+                "CHECKED",
+                "a device with another key than vaultd's is made anew",
+            ),
+            None => (
+                Holds::Unknown,
+                "NO_KEY",
+                "vaultd has not told the cell's key: see to it that it runs and is not sealed",
+            ),
+        };
+        self.set("KeyChecked", holds, reason, message);
+    }
+
     /// What the machine does with packets that are not for it.
     pub fn set_forwarding(&mut self, (v4, v6): (Option<bool>, Option<bool>)) {
         let (holds, reason, message) = match (v4, v6) {

@@ -23,7 +23,7 @@ fn peers() -> Vec<PeerSpec> {
 }
 
 fn ruleset(spec: &NetworkSpec) -> Ruleset {
-    compile(&validate(spec, &ceiling()).unwrap(), &ceiling()).unwrap()
+    compile(&validate(spec, &ceiling(), None).unwrap(), &ceiling()).unwrap()
 }
 
 fn open(namespace: &Namespace) -> Nft {
@@ -90,7 +90,7 @@ fn nft_reads_the_same_from_us_and_from_the_text() {
 #[test]
 fn a_change_of_one_peer_is_its_elements() {
     let (ours, theirs) = (Namespace::new("nfta").unwrap(), Namespace::new("nftb").unwrap());
-    let mut desired = validate(&spec(peers()), &ceiling()).unwrap();
+    let mut desired = validate(&spec(peers()), &ceiling(), None).unwrap();
     let before = compile(&desired, &ceiling()).unwrap();
     let mut nft = open(&ours);
     nft.replace(&before).unwrap();

@@ -462,3 +462,33 @@ fn a_link_that_netd_had_no_time_to_name_is_taken_for_its_own() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_device_that_outlives_its_vault_is_made_anew_with_the_key_of_the_next() -> Result<()> {
+    let mut setup = setup()?;
+    let wanted = spec(vec![setup.peer_a(access(true, false, &[]))]);
+    setup.netd.apply(wanted.clone(), "")?;
+    assert_eq!(setup.netd.condition("KeyChecked")?.reason, "CHECKED");
+    setup.netd.change_key()?;
+    setup.netd.crash_and_restart(&setup.world.cell)?;
+    let answer = setup.netd.apply_anew(wanted.clone())?;
+    let told = |change: &cell_proto::netd::v1::Change| {
+        change.subject == "interface wg0" && change.action() == ChangeAction::Remove
+    };
+    assert!(answer.changes.iter().any(told), "{:?}", answer.changes);
+    assert_eq!(
+        setup.netd.status()?.wireguard_public_key,
+        setup.netd.keys.public_bytes
+    );
+    let _client = setup.client(1, &setup.a)?;
+    assert!(reaches(&setup.a.0.namespace, FAR_HOST.each()[0], 80));
+    assert!(setup.netd.apply(wanted, "")?.changes.is_empty(), "and stays");
+    // A peer with the cell's own key would be ignored by the device without a word.
+    let own = peer(5, "own", &setup.netd.keys.public_bytes, access(false, false, &[]));
+    let refusal = setup.netd.delta(vec![own], &[]).unwrap_err();
+    assert_eq!(
+        cell_proto::fault::violations(&refusal)[0].field,
+        "upserted_peers[0].public_key"
+    );
+    Ok(())
+}

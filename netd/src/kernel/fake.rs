@@ -1,15 +1,16 @@
 //! The core's strict model behind the trait of the real kernel, for tests of the service without root.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cell_netd_core::fake::FakeKernel;
+use cell_netd_core::fake::{FAKE_PUBLIC_KEY, FakeKernel};
 use cell_netd_core::model::{InterfaceName, Mark, PublicKey};
+use cell_netd_core::observed::Device;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
 use cell_netd_core::{Observed, Plan, Step};
 
 use super::nft::{Drops, Ownership};
-use super::wireguard::{PeerStatistics, peer_statistics};
+use super::wireguard::{DeviceState, PeerStatistics, peer_statistics};
 use super::{Glance, Kernel, KernelError, LinkGlance, Passage};
 
 /// A kernel in memory that a test can look into and spoil.
@@ -27,6 +28,10 @@ pub struct Inner {
     pub fail_after: Option<usize>,
     /// Whether vaultd gives no key.
     pub no_key: bool,
+    /// A peer that the device takes without a word and does not have.
+    pub deaf_to: Option<PublicKey>,
+    /// Whether peers can be read one by one.
+    pub reads_single_peers: bool,
     /// Whether another program has our names.
     pub foreign: bool,
 }
@@ -53,6 +58,13 @@ impl Kernel for Fake {
         Ok(inner.kernel.observe(wanted))
     }
 
+    async fn own_key(&mut self) -> Result<PublicKey, KernelError> {
+        if self.inner().no_key {
+            return Err(KernelError::NoKey("sealed".to_owned()));
+        }
+        PublicKey::try_from(FAKE_PUBLIC_KEY.as_slice()).map_err(|error| KernelError::NoKey(error.to_string()))
+    }
+
     async fn prepare(&mut self, plan: &Plan) -> Result<(), KernelError> {
         let needs_key = plan
             .steps
@@ -72,9 +84,16 @@ impl Kernel for Fake {
             return Err(KernelError::Refused("as the test wants it".to_owned()));
         }
         inner.steps += 1;
+        let mut step = step.clone();
+        if let (Step::UpdatePeers(_, update), Some(deaf_to)) = (&mut step, inner.deaf_to) {
+            update.upserted.remove(&deaf_to);
+            if update.is_empty() {
+                return Ok(());
+            }
+        }
         inner
             .kernel
-            .apply(step)
+            .apply(&step)
             .map_err(|refused| KernelError::Refused(refused.to_string()))
     }
 
@@ -90,6 +109,28 @@ impl Kernel for Fake {
             .iter()
             .all(|(set, old)| !old.iter().any(|element| holds(set, element)));
         Ok(added && gone)
+    }
+
+    fn reads_single_peers(&self) -> bool {
+        self.inner().reads_single_peers
+    }
+
+    async fn some_peers(
+        &mut self,
+        _: &InterfaceName,
+        keys: &BTreeSet<PublicKey>,
+    ) -> Result<Option<DeviceState>, KernelError> {
+        let inner = self.inner();
+        let device = inner.kernel.link.as_ref().and_then(|link| link.device.clone());
+        let state = device.map(|device| {
+            let statistics = device
+                .peers
+                .iter()
+                .map(|(key, peer)| (*key, peer_statistics(peer)))
+                .collect();
+            DeviceState { device, statistics }
+        });
+        Ok(state.map(|state| state.limited_to(keys)))
     }
 
     async fn glance(&mut self, _: Option<&InterfaceName>) -> Result<Glance, KernelError> {
@@ -109,9 +150,7 @@ impl Kernel for Fake {
                 addresses: link.addresses.clone(),
                 ours: true,
             }),
-            device: link
-                .and_then(|link| link.device.as_ref())
-                .map(|device| (device.public_key, device.listen_port)),
+            device: link.and_then(|link| link.device.as_ref()).map(Device::identity),
         })
     }
 

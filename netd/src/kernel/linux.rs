@@ -15,7 +15,7 @@ use super::link::Links;
 use super::nft::{Drops, Nft, NftError, Ownership, passage};
 use super::wireguard::kernel::InKernel;
 use super::wireguard::userspace::Userspace;
-use super::wireguard::{Backend, PeerStatistics, PrivateKey};
+use super::wireguard::{Backend, DeviceState, PeerStatistics, PrivateKey};
 use super::{Glance, Kernel, KernelError, LinkGlance, Passage, events};
 use crate::keys::KeySource;
 
@@ -158,6 +158,10 @@ impl Kernel for Linux {
         Ok(Observed { policy, link, strays })
     }
 
+    async fn own_key(&mut self) -> Result<PublicKey, KernelError> {
+        self.keys.public().await
+    }
+
     async fn prepare(&mut self, plan: &Plan) -> Result<(), KernelError> {
         if plan
             .steps
@@ -193,6 +197,18 @@ impl Kernel for Linux {
     async fn verify(&mut self, delta: &ElementDelta) -> Result<bool, KernelError> {
         let delta = delta.clone();
         self.nft(move |nft| nft.verify(&delta)).await
+    }
+
+    fn reads_single_peers(&self) -> bool {
+        self.backend.reads_single_peers()
+    }
+
+    async fn some_peers(
+        &mut self,
+        interface: &InterfaceName,
+        keys: &BTreeSet<PublicKey>,
+    ) -> Result<Option<DeviceState>, KernelError> {
+        Ok(self.backend.some_peers(interface, keys).await?)
     }
 
     async fn glance(&mut self, interface: Option<&InterfaceName>) -> Result<Glance, KernelError> {

@@ -11,11 +11,36 @@ use crate::status::Holds;
 impl<K: Kernel> Reconciler<K> {
     /// Compares the cheap facts with those of the last match; looks at everything where they differ, or if `deep`.
     pub(super) async fn look(&mut self, deep: bool) {
+        self.unread &= !deep;
         if self.accepted.is_some() && (deep || !self.untouched().await) {
             self.repair(true).await;
         }
         self.ensure_passage(true).await;
         self.publish().await;
+    }
+
+    /// Asks vaultd for the cell's public key. While it does not answer, what is known stays, and where nothing is known any
+    /// key of the device will do: a peer must be removable meanwhile.
+    pub(super) async fn learn_key(&mut self) {
+        match self.kernel.own_key().await {
+            Ok(key) => {
+                self.own_key = Some(key);
+                self.status.set_key(self.own_key);
+            }
+            Err(error) => tracing::warn!(%error, "the device's key is not held against vaultd's"),
+        }
+    }
+
+    /// The same where a spec was accepted without it; then the device is held against it.
+    pub(super) async fn learn_missing_key(&mut self) {
+        if self.own_key.is_some() || self.interface().is_none() {
+            return;
+        }
+        self.learn_key().await;
+        if let (Some(key), Some(accepted)) = (self.own_key, &mut self.accepted) {
+            accepted.set_own_key(key);
+            self.seen = None;
+        }
     }
 
     /// Whether nothing changed since the kernel last matched.

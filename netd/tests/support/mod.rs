@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -60,7 +61,7 @@ fn decode(text: &str) -> Result<Vec<u8>> {
     Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
 }
 
-struct Vault(Vec<u8>);
+struct Vault(Arc<Mutex<Vec<u8>>>);
 
 #[tonic::async_trait]
 impl WireguardKeyService for Vault {
@@ -69,7 +70,7 @@ impl WireguardKeyService for Vault {
         _: Request<GetWireguardPrivateKeyRequest>,
     ) -> Result<Response<GetWireguardPrivateKeyResponse>, Status> {
         Ok(Response::new(GetWireguardPrivateKeyResponse {
-            private_key: self.0.clone(),
+            private_key: self.0.lock().unwrap().clone(),
         }))
     }
 }
@@ -82,6 +83,7 @@ pub struct Netd {
     netns: PathBuf,
     listener: OwnedFd,
     wg_listeners: [Listener; 2],
+    vault_key: Arc<Mutex<Vec<u8>>>,
     pub process: Process,
     pub wg: Process,
 }
@@ -92,10 +94,11 @@ impl Netd {
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let keys = Keys::make()?;
         let runtime = Runtime::new()?;
+        let vault_key = Arc::new(Mutex::new(decode(&keys.private)?));
         serve_vault(
             &runtime,
             &folder.path().join("vault.sock"),
-            decode(&keys.private)?,
+            Arc::clone(&vault_key),
         )?;
         let caller = "[callers.netd]\nusers = [\"nobody\"]\n";
         std::fs::write(folder.path().join("wg.toml"), caller)?;
@@ -119,11 +122,19 @@ impl Netd {
             netns,
             listener,
             wg_listeners,
+            vault_key,
             process,
             wg,
         };
         netd.wait()?;
         Ok(netd)
+    }
+
+    /// The vault is made anew, or an older one is restored: the cell has another key.
+    pub fn change_key(&mut self) -> Result<()> {
+        self.keys = Keys::make()?;
+        *self.vault_key.lock().unwrap() = decode(&self.keys.private)?;
+        Ok(())
     }
 
     /// Ends netd as a crash would and starts it anew on the same socket.
@@ -163,6 +174,23 @@ impl Netd {
             validate_only: false,
         };
         self.apply_request(request)
+    }
+
+    /// Applies what takes the device away and makes it anew: cell-wg ends with its interface, and is started anew here as
+    /// the service manager does it.
+    pub fn apply_anew(&mut self, spec: v1::NetworkSpec) -> Result<v1::ApplyNetworkResponse> {
+        let mut client = NetworkServiceClient::new(self.channel());
+        let request = v1::ApplyNetworkRequest {
+            spec: Some(spec),
+            etag: String::new(),
+            validate_only: false,
+        };
+        let applying = self
+            .runtime
+            .spawn(async move { client.apply_network(request).await.map(Response::into_inner) });
+        self.wg.wait(PATIENCE)?;
+        self.restart_wg()?;
+        Ok(self.runtime.block_on(applying)??)
     }
 
     pub fn apply_request(
@@ -264,7 +292,7 @@ impl Wg {
     }
 }
 
-fn serve_vault(runtime: &Runtime, path: &Path, key: Vec<u8>) -> Result<()> {
+fn serve_vault(runtime: &Runtime, path: &Path, key: Arc<Mutex<Vec<u8>>>) -> Result<()> {
     let listener = runtime.block_on(async { tokio::net::UnixListener::bind(path) })?;
     let policy = CallerPolicy {
         uids: vec![NOBODY],

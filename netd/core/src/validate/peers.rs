@@ -72,6 +72,10 @@ impl Context<'_> {
         }
         let key = faults.parsed(PublicKey::try_from(public_key.as_slice()), at("public_key"));
         if let Some(key) = key {
+            // The device would ignore such a peer without a word (drivers/net/wireguard/netlink.c, set_peer).
+            if self.base.own_key() == Some(key) {
+                faults.invalid(at("public_key"), "the key is the cell's own");
+            }
             if let Some(first) = taken.keys.insert(key, index) {
                 faults.invalid(
                     at("public_key"),

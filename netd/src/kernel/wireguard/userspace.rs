@@ -1,14 +1,14 @@
 //! WireGuard in the process cell-wg, for kernels without it: netd makes the interface and the sockets, hands them over,
 //! and drives the device by `cell.wg.v1`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cell_netd_core::desired::Wireguard;
 use cell_netd_core::model::{InterfaceName, PublicKey, TableName};
-use cell_netd_core::observed::{Device, DevicePeer};
+use cell_netd_core::observed::{Device, DevicePeer, Identity};
 use cell_netd_core::plan::PeerUpdate;
 use cell_proto::wg::v1::wireguard_service_client::WireguardServiceClient;
 use cell_proto::wg::v1::{
@@ -27,6 +27,8 @@ use crate::kernel::link::Links;
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Peers in one call.
 const CHUNK: usize = 4000;
+/// More peers than this are cheaper to read with all others.
+const SINGLY: usize = 32;
 /// How often, and how far apart, a process that is just being started anew is asked again.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(250);
@@ -214,7 +216,10 @@ fn state(response: GetDeviceResponse) -> Result<Option<DeviceState>, BackendErro
     let device = Device {
         public_key: PublicKey::try_from(public_key.as_slice()).map_err(answer_error)?,
         listen_port: u16::try_from(listen_port).map_err(answer_error)?,
+        // cell-wg knows neither marks nor preshared keys, and takes orders from netd alone.
+        fwmark: 0,
         peers: configured,
+        preshared: BTreeSet::new(),
     };
     Ok(Some(DeviceState { device, statistics }))
 }
@@ -287,12 +292,44 @@ impl Backend for Userspace {
     fn identity<'a>(
         &'a mut self,
         interface: &'a InterfaceName,
-    ) -> BoxFuture<'a, Result<Option<(PublicKey, u16)>, BackendError>> {
+    ) -> BoxFuture<'a, Result<Option<Identity>, BackendError>> {
         Box::pin(async move {
             // A key that no peer has: the answer is the device alone.
             let answer = self.get(interface, vec![0xff; 32]).await?;
             let state = answer.map_or(Ok(None), state)?;
-            Ok(state.map(|state| (state.device.public_key, state.device.listen_port)))
+            Ok(state.map(|state| state.device.identity()))
+        })
+    }
+
+    fn reads_single_peers(&self) -> bool {
+        true
+    }
+
+    fn some_peers<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        keys: &'a BTreeSet<PublicKey>,
+    ) -> BoxFuture<'a, Result<Option<DeviceState>, BackendError>> {
+        Box::pin(async move {
+            if keys.len() > SINGLY {
+                let state = self.device(interface).await?;
+                return Ok(state.map(|state| state.limited_to(keys)));
+            }
+            let mut whole: Option<DeviceState> = None;
+            for key in keys {
+                let answer = self.get(interface, key.as_bytes().to_vec()).await?;
+                let Some(found) = answer.map_or(Ok(None), state)? else {
+                    return Ok(None);
+                };
+                match &mut whole {
+                    None => whole = Some(found),
+                    Some(whole) => {
+                        whole.device.peers.extend(found.device.peers);
+                        whole.statistics.extend(found.statistics);
+                    }
+                }
+            }
+            Ok(whole)
         })
     }
 }
