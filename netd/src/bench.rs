@@ -11,7 +11,7 @@ use cell_netd_core::validate::{validate, validate_delta};
 use cell_netd_core::{Ceiling, Desired};
 
 use crate::kernel::KernelError;
-use crate::kernel::nft::Nft;
+use crate::kernel::nft::{Nft, Owners};
 
 /// What one measurement needs.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ impl Sample {
     /// # Errors
     /// When the kernel refuses, or what is read back differs.
     pub fn apply(&self) -> Result<Timing, KernelError> {
-        let mut nft = Nft::open(self.ceiling.table.clone())?;
+        let mut nft = Nft::open(self.ceiling.table.clone(), Owners::IfKnown)?;
         let start = Instant::now();
         let desired = self.desired().map_err(refused)?;
         let ruleset = compile(&desired, &self.ceiling).ok_or_else(|| refused("no interface"))?;
@@ -105,7 +105,7 @@ impl Sample {
     /// When the kernel refuses, or what is read back differs.
     pub fn add_one(&self) -> Result<Duration, KernelError> {
         let mut desired = self.desired().map_err(refused)?;
-        let mut nft = Nft::open(self.ceiling.table.clone())?;
+        let mut nft = Nft::open(self.ceiling.table.clone(), Owners::IfKnown)?;
         nft.replace(&compile(&desired, &self.ceiling).ok_or_else(|| refused("no interface"))?)?;
         let one = peer(self.spec.peers.len() as u32 + 1);
         let start = Instant::now();

@@ -200,6 +200,7 @@ impl<K: Kernel> Reconciler<K> {
         let mut timer = interval(LOOK);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look_at: Option<Instant> = None;
+        self.guard().await;
         loop {
             tokio::select! {
                 // Requests first: a look can wait, a caller should not.
@@ -208,7 +209,11 @@ impl<K: Kernel> Reconciler<K> {
                     Some(request) => self.handle(request).await,
                     None => return,
                 },
-                () = changed.notified(), if look_at.is_none() => look_at = Some(Instant::now() + DEBOUNCE),
+                () = changed.notified() => {
+                    // That nothing judges the packets any more is not left for later.
+                    self.guard().await;
+                    look_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+                }
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
                     look_at = None;
                     self.look(self.unread).await;

@@ -87,6 +87,11 @@ impl Status {
                 "NOT_OWNED",
                 "this kernel has no persistent table owners (Linux 6.9): watched and repaired",
             ),
+            Some(Ownership::Dormant) => (
+                Holds::False,
+                "DORMANT",
+                "another program switched the table off: it is replaced",
+            ),
             Some(Ownership::Foreign) => (
                 Holds::False,
                 "FOREIGN",

@@ -7,9 +7,9 @@ mod support;
 use cell_lab::netns::Namespace;
 use cell_lab::process::run_with_input;
 use cell_netd::bench::Sample;
-use cell_netd::kernel::nft::{Nft, Ownership, passage};
+use cell_netd::kernel::nft::{Nft, Owners, Ownership, passage};
 use cell_netd_core::plan::element_delta;
-use cell_netd_core::policy::{ElementDelta, Ruleset, compile, render, render_delta};
+use cell_netd_core::policy::{ElementDelta, Ruleset, compile, render, render_delta, skeleton};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use support::{ceiling, peer, spec, with_access};
@@ -27,7 +27,13 @@ fn ruleset(spec: &NetworkSpec) -> Ruleset {
 }
 
 fn open(namespace: &Namespace) -> Nft {
-    namespace.inside(|| Nft::open(ceiling().table).unwrap()).unwrap()
+    open_with(namespace, Owners::IfKnown)
+}
+
+fn open_with(namespace: &Namespace, owners: Owners) -> Nft {
+    namespace
+        .inside(|| Nft::open(ceiling().table, owners).unwrap())
+        .unwrap()
 }
 
 fn nft_file(namespace: &Namespace, text: &str) -> Result<String, String> {
@@ -158,16 +164,55 @@ fn each_difference_made_by_hand_is_seen() {
         "add chain inet cell c_forward { policy drop; }",
         "flush ruleset",
     ];
-    for text in spoil {
-        let mut nft = open(&namespace);
-        nft.replace(&wanted).unwrap();
-        // The owner is gone, so that others may write.
-        drop(nft);
+    for owners in [Owners::IfKnown, Owners::Never] {
+        for text in spoil {
+            let mut nft = open_with(&namespace, owners);
+            nft.replace(&wanted).unwrap();
+            // The owner is gone, so that others may write.
+            drop(nft);
+            nft_file(&namespace, text).unwrap();
+            let mut nft = open_with(&namespace, owners);
+            assert!(!matches(&mut nft, &wanted), "{text}");
+            nft.replace(&wanted).unwrap();
+            assert!(matches(&mut nft, &wanted), "repaired after: {text}");
+            nft.remove().unwrap();
+        }
+    }
+}
+
+/// On kernels before 6.9 anybody may write to the table while netd lives.
+#[test]
+fn without_an_owner_what_no_longer_judges_is_told_and_put_right() {
+    let namespace = Namespace::new("nft").unwrap();
+    let wanted = ruleset(&spec(peers()));
+    let skeleton = skeleton(&"wg0".parse().unwrap(), &ceiling());
+    let mut nft = open_with(&namespace, Owners::Never);
+    assert!(!nft.guards(&skeleton).unwrap(), "there is no table yet");
+    nft.replace(&wanted).unwrap();
+    assert_eq!(nft.ownership().unwrap(), Ownership::Unowned);
+    assert!(nft.guards(&skeleton).unwrap());
+    for text in [
+        "add table inet cell { flags dormant; }",
+        "flush ruleset",
+        "flush table inet cell",
+        "flush chain inet cell c_input",
+        "flush chain inet cell c_from_peer",
+    ] {
         nft_file(&namespace, text).unwrap();
-        let mut nft = open(&namespace);
+        assert!(!nft.guards(&skeleton).unwrap(), "{text}");
         assert!(!matches(&mut nft, &wanted), "{text}");
         nft.replace(&wanted).unwrap();
-        assert!(matches(&mut nft, &wanted), "repaired after: {text}");
+        assert!(nft.guards(&skeleton).unwrap(), "put right after: {text}");
+        assert!(matches(&mut nft, &wanted), "put right after: {text}");
+    }
+    // The next netd wakes a table that was put to sleep meanwhile, without touching what is in it.
+    for owners in [Owners::Never, Owners::IfKnown] {
+        nft_file(&namespace, "add table inet cell { flags dormant; }").unwrap();
+        let mut next = open_with(&namespace, owners);
+        assert_eq!(next.ownership().unwrap(), Ownership::Dormant);
+        next.adopt().unwrap();
+        assert!(next.ownership().unwrap().is_in_force());
+        assert!(matches(&mut next, &wanted));
     }
 }
 

@@ -43,6 +43,16 @@ impl Fake {
     }
 }
 
+impl Inner {
+    fn ownership(&self) -> Ownership {
+        if self.kernel.policy.is_some() {
+            Ownership::Owned
+        } else {
+            Ownership::Absent
+        }
+    }
+}
+
 impl Kernel for Fake {
     async fn observe(
         &mut self,
@@ -111,6 +121,26 @@ impl Kernel for Fake {
         Ok(added && gone)
     }
 
+    async fn table(&mut self) -> Result<Ownership, KernelError> {
+        Ok(self.inner().ownership())
+    }
+
+    async fn guards(&mut self) -> Result<bool, KernelError> {
+        Ok(self.inner().ownership().is_in_force())
+    }
+
+    async fn shut(&mut self) -> Result<BTreeSet<InterfaceName>, KernelError> {
+        let mut inner = self.inner();
+        let up = inner.kernel.link.as_mut().filter(|link| link.up);
+        Ok(up
+            .map(|link| {
+                link.up = false;
+                link.name.clone()
+            })
+            .into_iter()
+            .collect())
+    }
+
     fn reads_single_peers(&self) -> bool {
         self.inner().reads_single_peers
     }
@@ -138,11 +168,7 @@ impl Kernel for Fake {
         let link = inner.kernel.link.as_ref();
         Ok(Glance {
             generation: inner.kernel.elements().values().map(|set| set.len() as u32).sum(),
-            table: if inner.kernel.policy.is_some() {
-                Ownership::Owned
-            } else {
-                Ownership::Absent
-            },
+            table: inner.ownership(),
             link: link.map(|link| LinkGlance {
                 index: 1,
                 up: link.up,

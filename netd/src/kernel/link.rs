@@ -112,6 +112,10 @@ impl Links {
         self.set(name, LinkMessageBuilder::up).await
     }
 
+    pub(super) async fn set_down(&self, name: &InterfaceName) -> Result<(), KernelError> {
+        self.set(name, LinkMessageBuilder::down).await
+    }
+
     async fn set(
         &self,
         name: &InterfaceName,

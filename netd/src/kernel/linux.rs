@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cell_netd_core::model::{InterfaceName, Mark, Mtu, PublicKey, TableName};
 use cell_netd_core::observed::Link;
-use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
+use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, skeleton};
 use cell_netd_core::{Ceiling, Observed, Plan, Step};
 use tokio::sync::Notify;
 
 use super::link::Links;
-use super::nft::{Drops, Nft, NftError, Ownership, passage};
+use super::nft::{Drops, Nft, NftError, Owners, Ownership, passage};
 use super::wireguard::kernel::InKernel;
 use super::wireguard::userspace::Userspace;
 use super::wireguard::{Backend, DeviceState, PeerStatistics, PrivateKey};
@@ -36,9 +36,7 @@ pub enum Choice {
 /// nftables, links and the device.
 pub struct Linux {
     nft: Arc<Mutex<Nft>>,
-    table: TableName,
-    /// Names that netd may own: no other link is ever taken for a stray.
-    interfaces: BTreeSet<InterfaceName>,
+    ceiling: Ceiling,
     links: Links,
     backend: Box<dyn Backend>,
     keys: KeySource,
@@ -54,13 +52,13 @@ impl Linux {
     /// Of socket(2), and of nftables if it cannot be spoken to at all.
     pub fn open(
         ceiling: &Ceiling,
+        owners: Owners,
         choice: Choice,
         keys: KeySource,
     ) -> Result<(Self, Arc<Notify>), KernelError> {
-        let table = ceiling.table.clone();
-        let mut nft = Nft::open(table.clone())?;
+        let mut nft = Nft::open(ceiling.table.clone(), owners)?;
         nft.adopt()?;
-        let links = Links::open(&table)?;
+        let links = Links::open(&ceiling.table)?;
         let backend: Box<dyn Backend> = match choice {
             Choice::Kernel => Box::new(InKernel::with_links(links.clone())),
             Choice::Userspace {
@@ -70,8 +68,7 @@ impl Linux {
         };
         let linux = Linux {
             nft: Arc::new(Mutex::new(nft)),
-            table,
-            interfaces: ceiling.interfaces.clone(),
+            ceiling: ceiling.clone(),
             links,
             backend,
             keys,
@@ -90,6 +87,11 @@ impl Linux {
         Ok(tokio::task::spawn_blocking(locked)
             .await
             .map_err(io::Error::other)??)
+    }
+
+    /// Our links. No link beyond the ceiling is ever taken for one.
+    async fn own_links(&self) -> Result<BTreeSet<InterfaceName>, KernelError> {
+        Ok(&self.links.ours().await? & &self.ceiling.interfaces)
     }
 
     async fn own_link(&self, name: &InterfaceName) -> Result<Option<LinkGlance>, KernelError> {
@@ -144,10 +146,10 @@ impl Kernel for Linux {
             .await?;
         if ownership == Ownership::Foreign {
             return Err(KernelError::Foreign {
-                object: format!("table inet {}", self.table),
+                object: format!("table inet {}", self.ceiling.table),
             });
         }
-        let mut strays = &self.links.ours().await? & &self.interfaces;
+        let mut strays = self.own_links().await?;
         let link = match interface {
             Some(name) => {
                 strays.remove(name);
@@ -197,6 +199,29 @@ impl Kernel for Linux {
     async fn verify(&mut self, delta: &ElementDelta) -> Result<bool, KernelError> {
         let delta = delta.clone();
         self.nft(move |nft| nft.verify(&delta)).await
+    }
+
+    async fn table(&mut self) -> Result<Ownership, KernelError> {
+        self.nft(Nft::ownership).await
+    }
+
+    async fn guards(&mut self) -> Result<bool, KernelError> {
+        let Some(interface) = self.ceiling.interfaces.first() else {
+            return Ok(true);
+        };
+        let skeleton = skeleton(interface, &self.ceiling);
+        self.nft(move |nft| nft.guards(&skeleton)).await
+    }
+
+    async fn shut(&mut self) -> Result<BTreeSet<InterfaceName>, KernelError> {
+        let mut shut = BTreeSet::new();
+        for name in self.own_links().await? {
+            if self.links.get(&name).await?.is_some_and(|link| link.up) {
+                self.links.set_down(&name).await?;
+                shut.insert(name);
+            }
+        }
+        Ok(shut)
     }
 
     fn reads_single_peers(&self) -> bool {

@@ -172,6 +172,7 @@ impl<K: Kernel> Reconciler<K> {
         self.status
             .set("Converged", Holds::False, "APPLY_FAILED", "the last apply failed");
         self.repair(false).await;
+        self.guard().await;
     }
 
     /// The kernel matches the accepted state.

@@ -5,6 +5,7 @@ use cell_netd_core::model::InterfaceName;
 use cell_netd_core::policy::compile;
 
 use super::Reconciler;
+use crate::kernel::nft::Ownership;
 use crate::kernel::{Glance, Kernel, KernelError};
 use crate::status::Holds;
 
@@ -12,11 +13,41 @@ impl<K: Kernel> Reconciler<K> {
     /// Compares the cheap facts with those of the last match; looks at everything where they differ, or if `deep`.
     pub(super) async fn look(&mut self, deep: bool) {
         self.unread &= !deep;
-        if self.accepted.is_some() && (deep || !self.untouched().await) {
+        if self.accepted.is_none() {
+            self.guard().await;
+        } else if deep || !self.untouched().await {
             self.repair(true).await;
         }
         self.ensure_passage(true).await;
         self.publish().await;
+    }
+
+    /// Sees to it that no interface of ours is up without a table that judges its packets: the table is put back where the
+    /// spec is known, and the interface is taken down where it is not, or where that fails. Cheap while all is well.
+    pub(super) async fn guard(&mut self) {
+        let wanted = self.interface().is_some();
+        if wanted && self.kernel.table().await.is_ok_and(Ownership::is_in_force) {
+            return;
+        }
+        if wanted {
+            self.repair(true).await;
+        } else if self.accepted.is_none() && !self.kernel.guards().await.unwrap_or(false) {
+            self.shut("the table of an earlier netd is gone").await;
+        }
+    }
+
+    async fn shut(&mut self, why: &str) {
+        match self.kernel.shut().await {
+            Ok(names) if names.is_empty() => {}
+            Ok(names) => {
+                let names: Vec<_> = names.iter().map(InterfaceName::as_str).collect();
+                let message = format!("{why}: {} is down until a spec is put in force", names.join(", "));
+                tracing::error!("{message}");
+                self.seen = None;
+                self.status.set("Converged", Holds::False, "UNGUARDED", message);
+            }
+            Err(error) => tracing::error!(%error, "{why}, and the interface cannot be taken down"),
+        }
     }
 
     /// Asks vaultd for the cell's public key. While it does not answer, what is known stays, and where nothing is known any
@@ -72,6 +103,9 @@ impl<K: Kernel> Reconciler<K> {
                 self.status.observed_generation = self.status.generation.saturating_sub(1);
                 self.status
                     .set("Converged", Holds::False, "DRIFT", error.to_string());
+                if !self.kernel.table().await.is_ok_and(Ownership::is_in_force) {
+                    self.shut("the policy cannot be put in force").await;
+                }
             }
         }
     }

@@ -56,7 +56,7 @@ impl Keys {
     }
 }
 
-fn decode(text: &str) -> Result<Vec<u8>> {
+pub fn decode(text: &str) -> Result<Vec<u8>> {
     use base64::Engine as _;
     Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
 }
@@ -99,6 +99,7 @@ impl Netd {
             &runtime,
             &folder.path().join("vault.sock"),
             Arc::clone(&vault_key),
+            NOBODY,
         )?;
         let caller = "[callers.netd]\nusers = [\"nobody\"]\n";
         std::fs::write(folder.path().join("wg.toml"), caller)?;
@@ -292,10 +293,10 @@ impl Wg {
     }
 }
 
-fn serve_vault(runtime: &Runtime, path: &Path, key: Arc<Mutex<Vec<u8>>>) -> Result<()> {
+pub fn serve_vault(runtime: &Runtime, path: &Path, key: Arc<Mutex<Vec<u8>>>, uid: u32) -> Result<()> {
     let listener = runtime.block_on(async { tokio::net::UnixListener::bind(path) })?;
     let policy = CallerPolicy {
-        uids: vec![NOBODY],
+        uids: vec![uid],
         unit: None,
     };
     let routes = Routes::new(WireguardKeyServiceServer::new(Vault(key)));
