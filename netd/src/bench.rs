@@ -69,7 +69,7 @@ impl Sample {
     /// # Errors
     /// When the ceiling does not allow it.
     pub fn text(&self) -> Result<String, cell_netd_core::validate::Rejection> {
-        Ok(compile(&self.desired()?, &self.ceiling)
+        Ok(compile(&self.desired()?, &self.ceiling, &Default::default())
             .map(|ruleset| render(&ruleset))
             .unwrap_or_default())
     }
@@ -82,7 +82,8 @@ impl Sample {
         let mut nft = Nft::open(self.ceiling.table.clone(), Owners::IfKnown)?;
         let start = Instant::now();
         let desired = self.desired().map_err(refused)?;
-        let ruleset = compile(&desired, &self.ceiling).ok_or_else(|| refused("no interface"))?;
+        let ruleset =
+            compile(&desired, &self.ceiling, &Default::default()).ok_or_else(|| refused("no interface"))?;
         let compiled = Instant::now();
         nft.replace(&ruleset)?;
         let committed = Instant::now();
@@ -106,7 +107,8 @@ impl Sample {
     pub fn add_one(&self) -> Result<Duration, KernelError> {
         let mut desired = self.desired().map_err(refused)?;
         let mut nft = Nft::open(self.ceiling.table.clone(), Owners::IfKnown)?;
-        nft.replace(&compile(&desired, &self.ceiling).ok_or_else(|| refused("no interface"))?)?;
+        let ruleset = compile(&desired, &self.ceiling, &Default::default());
+        nft.replace(&ruleset.ok_or_else(|| refused("no interface"))?)?;
         let one = peer(self.spec.peers.len() as u32 + 1);
         let start = Instant::now();
         let spec = DeltaSpec {

@@ -7,6 +7,7 @@ pub mod wireguard;
 
 mod events;
 mod link;
+mod on_link;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -30,6 +31,9 @@ pub trait Kernel: Send + 'static {
         interface: Option<&InterfaceName>,
         wanted: Option<&Ruleset>,
     ) -> impl Future<Output = Result<Observed, KernelError>> + Send;
+
+    /// The prefixes on the machine's links, ours and loopback left out.
+    fn on_link(&mut self) -> impl Future<Output = Result<BTreeSet<IpNet>, KernelError>> + Send;
 
     /// The public key that the device must have, as vaultd says now.
     fn own_key(&mut self) -> impl Future<Output = Result<PublicKey, KernelError>> + Send;
@@ -97,6 +101,8 @@ pub struct Glance {
     pub generation: u32,
     /// Whose the table is.
     pub table: Ownership,
+    /// The prefixes on the machine's other links, which the policy keeps apart from the internet.
+    pub on_link: BTreeSet<IpNet>,
     /// Our interface; none: there is none.
     pub link: Option<LinkGlance>,
     /// The device behind it; none: no key yet, or no process.

@@ -4,7 +4,7 @@
 mod apply;
 mod drift;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use cell_netd_core::plan::Change;
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::Rejection;
 use cell_netd_core::{Ceiling, Desired};
+use ipnet::IpNet;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -149,6 +150,8 @@ pub struct Reconciler<K> {
     instance: u64,
     /// The cell's public key, once vaultd told it.
     own_key: Option<PublicKey>,
+    /// What lay on the machine's links when the policy in force was compiled.
+    on_link: BTreeSet<IpNet>,
     /// Whether peers that a change touched could not be read back alone, and are to be looked at soon.
     unread: bool,
     /// The cheap facts when the kernel last matched.
@@ -183,6 +186,7 @@ impl<K: Kernel> Reconciler<K> {
             accepted: None,
             instance,
             own_key: None,
+            on_link: BTreeSet::new(),
             unread: false,
             seen: None,
             status,

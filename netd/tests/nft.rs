@@ -23,7 +23,12 @@ fn peers() -> Vec<PeerSpec> {
 }
 
 fn ruleset(spec: &NetworkSpec) -> Ruleset {
-    compile(&validate(spec, &ceiling(), None).unwrap(), &ceiling()).unwrap()
+    compile(
+        &validate(spec, &ceiling(), None).unwrap(),
+        &ceiling(),
+        &Default::default(),
+    )
+    .unwrap()
 }
 
 fn open(namespace: &Namespace) -> Nft {
@@ -97,7 +102,7 @@ fn nft_reads_the_same_from_us_and_from_the_text() {
 fn a_change_of_one_peer_is_its_elements() {
     let (ours, theirs) = (Namespace::new("nfta").unwrap(), Namespace::new("nftb").unwrap());
     let mut desired = validate(&spec(peers()), &ceiling(), None).unwrap();
-    let before = compile(&desired, &ceiling()).unwrap();
+    let before = compile(&desired, &ceiling(), &Default::default()).unwrap();
     let mut nft = open(&ours);
     nft.replace(&before).unwrap();
     nft_file(&theirs, &render(&before)).unwrap();
@@ -113,12 +118,18 @@ fn a_change_of_one_peer_is_its_elements() {
     nft_file(&theirs, &render_delta(&ceiling().table, &delta)).unwrap();
     assert_eq!(listed(&ours), listed(&theirs));
     let _inverse = desired.apply(change);
-    assert!(matches(&mut nft, &compile(&desired, &ceiling()).unwrap()));
+    assert!(matches(
+        &mut nft,
+        &compile(&desired, &ceiling(), &Default::default()).unwrap()
+    ));
     assert!(
         nft.update(&delta).is_err(),
         "what is gone cannot go again: the whole change is refused"
     );
-    assert!(matches(&mut nft, &compile(&desired, &ceiling()).unwrap()));
+    assert!(matches(
+        &mut nft,
+        &compile(&desired, &ceiling(), &Default::default()).unwrap()
+    ));
 }
 
 #[test]

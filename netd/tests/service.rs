@@ -14,6 +14,7 @@ use cell_netd::service::routes;
 use cell_netd_core::fake::FAKE_PUBLIC_KEY;
 use cell_netd_core::model::PublicKey;
 use cell_netd_core::observed::Device;
+use cell_netd_core::policy::SetId;
 use cell_proto::fault::{reason, violations};
 use cell_proto::ipc::{self, CallerPolicy};
 use cell_proto::netd::v1;
@@ -478,4 +479,30 @@ async fn a_device_is_adopted_without_the_key_and_checked_when_it_comes() {
     })
     .await;
     assert_eq!(service.reason_of("KeyChecked").await, "CHECKED");
+}
+
+#[tokio::test]
+async fn the_policy_follows_the_prefixes_on_the_machines_links() {
+    let service = Service::start().await;
+    service.kernel.inner().on_link = ["192.0.2.1/24".parse().unwrap()].into();
+    service.apply_spec(spec(vec![one(1, "a")])).await.unwrap();
+    let local = |kernel: &Fake| -> Vec<String> {
+        let elements = kernel.inner().kernel.elements();
+        let local = elements
+            .into_iter()
+            .filter(|(set, _)| matches!(set, SetId::Local(_)));
+        local
+            .flat_map(|(_, elements)| elements)
+            .map(|range| range.to_string())
+            .collect()
+    };
+    let v4 = ["192.0.2.0-192.0.2.255", "64:ff9b::c000:200-64:ff9b::c000:2ff"];
+    assert_eq!(local(&service.kernel), v4);
+    service.kernel.inner().on_link = ["2001:db8:77::1/64".parse().unwrap()].into();
+    service.changed.notify_one();
+    until("the new prefix takes the place of the old one", async || {
+        local(&service.kernel) == ["2001:db8:77::-2001:db8:77:0:ffff:ffff:ffff:ffff"]
+    })
+    .await;
+    assert_eq!(service.status().await.drift_repairs, 0, "nobody meddled");
 }

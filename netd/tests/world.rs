@@ -507,3 +507,58 @@ fn a_device_that_outlives_its_vault_is_made_anew_with_the_key_of_the_next() -> R
     );
     Ok(())
 }
+
+/// Most houses have a global IPv6 prefix, and some a public IPv4 one: the neighbours are not the internet nevertheless.
+#[test]
+fn the_internet_does_not_mean_the_neighbours_with_public_addresses() -> Result<()> {
+    let setup = setup()?;
+    let global = ["192.0.2.50", "2001:db8:77::50"];
+    let give = |cell: &str, lan: &str| -> Result<()> {
+        setup.world.cell.add_address("lan", cell.parse()?)?;
+        setup.world.lan.add_address("eth0", lan.parse()?)
+    };
+    give("192.0.2.1/24", "192.0.2.50/24")?;
+    setup.netd.apply(
+        spec(vec![
+            setup.peer_a(access(true, false, &[])),
+            setup.peer_b(access(false, false, &[(global[0], 80), (global[1], 80)])),
+        ]),
+        "",
+    )?;
+    let _clients = (setup.client(1, &setup.a)?, setup.client(2, &setup.b)?);
+    let (a, b) = (&setup.a.0.namespace, &setup.b.0.namespace);
+    // The prefix of the other family comes while the policy is in force, as a router tells it.
+    give("2001:db8:77::1/64", "2001:db8:77::50/64")?;
+    until(PATIENCE, "the policy has it", || {
+        let set = setup
+            .world
+            .cell
+            .run("nft", &["list", "set", "inet", "cell", "local6"]);
+        set.ok().filter(|set| set.contains("2001:db8:77::"))
+    })?;
+    for host in global.map(ip) {
+        let before = setup.netd.dropped("from_peer_default")?;
+        assert!(refused(a, host, 80), "a has internet, not the house: {host}");
+        assert!(setup.netd.dropped("from_peer_default")? > before, "{host}");
+        assert!(reaches(b, host, 80), "b may reach that service: {host}");
+    }
+    assert!(FAR_HOST.each().iter().all(|far| reaches(a, *far, 80)));
+    // A flow that was the internet's ends when its host turns out to be a neighbour.
+    let mut flow = Flow::open(a, SocketAddr::new(FAR_HOST.v4.into(), 80), LONG)?;
+    flow.echo(LONG)?;
+    setup.world.cell.ip("route add 198.51.100.0/24 dev lan")?;
+    setup
+        .world
+        .cell
+        .ip("route add 198.51.100.7/32 via 203.0.113.1 dev uplink")?;
+    until(PATIENCE, "the policy has it", || {
+        let set = setup
+            .world
+            .cell
+            .run("nft", &["list", "set", "inet", "cell", "local4"]);
+        set.ok().filter(|set| set.contains("198.51.100.0"))
+    })?;
+    assert!(flow.echo(SECOND).is_err());
+    assert_eq!(setup.netd.status()?.drift_repairs, 0);
+    Ok(())
+}

@@ -29,7 +29,7 @@ fn perform(kernel: &mut FakeKernel, plan: &Plan) {
 fn apply(kernel: &mut FakeKernel, accepted: Option<&Desired>, spec: &NetworkSpec) -> (Desired, Plan) {
     let own = PublicKey::try_from(FAKE_PUBLIC_KEY.as_slice()).unwrap();
     let desired = validate(spec, &ceiling(), Some(own)).unwrap();
-    let ruleset = compile(&desired, &ceiling());
+    let ruleset = compile(&desired, &ceiling(), &Default::default());
     let observed = kernel.observe(ruleset.as_ref());
     let plan = plan(&desired, ruleset.as_ref(), &ceiling(), accepted, &observed);
     perform(kernel, &plan);

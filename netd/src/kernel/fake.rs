@@ -9,6 +9,8 @@ use cell_netd_core::observed::Device;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
 use cell_netd_core::{Observed, Plan, Step};
 
+use ipnet::IpNet;
+
 use super::nft::{Drops, Ownership};
 use super::wireguard::{DeviceState, PeerStatistics, peer_statistics};
 use super::{Glance, Kernel, KernelError, LinkGlance, Passage};
@@ -32,6 +34,8 @@ pub struct Inner {
     pub deaf_to: Option<PublicKey>,
     /// Whether peers can be read one by one.
     pub reads_single_peers: bool,
+    /// The prefixes on the machine's links.
+    pub on_link: BTreeSet<IpNet>,
     /// Whether another program has our names.
     pub foreign: bool,
 }
@@ -66,6 +70,10 @@ impl Kernel for Fake {
             });
         }
         Ok(inner.kernel.observe(wanted))
+    }
+
+    async fn on_link(&mut self) -> Result<BTreeSet<IpNet>, KernelError> {
+        Ok(self.inner().on_link.clone())
     }
 
     async fn own_key(&mut self) -> Result<PublicKey, KernelError> {
@@ -167,6 +175,7 @@ impl Kernel for Fake {
         let inner = self.inner();
         let link = inner.kernel.link.as_ref();
         Ok(Glance {
+            on_link: inner.on_link.clone(),
             generation: inner.kernel.elements().values().map(|set| set.len() as u32).sum(),
             table: inner.ownership(),
             link: link.map(|link| LinkGlance {

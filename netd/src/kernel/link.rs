@@ -36,6 +36,10 @@ impl Links {
         Ok(Links { handle, alias })
     }
 
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// One link with its addresses.
     pub(super) async fn get(&self, name: &InterfaceName) -> Result<Option<LinkGlance>, KernelError> {
         let found = self
@@ -224,7 +228,7 @@ fn is_ours(link: &LinkMessage, alias: &str) -> bool {
 }
 
 /// The address with its prefix length; none for link-local ones, which the kernel makes by itself.
-fn prefix(message: &AddressMessage) -> Option<IpNet> {
+pub(super) fn prefix(message: &AddressMessage) -> Option<IpNet> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,

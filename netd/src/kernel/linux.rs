@@ -9,6 +9,7 @@ use cell_netd_core::model::{InterfaceName, Mark, Mtu, PublicKey, TableName};
 use cell_netd_core::observed::Link;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, skeleton};
 use cell_netd_core::{Ceiling, Observed, Plan, Step};
+use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use super::link::Links;
@@ -160,6 +161,10 @@ impl Kernel for Linux {
         Ok(Observed { policy, link, strays })
     }
 
+    async fn on_link(&mut self) -> Result<BTreeSet<IpNet>, KernelError> {
+        self.links.on_link(&self.ceiling.interfaces).await
+    }
+
     async fn own_key(&mut self) -> Result<PublicKey, KernelError> {
         self.keys.public().await
     }
@@ -245,7 +250,9 @@ impl Kernel for Linux {
                 device = self.backend.identity(name).await?;
             }
         }
+        let on_link = self.on_link().await?;
         Ok(Glance {
+            on_link,
             generation,
             table,
             link,

@@ -31,7 +31,8 @@ impl<K: Kernel> Reconciler<K> {
     }
 
     async fn apply_desired(&mut self, desired: Desired, validate_only: bool) -> Result<Applied, ApplyError> {
-        let ruleset = compile(&desired, &self.ceiling);
+        let on_link = self.kernel.on_link().await?;
+        let ruleset = compile(&desired, &self.ceiling, &on_link);
         let plan = self.plan(&desired, ruleset.as_ref()).await?;
         if validate_only {
             return Ok(self.applied(plan));
@@ -48,6 +49,7 @@ impl<K: Kernel> Reconciler<K> {
             self.status.generation += 1;
         }
         self.accepted = Some(desired);
+        self.on_link = on_link;
         self.accept().await;
         Ok(self.applied(plan))
     }

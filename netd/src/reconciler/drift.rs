@@ -1,13 +1,31 @@
 //! Drift: what others changed is found and put right.
 
-use cell_netd_core::Desired;
 use cell_netd_core::model::InterfaceName;
-use cell_netd_core::policy::compile;
+use cell_netd_core::plan::Plan;
+use cell_netd_core::policy::{SetId, compile};
+use cell_netd_core::{Desired, Step};
 
 use super::Reconciler;
 use crate::kernel::nft::Ownership;
 use crate::kernel::{Glance, Kernel, KernelError};
 use crate::status::Holds;
+
+/// Whether all there is to do is that other prefixes lie on the machine's links now, which is nobody's meddling.
+fn follows_links(plan: &Plan) -> bool {
+    let local = |step: &Step| match step {
+        Step::UpdatePolicy(delta) => delta.sets().iter().all(|set| matches!(set, SetId::Local(_))),
+        Step::RemoveLink(_)
+        | Step::UpdatePeers(..)
+        | Step::ReplacePolicy(_)
+        | Step::RemovePolicy
+        | Step::CreateDevice(_)
+        | Step::SetMtu(..)
+        | Step::RemoveAddress(..)
+        | Step::AddAddress(..)
+        | Step::SetUp(_) => false,
+    };
+    plan.steps.iter().all(local)
+}
 
 impl<K: Kernel> Reconciler<K> {
     /// Compares the cheap facts with those of the last match; looks at everything where they differ, or if `deep`.
@@ -111,26 +129,39 @@ impl<K: Kernel> Reconciler<K> {
     }
 
     async fn try_repair(&mut self, desired: &Desired) -> Result<usize, super::ApplyError> {
-        let ruleset = compile(desired, &self.ceiling);
+        let on_link = self.kernel.on_link().await?;
+        let ruleset = compile(desired, &self.ceiling, &on_link);
         let plan = self.plan(desired, ruleset.as_ref()).await?;
+        let follows = follows_links(&plan);
         for change in &plan.changes {
-            tracing::warn!(%change, "drift is repaired");
+            if follows {
+                tracing::info!(%change, "the policy follows the machine's links");
+            } else {
+                tracing::warn!(%change, "drift is repaired");
+            }
         }
         self.perform(&plan).await?;
         if !plan.is_empty() {
             self.converged(desired, ruleset.as_ref()).await?;
         }
-        Ok(plan.changes.len())
+        self.on_link = on_link;
+        Ok(if follows { 0 } else { plan.changes.len() })
     }
 
     /// After a match: sees to the way through other tables and remembers the cheap facts.
     pub(super) async fn refresh(&mut self) {
         self.ensure_passage(false).await;
-        self.seen = self
+        self.remember().await;
+    }
+
+    /// Remembers the cheap facts of a match, but of the links those that the policy was made for.
+    async fn remember(&mut self) {
+        let seen = self
             .glance()
             .await
-            .map_err(|error| tracing::warn!(%error, "the kernel could not be looked at"))
-            .ok();
+            .map_err(|error| tracing::warn!(%error, "the kernel could not be looked at"));
+        let on_link = self.on_link.clone();
+        self.seen = seen.ok().map(|glance| Glance { on_link, ..glance });
     }
 
     async fn glance(&mut self) -> Result<Glance, KernelError> {
@@ -159,7 +190,7 @@ impl<K: Kernel> Reconciler<K> {
                     tracing::warn!("the accept rule was put back at the top of another program's chain");
                     self.status.drift_repairs += 1;
                     // Our own transaction is not drift.
-                    self.seen = self.glance().await.ok();
+                    self.remember().await;
                 }
             }
             Err(error) => self.status.set_passage(Err(error.to_string())),

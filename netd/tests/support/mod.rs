@@ -430,6 +430,7 @@ pub fn client_file(index: u8, keys: &Keys, server: &Keys, endpoint: &str) -> Str
     format!(
         "[Interface]\nPrivateKey = {}\nAddress = 10.86.0.{n}/32, fd86::{x:x}/128\nMTU = 1420\n\n[Peer]\nPublicKey = {}\n\
          AllowedIPs = 10.86.0.0/24, fd86::/64, 192.168.77.0/24, fd77::/64, 198.51.100.0/24, 2001:db8:7::/48, \
+         2001:db8:77::/64, 192.0.2.0/24, \
          169.254.67.1/32\nEndpoint = {endpoint}\nPersistentKeepalive = 1\n",
         keys.private,
         server.public,

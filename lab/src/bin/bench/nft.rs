@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use cell_lab::netns::Namespace;
 use cell_lab::process;
 use cell_lab::report::Report;
-use cell_netd::kernel::nft::Nft;
+use cell_netd::kernel::nft::{Nft, Owners};
 use cell_netd_core::policy::{self, Ruleset};
 
 use crate::measure::{in_turn, ratio};
@@ -82,7 +82,7 @@ fn both(ruleset: &Ruleset, file: &Path) -> Result<(Duration, Duration)> {
     )?;
     let file = file.to_str().context("a path in UTF-8")?;
     ours.inside(|| {
-        let mut nft = Nft::open(table.clone())?;
+        let mut nft = Nft::open(table.clone(), Owners::IfKnown)?;
         in_turn(
             ROUNDS,
             || {

@@ -12,8 +12,9 @@ pub const RULES_PER_PEER: u32 = 4;
 /// The compiled policy of a cell with `peers` peers.
 pub fn ruleset(peers: u32) -> Result<Ruleset> {
     let ceiling = ceiling()?;
-    let desired = validate::validate(&spec(peers)?, &ceiling, None).map_err(|refused| anyhow!("{refused:?}"))?;
-    policy::compile(&desired, &ceiling).ok_or_else(|| anyhow!("no policy"))
+    let desired =
+        validate::validate(&spec(peers)?, &ceiling, None).map_err(|refused| anyhow!("{refused:?}"))?;
+    policy::compile(&desired, &ceiling, &Default::default()).ok_or_else(|| anyhow!("no policy"))
 }
 
 /// VPN addresses of peer `number`, from 0.

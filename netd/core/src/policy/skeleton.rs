@@ -17,7 +17,7 @@ pub fn skeleton(interface: &InterfaceName, ceiling: &Ceiling) -> Vec<Chain> {
         mtu: Mtu::DEFAULT,
     };
     let desired = Desired::new(Some(wireguard), None, Default::default());
-    compile(&desired, ceiling)
+    compile(&desired, ceiling, &Default::default())
         .map(|ruleset| ruleset.chains)
         .unwrap_or_default()
 }
