@@ -13,13 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use cell_netd_core::model::{InterfaceName, Mark, PublicKey};
-use cell_netd_core::observed::Identity;
+use cell_netd_core::observed::{Device, Identity};
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
 use cell_netd_core::{Observed, Plan, Step};
 use ipnet::IpNet;
 
 use nft::{Drops, NftError, Ownership};
-use wireguard::{BackendError, DeviceState, PeerStatistics};
+use wireguard::{BackendError, PeerStatistics};
 
 pub use nft::passage::Passage;
 
@@ -64,7 +64,14 @@ pub trait Kernel: Send + 'static {
         &mut self,
         interface: &InterfaceName,
         keys: &BTreeSet<PublicKey>,
-    ) -> impl Future<Output = Result<Option<DeviceState>, KernelError>> + Send;
+    ) -> impl Future<Output = Result<Option<Device>, KernelError>> + Send;
+
+    /// Handshake and traffic of one peer; none: the device does not have it.
+    fn statistics_of(
+        &mut self,
+        interface: &InterfaceName,
+        key: &PublicKey,
+    ) -> impl Future<Output = Result<Option<PeerStatistics>, KernelError>> + Send;
 
     /// What is cheap to see, and changes whenever somebody changes something.
     fn glance(

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cell_netd_core::model::PublicKey;
+use cell_netd_core::model::{PeerName, PublicKey};
 use cell_netd_core::plan::Change;
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::Rejection;
@@ -98,6 +98,8 @@ pub enum Request {
     },
     /// Handshakes and traffic.
     PeerStatuses {
+        /// Of this peer alone; none: of all, those that are not the spec's too.
+        only: Option<PeerName>,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<PeerTable, KernelError>>,
     },
@@ -152,8 +154,8 @@ pub struct Reconciler<K> {
     own_key: Option<PublicKey>,
     /// What lay on the machine's links when the policy in force was compiled.
     on_link: BTreeSet<IpNet>,
-    /// Whether peers that a change touched could not be read back alone, and are to be looked at soon.
-    unread: bool,
+    /// When to read the device whole, because peers that a change touched could not be read back alone.
+    unread: Option<Instant>,
     /// The cheap facts when the kernel last matched.
     seen: Option<Glance>,
     status: Status,
@@ -187,7 +189,7 @@ impl<K: Kernel> Reconciler<K> {
             instance,
             own_key: None,
             on_link: BTreeSet::new(),
-            unread: false,
+            unread: None,
             seen: None,
             status,
             published,
@@ -220,7 +222,10 @@ impl<K: Kernel> Reconciler<K> {
                 }
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
                     look_at = None;
-                    self.look(self.unread).await;
+                    self.look(false).await;
+                }
+                () = sleep_until(self.unread.unwrap_or_else(Instant::now)), if self.unread.is_some() => {
+                    self.look(true).await;
                 }
                 _ = timer.tick() => {
                     self.looks += 1;
@@ -262,8 +267,12 @@ impl<K: Kernel> Reconciler<K> {
                 let desired = self.accepted.clone().filter(|_| include_desired);
                 let _gone = reply.send((Arc::new(self.status.clone()), desired));
             }
-            Request::PeerStatuses { reply } => {
-                let _gone = reply.send(self.peer_statuses().await);
+            Request::PeerStatuses { only, reply } => {
+                let statuses = match only {
+                    Some(name) => self.peer_status(name).await,
+                    None => self.peer_statuses().await,
+                };
+                let _gone = reply.send(statuses);
             }
             Request::CallerSeen { unit_checked } => self.caller_seen(unit_checked),
         }
@@ -280,6 +289,19 @@ impl<K: Kernel> Reconciler<K> {
             )
         };
         self.status.set("CallerUnitChecked", holds, reason, message);
+    }
+
+    /// Of one peer: neither the spec nor the device is walked for it.
+    async fn peer_status(&mut self, name: PeerName) -> Result<PeerTable, KernelError> {
+        let Some((wireguard, peer)) = self.accepted.as_ref().and_then(|accepted| {
+            let peer = accepted.peers().get(&name)?;
+            Some((accepted.wireguard()?, peer))
+        }) else {
+            return Ok(PeerTable::new());
+        };
+        let moving = self.kernel.statistics_of(&wireguard.interface, &peer.key).await?;
+        let row = (Some(name.to_string()), moving.unwrap_or_default());
+        Ok([(peer.key, row)].into())
     }
 
     async fn peer_statuses(&mut self) -> Result<PeerTable, KernelError> {

@@ -128,9 +128,11 @@ async fn roams_and_moves(device: &mut dyn Backend, name: &InterfaceName) {
     // Some peers alone, and one that there is not.
     let keys = [key(5), key(77)].into();
     let some = device.some_peers(name, &keys).await.unwrap().unwrap();
-    assert_eq!(some.device.peers.keys().collect::<Vec<_>>(), [&key(5)]);
-    assert_eq!(some.statistics.keys().collect::<Vec<_>>(), [&key(5)]);
-    assert_eq!(Some(some.device.identity()), device.identity(name).await.unwrap());
+    assert_eq!(some.peers.keys().collect::<Vec<_>>(), [&key(5)]);
+    assert_eq!(some.peers[&key(5)].allowed_ips, now[&key(5)].allowed_ips);
+    assert_eq!(Some(some.identity()), device.identity(name).await.unwrap());
+    assert!(device.statistics_of(name, &key(5)).await.unwrap().is_some());
+    assert_eq!(device.statistics_of(name, &key(77)).await.unwrap(), None);
 }
 
 /// Additions and removals that span several messages of either kind, with those that stay between them.

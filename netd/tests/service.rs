@@ -506,3 +506,28 @@ async fn the_policy_follows_the_prefixes_on_the_machines_links() {
     .await;
     assert_eq!(service.status().await.drift_repairs, 0, "nobody meddled");
 }
+
+#[tokio::test]
+async fn one_peers_status_is_asked_by_name() {
+    let service = Service::start().await;
+    service
+        .apply_spec(spec(vec![one(1, "a"), one(2, "b")]))
+        .await
+        .unwrap();
+    let mut client = NetworkStatusServiceClient::new(service.channel.clone());
+    let mut ask = async |name: &str| {
+        let name = name.to_owned();
+        let request = v1::ListPeerStatusesRequest { name };
+        let peers = client.list_peer_statuses(request).await?.into_inner().peers;
+        let told: Vec<_> = peers
+            .into_iter()
+            .map(|peer| (peer.name, peer.public_key[0]))
+            .collect();
+        Ok::<_, Status>(told)
+    };
+    let (a, b) = (("a".to_owned(), 1), ("b".to_owned(), 2));
+    assert_eq!(ask("").await.unwrap(), [a, b.clone()]);
+    assert_eq!(ask("b").await.unwrap(), [b]);
+    assert_eq!(ask("c").await.unwrap(), []);
+    refused(ask("a b").await, Code::InvalidArgument, "INVALID_SPEC");
+}

@@ -12,7 +12,7 @@ use cell_netd_core::{Observed, Plan, Step};
 use ipnet::IpNet;
 
 use super::nft::{Drops, Ownership};
-use super::wireguard::{DeviceState, PeerStatistics, peer_statistics};
+use super::wireguard::{PeerStatistics, limited, peer_statistics};
 use super::{Glance, Kernel, KernelError, LinkGlance, Passage};
 
 /// A kernel in memory that a test can look into and spoil.
@@ -157,18 +157,18 @@ impl Kernel for Fake {
         &mut self,
         _: &InterfaceName,
         keys: &BTreeSet<PublicKey>,
-    ) -> Result<Option<DeviceState>, KernelError> {
+    ) -> Result<Option<Device>, KernelError> {
         let inner = self.inner();
         let device = inner.kernel.link.as_ref().and_then(|link| link.device.clone());
-        let state = device.map(|device| {
-            let statistics = device
-                .peers
-                .iter()
-                .map(|(key, peer)| (*key, peer_statistics(peer)))
-                .collect();
-            DeviceState { device, statistics }
-        });
-        Ok(state.map(|state| state.limited_to(keys)))
+        Ok(device.map(|device| limited(device, keys)))
+    }
+
+    async fn statistics_of(
+        &mut self,
+        interface: &InterfaceName,
+        key: &PublicKey,
+    ) -> Result<Option<PeerStatistics>, KernelError> {
+        Ok(self.statistics(interface).await?.get(key).copied())
     }
 
     async fn glance(&mut self, _: Option<&InterfaceName>) -> Result<Glance, KernelError> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cell_netd_core::model::{InterfaceName, Mark, Mtu, PublicKey, TableName};
-use cell_netd_core::observed::Link;
+use cell_netd_core::observed::{Device, Link};
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, skeleton};
 use cell_netd_core::{Ceiling, Observed, Plan, Step};
 use ipnet::IpNet;
@@ -16,7 +16,7 @@ use super::link::Links;
 use super::nft::{Drops, Nft, NftError, Owners, Ownership, passage};
 use super::wireguard::kernel::InKernel;
 use super::wireguard::userspace::Userspace;
-use super::wireguard::{Backend, DeviceState, PeerStatistics, PrivateKey};
+use super::wireguard::{Backend, PeerStatistics, PrivateKey};
 use super::{Glance, Kernel, KernelError, LinkGlance, Passage, events};
 use crate::keys::KeySource;
 
@@ -237,8 +237,16 @@ impl Kernel for Linux {
         &mut self,
         interface: &InterfaceName,
         keys: &BTreeSet<PublicKey>,
-    ) -> Result<Option<DeviceState>, KernelError> {
+    ) -> Result<Option<Device>, KernelError> {
         Ok(self.backend.some_peers(interface, keys).await?)
+    }
+
+    async fn statistics_of(
+        &mut self,
+        interface: &InterfaceName,
+        key: &PublicKey,
+    ) -> Result<Option<PeerStatistics>, KernelError> {
+        Ok(self.backend.statistics_of(interface, key).await?)
     }
 
     async fn glance(&mut self, interface: Option<&InterfaceName>) -> Result<Glance, KernelError> {

@@ -130,26 +130,26 @@ pub trait Backend: Send + Sync {
     /// Whether `some_peers` costs what it reads, however many peers there are.
     fn reads_single_peers(&self) -> bool;
 
-    /// The device with those of the peers that it has.
+    /// The device with those of the peers that it has, as they were configured: endpoints may not be the learned ones.
     fn some_peers<'a>(
         &'a mut self,
         interface: &'a InterfaceName,
         keys: &'a BTreeSet<PublicKey>,
-    ) -> BoxFuture<'a, Result<Option<DeviceState>, BackendError>>;
+    ) -> BoxFuture<'a, Result<Option<Device>, BackendError>>;
+
+    /// What moves of one peer; none: the device does not have it.
+    fn statistics_of<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        key: &'a PublicKey,
+    ) -> BoxFuture<'a, Result<Option<PeerStatistics>, BackendError>>;
 }
 
-impl DeviceState {
-    /// With those peers alone.
-    pub(crate) fn limited_to(self, keys: &BTreeSet<PublicKey>) -> Self {
-        let DeviceState {
-            mut device,
-            mut statistics,
-        } = self;
-        device.peers.retain(|key, _| keys.contains(key));
-        device.preshared.retain(|key| keys.contains(key));
-        statistics.retain(|key, _| keys.contains(key));
-        DeviceState { device, statistics }
-    }
+/// With those peers alone.
+pub(crate) fn limited(mut device: Device, keys: &BTreeSet<PublicKey>) -> Device {
+    device.peers.retain(|key, _| keys.contains(key));
+    device.preshared.retain(|key| keys.contains(key));
+    device
 }
 
 pub(crate) fn peer_statistics(peer: &DevicePeer) -> PeerStatistics {

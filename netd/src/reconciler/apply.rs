@@ -1,5 +1,7 @@
 //! A request is validated, planned, performed, read back, and only then accepted.
 
+use std::time::Duration;
+
 use cell_netd_core::desired::Delta;
 use cell_netd_core::plan::{Plan, expected_peers, peers_hold, plan, plan_delta};
 use cell_netd_core::policy::{Ruleset, compile};
@@ -10,9 +12,12 @@ use cell_netd_core::{Desired, Step};
 use super::{Applied, ApplyError, Reconciler};
 use crate::kernel::{Kernel, KernelError};
 use crate::status::Holds;
+use tokio::time::Instant;
 
 /// A device of so many peers is read whole after a change of one, where the kernel cannot read one alone.
 const FEW_PEERS: usize = 256;
+/// How soon a larger one is read after the first such change: once for all changes that come meanwhile.
+const UNREAD: Duration = Duration::from_secs(1);
 
 impl<K: Kernel> Reconciler<K> {
     /// The whole spec.
@@ -115,14 +120,14 @@ impl<K: Kernel> Reconciler<K> {
             return Ok(true);
         };
         if !self.kernel.reads_single_peers() && accepted.peers().len() > FEW_PEERS {
-            self.unread = true;
+            self.unread.get_or_insert_with(|| Instant::now() + UNREAD);
             return Ok(true);
         }
         let expected = expected_peers(delta);
         let interface = wireguard.interface.clone();
         let keys = expected.keys().copied().collect();
         let found = self.kernel.some_peers(&interface, &keys).await?;
-        Ok(found.is_some_and(|found| peers_hold(&expected, &found.device.peers)))
+        Ok(found.is_some_and(|found| peers_hold(&expected, &found.peers)))
     }
 
     pub(super) async fn plan(

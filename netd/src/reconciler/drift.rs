@@ -30,7 +30,9 @@ fn follows_links(plan: &Plan) -> bool {
 impl<K: Kernel> Reconciler<K> {
     /// Compares the cheap facts with those of the last match; looks at everything where they differ, or if `deep`.
     pub(super) async fn look(&mut self, deep: bool) {
-        self.unread &= !deep;
+        if deep {
+            self.unread = None;
+        }
         if self.accepted.is_none() {
             self.guard().await;
         } else if deep || !self.untouched().await {

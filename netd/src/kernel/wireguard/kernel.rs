@@ -8,7 +8,7 @@ use std::io;
 
 use cell_netd_core::desired::Wireguard;
 use cell_netd_core::model::{InterfaceName, PublicKey, TableName};
-use cell_netd_core::observed::{DevicePeer, Identity};
+use cell_netd_core::observed::{Device, DevicePeer, Identity};
 use cell_netd_core::plan::PeerUpdate;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -17,7 +17,7 @@ use netlink_packet_wireguard::{
     WireguardDeviceFlags, WireguardPeer, WireguardPeerAttribute, WireguardPeerFlags,
 };
 
-use super::{Backend, BackendError, DeviceState, PrivateKey};
+use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey, limited};
 use crate::kernel::link::Links;
 use wire::Wire;
 
@@ -111,10 +111,21 @@ impl Backend for InKernel {
         &'a mut self,
         interface: &'a InterfaceName,
         keys: &'a BTreeSet<PublicKey>,
-    ) -> BoxFuture<'a, Result<Option<DeviceState>, BackendError>> {
+    ) -> BoxFuture<'a, Result<Option<Device>, BackendError>> {
         Box::pin(async move {
             let state = self.device(interface).await?;
-            Ok(state.map(|state| state.limited_to(keys)))
+            Ok(state.map(|state| limited(state.device, keys)))
+        })
+    }
+
+    fn statistics_of<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        key: &'a PublicKey,
+    ) -> BoxFuture<'a, Result<Option<PeerStatistics>, BackendError>> {
+        Box::pin(async move {
+            let state = self.device(interface).await?;
+            Ok(state.and_then(|state| state.statistics.get(key).copied()))
         })
     }
 }

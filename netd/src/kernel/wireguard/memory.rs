@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use cell_netd_core::desired::Wireguard;
 use cell_netd_core::fake::FakeKernel;
 use cell_netd_core::model::{InterfaceName, PublicKey};
-use cell_netd_core::observed::Identity;
+use cell_netd_core::observed::{Device, Identity};
 use cell_netd_core::plan::{PeerUpdate, Step};
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Backend, BackendError, DeviceState, PrivateKey, peer_statistics};
+use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey, limited, peer_statistics};
 
 /// The device.
 #[derive(Debug, Default)]
@@ -80,8 +80,19 @@ impl Backend for Memory {
         &'a mut self,
         interface: &'a InterfaceName,
         keys: &'a BTreeSet<PublicKey>,
-    ) -> BoxFuture<'a, Result<Option<DeviceState>, BackendError>> {
+    ) -> BoxFuture<'a, Result<Option<Device>, BackendError>> {
         let state = self.state(interface);
-        Box::pin(ready(Ok(state.map(|state| state.limited_to(keys)))))
+        Box::pin(ready(Ok(state.map(|state| limited(state.device, keys)))))
+    }
+
+    fn statistics_of<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        key: &'a PublicKey,
+    ) -> BoxFuture<'a, Result<Option<PeerStatistics>, BackendError>> {
+        let state = self.state(interface);
+        Box::pin(ready(Ok(
+            state.and_then(|state| state.statistics.get(key).copied())
+        )))
     }
 }

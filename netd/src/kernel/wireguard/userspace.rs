@@ -20,13 +20,15 @@ use ipnet::IpNet;
 use tonic::transport::Channel;
 
 use super::handover::{Descriptors, hand_over};
-use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey};
+use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey, limited};
 use crate::kernel::link::Links;
 
 /// 20,000 peers with statistics fit.
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Peers in one call.
 const CHUNK: usize = 4000;
+/// A key that no peer has: what is asked for it is the device alone.
+const NOBODY: [u8; 32] = [0xff; 32];
 /// More peers than this are cheaper to read with all others.
 const SINGLY: usize = 32;
 /// How often, and how far apart, a process that is just being started anew is asked again.
@@ -126,14 +128,16 @@ impl Userspace {
         Ok(())
     }
 
-    /// The answer, if cell-wg has a device of this interface; `only` limits the peers in it.
+    /// The answer, if cell-wg has a device of this interface, with all peers or that one.
     async fn get(
         &mut self,
         interface: &InterfaceName,
-        only: Vec<u8>,
+        only: Option<&[u8; 32]>,
+        configuration_only: bool,
     ) -> Result<Option<GetDeviceResponse>, BackendError> {
         let request = || GetDeviceRequest {
-            public_key: only.clone(),
+            public_key: only.map(|key| key.to_vec()).unwrap_or_default(),
+            configuration_only,
         };
         let mut answer = self.client.get_device(request()).await;
         if answer
@@ -286,7 +290,7 @@ impl Backend for Userspace {
         &'a mut self,
         interface: &'a InterfaceName,
     ) -> BoxFuture<'a, Result<Option<DeviceState>, BackendError>> {
-        Box::pin(async move { self.get(interface, Vec::new()).await?.map_or(Ok(None), state) })
+        Box::pin(async move { self.get(interface, None, false).await?.map_or(Ok(None), state) })
     }
 
     fn identity<'a>(
@@ -294,8 +298,7 @@ impl Backend for Userspace {
         interface: &'a InterfaceName,
     ) -> BoxFuture<'a, Result<Option<Identity>, BackendError>> {
         Box::pin(async move {
-            // A key that no peer has: the answer is the device alone.
-            let answer = self.get(interface, vec![0xff; 32]).await?;
+            let answer = self.get(interface, Some(&NOBODY), true).await?;
             let state = answer.map_or(Ok(None), state)?;
             Ok(state.map(|state| state.device.identity()))
         })
@@ -309,27 +312,37 @@ impl Backend for Userspace {
         &'a mut self,
         interface: &'a InterfaceName,
         keys: &'a BTreeSet<PublicKey>,
-    ) -> BoxFuture<'a, Result<Option<DeviceState>, BackendError>> {
+    ) -> BoxFuture<'a, Result<Option<Device>, BackendError>> {
         Box::pin(async move {
             if keys.len() > SINGLY {
-                let state = self.device(interface).await?;
-                return Ok(state.map(|state| state.limited_to(keys)));
+                let answer = self.get(interface, None, true).await?;
+                let state = answer.map_or(Ok(None), state)?;
+                return Ok(state.map(|state| limited(state.device, keys)));
             }
-            let mut whole: Option<DeviceState> = None;
+            let answer = self.get(interface, Some(&NOBODY), true).await?;
+            let Some(mut whole) = answer.map_or(Ok(None), state)?.map(|state| state.device) else {
+                return Ok(None);
+            };
             for key in keys {
-                let answer = self.get(interface, key.as_bytes().to_vec()).await?;
-                let Some(found) = answer.map_or(Ok(None), state)? else {
-                    return Ok(None);
-                };
-                match &mut whole {
-                    None => whole = Some(found),
-                    Some(whole) => {
-                        whole.device.peers.extend(found.device.peers);
-                        whole.statistics.extend(found.statistics);
-                    }
-                }
+                let answer = self.get(interface, Some(key.as_bytes()), true).await?;
+                let one = answer.map_or(Ok(None), state)?;
+                whole
+                    .peers
+                    .extend(one.into_iter().flat_map(|state| state.device.peers));
             }
-            Ok(whole)
+            Ok(Some(whole))
+        })
+    }
+
+    fn statistics_of<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        key: &'a PublicKey,
+    ) -> BoxFuture<'a, Result<Option<PeerStatistics>, BackendError>> {
+        Box::pin(async move {
+            let answer = self.get(interface, Some(key.as_bytes()), false).await?;
+            let state = answer.map_or(Ok(None), state)?;
+            Ok(state.and_then(|state| state.statistics.get(key).copied()))
         })
     }
 }
