@@ -12,6 +12,8 @@ use crate::desired::{Delta, Desired, Peer, PeerChange};
 use crate::model::{PeerName, PublicKey};
 use crate::spec::{DeltaSpec, NetworkSpec};
 
+pub use peers::service_address_allowed;
+
 /// Most services of one peer.
 pub const SERVICES_MAX: usize = 256;
 /// Most ports of the cell.

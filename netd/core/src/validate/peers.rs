@@ -244,6 +244,12 @@ fn service_of(spec: &ServiceSpec, field: &str, faults: &mut Faults) -> Option<Se
     })
 }
 
+/// Whether a service can be at that address at all; which of them a peer may be let to is not said here. The API judges by a
+/// rule of its own, which `lab/tests/service_addresses.rs` holds to this one.
+pub fn service_address_allowed(address: IpAddr) -> bool {
+    unreachable_kind(address).is_none()
+}
+
 /// Addresses that are never routed: what is sent there stays on the machine or its links (the cloud's metadata
 /// service at 169.254.169.254 among them).
 fn unreachable_kind(address: IpAddr) -> Option<&'static str> {
