@@ -85,6 +85,9 @@ pub trait Kernel: Send + 'static {
         mark: Option<Mark>,
     ) -> impl Future<Output = Result<(Passage, bool), KernelError>> + Send;
 
+    /// Other programs' chains that drop what is forwarded, beside those that the way leads through.
+    fn forward_blockers(&mut self) -> impl Future<Output = Result<Vec<String>, KernelError>> + Send;
+
     /// Handshakes and traffic of the device's peers.
     fn statistics(
         &mut self,

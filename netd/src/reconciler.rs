@@ -154,6 +154,8 @@ pub struct Reconciler<K> {
     own_key: Option<PublicKey>,
     /// What lay on the machine's links when the policy in force was compiled.
     on_link: BTreeSet<IpNet>,
+    /// Other programs' chains that dropped what is forwarded at the last look; none: not seen.
+    blockers: Option<Vec<String>>,
     /// When to read the device whole, because peers that a change touched could not be read back alone.
     unread: Option<Instant>,
     /// The cheap facts when the kernel last matched.
@@ -189,6 +191,7 @@ impl<K: Kernel> Reconciler<K> {
             instance,
             own_key: None,
             on_link: BTreeSet::new(),
+            blockers: None,
             unread: None,
             seen: None,
             status,

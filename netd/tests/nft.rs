@@ -7,7 +7,7 @@ mod support;
 use cell_lab::netns::Namespace;
 use cell_lab::process::run_with_input;
 use cell_netd::bench::Sample;
-use cell_netd::kernel::nft::{Nft, Owners, Ownership, passage};
+use cell_netd::kernel::nft::{Nft, Owners, Ownership, blockers, passage};
 use cell_netd_core::plan::element_delta;
 use cell_netd_core::policy::{ElementDelta, Ruleset, compile, render, render_delta, skeleton};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
@@ -334,4 +334,51 @@ fn the_sample_of_the_benchmark_is_what_nft_would_make_of_its_text() {
     assert_eq!(listed(&ours), listed(&theirs));
     ours.inside(|| sample.add_one().unwrap()).unwrap();
     assert_eq!(sample.peer_update().unwrap().upserted.len(), 300);
+}
+
+#[test]
+fn chains_of_others_that_drop_what_is_forwarded_are_named() {
+    let namespace = Namespace::new("nft").unwrap();
+    let mut nft = open(&namespace);
+    nft.replace(&ruleset(&spec(peers()))).unwrap();
+    let mut named = || blockers::named(nft.socket(), &ceiling().table).unwrap();
+    assert_eq!(named(), [""; 0], "our own chains are none of them");
+    // Harmless: they accept, drop something alone, or do not stand at the forward hook.
+    let harmless = "table inet fine {\n\
+        chain forward { type filter hook forward priority 0; policy accept; ip saddr 192.0.2.1 drop; }\n\
+        chain input { type filter hook input priority 0; policy drop; }\n\
+        chain aside { drop; }\n}";
+    nft_file(&namespace, harmless).unwrap();
+    assert_eq!(named(), [""; 0]);
+    for (text, name) in [
+        (
+            "table inet filter { chain forward { type filter hook forward priority 0; policy drop; }\n}",
+            "inet filter forward",
+        ),
+        (
+            "table ip docker-bridges { chain filter-FORWARD { type filter hook forward priority 0; policy drop; }\n}",
+            "ip docker-bridges filter-FORWARD",
+        ),
+        (
+            "table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy accept; \
+             ct state established accept; counter reject with icmpx admin-prohibited; }\n}",
+            "inet firewalld filter_FORWARD",
+        ),
+        (
+            "table ip6 mine { chain last { type filter hook forward priority 0; log counter drop; }\n}",
+            "ip6 mine last",
+        ),
+    ] {
+        nft_file(&namespace, text).unwrap();
+        assert_eq!(named(), [name]);
+        let table = name.rsplit_once(' ').unwrap().0;
+        nft_file(&namespace, &format!("delete table {table}")).unwrap();
+        assert_eq!(named(), [""; 0]);
+    }
+    // iptables' own is opened by a rule at its top, so it is not in the way; one that drops by its last rule is.
+    iptables(&namespace, "iptables-nft", "-P FORWARD DROP");
+    assert_eq!(named(), [""; 0]);
+    iptables(&namespace, "iptables-nft", "-P FORWARD ACCEPT");
+    iptables(&namespace, "iptables-nft", "-A FORWARD -j DROP");
+    assert_eq!(named(), ["ip filter FORWARD"]);
 }

@@ -562,3 +562,33 @@ fn the_internet_does_not_mean_the_neighbours_with_public_addresses() -> Result<(
     assert_eq!(setup.netd.status()?.drift_repairs, 0);
     Ok(())
 }
+
+#[test]
+fn a_chain_that_netd_does_not_write_into_is_named_while_it_drops() -> Result<()> {
+    let setup = setup()?;
+    let cell = &setup.world.cell;
+    setup
+        .netd
+        .apply(spec(vec![setup.peer_a(access(true, false, &[]))]), "")?;
+    let _client = setup.client(1, &setup.a)?;
+    let far = FAR_HOST.each()[0];
+    let told = |reason: &str| {
+        until(PATIENCE, reason, || {
+            let told = setup.netd.condition("DockerPassage").ok()?;
+            (told.reason == reason).then_some(told.message)
+        })
+    };
+    told("NOT_NEEDED")?;
+    assert!(reaches(&setup.a.0.namespace, far, 80));
+    let other = "table inet other { chain forward { type filter hook forward priority 0; policy drop; }\n}";
+    let mut nft = std::process::Command::new("ip");
+    nft.args(["netns", "exec", cell.name(), "nft", "-f", "-"]);
+    run_with_input(&mut nft, other)?;
+    let message = told("BLOCKED")?;
+    assert!(message.contains("inet other forward"), "{message}");
+    assert!(refused(&setup.a.0.namespace, far, 80), "and it is true");
+    cell.run("nft", &["delete", "table", "inet", "other"])?;
+    told("NOT_NEEDED")?;
+    assert!(reaches(&setup.a.0.namespace, far, 80));
+    Ok(())
+}

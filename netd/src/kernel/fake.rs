@@ -193,6 +193,10 @@ impl Kernel for Fake {
         Ok((Passage::NotNeeded, false))
     }
 
+    async fn forward_blockers(&mut self) -> Result<Vec<String>, KernelError> {
+        Ok(Vec::new())
+    }
+
     async fn statistics(
         &mut self,
         _: &InterfaceName,

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use super::link::Links;
-use super::nft::{Drops, Nft, NftError, Owners, Ownership, passage};
+use super::nft::{Drops, Nft, NftError, Owners, Ownership, blockers, passage};
 use super::wireguard::kernel::InKernel;
 use super::wireguard::userspace::Userspace;
 use super::wireguard::{Backend, PeerStatistics, PrivateKey};
@@ -270,6 +270,11 @@ impl Kernel for Linux {
 
     async fn ensure_passage(&mut self, mark: Option<Mark>) -> Result<(Passage, bool), KernelError> {
         self.nft(move |nft| passage::ensure(nft.socket(), mark)).await
+    }
+
+    async fn forward_blockers(&mut self) -> Result<Vec<String>, KernelError> {
+        let own = self.ceiling.table.clone();
+        self.nft(move |nft| blockers::named(nft.socket(), &own)).await
     }
 
     async fn statistics(

@@ -1,6 +1,7 @@
 //! Our table, and one rule in Docker's world, over nfnetlink: no program is run and no C library is linked.
 
 mod batch;
+pub mod blockers;
 mod compare;
 mod decode;
 mod encode;

@@ -185,9 +185,16 @@ impl<K: Kernel> Reconciler<K> {
             return;
         }
         let mark = self.interface().map(|_| self.ceiling.accept_mark);
+        // Others' chains are walked at looks, not at each change of a peer.
+        if watching || self.blockers.is_none() {
+            let named = self.kernel.forward_blockers().await;
+            self.blockers = named
+                .map_err(|error| tracing::warn!(%error, "the chains of others could not be read"))
+                .ok();
+        }
         match self.kernel.ensure_passage(mark).await {
             Ok((passage, touched)) => {
-                self.status.set_passage(Ok(passage));
+                self.status.set_passage(Ok(passage), self.blockers.as_deref());
                 if touched && watching {
                     tracing::warn!("the accept rule was put back at the top of another program's chain");
                     self.status.drift_repairs += 1;
@@ -195,7 +202,9 @@ impl<K: Kernel> Reconciler<K> {
                     self.remember().await;
                 }
             }
-            Err(error) => self.status.set_passage(Err(error.to_string())),
+            Err(error) => self
+                .status
+                .set_passage(Err(error.to_string()), self.blockers.as_deref()),
         }
     }
 }
