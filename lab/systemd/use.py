@@ -14,7 +14,9 @@ from machine import SLOW, role, run, until
 BASE = "http://127.0.0.1:3000"
 PASSWORD = "a long enough pass phrase 7"
 CELL, CELL6 = "192.0.2.1", "2001:db8:1::1"
-INTERNET, INTERNET6 = "198.51.100.2", "2001:db8:2::2"
+# A host behind the cell's gateway: what is on the cell's own links is not the internet.
+GATEWAY, GATEWAY6 = "198.51.100.2", "2001:db8:2::2"
+INTERNET, INTERNET6 = "203.0.113.2", "2001:db8:3::2"
 # A server of the house; private addresses are not the internet.
 NAS, NAS6 = "192.168.9.50", "fd99::50"
 
@@ -120,7 +122,10 @@ def houses():
         run("ip", "address", "add", address6, "dev", link, "nodad")
         run("ip", "link", "set", link, "up")
     run("ip", "netns", "add", "internet")
-    wire("internet", "wan", INTERNET + "/24", INTERNET6 + "/64")
+    wire("internet", "wan", GATEWAY + "/24", GATEWAY6 + "/64")
+    for host, gateway in ((INTERNET, GATEWAY), (INTERNET6, GATEWAY6)):
+        run("ip", "-n", "internet", "address", "add", host, "dev", "lo")
+        run("ip", "route", "add", host, "via", gateway)
     run("ip", "netns", "add", "nas")
     wire("nas", "home", NAS + "/24", NAS6 + "/64")
     return serve("internet", INTERNET, INTERNET6) + serve("nas", NAS, NAS6)

@@ -11,7 +11,7 @@ use cell_netd_core::validate::{validate, validate_delta};
 use cell_netd_core::{Ceiling, Desired};
 
 use crate::kernel::KernelError;
-use crate::kernel::nft::Nft;
+use crate::kernel::nft::{Nft, Owners};
 
 /// What one measurement needs.
 #[derive(Debug, Clone)]
@@ -61,7 +61,7 @@ impl Sample {
     /// # Errors
     /// When the ceiling does not allow it.
     pub fn desired(&self) -> Result<Desired, cell_netd_core::validate::Rejection> {
-        validate(&self.spec, &self.ceiling)
+        validate(&self.spec, &self.ceiling, None)
     }
 
     /// The compiled policy.
@@ -70,7 +70,7 @@ impl Sample {
     /// When the ceiling does not allow it.
     pub fn ruleset(&self) -> Result<Ruleset, KernelError> {
         let desired = self.desired().map_err(refused)?;
-        compile(&desired, &self.ceiling).ok_or_else(|| refused("no interface"))
+        compile(&desired, &self.ceiling, &Default::default()).ok_or_else(|| refused("no interface"))
     }
 
     /// The text for `nft -f` that makes the same table.
@@ -86,7 +86,7 @@ impl Sample {
     /// # Errors
     /// Of socket(2).
     pub fn open(&self) -> Result<Nft, KernelError> {
-        Ok(Nft::open(self.ceiling.table.clone())?)
+        Ok(Nft::open(self.ceiling.table.clone(), Owners::IfKnown)?)
     }
 
     /// Puts the policy into the kernel.

@@ -7,11 +7,13 @@ pub mod wireguard;
 
 mod events;
 mod link;
+mod on_link;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use cell_netd_core::model::{InterfaceName, Mark, PublicKey};
+use cell_netd_core::observed::{Device, Identity};
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
 use cell_netd_core::{Observed, Plan, Step};
 use ipnet::IpNet;
@@ -30,6 +32,12 @@ pub trait Kernel: Send + 'static {
         wanted: Option<&Ruleset>,
     ) -> impl Future<Output = Result<Observed, KernelError>> + Send;
 
+    /// The prefixes on the machine's links, ours and loopback left out.
+    fn on_link(&mut self) -> impl Future<Output = Result<BTreeSet<IpNet>, KernelError>> + Send;
+
+    /// The public key that the device must have, as vaultd says now.
+    fn own_key(&mut self) -> impl Future<Output = Result<PublicKey, KernelError>> + Send;
+
     /// Fetches what the plan will need from others (the cell's key), before anything is touched.
     fn prepare(&mut self, plan: &Plan) -> impl Future<Output = Result<(), KernelError>> + Send;
 
@@ -38,6 +46,32 @@ pub trait Kernel: Send + 'static {
 
     /// Reads back the elements that a change touched.
     fn verify(&mut self, delta: &ElementDelta) -> impl Future<Output = Result<bool, KernelError>> + Send;
+
+    /// Whether `some_peers` costs what it reads, however many peers there are.
+    fn reads_single_peers(&self) -> bool;
+
+    /// Whose the table is, and whether it is in force. One question and one answer.
+    fn table(&mut self) -> impl Future<Output = Result<Ownership, KernelError>> + Send;
+
+    /// Whether a table of this netd, or of one before it, judges packets: as much as can be told without a spec.
+    fn guards(&mut self) -> impl Future<Output = Result<bool, KernelError>> + Send;
+
+    /// Takes our interfaces down, and names those that were up.
+    fn shut(&mut self) -> impl Future<Output = Result<BTreeSet<InterfaceName>, KernelError>> + Send;
+
+    /// Those of the device's peers; none: there is no device.
+    fn some_peers(
+        &mut self,
+        interface: &InterfaceName,
+        keys: &BTreeSet<PublicKey>,
+    ) -> impl Future<Output = Result<Option<Device>, KernelError>> + Send;
+
+    /// Handshake and traffic of one peer; none: the device does not have it.
+    fn statistics_of(
+        &mut self,
+        interface: &InterfaceName,
+        key: &PublicKey,
+    ) -> impl Future<Output = Result<Option<PeerStatistics>, KernelError>> + Send;
 
     /// What is cheap to see, and changes whenever somebody changes something.
     fn glance(
@@ -50,6 +84,9 @@ pub trait Kernel: Send + 'static {
         &mut self,
         mark: Option<Mark>,
     ) -> impl Future<Output = Result<(Passage, bool), KernelError>> + Send;
+
+    /// Other programs' chains that drop what is forwarded, beside those that the way leads through.
+    fn forward_blockers(&mut self) -> impl Future<Output = Result<Vec<String>, KernelError>> + Send;
 
     /// Handshakes and traffic of the device's peers.
     fn statistics(
@@ -74,10 +111,12 @@ pub struct Glance {
     pub generation: u32,
     /// Whose the table is.
     pub table: Ownership,
+    /// The prefixes on the machine's other links, which the policy keeps apart from the internet.
+    pub on_link: BTreeSet<IpNet>,
     /// Our interface; none: there is none.
     pub link: Option<LinkGlance>,
     /// The device behind it; none: no key yet, or no process.
-    pub device: Option<(PublicKey, u16)>,
+    pub device: Option<Identity>,
 }
 
 /// Cheap facts of an interface.

@@ -1,7 +1,9 @@
 //! The cell's WireGuard private key: from vaultd to the device, and kept nowhere else.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use cell_netd_core::model::PublicKey;
 use cell_proto::vault::v1::GetWireguardPrivateKeyRequest;
 use cell_proto::vault::v1::wireguard_key_service_client::WireguardKeyServiceClient;
 use cell_proto::{fault, ipc};
@@ -10,6 +12,9 @@ use zeroize::Zeroize as _;
 
 use crate::kernel::KernelError;
 use crate::kernel::wireguard::PrivateKey;
+
+/// How long vaultd may take. It answers within milliseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// vaultd's socket for netd.
 #[derive(Debug, Clone)]
@@ -21,15 +26,26 @@ impl KeySource {
         KeySource(WireguardKeyServiceClient::new(ipc::connect(vault_socket)))
     }
 
+    /// The public key that belongs to it.
+    ///
+    /// # Errors
+    /// As [`KeySource::fetch`].
+    pub async fn public(&mut self) -> Result<PublicKey, KernelError> {
+        let key = self.fetch().await?;
+        key.public()
+            .ok_or_else(|| KernelError::NoKey("it gave something else".to_owned()))
+    }
+
     /// The key.
     ///
     /// # Errors
-    /// [`KernelError::NoKey`] while vaultd is away or sealed.
+    /// [`KernelError::NoKey`] while vaultd is away or sealed, or does not answer in time.
     pub async fn fetch(&mut self) -> Result<PrivateKey, KernelError> {
-        let answer = self
-            .0
-            .get_wireguard_private_key(GetWireguardPrivateKeyRequest {})
-            .await;
+        let answer = self.0.get_wireguard_private_key(GetWireguardPrivateKeyRequest {});
+        // A socket whose daemon is away takes connections nevertheless: it was made before the daemon.
+        let answer = tokio::time::timeout(PATIENCE, answer)
+            .await
+            .map_err(|_| KernelError::NoKey("it does not answer".to_owned()))?;
         let mut answer = answer.map_err(|status| {
             KernelError::NoKey(fault::reason(&status).unwrap_or_else(|| "it is not reachable".to_owned()))
         })?;

@@ -4,15 +4,16 @@
 mod apply;
 mod drift;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cell_netd_core::model::PublicKey;
+use cell_netd_core::model::{PeerName, PublicKey};
 use cell_netd_core::plan::Change;
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::Rejection;
 use cell_netd_core::{Ceiling, Desired};
+use ipnet::IpNet;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -97,6 +98,8 @@ pub enum Request {
     },
     /// Handshakes and traffic.
     PeerStatuses {
+        /// Of this peer alone; none: of all, those that are not the spec's too.
+        only: Option<PeerName>,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<PeerTable, KernelError>>,
     },
@@ -147,6 +150,14 @@ pub struct Reconciler<K> {
     accepted: Option<Desired>,
     /// Makes etags of this process unlike those of the one before.
     instance: u64,
+    /// The cell's public key, once vaultd told it.
+    own_key: Option<PublicKey>,
+    /// What lay on the machine's links when the policy in force was compiled.
+    on_link: BTreeSet<IpNet>,
+    /// Other programs' chains that dropped what is forwarded at the last look; none: not seen.
+    blockers: Option<Vec<String>>,
+    /// When to read the device whole, because peers that a change touched could not be read back alone.
+    unread: Option<Instant>,
     /// The cheap facts when the kernel last matched.
     seen: Option<Glance>,
     status: Status,
@@ -170,6 +181,7 @@ impl<K: Kernel> Reconciler<K> {
             "NO_CALLER",
             "nobody has called yet",
         );
+        status.set_key(None);
         let (published, receiver) = watch::channel(Arc::new(status.clone()));
         let (requests, queue) = mpsc::channel(QUEUE);
         let reconciler = Reconciler {
@@ -177,6 +189,10 @@ impl<K: Kernel> Reconciler<K> {
             ceiling,
             accepted: None,
             instance,
+            own_key: None,
+            on_link: BTreeSet::new(),
+            blockers: None,
+            unread: None,
             seen: None,
             status,
             published,
@@ -193,6 +209,7 @@ impl<K: Kernel> Reconciler<K> {
         let mut timer = interval(LOOK);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look_at: Option<Instant> = None;
+        self.guard().await;
         loop {
             tokio::select! {
                 // Requests first: a look can wait, a caller should not.
@@ -201,13 +218,21 @@ impl<K: Kernel> Reconciler<K> {
                     Some(request) => self.handle(request).await,
                     None => return,
                 },
-                () = changed.notified(), if look_at.is_none() => look_at = Some(Instant::now() + DEBOUNCE),
+                () = changed.notified() => {
+                    // That nothing judges the packets any more is not left for later.
+                    self.guard().await;
+                    look_at.get_or_insert_with(|| Instant::now() + DEBOUNCE);
+                }
                 () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {
                     look_at = None;
                     self.look(false).await;
                 }
+                () = sleep_until(self.unread.unwrap_or_else(Instant::now)), if self.unread.is_some() => {
+                    self.look(true).await;
+                }
                 _ = timer.tick() => {
                     self.looks += 1;
+                    self.learn_missing_key().await;
                     self.look(self.looks.is_multiple_of(DEEP_LOOK)).await;
                 }
             }
@@ -245,8 +270,12 @@ impl<K: Kernel> Reconciler<K> {
                 let desired = self.accepted.clone().filter(|_| include_desired);
                 let _gone = reply.send((Arc::new(self.status.clone()), desired));
             }
-            Request::PeerStatuses { reply } => {
-                let _gone = reply.send(self.peer_statuses().await);
+            Request::PeerStatuses { only, reply } => {
+                let statuses = match only {
+                    Some(name) => self.peer_status(name).await,
+                    None => self.peer_statuses().await,
+                };
+                let _gone = reply.send(statuses);
             }
             Request::CallerSeen { unit_checked } => self.caller_seen(unit_checked),
         }
@@ -263,6 +292,19 @@ impl<K: Kernel> Reconciler<K> {
             )
         };
         self.status.set("CallerUnitChecked", holds, reason, message);
+    }
+
+    /// Of one peer: neither the spec nor the device is walked for it.
+    async fn peer_status(&mut self, name: PeerName) -> Result<PeerTable, KernelError> {
+        let Some((wireguard, peer)) = self.accepted.as_ref().and_then(|accepted| {
+            let peer = accepted.peers().get(&name)?;
+            Some((accepted.wireguard()?, peer))
+        }) else {
+            return Ok(PeerTable::new());
+        };
+        let moving = self.kernel.statistics_of(&wireguard.interface, &peer.key).await?;
+        let row = (Some(name.to_string()), moving.unwrap_or_default());
+        Ok([(peer.key, row)].into())
     }
 
     async fn peer_statuses(&mut self) -> Result<PeerTable, KernelError> {
@@ -301,7 +343,7 @@ impl<K: Kernel> Reconciler<K> {
             .seen
             .as_ref()
             .and_then(|seen| seen.device)
-            .map(|(key, _)| key);
+            .map(|device| device.public_key);
         self.status.peer_count = self
             .accepted
             .as_ref()

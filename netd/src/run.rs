@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{BackendChoice, Config};
 use crate::kernel::KernelError;
 use crate::kernel::linux::{Choice, Linux, has_wireguard};
+use crate::kernel::nft::Owners;
 use crate::keys::KeySource;
 use crate::reconciler::Reconciler;
 use crate::service;
@@ -40,7 +41,7 @@ pub fn choose(config: &Config) -> Result<Choice, RunError> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            runtime.block_on(has_wireguard())?
+            runtime.block_on(has_wireguard(&config.ceiling.table))?
         }
     };
     Ok(if in_kernel {
@@ -81,7 +82,7 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let listener = listeners.unix("api")?;
     let keys = KeySource::new(config.vault_socket.clone());
-    let (linux, changed) = Linux::open(config.ceiling.table.clone(), choice, keys)?;
+    let (linux, changed) = Linux::open(&config.ceiling, Owners::IfKnown, choice, keys)?;
     let handle = Reconciler::spawn(linux, config.ceiling, instance, changed);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let serving = ipc::serve(

@@ -171,22 +171,20 @@ impl NetworkStatusService for Service {
     ) -> Result<Response<ListPeerStatusesResponse>, Status> {
         self.seen(&request);
         let ListPeerStatusesRequest { name } = request.into_inner();
-        if !name.is_empty() && name.parse::<PeerName>().is_err() {
-            return Err(invalid(vec![Violation::new(
-                "name",
-                cell_netd_core::model::InvalidPeerName,
-            )]));
-        }
+        let only = match name.parse::<PeerName>() {
+            _ if name.is_empty() => None,
+            Ok(name) => Some(name),
+            Err(error) => return Err(invalid(vec![Violation::new("name", error)])),
+        };
         let table = self
             .0
-            .ask(|reply| Ask::PeerStatuses { reply })
+            .ask(|reply| Ask::PeerStatuses { only, reply })
             .await
             .map_err(refusal)?;
         let table = table.map_err(|error| refusal(error.into()))?;
         let mut peers: Vec<_> = table
             .into_iter()
             .map(|(key, (peer, statistics))| (peer.unwrap_or_default(), key, statistics))
-            .filter(|(peer, _, _)| name.is_empty() || *peer == name)
             .map(|(peer, key, statistics)| proto::from_statistics(peer, key.as_bytes(), &statistics))
             .collect();
         peers.sort_by(|one, other| (&one.name, &one.public_key).cmp(&(&other.name, &other.public_key)));

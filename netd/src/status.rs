@@ -87,6 +87,11 @@ impl Status {
                 "NOT_OWNED",
                 "this kernel has no persistent table owners (Linux 6.9): watched and repaired",
             ),
+            Some(Ownership::Dormant) => (
+                Holds::False,
+                "DORMANT",
+                "another program switched the table off: it is replaced",
+            ),
             Some(Ownership::Foreign) => (
                 Holds::False,
                 "FOREIGN",
@@ -96,6 +101,23 @@ impl Status {
             None => (Holds::Unknown, "NOT_SEEN", "the table could not be looked at"),
         };
         self.set("TableOwned", holds, reason, message);
+    }
+
+    /// Whether the device's key is held against vaultd's.
+    pub fn set_key(&mut self, own: Option<PublicKey>) {
+        let (holds, reason, message) = match own {
+            Some(_) => (
+                Holds::True,
+                "CHECKED",
+                "a device with another key than vaultd's is made anew",
+            ),
+            None => (
+                Holds::Unknown,
+                "NO_KEY",
+                "vaultd has not told the cell's key: see to it that it runs and is not sealed",
+            ),
+        };
+        self.set("KeyChecked", holds, reason, message);
     }
 
     /// What the machine does with packets that are not for it.
@@ -118,20 +140,40 @@ impl Status {
         self.set("ForwardingEnabled", holds, reason, message);
     }
 
-    /// How the way through Docker's FORWARD chain is.
-    pub fn set_passage(&mut self, passage: Result<Passage, String>) {
-        let (holds, reason, message) = match passage {
-            Ok(Passage::NotNeeded) => (
+    /// How the way through Docker's FORWARD chain is, and what else drops what is forwarded; none: that was not seen.
+    pub fn set_passage(&mut self, passage: Result<Passage, String>, blockers: Option<&[String]>) {
+        let (holds, reason, message) = match (passage, blockers) {
+            (Err(why), _) => (Holds::False, "REFUSED", why),
+            (Ok(_), None) => (
+                Holds::Unknown,
+                "NOT_SEEN",
+                "the chains of other programs could not be read".to_owned(),
+            ),
+            (Ok(_), Some(blockers)) if !blockers.is_empty() => (
+                Holds::False,
+                "BLOCKED",
+                format!(
+                    "peers reach nothing beyond the cell: let packets with the accept mark pass in {}",
+                    blockers.join(", ")
+                ),
+            ),
+            (Ok(Passage::NotNeeded), Some(_)) => (
                 Holds::True,
                 "NOT_NEEDED",
-                "no other table drops what is forwarded".to_owned(),
+                format!("no other nftables chain drops all that is forwarded; {LEGACY}"),
             ),
-            Ok(Passage::Open) => (Holds::True, "OPEN", "our rule stands first".to_owned()),
-            Err(why) => (Holds::False, "REFUSED", why),
+            (Ok(Passage::Open), Some(_)) => (
+                Holds::True,
+                "OPEN",
+                format!("our rule stands first in iptables' chain, and no other drops; {LEGACY}"),
+            ),
         };
         self.set("DockerPassage", holds, reason, message);
     }
 }
+
+/// What netd cannot know: those tables are root's alone to read.
+const LEGACY: &str = "rules of iptables-legacy are not seen";
 
 /// Milliseconds since 1970; a clock before that is 0.
 fn now_unix_ms() -> i64 {

@@ -46,7 +46,7 @@ async fn peers(device: &mut dyn Backend, name: &InterfaceName) -> BTreeMap<Publi
 }
 
 async fn contract(device: &mut dyn Backend) {
-    let desired = validate(&core_support::spec(vec![]), &core_support::ceiling()).unwrap();
+    let desired = validate(&core_support::spec(vec![]), &core_support::ceiling(), None).unwrap();
     let wireguard = desired.wireguard().unwrap();
     let name = &wireguard.interface;
     let private = PrivateKey::from_slice(&[0x40; 32]).unwrap();
@@ -57,7 +57,7 @@ async fn contract(device: &mut dyn Backend) {
     assert_eq!((state.device.listen_port, state.device.peers.len()), (51820, 0));
     assert_eq!(
         device.identity(name).await.unwrap(),
-        Some((state.device.public_key, 51820))
+        Some(state.device.identity())
     );
     assert!(
         device.create(wireguard, &private).await.is_err(),
@@ -96,12 +96,78 @@ async fn contract(device: &mut dyn Backend) {
     let statistics = device.device(name).await.unwrap().unwrap().statistics;
     assert_eq!(statistics[&key(3)].latest_handshake_unix_ms, 0);
 
-    // More peers than one message holds.
-    let many: Vec<(u8, DevicePeer)> = (10..=250)
-        .map(|index| (index, peer(None, 0, &[&format!("10.86.1.{index}/32")])))
-        .collect();
-    device.update(name, &update(&many, &[])).await.unwrap();
-    assert_eq!(peers(device, name).await.len(), 243);
+    roams_and_moves(device, name).await;
+    many(device, name).await;
+}
+
+/// Endpoints of either family, and an address that goes from one live peer to another as the plan does it: the one loses it
+/// before the other has it.
+async fn roams_and_moves(device: &mut dyn Backend, name: &InterfaceName) {
+    let far = peer(Some("[2001:db8::5]:4660"), 25, &["10.86.0.9/32", "fd86::9/128"]);
+    let near = peer(Some("192.0.2.9:9"), 0, &["10.86.0.10/32"]);
+    device
+        .update(name, &update(&[(4, far.clone()), (5, near)], &[]))
+        .await
+        .unwrap();
+    assert_eq!(peers(device, name).await[&key(4)], far);
+    let (loses, gains) = (
+        peer(None, 25, &["fd86::9/128"]),
+        peer(None, 0, &["10.86.0.10/32", "10.86.0.9/32"]),
+    );
+    device.update(name, &update(&[(4, loses)], &[])).await.unwrap();
+    device.update(name, &update(&[(5, gains)], &[])).await.unwrap();
+    let now = peers(device, name).await;
+    assert_eq!(
+        now[&key(4)],
+        peer(Some("[2001:db8::5]:4660"), 25, &["fd86::9/128"])
+    );
+    assert_eq!(
+        now[&key(5)],
+        peer(Some("192.0.2.9:9"), 0, &["10.86.0.10/32", "10.86.0.9/32"])
+    );
+    // Some peers alone, and one that there is not.
+    let keys = [key(5), key(77)].into();
+    let some = device.some_peers(name, &keys).await.unwrap().unwrap();
+    assert_eq!(some.peers.keys().collect::<Vec<_>>(), [&key(5)]);
+    assert_eq!(some.peers[&key(5)].allowed_ips, now[&key(5)].allowed_ips);
+    assert_eq!(Some(some.identity()), device.identity(name).await.unwrap());
+    assert!(device.statistics_of(name, &key(5)).await.unwrap().is_some());
+    assert_eq!(device.statistics_of(name, &key(77)).await.unwrap(), None);
+}
+
+/// Additions and removals that span several messages of either kind, with those that stay between them.
+async fn many(device: &mut dyn Backend, name: &InterfaceName) {
+    let before = peers(device, name).await;
+    let wide =
+        |index: u32| PublicKey::try_from([&index.to_be_bytes()[..], &[1; 28]].concat().as_slice()).unwrap();
+    let address = |index: u32| {
+        format!(
+            "10.{}.{}.{}/32",
+            100 + (index >> 16),
+            index >> 8 & 255,
+            index & 255
+        )
+    };
+    let all = PeerUpdate {
+        upserted: (0..4100)
+            .map(|index| (wide(index), peer(None, 0, &[&address(index)])))
+            .collect(),
+        removed: BTreeSet::new(),
+    };
+    device.update(name, &all).await.unwrap();
+    assert_eq!(peers(device, name).await.len(), before.len() + 4100);
+    let most = PeerUpdate {
+        // Their addresses go to others in the same update.
+        upserted: (0..10)
+            .map(|index| (wide(index + 10_000), peer(None, 0, &[&address(index)])))
+            .collect(),
+        removed: (0..4090).map(wide).collect(),
+    };
+    device.update(name, &most).await.unwrap();
+    let now = peers(device, name).await;
+    assert_eq!(now.len(), before.len() + 20);
+    assert!(before.iter().all(|(key, peer)| now.get(key) == Some(peer)));
+    assert!(now.contains_key(&wide(4095)) && now.contains_key(&wide(10_009)));
 }
 
 #[tokio::test]
@@ -120,7 +186,12 @@ fn in_cell_wg() {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let mut device = Userspace::new(wg.path("wg.sock"), wg.path("device.sock")).unwrap();
+                let mut device = Userspace::new(
+                    wg.path("wg.sock"),
+                    wg.path("device.sock"),
+                    &core_support::ceiling().table,
+                )
+                .unwrap();
                 contract(&mut device).await;
             });
         })
@@ -137,12 +208,12 @@ fn in_the_kernel_where_it_has_one() {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let mut device = InKernel::new().unwrap();
-                if has_wireguard().await.unwrap() {
+                let mut device = InKernel::new(&core_support::ceiling().table).unwrap();
+                if has_wireguard(&core_support::ceiling().table).await.unwrap() {
                     contract(&mut device).await;
                     return;
                 }
-                let desired = validate(&core_support::spec(vec![]), &core_support::ceiling()).unwrap();
+                let desired = validate(&core_support::spec(vec![]), &core_support::ceiling(), None).unwrap();
                 let private = PrivateKey::from_slice(&[0x40; 32]).unwrap();
                 let refused = device
                     .create(desired.wireguard().unwrap(), &private)

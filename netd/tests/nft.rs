@@ -7,9 +7,9 @@ mod support;
 use cell_lab::netns::Namespace;
 use cell_lab::process::run_with_input;
 use cell_netd::bench::Sample;
-use cell_netd::kernel::nft::{Nft, Ownership, passage};
+use cell_netd::kernel::nft::{Nft, Owners, Ownership, blockers, passage};
 use cell_netd_core::plan::element_delta;
-use cell_netd_core::policy::{ElementDelta, Ruleset, compile, render, render_delta};
+use cell_netd_core::policy::{ElementDelta, Ruleset, compile, render, render_delta, skeleton};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use support::{ceiling, peer, spec, with_access};
@@ -23,11 +23,22 @@ fn peers() -> Vec<PeerSpec> {
 }
 
 fn ruleset(spec: &NetworkSpec) -> Ruleset {
-    compile(&validate(spec, &ceiling()).unwrap(), &ceiling()).unwrap()
+    compile(
+        &validate(spec, &ceiling(), None).unwrap(),
+        &ceiling(),
+        &Default::default(),
+    )
+    .unwrap()
 }
 
 fn open(namespace: &Namespace) -> Nft {
-    namespace.inside(|| Nft::open(ceiling().table).unwrap()).unwrap()
+    open_with(namespace, Owners::IfKnown)
+}
+
+fn open_with(namespace: &Namespace, owners: Owners) -> Nft {
+    namespace
+        .inside(|| Nft::open(ceiling().table, owners).unwrap())
+        .unwrap()
 }
 
 fn nft_file(namespace: &Namespace, text: &str) -> Result<String, String> {
@@ -90,8 +101,8 @@ fn nft_reads_the_same_from_us_and_from_the_text() {
 #[test]
 fn a_change_of_one_peer_is_its_elements() {
     let (ours, theirs) = (Namespace::new("nfta").unwrap(), Namespace::new("nftb").unwrap());
-    let mut desired = validate(&spec(peers()), &ceiling()).unwrap();
-    let before = compile(&desired, &ceiling()).unwrap();
+    let mut desired = validate(&spec(peers()), &ceiling(), None).unwrap();
+    let before = compile(&desired, &ceiling(), &Default::default()).unwrap();
     let mut nft = open(&ours);
     nft.replace(&before).unwrap();
     nft_file(&theirs, &render(&before)).unwrap();
@@ -107,12 +118,18 @@ fn a_change_of_one_peer_is_its_elements() {
     nft_file(&theirs, &render_delta(&ceiling().table, &delta)).unwrap();
     assert_eq!(listed(&ours), listed(&theirs));
     let _inverse = desired.apply(change);
-    assert!(matches(&mut nft, &compile(&desired, &ceiling()).unwrap()));
+    assert!(matches(
+        &mut nft,
+        &compile(&desired, &ceiling(), &Default::default()).unwrap()
+    ));
     assert!(
         nft.update(&delta).is_err(),
         "what is gone cannot go again: the whole change is refused"
     );
-    assert!(matches(&mut nft, &compile(&desired, &ceiling()).unwrap()));
+    assert!(matches(
+        &mut nft,
+        &compile(&desired, &ceiling(), &Default::default()).unwrap()
+    ));
 }
 
 #[test]
@@ -158,16 +175,55 @@ fn each_difference_made_by_hand_is_seen() {
         "add chain inet cell c_forward { policy drop; }",
         "flush ruleset",
     ];
-    for text in spoil {
-        let mut nft = open(&namespace);
-        nft.replace(&wanted).unwrap();
-        // The owner is gone, so that others may write.
-        drop(nft);
+    for owners in [Owners::IfKnown, Owners::Never] {
+        for text in spoil {
+            let mut nft = open_with(&namespace, owners);
+            nft.replace(&wanted).unwrap();
+            // The owner is gone, so that others may write.
+            drop(nft);
+            nft_file(&namespace, text).unwrap();
+            let mut nft = open_with(&namespace, owners);
+            assert!(!matches(&mut nft, &wanted), "{text}");
+            nft.replace(&wanted).unwrap();
+            assert!(matches(&mut nft, &wanted), "repaired after: {text}");
+            nft.remove().unwrap();
+        }
+    }
+}
+
+/// On kernels before 6.9 anybody may write to the table while netd lives.
+#[test]
+fn without_an_owner_what_no_longer_judges_is_told_and_put_right() {
+    let namespace = Namespace::new("nft").unwrap();
+    let wanted = ruleset(&spec(peers()));
+    let skeleton = skeleton(&"wg0".parse().unwrap(), &ceiling());
+    let mut nft = open_with(&namespace, Owners::Never);
+    assert!(!nft.guards(&skeleton).unwrap(), "there is no table yet");
+    nft.replace(&wanted).unwrap();
+    assert_eq!(nft.ownership().unwrap(), Ownership::Unowned);
+    assert!(nft.guards(&skeleton).unwrap());
+    for text in [
+        "add table inet cell { flags dormant; }",
+        "flush ruleset",
+        "flush table inet cell",
+        "flush chain inet cell c_input",
+        "flush chain inet cell c_from_peer",
+    ] {
         nft_file(&namespace, text).unwrap();
-        let mut nft = open(&namespace);
+        assert!(!nft.guards(&skeleton).unwrap(), "{text}");
         assert!(!matches(&mut nft, &wanted), "{text}");
         nft.replace(&wanted).unwrap();
-        assert!(matches(&mut nft, &wanted), "repaired after: {text}");
+        assert!(nft.guards(&skeleton).unwrap(), "put right after: {text}");
+        assert!(matches(&mut nft, &wanted), "put right after: {text}");
+    }
+    // The next netd wakes a table that was put to sleep meanwhile, without touching what is in it.
+    for owners in [Owners::Never, Owners::IfKnown] {
+        nft_file(&namespace, "add table inet cell { flags dormant; }").unwrap();
+        let mut next = open_with(&namespace, owners);
+        assert_eq!(next.ownership().unwrap(), Ownership::Dormant);
+        next.adopt().unwrap();
+        assert!(next.ownership().unwrap().is_in_force());
+        assert!(matches(&mut next, &wanted));
     }
 }
 
@@ -280,4 +336,51 @@ fn the_sample_of_the_benchmark_is_what_nft_would_make_of_its_text() {
     assert_eq!(listed(&ours), listed(&theirs));
     ours.inside(|| sample.add_one().unwrap()).unwrap();
     assert_eq!(sample.peer_update().unwrap().upserted.len(), 300);
+}
+
+#[test]
+fn chains_of_others_that_drop_what_is_forwarded_are_named() {
+    let namespace = Namespace::new("nft").unwrap();
+    let mut nft = open(&namespace);
+    nft.replace(&ruleset(&spec(peers()))).unwrap();
+    let mut named = || blockers::named(nft.socket(), &ceiling().table).unwrap();
+    assert_eq!(named(), [""; 0], "our own chains are none of them");
+    // Harmless: they accept, drop something alone, or do not stand at the forward hook.
+    let harmless = "table inet fine {\n\
+        chain forward { type filter hook forward priority 0; policy accept; ip saddr 192.0.2.1 drop; }\n\
+        chain input { type filter hook input priority 0; policy drop; }\n\
+        chain aside { drop; }\n}";
+    nft_file(&namespace, harmless).unwrap();
+    assert_eq!(named(), [""; 0]);
+    for (text, name) in [
+        (
+            "table inet filter { chain forward { type filter hook forward priority 0; policy drop; }\n}",
+            "inet filter forward",
+        ),
+        (
+            "table ip docker-bridges { chain filter-FORWARD { type filter hook forward priority 0; policy drop; }\n}",
+            "ip docker-bridges filter-FORWARD",
+        ),
+        (
+            "table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy accept; \
+             ct state established accept; counter reject with icmpx admin-prohibited; }\n}",
+            "inet firewalld filter_FORWARD",
+        ),
+        (
+            "table ip6 mine { chain last { type filter hook forward priority 0; log counter drop; }\n}",
+            "ip6 mine last",
+        ),
+    ] {
+        nft_file(&namespace, text).unwrap();
+        assert_eq!(named(), [name]);
+        let table = name.rsplit_once(' ').unwrap().0;
+        nft_file(&namespace, &format!("delete table {table}")).unwrap();
+        assert_eq!(named(), [""; 0]);
+    }
+    // iptables' own is opened by a rule at its top, so it is not in the way; one that drops by its last rule is.
+    iptables(&namespace, "iptables-nft", "-P FORWARD DROP");
+    assert_eq!(named(), [""; 0]);
+    iptables(&namespace, "iptables-nft", "-P FORWARD ACCEPT");
+    iptables(&namespace, "iptables-nft", "-A FORWARD -j DROP");
+    assert_eq!(named(), ["ip filter FORWARD"]);
 }

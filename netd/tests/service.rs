@@ -11,6 +11,10 @@ use std::time::Duration;
 use cell_netd::kernel::fake::Fake;
 use cell_netd::reconciler::Reconciler;
 use cell_netd::service::routes;
+use cell_netd_core::fake::FAKE_PUBLIC_KEY;
+use cell_netd_core::model::PublicKey;
+use cell_netd_core::observed::Device;
+use cell_netd_core::policy::SetId;
 use cell_proto::fault::{reason, violations};
 use cell_proto::ipc::{self, CallerPolicy};
 use cell_proto::netd::v1;
@@ -30,10 +34,14 @@ struct Service {
 
 impl Service {
     async fn start() -> Self {
+        Service::over(Fake::default()).await
+    }
+
+    async fn over(kernel: Fake) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("netd.sock");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
-        let (kernel, changed) = (Fake::default(), Arc::new(Notify::new()));
+        let changed = Arc::new(Notify::new());
         let handle = Reconciler::spawn(kernel.clone(), core_support::ceiling(), 7, Arc::clone(&changed));
         let policy = CallerPolicy {
             uids: vec![nix::unistd::getuid().as_raw()],
@@ -88,6 +96,16 @@ impl Service {
             .map(Response::into_inner)
     }
 
+    async fn status(&self) -> v1::NetworkStatus {
+        self.get().await.status.unwrap()
+    }
+
+    async fn reason_of(&self, kind: &str) -> String {
+        let conditions = self.status().await.conditions;
+        let found = conditions.into_iter().find(|condition| condition.r#type == kind);
+        found.unwrap().reason
+    }
+
     async fn get(&self) -> v1::GetNetworkResponse {
         let mut client = NetworkStatusServiceClient::new(self.channel.clone());
         client
@@ -96,6 +114,32 @@ impl Service {
             .unwrap()
             .into_inner()
     }
+}
+
+/// Waits until it is so.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("{what}"));
+}
+
+fn key(bytes: [u8; 32]) -> PublicKey {
+    PublicKey::try_from(bytes.as_slice()).unwrap()
+}
+
+fn device(kernel: &Fake) -> Option<Device> {
+    let inner = kernel.inner();
+    inner.kernel.link.as_ref().and_then(|link| link.device.clone())
+}
+
+fn spoil(kernel: &Fake, change: impl FnOnce(&mut Device)) {
+    let mut inner = kernel.inner();
+    change(inner.kernel.link.as_mut().unwrap().device.as_mut().unwrap());
 }
 
 fn one(index: u8, name: &str) -> v1::PeerSpec {
@@ -153,6 +197,7 @@ async fn what_was_applied_is_told_back() {
             "Converged",
             "DockerPassage",
             "ForwardingEnabled",
+            "KeyChecked",
             "TableOwned"
         ]
     );
@@ -335,4 +380,154 @@ async fn a_watcher_sees_drift_being_repaired() {
         .unwrap();
     assert_eq!(status.observed_generation, 1);
     assert_eq!(service.kernel.inner().kernel, right);
+}
+
+/// The device ignores a peer without a word, as the kernel does with its own key: that is no success, and the others go on.
+#[tokio::test]
+async fn a_peer_that_the_device_does_not_have_afterwards_is_not_acknowledged() {
+    for reads_single_peers in [true, false] {
+        let service = Service::start().await;
+        service.kernel.inner().reads_single_peers = reads_single_peers;
+        let first = service.apply_spec(spec(vec![one(1, "a")])).await.unwrap();
+        let before = service.kernel.inner().kernel.clone();
+        service.kernel.inner().deaf_to = Some(key([9; 32]));
+        let outcome = service.delta(&first.etag, vec![one(9, "b")], &[]).await;
+        refused(outcome, Code::Unavailable, "KERNEL");
+        assert_eq!(service.kernel.inner().kernel, before);
+        let second = service.delta(&first.etag, vec![one(2, "c")], &[]).await.unwrap();
+        assert_eq!(second.generation, 2);
+    }
+}
+
+/// Where peers cannot be read one by one and there are many, they are looked at soon after.
+#[tokio::test]
+async fn peers_that_could_not_be_read_back_are_looked_at_soon() {
+    let service = Service::start().await;
+    let mut many: Vec<_> = (1..=250).map(|index| one(index, &format!("p{index}"))).collect();
+    for index in 0..20u8 {
+        let mut extra = one(1, &format!("x{index}"));
+        extra.public_key = [&[index], &[0xee; 31][..]].concat();
+        extra.addresses = vec![support::address(&format!("fd86::1:{index:x}"))];
+        many.push(extra);
+    }
+    let first = service.apply_spec(spec(many)).await.unwrap();
+    service.kernel.inner().deaf_to = Some(key([251; 32]));
+    service
+        .delta(&first.etag, vec![one(251, "new")], &[])
+        .await
+        .unwrap();
+    service.changed.notify_one();
+    until("the lack is told", async || {
+        let status = service.status().await;
+        status.observed_generation < status.generation
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_cells_own_key_is_no_peers() {
+    let service = Service::start().await;
+    let own = peer(1, "a", &FAKE_PUBLIC_KEY, access(true, false, &[]));
+    let status = refused(
+        service.apply_spec(spec(vec![own.clone()])).await,
+        Code::InvalidArgument,
+        "INVALID_SPEC",
+    );
+    assert_eq!(violations(&status)[0].field, "spec.peers[0].public_key");
+    let first = service.apply_spec(spec(vec![])).await.unwrap();
+    let outcome = service.delta(&first.etag, vec![own], &[]).await;
+    refused(outcome, Code::InvalidArgument, "INVALID_SPEC");
+}
+
+#[tokio::test]
+async fn a_device_with_another_key_than_vaultds_is_made_anew() {
+    let service = Service::start().await;
+    service.apply_spec(spec(vec![one(1, "a")])).await.unwrap();
+    let right = service.kernel.inner().kernel.clone();
+    let changes: [fn(&mut Device); 2] = [
+        |device| device.public_key = key([0x66; 32]),
+        |device| device.fwmark = 0x2000,
+    ];
+    for (repaired, change) in (1..).zip(changes) {
+        spoil(&service.kernel, change);
+        service.changed.notify_one();
+        until("it is repaired and counted", async || {
+            service.status().await.drift_repairs == repaired
+        })
+        .await;
+        assert_eq!(service.kernel.inner().kernel, right);
+    }
+}
+
+/// While vaultd is away, what is there can be narrowed; the key is checked as soon as it is known.
+#[tokio::test]
+async fn a_device_is_adopted_without_the_key_and_checked_when_it_comes() {
+    let first = Service::start().await;
+    let both = spec(vec![one(1, "a"), one(2, "b")]);
+    first.apply_spec(both).await.unwrap();
+    let service = Service::over(Fake::default()).await;
+    let kernel = first.kernel.inner().kernel.clone();
+    service.kernel.inner().kernel = kernel;
+    spoil(&service.kernel, |device| device.public_key = key([0x66; 32]));
+    service.kernel.inner().no_key = true;
+    service.apply_spec(spec(vec![one(1, "a")])).await.unwrap();
+    assert_eq!(device(&service.kernel).unwrap().peers.len(), 1, "b is gone");
+    assert_eq!(service.reason_of("KeyChecked").await, "NO_KEY");
+    service.kernel.inner().no_key = false;
+    until("the device is made anew", async || {
+        device(&service.kernel).is_some_and(|device| *device.public_key.as_bytes() == FAKE_PUBLIC_KEY)
+    })
+    .await;
+    assert_eq!(service.reason_of("KeyChecked").await, "CHECKED");
+}
+
+#[tokio::test]
+async fn the_policy_follows_the_prefixes_on_the_machines_links() {
+    let service = Service::start().await;
+    service.kernel.inner().on_link = ["192.0.2.1/24".parse().unwrap()].into();
+    service.apply_spec(spec(vec![one(1, "a")])).await.unwrap();
+    let local = |kernel: &Fake| -> Vec<String> {
+        let elements = kernel.inner().kernel.elements();
+        let local = elements
+            .into_iter()
+            .filter(|(set, _)| matches!(set, SetId::Local(_)));
+        local
+            .flat_map(|(_, elements)| elements)
+            .map(|range| range.to_string())
+            .collect()
+    };
+    let v4 = ["192.0.2.0-192.0.2.255", "64:ff9b::c000:200-64:ff9b::c000:2ff"];
+    assert_eq!(local(&service.kernel), v4);
+    service.kernel.inner().on_link = ["2001:db8:77::1/64".parse().unwrap()].into();
+    service.changed.notify_one();
+    until("the new prefix takes the place of the old one", async || {
+        local(&service.kernel) == ["2001:db8:77::-2001:db8:77:0:ffff:ffff:ffff:ffff"]
+    })
+    .await;
+    assert_eq!(service.status().await.drift_repairs, 0, "nobody meddled");
+}
+
+#[tokio::test]
+async fn one_peers_status_is_asked_by_name() {
+    let service = Service::start().await;
+    service
+        .apply_spec(spec(vec![one(1, "a"), one(2, "b")]))
+        .await
+        .unwrap();
+    let mut client = NetworkStatusServiceClient::new(service.channel.clone());
+    let mut ask = async |name: &str| {
+        let name = name.to_owned();
+        let request = v1::ListPeerStatusesRequest { name };
+        let peers = client.list_peer_statuses(request).await?.into_inner().peers;
+        let told: Vec<_> = peers
+            .into_iter()
+            .map(|peer| (peer.name, peer.public_key[0]))
+            .collect();
+        Ok::<_, Status>(told)
+    };
+    let (a, b) = (("a".to_owned(), 1), ("b".to_owned(), 2));
+    assert_eq!(ask("").await.unwrap(), [a, b.clone()]);
+    assert_eq!(ask("b").await.unwrap(), [b]);
+    assert_eq!(ask("c").await.unwrap(), []);
+    refused(ask("a b").await, Code::InvalidArgument, "INVALID_SPEC");
 }

@@ -36,6 +36,9 @@ pub enum DeviceError {
     /// The library failed; the device is shut down, and setting it as a whole builds it anew.
     #[error("the device failed and was shut down: {0}")]
     Failed(#[from] device::Error),
+    /// The library did not take a change; the device is shut down, and setting it as a whole builds it anew.
+    #[error("the device did not take a change of its peers and was shut down")]
+    NotTaken,
     /// A descriptor could not be duplicated.
     #[error("the handed-over descriptors cannot be used: {0}")]
     Io(#[from] std::io::Error),
@@ -69,6 +72,15 @@ pub struct Observed {
     pub public_key: Option<peers::PublicKey>,
     /// By public key.
     pub peers: BTreeMap<peers::PublicKey, PeerState>,
+}
+
+/// What is asked of the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Asked {
+    /// One peer; none: all.
+    pub only: Option<peers::PublicKey>,
+    /// Without what moves.
+    pub configuration_only: bool,
 }
 
 /// Holds the device; every call waits for the one before it.
@@ -161,15 +173,15 @@ impl Engine {
         Ok(())
     }
 
-    /// The device as it is, with all peers or only the one asked for.
+    /// The device as it is, with all peers or only the one asked for; of `configuration_only`, as it was set.
     ///
     /// # Errors
     /// [`DeviceError::NoDevice`].
-    pub async fn get(&self, only: Option<peers::PublicKey>) -> Result<Observed, DeviceError> {
+    pub async fn get(&self, asked: Asked) -> Result<Observed, DeviceError> {
         let slot = self.slot.lock().await;
         let slot = slot.as_ref().ok_or(DeviceError::NoDevice)?;
         let (public_key, peers) = match &slot.running {
-            Some(running) => (Some(running.public_key.to_bytes()), running.observe(only).await),
+            Some(running) => (Some(running.public_key.to_bytes()), running.get(asked).await),
             None => (None, BTreeMap::new()),
         };
         Ok(Observed {
@@ -238,11 +250,13 @@ impl Running {
             self.device.clear_peers().await?;
             return Ok(());
         }
+        // Each is confirmed: what is kept in `peers` is told as what the device has.
+        let mut taken = true;
         for turn in removed.chunks(COSTLY_PER_TURN) {
             self.device
                 .write(async |device| {
                     for key in turn {
-                        device.remove_peer(&PublicKey::from(*key)).await;
+                        taken &= device.remove_peer(&PublicKey::from(*key)).await;
                     }
                 })
                 .await?;
@@ -251,17 +265,30 @@ impl Running {
             self.device
                 .write(async |device| {
                     for peer in turn {
-                        device
-                            .modify_peer(&PublicKey::from(peer.key), |present| modify(present, peer))
-                            .await;
+                        let key = PublicKey::from(peer.key);
+                        taken &= device.modify_peer(&key, |present| modify(present, peer)).await;
                     }
                 })
                 .await?;
         }
         for turn in added.chunks(ADDED_PER_TURN) {
-            self.device.add_peers(turn.iter().map(new_peer)).await?;
+            taken &= self.device.add_peers(turn.iter().map(new_peer)).await?;
         }
-        Ok(())
+        if taken { Ok(()) } else { Err(DeviceError::NotTaken) }
+    }
+
+    async fn get(&self, asked: Asked) -> BTreeMap<peers::PublicKey, PeerState> {
+        let Asked {
+            only,
+            configuration_only,
+        } = asked;
+        // The library reads all peers or none.
+        match only {
+            Some(key) if self.peers.get(&key).is_none() => BTreeMap::new(),
+            Some(key) if configuration_only => self.peers.get(&key).map(configured).into_iter().collect(),
+            None if configuration_only => self.peers.iter().map(configured).collect(),
+            Some(_) | None => self.observe(only).await,
+        }
     }
 
     async fn observe(&self, only: Option<peers::PublicKey>) -> BTreeMap<peers::PublicKey, PeerState> {
@@ -285,6 +312,18 @@ impl Running {
             .filter(|(key, _)| wanted(key))
             .collect()
     }
+}
+
+fn configured(peer: &Peer) -> (peers::PublicKey, PeerState) {
+    let state = PeerState {
+        keepalive: peer.keepalive,
+        endpoint: peer.endpoint,
+        allowed_ips: peer.allowed_ips.iter().copied().collect(),
+        latest_handshake: None,
+        received_bytes: 0,
+        sent_bytes: 0,
+    };
+    (peer.key, state)
 }
 
 fn new_peer(peer: &Peer) -> device::Peer {

@@ -60,6 +60,16 @@ impl Peers {
         self.by_key.is_empty()
     }
 
+    /// The peer of that key.
+    pub fn get(&self, key: &PublicKey) -> Option<&Peer> {
+        self.by_key.get(key)
+    }
+
+    /// All of them, by key.
+    pub fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.by_key.values()
+    }
+
     /// Makes `all` the whole set. Keys and allowed IPs are unique within it.
     pub fn replace(&mut self, all: Vec<Peer>) -> Changes {
         let kept: BTreeSet<PublicKey> = all.iter().map(|peer| peer.key).collect();

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use x25519_dalek::StaticSecret;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::device::{Observed, PeerState};
+use crate::device::{Asked, Observed, PeerState};
 use crate::peers::{Peer, PublicKey};
 
 /// Allowed IPs of one peer.
@@ -57,17 +57,25 @@ pub fn update_peers(request: &v1::UpdatePeersRequest) -> Result<(Vec<Peer>, Vec<
     faults.or((upserted, removed))
 }
 
-/// The key that `GetDeviceRequest` asks for, if it asks for one.
+/// What `GetDeviceRequest` asks for.
 ///
 /// # Errors
 /// Every fault of the request.
-pub fn get_device(request: &v1::GetDeviceRequest) -> Result<Option<PublicKey>, Vec<Violation>> {
-    if request.public_key.is_empty() {
-        return Ok(None);
-    }
+pub fn get_device(request: &v1::GetDeviceRequest) -> Result<Asked, Vec<Violation>> {
+    let v1::GetDeviceRequest {
+        public_key,
+        configuration_only,
+    } = request;
     let mut faults = Faults::default();
-    let key = key(&mut faults, "public_key", &request.public_key);
-    faults.or(key)
+    let only = if public_key.is_empty() {
+        None
+    } else {
+        key(&mut faults, "public_key", public_key)
+    };
+    faults.or(Asked {
+        only,
+        configuration_only: *configuration_only,
+    })
 }
 
 /// The answer to `GetDevice`.
@@ -291,18 +299,18 @@ mod tests {
 
     #[test]
     fn no_key_asks_for_all_peers() {
-        assert_eq!(get_device(&v1::GetDeviceRequest { public_key: vec![] }), Ok(None));
-        assert_eq!(
+        let ask = |public_key, configuration_only| {
             get_device(&v1::GetDeviceRequest {
-                public_key: vec![7; 32]
-            }),
-            Ok(Some([7; 32]))
-        );
-        assert!(
-            get_device(&v1::GetDeviceRequest {
-                public_key: vec![7; 33]
+                public_key,
+                configuration_only,
             })
-            .is_err()
-        );
+        };
+        let asked = |only, configuration_only| Asked {
+            only,
+            configuration_only,
+        };
+        assert_eq!(ask(vec![], false), Ok(asked(None, false)));
+        assert_eq!(ask(vec![7; 32], true), Ok(asked(Some([7; 32]), true)));
+        assert!(ask(vec![7; 33], false).is_err());
     }
 }

@@ -49,8 +49,8 @@ impl WireguardService for Service {
         &self,
         request: Request<v1::GetDeviceRequest>,
     ) -> Result<Response<v1::GetDeviceResponse>, Status> {
-        let only = request::get_device(request.get_ref()).map_err(invalid)?;
-        let observed = self.engine.get(only).await.map_err(failed)?;
+        let asked = request::get_device(request.get_ref()).map_err(invalid)?;
+        let observed = self.engine.get(asked).await.map_err(failed)?;
         Ok(Response::new(request::device(observed)))
     }
 }
@@ -66,7 +66,9 @@ fn failed(error: DeviceError) -> Status {
     let (code, reason) = match &error {
         DeviceError::NoDevice => (Code::FailedPrecondition, "NO_DEVICE"),
         DeviceError::NoKey => (Code::FailedPrecondition, "NO_KEY"),
-        DeviceError::Failed(_) | DeviceError::Io(_) => (Code::Internal, "DEVICE_FAILED"),
+        DeviceError::Failed(_) | DeviceError::NotTaken | DeviceError::Io(_) => {
+            (Code::Internal, "DEVICE_FAILED")
+        }
     };
     if code == Code::Internal {
         tracing::error!(%error, "device failed");

@@ -100,6 +100,7 @@ impl Peer {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Desired {
     wireguard: Option<Wireguard>,
+    own_key: Option<PublicKey>,
     cell_ports: BTreeMap<Port, Option<u16>>,
     peers: BTreeMap<PeerName, Arc<Peer>>,
     by_key: BTreeMap<PublicKey, PeerName>,
@@ -108,9 +109,14 @@ pub struct Desired {
 
 impl Desired {
     /// Without peers; [`Desired::apply`] adds them.
-    pub(crate) fn new(wireguard: Option<Wireguard>, cell_ports: BTreeMap<Port, Option<u16>>) -> Self {
+    pub(crate) fn new(
+        wireguard: Option<Wireguard>,
+        own_key: Option<PublicKey>,
+        cell_ports: BTreeMap<Port, Option<u16>>,
+    ) -> Self {
         Desired {
             wireguard,
+            own_key,
             cell_ports,
             ..Desired::default()
         }
@@ -119,6 +125,16 @@ impl Desired {
     /// The interface, if there is to be one.
     pub fn wireguard(&self) -> Option<&Wireguard> {
         self.wireguard.as_ref()
+    }
+
+    /// The cell's public key, which the device must have; none: it is not known yet, and any will do.
+    pub fn own_key(&self) -> Option<PublicKey> {
+        self.own_key
+    }
+
+    /// Says what the cell's public key is, as soon as that is known.
+    pub fn set_own_key(&mut self, key: PublicKey) {
+        self.own_key = Some(key);
     }
 
     /// Ports of the cell and the port on the hidden service addresses that each is translated to, if it is.

@@ -21,7 +21,7 @@ pub struct FakeKernel {
 }
 
 /// What the model's device has for a key.
-pub const FAKE_PUBLIC_KEY: [u8; 32] = [7; 32];
+pub const FAKE_PUBLIC_KEY: [u8; 32] = [0xfc; 32];
 
 /// What would not have worked, or not been needed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -115,7 +115,9 @@ impl FakeKernel {
         let device = Device {
             public_key,
             listen_port: wireguard.listen_port,
+            fwmark: 0,
             peers: BTreeMap::new(),
+            preshared: BTreeSet::new(),
         };
         self.link = Some(Link {
             name: wireguard.interface.clone(),
@@ -187,8 +189,13 @@ impl FakeKernel {
             if device.peers.remove(key).is_none() {
                 return refuse(format!("there is no peer {key}"));
             }
+            device.preshared.remove(key);
         }
         for (key, wanted) in &update.upserted {
+            // As the kernel does it: without a word.
+            if *key == device.public_key {
+                continue;
+            }
             let before = device.peers.get(key);
             let endpoint = wanted.endpoint.or(before.and_then(|before| before.endpoint));
             let after = DevicePeer {

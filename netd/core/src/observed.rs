@@ -50,8 +50,34 @@ pub struct Device {
     pub public_key: PublicKey,
     /// UDP port.
     pub listen_port: u16,
+    /// The mark on its packets (wg(8): fwmark); netd sets none, which is 0.
+    pub fwmark: u32,
     /// Its peers.
     pub peers: BTreeMap<PublicKey, DevicePeer>,
+    /// Those of them with a preshared key. netd sets none, so each is a stranger's.
+    pub preshared: BTreeSet<PublicKey>,
+}
+
+/// What tells one device from another, whatever peers it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Its public key.
+    pub public_key: PublicKey,
+    /// UDP port.
+    pub listen_port: u16,
+    /// The mark on its packets.
+    pub fwmark: u32,
+}
+
+impl Device {
+    /// Without its peers.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            public_key: self.public_key,
+            listen_port: self.listen_port,
+            fwmark: self.fwmark,
+        }
+    }
 }
 
 /// A peer as the device has it, configuration only.

@@ -13,12 +13,12 @@ use std::fmt;
 use ipnet::IpNet;
 
 pub use change::{Change, ChangeAction};
-pub use peers::PeerUpdate;
+pub use peers::{PeerUpdate, expected_peers, peers_hold};
 
 use crate::ceiling::Ceiling;
 use crate::desired::{Delta, Desired, Wireguard};
 use crate::model::{InterfaceName, Mtu};
-use crate::observed::{Link, Observed};
+use crate::observed::{Device, Identity, Link, Observed};
 use crate::policy::{ElementDelta, Elements, Ruleset, peer_elements};
 
 /// One thing to do. Each is done wholly or not at all.
@@ -110,15 +110,10 @@ fn to_interface(
 ) -> Vec<Step> {
     let name = &wireguard.interface;
     let mut steps = Vec::new();
-    // Another port is another socket, and peers must be told of it anyway: the device is made anew.
-    let usable = |link: &&Link| {
-        link.name == *name
-            && link
-                .device
-                .as_ref()
-                .is_some_and(|device| device.listen_port == wireguard.listen_port)
-    };
-    let link = observed.link.as_ref().filter(usable);
+    let link = observed
+        .link
+        .as_ref()
+        .filter(|link| is_usable(link, desired, wireguard));
     if let (None, Some(unusable)) = (link, &observed.link) {
         steps.push(Step::RemoveLink(unusable.name.clone()));
     }
@@ -132,6 +127,23 @@ fn to_interface(
         steps.push(Step::UpdatePeers(name.clone(), peers.gains));
     }
     steps
+}
+
+/// Whether the interface can stay. Another port is another socket, and peers must be told of it anyway; with another key
+/// than vaultd's, or with a mark, it is not the device that netd made: it is made anew.
+fn is_usable(link: &Link, desired: &Desired, wireguard: &Wireguard) -> bool {
+    let Some(Identity {
+        public_key,
+        listen_port,
+        fwmark,
+    }) = link.device.as_ref().map(Device::identity)
+    else {
+        return false;
+    };
+    link.name == wireguard.interface
+        && listen_port == wireguard.listen_port
+        && fwmark == 0
+        && desired.own_key().is_none_or(|own| own == public_key)
 }
 
 fn policy(ruleset: &Ruleset, observed: &Observed) -> Option<Step> {

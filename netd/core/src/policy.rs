@@ -8,6 +8,7 @@ mod compile;
 mod element;
 mod hooks;
 mod ruleset;
+mod skeleton;
 mod special;
 mod text;
 
@@ -17,4 +18,5 @@ pub use ruleset::{
     Action, Chain, ChainName, Counter, CtDirection, CtState, Hook, HookPoint, Match, Rule, Ruleset, Side,
     Test,
 };
+pub use skeleton::skeleton;
 pub use text::{render, render_delta};

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use crate::ceiling::Ceiling;
 use crate::desired::{Delta, Desired, Peer, PeerChange};
-use crate::model::PeerName;
+use crate::model::{PeerName, PublicKey};
 use crate::spec::{DeltaSpec, NetworkSpec};
+
+pub use peers::service_address_allowed;
 
 /// Most services of one peer.
 pub const SERVICES_MAX: usize = 256;
@@ -48,11 +50,16 @@ impl Rejection {
     }
 }
 
-/// Checks a whole spec. Field paths start with `spec`.
+/// Checks a whole spec. Field paths start with `spec`. `own_key` is the cell's public key, if it is known: no peer can have
+/// it, and the device must.
 ///
 /// # Errors
 /// [`Rejection`] with every fault.
-pub fn validate(spec: &NetworkSpec, ceiling: &Ceiling) -> Result<Desired, Rejection> {
+pub fn validate(
+    spec: &NetworkSpec,
+    ceiling: &Ceiling,
+    own_key: Option<PublicKey>,
+) -> Result<Desired, Rejection> {
     let NetworkSpec {
         wireguard,
         peers,
@@ -63,7 +70,7 @@ pub fn validate(spec: &NetworkSpec, ceiling: &Ceiling) -> Result<Desired, Reject
         .as_ref()
         .and_then(|spec| wireguard::interface(spec, ceiling, &mut faults));
     let cell_ports = wireguard::cell_ports(cell_ports, ceiling, &mut faults);
-    let mut desired = Desired::new(interface, cell_ports);
+    let mut desired = Desired::new(interface, own_key, cell_ports);
     if wireguard.is_none() && !peers.is_empty() {
         faults.invalid("spec.peers", "peers need an interface; set spec.wireguard");
     }

@@ -20,16 +20,18 @@ fn golden(name: &str, text: &str) {
 }
 
 fn text(spec: &NetworkSpec) -> String {
-    let desired = validate(spec, &ceiling()).unwrap();
-    render(&compile(&desired, &ceiling()).unwrap())
+    let desired = validate(spec, &ceiling(), None).unwrap();
+    let on_link = ["192.0.2.1/24", "2001:db8:77::1/64"].map(|net| net.parse().unwrap());
+    render(&compile(&desired, &ceiling(), &on_link.into()).unwrap())
 }
 
 #[test]
 fn no_interface_needs_no_policy() {
     assert_eq!(
         compile(
-            &validate(&NetworkSpec::default(), &ceiling()).unwrap(),
-            &ceiling()
+            &validate(&NetworkSpec::default(), &ceiling(), None).unwrap(),
+            &ceiling(),
+            &Default::default()
         ),
         None
     );
@@ -67,6 +69,7 @@ fn one_change_is_some_elements() {
             peer(2),
         ]),
         &ceiling(),
+        None,
     );
     let delta = DeltaSpec {
         upserted_peers: vec![with_access(peer(1), false, true, &[])],
@@ -81,10 +84,20 @@ fn one_change_is_some_elements() {
 
 #[test]
 fn rules_do_not_grow_with_peers() {
-    let few = compile(&validate(&spec(vec![peer(1)]), &ceiling()).unwrap(), &ceiling()).unwrap();
+    let few = compile(
+        &validate(&spec(vec![peer(1)]), &ceiling(), None).unwrap(),
+        &ceiling(),
+        &Default::default(),
+    )
+    .unwrap();
     let all = (1..=250)
         .map(|index| with_access(peer(index), true, true, &[("10.0.5.7", 443)]))
         .collect();
-    let many = compile(&validate(&spec(all), &ceiling()).unwrap(), &ceiling()).unwrap();
+    let many = compile(
+        &validate(&spec(all), &ceiling(), None).unwrap(),
+        &ceiling(),
+        &Default::default(),
+    )
+    .unwrap();
     assert_eq!(few.chains, many.chains);
 }

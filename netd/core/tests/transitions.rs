@@ -4,8 +4,11 @@
 
 mod support;
 
-use cell_netd_core::fake::FakeKernel;
-use cell_netd_core::plan::{Plan, plan, plan_delta};
+use cell_netd_core::desired::Delta;
+use cell_netd_core::fake::{FAKE_PUBLIC_KEY, FakeKernel};
+use cell_netd_core::model::PublicKey;
+use cell_netd_core::observed::Device;
+use cell_netd_core::plan::{Plan, expected_peers, peers_hold, plan, plan_delta};
 use cell_netd_core::policy::compile;
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
 use cell_netd_core::validate::{validate, validate_delta};
@@ -24,8 +27,9 @@ fn perform(kernel: &mut FakeKernel, plan: &Plan) {
 
 /// Applies a whole spec and returns what was done.
 fn apply(kernel: &mut FakeKernel, accepted: Option<&Desired>, spec: &NetworkSpec) -> (Desired, Plan) {
-    let desired = validate(spec, &ceiling()).unwrap();
-    let ruleset = compile(&desired, &ceiling());
+    let own = PublicKey::try_from(FAKE_PUBLIC_KEY.as_slice()).unwrap();
+    let desired = validate(spec, &ceiling(), Some(own)).unwrap();
+    let ruleset = compile(&desired, &ceiling(), &Default::default());
     let observed = kernel.observe(ruleset.as_ref());
     let plan = plan(&desired, ruleset.as_ref(), &ceiling(), accepted, &observed);
     perform(kernel, &plan);
@@ -125,22 +129,22 @@ fn a_roaming_endpoint_is_left_alone_and_a_new_wish_overrides_it() {
 fn hand_made_differences_are_found_and_repaired() {
     let wanted = spec(vec![with_access(peer(1), true, false, &[]), peer(2)]);
     let right = fresh(&wanted);
-    let spoil: [fn(&mut FakeKernel); 6] = [
+    fn device(kernel: &mut FakeKernel) -> &mut Device {
+        kernel.link.as_mut().unwrap().device.as_mut().unwrap()
+    }
+    let spoil: [fn(&mut FakeKernel); 9] = [
         |kernel| kernel.policy = None,
         |kernel| kernel.policy.as_mut().unwrap().chains[3].rules.truncate(1),
         |kernel| kernel.policy.as_mut().unwrap().elements.clear(),
         |kernel| kernel.link = None,
         |kernel| kernel.link.as_mut().unwrap().addresses.clear(),
+        |kernel| device(kernel).peers.clear(),
+        // Another key than vaultd's, a mark, a preshared key: none of them is netd's work.
+        |kernel| device(kernel).public_key = PublicKey::try_from([0x66; 32].as_slice()).unwrap(),
+        |kernel| device(kernel).fwmark = 1,
         |kernel| {
-            kernel
-                .link
-                .as_mut()
-                .unwrap()
-                .device
-                .as_mut()
-                .unwrap()
-                .peers
-                .clear()
+            let keys = device(kernel).peers.keys().copied().collect();
+            device(kernel).preshared = keys;
         },
     ];
     for (index, spoil) in spoil.iter().enumerate() {
@@ -189,6 +193,20 @@ fn any_state() -> impl Strategy<Value = Vec<PeerSpec>> {
     })
 }
 
+/// Whether the device has nothing to do with the change.
+fn only_access_differs(delta: &Delta) -> bool {
+    delta
+        .changes()
+        .values()
+        .all(|change| match (&change.before, &change.after) {
+            (Some(before), Some(after)) => {
+                (before.key, before.keepalive, before.allowed_ips())
+                    == (after.key, after.keepalive, after.allowed_ips())
+            }
+            _ => false,
+        })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
@@ -214,9 +232,13 @@ proptest! {
         let removed_peers = removed_peers.map(|peer| peer.name.clone()).collect();
         let delta = DeltaSpec { upserted_peers: to.clone(), removed_peers };
         let delta = validate_delta(&delta, &desired, &ceiling()).unwrap();
+        let expected = expected_peers(&delta);
+        let found = |kernel: &FakeKernel| kernel.link.as_ref().unwrap().device.as_ref().unwrap().peers.clone();
+        prop_assert_eq!(peers_hold(&expected, &found(&kernel)), expected.is_empty() || only_access_differs(&delta));
         perform(&mut kernel, &plan_delta(desired.wireguard(), &delta));
+        prop_assert!(peers_hold(&expected, &found(&kernel)));
         let inverse = desired.apply(delta);
-        let whole = validate(&spec(to.clone()), &ceiling()).unwrap();
+        let whole = validate(&spec(to.clone()), &ceiling(), desired.own_key()).unwrap();
         prop_assert_eq!(&desired, &whole);
         prop_assert_eq!(without_endpoints(kernel.clone()), without_endpoints(fresh(&spec(to))));
 

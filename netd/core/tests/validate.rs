@@ -3,6 +3,7 @@
 
 mod support;
 
+use cell_netd_core::model::PublicKey;
 use cell_netd_core::spec::{AccessSpec, DeltaSpec, NetworkSpec, PeerSpec};
 use cell_netd_core::validate::{Rejection, validate, validate_delta};
 use proptest::prelude::*;
@@ -19,7 +20,7 @@ fn fields(rejection: &Rejection) -> Vec<&str> {
 fn one_fault(change: impl FnOnce(&mut NetworkSpec)) -> (bool, String) {
     let mut spec = spec(vec![peer(1), peer(2)]);
     change(&mut spec);
-    let rejection = validate(&spec, &ceiling()).unwrap_err();
+    let rejection = validate(&spec, &ceiling(), None).unwrap_err();
     let fields = fields(&rejection);
     assert_eq!(fields.len(), 1, "{rejection:?}");
     (
@@ -44,10 +45,11 @@ fn a_good_spec_passes() {
             with_access(peer(2), true, true, &[("10.0.5.7", 443)]),
         ]),
         &ceiling(),
+        None,
     );
     assert_eq!(desired.unwrap().peers().len(), 2);
     assert!(
-        validate(&NetworkSpec::default(), &ceiling())
+        validate(&NetworkSpec::default(), &ceiling(), None)
             .unwrap()
             .wireguard()
             .is_none()
@@ -184,7 +186,7 @@ fn all_faults_are_named_at_once_and_malformed_outranks_forbidden() {
     let mut spec = spec(vec![peer(1), peer(1)]);
     spec.wireguard.as_mut().unwrap().interface = "eth0".into();
     spec.wireguard.as_mut().unwrap().mtu_bytes = 1;
-    let rejection = validate(&spec, &ceiling()).unwrap_err();
+    let rejection = validate(&spec, &ceiling(), None).unwrap_err();
     assert!(matches!(rejection, Rejection::InvalidSpec(_)));
     let expected = [
         "spec.wireguard.mtu_bytes",
@@ -201,9 +203,9 @@ fn all_faults_are_named_at_once_and_malformed_outranks_forbidden() {
 fn too_many_peers_are_one_fault() {
     let mut ceiling = ceiling();
     ceiling.max_peers = 1;
-    let rejection = validate(&spec(vec![peer(1), peer(2)]), &ceiling).unwrap_err();
+    let rejection = validate(&spec(vec![peer(1), peer(2)]), &ceiling, None).unwrap_err();
     assert_eq!(fields(&rejection), ["spec.peers"]);
-    let base = validate(&spec(vec![peer(1)]), &ceiling).unwrap();
+    let base = validate(&spec(vec![peer(1)]), &ceiling, None).unwrap();
     let add = DeltaSpec {
         upserted_peers: vec![peer(2)],
         removed_peers: vec![],
@@ -221,7 +223,7 @@ fn too_many_peers_are_one_fault() {
 
 #[test]
 fn a_change_is_checked_against_the_accepted_peers() {
-    let base = validate(&spec(vec![peer(1), peer(2)]), &ceiling()).unwrap();
+    let base = validate(&spec(vec![peer(1), peer(2)]), &ceiling(), None).unwrap();
     let stolen = PeerSpec {
         name: "new".into(),
         ..peer(2)
@@ -306,13 +308,27 @@ proptest! {
         let wireguard = spec.wireguard.as_mut().unwrap();
         (wireguard.interface, wireguard.listen_port, wireguard.mtu_bytes) = (interface, port, mtu);
         wireguard.addresses = vec![Ok(ipnet::Ipv6Net::new(net.0.into(), net.1 % 129).unwrap().into())];
-        if let Err(rejection) = validate(&spec, &ceiling()) {
+        if let Err(rejection) = validate(&spec, &ceiling(), None) {
             prop_assert!(!rejection.violations().is_empty());
         }
-        let base = validate(&support::spec(vec![peer(1)]), &ceiling()).unwrap();
+        let base = validate(&support::spec(vec![peer(1)]), &ceiling(), None).unwrap();
         let delta = DeltaSpec { upserted_peers: peers, removed_peers: vec!["p1".into()] };
         if let Err(rejection) = validate_delta(&delta, &base, &ceiling()) {
             prop_assert!(!rejection.violations().is_empty());
         }
     }
+}
+
+#[test]
+fn no_peer_has_the_cells_own_key() {
+    let own = PublicKey::try_from([2; 32].as_slice()).unwrap();
+    let rejection = validate(&spec(vec![peer(1), peer(2)]), &ceiling(), Some(own)).unwrap_err();
+    assert_eq!(fields(&rejection), ["spec.peers[1].public_key"]);
+    let base = validate(&spec(vec![peer(1)]), &ceiling(), Some(own)).unwrap();
+    let add = DeltaSpec {
+        upserted_peers: vec![peer(3), peer(2)],
+        removed_peers: vec![],
+    };
+    let rejection = validate_delta(&add, &base, &ceiling()).unwrap_err();
+    assert_eq!(fields(&rejection), ["upserted_peers[1].public_key"]);
 }

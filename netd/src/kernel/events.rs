@@ -1,4 +1,4 @@
-//! Word of changes by others: nftables transactions, links, addresses.
+//! Word of changes by others: nftables transactions, links, addresses, routes.
 
 use std::io;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub(super) fn listen() -> io::Result<Arc<Notify>> {
         MulticastGroup::Link,
         MulticastGroup::Ipv4Ifaddr,
         MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
     ];
     let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
     tokio::spawn(connection);

@@ -1,15 +1,18 @@
 //! The core's strict model behind the trait of the real kernel, for tests of the service without root.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cell_netd_core::fake::FakeKernel;
+use cell_netd_core::fake::{FAKE_PUBLIC_KEY, FakeKernel};
 use cell_netd_core::model::{InterfaceName, Mark, PublicKey};
+use cell_netd_core::observed::Device;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
 use cell_netd_core::{Observed, Plan, Step};
 
+use ipnet::IpNet;
+
 use super::nft::{Drops, Ownership};
-use super::wireguard::{PeerStatistics, peer_statistics};
+use super::wireguard::{PeerStatistics, limited, peer_statistics};
 use super::{Glance, Kernel, KernelError, LinkGlance, Passage};
 
 /// A kernel in memory that a test can look into and spoil.
@@ -27,6 +30,12 @@ pub struct Inner {
     pub fail_after: Option<usize>,
     /// Whether vaultd gives no key.
     pub no_key: bool,
+    /// A peer that the device takes without a word and does not have.
+    pub deaf_to: Option<PublicKey>,
+    /// Whether peers can be read one by one.
+    pub reads_single_peers: bool,
+    /// The prefixes on the machine's links.
+    pub on_link: BTreeSet<IpNet>,
     /// Whether another program has our names.
     pub foreign: bool,
 }
@@ -35,6 +44,16 @@ impl Fake {
     /// Looks inside.
     pub fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn ownership(&self) -> Ownership {
+        if self.kernel.policy.is_some() {
+            Ownership::Owned
+        } else {
+            Ownership::Absent
+        }
     }
 }
 
@@ -51,6 +70,17 @@ impl Kernel for Fake {
             });
         }
         Ok(inner.kernel.observe(wanted))
+    }
+
+    async fn on_link(&mut self) -> Result<BTreeSet<IpNet>, KernelError> {
+        Ok(self.inner().on_link.clone())
+    }
+
+    async fn own_key(&mut self) -> Result<PublicKey, KernelError> {
+        if self.inner().no_key {
+            return Err(KernelError::NoKey("sealed".to_owned()));
+        }
+        PublicKey::try_from(FAKE_PUBLIC_KEY.as_slice()).map_err(|error| KernelError::NoKey(error.to_string()))
     }
 
     async fn prepare(&mut self, plan: &Plan) -> Result<(), KernelError> {
@@ -72,9 +102,16 @@ impl Kernel for Fake {
             return Err(KernelError::Refused("as the test wants it".to_owned()));
         }
         inner.steps += 1;
+        let mut step = step.clone();
+        if let (Step::UpdatePeers(_, update), Some(deaf_to)) = (&mut step, inner.deaf_to) {
+            update.upserted.remove(&deaf_to);
+            if update.is_empty() {
+                return Ok(());
+            }
+        }
         inner
             .kernel
-            .apply(step)
+            .apply(&step)
             .map_err(|refused| KernelError::Refused(refused.to_string()))
     }
 
@@ -92,16 +129,55 @@ impl Kernel for Fake {
         Ok(added && gone)
     }
 
+    async fn table(&mut self) -> Result<Ownership, KernelError> {
+        Ok(self.inner().ownership())
+    }
+
+    async fn guards(&mut self) -> Result<bool, KernelError> {
+        Ok(self.inner().ownership().is_in_force())
+    }
+
+    async fn shut(&mut self) -> Result<BTreeSet<InterfaceName>, KernelError> {
+        let mut inner = self.inner();
+        let up = inner.kernel.link.as_mut().filter(|link| link.up);
+        Ok(up
+            .map(|link| {
+                link.up = false;
+                link.name.clone()
+            })
+            .into_iter()
+            .collect())
+    }
+
+    fn reads_single_peers(&self) -> bool {
+        self.inner().reads_single_peers
+    }
+
+    async fn some_peers(
+        &mut self,
+        _: &InterfaceName,
+        keys: &BTreeSet<PublicKey>,
+    ) -> Result<Option<Device>, KernelError> {
+        let inner = self.inner();
+        let device = inner.kernel.link.as_ref().and_then(|link| link.device.clone());
+        Ok(device.map(|device| limited(device, keys)))
+    }
+
+    async fn statistics_of(
+        &mut self,
+        interface: &InterfaceName,
+        key: &PublicKey,
+    ) -> Result<Option<PeerStatistics>, KernelError> {
+        Ok(self.statistics(interface).await?.get(key).copied())
+    }
+
     async fn glance(&mut self, _: Option<&InterfaceName>) -> Result<Glance, KernelError> {
         let inner = self.inner();
         let link = inner.kernel.link.as_ref();
         Ok(Glance {
+            on_link: inner.on_link.clone(),
             generation: inner.kernel.elements().values().map(|set| set.len() as u32).sum(),
-            table: if inner.kernel.policy.is_some() {
-                Ownership::Owned
-            } else {
-                Ownership::Absent
-            },
+            table: inner.ownership(),
             link: link.map(|link| LinkGlance {
                 index: 1,
                 up: link.up,
@@ -109,14 +185,16 @@ impl Kernel for Fake {
                 addresses: link.addresses.clone(),
                 ours: true,
             }),
-            device: link
-                .and_then(|link| link.device.as_ref())
-                .map(|device| (device.public_key, device.listen_port)),
+            device: link.and_then(|link| link.device.as_ref()).map(Device::identity),
         })
     }
 
     async fn ensure_passage(&mut self, _: Option<Mark>) -> Result<(Passage, bool), KernelError> {
         Ok((Passage::NotNeeded, false))
+    }
+
+    async fn forward_blockers(&mut self) -> Result<Vec<String>, KernelError> {
+        Ok(Vec::new())
     }
 
     async fn statistics(

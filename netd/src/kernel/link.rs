@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
-use cell_netd_core::model::{InterfaceName, Mtu};
+use cell_netd_core::model::{InterfaceName, Mtu, TableName};
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
@@ -13,24 +13,37 @@ use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
 
 use super::{KernelError, LinkGlance};
 
-/// Written on every link that netd makes (ip-link(8): alias), so that it knows its own.
-pub(super) const ALIAS: &str = "made by cell-netd";
+/// The group that a link of the kernel's WireGuard is born in (IFLA_GROUP): unlike an alias, which the kernel takes on
+/// links that exist already alone, it is there from the first moment, so that a netd which was killed right after it made
+/// the link is no obstacle to the next. The bytes are "cell".
+pub(super) const GROUP: u32 = 0x6365_6c6c;
 
+/// What is in the ring of rtnetlink(7), and how netd knows its own links.
 #[derive(Debug, Clone)]
-pub(super) struct Links(Handle);
+pub(super) struct Links {
+    handle: Handle,
+    /// Written on every link that netd makes (ip-link(8): alias). It names the table, so that two cells in one network
+    /// namespace do not take each other's links for strays of their own.
+    alias: String,
+}
 
 impl Links {
     /// Needs a tokio runtime: the connection is a task of it.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(super) fn open(table: &TableName) -> io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        Ok(Links(handle))
+        let alias = format!("made by cell-netd for table {table}");
+        Ok(Links { handle, alias })
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// One link with its addresses.
     pub(super) async fn get(&self, name: &InterfaceName) -> Result<Option<LinkGlance>, KernelError> {
         let found = self
-            .0
+            .handle
             .link()
             .get()
             .match_name(name.as_str())
@@ -44,12 +57,12 @@ impl Links {
             Err(error) => return Err(error.into()),
         };
         let addresses = self.addresses(message.header.index).await?;
-        Ok(Some(glance(&message, addresses)))
+        Ok(Some(self.glance(&message, addresses)))
     }
 
-    /// Names of all links that netd made.
+    /// Names of all links that this netd, or one before it with the same table, made.
     pub(super) async fn ours(&self) -> Result<BTreeSet<InterfaceName>, KernelError> {
-        let links: Vec<LinkMessage> = self.0.link().get().execute().try_collect().await?;
+        let links: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await?;
         let name = |link: &LinkMessage| {
             link.attributes.iter().find_map(|attribute| match attribute {
                 LinkAttribute::IfName(name) => name.parse().ok(),
@@ -58,14 +71,14 @@ impl Links {
         };
         Ok(links
             .iter()
-            .filter(|link| is_ours(link))
+            .filter(|link| is_ours(link, &self.alias))
             .filter_map(name)
             .collect())
     }
 
     async fn addresses(&self, index: u32) -> Result<BTreeSet<IpNet>, KernelError> {
         let messages: Vec<AddressMessage> = self
-            .0
+            .handle
             .address()
             .get()
             .set_link_index_filter(index)
@@ -87,12 +100,12 @@ impl Links {
 
     pub(super) async fn remove(&self, name: &InterfaceName) -> Result<(), KernelError> {
         let index = self.index(name).await?;
-        Ok(self.0.link().del(index).execute().await?)
+        Ok(self.handle.link().del(index).execute().await?)
     }
 
     /// Says that the link is ours.
     pub(super) async fn tag(&self, name: &InterfaceName) -> Result<(), KernelError> {
-        self.set(name, |link| link.alias(ALIAS)).await
+        self.set(name, |link| link.alias(&self.alias)).await
     }
 
     pub(super) async fn set_mtu(&self, name: &InterfaceName, mtu: Mtu) -> Result<(), KernelError> {
@@ -103,18 +116,22 @@ impl Links {
         self.set(name, LinkMessageBuilder::up).await
     }
 
+    pub(super) async fn set_down(&self, name: &InterfaceName) -> Result<(), KernelError> {
+        self.set(name, LinkMessageBuilder::down).await
+    }
+
     async fn set(
         &self,
         name: &InterfaceName,
         change: impl FnOnce(LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec>,
     ) -> Result<(), KernelError> {
         let message = change(LinkUnspec::new_with_index(self.index(name).await?)).build();
-        Ok(self.0.link().set(message).execute().await?)
+        Ok(self.handle.link().set(message).execute().await?)
     }
 
     pub(super) async fn add_address(&self, name: &InterfaceName, net: IpNet) -> Result<(), KernelError> {
         let index = self.index(name).await?;
-        let mut request = self.0.address().add(index, net.addr(), net.prefix_len());
+        let mut request = self.handle.address().add(index, net.addr(), net.prefix_len());
         // A tunnel has no neighbours to ask whether the address is taken (RFC 4862 section 5.4).
         request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         Ok(request.execute().await?)
@@ -123,7 +140,7 @@ impl Links {
     pub(super) async fn remove_address(&self, name: &InterfaceName, net: IpNet) -> Result<(), KernelError> {
         let index = self.index(name).await?;
         let messages: Vec<AddressMessage> = self
-            .0
+            .handle
             .address()
             .get()
             .set_link_index_filter(index)
@@ -135,21 +152,63 @@ impl Links {
             .filter(|message| message.header.index == index)
         {
             if prefix(&message) == Some(net) {
-                self.0.address().del(message).execute().await?;
+                self.handle.address().del(message).execute().await?;
             }
         }
         Ok(())
     }
 
-    /// Makes a link of kind wireguard. `Ok(false)`: this kernel has none (EOPNOTSUPP).
+    /// Makes a link of kind wireguard, ours from the start. `Ok(false)`: this kernel has none (EOPNOTSUPP).
     pub(super) async fn add_wireguard(&self, name: &InterfaceName) -> Result<bool, KernelError> {
-        let message = rtnetlink::LinkWireguard::new(name.as_str()).build();
-        match self.0.link().add(message).execute().await {
+        match self.handle.link().add(new_wireguard(name)).execute().await {
             Ok(()) => Ok(true),
             Err(error) if errno(&error) == Some(libc::EOPNOTSUPP) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
+
+    /// Whether the kernel makes links of kind wireguard, found out by making one of that name, which loads the module. One
+    /// that an earlier look left behind, because it was killed, is the answer too; it is removed.
+    ///
+    /// # Errors
+    /// [`KernelError::Foreign`] when the name is another kind's link; else of rtnetlink.
+    pub(super) async fn probe_wireguard(&self, name: &InterfaceName) -> Result<bool, KernelError> {
+        let found = match self.add_wireguard(name).await {
+            Err(KernelError::Route(error)) if errno(&error) == Some(libc::EEXIST) => {
+                if !self.get(name).await?.is_some_and(|link| link.ours) {
+                    return Err(KernelError::Foreign {
+                        object: format!("interface {name}"),
+                    });
+                }
+                true
+            }
+            outcome => outcome?,
+        };
+        if found {
+            self.remove(name).await?;
+        }
+        Ok(found)
+    }
+
+    fn glance(&self, message: &LinkMessage, addresses: BTreeSet<IpNet>) -> LinkGlance {
+        let mtu = message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(*mtu),
+            _ => None,
+        });
+        LinkGlance {
+            index: message.header.index,
+            up: message.header.flags.contains(LinkFlags::Up),
+            mtu: mtu.unwrap_or_default(),
+            addresses,
+            ours: is_ours(message, &self.alias),
+        }
+    }
+}
+
+fn new_wireguard(name: &InterfaceName) -> LinkMessage {
+    rtnetlink::LinkWireguard::new(name.as_str())
+        .append_extra_attribute(LinkAttribute::Group(GROUP))
+        .build()
 }
 
 fn errno(error: &rtnetlink::Error) -> Option<i32> {
@@ -159,27 +218,17 @@ fn errno(error: &rtnetlink::Error) -> Option<i32> {
     }
 }
 
-fn is_ours(link: &LinkMessage) -> bool {
-    link.attributes
-        .contains(&LinkAttribute::IfAlias(ALIAS.to_owned()))
-}
-
-fn glance(message: &LinkMessage, addresses: BTreeSet<IpNet>) -> LinkGlance {
-    let mtu = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Mtu(mtu) => Some(*mtu),
+/// The alias decides where there is one; a link without one is ours if it was born in our group and not named yet.
+fn is_ours(link: &LinkMessage, alias: &str) -> bool {
+    let named = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfAlias(found) => Some(found == alias),
         _ => None,
     });
-    LinkGlance {
-        index: message.header.index,
-        up: message.header.flags.contains(LinkFlags::Up),
-        mtu: mtu.unwrap_or_default(),
-        addresses,
-        ours: is_ours(message),
-    }
+    named.unwrap_or_else(|| link.attributes.contains(&LinkAttribute::Group(GROUP)))
 }
 
 /// The address with its prefix length; none for link-local ones, which the kernel makes by itself.
-fn prefix(message: &AddressMessage) -> Option<IpNet> {
+pub(super) fn prefix(message: &AddressMessage) -> Option<IpNet> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,
@@ -195,5 +244,39 @@ fn prefix(message: &AddressMessage) -> Option<IpNet> {
         None
     } else {
         IpNet::new(address, message.header.prefix_len).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn link(attributes: Vec<LinkAttribute>) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.attributes = attributes;
+        message
+    }
+
+    #[test]
+    fn a_link_of_the_kernels_wireguard_is_marked_in_the_message_that_makes_it() {
+        let made = new_wireguard(&"wg0".parse().unwrap());
+        assert!(is_ours(&made, "mine"));
+        assert!(made.attributes.contains(&LinkAttribute::IfName("wg0".to_owned())));
+    }
+
+    #[test]
+    fn a_link_is_ours_by_its_alias_or_before_it_has_one_by_its_group() {
+        let alias = |text: &str| LinkAttribute::IfAlias(text.to_owned());
+        for (attributes, ours) in [
+            (vec![alias("mine")], true),
+            (vec![alias("mine"), LinkAttribute::Group(GROUP)], true),
+            (vec![LinkAttribute::Group(GROUP)], true),
+            (vec![alias("another cell's"), LinkAttribute::Group(GROUP)], false),
+            (vec![LinkAttribute::Group(0)], false),
+            (vec![], false),
+        ] {
+            assert_eq!(is_ours(&link(attributes.clone()), "mine"), ours, "{attributes:?}");
+        }
     }
 }

@@ -1,18 +1,19 @@
 //! The real thing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cell_netd_core::model::{InterfaceName, Mark, Mtu, PublicKey, TableName};
-use cell_netd_core::observed::Link;
-use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
-use cell_netd_core::{Observed, Plan, Step};
+use cell_netd_core::observed::{Device, Link};
+use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, skeleton};
+use cell_netd_core::{Ceiling, Observed, Plan, Step};
+use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use super::link::Links;
-use super::nft::{Drops, Nft, NftError, Ownership, passage};
+use super::nft::{Drops, Nft, NftError, Owners, Ownership, blockers, passage};
 use super::wireguard::kernel::InKernel;
 use super::wireguard::userspace::Userspace;
 use super::wireguard::{Backend, PeerStatistics, PrivateKey};
@@ -36,7 +37,7 @@ pub enum Choice {
 /// nftables, links and the device.
 pub struct Linux {
     nft: Arc<Mutex<Nft>>,
-    table: TableName,
+    ceiling: Ceiling,
     links: Links,
     backend: Box<dyn Backend>,
     keys: KeySource,
@@ -51,13 +52,14 @@ impl Linux {
     /// # Errors
     /// Of socket(2), and of nftables if it cannot be spoken to at all.
     pub fn open(
-        table: TableName,
+        ceiling: &Ceiling,
+        owners: Owners,
         choice: Choice,
         keys: KeySource,
     ) -> Result<(Self, Arc<Notify>), KernelError> {
-        let mut nft = Nft::open(table.clone())?;
+        let mut nft = Nft::open(ceiling.table.clone(), owners)?;
         nft.adopt()?;
-        let links = Links::open()?;
+        let links = Links::open(&ceiling.table)?;
         let backend: Box<dyn Backend> = match choice {
             Choice::Kernel => Box::new(InKernel::with_links(links.clone())),
             Choice::Userspace {
@@ -67,7 +69,7 @@ impl Linux {
         };
         let linux = Linux {
             nft: Arc::new(Mutex::new(nft)),
-            table,
+            ceiling: ceiling.clone(),
             links,
             backend,
             keys,
@@ -86,6 +88,11 @@ impl Linux {
         Ok(tokio::task::spawn_blocking(locked)
             .await
             .map_err(io::Error::other)??)
+    }
+
+    /// Our links. No link beyond the ceiling is ever taken for one.
+    async fn own_links(&self) -> Result<BTreeSet<InterfaceName>, KernelError> {
+        Ok(&self.links.ours().await? & &self.ceiling.interfaces)
     }
 
     async fn own_link(&self, name: &InterfaceName) -> Result<Option<LinkGlance>, KernelError> {
@@ -140,10 +147,10 @@ impl Kernel for Linux {
             .await?;
         if ownership == Ownership::Foreign {
             return Err(KernelError::Foreign {
-                object: format!("table inet {}", self.table),
+                object: format!("table inet {}", self.ceiling.table),
             });
         }
-        let mut strays = self.links.ours().await?;
+        let mut strays = self.own_links().await?;
         let link = match interface {
             Some(name) => {
                 strays.remove(name);
@@ -152,6 +159,14 @@ impl Kernel for Linux {
             None => None,
         };
         Ok(Observed { policy, link, strays })
+    }
+
+    async fn on_link(&mut self) -> Result<BTreeSet<IpNet>, KernelError> {
+        self.links.on_link(&self.ceiling.interfaces).await
+    }
+
+    async fn own_key(&mut self) -> Result<PublicKey, KernelError> {
+        self.keys.public().await
     }
 
     async fn prepare(&mut self, plan: &Plan) -> Result<(), KernelError> {
@@ -191,6 +206,49 @@ impl Kernel for Linux {
         self.nft(move |nft| nft.verify(&delta)).await
     }
 
+    async fn table(&mut self) -> Result<Ownership, KernelError> {
+        self.nft(Nft::ownership).await
+    }
+
+    async fn guards(&mut self) -> Result<bool, KernelError> {
+        let Some(interface) = self.ceiling.interfaces.first() else {
+            return Ok(true);
+        };
+        let skeleton = skeleton(interface, &self.ceiling);
+        self.nft(move |nft| nft.guards(&skeleton)).await
+    }
+
+    async fn shut(&mut self) -> Result<BTreeSet<InterfaceName>, KernelError> {
+        let mut shut = BTreeSet::new();
+        for name in self.own_links().await? {
+            if self.links.get(&name).await?.is_some_and(|link| link.up) {
+                self.links.set_down(&name).await?;
+                shut.insert(name);
+            }
+        }
+        Ok(shut)
+    }
+
+    fn reads_single_peers(&self) -> bool {
+        self.backend.reads_single_peers()
+    }
+
+    async fn some_peers(
+        &mut self,
+        interface: &InterfaceName,
+        keys: &BTreeSet<PublicKey>,
+    ) -> Result<Option<Device>, KernelError> {
+        Ok(self.backend.some_peers(interface, keys).await?)
+    }
+
+    async fn statistics_of(
+        &mut self,
+        interface: &InterfaceName,
+        key: &PublicKey,
+    ) -> Result<Option<PeerStatistics>, KernelError> {
+        Ok(self.backend.statistics_of(interface, key).await?)
+    }
+
     async fn glance(&mut self, interface: Option<&InterfaceName>) -> Result<Glance, KernelError> {
         let (generation, table) = self.nft(|nft| Ok((nft.generation()?, nft.ownership()?))).await?;
         let (mut link, mut device) = (None, None);
@@ -200,7 +258,9 @@ impl Kernel for Linux {
                 device = self.backend.identity(name).await?;
             }
         }
+        let on_link = self.on_link().await?;
         Ok(Glance {
+            on_link,
             generation,
             table,
             link,
@@ -210,6 +270,11 @@ impl Kernel for Linux {
 
     async fn ensure_passage(&mut self, mark: Option<Mark>) -> Result<(Passage, bool), KernelError> {
         self.nft(move |nft| passage::ensure(nft.socket(), mark)).await
+    }
+
+    async fn forward_blockers(&mut self) -> Result<Vec<String>, KernelError> {
+        let own = self.ceiling.table.clone();
+        self.nft(move |nft| blockers::named(nft.socket(), &own)).await
     }
 
     async fn statistics(
@@ -242,14 +307,9 @@ impl Kernel for Linux {
 ///
 /// # Errors
 /// Of rtnetlink, other than "not supported".
-pub async fn has_wireguard() -> Result<bool, KernelError> {
+pub async fn has_wireguard(table: &TableName) -> Result<bool, KernelError> {
     let Ok(name) = "cell-probe".parse::<InterfaceName>() else {
         return Ok(false);
     };
-    let links = Links::open()?;
-    let found = links.add_wireguard(&name).await?;
-    if found {
-        links.remove(&name).await?;
-    }
-    Ok(found)
+    Links::open(table)?.probe_wireguard(&name).await
 }

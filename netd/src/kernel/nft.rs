@@ -1,6 +1,7 @@
 //! Our table, and one rule in Docker's world, over nfnetlink: no program is run and no C library is linked.
 
 mod batch;
+pub mod blockers;
 mod compare;
 mod decode;
 mod encode;
@@ -14,7 +15,7 @@ use std::io;
 
 use cell_netd_core::model::TableName;
 use cell_netd_core::observed::Policy;
-use cell_netd_core::policy::{Counter, Element, ElementDelta, Elements, Ruleset, SetId};
+use cell_netd_core::policy::{Chain, Counter, Element, ElementDelta, Elements, Ruleset, SetId};
 
 pub use socket::{NftError, NftSocket};
 
@@ -27,8 +28,29 @@ pub enum Ownership {
     Owned,
     /// Ours, and not protected: made by a netd that is gone, or the kernel does not know ownership.
     Unowned,
+    /// Ours, but somebody switched it off (NFT_TABLE_F_DORMANT): it judges nothing.
+    Dormant,
     /// Somebody else's.
     Foreign,
+}
+
+impl Ownership {
+    /// Whether packets meet the table, as far as its flags tell.
+    pub fn is_in_force(self) -> bool {
+        match self {
+            Ownership::Owned | Ownership::Unowned => true,
+            Ownership::Absent | Ownership::Dormant | Ownership::Foreign => false,
+        }
+    }
+}
+
+/// Whether the kernel is asked to keep others from the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// Where it can (Linux 6.9).
+    IfKnown,
+    /// Never, as on older kernels.
+    Never,
 }
 
 /// Packets and bytes of one named counter.
@@ -54,11 +76,11 @@ impl Nft {
     ///
     /// # Errors
     /// Of socket(2); without CAP_NET_ADMIN the later calls fail.
-    pub fn open(table: TableName) -> io::Result<Self> {
+    pub fn open(table: TableName, owners: Owners) -> io::Result<Self> {
         Ok(Nft {
             socket: NftSocket::open()?,
             table,
-            owner_flags: true,
+            owner_flags: owners == Owners::IfKnown,
         })
     }
 
@@ -77,10 +99,11 @@ impl Nft {
 
     /// The table as it is, held against a wanted one; none if there is none.
     pub fn observe(&mut self, wanted: Option<&Ruleset>) -> Result<Option<Policy>, NftError> {
-        if self.ownership()? == Ownership::Absent {
+        let ownership = self.ownership()?;
+        if ownership == Ownership::Absent {
             return Ok(None);
         }
-        let mut sound = wanted.is_some();
+        let mut sound = wanted.is_some() && ownership != Ownership::Dormant;
         let mut elements = Elements::new();
         let kinds = self.socket.sets(&self.table)?;
         for set in SetId::ALL {
@@ -122,14 +145,33 @@ impl Nft {
 
     /// Makes a table of an earlier netd our own, without touching what is in it.
     pub fn adopt(&mut self) -> Result<(), NftError> {
-        if self.owner_flags && self.ownership()? == Ownership::Unowned {
+        let ownership = self.ownership()?;
+        if self.owner_flags && matches!(ownership, Ownership::Unowned | Ownership::Dormant) {
             match self.socket.commit(encode::adopt(&self.table)) {
                 // Then it stays without an owner, as after a first start there, and the drift watch holds it.
                 Err(refusal) if is_refusal_of_flags(&refusal) => self.owner_flags = false,
                 outcome => return outcome,
             }
         }
+        if ownership == Ownership::Dormant {
+            self.socket.commit(encode::wake(&self.table))?;
+        }
         Ok(())
+    }
+
+    /// Whether there is a table of a netd, this or an earlier one, that judges packets: of that, what can be told without
+    /// the spec that it was made for.
+    pub fn guards(&mut self, skeleton: &[Chain]) -> Result<bool, NftError> {
+        if !self.ownership()?.is_in_force() {
+            return Ok(false);
+        }
+        let chains = self.socket.chains(&self.table)?;
+        let rules = self.socket.rules(&self.table)?;
+        let has_rules = |chain: &Chain| {
+            let within = |rule| compare::chain_of(rule) == Some(chain.name.as_str());
+            !chain.name.always_has_rules() || rules.iter().any(within)
+        };
+        Ok(compare::chains_match(skeleton, &chains) && skeleton.iter().all(has_rules))
     }
 
     /// Changes elements in one transaction.

@@ -6,12 +6,12 @@ pub mod memory;
 mod tun;
 pub mod userspace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use cell_netd_core::desired::Wireguard;
 use cell_netd_core::model::{InterfaceName, PublicKey};
-use cell_netd_core::observed::{Device, DevicePeer};
+use cell_netd_core::observed::{Device, DevicePeer, Identity};
 use cell_netd_core::plan::PeerUpdate;
 use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
@@ -28,6 +28,18 @@ impl PrivateKey {
         }
         key.copy_from_slice(bytes);
         Some(PrivateKey(key))
+    }
+
+    /// The public key that belongs to it.
+    pub fn public(&self) -> Option<PublicKey> {
+        // Wiped when dropped.
+        let secret = x25519_dalek::StaticSecret::from(*self.0);
+        PublicKey::try_from(x25519_dalek::PublicKey::from(&secret).as_bytes().as_slice()).ok()
+    }
+
+    /// The same once more, for another thread.
+    pub(crate) fn duplicate(&self) -> Self {
+        PrivateKey(self.0.clone())
     }
 
     /// The bytes, for the device alone.
@@ -76,6 +88,9 @@ pub enum BackendError {
     /// Answered what cannot be read.
     #[error("the WireGuard device answered what cannot be read: {0}")]
     Answer(String),
+    /// It changed again and again while it was read.
+    #[error("the WireGuard device changed again and again while it was read")]
+    Restless,
     /// The model of it refused (tests).
     #[error("{0}")]
     Refused(String),
@@ -106,11 +121,35 @@ pub trait Backend: Send + Sync {
         interface: &'a InterfaceName,
     ) -> BoxFuture<'a, Result<Option<DeviceState>, BackendError>>;
 
-    /// Public key and port alone, at a cost that does not grow with peers where that can be.
+    /// The device without its peers, at a cost that does not grow with them.
     fn identity<'a>(
         &'a mut self,
         interface: &'a InterfaceName,
-    ) -> BoxFuture<'a, Result<Option<(PublicKey, u16)>, BackendError>>;
+    ) -> BoxFuture<'a, Result<Option<Identity>, BackendError>>;
+
+    /// Whether `some_peers` costs what it reads, however many peers there are.
+    fn reads_single_peers(&self) -> bool;
+
+    /// The device with those of the peers that it has, as they were configured: endpoints may not be the learned ones.
+    fn some_peers<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        keys: &'a BTreeSet<PublicKey>,
+    ) -> BoxFuture<'a, Result<Option<Device>, BackendError>>;
+
+    /// What moves of one peer; none: the device does not have it.
+    fn statistics_of<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        key: &'a PublicKey,
+    ) -> BoxFuture<'a, Result<Option<PeerStatistics>, BackendError>>;
+}
+
+/// With those peers alone.
+pub(crate) fn limited(mut device: Device, keys: &BTreeSet<PublicKey>) -> Device {
+    device.peers.retain(|key, _| keys.contains(key));
+    device.preshared.retain(|key| keys.contains(key));
+    device
 }
 
 pub(crate) fn peer_statistics(peer: &DevicePeer) -> PeerStatistics {

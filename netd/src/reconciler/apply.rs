@@ -1,6 +1,9 @@
 //! A request is validated, planned, performed, read back, and only then accepted.
 
-use cell_netd_core::plan::{Plan, plan, plan_delta};
+use std::time::Duration;
+
+use cell_netd_core::desired::Delta;
+use cell_netd_core::plan::{Plan, expected_peers, peers_hold, plan, plan_delta};
 use cell_netd_core::policy::{Ruleset, compile};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::{validate, validate_delta};
@@ -9,6 +12,12 @@ use cell_netd_core::{Desired, Step};
 use super::{Applied, ApplyError, Reconciler};
 use crate::kernel::{Kernel, KernelError};
 use crate::status::Holds;
+use tokio::time::Instant;
+
+/// A device of so many peers is read whole after a change of one, where the kernel cannot read one alone.
+const FEW_PEERS: usize = 256;
+/// How soon a larger one is read after the first such change: once for all changes that come meanwhile.
+const UNREAD: Duration = Duration::from_secs(1);
 
 impl<K: Kernel> Reconciler<K> {
     /// The whole spec.
@@ -18,15 +27,17 @@ impl<K: Kernel> Reconciler<K> {
         etag: &str,
         validate_only: bool,
     ) -> Result<Applied, ApplyError> {
-        let desired = validate(spec, &self.ceiling)?;
         if !etag.is_empty() && etag != self.status.etag {
             return Err(ApplyError::EtagMismatch);
         }
+        self.learn_key().await;
+        let desired = validate(spec, &self.ceiling, self.own_key)?;
         self.apply_desired(desired, validate_only).await
     }
 
     async fn apply_desired(&mut self, desired: Desired, validate_only: bool) -> Result<Applied, ApplyError> {
-        let ruleset = compile(&desired, &self.ceiling);
+        let on_link = self.kernel.on_link().await?;
+        let ruleset = compile(&desired, &self.ceiling, &on_link);
         let plan = self.plan(&desired, ruleset.as_ref()).await?;
         if validate_only {
             return Ok(self.applied(plan));
@@ -43,6 +54,7 @@ impl<K: Kernel> Reconciler<K> {
             self.status.generation += 1;
         }
         self.accepted = Some(desired);
+        self.on_link = on_link;
         self.accept().await;
         Ok(self.applied(plan))
     }
@@ -70,7 +82,7 @@ impl<K: Kernel> Reconciler<K> {
             let _inverse = desired.apply(delta);
             return self.apply_desired(desired, false).await;
         }
-        if let Err(error) = self.perform_delta(&plan).await {
+        if let Err(error) = self.perform_delta(&delta, &plan).await {
             self.go_back().await;
             return Err(error);
         }
@@ -82,16 +94,40 @@ impl<K: Kernel> Reconciler<K> {
         Ok(self.applied(plan))
     }
 
-    async fn perform_delta(&mut self, plan: &Plan) -> Result<(), ApplyError> {
+    async fn perform_delta(&mut self, delta: &Delta, plan: &Plan) -> Result<(), ApplyError> {
         self.perform(plan).await?;
         for step in &plan.steps {
-            if let Step::UpdatePolicy(delta) = step
-                && !self.kernel.verify(delta).await?
+            if let Step::UpdatePolicy(elements) = step
+                && !self.kernel.verify(elements).await?
             {
                 return Err(ApplyError::NotConverged(plan.changes.len()));
             }
         }
-        Ok(())
+        if self.peers_converged(delta).await? {
+            Ok(())
+        } else {
+            Err(ApplyError::NotConverged(plan.changes.len()))
+        }
+    }
+
+    /// Reads back the peers that a change touched: the device may ignore one without a word. Where it can be read but
+    /// whole and has many peers, that is left to a look soon after, so that one peer costs the same whatever there is.
+    async fn peers_converged(&mut self, delta: &Delta) -> Result<bool, KernelError> {
+        let Some(accepted) = self.accepted.as_ref() else {
+            return Ok(true);
+        };
+        let Some(wireguard) = accepted.wireguard() else {
+            return Ok(true);
+        };
+        if !self.kernel.reads_single_peers() && accepted.peers().len() > FEW_PEERS {
+            self.unread.get_or_insert_with(|| Instant::now() + UNREAD);
+            return Ok(true);
+        }
+        let expected = expected_peers(delta);
+        let interface = wireguard.interface.clone();
+        let keys = expected.keys().copied().collect();
+        let found = self.kernel.some_peers(&interface, &keys).await?;
+        Ok(found.is_some_and(|found| peers_hold(&expected, &found.peers)))
     }
 
     pub(super) async fn plan(
@@ -143,10 +179,12 @@ impl<K: Kernel> Reconciler<K> {
         self.status
             .set("Converged", Holds::False, "APPLY_FAILED", "the last apply failed");
         self.repair(false).await;
+        self.guard().await;
     }
 
     /// The kernel matches the accepted state.
     pub(super) async fn accept(&mut self) {
+        self.status.set_key(self.own_key);
         self.status.etag = self.etag();
         self.status.observed_generation = self.status.generation;
         self.status.set(

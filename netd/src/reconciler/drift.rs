@@ -1,21 +1,97 @@
 //! Drift: what others changed is found and put right.
 
-use cell_netd_core::Desired;
 use cell_netd_core::model::InterfaceName;
-use cell_netd_core::policy::compile;
+use cell_netd_core::plan::Plan;
+use cell_netd_core::policy::{SetId, compile};
+use cell_netd_core::{Desired, Step};
 
 use super::Reconciler;
+use crate::kernel::nft::Ownership;
 use crate::kernel::{Glance, Kernel, KernelError};
 use crate::status::Holds;
+
+/// Whether all there is to do is that other prefixes lie on the machine's links now, which is nobody's meddling.
+fn follows_links(plan: &Plan) -> bool {
+    let local = |step: &Step| match step {
+        Step::UpdatePolicy(delta) => delta.sets().iter().all(|set| matches!(set, SetId::Local(_))),
+        Step::RemoveLink(_)
+        | Step::UpdatePeers(..)
+        | Step::ReplacePolicy(_)
+        | Step::RemovePolicy
+        | Step::CreateDevice(_)
+        | Step::SetMtu(..)
+        | Step::RemoveAddress(..)
+        | Step::AddAddress(..)
+        | Step::SetUp(_) => false,
+    };
+    plan.steps.iter().all(local)
+}
 
 impl<K: Kernel> Reconciler<K> {
     /// Compares the cheap facts with those of the last match; looks at everything where they differ, or if `deep`.
     pub(super) async fn look(&mut self, deep: bool) {
-        if self.accepted.is_some() && (deep || !self.untouched().await) {
+        if deep {
+            self.unread = None;
+        }
+        if self.accepted.is_none() {
+            self.guard().await;
+        } else if deep || !self.untouched().await {
             self.repair(true).await;
         }
         self.ensure_passage(true).await;
         self.publish().await;
+    }
+
+    /// Sees to it that no interface of ours is up without a table that judges its packets: the table is put back where the
+    /// spec is known, and the interface is taken down where it is not, or where that fails. Cheap while all is well.
+    pub(super) async fn guard(&mut self) {
+        let wanted = self.interface().is_some();
+        if wanted && self.kernel.table().await.is_ok_and(Ownership::is_in_force) {
+            return;
+        }
+        if wanted {
+            self.repair(true).await;
+        } else if self.accepted.is_none() && !self.kernel.guards().await.unwrap_or(false) {
+            self.shut("the table of an earlier netd is gone").await;
+        }
+    }
+
+    async fn shut(&mut self, why: &str) {
+        match self.kernel.shut().await {
+            Ok(names) if names.is_empty() => {}
+            Ok(names) => {
+                let names: Vec<_> = names.iter().map(InterfaceName::as_str).collect();
+                let message = format!("{why}: {} is down until a spec is put in force", names.join(", "));
+                tracing::error!("{message}");
+                self.seen = None;
+                self.status.set("Converged", Holds::False, "UNGUARDED", message);
+            }
+            Err(error) => tracing::error!(%error, "{why}, and the interface cannot be taken down"),
+        }
+    }
+
+    /// Asks vaultd for the cell's public key. While it does not answer, what is known stays, and where nothing is known any
+    /// key of the device will do: a peer must be removable meanwhile.
+    pub(super) async fn learn_key(&mut self) {
+        match self.kernel.own_key().await {
+            Ok(key) => {
+                self.own_key = Some(key);
+                self.status.set_key(self.own_key);
+            }
+            Err(error) => tracing::warn!(%error, "the device's key is not held against vaultd's"),
+        }
+    }
+
+    /// The same where a spec was accepted without it; then the device is held against it.
+    pub(super) async fn learn_missing_key(&mut self) {
+        if self.own_key.is_some() || self.interface().is_none() {
+            return;
+        }
+        self.learn_key().await;
+        if let (Some(key), Some(accepted)) = (self.own_key, &mut self.accepted) {
+            accepted.set_own_key(key);
+            self.seen = None;
+        }
     }
 
     /// Whether nothing changed since the kernel last matched.
@@ -47,31 +123,47 @@ impl<K: Kernel> Reconciler<K> {
                 self.status.observed_generation = self.status.generation.saturating_sub(1);
                 self.status
                     .set("Converged", Holds::False, "DRIFT", error.to_string());
+                if !self.kernel.table().await.is_ok_and(Ownership::is_in_force) {
+                    self.shut("the policy cannot be put in force").await;
+                }
             }
         }
     }
 
     async fn try_repair(&mut self, desired: &Desired) -> Result<usize, super::ApplyError> {
-        let ruleset = compile(desired, &self.ceiling);
+        let on_link = self.kernel.on_link().await?;
+        let ruleset = compile(desired, &self.ceiling, &on_link);
         let plan = self.plan(desired, ruleset.as_ref()).await?;
+        let follows = follows_links(&plan);
         for change in &plan.changes {
-            tracing::warn!(%change, "drift is repaired");
+            if follows {
+                tracing::info!(%change, "the policy follows the machine's links");
+            } else {
+                tracing::warn!(%change, "drift is repaired");
+            }
         }
         self.perform(&plan).await?;
         if !plan.is_empty() {
             self.converged(desired, ruleset.as_ref()).await?;
         }
-        Ok(plan.changes.len())
+        self.on_link = on_link;
+        Ok(if follows { 0 } else { plan.changes.len() })
     }
 
     /// After a match: sees to the way through other tables and remembers the cheap facts.
     pub(super) async fn refresh(&mut self) {
         self.ensure_passage(false).await;
-        self.seen = self
+        self.remember().await;
+    }
+
+    /// Remembers the cheap facts of a match, but of the links those that the policy was made for.
+    async fn remember(&mut self) {
+        let seen = self
             .glance()
             .await
-            .map_err(|error| tracing::warn!(%error, "the kernel could not be looked at"))
-            .ok();
+            .map_err(|error| tracing::warn!(%error, "the kernel could not be looked at"));
+        let on_link = self.on_link.clone();
+        self.seen = seen.ok().map(|glance| Glance { on_link, ..glance });
     }
 
     async fn glance(&mut self) -> Result<Glance, KernelError> {
@@ -93,17 +185,26 @@ impl<K: Kernel> Reconciler<K> {
             return;
         }
         let mark = self.interface().map(|_| self.ceiling.accept_mark);
+        // Others' chains are walked at looks, not at each change of a peer.
+        if watching || self.blockers.is_none() {
+            let named = self.kernel.forward_blockers().await;
+            self.blockers = named
+                .map_err(|error| tracing::warn!(%error, "the chains of others could not be read"))
+                .ok();
+        }
         match self.kernel.ensure_passage(mark).await {
             Ok((passage, touched)) => {
-                self.status.set_passage(Ok(passage));
+                self.status.set_passage(Ok(passage), self.blockers.as_deref());
                 if touched && watching {
                     tracing::warn!("the accept rule was put back at the top of another program's chain");
                     self.status.drift_repairs += 1;
                     // Our own transaction is not drift.
-                    self.seen = self.glance().await.ok();
+                    self.remember().await;
                 }
             }
-            Err(error) => self.status.set_passage(Err(error.to_string())),
+            Err(error) => self
+                .status
+                .set_passage(Err(error.to_string()), self.blockers.as_deref()),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -55,12 +56,12 @@ impl Keys {
     }
 }
 
-fn decode(text: &str) -> Result<Vec<u8>> {
+pub fn decode(text: &str) -> Result<Vec<u8>> {
     use base64::Engine as _;
     Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
 }
 
-struct Vault(Vec<u8>);
+struct Vault(Arc<Mutex<Vec<u8>>>);
 
 #[tonic::async_trait]
 impl WireguardKeyService for Vault {
@@ -69,7 +70,7 @@ impl WireguardKeyService for Vault {
         _: Request<GetWireguardPrivateKeyRequest>,
     ) -> Result<Response<GetWireguardPrivateKeyResponse>, Status> {
         Ok(Response::new(GetWireguardPrivateKeyResponse {
-            private_key: self.0.clone(),
+            private_key: self.0.lock().unwrap().clone(),
         }))
     }
 }
@@ -82,6 +83,7 @@ pub struct Netd {
     netns: PathBuf,
     listener: OwnedFd,
     wg_listeners: [Listener; 2],
+    vault_key: Arc<Mutex<Vec<u8>>>,
     pub process: Process,
     pub wg: Process,
 }
@@ -92,10 +94,12 @@ impl Netd {
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let keys = Keys::make()?;
         let runtime = Runtime::new()?;
+        let vault_key = Arc::new(Mutex::new(decode(&keys.private)?));
         serve_vault(
             &runtime,
             &folder.path().join("vault.sock"),
-            decode(&keys.private)?,
+            Arc::clone(&vault_key),
+            NOBODY,
         )?;
         let caller = "[callers.netd]\nusers = [\"nobody\"]\n";
         std::fs::write(folder.path().join("wg.toml"), caller)?;
@@ -119,11 +123,19 @@ impl Netd {
             netns,
             listener,
             wg_listeners,
+            vault_key,
             process,
             wg,
         };
         netd.wait()?;
         Ok(netd)
+    }
+
+    /// The vault is made anew, or an older one is restored: the cell has another key.
+    pub fn change_key(&mut self) -> Result<()> {
+        self.keys = Keys::make()?;
+        *self.vault_key.lock().unwrap() = decode(&self.keys.private)?;
+        Ok(())
     }
 
     /// Ends netd as a crash would and starts it anew on the same socket.
@@ -163,6 +175,23 @@ impl Netd {
             validate_only: false,
         };
         self.apply_request(request)
+    }
+
+    /// Applies what takes the device away and makes it anew: cell-wg ends with its interface, and is started anew here as
+    /// the service manager does it.
+    pub fn apply_anew(&mut self, spec: v1::NetworkSpec) -> Result<v1::ApplyNetworkResponse> {
+        let mut client = NetworkServiceClient::new(self.channel());
+        let request = v1::ApplyNetworkRequest {
+            spec: Some(spec),
+            etag: String::new(),
+            validate_only: false,
+        };
+        let applying = self
+            .runtime
+            .spawn(async move { client.apply_network(request).await.map(Response::into_inner) });
+        self.wg.wait(PATIENCE)?;
+        self.restart_wg()?;
+        Ok(self.runtime.block_on(applying)??)
     }
 
     pub fn apply_request(
@@ -264,10 +293,10 @@ impl Wg {
     }
 }
 
-fn serve_vault(runtime: &Runtime, path: &Path, key: Vec<u8>) -> Result<()> {
+pub fn serve_vault(runtime: &Runtime, path: &Path, key: Arc<Mutex<Vec<u8>>>, uid: u32) -> Result<()> {
     let listener = runtime.block_on(async { tokio::net::UnixListener::bind(path) })?;
     let policy = CallerPolicy {
-        uids: vec![NOBODY],
+        uids: vec![uid],
         unit: None,
     };
     let routes = Routes::new(WireguardKeyServiceServer::new(Vault(key)));
@@ -401,6 +430,7 @@ pub fn client_file(index: u8, keys: &Keys, server: &Keys, endpoint: &str) -> Str
     format!(
         "[Interface]\nPrivateKey = {}\nAddress = 10.86.0.{n}/32, fd86::{x:x}/128\nMTU = 1420\n\n[Peer]\nPublicKey = {}\n\
          AllowedIPs = 10.86.0.0/24, fd86::/64, 192.168.77.0/24, fd77::/64, 198.51.100.0/24, 2001:db8:7::/48, \
+         2001:db8:77::/64, 192.0.2.0/24, \
          169.254.67.1/32\nEndpoint = {endpoint}\nPersistentKeepalive = 1\n",
         keys.private,
         server.public,

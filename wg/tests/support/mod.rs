@@ -90,7 +90,10 @@ impl Daemon {
     }
 
     pub fn get_only(&self, public_key: Vec<u8>) -> Result<v1::GetDeviceResponse, tonic::Status> {
-        let request = v1::GetDeviceRequest { public_key };
+        let request = v1::GetDeviceRequest {
+            public_key,
+            configuration_only: false,
+        };
         self.runtime
             .block_on(self.client.clone().get_device(request))
             .map(tonic::Response::into_inner)

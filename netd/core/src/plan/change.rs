@@ -80,6 +80,7 @@ pub(super) fn of_plan(
         changes.extend(of_peer(name.unwrap_or_else(|| key.to_string()), Some(peer), None));
     }
     let mut explained = false;
+    changes.extend(preshared(desired, observed));
     for (name, peer) in desired.peers() {
         let before = before
             .get(&peer.key)
@@ -107,6 +108,21 @@ pub(super) fn of_plan(
         }
     }
     changes
+}
+
+/// Peers that somebody else gave a preshared key.
+fn preshared(desired: &Desired, observed: &Observed) -> Vec<Change> {
+    let device = observed.link.as_ref().and_then(|link| link.device.as_ref());
+    let keys = device.into_iter().flat_map(|device| &device.preshared);
+    keys.filter_map(|key| desired.name_of_key(key))
+        .map(|name| {
+            change(
+                ChangeAction::Update,
+                format!("peer {name}"),
+                "loses a preshared key that is not netd's",
+            )
+        })
+        .collect()
 }
 
 fn change(action: ChangeAction, subject: String, detail: impl Into<String>) -> Change {

@@ -33,6 +33,12 @@ pub(super) struct Updates {
 }
 
 impl Updates {
+    /// With its session: what it has is not what netd gave it, and cannot be taken back in place.
+    fn anew(&mut self, peer: &Peer) {
+        self.losses.removed.insert(peer.key);
+        self.gains.upserted.insert(peer.key, device_peer(peer, true));
+    }
+
     fn update(&mut self, peer: &Peer, before: Option<&DevicePeer>, mut after: DevicePeer) {
         let key = peer.key;
         if let Some(before) = before
@@ -72,6 +78,10 @@ pub(super) fn between(desired: &Desired, accepted: Option<&Desired>, device: Opt
         .collect();
     for (name, peer) in desired.peers() {
         let before = present.get(&peer.key);
+        if device.is_some_and(|device| device.preshared.contains(&peer.key)) {
+            updates.anew(peer);
+            continue;
+        }
         let previous = accepted
             .and_then(|state| state.peers().get(name))
             .filter(|old| old.key == peer.key);
@@ -115,6 +125,35 @@ pub(super) fn of_delta(delta: &Delta) -> Updates {
         }
     }
     updates
+}
+
+/// What the device must have of the peers that a change touches, once it is done; none: the peer must be gone.
+pub fn expected_peers(delta: &Delta) -> BTreeMap<PublicKey, Option<DevicePeer>> {
+    let changes = || delta.changes().values();
+    let gone = changes()
+        .filter_map(|change| change.before.as_deref())
+        .map(|peer| (peer.key, None));
+    // A key that another peer gave up may be this one's.
+    let there = changes()
+        .filter_map(|change| change.after.as_deref())
+        .map(|peer| (peer.key, Some(device_peer(peer, true))));
+    gone.chain(there).collect()
+}
+
+/// Whether the device, of which `found` is read back, has what was expected. Endpoints roam and are left aside.
+pub fn peers_hold(
+    expected: &BTreeMap<PublicKey, Option<DevicePeer>>,
+    found: &BTreeMap<PublicKey, DevicePeer>,
+) -> bool {
+    expected
+        .iter()
+        .all(|(key, wanted)| match (wanted, found.get(key)) {
+            (None, None) => true,
+            (Some(wanted), Some(found)) => {
+                wanted.keepalive == found.keepalive && wanted.allowed_ips == found.allowed_ips
+            }
+            (None, Some(_)) | (Some(_), None) => false,
+        })
 }
 
 fn device_peer(peer: &Peer, set_endpoint: bool) -> DevicePeer {

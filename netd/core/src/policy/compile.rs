@@ -1,6 +1,9 @@
 //! A desired state becomes a ruleset. Read top down: this is what the cell lets through.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::element::{Element, Elements, SetId};
 use super::ruleset::{
@@ -15,13 +18,15 @@ use crate::model::{Family, InterfaceName, Port};
 /// ICMP and ICMPv6 in the IP header.
 const ICMP: [(Family, u8); 2] = [(Family::V4, 1), (Family::V6, 58)];
 
-/// The ruleset of a desired state; none where there is no interface.
-pub fn compile(desired: &Desired, ceiling: &Ceiling) -> Option<Ruleset> {
+/// The ruleset of a desired state; none where there is no interface. `on_link` are the prefixes of the machine's other links:
+/// neighbours are not the internet, whatever addresses they have.
+pub fn compile(desired: &Desired, ceiling: &Ceiling, on_link: &BTreeSet<IpNet>) -> Option<Ruleset> {
     let wireguard = desired.wireguard()?;
     let compiler = Compiler {
         desired,
         ceiling,
         wireguard,
+        on_link,
     };
     let mut elements = compiler.fixed_elements();
     for peer in desired.peers().values() {
@@ -82,6 +87,7 @@ pub(super) struct Compiler<'a> {
     pub(super) desired: &'a Desired,
     ceiling: &'a Ceiling,
     wireguard: &'a Wireguard,
+    on_link: &'a BTreeSet<IpNet>,
 }
 
 impl Compiler<'_> {
@@ -91,6 +97,10 @@ impl Compiler<'_> {
             insert(
                 &mut elements,
                 special::ranges(family).map(|range| (SetId::Special(family), range)),
+            );
+            insert(
+                &mut elements,
+                special::local(family, self.on_link).map(|range| (SetId::Local(family), range)),
             );
         }
         insert(
@@ -151,6 +161,7 @@ impl Compiler<'_> {
                 [
                     Match::FlowPeer(family, SetId::Internet(family)),
                     Match::FlowTargetNot(family, SetId::Special(family)),
+                    Match::FlowTargetNot(family, SetId::Local(family)),
                 ],
                 goto(ChainName::Accept),
             ));
@@ -193,6 +204,7 @@ impl Compiler<'_> {
                 [
                     Match::Address(family, Side::Source, Test::In(SetId::Internet(family))),
                     Match::Address(family, Side::Destination, Test::NotIn(SetId::Special(family))),
+                    Match::Address(family, Side::Destination, Test::NotIn(SetId::Local(family))),
                 ],
                 goto(ChainName::Accept),
             ));

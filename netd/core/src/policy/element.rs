@@ -19,6 +19,8 @@ pub enum SetId {
     Services(Family),
     /// Special-purpose address ranges (RFC 6890).
     Special(Family),
+    /// What lies on the machine's own links: the house, whatever its addresses are.
+    Local(Family),
     /// Ports of the cell that are reached as they are.
     CellPorts,
     /// Ports on the hidden service addresses that are reached by DNAT.
@@ -40,7 +42,7 @@ pub enum SetKind {
 
 impl SetId {
     /// All of them, in the order in which they are made.
-    pub const ALL: [SetId; 12] = [
+    pub const ALL: [SetId; 14] = [
         SetId::Peers(Family::V4),
         SetId::Peers(Family::V6),
         SetId::PeerToPeer(Family::V4),
@@ -51,6 +53,8 @@ impl SetId {
         SetId::Services(Family::V6),
         SetId::Special(Family::V4),
         SetId::Special(Family::V6),
+        SetId::Local(Family::V4),
+        SetId::Local(Family::V6),
         SetId::CellPorts,
         SetId::CellTargets,
     ];
@@ -68,6 +72,8 @@ impl SetId {
             SetId::Services(Family::V6) => "svc6",
             SetId::Special(Family::V4) => "special4",
             SetId::Special(Family::V6) => "special6",
+            SetId::Local(Family::V4) => "local4",
+            SetId::Local(Family::V6) => "local6",
             SetId::CellPorts => "cell_ports",
             SetId::CellTargets => "cell_targets",
         }
@@ -80,7 +86,7 @@ impl SetId {
                 SetKind::Address(family)
             }
             SetId::Services(family) => SetKind::Service(family),
-            SetId::Special(family) => SetKind::Range(family),
+            SetId::Special(family) | SetId::Local(family) => SetKind::Range(family),
             SetId::CellPorts | SetId::CellTargets => SetKind::Port,
         }
     }

@@ -1,8 +1,9 @@
 //! Addresses that "the internet" does not mean.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::element::Element;
 use crate::model::Family;
@@ -43,14 +44,23 @@ const SPECIAL6: [([u16; 4], u8); 10] = [
 
 /// The ranges of a family, neither overlapping nor touching.
 pub(super) fn ranges(family: Family) -> impl Iterator<Item = Element> {
-    let mut ranges = match family {
-        Family::V4 => ipv4()
-            .map(|net| (bits4(net.network()), bits4(net.broadcast())))
-            .collect::<Vec<_>>(),
-        Family::V6 => ipv6()
-            .map(|net| (net.network().to_bits(), net.broadcast().to_bits()))
-            .collect(),
-    };
+    merged(
+        family,
+        match family {
+            Family::V4 => ipv4().map(IpNet::V4).collect(),
+            Family::V6 => ipv6().map(IpNet::V6).collect(),
+        },
+    )
+}
+
+/// The prefixes of that family as ranges, neither overlapping nor touching.
+fn merged(family: Family, nets: Vec<IpNet>) -> impl Iterator<Item = Element> {
+    let of_family = nets.into_iter().filter_map(|net| match (family, net) {
+        (Family::V4, IpNet::V4(net)) => Some((bits4(net.network()), bits4(net.broadcast()))),
+        (Family::V6, IpNet::V6(net)) => Some((net.network().to_bits(), net.broadcast().to_bits())),
+        (Family::V4, IpNet::V6(_)) | (Family::V6, IpNet::V4(_)) => None,
+    });
+    let mut ranges: Vec<_> = of_family.collect();
     ranges.sort_unstable();
     let mut merged: Vec<(u128, u128)> = Vec::new();
     for (first, last) in ranges {
@@ -78,11 +88,21 @@ fn ipv6() -> impl Iterator<Item = Ipv6Net> {
     let own = SPECIAL6
         .into_iter()
         .map(|([a, b, c, d], length)| Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0), length));
-    let images = ipv4().map(|net| {
-        let embedded = (0x0064_ff9b_u128 << 96) | bits4(net.network());
-        Ipv6Net::new_assert(Ipv6Addr::from_bits(embedded), 96 + net.prefix_len())
+    own.chain(ipv4().map(image))
+}
+
+/// The prefixes of the machine's links as ranges of that family, IPv4's images included.
+pub(super) fn local(family: Family, on_link: &BTreeSet<IpNet>) -> impl Iterator<Item = Element> {
+    let images = on_link.iter().filter_map(|net| match net {
+        IpNet::V4(net) => Some(IpNet::V6(image(*net))),
+        IpNet::V6(_) => None,
     });
-    own.chain(images)
+    merged(family, on_link.iter().copied().chain(images).collect())
+}
+
+fn image(net: Ipv4Net) -> Ipv6Net {
+    let embedded = (0x0064_ff9b_u128 << 96) | bits4(net.network());
+    Ipv6Net::new_assert(Ipv6Addr::from_bits(embedded), 96 + net.prefix_len())
 }
 
 fn bits4(address: Ipv4Addr) -> u128 {
@@ -155,6 +175,34 @@ mod tests {
         ] {
             assert!(!special(address), "{address}");
         }
+    }
+
+    #[test]
+    fn prefixes_of_the_links_become_ranges_that_a_set_can_hold() {
+        let nets = [
+            "192.0.2.7/25",
+            "192.0.2.128/25",
+            "192.0.2.0/24",
+            "203.0.113.1/24",
+            "2001:db8::5/64",
+        ];
+        let nets = nets.iter().map(|net| net.parse().unwrap()).collect();
+        let told = |family| {
+            let ranges = local(family, &nets).map(|range| range.to_string());
+            ranges.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(Family::V4),
+            ["192.0.2.0-192.0.2.255", "203.0.113.0-203.0.113.255"]
+        );
+        assert_eq!(
+            told(Family::V6),
+            [
+                "64:ff9b::c000:200-64:ff9b::c000:2ff",
+                "64:ff9b::cb00:7100-64:ff9b::cb00:71ff",
+                "2001:db8::-2001:db8::ffff:ffff:ffff:ffff"
+            ]
+        );
     }
 
     #[test]

@@ -72,6 +72,10 @@ impl Context<'_> {
         }
         let key = faults.parsed(PublicKey::try_from(public_key.as_slice()), at("public_key"));
         if let Some(key) = key {
+            // The device would ignore such a peer without a word (drivers/net/wireguard/netlink.c, set_peer).
+            if self.base.own_key() == Some(key) {
+                faults.invalid(at("public_key"), "the key is the cell's own");
+            }
             if let Some(first) = taken.keys.insert(key, index) {
                 faults.invalid(
                     at("public_key"),
@@ -238,6 +242,12 @@ fn service_of(spec: &ServiceSpec, field: &str, faults: &mut Faults) -> Option<Se
         protocol: protocol?,
         port: port?,
     })
+}
+
+/// Whether a service can be at that address at all; which of them a peer may be let to is not said here. The API judges by a
+/// rule of its own, which `lab/tests/service_addresses.rs` holds to this one.
+pub fn service_address_allowed(address: IpAddr) -> bool {
+    unreachable_kind(address).is_none()
 }
 
 /// Addresses that are never routed: what is sent there stays on the machine or its links (the cloud's metadata

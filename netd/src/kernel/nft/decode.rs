@@ -22,13 +22,18 @@ pub(super) fn ownership(table: &TableMessage, port: u32) -> Ownership {
         TableAttribute::Owner(owner) => Some(*owner),
         _ => None,
     });
-    let owned = table.attributes.iter().any(
-        |attribute| matches!(attribute, TableAttribute::Flags(flags) if flags.contains(TableFlags::Owner)),
-    );
+    let has = |wanted: TableFlags| {
+        table
+            .attributes
+            .iter()
+            .any(|attribute| matches!(attribute, TableAttribute::Flags(flags) if flags.contains(wanted)))
+    };
+    let owned = has(TableFlags::Owner);
     match owner {
         _ if !tagged => Ownership::Foreign,
+        Some(owner) if owned && owner != 0 && owner != port => Ownership::Foreign,
+        _ if has(TableFlags::Dormant) => Ownership::Dormant,
         Some(owner) if owned && owner == port => Ownership::Owned,
-        Some(owner) if owned && owner != 0 => Ownership::Foreign,
         _ => Ownership::Unowned,
     }
 }

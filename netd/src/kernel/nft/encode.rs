@@ -70,6 +70,17 @@ pub(super) fn adopt(table: &TableName) -> Batch {
     batch
 }
 
+/// Switches a table on again that nobody owns.
+pub(super) fn wake(table: &TableName) -> Batch {
+    let mut message = named(table);
+    message
+        .attributes
+        .push(TableAttribute::Flags(TableFlags::empty()));
+    let mut batch = Batch::default();
+    batch.push(NfTablesMessage::NewTable(message), 0);
+    batch
+}
+
 /// Removals first: a range may give way to one that overlaps it.
 pub(super) fn update(table: &TableName, delta: &ElementDelta) -> Batch {
     let mut batch = Batch::default();

@@ -12,13 +12,13 @@ use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{Expressions, Meta, MetaKey, Operator, Register, Verdict};
 
 use matching::matching;
-pub(super) use parts::octets;
-use parts::{bitwise, byte, bytes64, compare, immediate, meta, nfproto, number, other, verdict};
+use parts::{bitwise, byte, bytes64, compare, immediate, meta, nfproto, number, other};
+pub(super) use parts::{octets, verdict};
 
 use Register::{Reg1, Reg2};
 
 /// NF_DROP, NF_ACCEPT.
-const DROP: u32 = 0;
+pub(super) const DROP: u32 = 0;
 const ACCEPT: u32 = 1;
 
 /// A whole rule.

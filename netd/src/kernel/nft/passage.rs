@@ -19,12 +19,14 @@ const TABLE: &str = "filter";
 /// A comment in libnftnl's userdata: type 0, length, "cell" with NUL. How we know our rule again.
 const TAG: &[u8] = b"\x00\x05cell\0";
 /// NF_DROP as a chain's policy.
-const POLICY_DROP: u32 = 0;
+pub(super) const POLICY_DROP: u32 = 0;
+/// Table and base chain of iptables.
+pub(super) const FORWARD: (&str, &str) = (TABLE, "FORWARD");
 
 /// How the way through is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
-    /// No other table drops what is forwarded.
+    /// iptables' tables do not drop what is forwarded.
     NotNeeded,
     /// Our rule is at the top.
     Open,
@@ -70,6 +72,20 @@ pub fn ensure(socket: &mut NftSocket, mark: Option<Mark>) -> Result<(Passage, bo
     let touched = !batch.is_empty();
     socket.commit(batch)?;
     Ok((passage, touched))
+}
+
+/// Whether our rule has a place among a family's chains, where [`ensure`] has put it.
+pub(super) fn is_opened(chains: &[ChainMessage]) -> bool {
+    let within: Vec<ChainMessage> = chains
+        .iter()
+        .filter(|chain| {
+            chain
+                .attributes
+                .contains(&ChainAttribute::Table(TABLE.to_owned()))
+        })
+        .cloned()
+        .collect();
+    place(&within).is_some()
 }
 
 /// The chain that our rule belongs in, if one is needed.

@@ -84,16 +84,22 @@ impl NftSocket {
         family: NetfilterProtoFamily,
         table: &str,
     ) -> Result<Vec<ChainMessage>, NftError> {
+        let mut chains = self.all_chains(family)?;
+        chains.retain(|chain| {
+            chain
+                .attributes
+                .contains(&ChainAttribute::Table(table.to_owned()))
+        });
+        Ok(chains)
+    }
+
+    /// Chains of all tables of a family.
+    pub(super) fn all_chains(&mut self, family: NetfilterProtoFamily) -> Result<Vec<ChainMessage>, NftError> {
         let answer = self.dump(
             family,
             || NfTablesMessage::GetChain(ChainMessage { attributes: vec![] }),
             parsed,
         )?;
-        let ours = |chain: &ChainMessage| {
-            chain
-                .attributes
-                .contains(&ChainAttribute::Table(table.to_owned()))
-        };
         let chain = |message| {
             if let NfTablesMessage::NewChain(chain) = message {
                 Some(chain)
@@ -101,7 +107,7 @@ impl NftSocket {
                 None
             }
         };
-        Ok(answer.into_iter().filter_map(chain).filter(ours).collect())
+        Ok(answer.into_iter().filter_map(chain).collect())
     }
 
     pub(super) fn rules(&mut self, table: &TableName) -> Result<Vec<RuleMessage>, NftError> {

@@ -1,38 +1,29 @@
 //! WireGuard in the kernel, by generic netlink (Documentation/netlink/specs/wireguard.yaml).
 
-use std::collections::BTreeMap;
+mod decode;
+mod wire;
+
+use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
-use std::time::Duration;
 
 use cell_netd_core::desired::Wireguard;
-use cell_netd_core::model::{InterfaceName, PublicKey};
-use cell_netd_core::observed::{Device, DevicePeer};
+use cell_netd_core::model::{InterfaceName, PublicKey, TableName};
+use cell_netd_core::observed::{Device, DevicePeer, Identity};
 use cell_netd_core::plan::PeerUpdate;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable,
-};
-use netlink_packet_generic::GenlMessage;
-use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
-use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
 use netlink_packet_wireguard::{
-    WireguardAddressFamily, WireguardAllowedIp, WireguardAllowedIpAttr, WireguardAttribute, WireguardCmd,
-    WireguardDeviceFlags, WireguardMessage, WireguardPeer, WireguardPeerAttribute, WireguardPeerFlags,
+    WireguardAddressFamily, WireguardAllowedIp, WireguardAllowedIpAttr, WireguardAttribute,
+    WireguardDeviceFlags, WireguardPeer, WireguardPeerAttribute, WireguardPeerFlags,
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC};
-use nix::sys::socket::{setsockopt, sockopt};
-use nix::sys::time::TimeVal;
 
-use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey};
+use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey, limited};
 use crate::kernel::link::Links;
+use wire::Wire;
 
 /// Peers of one message. A peer of ours has at most two allowed IPs, some 200 bytes; the list of them is an attribute of
 /// at most 64 KiB.
 const CHUNK: usize = 200;
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// The kernel's WireGuard.
 #[derive(Debug)]
@@ -49,8 +40,8 @@ impl InKernel {
     ///
     /// # Errors
     /// Of the rtnetlink socket.
-    pub fn new() -> io::Result<Self> {
-        Ok(InKernel::with_links(Links::open()?))
+    pub fn new(table: &TableName) -> io::Result<Self> {
+        Ok(InKernel::with_links(Links::open(table)?))
     }
 }
 
@@ -65,19 +56,15 @@ impl Backend for InKernel {
         key: &'a PrivateKey,
     ) -> BoxFuture<'a, Result<(), BackendError>> {
         let name = &wireguard.interface;
-        let attributes = vec![
-            WireguardAttribute::IfName(name.to_string()),
-            WireguardAttribute::PrivateKey(*key.expose()),
-            WireguardAttribute::ListenPort(wireguard.listen_port),
-            WireguardAttribute::Flags(WireguardDeviceFlags::ReplacePeers),
-        ];
+        let attributes = creation(wireguard);
+        let key = key.duplicate();
         Box::pin(async move {
             let error = |error: crate::kernel::KernelError| BackendError::Io(io::Error::other(error));
             if !self.links.add_wireguard(name).await.map_err(error)? {
                 return Err(BackendError::Io(io::Error::from_raw_os_error(libc::EOPNOTSUPP)));
             }
             self.links.tag(name).await.map_err(error)?;
-            blocking(move || Wire::open()?.set(attributes)).await
+            blocking(move || Wire::open()?.set(attributes, Some(&key))).await
         })
     }
 
@@ -86,18 +73,12 @@ impl Backend for InKernel {
         interface: &'a InterfaceName,
         update: &'a PeerUpdate,
     ) -> BoxFuture<'a, Result<(), BackendError>> {
-        let removed = update.removed.iter().map(removal);
-        let peers: Vec<WireguardPeer> = removed
-            .chain(update.upserted.iter().map(|(key, peer)| upsert(key, peer)))
-            .collect();
-        let interface = interface.to_string();
+        let messages = changes(interface, update);
         Box::pin(blocking(move || {
             let mut wire = Wire::open()?;
-            for chunk in peers.chunks(CHUNK) {
-                let name = WireguardAttribute::IfName(interface.clone());
-                wire.set(vec![name, WireguardAttribute::Peers(chunk.to_vec())])?;
-            }
-            Ok(())
+            messages
+                .into_iter()
+                .try_for_each(|attributes| wire.set(attributes, None))
         }))
     }
 
@@ -112,13 +93,40 @@ impl Backend for InKernel {
     fn identity<'a>(
         &'a mut self,
         interface: &'a InterfaceName,
-    ) -> BoxFuture<'a, Result<Option<(PublicKey, u16)>, BackendError>> {
+    ) -> BoxFuture<'a, Result<Option<Identity>, BackendError>> {
         let interface = interface.to_string();
         // The first part of the dump names the device; the rest of it goes with the socket.
         Box::pin(blocking(move || {
             let state = Wire::open()?.get(&interface, true)?;
-            Ok(state.map(|state| (state.device.public_key, state.device.listen_port)))
+            Ok(state.map(|state| state.device.identity()))
         }))
+    }
+
+    /// The kernel dumps a device whole.
+    fn reads_single_peers(&self) -> bool {
+        false
+    }
+
+    fn some_peers<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        keys: &'a BTreeSet<PublicKey>,
+    ) -> BoxFuture<'a, Result<Option<Device>, BackendError>> {
+        Box::pin(async move {
+            let state = self.device(interface).await?;
+            Ok(state.map(|state| limited(state.device, keys)))
+        })
+    }
+
+    fn statistics_of<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        key: &'a PublicKey,
+    ) -> BoxFuture<'a, Result<Option<PeerStatistics>, BackendError>> {
+        Box::pin(async move {
+            let state = self.device(interface).await?;
+            Ok(state.and_then(|state| state.statistics.get(key).copied()))
+        })
     }
 }
 
@@ -128,6 +136,33 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(io::Error::other)?
+}
+
+/// What a new device is given. The private key goes into the bytes of the message alone, which are wiped; what is here
+/// holds its place.
+fn creation(wireguard: &Wireguard) -> Vec<WireguardAttribute> {
+    vec![
+        WireguardAttribute::IfName(wireguard.interface.to_string()),
+        WireguardAttribute::PrivateKey([0; 32]),
+        WireguardAttribute::ListenPort(wireguard.listen_port),
+        WireguardAttribute::Flags(WireguardDeviceFlags::ReplacePeers),
+    ]
+}
+
+/// The attributes of each message of an update. All removals go first, so that an address is free before its next owner
+/// has it.
+fn changes(interface: &InterfaceName, update: &PeerUpdate) -> Vec<Vec<WireguardAttribute>> {
+    let removed = update.removed.iter().map(removal);
+    let peers: Vec<WireguardPeer> = removed
+        .chain(update.upserted.iter().map(|(key, peer)| upsert(key, peer)))
+        .collect();
+    let message = |chunk: &[WireguardPeer]| {
+        vec![
+            WireguardAttribute::IfName(interface.to_string()),
+            WireguardAttribute::Peers(chunk.to_vec()),
+        ]
+    };
+    peers.chunks(CHUNK).map(message).collect()
 }
 
 fn removal(key: &PublicKey) -> WireguardPeer {
@@ -168,186 +203,126 @@ fn allowed_ip(net: &IpNet) -> WireguardAllowedIp {
     ])
 }
 
-/// A generic netlink socket and the family's number.
-struct Wire {
-    socket: Socket,
-    family: u16,
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
 
-impl Wire {
-    fn open() -> Result<Self, BackendError> {
-        let mut socket = Socket::new(NETLINK_GENERIC)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        let patience = TimeVal::new(ANSWER.as_secs() as i64, 0);
-        setsockopt(&socket, sockopt::ReceiveTimeout, &patience).map_err(io::Error::from)?;
-        let mut wire = Wire { socket, family: 0 };
-        wire.family = wire.resolve()?;
-        Ok(wire)
+    /// The attributes of a message as hexadecimal text, one attribute's header and value after the other.
+    fn golden(attributes: Vec<WireguardAttribute>, key: Option<&PrivateKey>) -> String {
+        let bytes = wire::set_request(0x1c, attributes, key);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn resolve(&mut self) -> Result<u16, BackendError> {
-        let payload = GenlCtrl {
-            cmd: GenlCtrlCmd::GetFamily,
-            nlas: vec![GenlCtrlAttrs::FamilyName("wireguard".to_owned())],
+    /// Attribute by attribute after include/uapi/linux/wireguard.h, on a machine whose bytes are little-endian.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_new_device_is_told_name_key_port_and_to_have_no_peers() {
+        let desired = cell_netd_core::desired::Wireguard {
+            interface: "wg0".parse().unwrap(),
+            listen_port: 51820,
+            v4: None,
+            v6: None,
+            mtu: cell_netd_core::model::Mtu::try_new(1420).unwrap(),
         };
-        let answers: Vec<GenlMessage<GenlCtrl>> =
-            self.exchange(GenlMessage::from_payload(payload), NLM_F_ACK, false)?;
-        let id =
-            answers
-                .iter()
-                .flat_map(|answer| &answer.payload.nlas)
-                .find_map(|attribute| match attribute {
-                    GenlCtrlAttrs::FamilyId(id) => Some(*id),
-                    _ => None,
-                });
-        id.ok_or_else(|| BackendError::Io(io::Error::from_raw_os_error(libc::EOPNOTSUPP)))
+        let key = PrivateKey::from_slice(&[0x40; 32]).unwrap();
+        let expected = [
+            // struct nlmsghdr: length 80, family 0x1c, NLM_F_REQUEST | NLM_F_ACK, sequence 1, port 0.
+            "50000000",
+            "1c00",
+            "0500",
+            "01000000",
+            "00000000",
+            // struct genlmsghdr: WG_CMD_SET_DEVICE, version 1.
+            "01",
+            "01",
+            "0000",
+            // WGDEVICE_A_IFNAME "wg0".
+            "0800",
+            "0200",
+            "77673000",
+            // WGDEVICE_A_PRIVATE_KEY.
+            "2400",
+            "0300",
+            &"40".repeat(32),
+            // WGDEVICE_A_LISTEN_PORT 51820, two bytes of padding.
+            "0600",
+            "0600",
+            "6cca",
+            "0000",
+            // WGDEVICE_A_FLAGS WGDEVICE_F_REPLACE_PEERS.
+            "0800",
+            "0500",
+            "01000000",
+        ];
+        assert_eq!(golden(creation(&desired), Some(&key)), expected.concat());
     }
 
-    fn set(&mut self, attributes: Vec<WireguardAttribute>) -> Result<(), BackendError> {
-        let mut message = GenlMessage::from_payload(WireguardMessage {
-            cmd: WireguardCmd::SetDevice,
-            attributes,
-        });
-        message.set_resolved_family_id(self.family);
-        self.exchange(message, NLM_F_ACK, false).map(drop)
-    }
-
-    fn get(&mut self, interface: &str, first_part: bool) -> Result<Option<DeviceState>, BackendError> {
-        let attributes = vec![WireguardAttribute::IfName(interface.to_owned())];
-        let mut message = GenlMessage::from_payload(WireguardMessage {
-            cmd: WireguardCmd::GetDevice,
-            attributes,
-        });
-        message.set_resolved_family_id(self.family);
-        match self.exchange(message, NLM_F_DUMP, first_part) {
-            Ok(answers) => state(answers.into_iter().map(|answer| answer.payload)),
-            // No such interface, or not a WireGuard one.
-            Err(BackendError::Io(error))
-                if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EOPNOTSUPP)) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
+    fn peer() -> DevicePeer {
+        DevicePeer {
+            endpoint: Some("[2001:db8::5]:4660".parse().unwrap()),
+            keepalive: 25,
+            allowed_ips: ["10.86.0.2/32", "fd86::2/128"]
+                .map(|net| net.parse().unwrap())
+                .into(),
         }
     }
 
-    fn exchange<P>(
-        &mut self,
-        message: GenlMessage<P>,
-        flags: u16,
-        first_part: bool,
-    ) -> Result<Vec<GenlMessage<P>>, BackendError>
-    where
-        GenlMessage<P>: NetlinkSerializable + NetlinkDeserializable,
-        P: std::fmt::Debug,
-    {
-        let mut request = NetlinkMessage::from(message);
-        request.header.flags = NLM_F_REQUEST | flags;
-        request.header.sequence_number = 1;
-        request.finalize();
-        // Wiped when dropped: it may hold the private key.
-        let mut bytes = zeroize::Zeroizing::new(vec![0; request.buffer_len()]);
-        request.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
-        let mut answers = Vec::new();
-        let mut buffer = Vec::with_capacity(1 << 17);
-        loop {
-            buffer.clear();
-            self.socket.recv(&mut buffer, 0)?;
-            let mut rest = buffer.as_slice();
-            while !rest.is_empty() {
-                let answer = NetlinkMessage::<GenlMessage<P>>::deserialize(rest)
-                    .map_err(|error| BackendError::Answer(error.to_string()))?;
-                let length = (answer.header.length as usize).next_multiple_of(4);
-                rest = rest.get(length..).unwrap_or_default();
-                match answer.payload {
-                    NetlinkPayload::Done(_) => return Ok(answers),
-                    NetlinkPayload::Error(error) => {
-                        return match error.code {
-                            Some(code) => Err(io::Error::from_raw_os_error(-code.get()).into()),
-                            None => Ok(answers),
-                        };
-                    }
-                    NetlinkPayload::InnerMessage(inner) => answers.push(inner),
-                    _ => {}
-                }
-            }
-            if first_part && !answers.is_empty() {
-                return Ok(answers);
-            }
-        }
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn peers_go_before_peers_come() {
+        let key = |index: u8| PublicKey::try_from([index; 32].as_slice()).unwrap();
+        let update = PeerUpdate {
+            upserted: [(key(1), peer())].into(),
+            removed: [key(9)].into(),
+        };
+        let mut messages = changes(&"wg0".parse().unwrap(), &update);
+        assert_eq!(messages.len(), 1);
+        // Headers as above, WGDEVICE_A_IFNAME, WGDEVICE_A_PEERS (nested).
+        let head = [
+            "f00000001c000500010000000000000001010000",
+            "0800020077673000",
+            "d4000880",
+        ];
+        // A peer (nested): its key, WGPEER_F_REMOVE_ME.
+        let gone = ["30000080", "24000100", &"09".repeat(32), "0800030001000000"];
+        // A peer: its key, WGPEER_F_REPLACE_ALLOWEDIPS, 25 s, its endpoint as struct sockaddr_in6.
+        let comes = [
+            "a0000080",
+            "24000100",
+            &"01".repeat(32),
+            "0800030002000000",
+            "0600050019000000",
+            "20000400",
+            "0a00123400000000",
+            "20010db8000000000000000000000005",
+            "00000000",
+        ];
+        // WGPEER_A_ALLOWEDIPS (nested): family, address, prefix length of each.
+        let allowed = [
+            "48000980",
+            "1c000080060001000200000008000200",
+            "0a5600020500030020000000",
+            "28000080060001000a00000014000200",
+            "fd8600000000000000000000000000020500030080000000",
+        ];
+        let expected = [head.concat(), gone.concat(), comes.concat(), allowed.concat()].concat();
+        assert_eq!(golden(messages.remove(0), None), expected);
     }
-}
 
-/// A dump may be split over messages, and a peer's allowed IPs over two of them.
-fn state(messages: impl Iterator<Item = WireguardMessage>) -> Result<Option<DeviceState>, BackendError> {
-    let (mut public_key, mut listen_port) = (None, 0);
-    let (mut peers, mut statistics) = (BTreeMap::new(), BTreeMap::new());
-    for attribute in messages.flat_map(|message| message.attributes) {
-        match attribute {
-            WireguardAttribute::PublicKey(key) => public_key = PublicKey::try_from(key.as_slice()).ok(),
-            WireguardAttribute::ListenPort(port) => listen_port = port,
-            WireguardAttribute::Peers(list) => {
-                list.into_iter()
-                    .try_for_each(|peer| add_peer(peer, &mut peers, &mut statistics))?;
-            }
-            _ => {}
+    #[test]
+    fn many_peers_are_several_messages_and_none_is_too_long_for_its_attribute() {
+        let key = |index: u32| {
+            PublicKey::try_from([&index.to_be_bytes()[..], &[1; 28]].concat().as_slice()).unwrap()
+        };
+        let update = PeerUpdate {
+            upserted: (1..=1000).map(|index| (key(index), peer())).collect(),
+            removed: (1001..=1300).map(key).collect(),
+        };
+        let messages = changes(&"wg0".parse().unwrap(), &update);
+        assert_eq!(messages.len(), 1300_usize.div_ceil(CHUNK));
+        for message in messages {
+            assert!(golden(message, None).len() / 2 < usize::from(u16::MAX));
         }
     }
-    let device = public_key.map(|public_key| Device {
-        public_key,
-        listen_port,
-        peers,
-    });
-    Ok(device.map(|device| DeviceState { device, statistics }))
-}
-
-fn add_peer(
-    WireguardPeer(attributes): WireguardPeer,
-    peers: &mut BTreeMap<PublicKey, DevicePeer>,
-    statistics: &mut BTreeMap<PublicKey, PeerStatistics>,
-) -> Result<(), BackendError> {
-    let key = attributes.iter().find_map(|attribute| match attribute {
-        WireguardPeerAttribute::PublicKey(key) => PublicKey::try_from(key.as_slice()).ok(),
-        _ => None,
-    });
-    let key = key.ok_or_else(|| BackendError::Answer("a peer without a key".to_owned()))?;
-    let empty = DevicePeer {
-        endpoint: None,
-        keepalive: 0,
-        allowed_ips: Default::default(),
-    };
-    let (peer, moving) = (
-        peers.entry(key).or_insert(empty),
-        statistics.entry(key).or_default(),
-    );
-    for attribute in attributes {
-        match attribute {
-            WireguardPeerAttribute::Endpoint(endpoint) => {
-                (peer.endpoint, moving.endpoint) = (Some(endpoint), Some(endpoint));
-            }
-            WireguardPeerAttribute::PersistentKeepalive(seconds) => peer.keepalive = seconds,
-            WireguardPeerAttribute::LastHandshake(time) => {
-                moving.latest_handshake_unix_ms = time.seconds * 1000 + time.nano_seconds / 1_000_000;
-            }
-            WireguardPeerAttribute::RxBytes(bytes) => moving.received_bytes = bytes,
-            WireguardPeerAttribute::TxBytes(bytes) => moving.sent_bytes = bytes,
-            WireguardPeerAttribute::AllowedIps(list) => peer.allowed_ips.extend(list.iter().filter_map(net)),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn net(WireguardAllowedIp(attributes): &WireguardAllowedIp) -> Option<IpNet> {
-    let (mut address, mut length): (Option<IpAddr>, Option<u8>) = (None, None);
-    for attribute in attributes {
-        match attribute {
-            WireguardAllowedIpAttr::IpAddr(found) => address = Some(*found),
-            WireguardAllowedIpAttr::Cidr(found) => length = Some(*found),
-            _ => {}
-        }
-    }
-    IpNet::new(address?, length?).ok()
 }

@@ -1,14 +1,15 @@
 //! A strict device in memory, held to the same contract as the real ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cell_netd_core::desired::Wireguard;
 use cell_netd_core::fake::FakeKernel;
 use cell_netd_core::model::{InterfaceName, PublicKey};
+use cell_netd_core::observed::{Device, Identity};
 use cell_netd_core::plan::{PeerUpdate, Step};
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Backend, BackendError, DeviceState, PrivateKey, peer_statistics};
+use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey, limited, peer_statistics};
 
 /// The device.
 #[derive(Debug, Default)]
@@ -66,10 +67,32 @@ impl Backend for Memory {
     fn identity<'a>(
         &'a mut self,
         interface: &'a InterfaceName,
-    ) -> BoxFuture<'a, Result<Option<(PublicKey, u16)>, BackendError>> {
+    ) -> BoxFuture<'a, Result<Option<Identity>, BackendError>> {
+        let state = self.state(interface);
+        Box::pin(ready(Ok(state.map(|state| state.device.identity()))))
+    }
+
+    fn reads_single_peers(&self) -> bool {
+        true
+    }
+
+    fn some_peers<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        keys: &'a BTreeSet<PublicKey>,
+    ) -> BoxFuture<'a, Result<Option<Device>, BackendError>> {
+        let state = self.state(interface);
+        Box::pin(ready(Ok(state.map(|state| limited(state.device, keys)))))
+    }
+
+    fn statistics_of<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        key: &'a PublicKey,
+    ) -> BoxFuture<'a, Result<Option<PeerStatistics>, BackendError>> {
         let state = self.state(interface);
         Box::pin(ready(Ok(
-            state.map(|state| (state.device.public_key, state.device.listen_port))
+            state.and_then(|state| state.statistics.get(key).copied())
         )))
     }
 }

@@ -1,14 +1,14 @@
 //! WireGuard in the process cell-wg, for kernels without it: netd makes the interface and the sockets, hands them over,
 //! and drives the device by `cell.wg.v1`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cell_netd_core::desired::Wireguard;
-use cell_netd_core::model::{InterfaceName, PublicKey};
-use cell_netd_core::observed::{Device, DevicePeer};
+use cell_netd_core::model::{InterfaceName, PublicKey, TableName};
+use cell_netd_core::observed::{Device, DevicePeer, Identity};
 use cell_netd_core::plan::PeerUpdate;
 use cell_proto::wg::v1::wireguard_service_client::WireguardServiceClient;
 use cell_proto::wg::v1::{
@@ -20,13 +20,17 @@ use ipnet::IpNet;
 use tonic::transport::Channel;
 
 use super::handover::{Descriptors, hand_over};
-use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey};
+use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey, limited};
 use crate::kernel::link::Links;
 
 /// 20,000 peers with statistics fit.
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Peers in one call.
 const CHUNK: usize = 4000;
+/// A key that no peer has: what is asked for it is the device alone.
+const NOBODY: [u8; 32] = [0xff; 32];
+/// More peers than this are cheaper to read with all others.
+const SINGLY: usize = 32;
 /// How often, and how far apart, a process that is just being started anew is asked again.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(250);
@@ -54,8 +58,12 @@ impl Userspace {
     ///
     /// # Errors
     /// Of the rtnetlink socket.
-    pub fn new(wg_socket: PathBuf, device_socket: PathBuf) -> std::io::Result<Self> {
-        Ok(Userspace::with_links(wg_socket, device_socket, Links::open()?))
+    pub fn new(wg_socket: PathBuf, device_socket: PathBuf, table: &TableName) -> std::io::Result<Self> {
+        Ok(Userspace::with_links(
+            wg_socket,
+            device_socket,
+            Links::open(table)?,
+        ))
     }
 
     async fn make(&mut self, wireguard: &Wireguard, key: &PrivateKey) -> Result<(), BackendError> {
@@ -120,14 +128,16 @@ impl Userspace {
         Ok(())
     }
 
-    /// The answer, if cell-wg has a device of this interface; `only` limits the peers in it.
+    /// The answer, if cell-wg has a device of this interface, with all peers or that one.
     async fn get(
         &mut self,
         interface: &InterfaceName,
-        only: Vec<u8>,
+        only: Option<&[u8; 32]>,
+        configuration_only: bool,
     ) -> Result<Option<GetDeviceResponse>, BackendError> {
         let request = || GetDeviceRequest {
-            public_key: only.clone(),
+            public_key: only.map(|key| key.to_vec()).unwrap_or_default(),
+            configuration_only,
         };
         let mut answer = self.client.get_device(request()).await;
         if answer
@@ -210,7 +220,10 @@ fn state(response: GetDeviceResponse) -> Result<Option<DeviceState>, BackendErro
     let device = Device {
         public_key: PublicKey::try_from(public_key.as_slice()).map_err(answer_error)?,
         listen_port: u16::try_from(listen_port).map_err(answer_error)?,
+        // cell-wg knows neither marks nor preshared keys, and takes orders from netd alone.
+        fwmark: 0,
         peers: configured,
+        preshared: BTreeSet::new(),
     };
     Ok(Some(DeviceState { device, statistics }))
 }
@@ -277,18 +290,59 @@ impl Backend for Userspace {
         &'a mut self,
         interface: &'a InterfaceName,
     ) -> BoxFuture<'a, Result<Option<DeviceState>, BackendError>> {
-        Box::pin(async move { self.get(interface, Vec::new()).await?.map_or(Ok(None), state) })
+        Box::pin(async move { self.get(interface, None, false).await?.map_or(Ok(None), state) })
     }
 
     fn identity<'a>(
         &'a mut self,
         interface: &'a InterfaceName,
-    ) -> BoxFuture<'a, Result<Option<(PublicKey, u16)>, BackendError>> {
+    ) -> BoxFuture<'a, Result<Option<Identity>, BackendError>> {
         Box::pin(async move {
-            // A key that no peer has: the answer is the device alone.
-            let answer = self.get(interface, vec![0xff; 32]).await?;
+            let answer = self.get(interface, Some(&NOBODY), true).await?;
             let state = answer.map_or(Ok(None), state)?;
-            Ok(state.map(|state| (state.device.public_key, state.device.listen_port)))
+            Ok(state.map(|state| state.device.identity()))
+        })
+    }
+
+    fn reads_single_peers(&self) -> bool {
+        true
+    }
+
+    fn some_peers<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        keys: &'a BTreeSet<PublicKey>,
+    ) -> BoxFuture<'a, Result<Option<Device>, BackendError>> {
+        Box::pin(async move {
+            if keys.len() > SINGLY {
+                let answer = self.get(interface, None, true).await?;
+                let state = answer.map_or(Ok(None), state)?;
+                return Ok(state.map(|state| limited(state.device, keys)));
+            }
+            let answer = self.get(interface, Some(&NOBODY), true).await?;
+            let Some(mut whole) = answer.map_or(Ok(None), state)?.map(|state| state.device) else {
+                return Ok(None);
+            };
+            for key in keys {
+                let answer = self.get(interface, Some(key.as_bytes()), true).await?;
+                let one = answer.map_or(Ok(None), state)?;
+                whole
+                    .peers
+                    .extend(one.into_iter().flat_map(|state| state.device.peers));
+            }
+            Ok(Some(whole))
+        })
+    }
+
+    fn statistics_of<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        key: &'a PublicKey,
+    ) -> BoxFuture<'a, Result<Option<PeerStatistics>, BackendError>> {
+        Box::pin(async move {
+            let answer = self.get(interface, Some(key.as_bytes()), false).await?;
+            let state = answer.map_or(Ok(None), state)?;
+            Ok(state.and_then(|state| state.statistics.get(key).copied()))
         })
     }
 }
