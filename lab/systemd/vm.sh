@@ -1,10 +1,12 @@
 #!/bin/bash
 # `make systemtest-vm`: the system test in virtual machines with Debian's own kernel, which has the WireGuard module. Two guests
 # on one wire: the cell, and a device that is a machine of its own. QEMU interprets (no KVM needed), so it takes minutes.
-# Usage: vm.sh [--bin DIR]    env: CELL_LAB_CACHE, LIMIT (seconds, default 900)
+# In the cell's guest netd's contract of backends and a benchmark are run on the module too, which the machine may not have.
+# Usage: vm.sh [--bin DIR]    env: CELL_LAB_CACHE, LIMIT (seconds, default 1800)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); root=$(cd "$here/../.." && pwd)
-cache=${CELL_LAB_CACHE:-$root/target/lab-cache}; limit=${LIMIT:-900}
+cache=${CELL_LAB_CACHE:-$root/target/lab-cache}; limit=${LIMIT:-1800}
+bin=$root/target/release; [ "${1:-}" != --bin ] || bin=$(realpath "$2")
 [ "$(id -u)" = 0 ] || { echo "systemtest-vm: run this as root" >&2; exit 1; }
 bash "$here/image.sh" "$cache"
 bash "$here/vm-image.sh" "$cache"
@@ -13,8 +15,12 @@ bash "$here/vm-image.sh" "$cache"
 work=$(mktemp -d "$cache/vm.XXXXXX"); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 mkdir "$work/in"
 echo "==> system test: building the package"
-bash "$root/packaging/build-deb.sh" "$@" --out "$work/in" >/dev/null
+bash "$root/packaging/build-deb.sh" --bin "$bin" --out "$work/in" >/dev/null
 cp "$here"/*.py "$work/in/"
+echo "==> system test: building netd's contract of backends"
+contract=$(cd "$root" && cargo test --quiet --locked -p cell-netd --test backend --no-run --message-format=json |
+  jq -r 'select(.target.name? == "backend") | .executable // empty')
+for program in "$contract" "$bin/cell-bench"; do strip -o "$work/in/$(basename "${program%-????????????????}")" "$program"; done
 
 guest() { # ROLE OWN-WIRE OTHER-WIRE NUMBER
   local role=$1 dir=$work/$1
@@ -27,7 +33,7 @@ guest() { # ROLE OWN-WIRE OTHER-WIRE NUMBER
   TMPDIR=$work exec timeout -k 5 "$limit" "$cache/qemu/run" -M q35 -accel tcg,thread=multi,tb-size=512 -cpu Nehalem -smp 2 -m 1024 \
     -nodefaults -display none -no-reboot -serial "file:$dir/console" \
     -kernel "$cache/vm/vmlinuz" -initrd "$cache/vm/initrd.gz" \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0 systemd.unit=systemtest.target systemtest.role=$role" \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0 systemd.mask=serial-getty@ttyS0.service systemd.mask=getty@tty1.service systemd.unit=systemtest.target systemtest.role=$role" \
     $(disk root "$cache/vm/base.ext4" on) $(disk in "$dir/in.raw" off) $(disk out "$dir/out.raw" off) \
     -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng \
     -netdev "dgram,id=wire,local.type=unix,local.path=$work/$2,remote.type=unix,remote.path=$work/$3" \
@@ -42,7 +48,7 @@ wait "$device" || true
 
 reports=$root/target/reports; mkdir -p "$reports"
 failed=0
-for role in cell device; do
+for role in device cell; do
   out=$reports/systemtest-vm/$role
   rm -rf "$out"; mkdir -p "$out"
   tar -C "$out" -xf "$work/$role/out.raw" 2>/dev/null || true
