@@ -21,6 +21,8 @@ def story(rows):
     use.cell(rows)
     privileges.look(rows)
     machine.upgrade(rows)
+    if machine.role() == "container":
+        machine.remove_beside_others(rows)
     machine.remove(rows)
     machine.purge(rows, before)
     if machine.role() == "cell":
