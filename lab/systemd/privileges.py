@@ -99,6 +99,8 @@ def one_process(rows, name, capabilities, groups, machines):
     rows.equal(f"{name}: core dumps", core.split()[4:6], ["0", "0"])
     rows.equal(f"{name}: its view of /", root_options(process), ["noexec", "nosuid", "ro"])
     rows.equal(f"{name}: processes of others in /proc", "hidepid=invisible" not in proc_options(process), False)
+    own_devices = os.stat(f"/proc/{process}/root/dev").st_dev != os.stat("/dev").st_dev
+    rows.equal(f"{name}: a /dev of its own", own_devices, True)
     if role() != "container":
         # Limits of memory and tasks; in a container the machine's controllers are not the guest's.
         for limit in ("memory.max", "pids.max"):

@@ -15,12 +15,13 @@ bash "$here/vm-image.sh" "$cache"
 work=$(mktemp -d "$cache/vm.XXXXXX"); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 mkdir "$work/in"
 echo "==> system test: building the package"
-bash "$root/packaging/build-deb.sh" --bin "$bin" --out "$work/in" >/dev/null
+bash "$root/packaging/build-deb.sh" --bin "$bin" --out "$work/in" --uncompressed >/dev/null
 cp "$here"/*.py "$work/in/"
-echo "==> system test: building netd's contract of backends"
+echo "==> system test: building netd's contract of backends, and the benchmark, optimised as all that is measured"
+(cd "$root" && cargo build --quiet --locked --release -p cell-lab --bin cell-bench)
 contract=$(cd "$root" && cargo test --quiet --locked -p cell-netd --test backend --no-run --message-format=json |
   jq -r 'select(.target.name? == "backend") | .executable // empty')
-for program in "$contract" "$bin/cell-bench"; do strip -o "$work/in/$(basename "${program%-????????????????}")" "$program"; done
+for program in "$contract" "$root/target/release/cell-bench"; do strip -o "$work/in/$(basename "${program%-????????????????}")" "$program"; done
 
 guest() { # ROLE OWN-WIRE OTHER-WIRE NUMBER
   local role=$1 dir=$work/$1
