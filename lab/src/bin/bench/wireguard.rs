@@ -1,24 +1,22 @@
-//! Peers into the kernel's WireGuard: netd's update with its read-back, beside `wg setconf` of the same peers on the same
-//! device.
+//! Peers into the kernel's WireGuard: netd's own messages, beside `wg setconf` of the same peers on the same device; and
+//! reading them back, beside `wg show`.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use cell_lab::netns::Namespace;
 use cell_lab::process;
-use cell_lab::report::Report;
 use cell_netd::kernel::linux::has_wireguard;
 use cell_netd::kernel::wireguard::Backend;
 use cell_netd::kernel::wireguard::kernel::InKernel;
-use cell_netd_core::model::{InterfaceName, PublicKey};
-use cell_netd_core::observed::DevicePeer;
+use cell_netd_core::model::InterfaceName;
 use cell_netd_core::plan::PeerUpdate;
 use tokio::runtime::Runtime;
 
-use crate::measure::ratio;
+use crate::measure::{Bench, Goal};
 use crate::state;
 
 const ROUNDS: u32 = 3;
@@ -32,7 +30,7 @@ const PASSES: u32 = 4;
 ///
 /// # Errors
 /// Where the kernel has no WireGuard, and when the device does not hold what was put into it.
-pub fn run(report: &mut Report, scratch: &Path, largest: u32, budget: Duration) -> Result<()> {
+pub fn run(bench: &mut Bench, scratch: &Path, largest: u32, budget: Duration) -> Result<()> {
     let namespace = Namespace::new("bench-wg")?;
     namespace.inside(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -41,35 +39,50 @@ pub fn run(report: &mut Report, scratch: &Path, largest: u32, budget: Duration) 
         if !runtime.block_on(has_wireguard())? {
             bail!("this kernel has no WireGuard; `make systemtest-vm` measures one that has");
         }
-        let mut bench = Bench::new(runtime, scratch)?;
-        let (ours, theirs) = bench.round(&Peers::new(TRIAL, scratch)?)?;
-        let each = ours.max(theirs) / TRIAL;
+        let mut device = Device::new(runtime, scratch)?;
+        let trial = device.round(&Peers::new(TRIAL, scratch)?)?;
+        let each = trial.ours.max(trial.theirs) / TRIAL;
         let bearable = budget.as_micros() / u128::from(PASSES * ROUNDS) / each.as_micros().max(1);
         let count = largest.min(u32::try_from(bearable)?.max(TRIAL));
         let peers = Peers::new(count, scratch)?;
-        let mut best = (Duration::MAX, Duration::MAX);
-        for _ in 0..ROUNDS {
-            let (ours, theirs) = bench.round(&peers)?;
-            best = (best.0.min(ours), best.1.min(theirs));
+        let mut best = device.round(&peers)?;
+        for _ in 1..ROUNDS {
+            best = best.min(&device.round(&peers)?);
         }
-        rows(report, count, best.0, best.1);
+        best.rows(bench, count);
         Ok(())
     })?
 }
 
-fn rows(report: &mut Report, count: u32, ours: Duration, theirs: Duration) {
-    for (who, time) in [("netd, read back", ours), ("wg setconf", theirs)] {
-        let name = format!("{count} WireGuard peers by {who}");
-        report.add(name, format!("{:.1}", time.as_secs_f64() * 1e3), "ms", "", true);
+/// How long each part of a round took.
+struct Times {
+    ours: Duration,
+    read_back: Duration,
+    theirs: Duration,
+    show: Duration,
+}
+
+impl Times {
+    fn min(&self, other: &Times) -> Times {
+        Times {
+            ours: self.ours.min(other.ours),
+            read_back: self.read_back.min(other.read_back),
+            theirs: self.theirs.min(other.theirs),
+            show: self.show.min(other.show),
+        }
     }
-    let ratio = ratio(ours, theirs);
-    report.add(
-        format!("netd / wg setconf at {count} peers"),
-        format!("{ratio:.2}"),
-        "ratio",
-        "<= 1.3",
-        ratio <= 1.3,
-    );
+
+    fn rows(&self, bench: &mut Bench, count: u32) {
+        bench.time(format!("{count} WireGuard peers, netd"), self.ours);
+        bench.time(
+            format!("{count} WireGuard peers, netd: re-read after that"),
+            self.read_back,
+        );
+        bench.time(format!("{count} WireGuard peers, wg setconf"), self.theirs);
+        bench.time(format!("{count} WireGuard peers, wg show dump"), self.show);
+        let name = format!("netd / wg setconf at {count} WireGuard peers");
+        bench.ratio(name, self.ours, self.theirs, Goal::AtMost(1.3));
+    }
 }
 
 /// The same peers, as either side takes them.
@@ -80,23 +93,17 @@ struct Peers {
 
 impl Peers {
     fn new(count: u32, scratch: &Path) -> Result<Self> {
-        let mut update = PeerUpdate::default();
+        let update = state::sample(count)?
+            .peer_update()
+            .map_err(|rejection| anyhow!("{rejection:?}"))?;
         let mut text = String::new();
-        for number in 0..count {
-            let mut key = [0x42; 32];
-            key[..4].copy_from_slice(&number.to_be_bytes());
-            let key = PublicKey::try_from(key.as_slice())?;
-            let [v4, v6] = state::addresses(number);
+        for (key, peer) in &update.upserted {
+            let nets: Vec<_> = peer.allowed_ips.iter().map(ToString::to_string).collect();
             write!(
                 text,
-                "[Peer]\nPublicKey = {key}\nAllowedIPs = {v4}/32, {v6}/128\n"
+                "[Peer]\nPublicKey = {key}\nAllowedIPs = {}\n",
+                nets.join(", ")
             )?;
-            let peer = DevicePeer {
-                endpoint: None,
-                keepalive: 0,
-                allowed_ips: [v4.into(), v6.into()].into(),
-            };
-            update.upserted.insert(key, peer);
         }
         let file = file(scratch, "peers.conf", &text)?;
         Ok(Peers { update, file })
@@ -104,7 +111,7 @@ impl Peers {
 }
 
 /// A device, made by the stock tools, that both sides fill.
-struct Bench {
+struct Device {
     runtime: Runtime,
     netd: InKernel,
     name: InterfaceName,
@@ -112,7 +119,7 @@ struct Bench {
     empty: String,
 }
 
-impl Bench {
+impl Device {
     fn new(runtime: Runtime, scratch: &Path) -> Result<Self> {
         process::run(Command::new("ip").args(["link", "add", DEVICE, "type", "wireguard"]))?;
         // With a key: that is what makes a new peer costly, for the kernel multiplies it with the peer's.
@@ -123,7 +130,7 @@ impl Bench {
         process::run(Command::new("wg").args(["set", DEVICE, "listen-port", "51820", "private-key", key]))?;
         let empty = file(scratch, "empty.conf", "")?;
         let netd = runtime.block_on(async { InKernel::new() })?;
-        Ok(Bench {
+        Ok(Device {
             runtime,
             netd,
             name: DEVICE.parse()?,
@@ -132,22 +139,35 @@ impl Bench {
     }
 
     /// Both sides once, from a device without peers.
-    fn round(&mut self, peers: &Peers) -> Result<(Duration, Duration)> {
+    fn round(&mut self, peers: &Peers) -> Result<Times> {
         self.clear()?;
         let start = Instant::now();
-        let found = self.runtime.block_on(async {
-            self.netd.update(&self.name, &peers.update).await?;
-            self.netd.device(&self.name).await
-        })?;
+        self.runtime
+            .block_on(self.netd.update(&self.name, &peers.update))?;
         let ours = start.elapsed();
+        let start = Instant::now();
+        let found = self.runtime.block_on(self.netd.device(&self.name))?;
+        let read_back = start.elapsed();
         let found = found.context("the device is gone")?.device.peers;
         ensure!(found == peers.update.upserted, "the device holds other peers");
         self.clear()?;
         let start = Instant::now();
         process::run(Command::new("wg").args(["setconf", DEVICE, &peers.file]))?;
         let theirs = start.elapsed();
-        ensure!(self.count()? == found.len(), "wg setconf left other peers");
-        Ok((ours, theirs))
+        let start = Instant::now();
+        let dump = process::run(Command::new("wg").args(["show", DEVICE, "dump"]))?;
+        let show = start.elapsed();
+        // The first line is the device's own.
+        ensure!(
+            dump.lines().count() == found.len() + 1,
+            "wg setconf left other peers"
+        );
+        Ok(Times {
+            ours,
+            read_back,
+            theirs,
+            show,
+        })
     }
 
     fn clear(&self) -> Result<()> {
