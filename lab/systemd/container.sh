@@ -28,6 +28,7 @@ inside() { # PID 1 of new pid, mount, cgroup, net and ipc namespaces
 if [ "$1" = --inside ]; then shift; inside "$@"; exit; fi
 
 cgroup=/sys/fs/cgroup; [ ! -d $cgroup/unified ] || cgroup=$cgroup/unified
+[ -e $cgroup/cgroup.procs ] || { echo "systemtest: $cgroup is no cgroup2 mount" >&2; exit 1; }
 group=$cgroup/cell-systemtest-$$
 mkdir "$group"
 cleanup() {

@@ -20,6 +20,8 @@ def story(rows):
     machine.install(rows)
     use.cell(rows)
     privileges.look(rows)
+    if machine.role() == "container":
+        privileges.admins(rows)
     machine.upgrade(rows)
     if machine.role() == "container":
         machine.remove_beside_others(rows)

@@ -4,6 +4,8 @@ import json
 import urllib.error
 import urllib.request
 
+from machine import PATIENCE
+
 BASE = "http://127.0.0.1:3000"
 
 
@@ -19,7 +21,7 @@ class Rest:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(BASE + path, data, {"Content-Type": "application/json", **self.headers}, method=method)
         try:
-            with self.opener.open(request, timeout=20) as answer:
+            with self.opener.open(request, timeout=20 * PATIENCE) as answer:
                 text = answer.read().decode()
                 return answer.status, json.loads(text) if text and text[0] in "{[" else text
         except urllib.error.HTTPError as error:

@@ -45,25 +45,32 @@ echo "==> system test: booting two virtual machines with Debian's kernel (some m
 (guest cell a b 1) >"$work/cell.qemu" 2>&1 & cell=$!
 (guest device b a 2) >"$work/device.qemu" 2>&1 & device=$!
 wait "$cell" || true
+# The device has nothing to wait for any more; it ends by itself within a minute, or the cell's story ended too early for it.
+for _ in $(seq 60); do kill -0 "$device" 2>/dev/null || break; sleep 1; done
+kill "$device" 2>/dev/null || true
 wait "$device" || true
 
 reports=$root/target/reports; mkdir -p "$reports"
 failed=0
-for role in device cell; do
+for role in cell device; do
   out=$reports/systemtest-vm/$role
   rm -rf "$out"; mkdir -p "$out"
   tar -C "$out" -xf "$work/$role/out.raw" 2>/dev/null || true
   if [ ! -s "$out/rows.json" ]; then
     echo "the $role guest ended without a result:" >&2
     for said in "$work/$role.qemu" "$work/$role/console"; do tail -n 20 "$said" >&2; done
-    exit 1
+    failed=1
+    continue
   fi
   grep -v '^ROW' "$out/log" >&2 || true
   [ "$(cat "$out/rc")" = 0 ] || failed=1
 done
 python3 - "$reports" <<'P'
-import json, sys
-rows = [row for role in ("cell", "device") for row in json.load(open(f"{sys.argv[1]}/systemtest-vm/{role}/rows.json"))]
+import json, os, sys
+rows = []
+for role in ("cell", "device"):
+    path = f"{sys.argv[1]}/systemtest-vm/{role}/rows.json"
+    rows += json.load(open(path)) if os.path.exists(path) else []
 json.dump(rows, open(f"{sys.argv[1]}/systemtest-vm.json", "w"), indent=1)
 P
 python3 "$here/table.py" "$reports/systemtest-vm.json" && exit $failed
