@@ -14,9 +14,10 @@ launcher=$!
 end() { kill -TERM "$launcher" 2>/dev/null || :; wait "$launcher" || :; rm -rf "$CELL_HOME" "$log"; }
 trap end EXIT
 
+# The token may come a moment after the first answer.
 for _ in $(seq 300); do
-  curl --silent --fail --noproxy '*' "$CELL_URL/health" >/dev/null && break
   kill -0 "$launcher" 2>/dev/null || { cat "$log" >&2; exit 1; }
+  curl --silent --fail --noproxy '*' "$CELL_URL/health" >/dev/null && [ -s "$CELL_HOME/lib/api/claim-token" ] && break
   sleep 0.1
 done
 CELL_CLAIM_TOKEN=$(cat "$CELL_HOME/lib/api/claim-token")

@@ -1,15 +1,16 @@
 #!/bin/bash
 # Builds target/cell_VERSION_ARCH.deb from programs that are built already. Prints its path.
-# Usage: build-deb.sh [--bin DIR] [--out DIR]    (default: target/release and target)
+# Usage: build-deb.sh [--bin DIR] [--out DIR] [--uncompressed]    (default: target/release and target; the last for tests)
 # Needs dpkg-deb alone. The same sources give the same bytes: times are those of the last commit.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); root=$(dirname "$here")
-bin=$root/target/release out=$root/target
+bin=$root/target/release out=$root/target compression=(-Zgzip -z6)
 while [ $# -gt 0 ]; do
   case $1 in
     --bin) bin=$(realpath "$2"); shift 2 ;;
     --out) mkdir -p "$2"; out=$(realpath "$2"); shift 2 ;;
-    *) echo "usage: $0 [--bin DIR] [--out DIR]" >&2; exit 2 ;;
+    --uncompressed) compression=(-Znone); shift ;;
+    *) echo "usage: $0 [--bin DIR] [--out DIR] [--uncompressed]" >&2; exit 2 ;;
   esac
 done
 
@@ -50,5 +51,5 @@ sed -e "s/@VERSION@/$version/; s/@ARCH@/$arch/" \
 SOURCE_DATE_EPOCH=$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0); export SOURCE_DATE_EPOCH
 find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 deb=$out/cell_${version}_$arch.deb
-dpkg-deb --root-owner-group -Zgzip -z6 --build "$tree" "$deb" >/dev/null
+dpkg-deb --root-owner-group "${compression[@]}" --build "$tree" "$deb" >/dev/null
 echo "$deb"

@@ -28,6 +28,7 @@ inside() { # PID 1 of new pid, mount, cgroup, net and ipc namespaces
 if [ "$1" = --inside ]; then shift; inside "$@"; exit; fi
 
 cgroup=/sys/fs/cgroup; [ ! -d $cgroup/unified ] || cgroup=$cgroup/unified
+[ -e $cgroup/cgroup.procs ] || { echo "systemtest: $cgroup is no cgroup2 mount" >&2; exit 1; }
 group=$cgroup/cell-systemtest-$$
 mkdir "$group"
 cleanup() {
@@ -42,7 +43,7 @@ export NSPAWN
 status=0
 (
   echo $BASHPID > "$group/cgroup.procs"
-  exec timeout -k 5 "${LIMIT:-180}" unshare --mount --cgroup --pid --net --ipc --fork --kill-child --mount-proc \
+  exec timeout -k 5 "${LIMIT:-900}" unshare --mount --cgroup --pid --net --ipc --fork --kill-child --mount-proc \
     --propagation private bash "$0" --inside "$@"
 ) > "$3/console" 2>&1 || status=$?
 [ -s "$3/rc" ] || { echo "the container ended without a result (status $status):" >&2; tail -20 "$3/console" >&2; exit 1; }

@@ -17,11 +17,14 @@ if [ ! -s "$tar" ]; then
   # mmdebstrap tells the format from the name's end.
   new=$cache/new.tar
   rm -rf "$cache"/rootfs-*.tar "$new"
+  # Debian's own archive as this machine reaches it, in either format.
+  sources=()
+  for list in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list; do [ ! -s "$list" ] || sources+=("$list"); done
   mmdebstrap --quiet --variant=minbase --mode=root \
     --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
-    --include="$packages" bookworm "$new" /etc/apt/sources.list.d/debian.sources
+    --include="$packages" bookworm "$new" "${sources[@]}"
   mv "$new" "$tar"
 fi
 
@@ -29,7 +32,7 @@ fi
 if ! command -v systemd-nspawn >/dev/null && [ ! -x "$cache/nspawn/run" ]; then
   echo "==> system test: fetching systemd-nspawn"
   rm -rf "$cache/nspawn"; mkdir -p "$cache/nspawn/debs"
-  (cd "$cache/nspawn/debs" && apt-get download -qq -o APT::Sandbox::User=root systemd-container libsystemd-shared)
+  bash "$here/fetch.sh" "$cache/nspawn/debs" systemd-container libsystemd-shared
   for deb in "$cache"/nspawn/debs/*.deb; do dpkg -x "$deb" "$cache/nspawn/root"; done
   library=$(dirname "$(find "$cache/nspawn/root" -name 'libsystemd-shared-*.so' | head -1)")
   printf '#!/bin/sh\nLD_LIBRARY_PATH=%q exec %q "$@"\n' "$library" "$cache/nspawn/root/usr/bin/systemd-nspawn" > "$cache/nspawn/run"

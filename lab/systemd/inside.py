@@ -6,6 +6,7 @@ import sys
 import traceback
 
 import device
+import kernel
 import machine
 import privileges
 import use
@@ -19,9 +20,16 @@ def story(rows):
     machine.install(rows)
     use.cell(rows)
     privileges.look(rows)
+    if machine.role() == "container":
+        privileges.admins(rows)
     machine.upgrade(rows)
+    if machine.role() == "container":
+        machine.remove_beside_others(rows)
     machine.remove(rows)
     machine.purge(rows, before)
+    if machine.role() == "cell":
+        kernel.contract(rows)
+        kernel.measure(rows)
 
 
 def main():
@@ -31,9 +39,9 @@ def main():
             device.device(rows)
         else:
             story(rows)
-    except Exception:  # a fault is a row too, so that what was seen before it is not lost
+    except Exception as error:  # a fault is a row too, so that what was seen before it is not lost
         traceback.print_exc()
-        rows.add("ran to its end", traceback.format_exc().strip().splitlines()[-1], ok=False)
+        rows.add("ran to its end", f"{type(error).__name__}: {error}".splitlines()[0], ok=False)
     with open(OUT + "/rows.json", "w", encoding="utf-8") as file:
         json.dump(rows.rows, file, indent=1)
     sys.exit(0 if rows.ok() else 1)

@@ -4,12 +4,17 @@
 # Usage: vm-image.sh CACHE
 set -euo pipefail
 cache=$(realpath "$1"); here=$(cd "$(dirname "$0")" && pwd)
-fetch() { (cd "$1" && shift && apt-get download -qq -o APT::Sandbox::User=root "$@"); }
+fetch() { bash "$here/fetch.sh" "$@"; }
 
-if [ ! -x "$cache/qemu/run" ]; then
+if [ ! -x "$cache/qemu/run" ] && command -v qemu-system-x86_64 >/dev/null; then
+  mkdir -p "$cache/qemu"
+  printf '#!/bin/sh\nexec qemu-system-x86_64 "$@"\n' > "$cache/qemu/run"
+  chmod 755 "$cache/qemu/run"
+elif [ ! -x "$cache/qemu/run" ]; then
   echo "==> system test: fetching QEMU"
   rm -rf "$cache/qemu"; mkdir -p "$cache/qemu/debs" "$cache/qemu/root"
-  wanted=$(apt-get install -s --no-install-recommends qemu-system-x86 | awk '$1 == "Inst" { print $2 }')
+  would() { apt-get install -s --no-install-recommends qemu-system-x86 2>/dev/null | awk '$1 == "Inst" { print $2 }'; }
+  wanted=$(would || { apt-get update -qq; would; })
   # shellcheck disable=SC2086  # a list of names
   fetch "$cache/qemu/debs" $wanted
   for deb in "$cache"/qemu/debs/*.deb; do dpkg -x "$deb" "$cache/qemu/root"; done

@@ -6,16 +6,16 @@ use std::path::Path;
 use crate::error::Error;
 use crate::files;
 use crate::host::{Change, Changes};
-use crate::house::HIDDEN;
 use crate::leftovers;
 use crate::network::{self, program};
 use crate::options::CleanOptions;
 use crate::plan;
-use crate::preflight::{self, WIREGUARD_LINK};
+use crate::policy::Owned;
+use crate::preflight;
 use crate::settings::Place;
 
-/// The nftables table of netd (`table` in netd.toml), in family inet.
-const TABLE: &str = "cell";
+/// How `ip link` prints the alias that netd gives its links.
+const ALIAS: &str = "alias made by cell-netd";
 /// The chains in which netd may have let pass what it accepted, when Docker drops what is forwarded.
 const PASSAGE_CHAINS: [&str; 2] = ["DOCKER-USER", "FORWARD"];
 /// How `nft -a list chain` prints the comment by which netd knows its rule.
@@ -40,8 +40,9 @@ pub fn run(options: &CleanOptions) -> Result<(), Error> {
     leftovers::end(&run)?;
     files::remove_ephemeral(&run)?;
     let changes = Changes::read(&home)?;
+    let owned = preflight::owned(&home)?;
     for change in &changes.0 {
-        take_back(change)?;
+        take_back(change, &owned)?;
     }
     Changes::default().write(&home)?;
     println!(
@@ -57,52 +58,65 @@ pub fn forget_netns(changes: &mut Changes, name: &str) {
     changes.0.retain(|change| !gone.contains(change));
 }
 
-fn take_back(change: &Change) -> Result<(), Error> {
+fn take_back(change: &Change, owned: &Owned) -> Result<(), Error> {
     match change {
         Change::Made(name) if Path::new("/run/netns").join(name).exists() => {
             println!("==> removing network namespace {name}");
             network::remove(name)
         }
         Change::Used(name) if Path::new("/run/netns").join(name).exists() => {
-            clean_network(&Place::Namespace(name.clone()))
+            clean_network(&Place::Namespace(name.clone()), owned)
         }
         Change::Made(_) | Change::Used(_) => Ok(()),
-        Change::UsedHost => clean_network(&Place::Host),
-        Change::Sysctl(key, value) => {
-            println!("==> setting {key} back to {value}");
-            network::set_sysctl(key, value)
-        }
+        Change::UsedHost => clean_network(&Place::Host, owned),
+        Change::Sysctl(key, value) => restore(key, value),
     }
 }
 
-fn clean_network(place: &Place) -> Result<(), Error> {
+/// Takes a setting back, but never one that somebody else relies on by now: Docker may have come after the cell.
+fn restore(key: &str, value: &str) -> Result<(), Error> {
+    if network::FORWARDING.contains(&key)
+        && let Some(who) = network::who_forwards()
+    {
+        println!("==> {key} stays on, as it is needed by {who}; it was {value} before the cell");
+        return Ok(());
+    }
+    println!("==> setting {key} back to {value}");
+    network::set_sysctl(key, value)
+}
+
+fn clean_network(place: &Place, owned: &Owned) -> Result<(), Error> {
     network::inside(plan::netns_path(place).as_deref(), || {
-        remove_link()?;
-        remove_table()?;
+        owned
+            .interfaces
+            .iter()
+            .try_for_each(|link| remove_link(link, &owned.addresses))?;
+        remove_table(&owned.table)?;
         remove_docker_rules()
     })?
 }
 
-/// Only a link that bears a hidden service address is netd's. Its routes go with it.
-fn remove_link() -> Result<(), Error> {
-    let Ok(addresses) = program("ip", &["-o", "address", "show", "dev", WIREGUARD_LINK]) else {
+/// Only a link that says so, or bears a hidden service address, is netd's. Its routes go with it.
+fn remove_link(link: &str, hidden: &[String]) -> Result<(), Error> {
+    let show = |object: &str| program("ip", &[object, "show", "dev", link]);
+    let (Ok(said), Ok(addresses)) = (show("link"), show("address")) else {
         return Ok(());
     };
-    let ours = |address: &std::net::SocketAddr| addresses.contains(&format!(" {}/", address.ip()));
-    if !HIDDEN.iter().any(ours) {
-        println!("==> {WIREGUARD_LINK} is not the cell's and stays");
+    let ours = |address: &String| addresses.contains(&format!(" {address}/"));
+    if !said.contains(ALIAS) && !hidden.iter().any(ours) {
+        println!("==> {link} is not the cell's and stays");
         return Ok(());
     }
-    println!("==> removing interface {WIREGUARD_LINK}");
-    program("ip", &["link", "delete", WIREGUARD_LINK]).map(drop)
+    println!("==> removing interface {link}");
+    program("ip", &["link", "delete", link]).map(drop)
 }
 
-fn remove_table() -> Result<(), Error> {
-    if program("nft", &["list", "table", "inet", TABLE]).is_err() {
+fn remove_table(table: &str) -> Result<(), Error> {
+    if program("nft", &["list", "table", "inet", table]).is_err() {
         return Ok(());
     }
-    println!("==> removing nftables table inet {TABLE}");
-    program("nft", &["delete", "table", "inet", TABLE]).map(drop)
+    println!("==> removing nftables table inet {table}");
+    program("nft", &["delete", "table", "inet", table]).map(drop)
 }
 
 fn remove_docker_rules() -> Result<(), Error> {

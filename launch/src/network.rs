@@ -63,6 +63,20 @@ pub fn has_link(netns: Option<&Path>, name: &str) -> bool {
     })
 }
 
+/// Who else relies on forwarding here, if anybody: Docker, or rules for what is forwarded that are not the cell's (whose
+/// table is gone by then).
+pub fn who_forwards() -> Option<&'static str> {
+    if has_link(None, "docker0") {
+        return Some("Docker");
+    }
+    let rules = program("nft", &["list", "ruleset"]).unwrap_or_default();
+    let legacy = ["ip_tables_names", "ip6_tables_names"].into_iter().any(|names| {
+        let tables = fs::read_to_string(Path::new("/proc/thread-self/net").join(names));
+        tables.unwrap_or_default().lines().any(|table| table == "filter")
+    });
+    (legacy || rules.contains("hook forward")).then_some("the rules of others for what is forwarded")
+}
+
 /// Whether the kernel makes WireGuard links: tried in an empty namespace that ends with the trial. Loads the module where
 /// there is one.
 pub fn kernel_has_wireguard() -> bool {

@@ -1,6 +1,8 @@
-//! The policy files of this cell: the shipped ones, with the paths of this cell.
+//! The policy files of this cell: the shipped ones, with the paths of this cell; and what netd's says netd may own.
 
 use std::path::Path;
+
+use serde::Deserialize;
 
 use crate::house::Daemon;
 
@@ -22,10 +24,46 @@ pub fn render(daemon: Daemon, home: &Path) -> String {
         .fold(String::new(), |text, line| text + line + "\n")
 }
 
+/// What netd owns in the kernel, by its policy.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Owned {
+    /// Names of links.
+    pub interfaces: Vec<String>,
+    /// Name of the nftables table, family inet.
+    pub table: String,
+    /// The hidden service addresses, which only its link bears.
+    #[serde(rename = "service_addresses")]
+    pub addresses: Vec<String>,
+}
+
+impl Owned {
+    /// Reads the text of a `netd.toml`.
+    ///
+    /// # Errors
+    /// In TOML's words, when it is not one.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn what_netd_owns_is_what_its_policy_says() {
+        let shipped = Daemon::Netd.shipped_policy();
+        let text = shipped
+            .replace("[\"wg0\"]", "[\n  \"wg7\", # one\n  \"wg8\",\n]")
+            .replace("table = \"cell\"", "table = \"mine\"");
+        let owned = Owned::parse(&text).unwrap();
+        assert_eq!(owned.interfaces, ["wg7", "wg8"]);
+        assert_eq!(owned.table, "mine");
+        let hidden = crate::house::HIDDEN.map(|address| address.ip().to_string());
+        assert_eq!(Owned::parse(shipped).unwrap().addresses, hidden);
+        assert!(Owned::parse("table = \"mine\"").is_err());
+    }
 
     #[test]
     fn nothing_points_outside_the_folder() {

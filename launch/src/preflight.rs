@@ -12,12 +12,11 @@ use crate::error::Error;
 use crate::house::Daemon;
 use crate::network;
 use crate::plan::{self, Plan};
+use crate::policy::Owned;
 use crate::ports;
 use crate::settings::{Facts, Settings, absolute};
 
 const TUN: &str = "/dev/net/tun";
-/// The link that netd makes.
-pub const WIREGUARD_LINK: &str = "wg0";
 
 /// Only root may do any of this.
 ///
@@ -109,13 +108,29 @@ fn program_fault(program: &Path) -> Option<String> {
     }
 }
 
+/// What netd of the cell in `home` owns, by its policy there; by the shipped one where there is none yet.
+///
+/// # Errors
+/// When the policy cannot be read or understood.
+pub fn owned(home: &Path) -> Result<Owned, Error> {
+    let path = home.join("etc/netd.toml");
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Daemon::Netd.shipped_policy().to_owned()
+        }
+        read => read.map_err(Error::file("cannot be read", &path))?,
+    };
+    Owned::parse(&text).map_err(|error| Error::fault(format!("{}: {}", path.display(), error.message())))
+}
+
 /// Whether WireGuard's port is free in the cell's network, or held by the cell's own link from before.
 ///
 /// # Errors
 /// With who holds it.
 pub fn check_wireguard_port(settings: &Settings, port: u16) -> Result<(), Error> {
     let netns = plan::netns_path(&settings.place);
-    if network::has_link(netns.as_deref(), WIREGUARD_LINK) {
+    let links = owned(&settings.home)?.interfaces;
+    if links.iter().any(|link| network::has_link(netns.as_deref(), link)) {
         return Ok(());
     }
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));

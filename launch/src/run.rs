@@ -115,8 +115,30 @@ fn greet(settings: &Settings, took: Duration) {
     println!("  claim token  {token}");
     println!("  network      {}", settings.place);
     println!("  state        {}", settings.home.display());
+    println!("  cellctl      {}", cellctl(settings));
     println!("  to stop      Ctrl-C");
     println!();
+}
+
+/// A line for another terminal, after which `cellctl` is that of this cell.
+fn cellctl(settings: &Settings) -> String {
+    let words = format!(
+        "env CELL_HOME={} {}",
+        quoted(&settings.home),
+        quoted(&settings.bin.join("cellctl"))
+    );
+    format!("alias cellctl={}", quoted(Path::new(&words)))
+}
+
+/// As a shell takes it for one word.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 /// The one-time token of a cell that nobody has claimed.
@@ -147,4 +169,19 @@ fn leave(settings: &Settings, mut changes: Changes) -> Result<(), Error> {
         ),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_takes_a_quoted_path_as_one_word() {
+        assert_eq!(quoted(Path::new("/opt/cell-1.0/var")), "/opt/cell-1.0/var");
+        for path in ["/a b/c", "/it's", "/$(id)/`x`\"*"] {
+            let script = format!("printf %s {}", quoted(Path::new(path)));
+            let said = std::process::Command::new("sh").args(["-c", &script]).output();
+            assert_eq!(said.map(|said| said.stdout).unwrap_or_default(), path.as_bytes());
+        }
+    }
 }

@@ -25,17 +25,10 @@ ip link add other type bridge
 
 #[test]
 fn a_host_is_as_it_was() {
-    let cell = Cell::new("cell", 0o755);
+    let cell = used("used-host\nsysctl net/ipv4/ip_forward 0\n");
     for line in LEFT.lines().filter(|line| !line.is_empty()) {
         inside(&cell, &line.split(' ').collect::<Vec<_>>());
     }
-    fs::create_dir_all(&cell.home).unwrap();
-    fs::write(cell.home.join(".cell-home"), "").unwrap();
-    fs::write(
-        cell.home.join("host-changes"),
-        "used-host\nsysctl net/ipv4/ip_forward 0\n",
-    )
-    .unwrap();
     inside(&cell, &["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
 
     let said = run(&mut cell.command(&["clean-host"]));
@@ -70,11 +63,64 @@ fn a_host_is_as_it_was() {
 }
 
 #[test]
-fn a_wg0_of_somebody_else_stays() {
+fn names_are_those_of_the_policy() {
+    let cell = used("used-host\n");
+    let shipped = include_str!("../../systemd/etc/netd.toml");
+    let policy = shipped
+        .replace("[\"wg0\"]", "[\"wg7\"]")
+        .replace("table = \"cell\"", "table = \"mine\"");
+    fs::create_dir(cell.home.join("etc")).unwrap();
+    fs::write(cell.home.join("etc/netd.toml"), policy).unwrap();
+    for line in [
+        "ip link add wg7 type bridge",
+        "ip link add wg0 type bridge",
+        "ip address add 169.254.67.1/32 dev wg0",
+        "nft add table inet mine",
+        "nft add table inet cell",
+    ] {
+        inside(&cell, &line.split(' ').collect::<Vec<_>>());
+    }
+    // As netd leaves it when it is killed before it gives addresses.
+    inside(&cell, &["ip", "link", "set", "wg7", "alias", "made by cell-netd"]);
+    run(&mut cell.command(&["clean-host"]));
+    let links = inside(&cell, &["ip", "-o", "link"]);
+    assert!(!links.contains("wg7") && links.contains("wg0"), "{links}");
+    assert_eq!(
+        inside(&cell, &["nft", "list", "tables"]).trim(),
+        "table inet cell"
+    );
+}
+
+#[test]
+fn forwarding_that_others_need_stays_on() {
+    let cell = used("used-host\nsysctl net/ipv4/ip_forward 0\n");
+    for line in [
+        "sysctl -qw net.ipv4.ip_forward=1",
+        "nft add table ip filter",
+        "nft add chain ip filter FORWARD { type filter hook forward priority 0 ; policy drop ; }",
+    ] {
+        inside(&cell, &line.split(' ').collect::<Vec<_>>());
+    }
+    let said = run(&mut cell.command(&["clean-host"]));
+    assert!(said.contains("net/ipv4/ip_forward stays on"), "{said}");
+    assert_eq!(
+        inside(&cell, &["sysctl", "-n", "net.ipv4.ip_forward"]).trim(),
+        "1"
+    );
+}
+
+/// The home of a cell that ran on the "host" and noted these changes.
+fn used(changes: &str) -> Cell {
     let cell = Cell::new("cell", 0o755);
     fs::create_dir_all(&cell.home).unwrap();
     fs::write(cell.home.join(".cell-home"), "").unwrap();
-    fs::write(cell.home.join("host-changes"), "used-host\n").unwrap();
+    fs::write(cell.home.join("host-changes"), changes).unwrap();
+    cell
+}
+
+#[test]
+fn a_wg0_of_somebody_else_stays() {
+    let cell = used("used-host\n");
     inside(&cell, &["ip", "link", "add", "wg0", "type", "bridge"]);
     inside(&cell, &["ip", "address", "add", "10.9.0.1/24", "dev", "wg0"]);
     assert!(run(&mut cell.command(&["clean-host"])).contains("wg0 is not the cell's"));

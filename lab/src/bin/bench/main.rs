@@ -7,9 +7,11 @@ mod measure;
 mod nft;
 mod scale;
 mod state;
+mod wireguard;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use cell_lab::report::Report;
@@ -37,6 +39,12 @@ enum Part {
         /// The body to answer.
         body: PathBuf,
     },
+    /// Peers into the kernel's WireGuard alone, for a machine whose kernel has it.
+    Wireguard {
+        /// About how long it may take, seconds: fewer peers on a slow machine.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
 }
 
 fn main() -> Result<ExitCode> {
@@ -45,10 +53,22 @@ fn main() -> Result<ExitCode> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    if let Some(Part::ServeBare { body }) = options.part {
-        let body = std::fs::read(body)?.into();
-        runtime.block_on(http::serve_bare(body))?;
-        return Ok(ExitCode::SUCCESS);
+    match options.part {
+        Some(Part::ServeBare { body }) => {
+            let body = std::fs::read(body)?.into();
+            runtime.block_on(http::serve_bare(body))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Part::Wireguard { seconds }) => {
+            let mut bench = Bench {
+                report: Report::new("bench-wireguard"),
+                judged: true,
+            };
+            let (scratch, budget) = (tempfile::tempdir()?, Duration::from_secs(seconds));
+            wireguard::run(&mut bench, scratch.path(), options.peers, budget)?;
+            return bench.report.finish(Path::new("target"));
+        }
+        None => {}
     }
     let (name, peers, rounds) = if options.short {
         ("bench-short", 100, 1)
