@@ -39,10 +39,10 @@ function Part({ daemon }: { daemon: Daemon }) {
         {daemon.conditions.map((condition) => (
           <li key={condition.type} className="text-sm">
             <p className="flex flex-wrap justify-between gap-x-3">
-              <span className="font-medium">{condition.type}</span>
+              <span className="font-medium">{t.home.conditionName[condition.type] ?? condition.type}</span>
               <span>{t.home.conditionState[condition.status] ?? condition.status}</span>
             </p>
-            <p className="break-words text-muted">{condition.message || condition.reason}</p>
+            <p className="break-words text-muted first-letter:uppercase">{condition.message || condition.reason}</p>
           </li>
         ))}
         {daemon.conditions.length === 0 && <li className="text-muted text-sm">{t.home.conditions(0)}</li>}

@@ -29,7 +29,7 @@ export function DeviceReady({ device, onDone }: { device: ReadyDevice; onDone: (
   return (
     <div className="flex flex-col gap-5">
       {complete ? <Scan device={device} /> : <NoKey />}
-      <div className="flex flex-wrap justify-center gap-2">
+      <div className="grid gap-2 sm:grid-cols-2">
         <Button onClick={() => saveFile(configFileName(device.name), device.config)}>
           <Download aria-hidden className="size-4" />
           {t.ready.download}
@@ -63,7 +63,7 @@ function Scan({ device }: { device: ReadyDevice }) {
           <QrCode text={device.config} label={t.ready.alt(device.name)} />
         </div>
         <div>
-          <h3 className="font-semibold">{t.ready.scan}</h3>
+          <p className="font-semibold">{t.ready.scan}</p>
           <ol className="mt-2 list-decimal space-y-1 ps-5 text-muted text-sm">
             {t.ready.scanSteps.map((step) => (
               <li key={step}>{step}</li>
@@ -79,7 +79,7 @@ function Scan({ device }: { device: ReadyDevice }) {
 function NoKey() {
   return (
     <div>
-      <h3 className="font-semibold">{t.ready.noKey}</h3>
+      <p className="font-semibold">{t.ready.noKey}</p>
       <p className="mt-1 text-muted text-sm">{t.ready.noKeyText}</p>
     </div>
   );

@@ -46,22 +46,22 @@ function Table({ peers, view, now, onSort }: Props) {
       <tbody className="divide-y divide-line">
         {peers.map((peer) => (
           <tr key={peer.name} className="relative hover:bg-hover">
-            <th scope="row" className="max-w-56 px-4 py-3.5 text-start font-medium">
+            <th scope="row" className="min-w-44 max-w-64 px-4 py-3.5 text-start font-medium">
               <DeviceLink name={peer.name} />
               {peer.config_needs_reinstall && <Reinstall />}
             </th>
             <td className="px-4 py-3.5">
-              <Presence presence={presenceOf(peer, now)} />
+              <Presence stacked presence={presenceOf(peer, now)} />
             </td>
             <td className="px-4 py-3.5 font-mono text-xs">
               {peer.ipv4}
               <span className="block text-muted">{peer.ipv6}</span>
             </td>
-            <td className="px-4 py-3.5">
+            <td className="min-w-48 px-4 py-3.5">
               <AccessSummary access={peer.access} />
             </td>
             <td className="px-4 py-3.5">
-              <Traffic peer={peer} />
+              <Traffic stacked peer={peer} />
             </td>
             <td className="whitespace-nowrap px-4 py-3.5 text-muted">{formatDay(peer.created_at)}</td>
           </tr>
@@ -129,10 +129,12 @@ function DeviceLink({ name }: { name: string }) {
   );
 }
 
-function Traffic({ peer }: { peer: Peer }) {
+function Traffic({ peer, stacked = false }: { peer: Peer; stacked?: boolean }) {
   if (!peer.activity) return <span className="text-muted">{t.app.unknown}</span>;
   return (
-    <span className="inline-flex gap-3 whitespace-nowrap tabular-nums in-data-[live=lost]:text-muted">
+    <span
+      className={`inline-flex whitespace-nowrap tabular-nums in-data-[live=lost]:text-muted ${stacked ? 'flex-col' : 'gap-3'}`}
+    >
       <span>
         <span className="sr-only">{t.devices.received} </span>
         <span aria-hidden>↑ </span>

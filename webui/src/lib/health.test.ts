@@ -17,7 +17,15 @@ describe('health', () => {
       {
         name: 'netd',
         reachable: true,
-        conditions: [{ type: 'CONVERGED', status: 'false' as const, reason: 'DRIFT', message: 'a rule is gone' }],
+        conditions: [
+          { type: 'NewOne', status: 'false' as const, reason: 'DRIFT', message: 'a rule is gone' },
+          {
+            type: 'MemoryLocked',
+            status: 'false' as const,
+            reason: 'LIMIT',
+            message: 'RLIMIT_MEMLOCK is 8388608 bytes',
+          },
+        ],
       },
       {
         name: 'broker',
@@ -30,6 +38,7 @@ describe('health', () => {
     expect(health.problems.map((problem) => problem.text)).toEqual([
       'Keys and certificates: does not answer',
       'Network: a rule is gone',
+      'Network: this machine may write keys to its swap space',
     ]);
   });
 });

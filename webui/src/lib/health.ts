@@ -36,6 +36,6 @@ function problemsOf(daemon: Status['daemons'][number]): Problem[] {
     .filter((condition) => condition.status === 'false' && !OPTIONAL.has(condition.type))
     .map((condition) => ({
       daemon: daemon.name,
-      text: `${name}: ${condition.message || condition.reason || condition.type}`,
+      text: `${name}: ${t.home.conditionFails[condition.type] ?? (condition.message || condition.reason || condition.type)}`,
     }));
 }

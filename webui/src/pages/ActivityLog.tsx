@@ -11,7 +11,7 @@ import { PageHeader } from '../components/Card';
 import { ErrorNote } from '../components/ErrorNote';
 import { Empty, Loaded } from '../components/States';
 import { t } from '../i18n';
-import { actionWords, subjectWords } from '../lib/audit';
+import { actionWords, detailWords, subjectWords } from '../lib/audit';
 import { formatClock, formatCount, formatDateTime } from '../lib/format';
 import { useTitle } from '../lib/useTitle';
 
@@ -127,6 +127,7 @@ function Lines({ records }: { records: AuditRecord[] }) {
 }
 
 function Line({ record }: { record: AuditRecord }) {
+  const detail = detailWords(record);
   return (
     <li className="grid gap-x-6 gap-y-0.5 px-5 py-3.5 text-sm md:grid-cols-[12rem_1fr_14rem]">
       <time dateTime={record.time} className="text-muted md:order-1">
@@ -134,7 +135,7 @@ function Line({ record }: { record: AuditRecord }) {
       </time>
       <p className="min-w-0 break-words md:order-2">
         <span className="font-medium">{actionWords(record)}</span> {subjectWords(record)}
-        {record.detail && <span className="block text-muted">{record.detail}</span>}
+        {detail && <span className="block text-muted">{detail}</span>}
       </p>
       <p className="min-w-0 break-words text-muted md:order-3">
         {record.actor}
