@@ -95,7 +95,7 @@ function HeadCell({ column, view, onSort }: Pick<Props, 'view' | 'onSort'> & { c
 
 function DeviceCard({ peer, now }: { peer: Peer; now: number }) {
   return (
-    <li className="relative rounded-2xl border border-line bg-card p-4 shadow-card">
+    <li className="relative flex flex-col gap-2 rounded-2xl border border-line bg-card p-4 shadow-card">
       <div className="flex flex-wrap items-center justify-between gap-x-4 gap-y-1">
         <h2 className="min-w-0 break-words font-semibold">
           <DeviceLink name={peer.name} />
@@ -103,16 +103,16 @@ function DeviceCard({ peer, now }: { peer: Peer; now: number }) {
         <Presence presence={presenceOf(peer, now)} />
       </div>
       {peer.config_needs_reinstall && <Reinstall />}
-      <p className="mt-2 break-words font-mono text-xs">
+      <p className="break-words font-mono text-xs">
         {peer.ipv4} <span className="text-muted">{peer.ipv6}</span>
       </p>
-      <div className="mt-3 flex flex-wrap items-end justify-between gap-3">
+      <div className="my-1">
         <AccessSummary access={peer.access} />
-        <span className="text-muted text-sm">
-          <Traffic peer={peer} />
-          <span className="block">{formatDay(peer.created_at)}</span>
-        </span>
       </div>
+      <p className="mt-auto flex flex-wrap justify-between gap-x-4 border-line border-t pt-2.5 text-muted text-sm">
+        <Traffic peer={peer} />
+        <span>{t.devices.addedOn(formatDay(peer.created_at))}</span>
+      </p>
     </li>
   );
 }
@@ -150,5 +150,5 @@ function Traffic({ peer, stacked = false }: { peer: Peer; stacked?: boolean }) {
 }
 
 function Reinstall() {
-  return <span className="mt-1 block font-normal text-warn text-xs">{t.devices.reinstall}</span>;
+  return <span className="block font-normal text-warn text-xs">{t.devices.reinstall}</span>;
 }

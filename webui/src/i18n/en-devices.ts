@@ -9,6 +9,7 @@ export const devices = {
     access: 'May reach',
     traffic: 'Traffic',
     added: 'Added',
+    addedOn: (day: string) => `added ${day}`,
     connected: 'Connected',
     away: 'Away',
     never: 'Never connected',

@@ -88,6 +88,7 @@ export const en = {
     parts: 'Parts of the cell',
     answers: 'Answers',
     silent: 'Does not answer',
+    care: 'Needs attention',
     conditions: (n: number) => count(n, 'check', 'checks'),
     conditionName: {
       AccessLogIntact: 'Access log is whole',

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { STATUS } from '../test/cell';
-import { healthOf } from './health';
+import { healthOf, partLevel } from './health';
 
 describe('health', () => {
   it('is good when all parts answer and the network is as asked', () => {
@@ -34,6 +34,7 @@ describe('health', () => {
       },
     ];
     const health = healthOf({ ...STATUS, daemons });
+    expect(daemons.map(partLevel)).toEqual(['silent', 'care', 'good']);
     expect(health.level).toBe('bad');
     expect(health.problems.map((problem) => problem.text)).toEqual([
       'Keys and certificates: does not answer',
