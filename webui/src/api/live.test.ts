@@ -16,6 +16,7 @@ class FakeSource extends EventTarget {
 
 const sources: FakeSource[] = [];
 const asked: Record<string, number> = {};
+let stream: LiveStream;
 let end: () => void = () => undefined;
 
 const count = (key: string) => asked[key] ?? 0;
@@ -36,7 +37,7 @@ beforeEach(async () => {
       },
     }).subscribe(() => undefined),
   );
-  const stream = new LiveStream(queries, () => {
+  stream = new LiveStream(queries, () => {
     const source = new FakeSource();
     sources.push(source);
     return source as unknown as EventSource;
@@ -83,6 +84,21 @@ it('is not troubled by a topic that it does not know', async () => {
   sources[0]?.say('weather');
   await settled();
   expect(count('peers')).toBe(2);
+});
+
+it('says that it is lost when it is not back at once', async () => {
+  sources[0]?.say('error');
+  await vi.advanceTimersByTimeAsync(1100);
+  expect(stream.state).toEqual({ kind: 'live' });
+  sources[1]?.say('open');
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(stream.state).toEqual({ kind: 'live' });
+  const since = Date.now();
+  sources[1]?.say('error');
+  await vi.advanceTimersByTimeAsync(1100);
+  sources[2]?.say('error');
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(stream.state).toEqual({ kind: 'lost', since });
 });
 
 it('asks for everything again when it comes back', async () => {

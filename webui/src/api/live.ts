@@ -8,6 +8,8 @@ import { sessionQuery, TOPICS, type Topic } from './queries';
 export type LiveState = { kind: 'connecting' } | { kind: 'live' } | { kind: 'lost'; since: number };
 
 const RETRY_MILLIS = [1000, 2000, 4000, 8000];
+/** A stream that is back after the first try is not worth a word: it ends whenever the session is renewed, too. */
+const TOLD_MILLIS = 1500;
 
 export class LiveStream {
   state: LiveState = { kind: 'connecting' };
@@ -15,6 +17,8 @@ export class LiveStream {
   private source: EventSource | undefined;
   private retry: ReturnType<typeof setTimeout> | undefined;
   private failures = 0;
+  private away = true;
+  private telling: ReturnType<typeof setTimeout> | undefined;
   /** Topics that this connection has told of; each is told once when it begins, which is no change. */
   private told = new Set<string>();
   private readonly throttles = new Map<string, Throttle>();
@@ -31,6 +35,7 @@ export class LiveStream {
     return () => {
       document.removeEventListener('visibilitychange', this.onVisibility);
       this.close();
+      clearTimeout(this.telling);
       for (const throttle of this.throttles.values()) throttle.cancel();
     };
   }
@@ -58,8 +63,10 @@ export class LiveStream {
   }
 
   private onOpen(): void {
-    const wasAway = this.state.kind !== 'live';
+    const wasAway = this.away;
+    this.away = false;
     this.failures = 0;
+    clearTimeout(this.telling);
     this.set({ kind: 'live' });
     // Whatever happened meanwhile was not told.
     if (wasAway) void this.queries.invalidateQueries({}, { cancelRefetch: false });
@@ -67,7 +74,11 @@ export class LiveStream {
 
   private onLost(): void {
     this.close();
-    if (this.state.kind !== 'lost') this.set({ kind: 'lost', since: Date.now() });
+    if (this.state.kind !== 'lost' && this.failures === 0) {
+      const since = Date.now();
+      this.telling = setTimeout(() => this.set({ kind: 'lost', since }), TOLD_MILLIS);
+    }
+    this.away = true;
     // The stream ends with the session too: then this asks for the password.
     void this.queries.invalidateQueries({ queryKey: sessionQuery.queryKey });
     const wait = RETRY_MILLIS[Math.min(this.failures, RETRY_MILLIS.length - 1)];

@@ -100,6 +100,7 @@ export const en = {
       ForwardingEnabled: 'Traffic is forwarded',
       MemoryLocked: 'Keys stay in memory',
       SecretsIntact: 'Secrets are whole',
+      SpecAccepted: 'Every change was accepted',
       TableOwned: 'Firewall table is the cell’s own',
     } as Record<string, string>,
     conditionFails: {
