@@ -1,6 +1,6 @@
 // Ten thousand devices in the list. They are made up here, in the answer: what is measured is the page.
 
-import { assert } from '../lib.mjs';
+import { assert, threadMillis } from '../lib.mjs';
 
 export const specs = [
   ['10,000 devices: the list is drawn', drawn],
@@ -8,8 +8,9 @@ export const specs = [
 ];
 
 const COUNT = 10_000;
-const DRAWN_MILLIS = 5000;
-const FOUND_MILLIS = 2000;
+/** Of the page's main thread. */
+const DRAWN_MILLIS = 2000;
+const KEY_MILLIS = 100;
 
 function peers() {
   return Array.from({ length: COUNT }, (_, i) => ({
@@ -29,19 +30,21 @@ async function drawn(world) {
   const { page, url } = world;
   const body = JSON.stringify({ peers: peers() });
   await page.route('**/api/peers', (route) => route.fulfill({ contentType: 'application/json', body }));
-  const start = performance.now();
-  await page.goto(`${url}/devices`);
-  await page.getByText('10,000 in all').waitFor({ timeout: DRAWN_MILLIS * 2 });
-  const took = performance.now() - start;
+  const took = await threadMillis(page, async () => {
+    await page.goto(`${url}/devices`);
+    await page.getByText('10,000 in all').waitFor();
+  });
   assert((await page.getByRole('row').count()) === 51, `${await page.getByRole('row').count()} rows`);
-  return { value: took.toFixed(0), unit: 'ms', goal: `< ${DRAWN_MILLIS}`, ok: took < DRAWN_MILLIS };
+  return { value: took.toFixed(0), unit: 'ms of processor', goal: `< ${DRAWN_MILLIS}`, ok: took < DRAWN_MILLIS };
 }
 
 async function found({ page }) {
-  const start = performance.now();
-  await page.getByRole('searchbox').pressSequentially('device-9876');
-  await page.getByText('1 of 10,000').waitFor();
-  const took = performance.now() - start;
+  const text = 'device-9876';
+  const took = await threadMillis(page, async () => {
+    await page.getByRole('searchbox').pressSequentially(text);
+    await page.getByText('1 of 10,000').waitFor();
+  });
+  const each = took / text.length;
   await page.unroute('**/api/peers');
-  return { value: took.toFixed(0), unit: 'ms', goal: `< ${FOUND_MILLIS}`, ok: took < FOUND_MILLIS };
+  return { value: each.toFixed(1), unit: 'ms of processor a key', goal: `< ${KEY_MILLIS}`, ok: each < KEY_MILLIS };
 }
