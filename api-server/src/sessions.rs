@@ -36,7 +36,7 @@ pub struct Session {
 /// How long a session lasts.
 #[derive(Debug, Clone, Copy)]
 pub struct Lifetimes {
-    /// Without a request, milliseconds.
+    /// Without a request that a person asked for, milliseconds.
     pub idle_ms: i64,
     /// In all, milliseconds.
     pub absolute_ms: i64,

@@ -32,6 +32,20 @@ async fn the_audit_chain_is_written_anchored_and_checked() {
     assert_eq!(page["records"].as_array().unwrap().len(), 3);
     assert_eq!(page["next"], 4);
     let all = admin.get("/api/audit?limit=1000").await.expect(200);
+    let sequences = async |query: &str| {
+        let page = admin.get(&format!("/api/audit?{query}")).await.expect(200).json();
+        let records = page["records"].as_array().unwrap();
+        let numbers: Vec<u64> = records.iter().map(|r| r["sequence"].as_u64().unwrap()).collect();
+        (numbers, page["next"].as_u64())
+    };
+    let length = all.json()["records"].as_array().unwrap().len() as u64;
+    // The tail is read from its end, without a look at the rest.
+    assert_eq!(
+        sequences("order=desc&limit=2").await,
+        (vec![length, length - 1], Some(length - 2))
+    );
+    assert_eq!(sequences("order=desc&from=2").await, (vec![2, 1], None));
+    assert_eq!(sequences("order=asc&from=2&limit=2").await, (vec![2, 3], Some(4)));
     for action in ["setup.complete", "auth.login", "peer.create"] {
         assert!(all.text.contains(action), "{action}");
     }
@@ -43,7 +57,8 @@ async fn the_audit_chain_is_written_anchored_and_checked() {
         "limit=0",
         "limit=1001",
         "limit=1&limit=2",
-        "order=desc",
+        "order=down",
+        "order=asc&order=desc",
     ] {
         admin
             .get(&format!("/api/audit?{bad}"))

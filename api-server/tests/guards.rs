@@ -343,6 +343,85 @@ async fn sessions_end_when_idle_in_the_end_and_by_logout_and_password() {
     three.get("/api/auth/me").await.refused(401, "NO_SESSION");
 }
 
+/// A page that is left open looks again and again, and its event stream comes back whenever it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_page_asks_by_itself_does_not_make_a_session_last() {
+    let cell = Cell::ready().await;
+    let minutes = |n: u64| std::time::Duration::from_secs(n * 60);
+    // Whatever the header says: it can only take away.
+    for value in ["1", "0", ""] {
+        let left_open = cell.admin().await;
+        for _ in 0..2 {
+            cell.advance(minutes(14));
+            let background = [("x-cell-background", value)];
+            let answer = left_open.send("GET", "/api/status", &background, None).await;
+            answer.expect(200);
+        }
+        cell.advance(minutes(3));
+        left_open.get("/api/auth/me").await.refused(401, "NO_SESSION");
+    }
+
+    let streaming = cell.admin().await;
+    for _ in 0..2 {
+        cell.advance(minutes(14));
+        let head = streaming.stream_head("/api/events").await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    }
+    cell.advance(minutes(3));
+    streaming.get("/api/auth/me").await.refused(401, "NO_SESSION");
+
+    // The control: the same pace by a person.
+    let used = cell.admin().await;
+    for _ in 0..2 {
+        cell.advance(minutes(14));
+        used.get("/api/status").await.expect(200);
+    }
+    cell.advance(minutes(3));
+    used.get("/api/auth/me").await.expect(200);
+    // Nor does it end one.
+    used.send("GET", "/api/auth/me", &[("x-cell-background", "1")], None)
+        .await
+        .expect(200);
+    // And it is no way around the guards.
+    let change = [
+        ("x-cell-background", "1"),
+        ("content-type", "application/json"),
+        ("x-csrf-token", "x"),
+    ];
+    let answer = used
+        .send("POST", "/api/peers", &change, Some(b"{}".to_vec()))
+        .await;
+    answer.refused(403, "CSRF");
+    let nobody = cell.client();
+    let answer = nobody.send("GET", "/api/status", &change[..1], None).await;
+    answer.refused(401, "NO_SESSION");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_knows_of_a_sessions_use_is_the_persons_alone() {
+    let cell = Cell::ready().await;
+    let seen = || {
+        let sql = "SELECT MAX(seen_unix_ms) FROM session";
+        let read = cell
+            .app
+            .store
+            .read(|c| Ok(c.query_row(sql, (), |row| row.get::<_, i64>(0))?));
+        read.unwrap()
+    };
+    let admin = cell.admin().await;
+    let before = seen();
+    cell.advance(std::time::Duration::from_secs(300));
+    let background = [("x-cell-background", "1")];
+    admin
+        .send("GET", "/api/status", &background, None)
+        .await
+        .expect(200);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(seen(), before, "a page that is left open");
+    admin.get("/api/status").await.expect(200);
+    support::eventually("a person's use is noted", || seen() == before + 300_000).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_reset_nothing_but_the_password_can_be_done() {
     let cell = Cell::ready().await;

@@ -1,14 +1,26 @@
 // What the specs share: arguments, a browser that records everything, axe, the QR reader, wg.
 
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import net from 'node:net';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const AXE_TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+const EVERYTHING = { type: 'tag', values: TAGS };
+const COLOURS = { type: 'rule', values: ['color-contrast', 'link-in-text-block'] };
+
+export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+export const CHROMIUM_ARGUMENTS = ['--no-sandbox', '--disable-dev-shm-usage', '--force-color-profile=srgb'];
+
+export const SIZES = {
+  phone: { width: 390, height: 844 },
+  tablet: { width: 820, height: 1180 },
+  desktop: { width: 1440, height: 900 },
+};
+const THEMES = ['light', 'dark'];
 
 /** `--name value` pairs. */
 export function parseArguments(argv, required, optional) {
@@ -79,6 +91,13 @@ export class Recorder {
     this.#allowed.push(...patterns);
   }
 
+  /** Adds what another one saw. */
+  take(other) {
+    this.traffic.push(...other.traffic);
+    this.problems.push(...other.problems);
+    this.bodies += other.bodies;
+  }
+
   async watch(context) {
     await context.addInitScript(() => {
       document.addEventListener('securitypolicyviolation', (event) => {
@@ -116,23 +135,20 @@ export class Recorder {
 /** Its connections go through the line; names, and with them the Host header, stay the cell's. */
 export function launchBrowser(line) {
   return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--no-sandbox',
-      '--disable-dev-shm-usage',
-      '--force-color-profile=srgb',
-      `--host-resolver-rules=MAP * 127.0.0.1:${line.port}`,
-    ],
+    executablePath: CHROMIUM,
+    args: [...CHROMIUM_ARGUMENTS, `--host-resolver-rules=MAP * 127.0.0.1:${line.port}`],
   });
 }
 
 /** Violations of the page as it stands, one line each. */
-export async function axeViolations(page) {
+export async function axeViolations(page, wanted = EVERYTHING) {
   // By the debugger's protocol, which the page's policy does not bind; a script element would be refused.
-  await page.evaluate(`window.axe ??= (() => { const module = undefined; ${axeSource}; return window.axe; })()`);
+  if (!(await page.evaluate(() => 'axe' in window))) {
+    await page.evaluate(`(() => { const module = undefined; ${axeSource}; })()`);
+  }
   const { violations } = await page.evaluate(
-    (tags) => window.axe.run(document, { runOnly: { type: 'tag', values: tags }, resultTypes: ['violations'] }),
-    AXE_TAGS,
+    (runOnly) => window.axe.run(document, { runOnly, resultTypes: ['violations'] }),
+    wanted,
   );
   return violations.flatMap(({ id, nodes }) =>
     nodes.map(
@@ -161,7 +177,78 @@ export function privateKeyOf(config) {
   return key;
 }
 
-export function writeReport(folder, lines) {
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'report.txt'), `${lines.join('\n')}\n`);
+export async function signIn(page, username, password) {
+  await page.getByLabel('User name').fill(username);
+  await page.getByLabel('Password', { exact: true }).fill(password);
+  await page.keyboard.press('Enter');
+}
+
+/** Full checks by axe where both themes and both shapes of the page are met; elsewhere what a theme alone can break. */
+const CHECKS = {
+  'phone light': EVERYTHING,
+  'phone dark': COLOURS,
+  'desktop light': COLOURS,
+  'desktop dark': EVERYTHING,
+};
+/** 320 px wide, and 200 % text, which is half the width in CSS pixels of a desktop (WCAG 1.4.4, 1.4.10). */
+const NARROW = [
+  { width: 320, height: 800 },
+  { width: 720, height: 450 },
+];
+
+/** The page as it stands, in all sizes and both themes: nothing scrolls sideways, axe finds nothing; a picture of each. */
+export async function inspect({ page, pictures }, name) {
+  const found = [];
+  for (const viewport of NARROW) {
+    await page.setViewportSize(viewport);
+    if (await sideways(page)) found.push(`scrolls sideways at ${viewport.width} px`);
+  }
+  for (const [size, viewport] of Object.entries(SIZES)) {
+    await page.setViewportSize(viewport);
+    // The tablet is made of what the other two show: one look is enough.
+    for (const scheme of size === 'tablet' ? THEMES.slice(0, 1) : THEMES) {
+      const checks = CHECKS[`${size} ${scheme}`];
+      await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' });
+      await settled(page);
+      const violations = checks ? await axeViolations(page, checks) : [];
+      for (const violation of violations) found.push(`${size} ${scheme} ${violation}`);
+      if (await sideways(page)) found.push(`${size} ${scheme} scrolls sideways`);
+      await page.screenshot({ path: join(pictures, `${name}-${size}-${scheme}.png`) });
+    }
+  }
+  await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
+  await page.setViewportSize(SIZES.desktop);
+  assert(found.length === 0, [...new Set(found)].join('\n'));
+}
+
+/** Colours may change by a transition; axe must see the end of it. */
+function settled(page) {
+  return page.evaluate(async () => {
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    const ending = document.getAnimations().filter((a) => a.effect?.getComputedTiming().iterations !== Infinity);
+    await Promise.allSettled(ending.map((animation) => animation.finished));
+  });
+}
+
+/** Processor time of the page's main thread while `act` runs, in milliseconds: what a busy machine does not stretch. */
+export async function threadMillis(page, act) {
+  const session = await page.context().newCDPSession(page);
+  await session.send('Performance.enable', { timeDomain: 'threadTicks' });
+  const spent = async () => {
+    const { metrics } = await session.send('Performance.getMetrics');
+    return metrics.find(({ name }) => name === 'TaskDuration').value * 1000;
+  };
+  const before = await spent();
+  await act();
+  const millis = (await spent()) - before;
+  await session.detach();
+  return millis;
+}
+
+function sideways(page) {
+  return page.evaluate(() => {
+    const dialog = document.querySelector('dialog[open]');
+    const root = document.documentElement;
+    return root.scrollWidth > root.clientWidth || (dialog !== null && dialog.scrollWidth > dialog.clientWidth);
+  });
 }

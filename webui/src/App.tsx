@@ -1,15 +1,16 @@
 /** Who sits here decides what is shown: the wizard, the password, or the pages. */
 
 import { type QueryClient, QueryClientProvider, useQuery, useQueryClient } from '@tanstack/react-query';
-import { lazy, Suspense, useCallback } from 'react';
+import { lazy, Suspense, useCallback, useEffect } from 'react';
 import { Redirect, Route, Switch } from 'wouter';
 import { forgetCsrfToken, sdk } from './api/client';
-import { sessionQuery } from './api/queries';
+import { sessionQuery, setSession } from './api/queries';
 import type { Me } from './api/types';
 import { Boundary } from './components/Boundary';
 import { Plain } from './components/Plain';
 import { Failed, Skeleton } from './components/States';
 import { t } from './i18n';
+import { watchAttention } from './lib/attention';
 import { paths } from './lib/paths';
 import { Login } from './pages/Login';
 
@@ -32,6 +33,7 @@ export function App({ queries }: { queries: QueryClient }) {
 
 function Gate() {
   const session = useQuery(sessionQuery);
+  useForgetting(session.data?.kind === 'signed-out');
   if (!session.data) {
     if (!session.error) return <Starting />;
     return (
@@ -44,20 +46,34 @@ function Gate() {
     case 'setup':
       return <Setup />;
     case 'signed-out':
-      return <Login />;
+      return <Login ended={session.data.ended === true} />;
     case 'signed-in':
       return session.data.me.must_change_password ? <ChangePassword /> : <Pages me={session.data.me} />;
   }
 }
 
+/** What was read for somebody who is signed in is not kept for whoever comes next. */
+function useForgetting(signedOut: boolean) {
+  const queries = useQueryClient();
+  useEffect(() => {
+    if (!signedOut) return;
+    forgetCsrfToken();
+    queries.removeQueries({ predicate: (query) => query.queryKey[0] !== 'session' });
+  }, [queries, signedOut]);
+}
+
 function Pages({ me }: { me: Me }) {
   const queries = useQueryClient();
+  useEffect(() => watchAttention(() => void queries.invalidateQueries({ queryKey: sessionQuery.queryKey })), [queries]);
   const signOut = useCallback(async () => {
-    await sdk.logout().catch(() => undefined);
+    try {
+      await sdk.logout();
+      setSession(queries, { kind: 'signed-out' });
+    } catch {
+      // Only the cell knows whether the session has ended.
+      await queries.fetchQuery({ ...sessionQuery, staleTime: 0 }).catch(() => undefined);
+    }
     forgetCsrfToken();
-    // Asks the cell: only it knows whether the session has ended.
-    await queries.fetchQuery({ ...sessionQuery, staleTime: 0 }).catch(() => undefined);
-    queries.removeQueries({ predicate: (query) => query.queryKey[0] !== 'session' });
   }, [queries]);
   return (
     <Switch>

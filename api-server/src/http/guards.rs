@@ -16,8 +16,14 @@ use super::gate::changes_state;
 use super::problem::Refusal;
 use super::transport::Connection;
 use crate::app::App;
-use crate::service::{Actor, ServiceError, auth};
+use crate::service::auth::{self, Use};
+use crate::service::{Actor, ServiceError};
 use crate::store::users;
+
+/// Marks a request that no person asked for: it does not make the session last longer.
+const BACKGROUND: &str = "x-cell-background";
+/// The path of the event stream.
+const EVENTS: &str = "/api/events";
 
 /// The guards, as a layer.
 pub async fn guards(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -57,7 +63,10 @@ fn check(app: &App, request: &Request) -> Result<Option<Who>, Refusal> {
 fn authenticate(app: &App, request: &Request) -> Result<Who, Refusal> {
     let connection = request.extensions().get::<Connection>().ok_or_else(no_session)?;
     let cookie = cookie::read(connection.transport, request.headers()).map(Zeroizing::new);
-    let session = cookie.as_ref().and_then(|cookie| auth::session_of(app, cookie));
+    let kind = use_of(request);
+    let session = cookie
+        .as_ref()
+        .and_then(|cookie| auth::session_of(app, cookie, kind));
     let Some((cookie, session)) = cookie.zip(session) else {
         return Err(if app.store.read(|c| Ok(users::any(c)?))? {
             no_session()
@@ -65,7 +74,10 @@ fn authenticate(app: &App, request: &Request) -> Result<Who, Refusal> {
             no_users()
         });
     };
-    note_use(app, &session);
+    match kind {
+        Use::Person => note_use(app, &session),
+        Use::Background => {}
+    }
     let user = &session.user;
     let remote = connection.remote.ip().to_canonical().to_string();
     let actor = Actor {
@@ -78,6 +90,16 @@ fn authenticate(app: &App, request: &Request) -> Result<Who, Refusal> {
         session,
         cookie: Arc::new(cookie),
     })
+}
+
+/// What a page sends by itself, as long as nobody touches it. The header can only take something away, so whoever sends it
+/// is believed, whatever its value; an event stream cannot bear one (`EventSource`), and a browser opens it anew for ever.
+fn use_of(request: &Request) -> Use {
+    if request.headers().contains_key(BACKGROUND) || request.uri().path() == EVENTS {
+        Use::Background
+    } else {
+        Use::Person
+    }
 }
 
 fn authorize(who: &Who, requirement: Requirement) -> Result<(), Refusal> {

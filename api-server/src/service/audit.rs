@@ -26,6 +26,25 @@ pub async fn page(app: &Arc<App>, from: u64, limit: u32) -> Result<(Vec<Record>,
     Ok((records, next))
 }
 
+/// At most `limit` records from `from` back (`None`: from the newest), newest first, and where the next page starts. As cheap
+/// at the end of a long chain as of a short one: nothing is checked.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub async fn tail(
+    app: &Arc<App>,
+    from: Option<u64>,
+    limit: u32,
+) -> Result<(Vec<Record>, Option<u64>), ServiceError> {
+    let mut records = app
+        .store
+        .read_much(move |connection| Ok(table::page_back(connection, from, limit + 1)?))
+        .await?;
+    let next = records.get(limit as usize).map(|record| record.sequence);
+    records.truncate(limit as usize);
+    Ok((records, next))
+}
+
 /// Checks the chain and its anchors in vaultd. Without vaultd there is no verdict: a chain that was rewritten as a
 /// whole would pass.
 ///

@@ -129,9 +129,22 @@ pub(super) fn close_others(
     Ok(())
 }
 
-/// The session of a cookie, which counts as seen now.
-pub fn session_of(app: &App, token: &str) -> Option<Arc<Session>> {
-    app.sessions.seen(&hash_of(token), app.now())
+/// Who asked for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// A person did: the session is in use.
+    Person,
+    /// A page did by itself, to stay up to date: whether somebody sits before it, nobody knows.
+    Background,
+}
+
+/// The session of a cookie, which counts as seen now if a person used it.
+pub fn session_of(app: &App, token: &str, by: Use) -> Option<Arc<Session>> {
+    let token_hash = hash_of(token);
+    match by {
+        Use::Person => app.sessions.seen(&token_hash, app.now()),
+        Use::Background => app.sessions.find(&token_hash, app.now()),
+    }
 }
 
 /// Whether a session has not ended meanwhile. Does not count as use.

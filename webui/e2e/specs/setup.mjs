@@ -1,6 +1,6 @@
 // The first run: claim, name, network, administrator, first device.
 
-import { assert, axeViolations, privateKeyOf, readQr, wgPublicKey } from '../lib.mjs';
+import { assert, inspect, privateKeyOf, readQr, wgPublicKey } from '../lib.mjs';
 
 export const specs = [
   ['a fresh cell shows the wizard, whatever the address', fresh],
@@ -10,13 +10,16 @@ export const specs = [
   ['the first device: asked for the endpoint, code decodes to the configuration', firstDevice],
 ];
 
-async function fresh({ page, url }) {
+async function fresh(world) {
+  const { page, url } = world;
   await page.goto(`${url}/devices`);
   await page.getByLabel('Claim code').waitFor();
   assert((await page.title()).includes('Set up'), 'title');
+  await inspect(world, 'setup-claim');
 }
 
-async function claim({ page, token, recorder }) {
+async function claim(world) {
+  const { page, token, recorder } = world;
   recorder.allow(/status of 403 .*\/api\/setup\/step\/claim$/);
   await page.getByLabel('Claim code').fill('not-the-code');
   await page.getByRole('button', { name: 'Continue' }).click();
@@ -28,10 +31,11 @@ async function claim({ page, token, recorder }) {
     JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href]),
   );
   assert(!kept.includes(token), 'the claim code is kept somewhere');
-  assert((await axeViolations(page)).length === 0, (await axeViolations(page)).join('\n'));
+  await inspect(world, 'setup-identity');
 }
 
-async function network({ page, recorder }) {
+async function network(world) {
+  const { page, recorder } = world;
   recorder.allow(/status of 4(00|22) .*\/api\/setup\/step\/(identity|network)$/);
   await page.getByLabel('Name', { exact: true }).fill('bad_name');
   await page.getByRole('button', { name: 'Continue' }).click();
@@ -41,6 +45,7 @@ async function network({ page, recorder }) {
   await page.getByLabel('VPN range').fill('8.8.8.0/24');
   await page.getByRole('button', { name: 'Continue' }).click();
   await page.locator('[aria-invalid=true][name=vpn_range_ipv4]').waitFor();
+  await inspect(world, 'setup-network');
   await page.getByRole('button', { name: 'Back' }).click();
   await page.getByLabel('Name', { exact: true }).waitFor();
   assert((await page.getByLabel('Name', { exact: true }).inputValue()) === 'nest', 'Back forgot the name');
@@ -50,15 +55,20 @@ async function network({ page, recorder }) {
   await page.getByRole('heading', { name: 'Who are you?' }).waitFor();
 }
 
-async function admin({ page, admin: { username, password }, recorder }) {
+async function admin(world) {
+  const { page, recorder } = world;
+  const { username, password } = world.admin;
   recorder.allow(/status of 4(00|22) .*\/api\/setup\/step\/admin$/);
   await page.getByLabel('User name').fill(username);
   await page.getByLabel('Password', { exact: true }).fill('short');
   await page.getByRole('button', { name: 'Finish' }).click();
   await page.locator('[aria-invalid=true][name=password]').waitFor();
+  await inspect(world, 'setup-admin');
   await page.getByLabel('Password', { exact: true }).fill(password);
   await page.getByRole('button', { name: 'Finish' }).click();
   await page.getByRole('heading', { name: 'Your cell is ready' }).waitFor();
+  await page.getByLabel('Name of the device').waitFor();
+  await inspect(world, 'welcome');
 }
 
 async function firstDevice(world) {
@@ -76,7 +86,7 @@ async function firstDevice(world) {
   world.privateKeys.push(privateKey);
   assert(wgPublicKey(privateKey) === body.public_key, 'the public key sent does not belong to the private key');
   assert(/^Endpoint = nest\.example\.net:\d+$/m.test(config), config);
-  await page.screenshot({ path: `${world.pictures}/first-device.png` });
+  await inspect(world, 'first-device');
   await page.getByRole('button', { name: 'Done' }).click();
   await page
     .getByRole('link', { name: /^Devices on now/ })

@@ -1,11 +1,12 @@
 import { HttpResponse, http } from 'msw';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { watchAttention } from '../lib/attention';
 import { serverNow } from '../lib/clock';
 import { problem } from '../test/cell';
 import { server } from '../test/setup';
 import { data, forgetCsrfToken, sdk } from './client';
 import { ApiError, NO_ANSWER, NOT_A_PROBLEM, splitViolations } from './error';
-import { sessionFromError } from './queries';
+import { type Session, sessionAfter, sessionFromError } from './queries';
 
 async function failure(call: Promise<unknown>): Promise<ApiError> {
   const error = await call.then(
@@ -40,6 +41,12 @@ describe('errors', () => {
     });
   });
 
+  it('that are about one field are shown at it, where the form has it', () => {
+    const taken = new ApiError(409, 'PEER_EXISTS', 'there is a peer of this name');
+    expect(splitViolations(taken, ['name'])).toEqual({ byField: { name: 'there is a peer of this name' }, rest: [] });
+    expect(splitViolations(taken, ['username'])).toEqual({ byField: {}, rest: [] });
+  });
+
   it('say so when nobody answers, or something else does', async () => {
     server.use(
       http.get('/api/peers', () => HttpResponse.error()),
@@ -54,6 +61,44 @@ describe('errors', () => {
     expect(sessionFromError(new ApiError(428, 'SETUP_REQUIRED', ''))).toEqual({ kind: 'setup' });
     expect(sessionFromError(new ApiError(401, 'LOGIN', ''))).toBeUndefined();
     expect(sessionFromError(new ApiError(403, 'ROLE', ''))).toBeUndefined();
+  });
+});
+
+describe('the session', () => {
+  const me: Session = { kind: 'signed-in', me: { username: 'a', role: 'admin', must_change_password: false } };
+  const out: Session = { kind: 'signed-out' };
+  const ended: Session = { kind: 'signed-out', ended: true };
+
+  it('has ended when somebody was signed in, until somebody is again', () => {
+    expect(sessionAfter(me, out)).toEqual(ended);
+    expect(sessionAfter(ended, out)).toEqual(ended);
+    expect(sessionAfter(undefined, out)).toEqual(out);
+    expect(sessionAfter(out, out)).toEqual(out);
+    expect(sessionAfter({ kind: 'setup' }, out)).toEqual(out);
+    expect(sessionAfter(ended, me)).toEqual(me);
+    expect(sessionAfter(me, { kind: 'setup' })).toEqual({ kind: 'setup' });
+  });
+
+  it('is not kept alive by what the page asks on its own', async () => {
+    const sent: (string | null)[] = [];
+    server.use(
+      http.get('/api/peers', ({ request }) => {
+        sent.push(request.headers.get('x-cell-background'));
+        return HttpResponse.json({ peers: [] });
+      }),
+    );
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const end = watchAttention(() => undefined);
+    const press = () => window.dispatchEvent(new KeyboardEvent('keydown', { key: 'a' }));
+    press();
+    await sdk.listPeers();
+    vi.advanceTimersByTime(61_000);
+    await sdk.listPeers();
+    press();
+    await sdk.listPeers();
+    end();
+    vi.useRealTimers();
+    expect(sent).toEqual([null, '1', null]);
   });
 });
 

@@ -1,11 +1,14 @@
 /** The one place that talks to the cell: base URL, CSRF header, claim token, errors, server time. */
 
+import { isAttended } from '../lib/attention';
 import { learnServerTime } from '../lib/clock';
 import { errorFromAnswer } from './error';
 import { client } from './gen/client.gen';
 import * as sdk from './gen/sdk.gen';
 
 const CSRF_HEADER = 'X-CSRF-Token';
+/** Says that no person asked: the session does not last longer by it. */
+const BACKGROUND_HEADER = 'X-Cell-Background';
 
 // Both live in this module's memory alone: never in storage, so that a reload forgets them.
 let csrfToken: string | undefined;
@@ -33,6 +36,7 @@ export function forgetCsrfToken(): void {
 /** `fetch` of this page: adds the CSRF token, and asks for another once when the cell wants another. */
 async function guardedFetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
   const request = new Request(input, init);
+  if (!isAttended()) request.headers.set(BACKGROUND_HEADER, '1');
   if (!needsCsrf(request)) return learn(await fetch(request));
   // As text, so that it can be sent twice.
   const body = (await request.text()) || null;

@@ -40,10 +40,27 @@ export function asApiError(error: unknown): ApiError {
   return new ApiError(0, 'PAGE', error instanceof Error ? error.message : String(error));
 }
 
+/** Refusals that are about one field, though they name none. */
+const FIELD_OF_CODE: Readonly<Record<string, string>> = {
+  CLAIM_TOKEN: 'claim_token',
+  KEY_IN_USE: 'public_key',
+  PEER_EXISTS: 'name',
+  USER_EXISTS: 'username',
+  WRONG_PASSWORD: 'current_password',
+};
+
+/** The field that the whole refusal is about, if the form has it. */
+export function fieldOfRefusal(error: ApiError | undefined, fields: readonly string[]): string | undefined {
+  const field = error && error.violations.length === 0 ? FIELD_OF_CODE[error.code] : undefined;
+  return field !== undefined && fields.includes(field) ? field : undefined;
+}
+
 /** The complaints about fields that the form shows, by field; the rest belong above the form. */
 export function splitViolations(error: ApiError | undefined, fields: readonly string[]) {
   const byField: Record<string, string> = {};
   const rest: Violation[] = [];
+  const refused = fieldOfRefusal(error, fields);
+  if (error && refused !== undefined) byField[refused] = error.message;
   for (const violation of error?.violations ?? []) {
     const field = fields.find((name) => violation.field === name);
     if (field === undefined) rest.push(violation);

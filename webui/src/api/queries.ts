@@ -5,17 +5,23 @@ import { data, sdk } from './client';
 import { ApiError } from './error';
 import type { Me } from './types';
 
-/** Who sits at this browser. `setup`: the cell has no owner yet. */
-export type Session = { kind: 'setup' } | { kind: 'signed-out' } | { kind: 'signed-in'; me: Me };
+/** Who sits at this browser. `setup`: the cell has no owner yet. `ended`: somebody was signed in, and did not sign out. */
+export type Session = { kind: 'setup' } | { kind: 'signed-out'; ended?: true } | { kind: 'signed-in'; me: Me };
 
-async function readSession(): Promise<Session> {
+async function readSession({ client }: { client: QueryClient }): Promise<Session> {
   try {
     return { kind: 'signed-in', me: await data(sdk.getMe()) };
   } catch (error) {
     const session = sessionFromError(error);
-    if (session) return session;
+    if (session) return sessionAfter(client.getQueryData<Session>(['session']), session);
     throw error;
   }
+}
+
+/** What the cell says, beside what was known before it. Pure. */
+export function sessionAfter(before: Session | undefined, now: Session): Session {
+  if (now.kind !== 'signed-out' || before === undefined || before.kind === 'setup') return now;
+  return before.kind === 'signed-in' ? { kind: 'signed-out', ended: true } : before;
 }
 
 /** What an error says about the session; `undefined` when nothing. */
@@ -29,7 +35,12 @@ export function sessionFromError(error: unknown): Session | undefined {
 
 export const sessionQuery = queryOptions({ queryKey: ['session'], queryFn: readSession, staleTime: 60_000 });
 
-/** For whoever learned it by other means than asking. */
+/** For whoever learned from a refusal that the session is another than it was. */
+export function noteSession(queries: QueryClient, session: Session): void {
+  setSession(queries, sessionAfter(queries.getQueryData<Session>(sessionQuery.queryKey), session));
+}
+
+/** For whoever began or ended it. */
 export function setSession(queries: QueryClient, session: Session): void {
   queries.setQueryData<Session>(sessionQuery.queryKey, session);
 }
@@ -65,25 +76,49 @@ export const usersQuery = queryOptions({
   queryFn: async () => (await data(sdk.listUsers())).users,
 });
 
+/** The whole chain is read for it, so it is asked for by a person alone. */
 export const auditVerdictQuery = queryOptions({
-  queryKey: ['audit', 'verdict'],
+  queryKey: ['audit-verdict'],
   queryFn: () => data(sdk.verifyAudit()),
+  enabled: false,
+  staleTime: Number.POSITIVE_INFINITY,
 });
 
 export const AUDIT_PAGE = 50;
 
-/** `from` is the lowest sequence number of the page. */
-export const auditQuery = (from: number, limit = AUDIT_PAGE) =>
+/** The newest records, newest first. */
+export const auditTailQuery = (limit = AUDIT_PAGE) =>
   queryOptions({
-    queryKey: ['audit', 'page', from, limit],
-    queryFn: () => data(sdk.listAudit({ query: { from, limit } })),
+    queryKey: ['audit', 'tail', limit],
+    queryFn: () => data(sdk.listAudit({ query: { order: 'desc', limit } })),
   });
 
-/** Query keys that an event's topic makes stale. */
-export const TOPICS: Record<string, readonly (readonly string[])[]> = {
-  peers: [['peers'], ['status'], ['wireguard']],
-  status: [['status'], ['wireguard'], ['peers']],
-  config: [['config'], ['status'], ['wireguard']],
-  audit: [['audit']],
-  services: [['services']],
+/** From the record `from` back. What is written down does not change, so that no event makes it stale. */
+export const auditPageQuery = (from: number) =>
+  queryOptions({
+    queryKey: ['audit-page', from],
+    queryFn: () => data(sdk.listAudit({ query: { order: 'desc', from, limit: AUDIT_PAGE } })),
+    staleTime: 'static',
+  });
+
+/** What an event's topic makes stale: these query keys, at most once in so many milliseconds. */
+export interface Topic {
+  keys: readonly (readonly string[])[];
+  everyMillis: number;
+}
+
+const CHANGE_MILLIS = 250;
+const ACTIVITY_MILLIS = 5000;
+
+/**
+ * What each topic of the event stream names. `activity` is what moves by itself (handshakes, traffic); a cell that does not
+ * tell it apart says `peers` instead, and one that knows more topics than this page is not listened to for them.
+ */
+export const TOPICS: Readonly<Record<string, Topic>> = {
+  peers: { keys: [['peers']], everyMillis: CHANGE_MILLIS },
+  activity: { keys: [['peers'], ['status']], everyMillis: ACTIVITY_MILLIS },
+  status: { keys: [['status'], ['wireguard']], everyMillis: CHANGE_MILLIS },
+  config: { keys: [['config'], ['status'], ['wireguard']], everyMillis: CHANGE_MILLIS },
+  audit: { keys: [['audit']], everyMillis: CHANGE_MILLIS },
+  services: { keys: [['services']], everyMillis: CHANGE_MILLIS },
 };

@@ -2,7 +2,7 @@
 
 import { QueryCache, QueryClient } from '@tanstack/react-query';
 import { ApiError } from './error';
-import { sessionFromError, setSession } from './queries';
+import { noteSession, sessionFromError } from './queries';
 
 /** Faults of the request are not repeated; no answer and faults of the server are, twice. */
 function retry(failures: number, error: unknown): boolean {
@@ -15,7 +15,7 @@ export function makeQueryClient(): QueryClient {
     queryCache: new QueryCache({
       onError: (error, query) => {
         const session = sessionFromError(error);
-        if (session && query.queryKey[0] !== 'session') setSession(queries, session);
+        if (session && query.queryKey[0] !== 'session') noteSession(queries, session);
       },
     }),
     // The event stream says when data is stale; until then it is fresh.

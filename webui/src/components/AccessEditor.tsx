@@ -46,8 +46,8 @@ export function AccessEditor({ access, onChange, errors }: Props) {
         <ul className="mt-2 flex flex-col gap-4">
           {access.services.map((service, index) => (
             // biome-ignore lint/suspicious/noArrayIndexKey: rows have no other identity, and are edited in place
-            <li key={index} className="grid grid-cols-[1fr_auto] gap-2 sm:grid-cols-[1fr_6rem_6rem_auto]">
-              <div className="col-span-2 sm:col-span-1">
+            <li key={index} className="grid gap-2 sm:grid-cols-[1fr_6rem_6rem_auto]">
+              <div>
                 <Field
                   label={t.access.address}
                   value={service.address}
@@ -59,7 +59,7 @@ export function AccessEditor({ access, onChange, errors }: Props) {
                   mono
                 />
               </div>
-              <div className="col-span-2 grid grid-cols-2 gap-2 sm:contents">
+              <div className="grid grid-cols-[1fr_1fr_auto] gap-2 sm:contents">
                 <Select
                   label={t.access.protocol}
                   options={PROTOCOLS}
@@ -77,15 +77,15 @@ export function AccessEditor({ access, onChange, errors }: Props) {
                   onChange={(event) => setService(index, { port: event.target.valueAsNumber || 0 })}
                   error={errors[`access.services[${index}].port`]}
                 />
+                <Button
+                  kind="quiet"
+                  className="mt-6.5"
+                  aria-label={t.access.removeService(index + 1)}
+                  onClick={() => onChange({ ...access, services: access.services.filter((_, i) => i !== index) })}
+                >
+                  <Trash2 aria-hidden className="size-4" />
+                </Button>
               </div>
-              <Button
-                kind="quiet"
-                className="col-start-2 sm:col-start-4 sm:mt-6.5"
-                aria-label={t.access.removeService(index + 1)}
-                onClick={() => onChange({ ...access, services: access.services.filter((_, i) => i !== index) })}
-              >
-                <Trash2 aria-hidden className="size-4" />
-              </Button>
             </li>
           ))}
         </ul>

@@ -105,10 +105,10 @@ function AddForm({ endpointHost, onReady }: { endpointHost: string; onReady: (de
           <EndpointField value={endpoint} onChange={setEndpoint} error={byField.endpoint_host} required />
         </div>
       )}
-      <div>
-        <h3 className="font-semibold text-sm">{t.add.reachTitle}</h3>
+      <fieldset>
+        <legend className="font-semibold text-sm">{t.add.reachTitle}</legend>
         <AccessEditor access={access} onChange={setAccess} errors={byField} />
-      </div>
+      </fieldset>
       <MoreOptions
         choice={key}
         onChoice={(choice) => {

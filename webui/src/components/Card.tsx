@@ -27,12 +27,15 @@ export function PageHeader({ title, text, children }: { title: string; text?: Re
   );
 }
 
+/** Name, value, and whether the value is too long for half a row. */
+export type Fact = readonly [name: string, value: ReactNode, wide?: true];
+
 /** Names and values; wraps to one column on narrow screens. */
-export function Facts({ facts }: { facts: readonly (readonly [string, ReactNode])[] }) {
+export function Facts({ facts }: { facts: readonly Fact[] }) {
   return (
     <dl className="grid gap-x-8 gap-y-4 sm:grid-cols-2">
-      {facts.map(([name, value]) => (
-        <div key={name} className="min-w-0">
+      {facts.map(([name, value, wide]) => (
+        <div key={name} className={`min-w-0 ${wide ? 'sm:col-span-2' : ''}`}>
           <dt className="text-muted text-sm">{name}</dt>
           <dd className="mt-0.5 break-words">{value}</dd>
         </div>

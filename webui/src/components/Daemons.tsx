@@ -2,10 +2,17 @@
 
 import type { Status } from '../api/types';
 import { t } from '../i18n';
+import { partLevel } from '../lib/health';
 import { Card } from './Card';
 import { Disclosure } from './Disclosure';
 
 type Daemon = Status['daemons'][number];
+
+const LOOKS = {
+  good: { dot: 'bg-good', text: 'text-good', word: t.home.answers },
+  care: { dot: 'bg-warn', text: 'text-warn', word: t.home.care },
+  silent: { dot: 'bg-bad', text: 'text-bad', word: t.home.silent },
+} as const;
 
 export function Daemons({ daemons }: { daemons: Daemon[] }) {
   return (
@@ -22,15 +29,16 @@ export function Daemons({ daemons }: { daemons: Daemon[] }) {
 }
 
 function Part({ daemon }: { daemon: Daemon }) {
+  const { dot, text, word } = LOOKS[partLevel(daemon)];
   const name = t.daemons[daemon.name as keyof typeof t.daemons] ?? daemon.name;
   return (
     <Disclosure
       summary={
         <>
           <span className="text-base">{name}</span>
-          <span className={`ms-auto inline-flex items-center gap-2 ${daemon.reachable ? 'text-good' : 'text-bad'}`}>
-            <span aria-hidden className={`size-2.5 rounded-full ${daemon.reachable ? 'bg-good' : 'bg-bad'}`} />
-            {daemon.reachable ? t.home.answers : t.home.silent}
+          <span className={`ms-auto inline-flex items-center gap-2 ${text}`}>
+            <span aria-hidden className={`size-2.5 rounded-full ${dot}`} />
+            {word}
           </span>
         </>
       }
@@ -39,10 +47,10 @@ function Part({ daemon }: { daemon: Daemon }) {
         {daemon.conditions.map((condition) => (
           <li key={condition.type} className="text-sm">
             <p className="flex flex-wrap justify-between gap-x-3">
-              <span className="font-medium">{condition.type}</span>
+              <span className="font-medium">{t.home.conditionName[condition.type] ?? condition.type}</span>
               <span>{t.home.conditionState[condition.status] ?? condition.status}</span>
             </p>
-            <p className="break-words text-muted">{condition.message || condition.reason}</p>
+            <p className="break-words text-muted first-letter:uppercase">{condition.message || condition.reason}</p>
           </li>
         ))}
         {daemon.conditions.length === 0 && <li className="text-muted text-sm">{t.home.conditions(0)}</li>}

@@ -17,8 +17,8 @@ const SORT_OPTIONS = COLUMNS.map((column) => [column, t.devices[column]] as cons
 /** Narrow screens have no column heads, so they get the order here. */
 export function DeviceFilter({ view, onChange }: { view: View; onChange: (part: Partial<View>) => void }) {
   return (
-    <search className="grid grid-cols-2 gap-3 md:grid-cols-[1fr_12rem_12rem]">
-      <div className="col-span-2 md:col-span-1">
+    <search className="grid grid-cols-2 gap-3 lg:grid-cols-[1fr_12rem_12rem]">
+      <div className="col-span-2 lg:col-span-1">
         <Field
           label={t.devices.filter}
           type="search"
@@ -42,7 +42,7 @@ export function DeviceFilter({ view, onChange }: { view: View; onChange: (part: 
         value={view.access ?? ''}
         onChange={(event) => onChange({ access: ACCESSES.find((a) => a === event.target.value) })}
       />
-      <div className="col-span-2 flex items-end gap-3 md:col-span-3 xl:hidden">
+      <div className="col-span-2 flex items-end gap-3 lg:col-span-3 xl:hidden">
         <div className="flex-1">
           <Select
             label={t.devices.sortBy}

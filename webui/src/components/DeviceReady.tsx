@@ -3,7 +3,7 @@
 import { useQuery } from '@tanstack/react-query';
 import { CircleCheck, Download, LoaderCircle } from 'lucide-react';
 import { useRef, useState } from 'react';
-import { peersQuery } from '../api/queries';
+import { peerQuery } from '../api/queries';
 import { t } from '../i18n';
 import { presenceOf } from '../lib/activity';
 import { useServerNow } from '../lib/clock';
@@ -13,6 +13,8 @@ import { Button } from './Button';
 import { CopyButton } from './CopyButton';
 import { Disclosure } from './Disclosure';
 import { QrCode } from './QrCode';
+
+const WAITING_MILLIS = 2000;
 
 export interface ReadyDevice {
   name: string;
@@ -27,7 +29,7 @@ export function DeviceReady({ device, onDone }: { device: ReadyDevice; onDone: (
   return (
     <div className="flex flex-col gap-5">
       {complete ? <Scan device={device} /> : <NoKey />}
-      <div className="flex flex-wrap justify-center gap-2">
+      <div className="grid gap-2 sm:grid-cols-2">
         <Button onClick={() => saveFile(configFileName(device.name), device.config)}>
           <Download aria-hidden className="size-4" />
           {t.ready.download}
@@ -61,7 +63,7 @@ function Scan({ device }: { device: ReadyDevice }) {
           <QrCode text={device.config} label={t.ready.alt(device.name)} />
         </div>
         <div>
-          <h3 className="font-semibold">{t.ready.scan}</h3>
+          <p className="font-semibold">{t.ready.scan}</p>
           <ol className="mt-2 list-decimal space-y-1 ps-5 text-muted text-sm">
             {t.ready.scanSteps.map((step) => (
               <li key={step}>{step}</li>
@@ -77,7 +79,7 @@ function Scan({ device }: { device: ReadyDevice }) {
 function NoKey() {
   return (
     <div>
-      <h3 className="font-semibold">{t.ready.noKey}</h3>
+      <p className="font-semibold">{t.ready.noKey}</p>
       <p className="mt-1 text-muted text-sm">{t.ready.noKeyText}</p>
     </div>
   );
@@ -85,11 +87,11 @@ function NoKey() {
 
 /** Turns green by itself with the device's first handshake after this was shown. */
 function FirstHandshake({ name }: { name: string }) {
-  const peers = useQuery(peersQuery);
   const now = useServerNow();
   const [since] = useState(() => now);
-  const peer = peers.data?.find((candidate) => candidate.name === name);
-  const presence = peer && presenceOf(peer, now);
+  // Whoever waits for it looks at this, so the one device is asked for itself, and the list is left alone.
+  const peer = useQuery({ ...peerQuery(name), refetchInterval: WAITING_MILLIS });
+  const presence = peer.data && presenceOf(peer.data, now);
   // Two seconds for the clocks; a handshake made with an earlier key does not count.
   const fresh = presence?.state === 'connected' && presence.ageSeconds * 1000 < now - since + 2000;
   return (

@@ -46,22 +46,22 @@ function Table({ peers, view, now, onSort }: Props) {
       <tbody className="divide-y divide-line">
         {peers.map((peer) => (
           <tr key={peer.name} className="relative hover:bg-hover">
-            <th scope="row" className="max-w-56 px-4 py-3.5 text-start font-medium">
+            <th scope="row" className="min-w-44 max-w-64 px-4 py-3.5 text-start font-medium">
               <DeviceLink name={peer.name} />
               {peer.config_needs_reinstall && <Reinstall />}
             </th>
             <td className="px-4 py-3.5">
-              <Presence presence={presenceOf(peer, now)} />
+              <Presence stacked presence={presenceOf(peer, now)} />
             </td>
             <td className="px-4 py-3.5 font-mono text-xs">
               {peer.ipv4}
               <span className="block text-muted">{peer.ipv6}</span>
             </td>
-            <td className="px-4 py-3.5">
+            <td className="min-w-48 px-4 py-3.5">
               <AccessSummary access={peer.access} />
             </td>
             <td className="px-4 py-3.5">
-              <Traffic peer={peer} />
+              <Traffic stacked peer={peer} />
             </td>
             <td className="whitespace-nowrap px-4 py-3.5 text-muted">{formatDay(peer.created_at)}</td>
           </tr>
@@ -95,7 +95,7 @@ function HeadCell({ column, view, onSort }: Pick<Props, 'view' | 'onSort'> & { c
 
 function DeviceCard({ peer, now }: { peer: Peer; now: number }) {
   return (
-    <li className="relative rounded-2xl border border-line bg-card p-4 shadow-card">
+    <li className="relative flex flex-col gap-2 rounded-2xl border border-line bg-card p-4 shadow-card">
       <div className="flex flex-wrap items-center justify-between gap-x-4 gap-y-1">
         <h2 className="min-w-0 break-words font-semibold">
           <DeviceLink name={peer.name} />
@@ -103,16 +103,16 @@ function DeviceCard({ peer, now }: { peer: Peer; now: number }) {
         <Presence presence={presenceOf(peer, now)} />
       </div>
       {peer.config_needs_reinstall && <Reinstall />}
-      <p className="mt-2 break-words font-mono text-xs">
+      <p className="break-words font-mono text-xs">
         {peer.ipv4} <span className="text-muted">{peer.ipv6}</span>
       </p>
-      <div className="mt-3 flex flex-wrap items-end justify-between gap-3">
+      <div className="my-1">
         <AccessSummary access={peer.access} />
-        <span className="text-muted text-sm">
-          <Traffic peer={peer} />
-          <span className="block">{formatDay(peer.created_at)}</span>
-        </span>
       </div>
+      <p className="mt-auto flex flex-wrap justify-between gap-x-4 border-line border-t pt-2.5 text-muted text-sm">
+        <Traffic peer={peer} />
+        <span>{t.devices.addedOn(formatDay(peer.created_at))}</span>
+      </p>
     </li>
   );
 }
@@ -129,10 +129,12 @@ function DeviceLink({ name }: { name: string }) {
   );
 }
 
-function Traffic({ peer }: { peer: Peer }) {
+function Traffic({ peer, stacked = false }: { peer: Peer; stacked?: boolean }) {
   if (!peer.activity) return <span className="text-muted">{t.app.unknown}</span>;
   return (
-    <span className="inline-flex gap-3 whitespace-nowrap tabular-nums in-data-[live=lost]:text-muted">
+    <span
+      className={`inline-flex whitespace-nowrap tabular-nums in-data-[live=lost]:text-muted ${stacked ? 'flex-col' : 'gap-3'}`}
+    >
       <span>
         <span className="sr-only">{t.devices.received} </span>
         <span aria-hidden>↑ </span>
@@ -148,5 +150,5 @@ function Traffic({ peer }: { peer: Peer }) {
 }
 
 function Reinstall() {
-  return <span className="mt-1 block font-normal text-warn text-xs">{t.devices.reinstall}</span>;
+  return <span className="block font-normal text-warn text-xs">{t.devices.reinstall}</span>;
 }

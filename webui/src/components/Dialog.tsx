@@ -33,7 +33,7 @@ export function Dialog({ title, onClose, children }: Props) {
         event.preventDefault();
         onClose();
       }}
-      className="m-auto max-h-[calc(100dvh-1rem)] w-[min(34rem,calc(100vw-1rem))] overflow-y-auto overscroll-contain rounded-2xl border border-line bg-raised p-0 text-ink shadow-dialog backdrop:bg-black/45 backdrop:backdrop-blur-[2px]"
+      className="m-auto max-h-[calc(100dvh-1rem)] w-[min(34rem,calc(100vw-1rem))] overflow-y-auto overscroll-contain rounded-2xl border border-line bg-raised p-0 text-ink shadow-dialog backdrop:bg-black/45"
     >
       <div className="sticky top-0 z-10 flex items-center justify-between gap-4 bg-raised px-5 pt-4 pb-3 sm:px-6">
         <h2 id={titleId} className="min-w-0 break-words font-semibold text-lg tracking-tight">

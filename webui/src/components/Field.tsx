@@ -1,6 +1,6 @@
 /** Labelled inputs: the label, the help and the complaint are tied to the input for everybody. */
 
-import { Eye, EyeOff } from 'lucide-react';
+import { ChevronDown, Eye, EyeOff } from 'lucide-react';
 import { type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, useId, useState } from 'react';
 import { t } from '../i18n';
 import { autofocusAttribute } from '../lib/autofocus';
@@ -78,19 +78,25 @@ export function Select({ label, help, error, options, ...select }: SelectProps) 
   const id = useId();
   return (
     <Frame id={id} label={label} help={help} error={error}>
-      <select
-        {...select}
-        id={id}
-        className={`${INPUT} cursor-pointer pe-8`}
-        aria-invalid={error ? true : undefined}
-        aria-describedby={describedBy(id, help, error)}
-      >
-        {options.map(([value, text]) => (
-          <option key={value} value={value}>
-            {text}
-          </option>
-        ))}
-      </select>
+      <div className="relative">
+        <select
+          {...select}
+          id={id}
+          className={`${INPUT} cursor-pointer appearance-none pe-10`}
+          aria-invalid={error ? true : undefined}
+          aria-describedby={describedBy(id, help, error)}
+        >
+          {options.map(([value, text]) => (
+            <option key={value} value={value}>
+              {text}
+            </option>
+          ))}
+        </select>
+        <ChevronDown
+          aria-hidden
+          className="pointer-events-none absolute inset-y-0 end-3 my-auto size-4 text-muted forced-colors:hidden"
+        />
+      </div>
     </Frame>
   );
 }
@@ -139,7 +145,7 @@ function Frame({ id, label, help, error, optional, children }: FrameProps & { id
       </label>
       {children}
       {error && (
-        <p id={`${id}-error`} className="text-bad text-sm">
+        <p id={`${id}-error`} className="text-bad text-sm first-letter:uppercase">
           {error}
         </p>
       )}

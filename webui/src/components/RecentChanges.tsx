@@ -2,19 +2,20 @@
 
 import { useQuery } from '@tanstack/react-query';
 import { Link } from 'wouter';
-import { auditQuery, auditVerdictQuery } from '../api/queries';
+import { auditTailQuery } from '../api/queries';
+import type { AuditRecord } from '../api/types';
 import { t } from '../i18n';
-import { serverNow } from '../lib/clock';
-import { formatAge } from '../lib/format';
+import { actionWords, subjectWords } from '../lib/audit';
+import { useServerNow } from '../lib/clock';
+import { formatAgo, formatDateTime } from '../lib/format';
 import { paths } from '../lib/paths';
 import { Card } from './Card';
+import { Loaded } from './States';
 
 const SHOWN = 5;
 
 export function RecentChanges() {
-  const verdict = useQuery(auditVerdictQuery);
-  const count = verdict.data?.record_count;
-  const page = useQuery({ ...auditQuery(Math.max(1, (count ?? 0) - SHOWN + 1), SHOWN), enabled: count !== undefined });
+  const page = useQuery(auditTailQuery(SHOWN));
   return (
     <Card
       title={t.home.recent}
@@ -27,20 +28,31 @@ export function RecentChanges() {
         </Link>
       }
     >
-      <ul className="-my-2 min-h-60 divide-y divide-line">
-        {[...(page.data?.records ?? [])].reverse().map((record) => (
-          <li key={record.sequence} className="flex min-h-12 items-center justify-between gap-4 py-2">
-            <span className="min-w-0 break-words">
-              <span className="font-medium">{t.activity.actions[record.action] ?? record.action}</span>{' '}
-              <span className="text-muted">{record.subject}</span>
-              <span className="block text-muted text-sm">{record.actor}</span>
-            </span>
-            <time dateTime={record.time} className="shrink-0 text-muted text-sm">
-              {t.time.ago(formatAge((serverNow() - Date.parse(record.time)) / 1000))}
-            </time>
-          </li>
-        ))}
-      </ul>
+      <Loaded query={page} rows={3}>
+        {({ records }) => (
+          <ul className="-my-2 divide-y divide-line">
+            {records.map((record) => (
+              <Change key={record.sequence} record={record} />
+            ))}
+          </ul>
+        )}
+      </Loaded>
     </Card>
+  );
+}
+
+function Change({ record }: { record: AuditRecord }) {
+  const now = useServerNow();
+  return (
+    <li className="flex min-h-12 items-center justify-between gap-4 py-2">
+      <span className="min-w-0 break-words">
+        <span className="font-medium">{actionWords(record)}</span>{' '}
+        <span className="text-muted">{subjectWords(record)}</span>
+        <span className="block text-muted text-sm">{record.actor}</span>
+      </span>
+      <time dateTime={record.time} title={formatDateTime(record.time)} className="shrink-0 text-muted text-sm">
+        {formatAgo((now - Date.parse(record.time)) / 1000)}
+      </time>
+    </li>
   );
 }

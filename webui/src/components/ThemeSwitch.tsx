@@ -9,7 +9,8 @@ const THEMES = [
   ['dark', t.theme.dark, Moon],
 ] as const;
 
-export function ThemeSwitch() {
+/** Icons alone where there is little room. */
+export function ThemeSwitch({ labelled = false }: { labelled?: boolean }) {
   const [theme, setTheme] = useState(readTheme);
   const group = useId();
   const choose = (next: Theme) => {
@@ -34,6 +35,11 @@ export function ThemeSwitch() {
             className="absolute inset-0 cursor-pointer opacity-0"
           />
           <Icon aria-hidden className="size-4" />
+          {labelled && (
+            <span aria-hidden className="ms-2 font-medium text-sm">
+              {label}
+            </span>
+          )}
         </label>
       ))}
     </fieldset>

@@ -47,6 +47,7 @@ export const account = {
   },
   auth: {
     title: 'Sign in',
+    ended: 'Your session has ended. Sign in again to go on where you were.',
     username: 'User name',
     password: 'Password',
     show: 'Show password',
@@ -64,6 +65,7 @@ export const account = {
     next: 'New password',
     change: 'Change password',
     changed: 'Your password is changed. Other sessions of yours have ended.',
+    ownPassword: 'Your password',
     rule: (min: number) => `At least ${min} characters. A few unrelated words are best.`,
     strength: ['Too short', 'Weak', 'Fair', 'Good', 'Strong'],
     strengthLabel: 'Strength',

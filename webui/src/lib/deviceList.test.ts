@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { peer, seen } from '../test/cell';
 import { presenceOf } from './activity';
-import { applyView, COLUMNS, searchFromView, type View, viewFromSearch } from './deviceList';
+import { COLUMNS, filterPeers, searchFromView, sortPeers, type View, viewFromSearch } from './deviceList';
 
 const ALL: View = { text: '', state: undefined, access: undefined, sort: 'name', descending: false, page: 1 };
 const PEERS = [
@@ -11,7 +11,10 @@ const PEERS = [
   peer('unreached', { activity: null }),
 ];
 
-const names = (part: Partial<View>) => applyView(PEERS, { ...ALL, ...part }, Date.now()).map((p) => p.name);
+const names = (part: Partial<View>) => {
+  const view = { ...ALL, ...part };
+  return filterPeers(sortPeers(PEERS, view.sort, view.descending), view, Date.now()).map((p) => p.name);
+};
 
 describe('presence', () => {
   it('follows the 180 s of WireGuard, and unknown is not off', () => {

@@ -47,16 +47,24 @@ export function searchFromView(view: View): string {
   return query.toString();
 }
 
-/** All devices that pass the filter, in order; equal ones by name. */
-export function applyView(peers: readonly Peer[], view: View, nowMillis: number): Peer[] {
+/** In order; equal ones by name. */
+export function sortPeers(peers: readonly Peer[], sort: Column, descending: boolean): Peer[] {
+  const direction = descending ? -1 : 1;
+  const compare = COMPARE[sort];
+  return [...peers].sort((a, b) => direction * compare(a, b) || byName(a, b));
+}
+
+/** Those that pass the filter, in the order in which they came. */
+export function filterPeers(
+  peers: readonly Peer[],
+  view: Pick<View, 'text' | 'state' | 'access'>,
+  nowMillis: number,
+): Peer[] {
   const needle = view.text.trim().toLowerCase();
-  const shown = peers.filter(
+  return peers.filter(
     (peer) =>
       matchesText(peer, needle) && matchesState(peer, view.state, nowMillis) && matchesAccess(peer, view.access),
   );
-  const direction = view.descending ? -1 : 1;
-  const compare = COMPARE[view.sort];
-  return shown.sort((a, b) => direction * compare(a, b) || byName(a, b));
 }
 
 function matchesText(peer: Peer, needle: string): boolean {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { t } from '../i18n';
-import { formatAge, formatBytes, formatCountdown } from './format';
+import { formatAge, formatAgo, formatBytes, formatCountdown } from './format';
 import { passwordStrength } from './password';
 
 describe('format', () => {
@@ -24,6 +24,13 @@ describe('format', () => {
     [86_399, '23 h'],
     [86_400, '1 d'],
   ])('writes an age of %d s as %s', (seconds, text) => expect(formatAge(seconds)).toBe(text));
+
+  it.each([
+    [-30, 'just now'],
+    [4.9, 'just now'],
+    [5, '5 s ago'],
+    [7200, '2 h ago'],
+  ])('writes what was %d s ago as %s', (seconds, text) => expect(formatAgo(seconds)).toBe(text));
 
   it.each([
     [900, '15:00'],

@@ -35,6 +35,11 @@ export function formatAge(seconds: number): string {
   return t.time.days(Math.floor(s / 86_400));
 }
 
+/** `3 min ago`, and `just now` for what a clock that is a little off would put into the future. */
+export function formatAgo(seconds: number): string {
+  return seconds < 5 ? t.time.justNow : t.time.ago(formatAge(seconds));
+}
+
 /** `1:05` minutes and seconds, for a countdown. */
 export function formatCountdown(seconds: number): string {
   const s = Math.max(0, Math.ceil(seconds));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { STATUS } from '../test/cell';
-import { healthOf } from './health';
+import { healthOf, partLevel } from './health';
 
 describe('health', () => {
   it('is good when all parts answer and the network is as asked', () => {
@@ -17,7 +17,15 @@ describe('health', () => {
       {
         name: 'netd',
         reachable: true,
-        conditions: [{ type: 'CONVERGED', status: 'false' as const, reason: 'DRIFT', message: 'a rule is gone' }],
+        conditions: [
+          { type: 'NewOne', status: 'false' as const, reason: 'DRIFT', message: 'a rule is gone' },
+          {
+            type: 'MemoryLocked',
+            status: 'false' as const,
+            reason: 'LIMIT',
+            message: 'RLIMIT_MEMLOCK is 8388608 bytes',
+          },
+        ],
       },
       {
         name: 'broker',
@@ -26,10 +34,12 @@ describe('health', () => {
       },
     ];
     const health = healthOf({ ...STATUS, daemons });
+    expect(daemons.map(partLevel)).toEqual(['silent', 'care', 'good']);
     expect(health.level).toBe('bad');
     expect(health.problems.map((problem) => problem.text)).toEqual([
       'Keys and certificates: does not answer',
       'Network: a rule is gone',
+      'Network: this machine may write keys to its swap space',
     ]);
   });
 });

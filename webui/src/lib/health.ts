@@ -29,6 +29,12 @@ export function healthOf(status: Status): Health {
   return { level: 'good', sentence: t.home.allWell, problems };
 }
 
+/** Whether a part answers, and has nothing to complain about. */
+export function partLevel(daemon: Status['daemons'][number]): 'good' | 'care' | 'silent' {
+  if (!daemon.reachable) return 'silent';
+  return problemsOf(daemon).length > 0 ? 'care' : 'good';
+}
+
 function problemsOf(daemon: Status['daemons'][number]): Problem[] {
   const name = t.daemons[daemon.name as keyof typeof t.daemons] ?? daemon.name;
   if (!daemon.reachable) return [{ daemon: daemon.name, text: t.home.daemonSilent(name) }];
@@ -36,6 +42,6 @@ function problemsOf(daemon: Status['daemons'][number]): Problem[] {
     .filter((condition) => condition.status === 'false' && !OPTIONAL.has(condition.type))
     .map((condition) => ({
       daemon: daemon.name,
-      text: `${name}: ${condition.message || condition.reason || condition.type}`,
+      text: `${name}: ${t.home.conditionFails[condition.type] ?? (condition.message || condition.reason || condition.type)}`,
     }));
 }

@@ -3,7 +3,7 @@
 import { useQueryClient } from '@tanstack/react-query';
 import { useCallback, useEffect, useRef, useState } from 'react';
 import { type ApiError, asApiError } from '../api/error';
-import { sessionFromError, setSession } from '../api/queries';
+import { noteSession, sessionFromError } from '../api/queries';
 
 export interface Action {
   pending: boolean;
@@ -36,7 +36,7 @@ export function useAction(): Action {
         return true;
       } catch (thrown) {
         const session = sessionFromError(thrown);
-        if (session) setSession(queries, session);
+        if (session) noteSession(queries, session);
         if (mounted.current) setError(asApiError(thrown));
         return false;
       } finally {

@@ -53,7 +53,7 @@ function Details({ peer }: { peer: Peer }) {
     <>
       <PageHeader title={peer.name} text={<Presence presence={presence} />} />
       <div className="flex flex-col gap-5">
-        {presence.state === 'never' && <Note>{t.device.neverText}</Note>}
+        {presence.state === 'never' && <Note calm>{t.device.neverText}</Note>}
         {peer.config_needs_reinstall && <Note>{t.device.reinstallText}</Note>}
         <div className="grid items-start gap-5 lg:grid-cols-2">
           <Card title={t.device.accessTitle}>
@@ -73,8 +73,9 @@ function Details({ peer }: { peer: Peer }) {
   );
 }
 
-function Note({ children }: { children: string }) {
-  return <p className="rounded-xl bg-warn-soft p-4 text-sm text-warn">{children}</p>;
+function Note({ children, calm = false }: { children: string; calm?: boolean }) {
+  const look = calm ? 'border border-line bg-card text-muted' : 'bg-warn-soft text-warn';
+  return <p className={`rounded-xl p-4 text-sm ${look}`}>{children}</p>;
 }
 
 function Connection({ peer }: { peer: Peer }) {
@@ -86,7 +87,7 @@ function Connection({ peer }: { peer: Peer }) {
     <div className="in-data-[live=lost]:text-muted">
       <Facts
         facts={[
-          [t.device.handshake, activity ? (handshake ? formatDateTime(handshake) : t.devices.never) : unknown],
+          [t.device.handshake, activity ? (handshake ? formatDateTime(handshake) : t.device.noHandshake) : unknown],
           [t.device.source, activity ? mono(activity.endpoint ?? '–') : unknown],
           [t.devices.received, activity ? formatBytes(activity.received_bytes) : unknown],
           [t.devices.sent, activity ? formatBytes(activity.sent_bytes) : unknown],
@@ -99,7 +100,7 @@ function Connection({ peer }: { peer: Peer }) {
             </span>,
           ],
           [t.devices.added, formatDateTime(peer.created_at)],
-          [t.device.publicKey, mono(peer.public_key)],
+          [t.device.publicKey, mono(peer.public_key), true],
         ]}
       />
     </div>

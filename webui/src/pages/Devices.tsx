@@ -2,7 +2,7 @@
 
 import { useQuery } from '@tanstack/react-query';
 import { Plus, SearchX, Smartphone } from 'lucide-react';
-import { useCallback, useMemo } from 'react';
+import { useCallback, useDeferredValue, useMemo } from 'react';
 import { useLocation, useSearch } from 'wouter';
 import { peersQuery } from '../api/queries';
 import type { Peer } from '../api/types';
@@ -13,7 +13,7 @@ import { DeviceTable } from '../components/DeviceTable';
 import { Empty, Loaded } from '../components/States';
 import { t } from '../i18n';
 import { useServerNow } from '../lib/clock';
-import { applyView, PAGE_SIZE, searchFromView, type View, viewFromSearch } from '../lib/deviceList';
+import { filterPeers, PAGE_SIZE, searchFromView, sortPeers, type View, viewFromSearch } from '../lib/deviceList';
 import { formatCount } from '../lib/format';
 import { paths } from '../lib/paths';
 import { useTitle } from '../lib/useTitle';
@@ -47,7 +47,10 @@ function List({ peers }: { peers: Peer[] }) {
   const [, navigate] = useLocation();
   const now = useServerNow();
   const view = useMemo(() => viewFromSearch(search), [search]);
-  const shown = applyView(peers, view, now);
+  // Ten thousand names take a while to sort; they are sorted again only when they, or their order, change.
+  const sorted = useMemo(() => sortPeers(peers, view.sort, view.descending), [peers, view.sort, view.descending]);
+  const filter = useDeferredValue(view);
+  const shown = useMemo(() => filterPeers(sorted, filter, now), [sorted, filter, now]);
   const pages = Math.max(1, Math.ceil(shown.length / PAGE_SIZE));
   const page = Math.min(view.page, pages);
   const change = useCallback(

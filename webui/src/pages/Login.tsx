@@ -16,7 +16,8 @@ import { useTitle } from '../lib/useTitle';
 
 const FIELDS = ['username', 'password'];
 
-export function Login() {
+/** The address stays as it is, so that whoever signs in again is where they were. */
+export function Login({ ended }: { ended: boolean }) {
   useTitle(t.auth.title);
   const queries = useQueryClient();
   const action = useAction();
@@ -38,6 +39,11 @@ export function Login() {
   return (
     <Plain title={t.auth.title}>
       <form onSubmit={onSubmit} className="flex flex-col gap-5">
+        {ended && !action.error && (
+          <p role="status" className="rounded-xl bg-warn-soft p-3.5 font-medium text-sm text-warn">
+            {t.auth.ended}
+          </p>
+        )}
         {locked ? <Locked seconds={wait} /> : <ErrorNote error={action.error} fields={FIELDS} />}
         <Field
           label={t.auth.username}

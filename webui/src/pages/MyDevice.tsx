@@ -22,7 +22,7 @@ export default function MyDevice() {
   return (
     <>
       <PageHeader title={t.mine.title} />
-      <div className="flex flex-col gap-5">
+      <div className="flex max-w-2xl flex-col gap-5">
         {none ? (
           <Empty icon={<Smartphone aria-hidden className="size-7" />} title={t.mine.none} text={t.mine.noneText} />
         ) : (
@@ -33,7 +33,14 @@ export default function MyDevice() {
                   facts={[
                     [t.devices.state, <Presence key="state" presence={presenceOf(mine, now)} />],
                     [t.devices.access, <AccessSummary key="access" access={mine.access} />],
-                    [t.devices.address, `${mine.ipv4}, ${mine.ipv6}`],
+                    [
+                      t.devices.address,
+                      <span key="address" className="break-all font-mono text-sm">
+                        {mine.ipv4}
+                        <br />
+                        {mine.ipv6}
+                      </span>,
+                    ],
                   ]}
                 />
               </Card>
@@ -41,7 +48,9 @@ export default function MyDevice() {
           </Loaded>
         )}
         <Card title={t.auth.change}>
-          <PasswordForm />
+          <div className="max-w-md">
+            <PasswordForm />
+          </div>
         </Card>
       </div>
     </>

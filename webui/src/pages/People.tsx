@@ -14,6 +14,7 @@ import { Dialog } from '../components/Dialog';
 import { ErrorNote } from '../components/ErrorNote';
 import { Field, Select } from '../components/Field';
 import { NewPassword } from '../components/NewPassword';
+import { PasswordForm } from '../components/PasswordForm';
 import { Empty, Loaded } from '../components/States';
 import { t } from '../i18n';
 import { serverNow } from '../lib/clock';
@@ -21,7 +22,7 @@ import { formatClock } from '../lib/format';
 import { type Action, useAction } from '../lib/useAction';
 import { useTitle } from '../lib/useTitle';
 
-type Open = { kind: 'add' } | { kind: 'reset' | 'remove'; username: string };
+type Open = { kind: 'add' | 'own' } | { kind: 'reset' | 'remove'; username: string };
 
 export default function People({ me }: { me: Me }) {
   useTitle(t.people.title);
@@ -56,6 +57,11 @@ export default function People({ me }: { me: Me }) {
         }
       </Loaded>
       {open?.kind === 'add' && <Add onSaved={reload} onClose={close} />}
+      {open?.kind === 'own' && (
+        <Dialog title={t.auth.change} onClose={close}>
+          <PasswordForm />
+        </Dialog>
+      )}
       {open?.kind === 'reset' && <Reset username={open.username} onSaved={reload} onClose={close} />}
       {open?.kind === 'remove' && (
         <Confirm
@@ -85,7 +91,9 @@ function Person({ user, me, onOpen }: { user: User; me: Me; onOpen: (open: Open)
         <p className="break-words font-medium">{user.username}</p>
         <p className="text-muted text-sm">{notes.join(' · ')}</p>
       </div>
-      {!mine && (
+      {mine ? (
+        <Button onClick={() => onOpen({ kind: 'own' })}>{t.auth.change}</Button>
+      ) : (
         <div className="flex gap-2">
           <Button
             aria-label={`${t.people.reset}: ${user.username}`}

@@ -44,8 +44,8 @@ export default function Settings() {
             <PasswordForm />
           </Card>
           <Card title={t.settings.appearance}>
-            <div className="max-w-44">
-              <ThemeSwitch />
+            <div className="max-w-sm">
+              <ThemeSwitch labelled />
             </div>
           </Card>
         </div>
@@ -113,7 +113,7 @@ function Identity({ config }: { config: Config }) {
           [t.settings.address6, mono(config.vpn_address_ipv6)],
           [t.settings.port, mono(`UDP ${config.wireguard_port}`)],
           [t.settings.backend, backend ? (t.settings.backendName[backend] ?? backend) : t.app.unknown],
-          [t.settings.publicKey, mono(wireguard.data?.public_key ?? t.app.unknown)],
+          [t.settings.publicKey, mono(wireguard.data?.public_key ?? t.app.unknown), true],
         ]}
       />
     </Card>

@@ -33,7 +33,7 @@ function signedIn(peers: Peer[]) {
     get('/api/status', { ...STATUS, peer_count: peers.length }),
     get('/api/config', CONFIG),
     get('/api/peers', { peers }),
-    get('/api/audit/verify', VERDICT),
+    http.get('/api/peers/:name', ({ params }) => HttpResponse.json(peer(String(params.name)))),
     get('/api/audit', NO_RECORDS),
   );
 }
@@ -86,7 +86,8 @@ describe('first run', () => {
     open('/');
     await user.type(await screen.findByLabelText('Claim code'), 'wrong');
     await user.click(screen.getByRole('button', { name: 'Continue' }));
-    expect(await screen.findByRole('alert')).toHaveTextContent('CLAIM_TOKEN happened');
+    expect(await screen.findByRole('alert')).toBeVisible();
+    expect(screen.getByLabelText('Claim code')).toHaveAccessibleDescription(expect.stringContaining('CLAIM_TOKEN'));
     await user.clear(screen.getByLabelText('Claim code'));
     await user.type(screen.getByLabelText('Claim code'), ' right ');
     await user.click(screen.getByRole('button', { name: 'Continue' }));
@@ -223,6 +224,20 @@ describe('devices', () => {
     expect(window.location.search).toBe('?sort=address&dir=desc');
   });
 
+  it('finds one device among ten thousand, and draws a page of them alone', async () => {
+    const user = userEvent.setup();
+    const address = (i: number) => `10.86.${Math.floor(i / 250)}.${(i % 250) + 2}`;
+    signedIn(Array.from({ length: 10_000 }, (_, i) => seen(`d${i}`, i, { ipv4: address(i) })));
+    open('/devices');
+    const table = await screen.findByRole('table');
+    expect(within(table).getAllByRole('row')).toHaveLength(51);
+    expect(screen.getByText('10,000 in all')).toBeVisible();
+    await user.click(screen.getByRole('searchbox'));
+    await user.paste('d9876');
+    expect(await screen.findByText('1 of 10,000')).toBeVisible();
+    expect(within(table).getAllByRole('rowheader')).toHaveLength(1);
+  });
+
   it('shows unknown, not off, while the network service does not answer', async () => {
     signedIn([peer('ana', { activity: null })]);
     open('/devices');
@@ -237,16 +252,17 @@ describe('devices', () => {
     const table = await screen.findByRole('table');
     act(() => void FakeStream.last.dispatchEvent(new Event('open')));
     act(() => void FakeStream.last.dispatchEvent(new Event('error')));
-    expect(await screen.findByText(/^Not live since \d\d:\d\d/)).toBeVisible();
-    expect(within(table).getByText('Connected')).toBeInTheDocument();
-    expect(FakeStream.all).toHaveLength(1);
     expect(FakeStream.last.closed).toBe(true);
     await waitFor(() => expect(FakeStream.all).toHaveLength(2), { timeout: 3000 });
+    expect(await screen.findByText(/^Not live since \d\d:\d\d/, undefined, { timeout: 3000 })).toBeVisible();
+    expect(within(table).getByText('Connected')).toBeInTheDocument();
     server.use(get('/api/peers', { peers: [seen('ana', 5), seen('ben', 9)] }));
     act(() => void FakeStream.last.dispatchEvent(new Event('open')));
     expect(await within(table).findByText('ben')).toBeInTheDocument();
     expect(screen.queryByText(/Not live/)).not.toBeInTheDocument();
     server.use(get('/api/peers', { peers: [] }));
+    // The greeting, then the change.
+    act(() => void FakeStream.last.dispatchEvent(new Event('peers')));
     act(() => void FakeStream.last.dispatchEvent(new Event('peers')));
     expect(await screen.findByText('No devices yet')).toBeVisible();
   });
@@ -328,6 +344,80 @@ describe('adding a device', () => {
     expect(await screen.findByText('ADDRESSES_EXHAUSTED happened')).toBeVisible();
     expect(calls).toEqual(['config {"endpoint_host":"nest.example"}', 'peer']);
     expect(screen.queryByTestId('qr')).not.toBeInTheDocument();
+  });
+});
+
+describe('a session that ends', () => {
+  const signedOut = () => problem(401, 'NO_SESSION');
+
+  it('says so, shows nothing more, and goes on where it was', async () => {
+    const user = userEvent.setup();
+    signedIn([seen('ana', 5)]);
+    open('/devices?q=an');
+    await screen.findByRole('table');
+    server.use(http.get('/api/auth/me', signedOut), http.get('/api/peers', signedOut));
+    act(() => void FakeStream.last.dispatchEvent(new Event('error')));
+    expect(await screen.findByText(/Your session has ended/)).toBeVisible();
+    expect(document.body.textContent).not.toContain('ana');
+    expect(window.location.pathname + window.location.search).toBe('/devices?q=an');
+    signedIn([seen('ana', 5)]);
+    server.use(http.post('/api/auth/login', () => HttpResponse.json(ME)));
+    await user.type(screen.getByLabelText('User name'), 'admin');
+    await user.type(screen.getByLabelText('Password'), 'a good password');
+    await user.click(screen.getByRole('button', { name: 'Sign in' }));
+    expect(await screen.findByText('1 in all')).toBeVisible();
+    expect(screen.getByRole('searchbox')).toHaveValue('an');
+  });
+
+  it('is none that was ended by signing out', async () => {
+    const user = userEvent.setup();
+    signedIn([]);
+    open('/devices');
+    server.use(http.post('/api/auth/logout', () => new HttpResponse(null, { status: 204 })));
+    await user.click(await screen.findByRole('button', { name: 'Sign out' }));
+    expect(await screen.findByLabelText('User name')).toBeVisible();
+    expect(screen.queryByText(/has ended/)).not.toBeInTheDocument();
+  });
+});
+
+describe('activity', () => {
+  const record = (sequence: number) => ({
+    ...{ sequence, time: '2026-11-20T10:00:00Z', actor: 'anna', role: 'admin', remote: '127.0.0.1', detail: '' },
+    ...{ action: 'peer.create', subject: `device-${sequence}`, previous_hash: '', hash: '' },
+  });
+
+  it('reads the end of the log, and checks the whole of it when asked alone', async () => {
+    const user = userEvent.setup();
+    signedIn([]);
+    const asked: string[] = [];
+    let length = 120;
+    server.use(
+      http.get('/api/audit', ({ request }) => {
+        const query = new URL(request.url).searchParams;
+        asked.push(query.toString());
+        const from = Number(query.get('from') ?? length);
+        const records = Array.from({ length: Math.min(from, Number(query.get('limit'))) }, (_, i) => record(from - i));
+        return HttpResponse.json({ records, next: null });
+      }),
+      http.get('/api/audit/verify', () => {
+        asked.push('verify');
+        return HttpResponse.json({ ...VERDICT, record_count: length });
+      }),
+    );
+    open('/activity');
+    expect(await screen.findByText('Records 71–120 of 120')).toBeVisible();
+    act(() => void FakeStream.last.dispatchEvent(new Event('audit')));
+    length = 121;
+    act(() => void FakeStream.last.dispatchEvent(new Event('audit')));
+    expect(await screen.findByText('Records 72–121 of 121')).toBeVisible();
+    expect(screen.getByText('device-121', { exact: false })).toBeVisible();
+    await user.click(screen.getByRole('button', { name: 'Older' }));
+    expect(await screen.findByText('Records 22–71 of 121')).toBeVisible();
+    await user.click(screen.getByRole('button', { name: 'Newer' }));
+    expect(asked).not.toContain('verify');
+    await user.click(screen.getByRole('button', { name: 'Check the log' }));
+    expect(await screen.findByText('The log is intact')).toBeVisible();
+    expect(asked.filter((what) => what === 'verify')).toHaveLength(1);
   });
 });
 

@@ -1,7 +1,10 @@
 import '@testing-library/jest-dom/vitest';
-import { cleanup } from '@testing-library/react';
+import { cleanup, configure } from '@testing-library/react';
 import { setupServer } from 'msw/node';
 import { afterAll, afterEach, beforeAll } from 'vitest';
+
+// A second is not enough on a machine that is busy with something else.
+configure({ asyncUtilTimeout: 8000 });
 
 // jsdom knows <dialog> but not how to open it.
 HTMLDialogElement.prototype.showModal = function showModal() {

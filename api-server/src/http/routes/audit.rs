@@ -9,16 +9,20 @@ use super::Answer;
 use crate::app::App;
 use crate::http::dto::audit::{AuditPage, AuditRecord, AuditVerdict};
 use crate::http::dto::problem::Problems;
-use crate::http::input::Paging;
+use crate::http::input::{Order, Paging};
 use crate::service::audit;
 
-/// Some records, in the order in which they were written.
+/// Some records, in the order in which they were written, or newest first; `next` is the `from` of the next page.
 #[utoipa::path(get, path = "/api/audit", tag = "audit", operation_id = "list_audit",
-    params(("from" = Option<u64>, Query, description = "first sequence wanted; default 1"),
-        ("limit" = Option<u64>, Query, description = "1-1,000; default 100")),
+    params(("from" = Option<u64>, Query, description = "first sequence wanted; default: where the order begins"),
+        ("limit" = Option<u64>, Query, description = "1-1,000; default 100"),
+        ("order" = Option<String>, Query, description = "asc (default) or desc: newest first")),
     responses((status = 200, body = AuditPage), Problems))]
 pub async fn list(State(app): State<Arc<App>>, page: Paging) -> Answer<AuditPage> {
-    let (records, next) = audit::page(&app, page.from, page.limit).await?;
+    let (records, next) = match page.order {
+        Order::Ascending => audit::page(&app, page.from.unwrap_or(1), page.limit).await?,
+        Order::Descending => audit::tail(&app, page.from, page.limit).await?,
+    };
     Ok(Json(AuditPage {
         records: records.into_iter().map(AuditRecord::from).collect(),
         next,

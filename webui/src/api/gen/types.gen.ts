@@ -838,13 +838,17 @@ export type ListAuditData = {
     path?: never;
     query?: {
         /**
-         * first sequence wanted; default 1
+         * first sequence wanted; default: where the order begins
          */
         from?: number;
         /**
          * 1-1,000; default 100
          */
         limit?: number;
+        /**
+         * asc (default) or desc: newest first
+         */
+        order?: string;
     };
     url: '/api/audit';
 };
