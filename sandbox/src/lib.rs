@@ -34,5 +34,5 @@ pub use caps::Capability;
 pub use descriptors::inherited_descriptors;
 pub use enter::{Error, Report, Sandbox};
 pub use listener::never_connects;
-pub use peer::{peer_cgroup, unit_cgroup};
+pub use peer::{UnitCgroup, peer_cgroup, unit_cgroup};
 pub use readiness::Readiness;
