@@ -13,11 +13,15 @@ const FLAGS: u32 = 13;
 /// SYN and ACK: only a client is ever sent both.
 const SYN_ACK: u32 = 0x12;
 
-/// Has `listener`, and every connection that it accepts, drop what answers a connect. It cannot be taken back.
+/// Has `listener`, and every connection that it accepts, drop what answers a connect. It cannot be taken back, and a listener
+/// outlives the daemon that did it: the next start finds it done.
 ///
 /// # Errors
 /// What setsockopt(2) answers.
 pub fn never_connects(listener: impl AsFd) -> io::Result<()> {
+    if is_locked(&listener)? {
+        return Ok(());
+    }
     let step = |code: u32, jt, jf, k| libc::sock_filter {
         code: code as u16,
         jt,
@@ -38,6 +42,28 @@ pub fn never_connects(listener: impl AsFd) -> io::Result<()> {
     set(&listener, libc::SO_ATTACH_FILTER, &program)?;
     let locked: libc::c_int = 1;
     set(&listener, libc::SO_LOCK_FILTER, &locked)
+}
+
+/// Whether the listener has its filter for good. Only the first daemon that holds it can have done that, before it read its
+/// first byte from outside.
+fn is_locked(socket: &impl AsFd) -> io::Result<bool> {
+    let mut locked: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `locked` and `size` outlive the call, and `size` is the size of what `locked` points to.
+    let rc = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LOCK_FILTER,
+            (&raw mut locked).cast(),
+            &raw mut size,
+        )
+    };
+    if rc == 0 {
+        Ok(locked != 0)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn set<T>(socket: &impl AsFd, option: libc::c_int, value: &T) -> io::Result<()> {
