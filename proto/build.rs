@@ -38,8 +38,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = compiler.file_descriptor_set();
     let mut prost = tonic_prost_build::Config::new();
     prost.skip_debug(SECRET.iter().copied());
+    // The codec looks a message up by its name.
+    prost.enable_type_names();
     tonic_prost_build::configure()
         .build_transport(true)
+        .codec_path("crate::strict::StrictCodec")
         .compile_fds_with_config(descriptors, prost)?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use cell_proto::ipc::Caller;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::audit::Subject;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, LISTED_MAX};
 use crate::status::StatusBook;
 
 /// The broker over one Docker.
@@ -21,6 +21,15 @@ pub struct Broker<E> {
     policy: Policy,
     slots: Semaphore,
     status: StatusBook,
+}
+
+/// The cell's own containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// In the order of services.
+    pub containers: Vec<Container>,
+    /// Whether there are others: more than [`LISTED_MAX`], or some of which Docker's answer cannot be used.
+    pub incomplete: bool,
 }
 
 /// Why the broker did not do what it was asked.
@@ -104,15 +113,16 @@ impl<E: Engine> Broker<E> {
         self.status.read(&*self.engine, caller).await
     }
 
-    /// All own containers, in the order of services.
-    pub async fn list(&self, caller: &Caller) -> Result<Vec<Container>, Refusal> {
+    /// All own containers.
+    pub async fn list(&self, caller: &Caller) -> Result<Own, Refusal> {
         let subject = Subject::new(caller, Verb::List, "");
         let _slot = self.slot(&subject)?;
         let mut own = self
             .own()
             .await
             .inspect_err(|refusal| subject.refused(refusal.code()))?;
-        own.sort_by(|a, b| (&a.service, &a.id).cmp(&(&b.service, &b.id)));
+        own.containers
+            .sort_by(|a, b| (&a.service, &a.id).cmp(&(&b.service, &b.id)));
         subject.allowed("");
         Ok(own)
     }
@@ -248,15 +258,35 @@ impl<E: Engine> Broker<E> {
         }
     }
 
-    /// Every listed container that is found to be the cell's own.
-    async fn own(&self) -> Result<Vec<Container>, Refusal> {
-        let mut own = Vec::new();
-        for id in self.engine.list(&self.policy.ownership, None).await? {
+    /// Every listed container that is found to be the cell's own. One of which Docker's answer cannot be used is left out,
+    /// and says so: it must not hide the others.
+    async fn own(&self) -> Result<Own, Refusal> {
+        let mut ids = self.engine.list(&self.policy.ownership, None).await?;
+        let mut own = Own {
+            containers: Vec::new(),
+            incomplete: ids.len() > LISTED_MAX,
+        };
+        if own.incomplete {
+            tracing::warn!(most = LISTED_MAX, "there are more own containers than are listed");
+        }
+        ids.truncate(LISTED_MAX);
+        for id in ids {
             let observed = match self.engine.inspect(&id).await {
                 Ok(observed) => observed,
                 // It was removed since it was listed.
                 Err(EngineError::Gone) => continue,
-                Err(error) => return Err(error.into()),
+                Err(EngineError::Unusable(why)) => {
+                    tracing::warn!(
+                        container = id.as_str(),
+                        why,
+                        "a container is left out of the list"
+                    );
+                    own.incomplete = true;
+                    continue;
+                }
+                Err(
+                    error @ (EngineError::Unreachable(_) | EngineError::Slow | EngineError::Refused { .. }),
+                ) => return Err(error.into()),
             };
             let Some(service) = self.policy.ownership.service(&observed.labels) else {
                 continue;
@@ -268,7 +298,7 @@ impl<E: Engine> Broker<E> {
                 &id,
                 &observed,
             ) {
-                own.push(permit.into_container());
+                own.containers.push(permit.into_container());
             }
         }
         Ok(own)

@@ -10,11 +10,15 @@ use cell_broker_core::{Permit, Unreachable, act};
 
 pub use docker::DockerEngine;
 
+/// Most containers that are shown in one list.
+pub const LISTED_MAX: usize = 256;
+
 /// Docker, or a stand-in that keeps the same contract (`tests/contract.rs`).
 pub trait Engine: Send + Sync + 'static {
     /// Docker's own version and that of its API.
     fn version(&self) -> impl Future<Output = Result<Version, EngineError>> + Send;
-    /// The ids of containers that bear the owner label, and the service label (of `service`, if given), in any state.
+    /// The ids of containers that bear the owner label, and the service label (of `service`, if given), in any state. At most
+    /// one more than [`LISTED_MAX`], which then tells that there are more.
     fn list(
         &self,
         ownership: &Ownership,

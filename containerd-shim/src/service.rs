@@ -101,9 +101,10 @@ impl<E: Engine> ContainerStatusService for Api<E> {
         request: Request<wire::ListContainersRequest>,
     ) -> Result<Response<wire::ListContainersResponse>, Status> {
         let (caller, wire::ListContainersRequest {}) = open(request)?;
-        let containers = self.0.list(&caller).await.map_err(fault)?;
+        let own = self.0.list(&caller).await.map_err(fault)?;
         Ok(Response::new(wire::ListContainersResponse {
-            containers: containers.into_iter().map(shown).collect(),
+            containers: own.containers.into_iter().map(shown).collect(),
+            incomplete: own.incomplete,
         }))
     }
 

@@ -228,6 +228,41 @@ async fn a_docker_that_lists_the_wrong_container_does_not_get_it_stopped() {
     );
 }
 
+async fn list(served: &mut Served) -> (usize, bool) {
+    let answer = served.reads.list_containers(ListContainersRequest {}).await;
+    let answer = answer.unwrap().into_inner();
+    (answer.containers.len(), answer.incomplete)
+}
+
+#[tokio::test]
+async fn a_container_that_nobody_understands_does_not_hide_the_others() {
+    let engine = FakeEngine::default();
+    let ids = ["files", "photos", "mail"]
+        .map(|service| engine.create(&[("cell.owner", "default"), ("cell.service", service)]));
+    let mut served = Served::to_us(engine.clone());
+    assert_eq!(list(&mut served).await, (3, false), "control");
+    engine.garble(&ids[1]);
+    assert_eq!(list(&mut served).await, (2, true));
+    is(
+        &served.get("photos").await.unwrap_err(),
+        Code::Internal,
+        "DOCKER_ANSWER",
+    );
+}
+
+#[tokio::test]
+async fn a_list_that_is_cut_says_so() {
+    let engine = FakeEngine::default();
+    for n in 0..256 {
+        let service = format!("s{n}");
+        engine.create(&[("cell.owner", "default"), ("cell.service", &service)]);
+    }
+    let mut served = Served::to_us(engine.clone());
+    assert_eq!(list(&mut served).await, (256, false), "control");
+    engine.create(&[("cell.owner", "default"), ("cell.service", "more")]);
+    assert_eq!(list(&mut served).await, (256, true));
+}
+
 #[tokio::test]
 async fn two_containers_of_one_service_are_acted_on_by_nobody() {
     let engine = FakeEngine::default();

@@ -176,6 +176,8 @@ fn no_attempt_is_open_and_most_are_real() {
     assert_eq!(value("open"), LOOSE.len());
     // What is closed counts only beside a control that was open to root.
     assert!(value("closed") >= 50, "{told}");
+    let of_listeners = |line: &&str| line.starts_with('L') && line.get(5..7) == Some("ok");
+    assert_eq!(told.lines().filter(of_listeners).count(), 6, "{told}");
     assert_eq!(
         rows.iter().filter(|row| row["ok"] == false).count(),
         LOOSE.len() + 1,

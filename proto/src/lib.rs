@@ -7,6 +7,7 @@ pub mod fault;
 pub mod ipc;
 pub mod net;
 mod redact;
+pub mod strict;
 
 /// Values shared by all daemons.
 pub mod common {

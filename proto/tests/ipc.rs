@@ -261,6 +261,47 @@ fn a_refused_caller_s_message_is_not_decoded() {
     assert_eq!(daemon.calls(), 0);
 }
 
+/// Sends PutSecret with these bytes as ROOT.
+fn put_bytes(daemon: &Daemon, message: Vec<u8>) -> Result<Vec<u8>, Status> {
+    let socket = daemon.socket.clone();
+    block_on(async move {
+        let mut client = tonic::client::Grpc::new(connect(socket));
+        client.ready().await.unwrap();
+        let path = http::uri::PathAndQuery::from_static("/cell.vault.v1.SecretService/PutSecret");
+        client
+            .unary(Request::new(message), path, Raw)
+            .await
+            .map(Response::into_inner)
+    })
+}
+
+#[test]
+fn a_field_that_this_version_does_not_know_is_refused_by_its_number() {
+    let daemon = Daemon::start(&[ROOT]);
+    // Field 1, the name, is "conn_a"; then field 99 as each kind of value that there is.
+    let known = [&[0x0a, 6][..], b"conn_a"].concat();
+    assert!(put_bytes(&daemon, known.clone()).is_ok(), "control");
+    for unknown in [
+        &[0x98, 0x06, 1][..],
+        &[0x99, 0x06, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[0x9a, 0x06, 2, b'h', b'i'],
+        &[0x9b, 0x06, 0x9c, 0x06],
+        &[0x9d, 0x06, 0, 0, 0, 0],
+    ] {
+        for message in [[&known[..], unknown].concat(), [unknown, &known[..]].concat()] {
+            let status = put_bytes(&daemon, message).unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+            assert_eq!(fault::reason(&status).as_deref(), Some("UNKNOWN_FIELD"));
+            assert_eq!(fault::metadata(&status)["field"], "99");
+            assert_eq!(
+                fault::metadata(&status)["message"],
+                "cell.vault.v1.PutSecretRequest"
+            );
+        }
+    }
+    assert_eq!(daemon.calls(), 1, "the control alone");
+}
+
 #[test]
 fn what_is_not_registered_on_the_listener_does_not_exist() {
     let daemon = Daemon::start(&[ROOT]);

@@ -68,13 +68,9 @@ pub(crate) const PLAIN: &[c_long] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_recvmmsg,
-    libc::SYS_shutdown,
     // Memory.
     libc::SYS_munmap,
     libc::SYS_mremap,
@@ -163,8 +159,8 @@ const SET_ID: u32 = 0o6000;
 /// The type of a socket, without SOCK_NONBLOCK and SOCK_CLOEXEC.
 const SOCKET_TYPE: u32 = 0xf;
 
-/// Calls that are allowed in some forms only.
-pub(crate) fn narrowed(families: &[Family], ioctls: &[u32], own_pid: u32) -> Vec<Narrowed> {
+/// Calls that are allowed in some forms only. `messages`: whether a message may name where it goes.
+pub(crate) fn narrowed(families: &[Family], ioctls: &[u32], messages: bool, own_pid: u32) -> Vec<Narrowed> {
     let no_set_id = |mode: u8| vec![vec![(mode, Test::Masked(SET_ID, 0))]];
     let not_executable = || vec![vec![(2, Test::Masked(libc::PROT_EXEC as u32, 0))]];
     let one_of =
@@ -212,9 +208,29 @@ pub(crate) fn narrowed(families: &[Family], ioctls: &[u32], own_pid: u32) -> Vec
     ];
     #[cfg(target_arch = "x86_64")]
     calls.extend([(libc::SYS_mkdir, no_set_id(1)), (libc::SYS_chmod, no_set_id(1))]);
+    calls.extend(on_connections(messages));
     let sockets: Vec<_> = families.iter().flat_map(|family| sockets_of(*family)).collect();
     if !sockets.is_empty() {
         calls.push((libc::SYS_socket, sockets));
+    }
+    calls
+}
+
+/// What is sent over sockets that exist. A TCP socket that was handed over lives in the network that it was bound in, so it
+/// must not become a way out of this process's own: not by connecting while sending (MSG_FASTOPEN, which no Landlock rule
+/// sees), and not by giving up listening, which SHUT_RD does.
+fn on_connections(messages: bool) -> Vec<Narrowed> {
+    let not_connecting = |flags: u8| (flags, Test::Masked(libc::MSG_FASTOPEN as u32, 0));
+    let mut calls = vec![(
+        libc::SYS_shutdown,
+        vec![vec![(1, Test::Is(libc::SHUT_WR as u32))]],
+    )];
+    if messages {
+        calls.push((libc::SYS_sendto, vec![vec![not_connecting(3)]]));
+        calls.push((libc::SYS_sendmsg, vec![vec![not_connecting(2)]]));
+    } else {
+        // send(2) is sendto(2) without an address. sendmsg(2) names its address in memory, where no filter looks.
+        calls.push((libc::SYS_sendto, vec![vec![not_connecting(3), (4, Test::Null)]]));
     }
     calls
 }

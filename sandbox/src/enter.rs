@@ -72,6 +72,13 @@ impl Sandbox {
         self
     }
 
+    /// Messages that name where they go (sendto(2) with an address) or carry descriptors (sendmsg(2)). Without this what is
+    /// sent goes to where its socket is connected.
+    pub fn messages(mut self) -> Self {
+        self.allowed.messages = true;
+        self
+    }
+
     /// System calls beyond those of every daemon, in every form. Rare: say why at the call.
     pub fn allow_syscalls(mut self, calls: &[libc::c_long]) -> Self {
         self.allowed.calls.extend(calls);

@@ -17,6 +17,7 @@ pub(crate) struct Allowed {
     pub(crate) families: Vec<Family>,
     pub(crate) calls: Vec<c_long>,
     pub(crate) ioctls: Vec<u32>,
+    pub(crate) messages: bool,
 }
 
 /// Why the filters are not in force.
@@ -63,7 +64,13 @@ type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 fn rules(allowed: &Allowed) -> Result<Rules, BackendError> {
     let mut rules = Rules::new();
-    for (call, ways) in calls::narrowed(&allowed.families, &allowed.ioctls, std::process::id()) {
+    let narrowed = calls::narrowed(
+        &allowed.families,
+        &allowed.ioctls,
+        allowed.messages,
+        std::process::id(),
+    );
+    for (call, ways) in narrowed {
         rules.insert(call, conditions(&(call, ways))?);
     }
     let plain = [

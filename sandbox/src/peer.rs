@@ -8,7 +8,7 @@ use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
@@ -29,19 +29,34 @@ pub fn peer_cgroup(socket: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     }
 }
 
-/// The cgroup id of a running unit in the system manager's `system.slice`, e.g. `cell-api.service`. Read anew each
-/// time, because a unit that is started again gets a new one. `None` when the name cannot be a unit's, or no such unit
-/// runs, or there is no cgroup2 mount.
-pub fn unit_cgroup(unit: &str) -> Option<u64> {
-    let folder = Path::new("system.slice").join(unit_file_name(unit)?);
-    CGROUP_MOUNTS
+/// What the machine says of the cgroup of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitCgroup {
+    /// The unit runs, in the cgroup of this id.
+    Runs(u64),
+    /// No such unit runs, or its name cannot be a unit's.
+    Absent,
+    /// The units of this machine have no cgroup of the kind that [`peer_cgroup`] tells: there is no cgroup2 mount, or no
+    /// systemd that keeps units in it.
+    Untold,
+}
+
+/// The cgroup of a unit in the system manager's `system.slice`, e.g. `cell-api.service`. Read anew each time, because a
+/// unit that is started again gets a new one. Slice and mounts are root's to make and remove.
+pub fn unit_cgroup(unit: &str) -> UnitCgroup {
+    let slices = CGROUP_MOUNTS
         .iter()
-        .map(PathBuf::from)
-        .filter(|mount| is_cgroup2(mount))
-        .find_map(|mount| {
-            let found = std::fs::symlink_metadata(mount.join(&folder)).ok()?;
-            found.is_dir().then(|| found.ino())
-        })
+        .filter(|mount| is_cgroup2(Path::new(mount)))
+        .map(|mount| Path::new(mount).join("system.slice"));
+    let mut told = UnitCgroup::Untold;
+    for slice in slices.filter(|slice| slice.is_dir()) {
+        told = UnitCgroup::Absent;
+        let found = unit_file_name(unit).and_then(|name| std::fs::symlink_metadata(slice.join(name)).ok());
+        if let Some(folder) = found.filter(std::fs::Metadata::is_dir) {
+            return UnitCgroup::Runs(folder.ino());
+        }
+    }
+    told
 }
 
 /// `unit` if it is one path component that systemd could have made (`unit_name_is_valid` in its basic/unit-name.c).
@@ -133,6 +148,9 @@ mod tests {
 
     #[test]
     fn a_unit_that_does_not_run_has_no_cgroup() {
-        assert_eq!(unit_cgroup("cell-no-such-unit.service"), None);
+        assert!(!matches!(
+            unit_cgroup("cell-no-such-unit.service"),
+            UnitCgroup::Runs(_)
+        ));
     }
 }

@@ -28,6 +28,8 @@ pub fn netd(state: &Path, sockets: &[&Path], userspace: bool) -> Sandbox {
         // Links, addresses, routes, WireGuard and nftables, over netlink.
         .keep_capabilities(&[Capability::CAP_NET_ADMIN])
         .sockets(&[Family::Netlink])
+        // Netlink's messages name the kernel, and what cell-wg gets goes along with one.
+        .messages()
         // Forwarding is seen, not set: sysctl.d sets it. Absent in a network namespace without IPv6, for one.
         .read_only_if_exists("/proc/sys/net");
     if !userspace {
@@ -61,7 +63,11 @@ pub fn vaultd(state: &Path, credentials: Option<&Path>) -> Sandbox {
 
 /// Userspace WireGuard: parses what the whole Internet sends, over descriptors made by netd. No path, no new socket.
 pub fn wg() -> Sandbox {
-    Sandbox::new().log_refusals().allow_ioctls(&[TUNGETIFF])
+    Sandbox::new()
+        .log_refusals()
+        .allow_ioctls(&[TUNGETIFF])
+        // Each datagram goes to its peer's endpoint.
+        .messages()
 }
 
 /// A daemon with a folder of its own. SQLite seeds its generator from /dev/urandom, and from the clock where it cannot.

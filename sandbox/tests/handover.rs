@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use cell_sandbox::{Readiness, Sandbox, inherited_descriptors, peer_cgroup, unit_cgroup};
+use cell_sandbox::{Readiness, Sandbox, UnitCgroup, inherited_descriptors, peer_cgroup, unit_cgroup};
 use common::{NOBODY, in_child};
 
 /// Opens 3, 4 and, as a stray one, 9, with the variables that go with them. Nobody drops them: the child ends.
@@ -152,8 +152,12 @@ fn a_unit_is_told_from_another_process_of_the_same_user() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
-    let expected = unit_cgroup(&unit.name);
-    assert_eq!(expected, Some(fs::metadata(&unit.folder).unwrap().ino()));
+    let id = fs::metadata(&unit.folder).unwrap().ino();
+    assert_eq!(unit_cgroup(&unit.name), UnitCgroup::Runs(id));
+    for name in ["cell-no-such-unit.service", "../system.slice", "no unit"] {
+        assert_eq!(unit_cgroup(name), UnitCgroup::Absent, "{name}");
+    }
+    let expected = Some(id);
     let accepted = |join: bool| {
         let answer = in_child(|| {
             if join {

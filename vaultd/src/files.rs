@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// One step each. Nothing here is durable before [`Files::sync`] of the file and of the folder that names it.
@@ -15,6 +15,12 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// `FileTooLarge` when it has more than `limit` bytes; what the kernel answers.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>>;
+    /// Fills `buffer` with what a file has from `offset` on; how many bytes that were, fewer than asked at the end of the
+    /// file alone. `None` if it is not there.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>>;
     /// The names in a folder in order, `None` if it is not there.
     ///
     /// # Errors
@@ -57,6 +63,33 @@ pub trait Files: Send + Sync {
     fn make_folder(&self, path: &Path) -> io::Result<()>;
 }
 
+/// Bytes that are looked at at a time of a file of any length.
+const PIECE: usize = 64 * 1024;
+
+/// Hands the whole of a file on in pieces, in memory that does not depend on its length; how many bytes it has, `None` if
+/// it is not there.
+///
+/// # Errors
+/// What the kernel answers, or what `take` does.
+pub fn scan<E: From<io::Error>>(
+    files: &dyn Files,
+    path: &Path,
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Option<u64>, E> {
+    let mut piece = vec![0; PIECE];
+    let mut offset = 0;
+    loop {
+        match files.read_at(path, offset, &mut piece)? {
+            None => return Ok(None),
+            Some(0) => return Ok(Some(offset)),
+            Some(length) => {
+                take(&piece[..length])?;
+                offset += length as u64;
+            }
+        }
+    }
+}
+
 /// The state folder on the disk.
 #[derive(Debug)]
 pub struct StateFolder {
@@ -82,6 +115,23 @@ impl Files for StateFolder {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         Ok(Some(content))
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let file = match open(OpenOptions::new().read(true), &self.root.join(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(length) => filled += length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(filled))
     }
 
     fn list(&self, folder: &Path) -> io::Result<Option<Vec<String>>> {

@@ -17,10 +17,8 @@ use cell_broker_core::model::{ContainerId, Observed, Ownership, ServiceName, Sta
 use cell_broker_core::{ApiVersion, OLDEST_API, Permit, Unreachable, act};
 use futures_util::StreamExt;
 
-use super::{Engine, EngineError, Version, observe, transport};
+use super::{Engine, EngineError, LISTED_MAX, Version, observe, transport};
 
-/// Most containers that are listed.
-const MAX_LISTED: i32 = 256;
 /// Bollard's own limit is out of the way: [`DockerEngine::within`] has the deadline of each call.
 const NO_LIMIT_SECONDS: u64 = 3600;
 
@@ -100,7 +98,7 @@ impl Engine for DockerEngine {
         let labels = vec![ownership.owner_filter(), ownership.service_filter(service)];
         let options = ListContainersOptions {
             all: true,
-            limit: Some(MAX_LISTED),
+            limit: i32::try_from(LISTED_MAX + 1).ok(),
             filters: Some(HashMap::from([("label".to_owned(), labels)])),
             ..ListContainersOptions::default()
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use cell_broker::engine::{Engine, EngineError, Version};
+use cell_broker::engine::{Engine, EngineError, LISTED_MAX, Version};
 use cell_broker_core::logs::{LogTail, Source, Tail};
 use cell_broker_core::model::{ContainerId, ContainerState, Health, Observed, Ownership, ServiceName, Stats};
 use cell_broker_core::{Permit, act};
@@ -17,6 +17,8 @@ pub struct Inner {
     away: Option<EngineError>,
     /// Docker answers a list with these, whatever the filter says: the word of a Docker that errs.
     listed: Option<Vec<ContainerId>>,
+    /// Of this one Docker says what nobody understands.
+    garbled: Option<ContainerId>,
 }
 
 /// Cheap to clone: all clones are one Docker.
@@ -72,6 +74,10 @@ impl FakeEngine {
 
     pub fn lie(&self, listed: Vec<ContainerId>) {
         self.inner.lock().unwrap().listed = Some(listed);
+    }
+
+    pub fn garble(&self, id: &ContainerId) {
+        self.inner.lock().unwrap().garbled = Some(id.clone());
     }
 
     pub fn calls(&self) -> Vec<String> {
@@ -143,13 +149,17 @@ impl Engine for FakeEngine {
                 .values()
                 .filter(matches)
                 .map(|container| container.id.clone());
-            Ok(inner.listed.clone().unwrap_or_else(|| matching.collect()))
+            let all = inner.listed.clone().unwrap_or_else(|| matching.collect());
+            Ok(all.into_iter().take(LISTED_MAX + 1).collect())
         };
         self.call("list", None, own).await
     }
 
     async fn inspect(&self, id: &ContainerId) -> Result<Observed, EngineError> {
         self.call("inspect", Some(id), |inner| {
+            if inner.garbled.as_ref() == Some(id) {
+                return Err(EngineError::Unusable("not of the documented form"));
+            }
             inner.containers.get(id).cloned().ok_or(EngineError::Gone)
         })
         .await

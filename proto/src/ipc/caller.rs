@@ -6,6 +6,7 @@
 use std::fmt;
 use std::os::fd::AsFd;
 
+use cell_sandbox::UnitCgroup;
 use serde::Deserialize;
 use tokio::net::UnixStream;
 
@@ -15,8 +16,8 @@ use tokio::net::UnixStream;
 pub struct CallerPolicy {
     /// The user ids that may call.
     pub uids: Vec<u32>,
-    /// The systemd unit that the caller must run in, e.g. `cell-api.service`. Checked where the kernel can tell
-    /// (and the unit's cgroup exists); without it the uid alone decides.
+    /// The systemd unit that the caller must run in, e.g. `cell-api.service`. Checked where the machine can tell; elsewhere
+    /// the uid alone decides. A unit that does not run has no callers.
     #[serde(default)]
     pub unit: Option<String>,
 }
@@ -79,20 +80,21 @@ impl fmt::Display for Refusal {
 }
 
 impl CallerPolicy {
-    /// Decides on a caller. `unit_cgroup` is the id of the expected unit's cgroup, if a unit is expected and it has one.
-    pub fn judge(&self, peer: Option<Credentials>, unit_cgroup: Option<u64>) -> Result<Caller, Refusal> {
+    /// Decides on a caller. `unit_cgroup` is what is known of the expected unit's cgroup; nobody looks at it where no unit
+    /// is expected.
+    pub fn judge(&self, peer: Option<Credentials>, unit_cgroup: UnitCgroup) -> Result<Caller, Refusal> {
         let peer = peer.ok_or(Refusal::NoCredentials)?;
         if !self.uids.contains(&peer.uid) {
             return Err(Refusal::UnknownUser(peer.uid));
         }
         let unit_checked = match (&self.unit, peer.cgroup, unit_cgroup) {
-            (Some(expected), Some(cgroup), Some(wanted)) if cgroup != wanted => {
+            (None, _, _) | (Some(_), None, _) | (Some(_), Some(_), UnitCgroup::Untold) => false,
+            (Some(_), Some(cgroup), UnitCgroup::Runs(wanted)) if cgroup == wanted => true,
+            (Some(expected), Some(_), UnitCgroup::Runs(_) | UnitCgroup::Absent) => {
                 return Err(Refusal::WrongUnit {
                     expected: expected.clone(),
                 });
             }
-            (Some(_), Some(_), Some(_)) => true,
-            _ => false,
         };
         Ok(Caller {
             uid: peer.uid,
@@ -103,7 +105,10 @@ impl CallerPolicy {
 
     /// Reads the credentials of `stream` and decides.
     pub fn identify(&self, stream: &UnixStream) -> Result<Caller, Refusal> {
-        let unit_cgroup = self.unit.as_deref().and_then(cell_sandbox::unit_cgroup);
+        let unit_cgroup = self
+            .unit
+            .as_deref()
+            .map_or(UnitCgroup::Untold, cell_sandbox::unit_cgroup);
         self.judge(credentials(stream), unit_cgroup)
     }
 }
@@ -141,35 +146,53 @@ mod tests {
 
     #[test]
     fn absent_credentials_are_refused() {
-        assert_eq!(policy(None).judge(None, None), Err(Refusal::NoCredentials));
+        assert_eq!(
+            policy(None).judge(None, UnitCgroup::Untold),
+            Err(Refusal::NoCredentials)
+        );
     }
 
     #[test]
     fn a_foreign_user_is_refused_root_included() {
         for uid in [0, 1, 65534] {
             assert_eq!(
-                policy(None).judge(peer(uid, None), None),
+                policy(None).judge(peer(uid, None), UnitCgroup::Untold),
                 Err(Refusal::UnknownUser(uid))
             );
         }
     }
 
     #[test]
-    fn the_right_user_in_another_unit_is_refused() {
+    fn the_right_user_in_another_unit_is_refused_and_so_is_one_for_a_unit_that_does_not_run() {
         let expected = "cell-api.service".to_owned();
-        assert_eq!(
-            policy(Some(&expected)).judge(peer(990, Some(4)), Some(5)),
-            Err(Refusal::WrongUnit { expected })
-        );
+        for unit in [UnitCgroup::Runs(5), UnitCgroup::Absent] {
+            assert_eq!(
+                policy(Some(&expected)).judge(peer(990, Some(4)), unit),
+                Err(Refusal::WrongUnit {
+                    expected: expected.clone()
+                }),
+                "{unit:?}"
+            );
+        }
     }
 
     #[test]
     fn the_unit_counts_only_where_it_can_be_told() {
         let checked =
             |p: Option<&str>, cgroup, unit| policy(p).judge(peer(990, cgroup), unit).map(|c| c.unit_checked);
-        assert_eq!(checked(Some("u"), Some(5), Some(5)), Ok(true));
-        assert_eq!(checked(Some("u"), None, Some(5)), Ok(false));
-        assert_eq!(checked(Some("u"), Some(5), None), Ok(false));
-        assert_eq!(checked(None, Some(5), Some(6)), Ok(false));
+        assert_eq!(checked(Some("u"), Some(5), UnitCgroup::Runs(5)), Ok(true));
+        for unit in [UnitCgroup::Runs(5), UnitCgroup::Absent, UnitCgroup::Untold] {
+            assert_eq!(
+                checked(Some("u"), None, unit),
+                Ok(false),
+                "a kernel that cannot tell"
+            );
+            assert_eq!(checked(None, Some(5), unit), Ok(false), "nothing is expected");
+        }
+        assert_eq!(
+            checked(Some("u"), Some(5), UnitCgroup::Untold),
+            Ok(false),
+            "a machine whose units have no cgroup that the kernel would tell"
+        );
     }
 }

@@ -65,12 +65,14 @@ impl Listeners {
         UnixListener::from_std(listener)
     }
 
-    /// The first TCP listener called `name` that was not taken yet. Needs the runtime's context.
+    /// The first TCP listener called `name` that was not taken yet; it can serve and never be a client. Needs the runtime's
+    /// context.
     ///
     /// # Errors
     /// `NotFound` when none of that name is left.
     pub fn tcp(&mut self, name: &str) -> io::Result<tokio::net::TcpListener> {
         let listener = std::net::TcpListener::from(self.descriptor(name)?);
+        cell_sandbox::never_connects(&listener)?;
         listener.set_nonblocking(true)?;
         tokio::net::TcpListener::from_std(listener)
     }

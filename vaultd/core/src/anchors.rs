@@ -35,16 +35,15 @@ pub struct Anchor {
     pub anchored: Timestamp,
 }
 
-/// What a file holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Anchors {
-    /// The records, in order.
-    pub anchors: Vec<Anchor>,
-    /// The MAC of the last one; zeros if there is none.
+/// The end of a file, or any place between two records: what is needed to go on from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tail {
+    /// How many records there are up to here.
+    pub count: u64,
+    /// The last of them.
+    pub last: Option<Anchor>,
+    /// Its MAC; zeros if there is none.
     pub head: Mac,
-    /// Length of the file up to the last whole record, bytes. What follows is the torn end of a write that was never
-    /// acknowledged.
-    pub whole: usize,
 }
 
 /// A file that no crash leaves.
@@ -55,7 +54,7 @@ pub enum Damaged {
     Magic,
     /// A record does not fit the one before it, or its MAC is wrong.
     #[error("record {0} was changed, or a record before it was removed")]
-    Record(usize),
+    Record(u64),
 }
 
 /// Not newer than the last anchor.
@@ -91,43 +90,136 @@ impl Anchor {
     }
 }
 
-impl Anchors {
+impl Tail {
+    /// The end of a file without a record.
+    pub fn empty() -> Tail {
+        Tail {
+            count: 0,
+            last: None,
+            head: [0; MAC_BYTES],
+        }
+    }
+
+    /// The place after the record `record`, which is the `count`th, as it stands in the file and unchecked. A record that
+    /// follows it proves its MAC.
+    pub fn after(count: u64, record: &[u8; RECORD_BYTES]) -> Tail {
+        let (body, told) = parts(record);
+        Tail {
+            count,
+            last: Some(Anchor::from_body(&body)),
+            head: told,
+        }
+    }
+
+    /// Where the next record begins, bytes from the start of the file. What a file has beyond that at its end is torn: a
+    /// write that was never acknowledged.
+    pub fn whole(&self) -> u64 {
+        offset(self.count)
+    }
+
     /// Whether `sequence` may follow.
     ///
     /// # Errors
     /// When it is not greater than the last one.
     pub fn check_next(&self, sequence: u64) -> Result<(), NotNewer> {
-        let last = self.anchors.last().map_or(0, |anchor| anchor.sequence);
+        let last = self.last.map_or(0, |anchor| anchor.sequence);
         if sequence > last {
             Ok(())
         } else {
             Err(NotNewer { last })
         }
     }
+
+    /// The place after `record`; `mac` computes a record's MAC from the one before and its body.
+    ///
+    /// # Errors
+    /// [`Damaged::Record`] if it does not follow.
+    pub fn follow(
+        &self,
+        record: &[u8; RECORD_BYTES],
+        mac: impl Fn(&Mac, &[u8]) -> Mac,
+    ) -> Result<Tail, Damaged> {
+        let (body, told) = parts(record);
+        let next = Tail::after(self.count + 1, record);
+        let sequence = Anchor::from_body(&body).sequence;
+        if told != mac(&self.head, &body) || self.check_next(sequence).is_err() {
+            return Err(Damaged::Record(next.count));
+        }
+        Ok(next)
+    }
 }
 
-/// Reads a file; `mac` computes a record's MAC from the one before and its body.
+/// Where the record after the first `count` begins, bytes from the start of the file.
+pub fn offset(count: u64) -> u64 {
+    (MAGIC.len() as u64).saturating_add(count.saturating_mul(RECORD_BYTES as u64))
+}
+
+fn parts(record: &[u8; RECORD_BYTES]) -> ([u8; BODY_BYTES], Mac) {
+    let (mut body, mut mac) = ([0; BODY_BYTES], [0; MAC_BYTES]);
+    body.copy_from_slice(&record[..BODY_BYTES]);
+    mac.copy_from_slice(&record[BODY_BYTES..]);
+    (body, mac)
+}
+
+/// Checks a file piece by piece, however long it is, in the memory of one record.
+pub struct Reader<M> {
+    mac: M,
+    tail: Option<Tail>,
+    partial: Vec<u8>,
+}
+
+impl<M: Fn(&Mac, &[u8]) -> Mac> Reader<M> {
+    /// `mac` computes a record's MAC from the one before and its body.
+    pub fn new(mac: M) -> Self {
+        Reader {
+            mac,
+            tail: None,
+            partial: Vec::new(),
+        }
+    }
+
+    /// Takes the next bytes of the file.
+    ///
+    /// # Errors
+    /// See [`Damaged`].
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
+        let mut rest = bytes;
+        loop {
+            let length = self.tail.map_or(MAGIC.len(), |_| RECORD_BYTES);
+            let (taken, after) = rest.split_at(rest.len().min(length - self.partial.len()));
+            self.partial.extend_from_slice(taken);
+            rest = after;
+            if self.partial.len() < length {
+                return Ok(());
+            }
+            self.tail = Some(match self.tail {
+                None if self.partial == MAGIC => Tail::empty(),
+                None => return Err(Damaged::Magic),
+                Some(tail) => {
+                    let mut record = [0; RECORD_BYTES];
+                    record.copy_from_slice(&self.partial);
+                    tail.follow(&record, &self.mac)?
+                }
+            });
+            self.partial.clear();
+        }
+    }
+
+    /// The end of the file, after its last byte.
+    ///
+    /// # Errors
+    /// [`Damaged::Magic`] for a file that is too short.
+    pub fn finish(self) -> Result<Tail, Damaged> {
+        self.tail.ok_or(Damaged::Magic)
+    }
+}
+
+/// Checks a whole file; see [`Reader`].
 ///
 /// # Errors
 /// See [`Damaged`].
-pub fn parse(bytes: &[u8], mac: impl Fn(&Mac, &[u8]) -> Mac) -> Result<Anchors, Damaged> {
-    let records = bytes.strip_prefix(MAGIC).ok_or(Damaged::Magic)?;
-    let mut read = Anchors {
-        anchors: Vec::new(),
-        head: [0; MAC_BYTES],
-        whole: MAGIC.len(),
-    };
-    for (number, record) in records.chunks_exact(RECORD_BYTES).enumerate() {
-        let damaged = Damaged::Record(number + 1);
-        let (body, told) = record.split_first_chunk::<BODY_BYTES>().ok_or(damaged)?;
-        let expected = mac(&read.head, body);
-        let anchor = Anchor::from_body(body);
-        if told != expected.as_slice() || read.check_next(anchor.sequence).is_err() {
-            return Err(damaged);
-        }
-        read.anchors.push(anchor);
-        read.head = expected;
-        read.whole += RECORD_BYTES;
-    }
-    Ok(read)
+pub fn check(bytes: &[u8], mac: impl Fn(&Mac, &[u8]) -> Mac) -> Result<Tail, Damaged> {
+    let mut reader = Reader::new(mac);
+    reader.feed(bytes)?;
+    reader.finish()
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use cell_vaultd_core::access_log::{self, Record};
-use cell_vaultd_core::anchors::{self, Anchor, Anchors};
+use cell_vaultd_core::anchors::{self, Anchor, Tail};
 use cell_vaultd_core::index::{ChangeRefused, Entry, Index};
 use cell_vaultd_core::{Action, ItemName, Role, Timestamp, padding, sealed};
 use proptest::prelude::*;
@@ -59,36 +59,50 @@ fn log_file(records: u64) -> Vec<u8> {
 
 #[test]
 fn anchors_read_back() {
-    let read = anchors::parse(&anchors_file(&[1, 2, 9]), mac).unwrap();
-    assert_eq!(
-        read.anchors
-            .iter()
-            .map(|anchor| anchor.sequence)
-            .collect::<Vec<_>>(),
-        [1, 2, 9]
-    );
-    assert_eq!(read.whole, anchors_file(&[1, 2, 9]).len());
+    let file = anchors_file(&[1, 2, 9]);
+    let read = anchors::check(&file, mac).unwrap();
+    assert_eq!((read.count, read.last.unwrap().sequence), (3, 9));
+    assert_eq!(read.whole(), file.len() as u64);
     assert!(read.check_next(10).is_ok());
     assert_eq!(read.check_next(9).unwrap_err().last, 9);
-    assert!(
-        Anchors {
-            anchors: Vec::new(),
-            head: [0; 32],
-            whole: 8
-        }
-        .check_next(0)
-        .is_err()
-    );
+    assert!(Tail::empty().check_next(0).is_err());
 }
 
 #[test]
 fn a_torn_anchor_is_cut_at_every_length() {
     let file = anchors_file(&[1, 2, 3]);
     for length in anchors::MAGIC.len()..file.len() {
-        let read = anchors::parse(&file[..length], mac).unwrap();
-        assert_eq!(read.whole, 8 + (length - 8) / 80 * 80);
-        assert_eq!(read.anchors.len(), (length - 8) / 80);
+        let read = anchors::check(&file[..length], mac).unwrap();
+        assert_eq!(read.whole(), 8 + (length as u64 - 8) / 80 * 80);
+        assert_eq!(read.count, (length as u64 - 8) / 80);
     }
+}
+
+#[test]
+fn a_file_reads_alike_in_pieces_of_any_size() {
+    let (anchors, log) = (anchors_file(&[1, 2, 3, 7]), log_file(4));
+    for size in 1..200 {
+        let mut reader = anchors::Reader::new(mac);
+        let mut lines = access_log::Reader::new(mac);
+        anchors.chunks(size).for_each(|piece| reader.feed(piece).unwrap());
+        log.chunks(size).for_each(|piece| lines.feed(piece).unwrap());
+        assert_eq!(reader.finish(), anchors::check(&anchors, mac));
+        assert_eq!(lines.finish(), access_log::check(&log, mac));
+    }
+}
+
+#[test]
+fn anchors_are_followed_from_any_place_and_from_no_false_one() {
+    let file = anchors_file(&[1, 2, 3]);
+    let record = |n: usize| file[8 + n * 80..].first_chunk().unwrap();
+    let after_first = Tail::after(1, record(0));
+    let second = after_first.follow(record(1), mac).unwrap();
+    assert_eq!((second.count, second.last.unwrap().sequence), (2, 2));
+    assert_eq!(
+        after_first.follow(record(2), mac),
+        Err(anchors::Damaged::Record(2))
+    );
+    assert!(after_first.follow(record(0), mac).is_err());
 }
 
 #[test]
@@ -97,7 +111,7 @@ fn any_changed_byte_of_the_anchors_is_damage() {
     for at in 0..file.len() {
         let mut bad = file.clone();
         bad[at] ^= 1;
-        assert!(anchors::parse(&bad, mac).is_err(), "byte {at}");
+        assert!(anchors::check(&bad, mac).is_err(), "byte {at}");
     }
 }
 
@@ -117,21 +131,26 @@ fn a_removed_swapped_or_repeated_anchor_is_damage() {
             .copied()
             .chain(order.iter().flat_map(|n| record(*n).to_vec()))
             .collect();
-        assert!(anchors::parse(&bad, mac).is_err(), "{order:?}");
+        assert!(anchors::check(&bad, mac).is_err(), "{order:?}");
     }
 }
 
 #[test]
 fn anchors_that_do_not_grow_are_damage_even_if_well_signed() {
-    assert!(anchors::parse(&anchors_file(&[2, 2]), mac).is_err());
-    assert!(anchors::parse(&anchors_file(&[0]), mac).is_err());
+    assert!(anchors::check(&anchors_file(&[2, 2]), mac).is_err());
+    assert!(anchors::check(&anchors_file(&[0]), mac).is_err());
 }
 
 #[test]
 fn the_log_reads_back() {
     let file = log_file(3);
-    let tail = access_log::check(&file, mac).unwrap();
-    assert_eq!((tail.records, tail.generation, tail.whole), (3, 6, file.len()));
+    let read = access_log::check(&file, mac).unwrap();
+    assert_eq!(read.after, None);
+    let tail = read.tail;
+    assert_eq!(
+        (tail.records, tail.generation, tail.whole),
+        (3, 6, file.len() as u64)
+    );
     assert!(
         String::from_utf8(file)
             .unwrap()
@@ -147,7 +166,7 @@ fn a_torn_line_is_cut_at_every_length() {
     let file = log_file(2);
     let first = log_file(1).len();
     for length in access_log::HEADER.len()..file.len() {
-        let tail = access_log::check(&file[..length], mac).unwrap();
+        let tail = access_log::check(&file[..length], mac).unwrap().tail;
         assert_eq!(tail.records, u64::from(length >= first), "length {length}");
     }
 }
@@ -171,6 +190,74 @@ fn a_removed_line_is_damage() {
     assert!(access_log::check(&[lines[0], lines[2], lines[3]].concat(), mac).is_err());
     assert!(access_log::check(&[lines[0], lines[1], lines[3]].concat(), mac).is_err());
     assert!(access_log::check(&[lines[0], lines[1], lines[2], lines[2]].concat(), mac).is_err());
+}
+
+/// A second file of the log: its first line and one record.
+fn following_file() -> (access_log::Link, Vec<u8>) {
+    let link = access_log::check(&log_file(3), mac).unwrap().tail.link();
+    let (header, tail) = access_log::header_after(&link, mac);
+    let body = "4 1000 9 api 990 7 PutSecret - ALLOWED";
+    let record = access_log::line(body, &mac(&tail.head, body.as_bytes()));
+    (link, (header + &record).into_bytes())
+}
+
+#[test]
+fn a_file_that_goes_on_from_another_says_from_where() {
+    let (link, file) = following_file();
+    let read = access_log::check(&file, mac).unwrap();
+    assert_eq!(read.after, Some(link));
+    assert_eq!((read.tail.records, read.tail.generation), (4, 9));
+    assert_eq!(read.tail.whole, file.len() as u64);
+}
+
+#[test]
+fn any_changed_byte_of_a_file_that_goes_on_is_damage_and_so_is_another_start() {
+    let (_, file) = following_file();
+    for at in 0..file.len() {
+        for flip in [1u8, 0x80] {
+            let mut bad = file.clone();
+            bad[at] ^= flip;
+            assert!(access_log::check(&bad, mac).is_err(), "byte {at}");
+        }
+    }
+    let lines: Vec<&[u8]> = file.split_inclusive(|byte| *byte == b'\n').collect();
+    let first = access_log::HEADER.as_bytes();
+    assert!(access_log::check(&[first, lines[1]].concat(), mac).is_err());
+    assert!(access_log::check(&[first, &file].concat(), mac).is_err());
+}
+
+#[test]
+fn names_take_a_bounded_part_of_a_line() {
+    let long = "a".repeat(253);
+    let line = |names: &[&str]| {
+        let record = Record {
+            number: u64::MAX,
+            time: Timestamp(i64::MIN),
+            generation: u64::MAX,
+            role: Role::Netd,
+            uid: u32::MAX,
+            pid: Some(i32::MIN),
+            action: Action::GetWireguardPrivateKey,
+            names: names.iter().map(ToString::to_string).collect(),
+            verdict: "NAME_NOT_ALLOWED",
+        };
+        access_log::line(&record.to_string(), &[0xff; 32])
+    };
+    let names = |line: &str| line.split(' ').nth(7).unwrap().to_owned();
+    assert_eq!(names(&line(&["a", "b", "c"])), "a,b,c");
+    assert_eq!(names(&line(&[&long])), long, "one name is told whole");
+    assert_eq!(names(&line(&[&long, "b", &long, "c"])), format!("{long},b,+2"));
+    assert_eq!(names(&line(&[&"a".repeat(257), "b"])), "+2");
+    let worst = line(&[long.as_str(); 16]);
+    assert!(worst.len() < 512, "{} bytes", worst.len());
+}
+
+#[test]
+fn what_has_no_end_is_no_line() {
+    let mut reader = access_log::Reader::new(mac);
+    reader.feed(&log_file(2)).unwrap();
+    let endless = vec![b'a'; access_log::LINE_MAX + 1];
+    assert_eq!(reader.feed(&endless), Err(access_log::Damaged::Record(3)));
 }
 
 fn secret(name: &str) -> ItemName {
@@ -360,7 +447,7 @@ proptest! {
         let with = |prefix: &[u8]| [prefix, &bytes].concat();
         let _ = match magic {
             0 => sealed::parse(&with(sealed::MAGIC)).is_ok(),
-            1 => anchors::parse(&with(anchors::MAGIC), mac).is_ok(),
+            1 => anchors::check(&with(anchors::MAGIC), mac).is_ok(),
             2 => access_log::check(&with(access_log::HEADER.as_bytes()), mac).is_ok(),
             _ => padding::unpad(&bytes).is_ok(),
         };

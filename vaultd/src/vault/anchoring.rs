@@ -4,7 +4,7 @@ use cell_vaultd_core::anchors::Anchor;
 use cell_vaultd_core::{Action, Violation};
 
 use super::{Asker, Vault};
-use crate::anchors::AnchorError;
+use crate::anchors::{AnchorError, ReadAnchorsError};
 use crate::error::VaultError;
 
 impl Vault {
@@ -34,7 +34,10 @@ impl Vault {
             .anchors
             .as_ref()
             .map_err(|damage| VaultError::AnchorsDamaged(damage.clone()))?;
-        Ok(file.list(from).to_vec())
+        file.list(from).map_err(|error| match error {
+            ReadAnchorsError::Damaged(damage) => VaultError::AnchorsDamaged(damage.to_string()),
+            ReadAnchorsError::Io(error) => error.into(),
+        })
     }
 
     fn judge_anchor(&mut self, asker: &Asker, sequence: u64, hash: &[u8]) -> Result<[u8; 32], VaultError> {

@@ -14,7 +14,7 @@ use cell_vaultd_core::seal::{Decision, KekFinding, SealReason, StateFinding, dec
 use cell_vaultd_core::{ItemName, Policy};
 
 use super::{ANCHORS_PER_MINUTE, Findings, HOUR, MINUTE, RECORDED_PER_MINUTE, Vault, certificates, serial};
-use crate::anchors::{self, AnchorFile, OpenAnchorsError};
+use crate::anchors::{self, AnchorFile, ReadAnchorsError};
 use crate::authority::{Authority, AuthorityKey};
 use crate::clock::Clock;
 use crate::error::VaultError;
@@ -90,7 +90,12 @@ fn initialise(around: &Surroundings, kek: &Kek) -> Result<Arc<Keyring>, VaultErr
     let keyring = Arc::new(keyring);
     files.create(&draft.join(VERIFIER), &verifier)?;
     files.sync(&draft.join(VERIFIER))?;
-    AccessLog::create(Arc::clone(files), draft.join(log::FILE), Arc::clone(&keyring))?;
+    AccessLog::create(
+        Arc::clone(files),
+        draft.clone(),
+        Arc::clone(&keyring),
+        log::LIMITS,
+    )?;
     AnchorFile::create(Arc::clone(files), draft.join(anchors::FILE), Arc::clone(&keyring))?;
     let mut store = Store::create(Arc::clone(files), draft.clone(), Arc::clone(&keyring))?;
     let now = clock.now();
@@ -148,8 +153,8 @@ fn open_existing(around: Surroundings, keyring: Arc<Keyring>) -> Result<Vault, S
     }
     let anchors = match AnchorFile::open(Arc::clone(&files), folder.join(anchors::FILE), keyring) {
         Ok(file) => Ok(file),
-        Err(OpenAnchorsError::Io(error)) => return Err(unreadable(&error)),
-        Err(OpenAnchorsError::Damaged(damage)) => {
+        Err(ReadAnchorsError::Io(error)) => return Err(unreadable(&error)),
+        Err(ReadAnchorsError::Damaged(damage)) => {
             tracing::error!(%damage, "the audit anchors are damaged");
             Err(damage.to_string())
         }
@@ -177,17 +182,21 @@ fn open_log(
     keyring: &Arc<Keyring>,
     findings: &mut Findings,
 ) -> Result<AccessLog, SealReason> {
-    let path = folder.join(log::FILE);
-    let opened = AccessLog::open(Arc::clone(files), path.clone(), Arc::clone(keyring));
-    let kept = |names: &[String]| names.iter().filter(|name| name.starts_with(KEPT_LOG)).count();
-    let names = files
+    let opened = AccessLog::open(
+        Arc::clone(files),
+        folder.to_owned(),
+        Arc::clone(keyring),
+        log::LIMITS,
+    );
+    let kept = files
         .list(folder)
         .map_err(|error| unreadable(&error))?
         .unwrap_or_default();
-    if kept(&names) > 0 {
+    let kept = kept.iter().filter(|name| name.starts_with(log::DAMAGED)).count();
+    if kept > 0 {
         findings.damaged_log = Some(format!(
-            "{} damaged access logs are kept as {KEPT_LOG}*",
-            kept(&names)
+            "{kept} damaged access logs are kept as {}*",
+            log::DAMAGED
         ));
     }
     let damage = match opened {
@@ -196,24 +205,20 @@ fn open_log(
         Err(OpenLogError::Damaged(damage)) => damage,
     };
     tracing::error!(%damage, "the access log is damaged and is set aside");
-    let aside = (1_u64..)
-        .map(|n| format!("{KEPT_LOG}{n}"))
-        .find(|name| !names.contains(name))
-        .unwrap_or_default();
     let set_aside = || -> io::Result<AccessLog> {
-        // A log that is gone altogether is damage as well, and leaves nothing to keep.
-        if names.iter().any(|name| name == log::FILE) {
-            files.rename(&path, &folder.join(&aside))?;
-        }
-        let log = AccessLog::create(Arc::clone(files), path.clone(), Arc::clone(keyring))?;
+        log::set_aside(&**files, folder)?;
+        let log = AccessLog::create(
+            Arc::clone(files),
+            folder.to_owned(),
+            Arc::clone(keyring),
+            log::LIMITS,
+        )?;
         files.sync(folder)?;
         Ok(log)
     };
     findings.damaged_log = Some(format!("{}: {damage}", access_log::HEADER.trim_end()));
     set_aside().map_err(|error| unreadable(&error))
 }
-
-const KEPT_LOG: &str = "access.log.damaged-";
 
 fn hex_label() -> Result<String, VaultError> {
     Ok(hex::encode(random::<4>()?))

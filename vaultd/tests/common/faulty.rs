@@ -56,6 +56,10 @@ impl Files for FaultyFiles {
         self.inner.read(path, limit)
     }
 
+    fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.inner.read_at(path, offset, buffer)
+    }
+
     fn list(&self, folder: &Path) -> io::Result<Option<Vec<String>>> {
         self.inner.list(folder)
     }

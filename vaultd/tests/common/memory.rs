@@ -145,6 +145,20 @@ impl Files for MemoryFiles {
         }
     }
 
+    fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let nodes = self.0.lock().unwrap();
+        match find(&nodes, path).map(|at| &nodes[at]) {
+            None => Ok(None),
+            Some(Node::File { now, .. }) => {
+                let from = now.len().min(usize::try_from(offset).unwrap());
+                let length = buffer.len().min(now.len() - from);
+                buffer[..length].copy_from_slice(&now[from..from + length]);
+                Ok(Some(length))
+            }
+            Some(Node::Folder { .. }) => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
     fn list(&self, path: &Path) -> io::Result<Option<Vec<String>>> {
         let nodes = self.0.lock().unwrap();
         match find(&nodes, path).map(|at| &nodes[at]) {

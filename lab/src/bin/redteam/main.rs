@@ -8,6 +8,7 @@
 mod attempt;
 mod files;
 mod kernel;
+mod listeners;
 mod network;
 mod posture;
 mod processes;
@@ -39,12 +40,14 @@ fn main() -> Result<ExitCode> {
     let options = Options::parse();
     let target = target::Target::look(&options.home)?;
     stance::own_namespaces()?;
+    listeners::hand_over()?;
     let mut table = table::Table::default();
     for check in [
         files::CHECKS,
         sockets::CHECKS,
         processes::CHECKS,
         network::CHECKS,
+        listeners::CHECKS,
         kernel::CHECKS,
     ]
     .concat()
