@@ -21,6 +21,8 @@ use crate::state;
 
 const ROUNDS: u32 = 3;
 const DEVICE: &str = "wg0";
+/// The name that netd would mark its links with.
+const TABLE: &str = "cell";
 /// Peers by which the time of all is estimated.
 const TRIAL: u32 = 200;
 /// How often all peers are put into the device, or taken out of it, in a round.
@@ -36,7 +38,7 @@ pub fn run(bench: &mut Bench, scratch: &Path, largest: u32, budget: Duration) ->
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        if !runtime.block_on(has_wireguard())? {
+        if !runtime.block_on(has_wireguard(&TABLE.parse()?))? {
             bail!("this kernel has no WireGuard; `make systemtest-vm` measures one that has");
         }
         let mut device = Device::new(runtime, scratch)?;
@@ -129,7 +131,8 @@ impl Device {
         let key = key.to_str().context("a path in UTF-8")?;
         process::run(Command::new("wg").args(["set", DEVICE, "listen-port", "51820", "private-key", key]))?;
         let empty = file(scratch, "empty.conf", "")?;
-        let netd = runtime.block_on(async { InKernel::new() })?;
+        let table = TABLE.parse()?;
+        let netd = runtime.block_on(async { InKernel::new(&table) })?;
         Ok(Device {
             runtime,
             netd,
