@@ -9,7 +9,7 @@ run=(systemd iproute2 nftables wireguard-tools util-linux ca-certificates)
 build=(gcc libc6-dev pkg-config make)
 # Testing: stock clients (wg, wireguard-go, iptables to measure against, Docker), Debian root file systems, a browser.
 test=(wireguard-go iptables curl procps iputils-ping jq python3 python3-venv python3-flask
-      mmdebstrap docker.io openssl zbar-tools iperf3 ethtool chromium fonts-dejavu-core)
+      mmdebstrap docker.io busybox-static openssl zbar-tools iperf3 ethtool chromium fonts-dejavu-core)
 
 what=${1:-test}
 case $what in

@@ -12,10 +12,10 @@ use crate::target::Target;
 pub const CHECKS: &[Check] = &[
     Check {
         id: "F01",
-        what: "read a file of vaultd's state",
-        attempt: |t| match &t.secret {
+        what: "read the file of the root's key",
+        attempt: |t| match &t.root_key {
             Some(path) => fs::read(path).into(),
-            None => Outcome::Void("vaultd has no state file".to_owned()),
+            None => Outcome::Void("vaultd has no root yet".to_owned()),
         },
     },
     Check {
@@ -26,7 +26,12 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "F03",
         what: "read the key-encryption key",
-        attempt: |t| fs::read(t.home.join("etc/vault.kek")).into(),
+        attempt: |t| fs::read(&t.kek).into(),
+    },
+    Check {
+        id: "F03",
+        what: "list vaultd's credentials",
+        attempt: |t| fs::read_dir(&t.credentials).into(),
     },
     Check {
         id: "F04",
@@ -49,9 +54,19 @@ pub const CHECKS: &[Check] = &[
         attempt: |_| drop_into("/run"),
     },
     Check {
+        id: "F08",
+        what: "append to vaultd's access log (open only)",
+        attempt: |t| OpenOptions::new().append(true).open(t.vault("access.log")).into(),
+    },
+    Check {
         id: "F09",
         what: "list netd's state",
         attempt: |t| fs::read_dir(t.state("netd")).into(),
+    },
+    Check {
+        id: "F10",
+        what: "read vaultd's access log",
+        attempt: |t| fs::read(t.vault("access.log")).into(),
     },
     Check {
         id: "F11",
@@ -74,12 +89,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "F14",
         what: "rewrite its own policy",
-        attempt: |t| {
-            OpenOptions::new()
-                .write(true)
-                .open(t.home.join("etc/api.toml"))
-                .into()
-        },
+        attempt: |t| OpenOptions::new().write(true).open(t.etc.join("api.toml")).into(),
     },
     Check {
         id: "F15",
@@ -171,7 +181,7 @@ fn set_user_id(target: &Target) -> Outcome {
             .open(&path)?;
         file.set_permissions(Permissions::from_mode(0o4755))?;
         match file.metadata()?.permissions().mode() & 0o4000 {
-            0 => Err(io::ErrorKind::PermissionDenied.into()),
+            0 => Err(io::Error::from_raw_os_error(libc::EPERM)),
             _ => Ok(()),
         }
     })();
