@@ -8,6 +8,7 @@ import traceback
 import device
 import machine
 import privileges
+import redteam
 import use
 
 OUT = "/systemtest/out"
@@ -19,6 +20,8 @@ def story(rows):
     machine.install(rows)
     use.cell(rows)
     privileges.look(rows)
+    if machine.role() == "container":
+        redteam.attack(rows)
     machine.upgrade(rows)
     machine.remove(rows)
     machine.purge(rows, before)

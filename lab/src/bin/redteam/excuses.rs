@@ -12,6 +12,9 @@ struct Excuse {
 
 const EXCUSES: &[Excuse] = &[
     excuse("F18", "ENOENT", "this /proc has no sysrq-trigger"),
+    excuse("F19", "EROFS", "root of this container sees /proc/sys read-only"),
+    excuse("K11", "EPERM", "the container's own filter keeps root from it"),
+    excuse("P07", "EPERM", "the container's own filter keeps root from it"),
     excuse("K14", "ENOSYS", "this kernel loads no modules"),
     excuse("K14", "EPERM", "root of this container may load no module"),
     excuse("K17", "EPERM", "root of this container may not set the clock"),

@@ -20,6 +20,7 @@ mod sockets;
 mod stance;
 mod table;
 mod target;
+mod unit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +52,11 @@ enum Command {
     /// One attempt, in a process that was given the stance of cell-api; the red team starts these itself.
     #[command(hide = true)]
     Attempt { attempt: lines::Attempt, target: String },
+    /// The lines at process level under cell-api.service, whose program this has replaced (lab/systemd/redteam.py).
+    Unit,
+    /// What cell-api.service starts then.
+    #[command(hide = true)]
+    InUnit,
 }
 
 fn main() -> Result<ExitCode> {
@@ -59,6 +65,8 @@ fn main() -> Result<ExitCode> {
         Some(Command::Attempt { attempt, target }) => {
             launched::inside(attempt, &target).map(|()| ExitCode::SUCCESS)
         }
+        Some(Command::Unit) => unit::outside(&options.target),
+        Some(Command::InUnit) => unit::inside(),
         None => attack(&options),
     }
 }

@@ -63,10 +63,14 @@ impl Table {
     pub fn process_level(&mut self, at: usize, check: &Check, target: &Target) -> Result<()> {
         let [root, plain, inside] = [Stance::Root, Stance::Plain, Stance::Sandboxed]
             .map(|stance| make(stance, target, Attempt::Process(at)));
-        let (root, plain, inside) = (root?, plain?, inside?);
-        let verdict = judge(check.id, &root, &expected(inside.clone()));
-        self.line(check.id, check.what, &[&root, &plain, &inside], verdict);
+        self.judged(check, &root?, &plain?, &inside?);
         Ok(())
+    }
+
+    /// Prints the line of a process-level check whose attempts were made.
+    pub fn judged(&mut self, check: &Check, root: &Outcome, plain: &Outcome, inside: &Outcome) {
+        let verdict = judge(check.id, root, &expected(inside.clone()));
+        self.line(check.id, check.what, &[root, plain, inside], verdict);
     }
 
     /// Looks at one running daemon and prints its line.

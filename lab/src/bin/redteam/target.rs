@@ -8,8 +8,11 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
+use cell_lab::cell::program;
+use cell_lab::process::run;
 use cell_sandbox::identity::Identity;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{User, getgrouplist};
@@ -27,6 +30,8 @@ pub struct Target {
     pub home: PathBuf,
     /// Where the policy files are.
     pub etc: PathBuf,
+    /// Where the daemons' programs are.
+    pub programs: PathBuf,
     /// Where each process has its state, in a folder with its name.
     pub lib: PathBuf,
     /// Where the sockets are.
@@ -54,6 +59,10 @@ impl Target {
         let lib = home.join("lib");
         Ok(Target {
             etc: home.join("etc"),
+            programs: program("cell-api")?
+                .parent()
+                .context("it lies in a folder")?
+                .to_owned(),
             run: home.join("run"),
             kek: home.join("etc/vault.kek"),
             credentials: home.join("run/credentials/vaultd"),
@@ -62,6 +71,40 @@ impl Target {
             root_key: root_key(&lib.join("vaultd/vault")),
             lib,
             home,
+        })
+    }
+
+    /// Reads what root can see of the cell of the installed package, which its units started.
+    ///
+    /// # Errors
+    /// When systemctl(1) fails, or the user `cell-api` does not exist.
+    pub fn of_units() -> Result<Self> {
+        attacker()?;
+        let (etc, lib) = (PathBuf::from("/etc/cell"), PathBuf::from("/var/lib/cell"));
+        let credentials = PathBuf::from("/run/credentials/cell-vaultd.service");
+        let mut pids = BTreeMap::new();
+        for name in DAEMONS {
+            let unit = format!("cell-{name}.service");
+            let pid = run(Command::new("systemctl").args(["show", "--value", "--property=MainPID", &unit]))?;
+            pids.extend(
+                pid.trim()
+                    .parse()
+                    .ok()
+                    .filter(|pid| *pid > 0)
+                    .map(|pid| (name.to_owned(), pid)),
+            );
+        }
+        Ok(Target {
+            home: lib.clone(),
+            programs: "/usr/lib/cell".into(),
+            run: "/run/cell".into(),
+            kek: credentials.join("kek"),
+            docker: docker_socket(&etc.join("broker.toml")),
+            root_key: root_key(&lib.join("vaultd/vault")),
+            pids,
+            credentials,
+            etc,
+            lib,
         })
     }
 
