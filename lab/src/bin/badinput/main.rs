@@ -6,24 +6,34 @@ mod judge;
 mod raw;
 mod rest_cases;
 mod session;
+mod vpn_cases;
 mod wire_cases;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use cell_lab::cell::Cell;
 use cell_lab::netns::Namespace;
+use cell_lab::process::until;
 use cell_lab::report::Report;
+use cell_launch::house::HIDDEN;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
+use cell_proto::api::v1::setup_service_client::SetupServiceClient;
+use cell_proto::api::v1::{DeletePeerRequest, GetPeerRequest, GetSetupRequest};
 use cell_proto::ipc::connect;
 use session::Session;
 
 /// Processes that must be the same ones afterwards.
 const DAEMONS: [&str; 4] = ["api", "netd", "vaultd", "broker"];
-/// How long a slow client drips before it counts as not cut off, seconds. The API's own limit is 10.
+/// How long a slow client drips before it counts as not cut off, seconds.
 const DRIP_SECONDS: u64 = 20;
+/// When a slow client must be cut off: the API's own limit is 10 seconds, and a busy machine adds some.
+const CUT_OFF: std::ops::Range<Duration> = Duration::from_secs(9)..Duration::from_secs(15);
+/// When a gRPC call that never ends must be: the limit is 90 seconds (proto/src/ipc/serve.rs).
+const UNFINISHED: std::ops::Range<Duration> = Duration::from_secs(85)..Duration::from_secs(110);
 
 /// What was sent and what was wrong with the answers.
 #[derive(Default)]
@@ -59,30 +69,44 @@ impl Tally {
 fn main() -> Result<ExitCode> {
     let namespace = Namespace::new("badinput")?;
     let cell = Cell::start(&namespace)?;
-    let session = Session::on_fresh_cell(cell.address(), &cell.claim_token()?)?;
-    let (state, processes) = (session.state()?, processes(&cell)?);
-
-    let mut report = Report::new("badinput");
-    let mut sent = rest(&session)?.report(&mut report, "REST: values, types, paths, bodies");
-    sent += wire(&session)?.report(&mut report, "HTTP: headers, framing, Host, origin");
-    sent += slow(&session).report(&mut report, "HTTP: one byte a second");
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let socket = cell.home().join("run/api/api.sock");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()?;
+    let mut report = Report::new("badinput");
+    let mut sent = runtime
+        .block_on(setup(&socket, &cell.claim_token()?))?
+        .report(&mut report, "gRPC: setup");
+
+    let session = Session::on_fresh_cell(cell.address(), &cell.claim_token()?)?;
+    settled(&session)?;
+    let (state, processes) = (session.state(&namespace)?, processes(&cell)?);
+    let path = socket.clone();
+    // Takes longest, so it begins first.
+    let unfinished = runtime.spawn(async move { grpc_cases::unfinished(&path, UNFINISHED.end).await });
+
+    sent += rest(&session)?.report(&mut report, "REST: values, types, paths, bodies");
+    sent += wire(&session)?.report(&mut report, "HTTP: headers, framing, Host, origin");
+    sent += slow(&session).report(&mut report, "HTTP: one byte a second");
+    sent += vpn(&session, &namespace)?.report(&mut report, "HTTPS for peers: TLS, HTTP/1, HTTP/2");
     sent += runtime
-        .block_on(grpc(&cell.home().join("run/api/api.sock")))
+        .block_on(grpc(&socket))
         .report(&mut report, "gRPC: values");
     sent += runtime
-        .block_on(frames(&cell.home().join("run/api/api.sock")))
+        .block_on(frames(&socket))
         .report(&mut report, "gRPC: frames");
+    let mut tally = Tally::default();
+    tally.judge("a message without an end", cut_off(runtime.block_on(unfinished)?));
+    sent += tally.report(&mut report, "gRPC: a byte every three seconds");
 
     report.add("malformed requests", sent, "requests", ">= 200", sent >= 200);
-    let after = session.state()?;
+    let after = session.state(&namespace)?;
     if after != state {
         println!("before: {state:?}\nafter: {after:?}");
     }
     report.fact(
-        "state unchanged (peers, config, users, changes in the audit log)",
+        "state unchanged (peers, config, users, changes in the audit log, generations, nftables, WireGuard)",
         "compared",
         after == state,
     );
@@ -101,11 +125,80 @@ fn main() -> Result<ExitCode> {
     report.finish(Path::new("target"))
 }
 
+/// Waits until netd has confirmed the setup and its first peer.
+fn settled(session: &Session) -> Result<()> {
+    until(Duration::from_secs(20), "netd to confirm the first peer", || {
+        let status = session.get("/api/status").ok()?.json();
+        (status["generation"] == status["observed_generation"]).then_some(())
+    })
+}
+
+/// The processes of all daemons; `wg` runs only where the kernel has no WireGuard.
 fn processes(cell: &Cell) -> Result<BTreeMap<&'static str, u32>> {
-    DAEMONS
+    let mut processes: BTreeMap<_, _> = DAEMONS
         .into_iter()
         .map(|name| Ok((name, cell.daemon(name)?)))
-        .collect()
+        .collect::<Result<_>>()?;
+    processes.extend(cell.daemon("wg").ok().map(|pid| ("wg", pid)));
+    Ok(processes)
+}
+
+/// A call that never ends must be ended by the server's deadline, with a code that says so.
+fn cut_off(ended: Result<(tonic::Code, Duration)>) -> Result<(), String> {
+    match ended {
+        Ok((tonic::Code::DeadlineExceeded | tonic::Code::Cancelled, after))
+            if UNFINISHED.contains(&after) =>
+        {
+            Ok(())
+        }
+        Ok((code, after)) => Err(format!("{code:?} after {after:?}")),
+        Err(error) => Err(format!("no answer: {error:#}")),
+    }
+}
+
+/// Steps of the first run, before it: the state of setup must stay as it is.
+async fn setup(socket: &Path, claim_token: &str) -> Result<Tally> {
+    let mut client = SetupServiceClient::new(connect(socket)).max_encoding_message_size(64 << 20);
+    let before = client.get_setup(GetSetupRequest {}).await?.into_inner();
+    let mut tally = Tally::default();
+    for case in grpc_cases::setups(claim_token) {
+        let verdict = match client.submit_setup_step(case.request).await {
+            Ok(_) => Err("was accepted".to_owned()),
+            Err(status) => judge::grpc(&case.fields, &status),
+        };
+        tally.judge(&format!("SubmitSetupStep, {}", case.what), verdict);
+    }
+    let after = client.get_setup(GetSetupRequest {}).await?.into_inner();
+    tally.judge(
+        "GetSetup afterwards",
+        (before == after).then_some(()).ok_or(format!("{after:?}")),
+    );
+    Ok(tally)
+}
+
+/// The HTTPS listener: its hidden address is on wg0 inside the cell's namespace.
+fn vpn(session: &Session, namespace: &Namespace) -> Result<Tally> {
+    let config = session.get("/api/config")?.json();
+    let vpn = vpn_cases::Vpn {
+        server: HIDDEN[0],
+        name: config["vpn_address_ipv4"]
+            .as_str()
+            .context("vpn_address_ipv4")?
+            .to_owned(),
+        root: session.get("/api/trust/root.pem")?.body,
+    };
+    let verdicts = namespace.inside(|| -> Result<_> {
+        let control = vpn.health().context("control: GET /health over TLS")?;
+        anyhow::ensure!(control == 200, "control: GET /health over TLS is {control}");
+        let verdicts = vpn_cases::all(&vpn);
+        anyhow::ensure!(vpn.health()? == 200, "GET /health over TLS afterwards");
+        Ok(verdicts)
+    })??;
+    let mut tally = Tally::default();
+    for (what, verdict) in verdicts {
+        tally.judge(what, verdict);
+    }
+    Ok(tally)
 }
 
 fn rest(session: &Session) -> Result<Tally> {
@@ -160,26 +253,22 @@ fn wire(session: &Session) -> Result<Tally> {
     Ok(tally)
 }
 
-/// All slow clients at once: each is cut off by the server's own deadline.
+/// All slow clients at once: each is cut off by the server's own deadline, not before and not later.
 fn slow(session: &Session) -> Tally {
     let mut tally = Tally::default();
     let verdicts: Vec<_> = std::thread::scope(|scope| {
         let clients: Vec<_> = wire_cases::slow()
             .into_iter()
-            .map(|(what, head, tail)| {
-                let head = filled(session, head.as_bytes());
+            .map(|case| {
+                let head = filled(session, case.head.as_bytes());
                 scope.spawn(move || {
-                    let start = std::time::Instant::now();
-                    let answer = raw::drip(session.server, &head, tail.as_bytes(), DRIP_SECONDS);
-                    let cut_off = start.elapsed().as_secs() < DRIP_SECONDS - 1;
+                    let start = Instant::now();
+                    let answer = raw::drip(session.server, &head, case.tail.as_bytes(), DRIP_SECONDS);
+                    let elapsed = start.elapsed();
                     let status = answer.map_or(0, |answer| answer.status);
-                    let right = cut_off && (status == 0 || (400..500).contains(&status));
-                    (
-                        what,
-                        right
-                            .then_some(())
-                            .ok_or(format!("status {status} after {:?}", start.elapsed())),
-                    )
+                    let right = CUT_OFF.contains(&elapsed) && case.statuses.contains(&status);
+                    let told = format!("status {status} after {elapsed:?}, expected {:?}", case.statuses);
+                    (case.what, right.then_some(()).ok_or(told))
                 })
             })
             .collect();
@@ -188,9 +277,14 @@ fn slow(session: &Session) -> Tally {
             .filter_map(|client| client.join().ok())
             .collect()
     });
+    let lost = wire_cases::slow().len() - verdicts.len();
     for (what, verdict) in verdicts {
         tally.judge(what, verdict);
     }
+    tally.judge(
+        "all slow clients came back",
+        (lost == 0).then_some(()).ok_or(format!("{lost} did not")),
+    );
     tally
 }
 
@@ -211,6 +305,21 @@ async fn grpc(socket: &Path) -> Tally {
         };
         tally.judge(&format!("UpdatePeer, {}", case.what), verdict);
     }
+    for name in grpc_cases::strangers() {
+        let shown: String = name.chars().take(12).collect();
+        let got = client
+            .get_peer(GetPeerRequest { name: name.clone() })
+            .await
+            .map(drop);
+        let gone = client.delete_peer(DeletePeerRequest { name }).await.map(drop);
+        for (verb, answer) in [("GetPeer", got), ("DeletePeer", gone)] {
+            let verdict = match answer {
+                Ok(()) => Err("was accepted".to_owned()),
+                Err(status) => judge::grpc(&[], &status),
+            };
+            tally.judge(&format!("{verb} {shown:?}"), verdict);
+        }
+    }
     tally
 }
 
@@ -229,8 +338,7 @@ async fn frames(socket: &Path) -> Tally {
                 continue;
             }
             let verdict = match grpc_cases::call_raw(socket, method, body).await {
-                Ok(code) if code != 0 => Ok(()),
-                Ok(_) => Err("was accepted".to_owned()),
+                Ok(code) => judge::frame(code),
                 Err(error) => Err(format!("no answer: {error:#}")),
             };
             tally.judge(&format!("{method}, {what}"), verdict);
