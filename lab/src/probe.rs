@@ -73,7 +73,8 @@ impl Arrivals {
         before(to).saturating_sub(before(from))
     }
 
-    fn note(&self) {
+    /// Notes one that arrives now.
+    pub fn note(&self) {
         let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         times.push(Instant::now());
     }

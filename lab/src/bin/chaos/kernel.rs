@@ -30,11 +30,7 @@ impl Policy {
     /// # Errors
     /// With nft's words, e.g. when there is no table.
     pub fn read(namespace: &str) -> Result<Self> {
-        let arguments = [
-            "netns", "exec", namespace, "nft", "-j", "list", "table", "inet", "cell",
-        ];
-        let answer: Value = serde_json::from_str(&run(Command::new("ip").args(arguments))?)?;
-        let objects = answer["nftables"].as_array().context("nft answers no list")?;
+        let objects = table(namespace)?;
         let mut policy = Policy::empty();
         for set in objects.iter().map(|object| &object["set"]) {
             let Some(name) = SETS.into_iter().find(|name| set["name"] == *name) else {
@@ -117,6 +113,28 @@ impl Policy {
             elements.insert(element);
         }
     }
+}
+
+/// The objects of netd's table.
+fn table(namespace: &str) -> Result<Vec<Value>> {
+    let arguments = [
+        "netns", "exec", namespace, "nft", "-j", "list", "table", "inet", "cell",
+    ];
+    let mut answer: Value = serde_json::from_str(&run(Command::new("ip").args(arguments))?)?;
+    match answer["nftables"].take() {
+        Value::Array(objects) => Ok(objects),
+        other => anyhow::bail!("nft answers no list: {other}"),
+    }
+}
+
+/// Packets that netd's table has counted as dropped.
+///
+/// # Errors
+/// As [`Policy::read`].
+pub fn dropped(namespace: &str) -> Result<u64> {
+    let objects = table(namespace)?;
+    let counters = objects.iter().map(|object| &object["counter"]["packets"]);
+    Ok(counters.filter_map(Value::as_u64).sum())
 }
 
 fn address(value: &Value) -> Result<IpAddr> {

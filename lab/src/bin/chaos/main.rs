@@ -100,6 +100,10 @@ fn main() -> Result<ExitCode> {
         verify["intact"] == true,
     );
     report.fact("converged afterwards", "observed = desired", converged.is_ok());
+    // What is denied must have come to the cell, or its absence elsewhere shows nothing.
+    let dropped = kernel::dropped(&namespace)?;
+    let what = "control: packets that netd's table counted as dropped";
+    report.add(what, dropped, "packets", ">= 1000", dropped >= 1000);
     passed.report(&mut report, &history);
     report.finish(Path::new("target"))
 }

@@ -224,4 +224,31 @@ mod tests {
             (Reach::Internet, true)
         );
     }
+
+    #[test]
+    fn what_arrives_while_shut_is_a_leak_and_at_no_other_time() {
+        let arrivals = Arrivals::default();
+        let times = [0, 1, 2].map(|_| {
+            let before = Instant::now();
+            arrivals.note();
+            std::thread::sleep(Duration::from_millis(2));
+            before
+        });
+        let span = |shut, from, to| Span {
+            reach: Reach::Peer,
+            shut,
+            from,
+            to,
+        };
+        let history = History {
+            spans: vec![
+                span(false, times[0], times[1]),
+                span(true, times[1], Instant::now()),
+            ],
+            ..History::default()
+        };
+        assert_eq!(history.arrived(Reach::Peer, false, &arrivals).0, 1);
+        assert_eq!(history.arrived(Reach::Peer, true, &arrivals).0, 2);
+        assert_eq!(history.arrived(Reach::Internet, true, &arrivals).0, 0);
+    }
 }
