@@ -82,7 +82,7 @@ demo: build-test users ## Show in namespaces who reaches what, with packet count
 
 .PHONY: redteam
 redteam: build-test users ## Attack a running cell as its own web process.
-	@bash lab/with-cell.sh $(BIN) bash lab/redteam.sh $(BIN)
+	@bash lab/with-docker.sh bash lab/with-cell.sh $(BIN) bash lab/redteam.sh $(BIN)
 
 .PHONY: browsertest
 browsertest: build-test users ## Drive the web UI of a fresh cell in Chromium.

@@ -1,13 +1,13 @@
 #!/bin/bash
 # with-cell.sh BIN COMMAND...   starts a fresh cell from the programs in BIN, in a namespace and a folder of its own, runs COMMAND
-# with CELL_HOME, CELL_URL, CELL_NETNS and CELL_CLAIM_TOKEN, ends the cell, and returns COMMAND's status.
+# with CELL_HOME, CELL_LOG, CELL_URL, CELL_NETNS and CELL_CLAIM_TOKEN, ends the cell, and returns COMMAND's status.
 set -euo pipefail
 bin=$(realpath "$1"); shift
 CELL_HOME=$(mktemp -d /tmp/cell-home-XXXXXX)
 chmod 755 "$CELL_HOME"   # the daemons' users pass through it to their own folders
 port=$((20000 + RANDOM % 10000))
 log=$CELL_HOME.log
-export CELL_HOME CELL_URL=http://127.0.0.1:$port CELL_NETNS=cell-trial-$$
+export CELL_HOME CELL_LOG=$log CELL_URL=http://127.0.0.1:$port CELL_NETNS=cell-trial-$$
 
 "$bin/cell-launch" run --home "$CELL_HOME" --netns "$CELL_NETNS" --http "127.0.0.1:$port" >"$log" 2>&1 &
 launcher=$!

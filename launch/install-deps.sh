@@ -9,7 +9,8 @@ run=(systemd iproute2 nftables wireguard-tools util-linux ca-certificates)
 build=(gcc libc6-dev pkg-config make)
 # Testing: stock clients (wg, wireguard-go, iptables to measure against, Docker), Debian root file systems and disks, a browser.
 test=(wireguard-go iptables curl procps iputils-ping jq python3 python3-venv python3-flask
-      mmdebstrap e2fsprogs binutils docker.io openssl zbar-tools iperf3 ethtool chromium libnss3-tools fonts-dejavu-core)
+      mmdebstrap e2fsprogs binutils docker.io busybox-static openssl zbar-tools iperf3 ethtool chromium libnss3-tools
+      fonts-dejavu-core)
 
 what=${1:-test}
 case $what in

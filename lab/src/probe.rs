@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,14 @@ impl EchoServer {
     /// # Errors
     /// When the port is taken.
     pub fn start(namespace: &Namespace, port: u16) -> Result<Self> {
+        Self::recording(namespace, port).map(|(server, _)| server)
+    }
+
+    /// Starts it on `port`, and notes when datagrams arrive.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn recording(namespace: &Namespace, port: u16) -> Result<(Self, Arrivals)> {
         let sockets = namespace.inside(|| -> io::Result<_> {
             // An IPv6 socket on `::` serves IPv4 too (ipv6(7), IPV6_V6ONLY off).
             Ok((
@@ -45,8 +54,29 @@ impl EchoServer {
             }
         });
         setsockopt(&udp, sockopt::Ipv6RecvPacketInfo, &true)?;
-        thread::spawn(move || echo_datagrams(&udp));
-        Ok(EchoServer { port })
+        let arrivals = Arrivals::default();
+        let noted = arrivals.clone();
+        thread::spawn(move || echo_datagrams(&udp, &noted));
+        Ok((EchoServer { port }, arrivals))
+    }
+}
+
+/// When datagrams arrived at an [`EchoServer`], in their order.
+#[derive(Debug, Clone, Default)]
+pub struct Arrivals(Arc<Mutex<Vec<Instant>>>);
+
+impl Arrivals {
+    /// How many arrived from `from` on and before `to`.
+    pub fn between(&self, from: Instant, to: Instant) -> usize {
+        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = |moment| times.partition_point(|time| *time < moment);
+        before(to).saturating_sub(before(from))
+    }
+
+    /// Notes one that arrives now.
+    pub fn note(&self) {
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        times.push(Instant::now());
     }
 }
 
@@ -59,10 +89,10 @@ fn echo_stream(mut stream: TcpStream) {
     }
 }
 
-fn echo_datagrams(socket: &UdpSocket) {
+fn echo_datagrams(socket: &UdpSocket, arrivals: &Arrivals) {
     let mut buffer = [0; 2048];
     loop {
-        if echo_datagram(socket, &mut buffer).is_err() {
+        if echo_datagram(socket, &mut buffer, arrivals).is_err() {
             thread::sleep(IDLE);
         }
     }
@@ -70,7 +100,7 @@ fn echo_datagrams(socket: &UdpSocket) {
 
 /// Answers from the address that was asked (IPV6_PKTINFO, which tells IPv4 addresses as mapped ones): a namespace has
 /// several, and a connected asker takes no answer from another.
-fn echo_datagram(socket: &UdpSocket, buffer: &mut [u8]) -> nix::Result<()> {
+fn echo_datagram(socket: &UdpSocket, buffer: &mut [u8], arrivals: &Arrivals) -> nix::Result<()> {
     let mut control = nix::cmsg_space!(nix::libc::in6_pktinfo);
     let mut parts = [IoSliceMut::new(buffer)];
     let message = recvmsg::<SockaddrIn6>(
@@ -79,6 +109,7 @@ fn echo_datagram(socket: &UdpSocket, buffer: &mut [u8]) -> nix::Result<()> {
         Some(&mut control),
         MsgFlags::empty(),
     )?;
+    arrivals.note();
     let (length, from) = (message.bytes, message.address);
     let asked = message.cmsgs()?.find_map(|control| match control {
         ControlMessageOwned::Ipv6PacketInfo(info) => Some(nix::libc::in6_pktinfo {

@@ -9,6 +9,7 @@ import device
 import kernel
 import machine
 import privileges
+import redteam
 import use
 
 OUT = "/systemtest/out"
@@ -22,6 +23,7 @@ def story(rows):
     privileges.look(rows)
     if machine.role() == "container":
         privileges.admins(rows)
+        redteam.attack(rows)
     machine.upgrade(rows)
     if machine.role() == "container":
         machine.remove_beside_others(rows)

@@ -8,6 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd); root=$(cd "$here/../.." && pwd)
 cache=${CELL_LAB_CACHE:-$root/target/lab-cache}
 [ "$(id -u)" = 0 ] || { echo "systemtest: run this as root" >&2; exit 1; }
 
+bin=$root/target/release; [ "${1:-}" != --bin ] || bin=$2
 bash "$here/image.sh" "$cache"
 NSPAWN=$(command -v systemd-nspawn || echo "$cache/nspawn/run"); export NSPAWN
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
@@ -15,6 +16,7 @@ mkdir "$work/in" "$work/out"
 echo "==> system test: building the package"
 bash "$root/packaging/build-deb.sh" "$@" --out "$work/in" --uncompressed >/dev/null
 cp "$here"/*.py "$work/in/"
+cp "$bin/cell-redteam" "$work/in/"
 echo "==> system test: booting Debian 12"
 bash "$here/container.sh" "$cache/rootfs" "$work/in" "$work/out" || { cat "$work/out/log" 2>/dev/null >&2; exit 1; }
 mkdir -p "$root/target/reports"

@@ -12,6 +12,10 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
+/// Folders of other programs' sockets that a mode does not keep closed, and that Landlock before Linux 7.1 cannot: the units
+/// have them as `InaccessiblePaths=`.
+pub const INACCESSIBLE: [&str; 2] = ["/run/containerd", "/run/dbus"];
+
 /// Enters a mount namespace in which the paths of `reach` can be reached by anybody, and /proc/sys read if `settings`. Needs CAP_SYS_ADMIN and one thread.
 ///
 /// # Errors
@@ -29,6 +33,9 @@ pub fn enter(reach: &[PathBuf], settings: bool) -> io::Result<()> {
     for closed in closed_folders(reach, &mut is_closed) {
         uncover(&closed, reach)?;
     }
+    for folder in INACCESSIBLE.map(Path::new) {
+        cover(folder)?;
+    }
     let hidden = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let options = if settings {
         "hidepid=invisible"
@@ -43,6 +50,16 @@ pub fn enter(reach: &[PathBuf], settings: bool) -> io::Result<()> {
         mount(None::<&str>, "/proc/sys", None::<&str>, read_only, None::<&str>)?;
     }
     Ok(())
+}
+
+/// Puts an empty folder that nobody may look into over this one, if it is there.
+fn cover(folder: &Path) -> io::Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
+    let options = Some("mode=0000,size=4k");
+    Ok(mount(Some("tmpfs"), folder, Some("tmpfs"), flags, options)?)
 }
 
 /// Puts a TUN device node that `gid` may use over /dev/net, for this mount namespace alone. On most machines everybody may

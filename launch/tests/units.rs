@@ -72,6 +72,26 @@ fn services_have_the_users_capabilities_and_networks_of_the_table() {
 }
 
 #[test]
+fn what_the_launcher_hides_the_units_hide_too() {
+    for daemon in Daemon::ALL {
+        let service = unit(&format!("{}.service", daemon.user()));
+        let hidden: Vec<_> = service
+            .get("InaccessiblePaths")
+            .into_iter()
+            .flatten()
+            .flat_map(|line| line.split(' '))
+            .collect();
+        for folder in cell_launch::view::INACCESSIBLE {
+            assert!(
+                hidden.contains(&&*format!("-{folder}")),
+                "{}: {hidden:?}",
+                daemon.user()
+            );
+        }
+    }
+}
+
+#[test]
 fn every_edge_has_its_socket_unit() {
     let mut found = BTreeSet::new();
     for name in [

@@ -247,8 +247,8 @@ fn a_refused_caller_s_message_is_not_decoded() {
     let daemon = Daemon::start(&[ROOT]);
     let control = put_garbage(&daemon, ROOT);
     assert_eq!(
-        control.code(),
-        Code::Internal,
+        (control.code(), fault::reason(&control).as_deref()),
+        (Code::InvalidArgument, Some("MALFORMED_MESSAGE")),
         "control: a known caller's garbage fails to decode: {control:?}"
     );
     let (garbage, well_formed) = (put_garbage(&daemon, NOBODY), put(&daemon, NOBODY, 1).unwrap_err());

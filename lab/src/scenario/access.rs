@@ -12,7 +12,7 @@ use crate::rest::curl;
 use super::household::{Household, Target};
 use super::{Verdict, household};
 
-/// The cell's health by plain curl from the phone, trusting nothing but the cell's root.
+/// The cell's health by plain curl from both devices, trusting nothing but the cell's root.
 pub(super) fn https(household: &Household, report: &mut Report) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let root = folder.path().join("root.pem");
@@ -28,7 +28,6 @@ pub(super) fn https(household: &Household, report: &mut Report) -> Result<()> {
         text("vpn_address_ipv6")?,
         text("domain")?,
     );
-    let phone = &household.phone.device.namespace;
     let ways = [
         (format!("https://{v4}/health"), None),
         (format!("https://[{v6}]/health"), None),
@@ -37,26 +36,29 @@ pub(super) fn https(household: &Household, report: &mut Report) -> Result<()> {
             Some(format!("{domain}:443:{v4}")),
         ),
     ];
-    for (url, resolve) in ways {
-        let answer = curl(phone, &url, &root, resolve.as_deref());
-        let ok = answer.as_ref().is_ok_and(|body| body.contains("\"ok\""));
+    let stranger = folder.path().join("stranger.pem");
+    fs::write(&stranger, STRANGER)?;
+    for member in [&household.phone, &household.laptop] {
+        let (name, device) = (member.name, &member.device.namespace);
+        for (url, resolve) in &ways {
+            let answer = curl(device, url, &root, resolve.as_deref());
+            let ok = answer.as_ref().is_ok_and(|body| body.contains("\"ok\""));
+            report.fact(
+                format!("{name}: curl {url} trusts the cell's root"),
+                answer.unwrap_or_else(|e| e.to_string()),
+                ok,
+            );
+        }
+        let refused = curl(device, &format!("https://{v4}/health"), &stranger, None);
+        let ok = refused
+            .as_ref()
+            .is_err_and(|error| error.to_string().contains("certificate"));
         report.fact(
-            format!("curl {url} trusts the cell's root"),
-            answer.unwrap_or_else(|e| e.to_string()),
+            format!("{name}: curl with another root refuses it"),
+            if ok { "refused" } else { "accepted" },
             ok,
         );
     }
-    let stranger = folder.path().join("stranger.pem");
-    fs::write(&stranger, STRANGER)?;
-    let refused = curl(phone, &format!("https://{v4}/health"), &stranger, None);
-    let ok = refused
-        .as_ref()
-        .is_err_and(|error| error.to_string().contains("certificate"));
-    report.fact(
-        "curl with another root refuses it",
-        if ok { "refused" } else { "accepted" },
-        ok,
-    );
     Ok(())
 }
 

@@ -91,25 +91,19 @@ impl<'a> Household<'a> {
 
         let nothing = json!([]);
         let phone_access = json!({"internet": true, "peer_to_peer": false, "services": nothing});
-        let phone = join(
-            &mut rest,
-            "phone",
-            &stage.phone,
-            &phone_access,
-            topology::CELL.v4.into(),
-        )?;
+        let phone = join(&mut rest, "phone", &stage.phone, &phone_access)?;
+        // From here on devices are told to come in over IPv6: their files say so as they are downloaded.
+        rest.put(
+            "/api/config",
+            &json!({"endpoint_host": topology::CELL.v6.to_string()}),
+        )?
+        .expect(200)?;
         let services: Vec<_> = LAN_HOST
             .each()
             .map(|address| json!({"address": address, "protocol": "tcp", "port": SERVICE}))
             .into();
         let laptop_access = json!({"internet": false, "peer_to_peer": false, "services": services});
-        let laptop = join(
-            &mut rest,
-            "laptop",
-            &stage.laptop,
-            &laptop_access,
-            topology::CELL.v6.into(),
-        )?;
+        let laptop = join(&mut rest, "laptop", &stage.laptop, &laptop_access)?;
         let household = Household {
             stage,
             rest,
@@ -171,7 +165,8 @@ impl<'a> Household<'a> {
                 "{} {says} reach {} by {protocol}, {family}",
                 member.name, target.name
             );
-            report.fact(name, outcome, outcome.is(verdict));
+            // Here it is netd that denies, and it counts what it drops.
+            report.fact(name, outcome, outcome.is(verdict) && outcome.dropped.is_some());
         }
         Ok(())
     }
@@ -273,23 +268,12 @@ fn setup(cell: &Cell) -> Result<Setup> {
 
 /// Adds a device and brings it up from the file as downloaded, with the private key that never left the device.
 /// Everything is sent into the tunnel, so that what a device may not reach is refused by the cell and not by the device.
-fn join<'a>(
-    rest: &mut Rest,
-    name: &'static str,
-    device: &'a Device,
-    access: &Value,
-    endpoint: IpAddr,
-) -> Result<Member<'a>> {
+fn join<'a>(rest: &mut Rest, name: &'static str, device: &'a Device, access: &Value) -> Result<Member<'a>> {
     let keys = KeyPair::generate();
     let peer =
         json!({"name": name, "public_key": keys.public.to_base64(), "access": access, "tunnel": "full"});
     let (_, file) = rest.add_peer(&peer).with_context(|| format!("adding {name}"))?;
     let file = quick::with_private_key(&file, &keys.private.to_base64());
-    let told = topology::CELL.v4.to_string();
-    let file = match endpoint {
-        IpAddr::V4(_) => file,
-        IpAddr::V6(v6) => file.replace(&format!("Endpoint = {told}:"), &format!("Endpoint = [{v6}]:")),
-    };
     let client = Client::up(&device.namespace, &file).with_context(|| format!("{name}:\n{file}"))?;
     Ok(Member { name, device, client })
 }

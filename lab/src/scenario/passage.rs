@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ipnet::IpNet;
 
 use crate::counter::{Counter, Protocol, Spec, host};
@@ -51,15 +51,20 @@ pub struct Outcome {
     pub at_cell: u64,
     /// Packets that came to the target.
     pub at_target: u64,
+    /// Packets that netd's policy counted as dropped meanwhile; `None` where there is no netd.
+    pub dropped: Option<u64>,
 }
 
 impl Outcome {
-    /// Whether this is what the policy says. Silence alone is no denial: the packets must have come to the cell and
-    /// must not have left it.
+    /// Whether this is what the policy says. Silence alone is no denial: the packets must have come to the cell, must not
+    /// have left it, and netd must have counted each of them as dropped.
     pub fn is(self, verdict: Verdict) -> bool {
         match verdict {
             Verdict::Passes => self.answered == self.tried && self.at_cell > 0 && self.at_target > 0,
-            Verdict::Denied => self.answered == 0 && self.at_cell > 0 && self.at_target == 0,
+            Verdict::Denied => {
+                let counted = self.dropped.is_none_or(|dropped| dropped >= self.at_cell);
+                self.answered == 0 && self.at_cell > 0 && self.at_target == 0 && counted
+            }
         }
     }
 }
@@ -71,11 +76,16 @@ impl fmt::Display for Outcome {
             tried,
             at_cell,
             at_target,
+            dropped,
         } = self;
         write!(
             f,
             "{answered} of {tried} answered; packets: {at_cell} at the cell, {at_target} at the target"
-        )
+        )?;
+        match dropped {
+            Some(dropped) => write!(f, ", {dropped} dropped by netd's count"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -88,6 +98,7 @@ impl Passage<'_> {
         let target: IpNet = host(self.to.ip());
         let at_cell = Counter::install(self.cell, Spec::to(target, protocol).and_from(host(self.source)))?;
         let at_target = Counter::install(self.at, Spec::to(target, protocol))?;
+        let before = dropped(self.cell)?;
         let (answered, tried) = match protocol {
             Protocol::Tcp(_) => (u32::from(tcp_echo(self.from, self.to, DEADLINE)?), 1),
             Protocol::Udp(_) => (udp_echo(self.from, self.to, TRIES, DEADLINE)?, TRIES),
@@ -96,13 +107,32 @@ impl Passage<'_> {
                 (pings.received, pings.sent)
             }
         };
+        // In this order: a packet is counted where it comes in before it is counted as dropped.
+        let at_cell = at_cell.packets()?;
+        let now = dropped(self.cell)?;
         Ok(Outcome {
             answered,
             tried,
-            at_cell: at_cell.packets()?,
+            at_cell,
             at_target: at_target.packets()?,
+            dropped: before.zip(now).map(|(before, now)| now.saturating_sub(before)),
         })
     }
+}
+
+/// Packets that netd's policy has dropped, for whatever reason; `None` where there is no netd. Its counters are those that its
+/// table has, each named after a reason.
+fn dropped(cell: &Namespace) -> Result<Option<u64>> {
+    let answer: serde_json::Value = serde_json::from_str(&cell.run("nft", &["-j", "list", "counters"])?)?;
+    let objects = answer["nftables"].as_array().context("nft answers no list")?;
+    let of_netd = objects
+        .iter()
+        .map(|object| &object["counter"])
+        .filter(|counter| counter["family"] == "inet" && counter["table"] == "cell");
+    let packets: Vec<u64> = of_netd
+        .filter_map(|counter| counter["packets"].as_u64())
+        .collect();
+    Ok((!packets.is_empty()).then(|| packets.iter().sum()))
 }
 
 #[cfg(test)]
@@ -116,6 +146,7 @@ mod tests {
             tried: 3,
             at_cell: 0,
             at_target: 0,
+            dropped: None,
         };
         assert!(!silent.is(Verdict::Denied), "the packets never came to the cell");
         assert!(Outcome { at_cell: 3, ..silent }.is(Verdict::Denied));
@@ -127,6 +158,16 @@ mod tests {
             }
             .is(Verdict::Denied),
             "only the answer was lost"
+        );
+        let counted = |dropped| Outcome {
+            at_cell: 3,
+            dropped: Some(dropped),
+            ..silent
+        };
+        assert!(counted(3).is(Verdict::Denied));
+        assert!(
+            !counted(2).is(Verdict::Denied),
+            "one was lost otherwise, not dropped by netd"
         );
         let passed = Outcome {
             answered: 3,

@@ -2,6 +2,7 @@
 
 pub mod caller;
 pub mod connect;
+mod malformed;
 pub mod serve;
 
 pub use caller::{Caller, CallerPolicy, Refusal};

@@ -19,6 +19,7 @@ use tonic::transport::server::Connected;
 use tower::{Layer, Service};
 
 use super::caller::{Caller, CallerPolicy, Refusal};
+use super::malformed;
 use crate::fault::Fault;
 
 /// Largest message that a daemon decodes, bytes. 20,000 peers with services fit; a caller cannot make us hold more.
@@ -178,7 +179,8 @@ impl AsyncWrite for IdentifiedStream {
     }
 }
 
-/// Answers PERMISSION_DENIED from the headers alone, so that no byte of a refused caller's message is decoded.
+/// Answers PERMISSION_DENIED from the headers alone, so that no byte of a refused caller's message is decoded; of a known
+/// caller's, what cannot be decoded is told as its fault.
 #[derive(Clone)]
 struct GateLayer;
 
@@ -213,7 +215,8 @@ where
             Some(Ok(caller)) => {
                 let caller = caller.clone();
                 request.extensions_mut().insert(caller);
-                return Box::pin(self.inner.call(request));
+                let answer = self.inner.call(request);
+                return Box::pin(async move { answer.await.map(malformed::told) });
             }
             Some(Err(refusal)) => refusal.clone(),
             None => Refusal::NoCredentials,

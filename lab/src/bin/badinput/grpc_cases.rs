@@ -1,6 +1,10 @@
 //! Malformed gRPC calls: wrong values in well-formed messages, as data.
 
-use cell_proto::api::v1::{CreatePeerRequest, PeerAccess, ServiceAccess, UpdatePeerRequest};
+use cell_proto::api::v1::setup_step::Step;
+use cell_proto::api::v1::{
+    AdminStep, ClaimStep, CreatePeerRequest, IdentityStep, NetworkStep, PeerAccess, ServiceAccess, SetupStep,
+    SubmitSetupStepRequest, UpdatePeerRequest,
+};
 
 use crate::rest_cases::KEY;
 
@@ -100,6 +104,10 @@ pub fn creates() -> Vec<Create> {
         "::g",
         "localhost",
         "0.0.0.0",
+        "0.1.2.3",
+        "169.254.1.1",
+        "fe80::1",
+        "239.1.1.1",
         "ff02::1",
     ] {
         add(
@@ -208,6 +216,149 @@ pub fn updates() -> Vec<Update> {
     ]
 }
 
+/// Names of peers that GetPeer and DeletePeer are asked for: none of them is one.
+pub fn strangers() -> Vec<String> {
+    let names = [
+        "",
+        " ",
+        "..",
+        "../anchor",
+        "anchor/",
+        "ANCHOR",
+        "anchor\0",
+        "anchor\n",
+        "%61nchor",
+        "anchor'; DROP TABLE peers; --",
+        "änchor",
+        "*",
+    ];
+    names
+        .into_iter()
+        .map(str::to_owned)
+        .chain(["n".repeat(100_000)])
+        .collect()
+}
+
+/// A malformed step of setup and the fields that the answer must name.
+pub struct Setup {
+    /// What is wrong with it.
+    pub what: String,
+    /// The message.
+    pub request: SubmitSetupStepRequest,
+    /// Fields that the violations must name.
+    pub fields: Vec<&'static str>,
+}
+
+/// Steps of setup, on a cell that waits for them.
+#[expect(clippy::too_many_lines, reason = "a table")]
+pub fn setups(claim_token: &str) -> Vec<Setup> {
+    let step = |what: &str, step: Step, fields: &[&'static str]| Setup {
+        what: what.to_owned(),
+        request: SubmitSetupStepRequest {
+            step: Some(SetupStep { step: Some(step) }),
+            claim_token: claim_token.to_owned(),
+        },
+        fields: fields.to_vec(),
+    };
+    let identity = |name: &str, mode: &str| {
+        Step::Identity(IdentityStep {
+            cell_name: name.to_owned(),
+            domain_mode: mode.to_owned(),
+        })
+    };
+    let network = |v4: &str, v6: &str, host: &str| {
+        Step::Network(NetworkStep {
+            vpn_range_ipv4: v4.to_owned(),
+            vpn_range_ipv6: v6.to_owned(),
+            endpoint_host: host.to_owned(),
+        })
+    };
+    let admin = |username: &str, password: &str| {
+        Step::Admin(AdminStep {
+            username: username.to_owned(),
+            password: password.to_owned(),
+        })
+    };
+    let claim = Step::Claim(ClaimStep {
+        claim_token: String::new(),
+    });
+    let mut cases = vec![
+        step("no token", claim, &[]),
+        step("no name", identity("", "lan"), &["cell_name"]),
+        step("a name with a dot", identity("a.b", "lan"), &["cell_name"]),
+        step("a name of 64", identity(&"a".repeat(64), "lan"), &["cell_name"]),
+        step("a mode that is none", identity("home", "x"), &["domain_mode"]),
+        step("two faults", identity("-", ""), &["cell_name", "domain_mode"]),
+        step("no user", admin("", "correct horse battery"), &["username"]),
+        step("a short password", admin("admin", "x"), &["password"]),
+        step(
+            "a user and a password",
+            admin("a b", ""),
+            &["username", "password"],
+        ),
+        step("a range of text", network("x", "", ""), &["vpn_range_ipv4"]),
+        step(
+            "three faults",
+            network("8.8.8.0/24", "fe80::/64", "a b"),
+            &["vpn_range_ipv4", "vpn_range_ipv6", "endpoint_host"],
+        ),
+    ];
+    for range in [
+        "10.0.0.0",
+        "10.0.0.0/33",
+        "10.0.0.1/24",
+        "8.8.8.0/24",
+        "0.0.0.0/0",
+        "127.0.0.0/8",
+        "fd00::/64",
+    ] {
+        cases.push(step(range, network(range, "", ""), &["vpn_range_ipv4"]));
+    }
+    for range in [
+        "fd00::",
+        "fd00::1/64",
+        "2001:db8::/64",
+        "fd00::/128",
+        "::/0",
+        "10.0.0.0/24",
+    ] {
+        cases.push(step(
+            range,
+            network("10.86.0.0/24", range, ""),
+            &["vpn_range_ipv6"],
+        ));
+    }
+    cases
+}
+
+/// A CreatePeer whose message never ends; answers the status that it is cut off with, and after how long.
+///
+/// # Errors
+/// When there is no answer with a status within `patience`.
+pub async fn unfinished(
+    socket: &std::path::Path,
+    patience: std::time::Duration,
+) -> anyhow::Result<(tonic::Code, std::time::Duration)> {
+    use futures_util::{StreamExt, stream};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    let start = std::time::Instant::now();
+    // The prefix of a message of 64 bytes, then one byte every three seconds.
+    let prefix = bytes::Bytes::from_static(&[0, 0, 0, 0, 64]);
+    let drip = stream::unfold((), |()| async {
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        Some((bytes::Bytes::from_static(b"\x0a"), ()))
+    });
+    let body = stream::iter([prefix])
+        .chain(drip)
+        .map(|bytes| Ok::<_, std::io::Error>(Frame::data(bytes)));
+    let method = "cell.api.v1.PeerService/CreatePeer";
+    let code =
+        tokio::time::timeout(patience, send(socket, method, StreamBody::new(Box::pin(body)))).await??;
+    Ok((tonic::Code::from_i32(code), start.elapsed()))
+}
+
 /// Bodies that are no gRPC message: the five-byte prefix (flag, length) or what follows it is wrong.
 pub fn frames() -> Vec<(&'static str, Vec<u8>)> {
     let framed = |body: &[u8]| {
@@ -243,8 +394,21 @@ pub fn frames() -> Vec<(&'static str, Vec<u8>)> {
 /// # Errors
 /// When there is no answer with a status.
 pub async fn call_raw(socket: &std::path::Path, method: &str, body: Vec<u8>) -> anyhow::Result<i32> {
+    send(
+        socket,
+        method,
+        http_body_util::Full::new(bytes::Bytes::from(body)),
+    )
+    .await
+}
+
+async fn send<B>(socket: &std::path::Path, method: &str, body: B) -> anyhow::Result<i32>
+where
+    B: hyper::body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     use anyhow::Context;
-    use http_body_util::{BodyExt, Full};
+    use http_body_util::BodyExt;
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
     let stream = tokio::net::UnixStream::connect(socket).await?;
@@ -254,7 +418,7 @@ pub async fn call_raw(socket: &std::path::Path, method: &str, body: Vec<u8>) -> 
     let request = hyper::Request::post(format!("http://cell.invalid/{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .body(Full::new(bytes::Bytes::from(body)))?;
+        .body(body)?;
     let (parts, body) = sender.send_request(request).await?.into_parts();
     let trailers = body
         .collect()

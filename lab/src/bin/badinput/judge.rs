@@ -46,6 +46,7 @@ pub fn grpc(fields: &[&str], status: &tonic::Status) -> Result<(), String> {
         tonic::Code::InvalidArgument,
         tonic::Code::NotFound,
         tonic::Code::OutOfRange,
+        tonic::Code::PermissionDenied,
     ];
     if !client_fault.contains(&status.code()) {
         return Err(format!("answered {:?} {}", status.code(), status.message()));
@@ -65,5 +66,21 @@ pub fn grpc(fields: &[&str], status: &tonic::Status) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("{missing:?} not named, only {named:?}"))
+    }
+}
+
+/// The code of an answer to bytes that are no message: the caller's fault, not the server's.
+pub fn frame(code: i32) -> Result<(), String> {
+    const CALLERS_FAULT: [tonic::Code; 4] = [
+        tonic::Code::InvalidArgument,
+        tonic::Code::OutOfRange,
+        tonic::Code::ResourceExhausted,
+        tonic::Code::Unimplemented,
+    ];
+    let code = tonic::Code::from_i32(code);
+    if CALLERS_FAULT.contains(&code) {
+        Ok(())
+    } else {
+        Err(format!("answered {code:?}"))
     }
 }

@@ -3,27 +3,29 @@
 
 mod grpc_cases;
 mod judge;
+mod over_grpc;
+mod over_http;
 mod raw;
 mod rest_cases;
 mod session;
+mod vpn_cases;
 mod wire_cases;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use cell_lab::cell::Cell;
 use cell_lab::netns::Namespace;
+use cell_lab::process::until;
 use cell_lab::report::Report;
-use cell_proto::api::v1::peer_service_client::PeerServiceClient;
-use cell_proto::ipc::connect;
 use session::Session;
+use tokio::runtime::Runtime;
 
 /// Processes that must be the same ones afterwards.
 const DAEMONS: [&str; 4] = ["api", "netd", "vaultd", "broker"];
-/// How long a slow client drips before it counts as not cut off, seconds. The API's own limit is 10.
-const DRIP_SECONDS: u64 = 20;
 
 /// What was sent and what was wrong with the answers.
 #[derive(Default)]
@@ -59,30 +61,28 @@ impl Tally {
 fn main() -> Result<ExitCode> {
     let namespace = Namespace::new("badinput")?;
     let cell = Cell::start(&namespace)?;
-    let session = Session::on_fresh_cell(cell.address(), &cell.claim_token()?)?;
-    let (state, processes) = (session.state()?, processes(&cell)?);
-
-    let mut report = Report::new("badinput");
-    let mut sent = rest(&session)?.report(&mut report, "REST: values, types, paths, bodies");
-    sent += wire(&session)?.report(&mut report, "HTTP: headers, framing, Host, origin");
-    sent += slow(&session).report(&mut report, "HTTP: one byte a second");
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let socket = cell.home().join("run/api/api.sock");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()?;
-    sent += runtime
-        .block_on(grpc(&cell.home().join("run/api/api.sock")))
-        .report(&mut report, "gRPC: values");
-    sent += runtime
-        .block_on(frames(&cell.home().join("run/api/api.sock")))
-        .report(&mut report, "gRPC: frames");
+    let mut report = Report::new("badinput");
+    let claim_token = cell.claim_token()?;
+    let mut sent = runtime
+        .block_on(over_grpc::setup(&socket, &claim_token))?
+        .report(&mut report, "gRPC: setup");
 
+    let session = Session::on_fresh_cell(cell.address(), &claim_token)?;
+    settled(&session)?;
+    let (state, processes) = (session.state(&namespace)?, processes(&cell)?);
+    sent += requests(&session, &namespace, &socket, &runtime, &mut report)?;
     report.add("malformed requests", sent, "requests", ">= 200", sent >= 200);
-    let after = session.state()?;
+    let after = session.state(&namespace)?;
     if after != state {
         println!("before: {state:?}\nafter: {after:?}");
     }
     report.fact(
-        "state unchanged (peers, config, users, changes in the audit log)",
+        "state unchanged (peers, config, users, changes in the audit log, generations, nftables, WireGuard)",
         "compared",
         after == state,
     );
@@ -101,140 +101,47 @@ fn main() -> Result<ExitCode> {
     report.finish(Path::new("target"))
 }
 
+/// All requests to a cell that is set up; how many there were.
+fn requests(
+    session: &Session,
+    namespace: &Namespace,
+    socket: &Path,
+    runtime: &Runtime,
+    report: &mut Report,
+) -> Result<usize> {
+    let path = socket.to_owned();
+    // Takes longest, so it begins first.
+    let unfinished = runtime.spawn(async move { over_grpc::unfinished(&path).await });
+    let mut sent = over_http::rest(session)?.report(report, "REST: values, types, paths, bodies");
+    sent += over_http::wire(session)?.report(report, "HTTP: headers, framing, Host, origin");
+    sent += over_http::slow(session).report(report, "HTTP: one byte a second");
+    sent += over_http::vpn(session, namespace)?.report(report, "HTTPS for peers: TLS, HTTP/1, HTTP/2");
+    sent += runtime
+        .block_on(over_grpc::values(socket))
+        .report(report, "gRPC: values");
+    sent += runtime
+        .block_on(over_grpc::frames(socket))
+        .report(report, "gRPC: frames");
+    let mut tally = Tally::default();
+    tally.judge("a message without an end", runtime.block_on(unfinished)?);
+    sent += tally.report(report, "gRPC: a byte every three seconds");
+    Ok(sent)
+}
+
+/// Waits until netd has confirmed the setup and its first peer.
+fn settled(session: &Session) -> Result<()> {
+    until(Duration::from_secs(20), "netd to confirm the first peer", || {
+        let status = session.get("/api/status").ok()?.json();
+        (status["generation"] == status["observed_generation"]).then_some(())
+    })
+}
+
+/// The processes of all daemons; `wg` runs only where the kernel has no WireGuard.
 fn processes(cell: &Cell) -> Result<BTreeMap<&'static str, u32>> {
-    DAEMONS
+    let mut processes: BTreeMap<_, _> = DAEMONS
         .into_iter()
         .map(|name| Ok((name, cell.daemon(name)?)))
-        .collect()
-}
-
-fn rest(session: &Session) -> Result<Tally> {
-    let mut tally = Tally::default();
-    for case in rest_cases::all() {
-        let head = format!(
-            "{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{}Content-Type: {}\r\nContent-Length: {}\r\n\r\n",
-            case.method,
-            case.path,
-            session.server,
-            session.headers(),
-            case.content_type,
-            case.body.len(),
-        );
-        let answer = raw::exchange(session.server, &[head.as_bytes(), &case.body].concat())
-            .context(case.what.clone())?;
-        tally.judge(&case.what, judge::rest(&case, &answer));
-    }
-    Ok(tally)
-}
-
-/// Fills a good Host value and good session headers in.
-fn filled(session: &Session, bytes: &[u8]) -> Vec<u8> {
-    let host = session.server.to_string();
-    let replace = |bytes: Vec<u8>, from: &str, to: &str| -> Vec<u8> {
-        match bytes
-            .windows(from.len())
-            .position(|window| window == from.as_bytes())
-        {
-            Some(at) => [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat(),
-            None => bytes,
-        }
-    };
-    let bytes = replace(bytes.to_vec(), "HOST", &host);
-    let bytes = replace(bytes, "AUTH\r\n", &session.headers());
-    replace(bytes, "COOKIE\r\n", &session.cookie())
-}
-
-fn wire(session: &Session) -> Result<Tally> {
-    let mut tally = Tally::default();
-    for case in wire_cases::at_once() {
-        let answer = raw::exchange(session.server, &filled(session, &case.bytes)).context(case.what)?;
-        let right = case.statuses.contains(&answer.status);
-        tally.judge(
-            case.what,
-            right.then_some(()).ok_or(format!(
-                "answered {}, expected {:?}",
-                answer.status, case.statuses
-            )),
-        );
-    }
-    Ok(tally)
-}
-
-/// All slow clients at once: each is cut off by the server's own deadline.
-fn slow(session: &Session) -> Tally {
-    let mut tally = Tally::default();
-    let verdicts: Vec<_> = std::thread::scope(|scope| {
-        let clients: Vec<_> = wire_cases::slow()
-            .into_iter()
-            .map(|(what, head, tail)| {
-                let head = filled(session, head.as_bytes());
-                scope.spawn(move || {
-                    let start = std::time::Instant::now();
-                    let answer = raw::drip(session.server, &head, tail.as_bytes(), DRIP_SECONDS);
-                    let cut_off = start.elapsed().as_secs() < DRIP_SECONDS - 1;
-                    let status = answer.map_or(0, |answer| answer.status);
-                    let right = cut_off && (status == 0 || (400..500).contains(&status));
-                    (
-                        what,
-                        right
-                            .then_some(())
-                            .ok_or(format!("status {status} after {:?}", start.elapsed())),
-                    )
-                })
-            })
-            .collect();
-        clients
-            .into_iter()
-            .filter_map(|client| client.join().ok())
-            .collect()
-    });
-    for (what, verdict) in verdicts {
-        tally.judge(what, verdict);
-    }
-    tally
-}
-
-async fn grpc(socket: &Path) -> Tally {
-    let mut client = PeerServiceClient::new(connect(socket)).max_encoding_message_size(64 << 20);
-    let mut tally = Tally::default();
-    for case in grpc_cases::creates() {
-        let verdict = match client.create_peer(case.request).await {
-            Ok(_) => Err("was accepted".to_owned()),
-            Err(status) => judge::grpc(&case.fields, &status),
-        };
-        tally.judge(&format!("CreatePeer, {}", case.what), verdict);
-    }
-    for case in grpc_cases::updates() {
-        let verdict = match client.update_peer(case.request).await {
-            Ok(_) => Err("was accepted".to_owned()),
-            Err(status) => judge::grpc(&case.fields, &status),
-        };
-        tally.judge(&format!("UpdatePeer, {}", case.what), verdict);
-    }
-    tally
-}
-
-/// Bytes that are no message, on methods that exist and methods that do not.
-async fn frames(socket: &Path) -> Tally {
-    let mut tally = Tally::default();
-    let methods = [
-        "cell.api.v1.PeerService/CreatePeer",
-        "cell.api.v1.CellService/GetCellStatus",
-        "cell.api.v1.PeerService/Nothing",
-    ];
-    for method in methods {
-        for (what, body) in grpc_cases::frames() {
-            // A message without fields has nothing that must be text: what is there is an unknown field.
-            if what == "invalid UTF-8" && method.ends_with("GetCellStatus") {
-                continue;
-            }
-            let verdict = match grpc_cases::call_raw(socket, method, body).await {
-                Ok(code) if code != 0 => Ok(()),
-                Ok(_) => Err("was accepted".to_owned()),
-                Err(error) => Err(format!("no answer: {error:#}")),
-            };
-            tally.judge(&format!("{method}, {what}"), verdict);
-        }
-    }
-    tally
+        .collect::<Result<_>>()?;
+    processes.extend(cell.daemon("wg").ok().map(|pid| ("wg", pid)));
+    Ok(processes)
 }

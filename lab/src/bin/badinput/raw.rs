@@ -69,7 +69,8 @@ pub fn drip(server: SocketAddr, head: &[u8], tail: &[u8], seconds: u64) -> io::R
     Ok(parse(&got))
 }
 
-fn connect(server: SocketAddr) -> io::Result<TcpStream> {
+/// A connection with deadlines.
+pub fn connect(server: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&server, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
@@ -113,7 +114,8 @@ fn complete(got: &[u8]) -> bool {
     }
 }
 
-fn parse(got: &[u8]) -> Answer {
+/// What `got` says.
+pub fn parse(got: &[u8]) -> Answer {
     let Some((head, body)) = split(got) else {
         return Answer {
             status: 0,

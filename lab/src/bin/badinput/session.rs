@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
+use cell_lab::netns::Namespace;
 use serde_json::{Value, json};
 
 use crate::raw::{Answer, exchange};
@@ -22,6 +23,11 @@ pub struct State {
     config: Value,
     users: Value,
     audit_records: Value,
+    /// Desired and confirmed generation of the network.
+    generations: [Value; 2],
+    /// netd's table, without counters, and the peers of its WireGuard device.
+    kernel: String,
+    wireguard: Vec<String>,
 }
 
 const PASSWORD: &str = "correct horse battery";
@@ -100,7 +106,11 @@ impl Session {
         send(self.server, method, path, &self.headers(), body)
     }
 
-    fn get(&self, path: &str) -> Result<Answer> {
+    /// The answer to GET.
+    ///
+    /// # Errors
+    /// When it is not 200.
+    pub fn get(&self, path: &str) -> Result<Answer> {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{}\r\n",
             self.server,
@@ -120,7 +130,7 @@ impl Session {
     ///
     /// # Errors
     /// When the cell does not answer.
-    pub fn state(&self) -> Result<State> {
+    pub fn state(&self, cell: &Namespace) -> Result<State> {
         let mut peers = self.get("/api/peers")?.json();
         for peer in peers["peers"].as_array_mut().context("no list of peers")? {
             peer.as_object_mut()
@@ -129,7 +139,13 @@ impl Session {
         }
         let verify = self.get("/api/audit/verify")?.json();
         ensure!(verify["intact"] == true, "the audit chain is broken: {verify}");
+        let status = self.get("/api/status")?.json();
+        let wireguard = self.get("/api/wireguard/status")?.json();
+        let each = wireguard["peers"].as_array().context("netd is not reachable")?;
         Ok(State {
+            generations: ["generation", "observed_generation"].map(|key| status[key].clone()),
+            kernel: cell.run("nft", &["--stateless", "list", "table", "inet", "cell"])?,
+            wireguard: each.iter().map(|peer| peer["name"].to_string()).collect(),
             peers,
             config: self.get("/api/config")?.json(),
             users: self.get("/api/auth/users")?.json(),

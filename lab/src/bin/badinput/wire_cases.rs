@@ -192,24 +192,46 @@ pub fn at_once() -> Vec<Case> {
     cases
 }
 
-/// Exchanges that are sent a byte a second: what comes first, and what is dripped.
-pub fn slow() -> Vec<(&'static str, &'static str, &'static str)> {
+/// An exchange that is sent a byte a second.
+pub struct Slow {
+    /// What is slow.
+    pub what: &'static str,
+    /// What comes first, at once.
+    pub head: &'static str,
+    /// What is dripped.
+    pub tail: &'static str,
+    /// Statuses that are right once the server's deadline has passed; 0 stands for a connection closed without an answer,
+    /// which is right only where no request has come that could be answered.
+    pub statuses: &'static [u16],
+}
+
+/// Exchanges that are sent a byte a second.
+pub fn slow() -> Vec<Slow> {
+    let slow = |what, head, tail, statuses| Slow {
+        what,
+        head,
+        tail,
+        statuses,
+    };
     vec![
-        ("slow request line", "", "G"),
-        (
+        slow("slow request line", "", "G", &[0, 408]),
+        slow(
             "slow headers",
             "GET /api/peers HTTP/1.1\r\nHost: HOST\r\nX-Slow: ",
             "a",
+            &[0, 408],
         ),
-        (
+        slow(
             "slow body",
             "POST /api/peers HTTP/1.1\r\nHost: HOST\r\nAUTH\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
             " ",
+            &[408],
         ),
-        (
+        slow(
             "slow chunks",
             "POST /api/peers HTTP/1.1\r\nHost: HOST\r\nAUTH\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n{",
             " ",
+            &[408],
         ),
     ]
 }

@@ -43,13 +43,6 @@ impl Ledger {
             .insert(state);
     }
 
-    /// Takes over what another writer, with names of its own, wrote down.
-    pub fn merge(&mut self, other: Ledger) {
-        self.possible.extend(other.possible);
-        self.acknowledged += other.acknowledged;
-        self.silent += other.silent;
-    }
-
     /// A peer that is certainly there, to be changed or removed next.
     pub fn certain(&self) -> impl Iterator<Item = &str> {
         self.possible

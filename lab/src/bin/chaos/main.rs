@@ -1,15 +1,17 @@
 //! `make chaos`: SIGKILL for every daemon at random moments while changes are made and packets sent. What was
 //! acknowledged is there afterwards, nothing is half there, and no packet that policy denies has passed.
 
+mod checkpoint;
+mod kernel;
 mod ledger;
+mod switched;
 mod traffic;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,6 +21,9 @@ use cell_lab::report::Report;
 use cell_lab::rest::{Rest, Setup};
 use cell_lab::topology::{CELL, World};
 use clap::Parser;
+
+use crate::checkpoint::Findings;
+use crate::writer::Shared;
 
 /// How long the cell may take to be itself again after a kill.
 const RECOVERY: Duration = Duration::from_secs(20);
@@ -47,58 +52,85 @@ fn main() -> Result<ExitCode> {
     let devices = traffic::Devices::new(&mut world)?;
     let traffic = devices.start(&world, &mut rest)?;
 
-    let stop = Arc::new(AtomicBool::new(false));
+    let shared = Shared::default();
+    let namespace = world.cell.name().to_owned();
     let writers: Vec<_> = (0..writer::WRITERS)
-        .map(|number| writer::spawn(rest.clone(), Arc::clone(&stop), seed, number))
+        .map(|number| writer::spawn(rest.clone(), shared.clone(), seed, number))
         .collect();
-    let kills = kill_at_random(&cell, &traffic, options.kills, seed);
-    stop.store(true, Ordering::Relaxed);
-    let mut ledger = ledger::Ledger::default();
+    let switch = switched::spawn(
+        rest.clone(),
+        shared.clone(),
+        namespace.clone(),
+        traffic.addresses,
+        traffic::SERVICE_PORT,
+        seed,
+    );
+    let mut findings = Findings::default();
+    let kills = kill_at_random(&cell, &traffic, &options, seed, || {
+        findings.look(&mut rest, &shared, &namespace)
+    });
+    shared.stop.store(true, Ordering::Relaxed);
     for writer in writers {
-        ledger.merge(writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))?);
+        writer.join().map_err(|_| anyhow::anyhow!("a writer panicked"))?;
     }
+    let history = switch
+        .join()
+        .map_err(|_| anyhow::anyhow!("the switching thread panicked"))?;
     let victims = kills?;
+    let history = history?;
+    findings.look(&mut rest, &shared, &namespace)?;
 
-    let found = until(RECOVERY, "the cell to answer again", || {
-        writer::peers(&mut rest).ok()
-    })?;
-    let wrong = ledger.reconcile(&found);
-    for line in wrong.iter().take(20) {
-        println!("  {line}");
-    }
     let verify = rest.get("/api/audit/verify")?.json();
     let converged = until(RECOVERY, "the kernel to converge", || {
         writer::converged(&mut rest).ok().filter(|c| *c)
     });
     let passed = traffic.stop()?;
+    for line in findings.lost.iter().chain(&findings.kernel).take(20) {
+        println!("  {line}");
+    }
 
     let mut report = Report::new("chaos");
     for (name, count) in victims {
         report.add(format!("SIGKILL of {name}"), count, "times", "", count > 0);
     }
-    report.add(
-        "changes acknowledged",
-        ledger.acknowledged,
-        "changes",
-        &format!(">= {}", options.kills),
-        ledger.acknowledged >= options.kills,
-    );
-    report.add("changes without an answer", ledger.silent, "changes", "", true);
-    report.add(
-        "acknowledged changes lost, or changes half there",
-        wrong.len(),
-        "changes",
-        "0",
-        wrong.is_empty(),
-    );
+    kept(&mut report, &shared, &findings, options.kills);
     report.fact(
         "audit chain intact and anchored",
         &verify["detail"],
         verify["intact"] == true,
     );
     report.fact("converged afterwards", "observed = desired", converged.is_ok());
-    passed.report(&mut report);
+    // What is denied must have come to the cell, or its absence elsewhere shows nothing.
+    let dropped = kernel::dropped(&namespace)?;
+    let what = "control: packets that netd's table counted as dropped";
+    report.add(what, dropped, "packets", ">= 1000", dropped >= 1000);
+    passed.report(&mut report, &history);
     report.finish(Path::new("target"))
+}
+
+/// Whether what was acknowledged was there each time, and in the kernel.
+fn kept(report: &mut Report, shared: &Shared, findings: &Findings, kills: usize) {
+    let ledger = shared.ledger();
+    let acknowledged = ledger.acknowledged;
+    report.add(
+        "changes acknowledged",
+        acknowledged,
+        "changes",
+        &format!(">= {kills}"),
+        acknowledged >= kills,
+    );
+    report.add("changes without an answer", ledger.silent, "changes", "", true);
+    let looks = findings.looks;
+    report.add("looked at from outside", looks, "times", "> 1", looks > 1);
+    for (what, wrong) in [
+        ("acknowledged changes lost, or changes half there", &findings.lost),
+        (
+            "differences of nftables and WireGuard from the list of peers",
+            &findings.kernel,
+        ),
+    ] {
+        report.add(what, wrong.len(), "found", "0", wrong.is_empty());
+    }
 }
 
 fn signed_in(cell: &Cell) -> Result<Rest> {
@@ -118,13 +150,15 @@ fn signed_in(cell: &Cell) -> Result<Rest> {
 /// Kills one daemon after the other and waits each time until the launcher started it anew, not until it works. Only after
 /// cell-wg, with which the sessions of all devices end, it waits until the devices are connected again: what is denied must
 /// arrive at the cell to be denied.
+/// After every tenth kill `look` is called.
 fn kill_at_random(
     cell: &Cell,
     traffic: &traffic::Traffic,
-    kills: usize,
+    options: &Options,
     seed: u64,
+    mut look: impl FnMut() -> Result<()>,
 ) -> Result<BTreeMap<&'static str, usize>> {
-    let mut random = writer::Random::new(seed);
+    let (mut random, kills) = (writer::Random::new(seed), options.kills);
     let often = ["api", "netd", "vaultd", "broker"];
     let userspace = cell.daemon("wg").is_ok();
     let mut victims = BTreeMap::new();
@@ -143,6 +177,7 @@ fn kill_at_random(
             traffic.wait_until_connected()?;
         }
         if (number + 1) % 10 == 0 {
+            look().with_context(|| format!("after {} kills", number + 1))?;
             println!("  {} of {kills} kills", number + 1);
         }
     }

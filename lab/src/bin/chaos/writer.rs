@@ -1,8 +1,8 @@
 //! Makes changes all the time and writes down what was acknowledged.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,22 +38,61 @@ impl Random {
     }
 }
 
-/// Writes until told to stop, and answers what it wrote. Each writer has numbers, and so names, keys and ports, of its own.
-pub fn spawn(mut rest: Rest, stop: Arc<AtomicBool>, seed: u64, writer: u16) -> JoinHandle<Ledger> {
+/// What all that change the cell share.
+#[derive(Debug, Clone, Default)]
+pub struct Shared {
+    /// Whether to stop.
+    pub stop: Arc<AtomicBool>,
+    ledger: Arc<Mutex<Ledger>>,
+    /// Held to read while a change is asked for, and to write while the cell is looked at.
+    quiet: Arc<RwLock<()>>,
+}
+
+impl Shared {
+    /// What was asked for and acknowledged so far.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hold it while a change is asked for.
+    pub fn going_on(&self) -> RwLockReadGuard<'_, ()> {
+        self.quiet.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no change is on its way, and lets none begin while it is held.
+    pub fn quiet(&self) -> RwLockWriteGuard<'_, ()> {
+        self.quiet.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes until told to stop. Each writer has numbers, and so names, keys and ports, of its own.
+pub fn spawn(mut rest: Rest, shared: Shared, seed: u64, writer: u16) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut random = Random::new(seed ^ u64::from(writer + 1));
-        let (mut ledger, mut number) = (Ledger::default(), writer + 1);
-        while !stop.load(Ordering::Relaxed) {
+        let mut number = writer + 1;
+        while !shared.stop.load(Ordering::Relaxed) {
             number += WRITERS;
-            one_change(&mut rest, &mut ledger, &mut random, number);
+            let going_on = shared.going_on();
+            one_change(&mut rest, &shared, &mut random, number);
+            drop(going_on);
             std::thread::sleep(Duration::from_millis(random.below(60)));
         }
-        ledger
     })
 }
 
-fn one_change(rest: &mut Rest, ledger: &mut Ledger, random: &mut Random, number: u16) {
-    let certain: Vec<String> = ledger.certain().map(str::to_owned).collect();
+/// Whether a peer is the writer's whose turn `number` is.
+fn is_own(name: &str, number: u16) -> bool {
+    let of = name.strip_prefix(PREFIX).and_then(|of| of.parse::<u16>().ok());
+    of.is_some_and(|of| of % WRITERS == number % WRITERS)
+}
+
+fn one_change(rest: &mut Rest, shared: &Shared, random: &mut Random, number: u16) {
+    let certain: Vec<String> = shared
+        .ledger()
+        .certain()
+        .filter(|name| is_own(name, number))
+        .map(str::to_owned)
+        .collect();
     let chosen = certain
         .get(usize::try_from(random.below(certain.len().max(1) as u64)).unwrap_or(0))
         .cloned();
@@ -75,9 +114,9 @@ fn one_change(rest: &mut Rest, ledger: &mut Ledger, random: &mut Random, number:
         }
     };
     match acknowledged(answer) {
-        Some(true) => ledger.acknowledge(&name, state),
+        Some(true) => shared.ledger().acknowledge(&name, state),
         Some(false) => {} // refused: nothing was to change
-        None => ledger.silence(&name, state),
+        None => shared.ledger().silence(&name, state),
     }
 }
 
@@ -105,12 +144,11 @@ fn wanted(peer: &Peer) -> Value {
     json!({"public_key": peer.public_key, "access": {"services": [service]}})
 }
 
-/// The writers' peers as the cell has them.
+/// The writers' peers in a list of the API.
 ///
 /// # Errors
-/// When the cell does not answer, or answers something else.
-pub fn peers(rest: &mut Rest) -> Result<BTreeMap<String, Peer>> {
-    let list = rest.get("/api/peers")?.expect(200)?;
+/// When it is none.
+pub fn peers(list: &Value) -> Result<BTreeMap<String, Peer>> {
     let mut found = BTreeMap::new();
     for peer in list["peers"].as_array().context("no list of peers")? {
         let name = peer["name"].as_str().context("a peer has a name")?;

@@ -9,7 +9,9 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
-use crate::stance::Stance;
+use crate::launched;
+use crate::lines::Attempt;
+use crate::stance::{self, Stance};
 use crate::target::Target;
 
 /// How an attempt ended.
@@ -35,7 +37,7 @@ impl fmt::Display for Outcome {
 
 impl Outcome {
     /// What is told through the pipe. A program that took the process over tells nothing of the kind: that is open too.
-    fn parse(told: &str) -> Self {
+    pub fn parse(told: &str) -> Self {
         match told.split_once(' ') {
             Some(("closed", why)) => Outcome::Closed(why.to_owned()),
             Some(("void", why)) => Outcome::Void(why.to_owned()),
@@ -43,7 +45,8 @@ impl Outcome {
         }
     }
 
-    fn told(&self) -> String {
+    /// As [`Outcome::parse`] reads it.
+    pub fn told(&self) -> String {
         match self {
             Outcome::Open => "open".to_owned(),
             Outcome::Closed(why) => format!("closed {why}"),
@@ -85,18 +88,31 @@ pub struct Check {
     pub attempt: fn(&Target) -> Outcome,
 }
 
-/// Makes `attempt` in a child with the rights of `stance`.
+/// Makes `attempt` with the rights of `stance`.
+///
+/// # Errors
+/// When the attempt cannot be made, or the stance cannot be taken.
+pub fn make(stance: Stance, target: &Target, attempt: Attempt) -> Result<Outcome> {
+    let enter = match stance {
+        Stance::Root => || Ok(()),
+        Stance::Plain => stance::become_attacker,
+        Stance::Sandboxed => return launched::make(target, attempt),
+    };
+    in_child(enter, || attempt.carry_out(target)).with_context(|| format!("{attempt} as {stance}"))
+}
+
+/// Makes an attempt in a child that takes its stance first.
 ///
 /// # Errors
 /// When the child cannot be made, or cannot take the stance.
-pub fn make(stance: Stance, target: &Target, attempt: impl FnOnce(&Target) -> Outcome) -> Result<Outcome> {
+pub fn in_child(enter: impl FnOnce() -> Result<()>, attempt: impl FnOnce() -> Outcome) -> Result<Outcome> {
     let (mut reader, mut writer) = io::pipe()?;
     // SAFETY: this process has one thread, so its copy may do anything that it may.
     match unsafe { fork() }? {
         ForkResult::Child => {
             drop(reader);
-            let told = match stance.take(target) {
-                Ok(()) => attempt(target).told(),
+            let told = match enter() {
+                Ok(()) => attempt().told(),
                 Err(e) => format!("stance {e:#}"),
             };
             let failed = writer.write_all(told.as_bytes()).is_err();
@@ -111,7 +127,7 @@ pub fn make(stance: Stance, target: &Target, attempt: impl FnOnce(&Target) -> Ou
                 .read_to_string(&mut told)
                 .with_context(|| format!("pipe {}", reader.as_raw_fd()))?;
             let ended = waitpid(child, None)?;
-            anyhow::ensure!(!told.starts_with("stance "), "as {stance}: {told}");
+            anyhow::ensure!(!told.starts_with("stance "), "{told}");
             Ok(match ended {
                 WaitStatus::Signaled(_, signal, _) => Outcome::Closed(signal.to_string()),
                 _ => Outcome::parse(&told),

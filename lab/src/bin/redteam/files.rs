@@ -12,10 +12,10 @@ use crate::target::Target;
 pub const CHECKS: &[Check] = &[
     Check {
         id: "F01",
-        what: "read a file of vaultd's state",
-        attempt: |t| match &t.secret {
+        what: "read the file of the root's key",
+        attempt: |t| match &t.root_key {
             Some(path) => fs::read(path).into(),
-            None => Outcome::Void("vaultd has no state file".to_owned()),
+            None => Outcome::Void("vaultd has no root yet".to_owned()),
         },
     },
     Check {
@@ -26,7 +26,12 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "F03",
         what: "read the key-encryption key",
-        attempt: |t| fs::read(t.home.join("etc/vault.kek")).into(),
+        attempt: |t| fs::read(&t.kek).into(),
+    },
+    Check {
+        id: "F03",
+        what: "list vaultd's credentials",
+        attempt: |t| fs::read_dir(&t.credentials).into(),
     },
     Check {
         id: "F04",
@@ -49,17 +54,24 @@ pub const CHECKS: &[Check] = &[
         attempt: |_| drop_into("/run"),
     },
     Check {
+        id: "F08",
+        what: "append to vaultd's access log (open only)",
+        attempt: |t| OpenOptions::new().append(true).open(t.vault("access.log")).into(),
+    },
+    Check {
         id: "F09",
         what: "list netd's state",
         attempt: |t| fs::read_dir(t.state("netd")).into(),
     },
     Check {
+        id: "F10",
+        what: "read vaultd's access log",
+        attempt: |t| fs::read(t.vault("access.log")).into(),
+    },
+    Check {
         id: "F11",
         what: "replace its own program",
-        attempt: |_| match std::env::current_exe() {
-            Ok(program) => drop_into(program.parent().unwrap_or(Path::new("/"))),
-            Err(e) => Outcome::Void(e.to_string()),
-        },
+        attempt: |t| drop_into(&t.programs),
     },
     Check {
         id: "F12",
@@ -74,12 +86,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "F14",
         what: "rewrite its own policy",
-        attempt: |t| {
-            OpenOptions::new()
-                .write(true)
-                .open(t.home.join("etc/api.toml"))
-                .into()
-        },
+        attempt: |t| OpenOptions::new().write(true).open(t.etc.join("api.toml")).into(),
     },
     Check {
         id: "F15",
@@ -140,8 +147,12 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "F23",
-        what: "read a device of the machine",
-        attempt: |_| File::open("/dev/kmsg").into(),
+        what: "open a device of the machine",
+        attempt: |_| {
+            let devices = ["/dev/kmsg", "/dev/net/tun"].map(File::open);
+            let [one, other] = devices.map(Outcome::from);
+            if one == Outcome::Open { one } else { other }
+        },
     },
 ];
 
@@ -171,7 +182,7 @@ fn set_user_id(target: &Target) -> Outcome {
             .open(&path)?;
         file.set_permissions(Permissions::from_mode(0o4755))?;
         match file.metadata()?.permissions().mode() & 0o4000 {
-            0 => Err(io::ErrorKind::PermissionDenied.into()),
+            0 => Err(io::Error::from_raw_os_error(libc::EPERM)),
             _ => Ok(()),
         }
     })();

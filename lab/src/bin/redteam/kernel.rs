@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::ptr;
 
 use crate::attempt::{Check, Outcome, answered};
+use crate::processes;
 use crate::target::Target;
 
 pub const CHECKS: &[Check] = &[
@@ -23,18 +24,8 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "K03",
-        what: "enter the machine's network",
-        attempt: |_| {
-            File::open("/proc/1/ns/net")
-                .and_then(|namespace| {
-                    // SAFETY: numbers only.
-                    match unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } {
-                        0 => Ok(()),
-                        _ => Err(io::Error::last_os_error()),
-                    }
-                })
-                .into()
-        },
+        what: "enter the network of another daemon",
+        attempt: |t| processes::any(t, |pid| enter_network(pid).into()),
     },
     Check {
         id: "K04",
@@ -170,6 +161,15 @@ fn open_if(outcome: Outcome, reached: &str) -> Outcome {
         Outcome::Open
     } else {
         outcome
+    }
+}
+
+fn enter_network(pid: i32) -> io::Result<()> {
+    let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
+    // SAFETY: numbers only.
+    match unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::sync::OnceLock;
 
 use anyhow::{Result, anyhow};
@@ -88,38 +88,44 @@ pub const CHECKS: &[Check] = &[
 struct Handed {
     listener: TcpListener,
     accepted: TcpStream,
-    _far: TcpStream,
+    _far: Option<TcpStream>,
 }
 
-/// One for each check and stance, since an attempt uses its sockets up for whoever else holds them.
-static HANDED: OnceLock<Vec<[Handed; STANCES]>> = OnceLock::new();
-const STANCES: usize = 3;
+/// One for each check and each stance outside the sandbox, since an attempt uses its sockets up for whoever else holds them.
+static HANDED: OnceLock<Vec<[Handed; 2]>> = OnceLock::new();
 
-/// Makes the sockets that every attempt inherits.
+/// Makes the sockets of the attempts outside the sandbox, which its processes inherit.
 ///
 /// # Errors
 /// As bind(2) and connect(2).
 pub fn hand_over() -> Result<()> {
-    let one = |of_the_api: bool| -> io::Result<Handed> {
+    let one = || -> io::Result<Handed> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        if of_the_api {
-            // As cell-api takes its own.
-            cell_sandbox::never_connects(&listener)?;
-            impatient(listener.as_raw_fd())?;
-        }
         let far = TcpStream::connect(listener.local_addr()?)?;
         let accepted = listener.accept()?.0;
         Ok(Handed {
             listener,
             accepted,
-            _far: far,
+            _far: Some(far),
         })
     };
-    let each = || -> io::Result<[Handed; STANCES]> { Ok([one(false)?, one(false)?, one(true)?]) };
-    let handed = CHECKS.iter().map(|_| each()).collect::<io::Result<_>>()?;
+    let handed = CHECKS
+        .iter()
+        .map(|_| Ok([one()?, one()?]))
+        .collect::<io::Result<_>>()?;
     HANDED
         .set(handed)
         .map_err(|_| anyhow!("the sockets were handed over before"))
+}
+
+/// Makes a listener such as `cell-api` holds it, and has somebody connect to it, whom it can accept.
+///
+/// # Errors
+/// As setsockopt(2) and connect(2).
+pub fn as_of_the_api(listener: &TcpListener) -> io::Result<TcpStream> {
+    cell_sandbox::never_connects(listener)?;
+    impatient(listener.as_raw_fd())?;
+    TcpStream::connect(listener.local_addr()?)
 }
 
 /// A connect that nobody answers ends after a second; an accepted connection has this of its listener.
@@ -142,22 +148,32 @@ fn impatient(fd: RawFd) -> io::Result<()> {
 }
 
 fn attempt(check: usize, way: fn(&Handed, &libc::sockaddr_in) -> io::Result<()>) -> Outcome {
-    let Some(handed) = HANDED.get().and_then(|all| all.get(check)) else {
-        return Outcome::Void("no socket was handed over".to_owned());
-    };
-    way(&handed[stance()], &neighbour()).into()
+    let missing = || Outcome::Void("no socket was handed over".to_owned());
+    match HANDED.get() {
+        Some(all) => {
+            let stance = usize::from(!nix::unistd::geteuid().is_root());
+            all.get(check)
+                .map_or_else(missing, |handed| way(&handed[stance], &neighbour()).into())
+        }
+        // A program of its own, inside the sandbox: it has what the launcher left it.
+        None => inherited().map_or_else(missing, |handed| way(&handed, &neighbour()).into()),
+    }
 }
 
-/// Which of the three this process is in, as far as it can tell itself: only root is user 0, and only outside the sandbox
-/// an IP socket can be made.
-fn stance() -> usize {
-    if nix::unistd::geteuid().is_root() {
-        0
-    } else if std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).is_ok() {
-        1
-    } else {
-        2
-    }
+/// The TCP listener on loopback among the inherited descriptors, and a connection accepted from it.
+fn inherited() -> Option<Handed> {
+    (3..16).find_map(|fd| {
+        // SAFETY: the number of a descriptor that this process inherited and nobody else in it uses; what is no TCP listener
+        // fails below, and is left open.
+        let listener = std::mem::ManuallyDrop::new(unsafe { TcpListener::from_raw_fd(fd) });
+        let address = listener.local_addr().ok()?;
+        let accepted = address.ip().is_loopback().then(|| listener.accept().ok())??.0;
+        Some(Handed {
+            listener: std::mem::ManuallyDrop::into_inner(listener),
+            accepted,
+            _far: None,
+        })
+    })
 }
 
 fn neighbour() -> libc::sockaddr_in {

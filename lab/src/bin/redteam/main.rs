@@ -5,9 +5,13 @@
 //! marked VOID. Needs root and a cell started by `cell-launch`. Harmless to both: the network, mounts and host name that
 //! root could harm are those of a namespace of its own.
 
+mod afterwards;
 mod attempt;
+mod excuses;
 mod files;
 mod kernel;
+mod launched;
+mod lines;
 mod listeners;
 mod network;
 mod posture;
@@ -17,12 +21,16 @@ mod sockets;
 mod stance;
 mod table;
 mod target;
+mod unit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, Subcommand};
+
+use crate::attempt::Outcome;
+use crate::lines::Attempt;
 
 /// What a compromised cell-api can still do.
 #[derive(Parser)]
@@ -31,34 +39,73 @@ struct Options {
     /// CELL_HOME of the running cell.
     #[arg(long, env = "CELL_HOME", default_value = "./var")]
     home: PathBuf,
+    /// What the cell's daemons have logged so far.
+    #[arg(long, env = "CELL_LOG")]
+    log: Option<PathBuf>,
     /// Where reports/redteam.json goes.
     #[arg(long, default_value = "target")]
     target: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One attempt, in a process that was given the stance of cell-api; the red team starts these itself.
+    #[command(hide = true)]
+    Attempt { attempt: lines::Attempt, target: String },
+    /// The lines at process level under cell-api.service, whose program this has replaced (lab/systemd/redteam.py).
+    Unit,
+    /// What cell-api.service starts then.
+    #[command(hide = true)]
+    InUnit,
 }
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
+    match options.command {
+        Some(Command::Attempt { attempt, target }) => {
+            launched::inside(attempt, &target).map(|()| ExitCode::SUCCESS)
+        }
+        Some(Command::Unit) => unit::outside(&options.target),
+        Some(Command::InUnit) => unit::inside(),
+        None => attack(&options),
+    }
+}
+
+fn attack(options: &Options) -> Result<ExitCode> {
     let target = target::Target::look(&options.home)?;
     stance::own_namespaces()?;
     listeners::hand_over()?;
     let mut table = table::Table::default();
-    for check in [
-        files::CHECKS,
-        sockets::CHECKS,
-        processes::CHECKS,
-        network::CHECKS,
-        listeners::CHECKS,
-        kernel::CHECKS,
-    ]
-    .concat()
-    {
-        table.process_level(&check, &target)?;
+    let neighbour = target::Neighbour::listen()?;
+    for (at, check) in lines::process_level().iter().enumerate() {
+        table.process_level(Attempt::Process(at), check, &target)?;
     }
+    for (at, check) in lines::listeners().iter().enumerate() {
+        table.process_level(Attempt::Listener(at), check, &target)?;
+    }
+    drop(neighbour);
+    let log = options.log.as_ref().map(std::fs::read_to_string).transpose()?;
     for daemon in &posture::ALL {
-        table.posture(daemon, &target);
+        table.posture(daemon, &target, log.as_deref().unwrap_or_default());
     }
-    for check in rpc::checks() {
-        table.rpc_level(&check, &target)?;
+    for (at, check) in lines::rpc_level().iter().enumerate() {
+        table.rpc_level(at, check, &target)?;
     }
+    let policy = afterwards::policy_without_netd(&target).unwrap_or_else(void);
+    table.made(
+        "G19",
+        "have the policy open while netd is killed and starts",
+        &policy,
+    );
+    let footholds = afterwards::footholds(&target).unwrap_or_else(void);
+    table.made("G44", "leave anything behind outside its state", &footholds);
     table.finish(&options.target)
+}
+
+/// What could not be looked at proves nothing.
+fn void(error: anyhow::Error) -> (Outcome, Outcome) {
+    let why = Outcome::Void(format!("{error:#}"));
+    (why.clone(), why)
 }

@@ -74,10 +74,10 @@ pub const CHECKS: &[Check] = &[
 ];
 
 /// Open if any of the other daemons is; what is told is the last refusal.
-fn any(target: &Target, attempt: impl Fn(i32) -> Outcome) -> Outcome {
+pub fn any(target: &Target, attempt: impl Fn(i32) -> Outcome) -> Outcome {
     let mut told = Outcome::Void("no other daemon runs".to_owned());
     // Its own process is the attacker's anyway.
-    for (_, pid) in target.pids.iter().filter(|(name, _)| **name != "api") {
+    for (_, pid) in target.pids.iter().filter(|(name, _)| *name != "api") {
         told = attempt(*pid);
         if told == Outcome::Open {
             break;

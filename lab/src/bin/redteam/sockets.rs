@@ -13,12 +13,12 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "S01",
         what: "ping Docker over its socket",
-        attempt: |_| ping_docker().into(),
+        attempt: |t| ping_docker(&t.docker).into(),
     },
     Check {
         id: "S02",
         what: "connect to the system bus",
-        attempt: |_| connect(Path::new("/run/dbus/system_bus_socket")),
+        attempt: |_| connect(Path::new(Neighbour::BUS)),
     },
     Check {
         id: "S03",
@@ -60,8 +60,8 @@ fn connect(path: &Path) -> Outcome {
     UnixStream::connect(path).into()
 }
 
-fn ping_docker() -> io::Result<()> {
-    let mut stream = UnixStream::connect("/run/docker.sock")?;
+fn ping_docker(socket: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect(socket)?;
     stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -8,7 +8,7 @@ use cell_sandbox::profiles;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::target::Target;
+use crate::target::{Target, attacker};
 
 /// The three stances of each check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Stance {
     Root,
     /// The user `cell-api` with its groups, nothing else.
     Plain,
-    /// The same in an empty network namespace and inside the profile that `cell-api` enters.
+    /// As `cell-api` itself: what the launcher or the unit leaves it, and inside the profile that it enters.
     Sandboxed,
 }
 
@@ -31,28 +31,26 @@ impl fmt::Display for Stance {
     }
 }
 
-impl Stance {
-    /// Takes it, for good.
-    ///
-    /// # Errors
-    /// When a step fails; nothing may be attempted then.
-    pub fn take(self, target: &Target) -> Result<()> {
-        match self {
-            Stance::Root => Ok(()),
-            Stance::Plain => target.attacker.assume(&[]).context("assume"),
-            Stance::Sandboxed => {
-                unshare(CloneFlags::CLONE_NEWNET).context("unshare")?;
-                target.attacker.assume(&[]).context("assume")?;
-                let sockets = target.api_sockets();
-                let sockets: Vec<_> = sockets.iter().map(AsRef::as_ref).collect();
-                let report = profiles::api(&target.state("api"), &sockets)
-                    .enter()
-                    .context("enter")?;
-                ensure!(report.seccomp && report.landlock_abi.is_some(), "{report}");
-                Ok(())
-            }
-        }
-    }
+/// Becomes the user `cell-api`, for good.
+///
+/// # Errors
+/// When this is not root, or there is no such user.
+pub fn become_attacker() -> Result<()> {
+    attacker()?.assume(&[]).context("assume")
+}
+
+/// Enters the profile of `cell-api`, for good.
+///
+/// # Errors
+/// When a step fails; nothing may be attempted then.
+pub fn enter_profile(target: &Target) -> Result<()> {
+    let sockets = target.api_sockets();
+    let sockets: Vec<_> = sockets.iter().map(AsRef::as_ref).collect();
+    let report = profiles::api(&target.state("api"), &sockets)
+        .enter()
+        .context("enter")?;
+    ensure!(report.seccomp && report.landlock_abi.is_some(), "{report}");
+    Ok(())
 }
 
 /// Gives this process a network, mounts and a host name of its own, so that the control harms nothing of the machine's.

@@ -3,10 +3,11 @@
 use cell_proto::broker::v1::container_service_client::ContainerServiceClient;
 use cell_proto::broker::v1::container_status_service_client::ContainerStatusServiceClient;
 use cell_proto::broker::v1::{
-    GetBrokerStatusRequest, GetContainerLogsRequest, GetContainerRequest, StartContainerRequest,
-    StopContainerRequest,
+    GetBrokerStatusRequest, GetContainerLogsRequest, GetContainerRequest, GetContainerStatsRequest,
+    ListContainersRequest, StartContainerRequest, StopContainerRequest,
 };
 use cell_proto::ipc::connect;
+use prost::Message;
 use tonic::Code;
 
 use super::raw::call;
@@ -31,7 +32,10 @@ const VERBS: [&str; 12] = [
 ];
 
 /// Services that are not the cell's own, and names that no service has.
-const FOREIGN: [&str; 8] = [
+/// `lab/with-docker.sh` runs "foreign", which is nobody's, and "other", which bears another cell's label.
+const FOREIGN: [&str; 10] = [
+    "foreign",
+    "other",
     "no-such-service",
     "docker",
     "../../etc",
@@ -59,8 +63,17 @@ pub fn checks() -> Vec<RpcCheck> {
                 })
             },
         ),
-        check("G33", "containers that are not the cell's", answers, |target| {
+        check("G33", "containers that are not the cell's", shows_own, |target| {
             run(foreign(target))
+        }),
+        check(
+            "G35",
+            "read a container's secret, or a log without end",
+            shows_own,
+            |target| run(told_of_own(target)),
+        ),
+        check("G39", "five hundred requests at once", shows_own, |target| {
+            run(flood(target))
         }),
     ]
 }
@@ -73,7 +86,99 @@ pub fn answers(target: &Target) -> Outcome {
     })
 }
 
-/// Void where there is no Docker: nothing was there to be reached.
+/// The cell's own service that `lab/with-docker.sh` runs.
+const OWN: &str = "own";
+/// The value of a variable in its environment.
+const SECRET: &[u8] = b"cell-redteam-container-secret";
+/// The most that is told of a log (container_service.proto), and what frames it.
+const LOG_LIMIT: usize = 256 * 1024 + 8 * 1024;
+
+/// Whether the broker shows the cell's own service: then it speaks to Docker.
+fn shows_own(target: &Target) -> Outcome {
+    run(async {
+        let mut client = ContainerStatusServiceClient::new(connect(target.socket("broker/broker.sock")));
+        let request = GetContainerRequest {
+            service: OWN.to_owned(),
+        };
+        super::answers(client.get_container(request).await)
+    })
+}
+
+/// Its environment is told nowhere, and of its log, which is long and dirty, a bounded and clean part.
+async fn told_of_own(target: &Target) -> Outcome {
+    let mut client = ContainerStatusServiceClient::new(connect(target.socket("broker/broker.sock")));
+    let service = || OWN.to_owned();
+    let logs = |lines| GetContainerLogsRequest {
+        service: service(),
+        lines,
+    };
+    let log = match client.get_container_logs(logs(1_000)).await {
+        Ok(log) => log.into_inner(),
+        Err(status) => return Outcome::Void(super::told(&status)),
+    };
+    if log.lines.is_empty() || !log.truncated {
+        return Outcome::Void("the log is not long".to_owned());
+    }
+    let dirty = |line: &String| line.chars().any(|c| c.is_control() && c != '\t');
+    if log.encoded_len() > LOG_LIMIT || log.lines.iter().any(dirty) {
+        return Outcome::Open;
+    }
+    let shown = GetContainerRequest { service: service() };
+    let stats = GetContainerStatsRequest { service: service() };
+    let told = [
+        client
+            .get_container(shown)
+            .await
+            .map(|a| a.into_inner().encode_to_vec()),
+        client
+            .list_containers(ListContainersRequest {})
+            .await
+            .map(|a| a.into_inner().encode_to_vec()),
+        client
+            .get_container_stats(stats)
+            .await
+            .map(|a| a.into_inner().encode_to_vec()),
+    ];
+    for answer in told {
+        match answer {
+            Ok(bytes) if bytes.windows(SECRET.len()).any(|window| window == SECRET) => return Outcome::Open,
+            Ok(_) => {}
+            Err(status) => return Outcome::Void(super::told(&status)),
+        }
+    }
+    refused(
+        client.get_container_logs(logs(u32::MAX)).await,
+        &[Code::InvalidArgument],
+    )
+}
+
+/// More than `max_concurrent` at once: the rest is turned away, none waits for ever.
+async fn flood(target: &Target) -> Outcome {
+    let channel = connect(target.socket("broker/broker.sock"));
+    let requests = (0..500).map(|_| {
+        let mut client = ContainerStatusServiceClient::new(channel.clone());
+        let service = OWN.to_owned();
+        async move {
+            client
+                .get_container_logs(GetContainerLogsRequest {
+                    service,
+                    lines: 1_000,
+                })
+                .await
+        }
+    });
+    let answers = futures_util::future::join_all(requests).await;
+    let turned_away = answers
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|status| refused(Err::<tonic::Response<()>, _>(status), &[Code::ResourceExhausted]));
+    let turned_away: Vec<_> = turned_away.collect();
+    if turned_away.is_empty() {
+        return Outcome::Open; // all were served: there is no limit
+    }
+    worst(turned_away)
+}
+
 async fn foreign(target: &Target) -> Outcome {
     const REFUSALS: [Code; 2] = [Code::NotFound, Code::InvalidArgument];
     let channel = connect(target.socket("broker/broker.sock"));

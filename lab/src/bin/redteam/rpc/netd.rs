@@ -14,6 +14,7 @@ use cell_proto::netd::v1::{
 use prost::Message;
 use tonic::{Code, Response, Status};
 
+use super::raw::call;
 use super::{RpcCheck, check, refused, run, worst};
 use crate::attempt::Outcome;
 use crate::target::Target;
@@ -24,6 +25,12 @@ type Spoil = fn(&mut NetworkSpec);
 
 pub fn checks() -> Vec<RpcCheck> {
     vec![
+        check(
+            "G17",
+            "hand netd rules, commands or netlink messages",
+            plans,
+            |t| run(raw_rules(t)),
+        ),
         check("G18", "open ports of the machine", plans, |t| spoilt(t, PORTS)),
         check("G21", "take over addresses that are not the VPN's", plans, |t| {
             spoilt(t, ADDRESSES)
@@ -236,6 +243,54 @@ const NAMES: &[Spoil] = &[
     |spec| spec.peers[0].public_key = vec![0; 32],
     |spec| spec.peers[0].public_key = vec![1; 31],
 ];
+
+/// Verbs that would take what nft, ip or wg take.
+const RAW: [&str; 6] = [
+    "/cell.netd.v1.NetworkService/RunNft",
+    "/cell.netd.v1.NetworkService/ApplyRules",
+    "/cell.netd.v1.NetworkService/SendNetlink",
+    "/cell.netd.v1.NetworkService/FlushTable",
+    "/cell.netd.v1.NftablesService/Apply",
+    "/cell.netd.v1.WireguardService/SetConf",
+];
+
+/// What must show up in no plan.
+const RULE: &str = "add rule inet cell forward accept comment cell-redteam-rule";
+
+/// No RPC takes them, and what rides in fields that no proto has is in no plan.
+async fn raw_rules(target: &Target) -> Outcome {
+    let socket = || target.socket("netd/netd.sock");
+    let mut outcomes = Vec::new();
+    for verb in RAW {
+        outcomes.push(refused(
+            call(socket(), verb, RULE.as_bytes().to_vec()).await,
+            &[Code::Unimplemented],
+        ));
+    }
+    // Field 100, length-delimited (protobuf encoding: tag 100 << 3 | 2 as varint), in the spec and beside it.
+    let smuggled = || [&[0xa2, 0x06, RULE.len() as u8], RULE.as_bytes()].concat();
+    let spec = [spec().encode_to_vec(), smuggled()].concat();
+    let mut body = vec![0x0a];
+    if let Err(e) = prost::encode_length_delimiter(spec.len(), &mut body) {
+        return Outcome::Void(e.to_string());
+    }
+    body.extend(spec);
+    body.extend([0x18, 0x01]); // validate_only
+    body.extend(smuggled());
+    let method = "/cell.netd.v1.NetworkService/ApplyNetwork";
+    outcomes.push(match call(socket(), method, body).await {
+        Ok(plan) => {
+            let plan = plan.into_inner();
+            if plan.windows(RULE.len()).any(|window| window == RULE.as_bytes()) {
+                Outcome::Open
+            } else {
+                Outcome::Closed("in no plan".to_owned())
+            }
+        }
+        refusal @ Err(_) => refused(refusal, &[Code::InvalidArgument]),
+    });
+    worst(outcomes)
+}
 
 /// Looks for the key itself: any 32 bytes of any answer whose public half is the cell's.
 async fn read_key(target: &Target) -> Outcome {

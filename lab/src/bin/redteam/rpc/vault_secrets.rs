@@ -12,6 +12,7 @@ use prost::Message;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
+use super::raw::call;
 use super::{RpcCheck, check, refused, run, worst};
 use crate::attempt::Outcome;
 use crate::target::Target;
@@ -39,6 +40,12 @@ pub fn checks() -> Vec<RpcCheck> {
         check("G06", "names and values that no secret has", answers, |t| {
             run(odd_secrets(t))
         }),
+        check(
+            "G13",
+            "unseal the vault, or change its key or its policy",
+            answers,
+            |t| run(rule(t)),
+        ),
         check("G42", "rewrite the anchors of the audit chain", answers, |t| {
             run(rewrite_anchors(t))
         }),
@@ -208,6 +215,27 @@ async fn odd_secrets(target: &Target) -> Outcome {
             client(target).put_secret(put(&name(), &vec![1; size], 0)).await,
             &REFUSALS,
         ));
+    }
+    worst(outcomes)
+}
+
+/// Verbs of whoever rules a vault.
+const RULER: [&str; 8] = [
+    "/cell.vault.v1.VaultStatusService/Unseal",
+    "/cell.vault.v1.VaultAdminService/Unseal",
+    "/cell.vault.v1.VaultAdminService/Seal",
+    "/cell.vault.v1.VaultAdminService/RotateKeyEncryptionKey",
+    "/cell.vault.v1.VaultAdminService/SetPolicy",
+    "/cell.vault.v1.SecretService/GetSecret",
+    "/cell.vault.v1.SecretService/ExportSecrets",
+    "/cell.vault.v1.WireguardKeyService/RotateWireguardPrivateKey",
+];
+
+async fn rule(target: &Target) -> Outcome {
+    let mut outcomes = Vec::new();
+    for verb in RULER {
+        let answer = call(target.socket("vault/vault.sock"), verb, Vec::new()).await;
+        outcomes.push(refused(answer, &[Code::Unimplemented]));
     }
     worst(outcomes)
 }
