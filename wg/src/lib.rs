@@ -5,8 +5,6 @@
 
 pub mod config;
 pub mod handover;
-pub mod peers;
-pub mod sources;
 pub mod tun;
 
 pub mod datagram;
@@ -17,3 +15,5 @@ pub mod request;
 pub mod service;
 
 pub mod listener;
+
+pub use cell_wg_core::{peers, sources};

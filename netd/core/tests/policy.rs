@@ -1,4 +1,5 @@
 //! The compiled policy as text, held to golden files. `UPDATE_GOLDEN=1 cargo test` writes them anew, for review.
+#![allow(clippy::disallowed_methods, reason = "golden files lie beside this test")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;

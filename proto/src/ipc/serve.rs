@@ -66,14 +66,23 @@ impl Listeners {
         UnixListener::from_std(listener)
     }
 
-    /// The first TCP listener called `name` that was not taken yet; it can serve and never be a client. Needs the runtime's
-    /// context.
+    /// The first TCP listener called `name` that was not taken yet. Where the kernel lets a process without privileges say so,
+    /// it can serve and never be a client; elsewhere that is left to the sandbox. Needs the runtime's context.
     ///
     /// # Errors
     /// `NotFound` when none of that name is left.
     pub fn tcp(&mut self, name: &str) -> io::Result<tokio::net::TcpListener> {
         let listener = std::net::TcpListener::from(self.descriptor(name)?);
-        cell_sandbox::never_connects(&listener)?;
+        match cell_sandbox::never_connects(&listener) {
+            // Some kernels are built to refuse socket filters of the unprivileged.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                tracing::warn!(
+                    name,
+                    "this kernel lets no filter on the listener: the sandbox alone keeps it from connecting"
+                );
+            }
+            attached => attached?,
+        }
         listener.set_nonblocking(true)?;
         tokio::net::TcpListener::from_std(listener)
     }
