@@ -13,8 +13,10 @@ use zeroize::Zeroize as _;
 use crate::kernel::KernelError;
 use crate::kernel::wireguard::PrivateKey;
 
-/// How long vaultd may take. It answers within milliseconds.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long vaultd may take where its answer is only looked for: it answers within milliseconds.
+const GLANCE: Duration = Duration::from_secs(2);
+/// How long where there is no device without it: until vaultd was started anew.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// vaultd's socket for netd.
 #[derive(Debug, Clone)]
@@ -31,7 +33,7 @@ impl KeySource {
     /// # Errors
     /// As [`KeySource::fetch`].
     pub async fn public(&mut self) -> Result<PublicKey, KernelError> {
-        let key = self.fetch().await?;
+        let key = self.ask(GLANCE).await?;
         key.public()
             .ok_or_else(|| KernelError::NoKey("it gave something else".to_owned()))
     }
@@ -41,9 +43,13 @@ impl KeySource {
     /// # Errors
     /// [`KernelError::NoKey`] while vaultd is away or sealed, or does not answer in time.
     pub async fn fetch(&mut self) -> Result<PrivateKey, KernelError> {
+        self.ask(PATIENCE).await
+    }
+
+    async fn ask(&mut self, patience: Duration) -> Result<PrivateKey, KernelError> {
         let answer = self.0.get_wireguard_private_key(GetWireguardPrivateKeyRequest {});
         // A socket whose daemon is away takes connections nevertheless: it was made before the daemon.
-        let answer = tokio::time::timeout(PATIENCE, answer)
+        let answer = tokio::time::timeout(patience, answer)
             .await
             .map_err(|_| KernelError::NoKey("it does not answer".to_owned()))?;
         let mut answer = answer.map_err(|status| {
