@@ -34,7 +34,7 @@ guest() { # ROLE OWN-WIRE OTHER-WIRE NUMBER
   TMPDIR=$work exec timeout -k 5 "$limit" "$cache/qemu/run" -M q35 -accel tcg,thread=multi,tb-size=512 -cpu Nehalem -smp 2 -m 1024 \
     -nodefaults -display none -no-reboot -serial "file:$dir/console" \
     -kernel "$cache/vm/vmlinuz" -initrd "$cache/vm/initrd.gz" \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off systemd.show_status=0 systemd.mask=serial-getty@ttyS0.service systemd.mask=getty@tty1.service systemd.unit=systemtest.target systemtest.role=$role" \
+    -append "console=ttyS0 quiet panic=-1 no_timer_check mitigations=off systemd.show_status=0 systemd.mask=serial-getty@ttyS0.service systemd.mask=getty@tty1.service systemd.unit=systemtest.target systemtest.role=$role" \
     $(disk root "$cache/vm/base.ext4" on) $(disk in "$dir/in.raw" off) $(disk out "$dir/out.raw" off) \
     -object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng \
     -netdev "dgram,id=wire,local.type=unix,local.path=$work/$2,remote.type=unix,remote.path=$work/$3" \
