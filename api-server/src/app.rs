@@ -11,6 +11,7 @@ use crate::anchor::Head;
 use crate::config::Config;
 use crate::daemons::activity::ActivityReader;
 use crate::daemons::broker::Broker;
+use crate::daemons::check::NetworkCheck;
 use crate::daemons::key::WireguardKey;
 use crate::daemons::vault::Vault;
 use crate::events::Events;
@@ -52,6 +53,8 @@ pub struct App {
     pub events: Events,
     /// What netd is to own and what it confirmed.
     pub network: Arc<Network>,
+    /// What netd would say.
+    pub check: NetworkCheck,
     /// Live handshakes and traffic.
     pub activity: ActivityReader,
     /// The cell's WireGuard key, public half.
@@ -122,6 +125,7 @@ impl App {
             shared.set_identity(Arc::new(cell));
         }
         Ok(Arc::new(App {
+            check: NetworkCheck::new(ipc::connect(&config.netd_socket)),
             activity: ActivityReader::new(ipc::connect(&config.netd_socket)),
             broker: Broker::new(ipc::connect(&config.broker_socket)),
             vault: Vault::new(ipc::connect(&config.vault_socket)),

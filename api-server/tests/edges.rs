@@ -11,9 +11,10 @@ mod support;
 use cell_proto::api::v1::cell_service_client::CellServiceClient;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::setup_service_client::SetupServiceClient;
+use cell_proto::api::v1::user_service_client::UserServiceClient;
 use cell_proto::api::v1::{
     CreatePeerRequest, DeletePeerRequest, GetCellStatusRequest, GetSetupRequest, ListPeersRequest,
-    PeerAccess, ServiceAccess, VerifyAuditRequest,
+    ListUsersRequest, PeerAccess, ResetPasswordRequest, ServiceAccess, VerifyAuditRequest,
 };
 use cell_proto::{fault, ipc};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -251,6 +252,65 @@ async fn automation_is_the_same_cell() {
         .await
         .unwrap_err();
     assert_eq!(gone.code(), tonic::Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_out_administrator_comes_back_by_the_local_socket() {
+    let cell = Cell::start().await;
+    let mut users = UserServiceClient::new(ipc::connect(&cell.automation));
+    let early = users.list_users(ListUsersRequest {}).await.unwrap_err();
+    assert_eq!(fault::reason(&early).as_deref(), Some("SETUP_REQUIRED"));
+    cell.set_up().await;
+    let session = cell.admin().await;
+    let login = |password: &str| json!({"username": "anna", "password": password});
+    for _ in 0..5 {
+        let wrong = login("wrong wrong wrong");
+        session
+            .post("/api/auth/login", &wrong)
+            .await
+            .refused(401, "LOGIN");
+    }
+    let answer = session.post("/api/auth/login", &login(PASSWORD)).await;
+    answer.refused(429, "LOCKED");
+    let listed = users
+        .list_users(ListUsersRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .users;
+    assert_eq!(
+        (listed.len(), listed[0].username.as_str(), listed[0].role.as_str()),
+        (1, "anna", "admin")
+    );
+    assert!(listed[0].locked_until_unix_ms > support::START_MS);
+
+    let reset = |username: &str, new_password: &str| ResetPasswordRequest {
+        username: username.to_owned(),
+        new_password: new_password.to_owned(),
+    };
+    let unknown = users
+        .reset_password(reset("eve", "a new password"))
+        .await
+        .unwrap_err();
+    assert_eq!(fault::reason(&unknown).as_deref(), Some("NO_USER"));
+    let short = users.reset_password(reset("anna", "short")).await.unwrap_err();
+    assert_eq!(fault::violations(&short)[0].field, "new_password");
+    users
+        .reset_password(reset("anna", "a new password"))
+        .await
+        .unwrap();
+    session.get("/api/auth/me").await.refused(401, "NO_SESSION");
+    let mut anna = cell.client();
+    anna.login("anna", "a new password").await;
+    anna.get("/api/peers").await.refused(403, "MUST_CHANGE_PASSWORD");
+    let change = json!({"current_password": "a new password", "new_password": "one of my own choice"});
+    let changed = anna.post("/api/auth/change-password", &change).await.expect(204);
+    drop(changed);
+    anna.login("anna", "one of my own choice").await;
+    let audit = anna.get("/api/audit?limit=1000").await.expect(200).json();
+    let records = audit["records"].as_array().unwrap();
+    let by = |record: &&serde_json::Value| record["action"] == "user.reset-password";
+    assert_eq!(records.iter().find(by).unwrap()["actor"], "local:tester");
 }
 
 async fn read_until(stream: &mut tokio::net::TcpStream, text: &mut String, wanted: &str) {

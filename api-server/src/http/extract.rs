@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Path};
 use cell_api_core::fault::Faults;
 use http::StatusCode;
+use http::header::IF_MATCH;
 use http::request::Parts;
 use zeroize::Zeroizing;
 
@@ -67,6 +68,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
         let path = Path::<String>::from_request_parts(parts, state).await;
         path.map(|Path(text)| Segment(text))
             .map_err(|_| Faults::one("path", "must be UTF-8").into())
+    }
+}
+
+/// The version in the header `If-Match`; none when absent. What is no entity tag of ours matches nothing.
+pub struct IfMatch(pub Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let mut sent = parts.headers.get_all(IF_MATCH).iter();
+        let version = match (sent.next(), sent.next()) {
+            (None, _) => None,
+            (Some(one), None) => Some(one.to_str().unwrap_or_default().trim_matches('"').to_owned()),
+            (Some(_), Some(_)) => Some(String::new()),
+        };
+        Ok(IfMatch(version))
     }
 }
 

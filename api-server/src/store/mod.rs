@@ -134,11 +134,24 @@ impl Store {
         origin: Origin,
         change: impl FnOnce(&mut Tx<'_>) -> Result<T, ServiceError> + Send + 'static,
     ) -> Result<T, ServiceError> {
+        self.commit(origin, change).await.map(|(value, _)| value)
+    }
+
+    /// As [`Store::mutate`], with the generation of the network that the commit made; 0 if it left the network alone.
+    ///
+    /// # Errors
+    /// As [`Store::mutate`].
+    pub async fn commit<T: Send + 'static>(
+        &self,
+        origin: Origin,
+        change: impl FnOnce(&mut Tx<'_>) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<(T, u64), ServiceError> {
         let sink = Arc::clone(&self.sink);
         self.on_writer(move |connection| {
             let (value, effects) = transaction::run(connection, origin, change)?;
+            let generation = effects.generation.unwrap_or(0);
             sink(effects);
-            Ok(value)
+            Ok((value, generation))
         })
         .await
     }

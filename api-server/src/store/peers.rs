@@ -89,11 +89,16 @@ pub fn count(connection: &Connection) -> rusqlite::Result<u64> {
         .query_row((), |row| row.get(0))
 }
 
-/// Takes the address of a new peer.
+/// The address that the next peer gets.
 ///
 /// # Errors
 /// [`ServiceError::AddressesExhausted`].
-pub fn allocate(connection: &Connection, range: &VpnRange) -> Result<HostIndex, ServiceError> {
+pub fn next_host(connection: &Connection, range: &VpnRange) -> Result<HostIndex, ServiceError> {
+    next(connection, range).map(|(host, _)| host)
+}
+
+/// The next address, and whether a removed peer left it behind.
+fn next(connection: &Connection, range: &VpnRange) -> Result<(HostIndex, bool), ServiceError> {
     let freed: Option<u32> = connection
         .prepare_cached("SELECT MIN(host) FROM freed_host")?
         .query_row((), |row| row.get(0))?;
@@ -101,8 +106,16 @@ pub fn allocate(connection: &Connection, range: &VpnRange) -> Result<HostIndex, 
     let highest: u32 = connection
         .prepare_cached(highest)?
         .query_row((), |row| row.get(0))?;
-    let host = range.allocate(freed, highest)?;
-    if freed.is_some() {
+    Ok((range.allocate(freed, highest)?, freed.is_some()))
+}
+
+/// Takes the address of a new peer.
+///
+/// # Errors
+/// [`ServiceError::AddressesExhausted`].
+pub fn allocate(connection: &Connection, range: &VpnRange) -> Result<HostIndex, ServiceError> {
+    let (host, is_freed) = next(connection, range)?;
+    if is_freed {
         connection
             .prepare_cached("DELETE FROM freed_host WHERE host = ?1")?
             .execute([host.get()])?;

@@ -160,15 +160,8 @@ impl Cell {
 
     /// Waits until netd has what is committed.
     pub async fn converged(&self, generation: u64) {
-        let observed = self
-            .app
-            .network
-            .wait_for(generation, Duration::from_secs(10))
-            .await;
-        assert!(
-            observed >= generation,
-            "netd confirmed {observed}, not {generation}"
-        );
+        let what = format!("netd confirms generation {generation}");
+        eventually(&what, || self.app.network.observed() >= generation).await;
     }
 }
 

@@ -101,6 +101,9 @@ pub fn creates() -> Vec<Create> {
         "localhost",
         "0.0.0.0",
         "ff02::1",
+        "169.254.169.254",
+        "fe80::1",
+        "0.1.2.3",
     ] {
         add(
             format!("service address {address:?}"),

@@ -149,6 +149,11 @@ fn services() -> Vec<Case> {
         "255.255.255.255",
         "224.0.0.1",
         "ff02::1",
+        "169.254.169.254",
+        "169.254.67.1",
+        "fe80::1",
+        "febf:ffff::1",
+        "0.1.2.3",
     ];
     let mut cases: Vec<Case> = addresses
         .iter()
