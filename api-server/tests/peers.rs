@@ -85,8 +85,8 @@ async fn peers_are_added_listed_altered_and_removed_and_netd_hears_of_each() {
     assert_eq!(cell.netd.peer_names(), ["phone"]);
     assert_eq!(
         add(&admin, "third", 4).await["peer"]["ipv4"],
-        "10.86.0.2",
-        "the gap is filled"
+        "10.86.0.4",
+        "the address of one that is gone rests"
     );
     let list = admin.get("/api/peers").await.expect(200).json();
     assert_eq!(list["peers"].as_array().unwrap().len(), 2);
@@ -296,6 +296,31 @@ async fn many_peers_at_once_get_an_address_each_and_the_range_runs_out() {
     addresses.dedup();
     assert_eq!(addresses.len(), 253);
     assert_eq!(cell.netd.peer_names().len(), 253);
+
+    // Full: now what is given back is given out again, the longest rested first.
+    let address = |name: &str| {
+        let peers = list["peers"].as_array().unwrap();
+        peers.iter().find(|peer| peer["name"] == name).unwrap()["ipv4"].clone()
+    };
+    let names: Vec<&str> = list["peers"].as_array().unwrap()[..2]
+        .iter()
+        .map(|peer| peer["name"].as_str().unwrap())
+        .collect();
+    for name in &names {
+        admin.delete(&format!("/api/peers/{name}")).await.expect(204);
+        cell.advance(Duration::from_secs(1));
+    }
+    for (number, name) in (900..).zip(names) {
+        assert_eq!(
+            add(&admin, &format!("again-{number}"), number).await["peer"]["ipv4"],
+            address(name)
+        );
+    }
+    let more = json!({"name": "more", "public_key": key(999)});
+    admin
+        .post("/api/peers", &more)
+        .await
+        .refused(507, "ADDRESSES_EXHAUSTED");
 }
 
 fn base64_of(bytes: &[u8]) -> String {
