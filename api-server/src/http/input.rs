@@ -97,11 +97,13 @@ fn is_json(headers: &HeaderMap) -> bool {
             .all(|p| p.eq_ignore_ascii_case("charset=utf-8") || p.eq_ignore_ascii_case("charset=\"utf-8\""))
 }
 
-/// `?from=&limit=`.
+/// `?from=&limit=&order=`.
 #[derive(Debug, Clone, Copy)]
 pub struct Paging {
-    /// First sequence wanted, from 1.
-    pub from: u64,
+    /// First sequence wanted, from 1; none: where the order begins.
+    pub from: Option<u64>,
+    /// Whether the newest come first.
+    pub newest_first: bool,
     /// 1-1,000.
     pub limit: u32,
 }
@@ -111,7 +113,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let mut faults = Faults::default();
-        let (mut from, mut limit) = (None, None);
+        let (mut from, mut limit, mut order) = (None, None, None);
         for pair in parts
             .uri
             .query()
@@ -121,7 +123,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
         {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
-                "from" | "limit" if value.is_empty() => {}
+                "from" | "limit" | "order" if value.is_empty() => {}
+                "order" if order.is_none() => {
+                    let known = match value {
+                        "oldest" => Ok(false),
+                        "newest" => Ok(true),
+                        _ => Err("must be oldest or newest"),
+                    };
+                    order = faults.keep("order", known);
+                }
                 "from" if from.is_none() => {
                     let rule = "must be a whole number, 1 or greater, that fits 63 bits";
                     let number = value
@@ -139,15 +149,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
                         .ok_or("must be 1-1000");
                     limit = faults.keep("limit", number);
                 }
-                "from" | "limit" => faults.add(name, "is given twice"),
-                _ => faults.add("query", "knows only from and limit"),
+                "from" | "limit" | "order" => faults.add(name, "is given twice"),
+                _ => faults.add("query", "knows only from, limit and order"),
             }
         }
         if !faults.is_empty() {
             return Err(faults.into());
         }
         Ok(Paging {
-            from: from.unwrap_or(1),
+            from,
+            newest_first: order.unwrap_or(false),
             limit: limit.unwrap_or(DEFAULT_PAGE),
         })
     }

@@ -12,14 +12,26 @@ use crate::store::audit as table;
 /// Records read at once while checking, so that a long chain is never in memory.
 const PAGE: u32 = 1_000;
 
-/// At most `limit` records from `from` on, and where the next page starts.
+/// At most `limit` records from `from` on, or back, and where the next page starts. Costs what it answers, however long
+/// the chain is.
 ///
 /// # Errors
 /// [`ServiceError::Storage`].
-pub async fn page(app: &Arc<App>, from: u64, limit: u32) -> Result<(Vec<Record>, Option<u64>), ServiceError> {
+pub async fn page(
+    app: &Arc<App>,
+    from: Option<u64>,
+    newest_first: bool,
+    limit: u32,
+) -> Result<(Vec<Record>, Option<u64>), ServiceError> {
     let mut records = app
         .store
-        .read_much(move |connection| Ok(table::page(connection, from, limit + 1)?))
+        .read_much(move |connection| {
+            Ok(if newest_first {
+                table::page_back(connection, from.unwrap_or(i64::MAX as u64), limit + 1)?
+            } else {
+                table::page(connection, from.unwrap_or(1), limit + 1)?
+            })
+        })
         .await?;
     let next = records.get(limit as usize).map(|record| record.sequence);
     records.truncate(limit as usize);

@@ -58,6 +58,18 @@ pub fn page(connection: &Connection, from: u64, limit: u32) -> rusqlite::Result<
         .collect()
 }
 
+/// At most `limit` records from `from` back, the newest first.
+///
+/// # Errors
+/// SQLite's.
+pub fn page_back(connection: &Connection, from: u64, limit: u32) -> rusqlite::Result<Vec<Record>> {
+    let sql = format!("SELECT {COLUMNS} FROM audit WHERE sequence <= ?1 ORDER BY sequence DESC LIMIT ?2");
+    connection
+        .prepare_cached(&sql)?
+        .query_map((from, limit), record)?
+        .collect()
+}
+
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     Ok(Record {
         sequence: row.get(0)?,

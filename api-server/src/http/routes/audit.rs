@@ -12,13 +12,14 @@ use crate::http::dto::problem::Problems;
 use crate::http::input::Paging;
 use crate::service::audit;
 
-/// Some records, in the order in which they were written.
+/// Some records, in the order in which they were written or from the newest back. Not checked: see verify.
 #[utoipa::path(get, path = "/api/audit", tag = "audit", operation_id = "list_audit",
-    params(("from" = Option<u64>, Query, description = "first sequence wanted; default 1"),
+    params(("from" = Option<u64>, Query, description = "first sequence wanted; default: the oldest, or the newest"),
+        ("order" = Option<String>, Query, description = "oldest or newest first; default oldest"),
         ("limit" = Option<u64>, Query, description = "1-1,000; default 100")),
     responses((status = 200, body = AuditPage), Problems))]
 pub async fn list(State(app): State<Arc<App>>, page: Paging) -> Answer<AuditPage> {
-    let (records, next) = audit::page(&app, page.from, page.limit).await?;
+    let (records, next) = audit::page(&app, page.from, page.newest_first, page.limit).await?;
     Ok(Json(AuditPage {
         records: records.into_iter().map(AuditRecord::from).collect(),
         next,
