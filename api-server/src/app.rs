@@ -23,7 +23,7 @@ use crate::service::cell::CellIdentity;
 use crate::sessions::{Lifetimes, Sessions};
 use crate::store::transaction::Effects;
 use crate::store::{OpenError, Store, peers, sessions, setup};
-use crate::throttle::Throttle;
+use crate::throttle::{Failures, Throttle};
 
 /// Failed logins of one household: ten at once, then two a minute.
 const LOGIN_QUOTA: Quota = Quota {
@@ -67,6 +67,8 @@ pub struct App {
     pub hasher: Hasher,
     /// Failed logins by address.
     pub login_throttle: Throttle,
+    /// How many logins failed.
+    pub login_failures: Failures,
     /// Wrong claim tokens by address.
     pub claim_throttle: Throttle,
     /// When the process started.
@@ -132,6 +134,7 @@ impl App {
             wireguard_key: WireguardKey::default(),
             hasher: Hasher::new()?,
             login_throttle: Throttle::new(LOGIN_QUOTA),
+            login_failures: Failures::default(),
             claim_throttle: Throttle::new(CLAIM_QUOTA),
             started: Instant::now(),
             store: Arc::new(store),

@@ -173,9 +173,19 @@ impl Network {
         news || moved
     }
 
-    /// netd said something of itself, or is lost.
-    pub(crate) fn see(&self, status: Option<NetworkStatus>) {
+    /// netd said something of itself, or is lost. Whether that differs from before in what anybody shows: packets are
+    /// dropped all the time.
+    pub(crate) fn see(&self, status: Option<NetworkStatus>) -> bool {
+        let shown = |status: &Option<NetworkStatus>| {
+            let mut status = status.clone();
+            if let Some(status) = &mut status {
+                status.drops.clear();
+            }
+            status
+        };
+        let differs = shown(&status) != shown(&self.status.borrow());
         self.status.send_replace(status);
+        differs
     }
 
     fn accepted(&self) -> std::sync::MutexGuard<'_, Accepted> {

@@ -4,6 +4,7 @@
 mod apply;
 mod refused;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 /// netd sends its status at least every 10 seconds.
 const WATCH_SILENCE: Duration = Duration::from_secs(30);
 
+/// How often browsers ask again for handshakes and traffic, at most.
+const ACTIVITY_INTERVAL: Duration = Duration::from_secs(4);
+
 /// Runs until `shutdown`.
 pub async fn run(app: Arc<App>, channel: Channel, shutdown: CancellationToken) {
     let mut reconciler = Reconciler {
@@ -37,6 +41,7 @@ pub async fn run(app: Arc<App>, channel: Channel, shutdown: CancellationToken) {
         refused: Refused::new(),
         retry: None,
         retry_after: FIRST_BACKOFF,
+        activity_told: None,
     };
     let mut backoff = FIRST_BACKOFF;
     while !shutdown.is_cancelled() {
@@ -64,6 +69,8 @@ struct Reconciler {
     /// When everything is tried again, after netd refused it.
     retry: Option<Instant>,
     retry_after: Duration,
+    /// When browsers were told last that handshakes and traffic may have moved.
+    activity_told: Option<Instant>,
 }
 
 /// What netd accepted from us last.
@@ -110,12 +117,27 @@ impl Reconciler {
         })
     }
 
-    fn seen(&self, status: NetworkStatus) {
-        if let Ok(key) = PublicKey::from_bytes(&status.wireguard_public_key) {
+    /// netd tells its status at each look. Browsers hear of what differs, and that handshakes and traffic may have moved.
+    fn seen(&mut self, status: NetworkStatus) {
+        let mut topics = BTreeSet::new();
+        if let Ok(key) = PublicKey::from_bytes(&status.wireguard_public_key)
+            && self.app.wireguard_key.known() != Some(key)
+        {
             self.app.wireguard_key.set(key);
+            // The configurations of devices name it.
+            topics.extend([Topic::Peers, Topic::Status]);
         }
-        self.app.network.see(Some(status));
-        self.app.events.publish([Topic::Status, Topic::Peers]);
+        if self.app.network.see(Some(status)) {
+            topics.insert(Topic::Status);
+        }
+        if self
+            .activity_told
+            .is_none_or(|at| at.elapsed() >= ACTIVITY_INTERVAL)
+        {
+            self.activity_told = Some(Instant::now());
+            topics.insert(Topic::Activity);
+        }
+        self.app.events.publish(topics);
     }
 
     /// Tries everything again after a while, longer each time: a vault that was sealed is opened, a name is given up.
@@ -134,7 +156,7 @@ impl Reconciler {
         self.retry_never();
         if self.app.network.status().is_some() {
             self.app.network.see(None);
-            self.app.events.publish([Topic::Status, Topic::Peers]);
+            self.app.events.publish([Topic::Status, Topic::Activity]);
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod support;
 
+use cell_api::events::Topic;
 use cell_proto::api::v1::cell_service_client::CellServiceClient;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::setup_service_client::SetupServiceClient;
@@ -15,6 +16,7 @@ use cell_proto::api::v1::user_service_client::UserServiceClient;
 use cell_proto::api::v1::{
     CreatePeerRequest, DeletePeerRequest, GetCellStatusRequest, GetSetupRequest, ListPeersRequest,
     ListUsersRequest, PeerAccess, ResetPasswordRequest, ServiceAccess, VerifyAuditRequest,
+    WatchCellStatusRequest,
 };
 use cell_proto::{fault, ipc};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -45,6 +47,8 @@ async fn the_audit_chain_is_written_anchored_and_checked() {
         "limit=1001",
         "limit=1&limit=2",
         "order=desc",
+        "order=newest&order=newest",
+        "sort=newest",
     ] {
         admin
             .get(&format!("/api/audit?{bad}"))
@@ -52,6 +56,28 @@ async fn the_audit_chain_is_written_anchored_and_checked() {
             .refused(400, "INVALID_REQUEST");
     }
     let count = all.json()["records"].as_array().unwrap().len() as u64;
+    let sequences = |page: &serde_json::Value| -> Vec<u64> {
+        let records = page["records"].as_array().unwrap();
+        records
+            .iter()
+            .map(|record| record["sequence"].as_u64().unwrap())
+            .collect()
+    };
+    let tail = admin
+        .get("/api/audit?order=newest&limit=2")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        (sequences(&tail), tail["next"].as_u64()),
+        (vec![count, count - 1], Some(count - 2))
+    );
+    let start = admin
+        .get("/api/audit?order=newest&from=2&limit=5")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!((sequences(&start), start["next"].as_u64()), (vec![2, 1], None));
     let anchors = Arc::clone(&cell.vault.anchors);
     eventually("the head is anchored", || {
         anchors.lock().unwrap().contains_key(&count)
@@ -117,7 +143,7 @@ async fn events_tell_what_changed_and_end_with_the_session() {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     read_until(&mut stream, &mut text, "event: services\ndata: {\"version\": 1}").await;
-    assert!(text.contains("text/event-stream"));
+    assert!(text.contains("text/event-stream") && text.contains("event: activity"));
     text.clear();
     add(&admin, "laptop", 1).await;
     read_until(&mut stream, &mut text, "event: peers").await;
@@ -131,6 +157,72 @@ async fn events_tell_what_changed_and_end_with_the_session() {
         "{}",
         String::from_utf8_lossy(&rest)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_events_end_with_the_process() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let mut stream = tokio::net::TcpStream::connect(cell.address).await.unwrap();
+    let request = format!(
+        "GET /api/events HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n",
+        cell.address,
+        admin.cookie.as_deref().unwrap()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    read_until(&mut stream, &mut text, "event: services").await;
+    let mut client = CellServiceClient::new(ipc::connect(&cell.automation));
+    let mut statuses = client
+        .watch_cell_status(WatchCellStatusRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(statuses.message().await.unwrap().is_some());
+
+    let started = std::time::Instant::now();
+    cell.shut_down();
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(2), async {
+        while let Ok(Some(_)) = statuses.message().await {}
+        let _ = stream.read_to_end(&mut rest).await;
+        cell.ended().await;
+    });
+    ended
+        .await
+        .expect("both streams, and everything that was started, end at once");
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_hear_of_differences_and_not_of_every_look() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    add(&admin, "laptop", 1).await;
+    eventually("netd was seen", || cell.app.network.status().is_some()).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let before = *cell.app.events.watch().borrow();
+    for packets in 1..=5 {
+        cell.netd.look(packets);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let after = *cell.app.events.watch().borrow();
+    for topic in [Topic::Status, Topic::Peers] {
+        assert_eq!(after.of(topic), before.of(topic), "{topic:?}: only packets moved");
+    }
+    assert!(
+        after.of(Topic::Activity) - before.of(Topic::Activity) <= 1,
+        "every few seconds at most"
+    );
+    cell.netd.foreign_change();
+    eventually("a difference is told", || {
+        cell.app.events.watch().borrow().of(Topic::Status) > after.of(Topic::Status)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

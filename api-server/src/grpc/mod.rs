@@ -5,7 +5,6 @@ pub mod peers;
 pub mod setup;
 pub mod users;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use cell_api_core::role::Role;
@@ -21,9 +20,6 @@ use tonic::{Code, Request, Status};
 use crate::app::App;
 use crate::callers::Callers;
 use crate::service::{Actor, Kind, ServiceError};
-
-/// The source that throttles and records see for callers on the socket.
-const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What each service holds.
 #[derive(Clone)]

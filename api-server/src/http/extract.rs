@@ -1,7 +1,6 @@
 //! What the guards found out about a request, for its handler. A handler that asks for it without a guard before it
 //! gets a refusal, never a default.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
@@ -13,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::problem::Refusal;
 use super::transport::Connection;
-use crate::service::Actor;
+use crate::service::{Actor, Remote};
 use crate::sessions::Session;
 
 /// Who is logged in.
@@ -35,26 +34,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Who {
     }
 }
 
-/// The other end of the connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Remote(SocketAddr);
-
-impl Remote {
-    /// Its address; an IPv4 one as such.
-    pub fn address(&self) -> IpAddr {
-        self.0.ip().to_canonical()
-    }
-}
-
 impl<S: Send + Sync> FromRequestParts<S> for Remote {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        parts
-            .extensions
-            .get::<Connection>()
-            .map(|connection| Remote(connection.remote))
-            .ok_or_else(unguarded)
+        let connection = parts.extensions.get::<Connection>().ok_or_else(unguarded)?;
+        let address = connection.remote.ip().to_canonical();
+        Ok(Remote::at(address, connection.source()))
     }
 }
 

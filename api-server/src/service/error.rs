@@ -42,6 +42,9 @@ pub enum ServiceError {
     /// The password that should hold now is wrong.
     #[error("the current password is wrong")]
     WrongPassword,
+    /// The session ended while something was done in it.
+    #[error("the session has ended, or the password was set anew: log in again")]
+    SessionEnded,
     /// A user of that name is there.
     #[error("there is a user of this name")]
     UserExists,
@@ -143,6 +146,7 @@ impl ServiceError {
             ServiceError::Locked(_) => (Kind::TooMany, "LOCKED"),
             ServiceError::Throttled(_) => (Kind::TooMany, "THROTTLED"),
             ServiceError::WrongPassword => (Kind::Forbidden, "WRONG_PASSWORD"),
+            ServiceError::SessionEnded => (Kind::Unauthenticated, "NO_SESSION"),
             ServiceError::UserExists => (Kind::Exists, "USER_EXISTS"),
             ServiceError::NoUser => (Kind::NotFound, "NO_USER"),
             ServiceError::LastAdmin => (Kind::Conflict, "LAST_ADMIN"),

@@ -1,7 +1,6 @@
 //! The first run: the claim token, the steps, and the one transaction that makes the cell.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use cell_api_core::derive;
@@ -13,7 +12,7 @@ use cell_api_core::role::Role;
 use cell_api_core::setup::{self, Identity, Network, Progress, Step};
 
 use super::cell::CellIdentity;
-use super::{Actor, ServiceError, claim};
+use super::{Actor, Remote, ServiceError, claim};
 use crate::app::App;
 use crate::events::Topic;
 use crate::store::setup::{self as table, StoredAnswer};
@@ -63,7 +62,7 @@ pub fn progress(app: &App) -> Result<Progress, ServiceError> {
 /// [`ServiceError::ClaimToken`], [`ServiceError::Throttled`], [`ServiceError::SetupComplete`], [`ServiceError::NoStep`].
 pub fn stored_answer(
     app: &App,
-    remote: IpAddr,
+    remote: &Remote,
     claim_token: &str,
     step: &str,
 ) -> Result<Option<BTreeMap<String, String>>, ServiceError> {
@@ -82,7 +81,7 @@ pub fn stored_answer(
 /// [`ServiceError::SetupComplete`], [`ServiceError::Invalid`].
 pub async fn submit(
     app: &App,
-    remote: IpAddr,
+    remote: &Remote,
     claim_token: &str,
     input: StepInput,
 ) -> Result<Progress, ServiceError> {
@@ -113,7 +112,7 @@ pub async fn submit(
 /// # Errors
 /// [`ServiceError::ClaimToken`], [`ServiceError::Throttled`], [`ServiceError::SetupIncomplete`],
 /// [`ServiceError::SetupComplete`].
-pub async fn complete(app: &App, remote: IpAddr, claim_token: &str) -> Result<Progress, ServiceError> {
+pub async fn complete(app: &App, remote: &Remote, claim_token: &str) -> Result<Progress, ServiceError> {
     claim::check(app, remote, claim_token)?;
     // netd may have been away when the step was answered, and what is made now cannot be changed by the wizard.
     if let Some(answer) = app

@@ -27,6 +27,9 @@ use transaction::Origin;
 /// Jobs that may wait for the writer; more callers wait in turn.
 const QUEUE: usize = 256;
 
+/// Connections that are kept open for readers. Each may hold some MiB of cached pages; a crowd gets more and they close.
+const READERS_KEPT: usize = 8;
+
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// Where the effects of a commit go. Called on the writer's thread, in commit order.
 pub type Sink = Arc<dyn Fn(Effects) + Send + Sync>;
@@ -100,10 +103,10 @@ impl Store {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = kept.map_or_else(|| reader(&self.path), Ok)?;
         let value = read(&connection);
-        self.readers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(connection);
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < READERS_KEPT {
+            readers.push(connection);
+        }
         value
     }
 

@@ -154,6 +154,17 @@ impl FakeNetd {
         self.status.send_replace(state.status());
     }
 
+    /// Looks again and tells its status: nothing but dropped packets moved.
+    pub fn look(&self, packets: u64) {
+        let mut status = self.state.lock().unwrap().status();
+        status.drops = vec![DropCounter {
+            reason: "from_peer_default".to_owned(),
+            packets,
+            bytes: 60 * packets,
+        }];
+        self.status.send_replace(status);
+    }
+
     /// The etag changes and nobody is told.
     pub fn silent_change(&self) {
         self.state.lock().unwrap().etag = "silent".to_owned();

@@ -37,7 +37,7 @@ export type AuditPage = {
      */
     next: number | null;
     /**
-     * In the order of sequences.
+     * In the order of sequences, or against it if the newest were asked for first.
      */
     records: Array<AuditRecord>;
 };
@@ -842,9 +842,13 @@ export type ListAuditData = {
     path?: never;
     query?: {
         /**
-         * first sequence wanted; default 1
+         * first sequence wanted; default: the oldest, or the newest
          */
         from?: number;
+        /**
+         * oldest or newest first; default oldest
+         */
+        order?: string;
         /**
          * 1-1,000; default 100
          */
