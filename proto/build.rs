@@ -23,6 +23,7 @@ const SECRET: &[&str] = &[
     "cell.api.v1.SubmitSetupStepRequest",
     "cell.api.v1.CompleteSetupRequest",
     "cell.api.v1.CreatePeerResponse",
+    "cell.api.v1.ResetPasswordRequest",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -11,6 +11,7 @@ use crate::anchor::Head;
 use crate::config::Config;
 use crate::daemons::activity::ActivityReader;
 use crate::daemons::broker::Broker;
+use crate::daemons::check::NetworkCheck;
 use crate::daemons::key::WireguardKey;
 use crate::daemons::vault::Vault;
 use crate::events::Events;
@@ -22,7 +23,7 @@ use crate::service::cell::CellIdentity;
 use crate::sessions::{Lifetimes, Sessions};
 use crate::store::transaction::Effects;
 use crate::store::{OpenError, Store, peers, sessions, setup};
-use crate::throttle::Throttle;
+use crate::throttle::{Failures, Throttle};
 
 /// Failed logins of one household: ten at once, then two a minute.
 const LOGIN_QUOTA: Quota = Quota {
@@ -52,6 +53,8 @@ pub struct App {
     pub events: Events,
     /// What netd is to own and what it confirmed.
     pub network: Arc<Network>,
+    /// What netd would say.
+    pub check: NetworkCheck,
     /// Live handshakes and traffic.
     pub activity: ActivityReader,
     /// The cell's WireGuard key, public half.
@@ -64,6 +67,8 @@ pub struct App {
     pub hasher: Hasher,
     /// Failed logins by address.
     pub login_throttle: Throttle,
+    /// How many logins failed.
+    pub login_failures: Failures,
     /// Wrong claim tokens by address.
     pub claim_throttle: Throttle,
     /// When the process started.
@@ -122,12 +127,14 @@ impl App {
             shared.set_identity(Arc::new(cell));
         }
         Ok(Arc::new(App {
+            check: NetworkCheck::new(ipc::connect(&config.netd_socket)),
             activity: ActivityReader::new(ipc::connect(&config.netd_socket)),
             broker: Broker::new(ipc::connect(&config.broker_socket)),
             vault: Vault::new(ipc::connect(&config.vault_socket)),
             wireguard_key: WireguardKey::default(),
             hasher: Hasher::new()?,
             login_throttle: Throttle::new(LOGIN_QUOTA),
+            login_failures: Failures::default(),
             claim_throttle: Throttle::new(CLAIM_QUOTA),
             started: Instant::now(),
             store: Arc::new(store),

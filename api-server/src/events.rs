@@ -1,12 +1,15 @@
 //! What changed, for whoever shows it: a version per topic, coalesced, so that no listener can fall behind.
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// What can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
-    /// Peers, their policies and their activity.
+    /// Peers and their policies.
     Peers,
+    /// Handshakes and traffic of peers, every few seconds.
+    Activity,
     /// Daemons, generations.
     Status,
     /// The cell's configuration.
@@ -18,8 +21,9 @@ pub enum Topic {
 }
 
 impl Topic {
-    const ALL: [Topic; 5] = [
+    const ALL: [Topic; 6] = [
         Topic::Peers,
+        Topic::Activity,
         Topic::Status,
         Topic::Config,
         Topic::Audit,
@@ -30,6 +34,7 @@ impl Topic {
     pub fn as_str(self) -> &'static str {
         match self {
             Topic::Peers => "peers",
+            Topic::Activity => "activity",
             Topic::Status => "status",
             Topic::Config => "config",
             Topic::Audit => "audit",
@@ -54,6 +59,11 @@ impl Versions {
             .find(|(topic, v)| sent.0[*topic as usize] != *v)
     }
 
+    /// The version of one topic.
+    pub fn of(&self, topic: Topic) -> u64 {
+        self.0[topic as usize]
+    }
+
     /// Notes what was sent.
     pub fn set(&mut self, (topic, version): (Topic, u64)) {
         self.0[topic as usize] = version;
@@ -62,26 +72,45 @@ impl Versions {
 
 /// Where changes are published.
 #[derive(Debug, Clone)]
-pub struct Events(watch::Sender<Versions>);
+pub struct Events {
+    versions: watch::Sender<Versions>,
+    ended: CancellationToken,
+}
 
 impl Default for Events {
     fn default() -> Self {
-        Events(watch::Sender::new(Versions([1; Topic::ALL.len()])))
+        Events {
+            versions: watch::Sender::new(Versions([1; Topic::ALL.len()])),
+            ended: CancellationToken::new(),
+        }
     }
 }
 
 impl Events {
     /// Says that `topics` changed.
     pub fn publish(&self, topics: impl IntoIterator<Item = Topic>) {
-        self.0.send_modify(|versions| {
+        self.versions.send_modify(|versions| {
             topics
                 .into_iter()
                 .for_each(|topic| versions.0[topic as usize] += 1)
         });
     }
 
+    /// Ends every stream of events: they hold what they listen to, so that its end would never come.
+    pub fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Waits for the next change; `None` when there will be none any more.
+    pub async fn changed(&self, watch: &mut watch::Receiver<Versions>) -> Option<()> {
+        tokio::select! {
+            () = self.ended.cancelled() => None,
+            changed = watch.changed() => changed.ok(),
+        }
+    }
+
     /// The versions now and from now on.
     pub fn watch(&self) -> watch::Receiver<Versions> {
-        self.0.subscribe()
+        self.versions.subscribe()
     }
 }

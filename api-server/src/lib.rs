@@ -18,6 +18,7 @@ pub mod password;
 pub mod peers;
 pub mod sessions;
 pub mod store;
+pub mod sweep;
 pub mod throttle;
 
 pub mod anchor;

@@ -1,25 +1,27 @@
-//! What requests and the reconciler share: changes that netd is to hear of, and what it confirmed.
+//! What requests and the reconciler share: changes that netd is to hear of, and what became of them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cell_api_core::derive::PeerSpec;
+use cell_proto::common::v1::{Condition, ConditionStatus};
 use cell_proto::netd::v1::NetworkStatus;
 use tokio::sync::{Notify, watch};
 
 use crate::store::transaction::NetworkChange;
 
 /// Most peers in one difference (`network_service.proto`); beyond it everything is sent.
-const MAX_DELTA: usize = 1_000;
+pub(crate) const MAX_DELTA: usize = 1_000;
 
 /// What requests and the reconciler share.
 #[derive(Debug)]
 pub struct Network {
     pending: Mutex<Pending>,
     wake: Notify,
-    observed: watch::Sender<u64>,
+    reached: watch::Sender<Reached>,
     status: watch::Sender<Option<NetworkStatus>>,
+    accepted: Mutex<Accepted>,
 }
 
 /// Committed and not yet confirmed.
@@ -33,13 +35,40 @@ pub(crate) struct Pending {
     pub peers: BTreeMap<String, Option<PeerSpec>>,
 }
 
+/// How far netd has come; 0 before the first.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reached {
+    /// The generation that netd was asked for last, and answered.
+    answered: u64,
+    /// The generation that it has as a whole.
+    observed: u64,
+}
+
+/// What netd makes of what it was asked for.
+#[derive(Debug, Default)]
+struct Accepted {
+    etag: Option<String>,
+    trouble: Option<Trouble>,
+    since_unix_ms: i64,
+}
+
+/// Why netd does not have everything that it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// netd's stable code.
+    pub reason: String,
+    /// For people: what is refused and why.
+    pub message: String,
+}
+
 impl Default for Network {
     fn default() -> Self {
         Network {
             pending: Mutex::default(),
             wake: Notify::new(),
-            observed: watch::Sender::new(0),
+            reached: watch::Sender::default(),
             status: watch::Sender::new(None),
+            accepted: Mutex::default(),
         }
     }
 }
@@ -71,13 +100,14 @@ impl Network {
 
     /// The generation that netd confirmed last; 0 before the first.
     pub fn observed(&self) -> u64 {
-        *self.observed.borrow()
+        self.reached.borrow().observed
     }
 
-    /// Waits for a generation, at most `patience`; the generation that is confirmed then.
+    /// Waits until netd has answered for a generation, at most `patience`; the generation that is confirmed then.
     pub async fn wait_for(&self, generation: u64, patience: Duration) -> u64 {
-        let mut observed = self.observed.subscribe();
-        let _ = tokio::time::timeout(patience, observed.wait_for(|observed| *observed >= generation)).await;
+        let mut reached = self.reached.subscribe();
+        let answered = reached.wait_for(|reached| reached.answered >= generation);
+        let _ = tokio::time::timeout(patience, answered).await;
         self.observed()
     }
 
@@ -86,19 +116,79 @@ impl Network {
         self.status.borrow().clone()
     }
 
+    /// What netd says of itself, and whether it took what it was asked for; `None` while it is not reachable.
+    pub fn conditions(&self) -> Option<Vec<Condition>> {
+        let mut conditions = self.status()?.conditions;
+        let accepted = self.accepted();
+        let (status, reason, message) = match &accepted.trouble {
+            Some(trouble) => (ConditionStatus::False, &*trouble.reason, &*trouble.message),
+            None => (
+                ConditionStatus::True,
+                "ACCEPTED",
+                "netd took all that it was asked for",
+            ),
+        };
+        conditions.push(Condition {
+            r#type: "SpecAccepted".to_owned(),
+            status: status.into(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_unix_ms: accepted.since_unix_ms,
+        });
+        Some(conditions)
+    }
+
+    /// What a difference can be made against; `None` while netd has nothing of ours.
+    pub fn etag(&self) -> Option<String> {
+        self.accepted().etag.clone()
+    }
+
     /// What is committed and not yet confirmed; it is the reconciler's from now on.
     pub(crate) fn take(&self) -> Pending {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// netd has a generation.
-    pub(crate) fn confirm(&self, generation: u64) {
-        self.observed
-            .send_if_modified(|observed| std::mem::replace(observed, generation.max(*observed)) < generation);
+    /// netd has something of ours, or nothing that we know.
+    pub(crate) fn set_etag(&self, etag: Option<String>) {
+        self.accepted().etag = etag;
     }
 
-    /// netd said something of itself, or is lost.
-    pub(crate) fn see(&self, status: Option<NetworkStatus>) {
+    /// netd has answered for a generation, and has it as a whole unless there is trouble. Whether that is news.
+    pub(crate) fn answered(&self, generation: u64, trouble: Option<Trouble>, now: i64) -> bool {
+        let observed = if trouble.is_none() { generation } else { 0 };
+        let mut accepted = self.accepted();
+        let turned = accepted.trouble.is_some() != trouble.is_some();
+        let news = accepted.trouble != trouble;
+        if turned || accepted.since_unix_ms == 0 {
+            accepted.since_unix_ms = now;
+        }
+        accepted.trouble = trouble;
+        drop(accepted);
+        let moved = self.reached.send_if_modified(|reached| {
+            let before = *reached;
+            reached.answered = reached.answered.max(generation);
+            reached.observed = reached.observed.max(observed);
+            reached.answered != before.answered || reached.observed != before.observed
+        });
+        news || moved
+    }
+
+    /// netd said something of itself, or is lost. Whether that differs from before in what anybody shows: packets are
+    /// dropped all the time.
+    pub(crate) fn see(&self, status: Option<NetworkStatus>) -> bool {
+        let shown = |status: &Option<NetworkStatus>| {
+            let mut status = status.clone();
+            if let Some(status) = &mut status {
+                status.drops.clear();
+            }
+            status
+        };
+        let differs = shown(&status) != shown(&self.status.borrow());
         self.status.send_replace(status);
+        differs
+    }
+
+    fn accepted(&self) -> std::sync::MutexGuard<'_, Accepted> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

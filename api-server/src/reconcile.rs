@@ -1,42 +1,47 @@
 //! Brings netd to the cell's desired state: everything after a start, a difference after a change, everything again
 //! when in doubt.
 
-use std::collections::BTreeMap;
+mod apply;
+mod refused;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cell_api_core::derive::{self, PeerSpec};
 use cell_api_core::key::PublicKey;
 use cell_proto::fault;
+use cell_proto::ipc::serve::MAX_MESSAGE_BYTES;
 use cell_proto::netd::v1::network_service_client::NetworkServiceClient;
 use cell_proto::netd::v1::network_status_service_client::NetworkStatusServiceClient;
-use cell_proto::netd::v1::{
-    ApplyNetworkDeltaRequest, ApplyNetworkRequest, NetworkStatus, WatchNetworkRequest, WatchNetworkResponse,
-};
+use cell_proto::netd::v1::{NetworkStatus, WatchNetworkRequest, WatchNetworkResponse};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use crate::app::App;
-use crate::daemons::netd;
 use crate::events::Topic;
-use crate::service::ServiceError;
-use crate::store::peers as table;
-use crate::store::transaction;
+use refused::Refused;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 /// netd sends its status at least every 10 seconds.
 const WATCH_SILENCE: Duration = Duration::from_secs(30);
-const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+
+/// How often browsers ask again for handshakes and traffic, at most.
+const ACTIVITY_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Runs until `shutdown`.
 pub async fn run(app: Arc<App>, channel: Channel, shutdown: CancellationToken) {
     let mut reconciler = Reconciler {
         app,
         apply: NetworkServiceClient::new(channel.clone()).max_encoding_message_size(MAX_MESSAGE_BYTES),
-        watch: NetworkStatusServiceClient::new(channel),
+        watch: NetworkStatusServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES),
         accepted: None,
+        refused: Refused::new(),
+        retry: None,
+        retry_after: FIRST_BACKOFF,
+        activity_told: None,
     };
     let mut backoff = FIRST_BACKOFF;
     while !shutdown.is_cancelled() {
@@ -59,6 +64,13 @@ struct Reconciler {
     apply: NetworkServiceClient<Channel>,
     watch: NetworkStatusServiceClient<Channel>,
     accepted: Option<Accepted>,
+    /// Peers that netd does not take.
+    refused: Refused,
+    /// When everything is tried again, after netd refused it.
+    retry: Option<Instant>,
+    retry_after: Duration,
+    /// When browsers were told last that handshakes and traffic may have moved.
+    activity_told: Option<Instant>,
 }
 
 /// What netd accepted from us last.
@@ -81,6 +93,10 @@ impl Reconciler {
         loop {
             tokio::select! {
                 () = app.network.woken() => self.apply_pending().await?,
+                () = tokio::time::sleep_until(self.retry.unwrap_or_else(Instant::now)), if self.retry.is_some() => {
+                    self.retry = None;
+                    self.apply_all().await?;
+                }
                 status = next(&mut statuses) => {
                     let status = status?;
                     let foreign = self.is_foreign(&status);
@@ -94,92 +110,6 @@ impl Reconciler {
         }
     }
 
-    async fn apply_pending(&mut self) -> Result<(), Status> {
-        let pending = self.app.network.take();
-        if pending.generation == 0 {
-            return Ok(());
-        }
-        let base = self
-            .accepted
-            .as_ref()
-            .filter(|_| !pending.all)
-            .map(|accepted| accepted.etag.clone());
-        let Some(base) = base else {
-            return self.apply_all().await;
-        };
-        match self.apply_delta(base, pending.peers).await {
-            Ok(()) => {
-                self.confirmed(pending.generation);
-                Ok(())
-            }
-            // Another etag, or a peer that netd does not have as we think: only the whole is the truth.
-            Err(status) if is_refusal(&status) => {
-                tracing::info!(
-                    reason = fault::reason(&status),
-                    "a difference was refused; applying everything"
-                );
-                self.apply_all().await
-            }
-            Err(status) => Err(status),
-        }
-    }
-
-    async fn apply_delta(
-        &mut self,
-        base: String,
-        peers: BTreeMap<String, Option<PeerSpec>>,
-    ) -> Result<(), Status> {
-        let (mut upserted_peers, mut removed_peers) = (Vec::new(), Vec::new());
-        for (name, spec) in peers {
-            match spec {
-                Some(spec) => upserted_peers.push(netd::peer_spec(spec)),
-                None => removed_peers.push(name),
-            }
-        }
-        let request = ApplyNetworkDeltaRequest {
-            base_etag: base,
-            upserted_peers,
-            removed_peers,
-            validate_only: false,
-        };
-        let applied = self.apply.apply_network_delta(request).await?.into_inner();
-        self.accepted = Some(Accepted {
-            etag: applied.etag,
-            netd_generation: applied.generation,
-        });
-        Ok(())
-    }
-
-    async fn apply_all(&mut self) -> Result<(), Status> {
-        // What is waiting is in the database already, and so in what is read now.
-        drop(self.app.network.take());
-        let (generation, spec) = desired(&self.app)
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?;
-        let request = ApplyNetworkRequest {
-            spec: Some(netd::network_spec(spec)),
-            etag: String::new(),
-            validate_only: false,
-        };
-        let applied = self.apply.apply_network(request).await?.into_inner();
-        tracing::info!(
-            generation,
-            changes = applied.change_count,
-            "netd has the whole network"
-        );
-        self.accepted = Some(Accepted {
-            etag: applied.etag,
-            netd_generation: applied.generation,
-        });
-        self.confirmed(generation);
-        Ok(())
-    }
-
-    fn confirmed(&self, generation: u64) {
-        self.app.network.confirm(generation);
-        self.app.events.publish([Topic::Status]);
-    }
-
     /// A status that overtook our own answer is no foreign change: only a later one with another etag is.
     fn is_foreign(&self, status: &NetworkStatus) -> bool {
         self.accepted.as_ref().is_some_and(|own| {
@@ -187,41 +117,48 @@ impl Reconciler {
         })
     }
 
-    fn seen(&self, status: NetworkStatus) {
-        if let Ok(key) = PublicKey::from_bytes(&status.wireguard_public_key) {
+    /// netd tells its status at each look. Browsers hear of what differs, and that handshakes and traffic may have moved.
+    fn seen(&mut self, status: NetworkStatus) {
+        let mut topics = BTreeSet::new();
+        if let Ok(key) = PublicKey::from_bytes(&status.wireguard_public_key)
+            && self.app.wireguard_key.known() != Some(key)
+        {
             self.app.wireguard_key.set(key);
+            // The configurations of devices name it.
+            topics.extend([Topic::Peers, Topic::Status]);
         }
-        self.app.network.see(Some(status));
-        self.app.events.publish([Topic::Status, Topic::Peers]);
+        if self.app.network.see(Some(status)) {
+            topics.insert(Topic::Status);
+        }
+        if self
+            .activity_told
+            .is_none_or(|at| at.elapsed() >= ACTIVITY_INTERVAL)
+        {
+            self.activity_told = Some(Instant::now());
+            topics.insert(Topic::Activity);
+        }
+        self.app.events.publish(topics);
+    }
+
+    /// Tries everything again after a while, longer each time: a vault that was sealed is opened, a name is given up.
+    fn retry_later(&mut self) {
+        self.retry = Some(Instant::now() + self.retry_after);
+        self.retry_after = (self.retry_after * 2).min(LONGEST_BACKOFF);
+    }
+
+    fn retry_never(&mut self) {
+        (self.retry, self.retry_after) = (None, FIRST_BACKOFF);
     }
 
     fn lost(&mut self) {
         self.accepted = None;
+        self.app.network.set_etag(None);
+        self.retry_never();
         if self.app.network.status().is_some() {
             self.app.network.see(None);
-            self.app.events.publish([Topic::Status, Topic::Peers]);
+            self.app.events.publish([Topic::Status, Topic::Activity]);
         }
     }
-}
-
-/// The whole of what netd is to own, and the generation that it is.
-async fn desired(app: &Arc<App>) -> Result<(u64, derive::NetworkSpec), ServiceError> {
-    let settings = app.config.network.clone();
-    app.store
-        .read_much(move |connection| {
-            let generation = transaction::generation(connection)?;
-            let cell = crate::store::setup::cell(connection)?;
-            let peers = match &cell {
-                Some(cell) => table::list(connection, &cell.range)?,
-                None => Vec::new(),
-            };
-            let peers = peers.iter().map(|stored| &stored.peer);
-            Ok((
-                generation,
-                derive::network_spec(&settings, cell.as_ref().map(|cell| &cell.range), peers),
-            ))
-        })
-        .await
 }
 
 async fn next(statuses: &mut Streaming<WatchNetworkResponse>) -> Result<NetworkStatus, Status> {
@@ -232,15 +169,4 @@ async fn next(statuses: &mut Streaming<WatchNetworkResponse>) -> Result<NetworkS
     message
         .and_then(|message| message.status)
         .ok_or_else(|| Status::unavailable("netd ended the stream"))
-}
-
-/// netd answered and said no, as opposed to netd being away.
-fn is_refusal(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        tonic::Code::Aborted
-            | tonic::Code::InvalidArgument
-            | tonic::Code::FailedPrecondition
-            | tonic::Code::NotFound
-    )
 }

@@ -21,7 +21,7 @@ use crate::http::router::router;
 use crate::http::server::Endpoint;
 use crate::service::claim;
 use crate::tls::{self, CurrentCertificate};
-use crate::{anchor, grpc, reconcile};
+use crate::{anchor, grpc, reconcile, sweep};
 
 /// systemd's patience is 5 s; this is ours.
 const FAREWELL: Duration = Duration::from_secs(4);
@@ -98,6 +98,12 @@ pub async fn start(
 ) -> anyhow::Result<TaskTracker> {
     claim::offer(&app).await.context("the claim token")?;
     let tasks = TaskTracker::new();
+    let (events, ending) = (app.events.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        ending.cancelled().await;
+        events.end();
+    });
+    tasks.spawn(sweep::run(Arc::clone(&app), shutdown.clone()));
     let routes = router(Arc::clone(&app));
     let loopback = loopback(&app, sockets.loopback, routes.clone())?;
     tasks.spawn(loopback.serve(shutdown.clone()));

@@ -69,16 +69,6 @@ impl Session {
                 .compare_exchange(noted, now, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
     }
-
-    /// The same session after a change of its user.
-    pub fn with_user(&self, user: SessionUser) -> Session {
-        Session::new(
-            self.token_hash,
-            user,
-            self.created_unix_ms,
-            self.seen_unix_ms.load(Ordering::Relaxed),
-        )
-    }
 }
 
 /// All open sessions.
@@ -131,10 +121,8 @@ impl Sessions {
             SessionChange::Closed(token_hash) => {
                 open.remove(&token_hash);
             }
-            SessionChange::UserClosed { username, except } => {
-                open.retain(|hash, session| {
-                    session.user.username.as_str() != username || Some(*hash) == except
-                });
+            SessionChange::UserClosed(username) => {
+                open.retain(|_, session| session.user.username.as_str() != username);
             }
         }
     }

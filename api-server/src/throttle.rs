@@ -1,10 +1,11 @@
 //! Failures by source address, in memory and bounded.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cell_api_core::throttle::{Bucket, Quota, Source};
+use tokio::sync::Notify;
 
 /// Sources that are remembered at once. Beyond it newcomers share one bucket: fail closed, in bounded memory.
 const MAX_SOURCES: usize = 65_536;
@@ -37,8 +38,7 @@ impl Throttle {
     ///
     /// # Errors
     /// Seconds to wait.
-    pub fn pay(&self, address: IpAddr, now: i64) -> Result<Paid<'_>, u64> {
-        let source = Source::from(address);
+    pub fn pay(&self, source: Source, now: i64) -> Result<Paid<'_>, u64> {
         self.with_bucket(source, now, |bucket| bucket.take(self.quota, now))
             .map(|()| Paid {
                 throttle: self,
@@ -66,5 +66,29 @@ impl Paid<'_> {
         let quota = self.throttle.quota;
         self.throttle
             .with_bucket(self.source, now, |bucket| bucket.give_back(quota));
+    }
+}
+
+/// Counts failures, so that somebody tidies up after many.
+#[derive(Debug, Default)]
+pub struct Failures {
+    count: AtomicU32,
+    wake: Notify,
+}
+
+impl Failures {
+    /// As many failed logins as leave room to sweep after them.
+    const MANY: u32 = 1_000;
+
+    /// One more.
+    pub fn note(&self) {
+        if self.count.fetch_add(1, Ordering::Relaxed) % Self::MANY == Self::MANY - 1 {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits until there were many since it last returned.
+    pub async fn many(&self) {
+        self.wake.notified().await;
     }
 }

@@ -8,12 +8,15 @@
 
 mod support;
 
+use cell_api::events::Topic;
 use cell_proto::api::v1::cell_service_client::CellServiceClient;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::setup_service_client::SetupServiceClient;
+use cell_proto::api::v1::user_service_client::UserServiceClient;
 use cell_proto::api::v1::{
     CreatePeerRequest, DeletePeerRequest, GetCellStatusRequest, GetSetupRequest, ListPeersRequest,
-    PeerAccess, ServiceAccess, VerifyAuditRequest,
+    ListUsersRequest, PeerAccess, ResetPasswordRequest, ServiceAccess, VerifyAuditRequest,
+    WatchCellStatusRequest,
 };
 use cell_proto::{fault, ipc};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -65,7 +68,7 @@ async fn the_audit_chain_is_written_anchored_and_checked() {
             .await
             .refused(400, "INVALID_REQUEST");
     }
-    let count = all.json()["records"].as_array().unwrap().len() as u64;
+    let count = length;
     let anchors = Arc::clone(&cell.vault.anchors);
     eventually("the head is anchored", || {
         anchors.lock().unwrap().contains_key(&count)
@@ -131,7 +134,7 @@ async fn events_tell_what_changed_and_end_with_the_session() {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     read_until(&mut stream, &mut text, "event: services\ndata: {\"version\": 1}").await;
-    assert!(text.contains("text/event-stream"));
+    assert!(text.contains("text/event-stream") && text.contains("event: activity"));
     text.clear();
     add(&admin, "laptop", 1).await;
     read_until(&mut stream, &mut text, "event: peers").await;
@@ -145,6 +148,72 @@ async fn events_tell_what_changed_and_end_with_the_session() {
         "{}",
         String::from_utf8_lossy(&rest)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_events_end_with_the_process() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let mut stream = tokio::net::TcpStream::connect(cell.address).await.unwrap();
+    let request = format!(
+        "GET /api/events HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n",
+        cell.address,
+        admin.cookie.as_deref().unwrap()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    read_until(&mut stream, &mut text, "event: services").await;
+    let mut client = CellServiceClient::new(ipc::connect(&cell.automation));
+    let mut statuses = client
+        .watch_cell_status(WatchCellStatusRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(statuses.message().await.unwrap().is_some());
+
+    let started = std::time::Instant::now();
+    cell.shut_down();
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(2), async {
+        while let Ok(Some(_)) = statuses.message().await {}
+        let _ = stream.read_to_end(&mut rest).await;
+        cell.ended().await;
+    });
+    ended
+        .await
+        .expect("both streams, and everything that was started, end at once");
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_hear_of_differences_and_not_of_every_look() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    add(&admin, "laptop", 1).await;
+    eventually("netd was seen", || cell.app.network.status().is_some()).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let before = *cell.app.events.watch().borrow();
+    for packets in 1..=5 {
+        cell.netd.look(packets);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let after = *cell.app.events.watch().borrow();
+    for topic in [Topic::Status, Topic::Peers] {
+        assert_eq!(after.of(topic), before.of(topic), "{topic:?}: only packets moved");
+    }
+    assert!(
+        after.of(Topic::Activity) - before.of(Topic::Activity) <= 1,
+        "every few seconds at most"
+    );
+    cell.netd.foreign_change();
+    eventually("a difference is told", || {
+        cell.app.events.watch().borrow().of(Topic::Status) > after.of(Topic::Status)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,6 +335,65 @@ async fn automation_is_the_same_cell() {
         .await
         .unwrap_err();
     assert_eq!(gone.code(), tonic::Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_out_administrator_comes_back_by_the_local_socket() {
+    let cell = Cell::start().await;
+    let mut users = UserServiceClient::new(ipc::connect(&cell.automation));
+    let early = users.list_users(ListUsersRequest {}).await.unwrap_err();
+    assert_eq!(fault::reason(&early).as_deref(), Some("SETUP_REQUIRED"));
+    cell.set_up().await;
+    let session = cell.admin().await;
+    let login = |password: &str| json!({"username": "anna", "password": password});
+    for _ in 0..5 {
+        let wrong = login("wrong wrong wrong");
+        session
+            .post("/api/auth/login", &wrong)
+            .await
+            .refused(401, "LOGIN");
+    }
+    let answer = session.post("/api/auth/login", &login(PASSWORD)).await;
+    answer.refused(429, "LOCKED");
+    let listed = users
+        .list_users(ListUsersRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .users;
+    assert_eq!(
+        (listed.len(), listed[0].username.as_str(), listed[0].role.as_str()),
+        (1, "anna", "admin")
+    );
+    assert!(listed[0].locked_until_unix_ms > support::START_MS);
+
+    let reset = |username: &str, new_password: &str| ResetPasswordRequest {
+        username: username.to_owned(),
+        new_password: new_password.to_owned(),
+    };
+    let unknown = users
+        .reset_password(reset("eve", "a new password"))
+        .await
+        .unwrap_err();
+    assert_eq!(fault::reason(&unknown).as_deref(), Some("NO_USER"));
+    let short = users.reset_password(reset("anna", "short")).await.unwrap_err();
+    assert_eq!(fault::violations(&short)[0].field, "new_password");
+    users
+        .reset_password(reset("anna", "a new password"))
+        .await
+        .unwrap();
+    session.get("/api/auth/me").await.refused(401, "NO_SESSION");
+    let mut anna = cell.client();
+    anna.login("anna", "a new password").await;
+    anna.get("/api/peers").await.refused(403, "MUST_CHANGE_PASSWORD");
+    let change = json!({"current_password": "a new password", "new_password": "one of my own choice"});
+    let changed = anna.post("/api/auth/change-password", &change).await.expect(204);
+    drop(changed);
+    anna.login("anna", "one of my own choice").await;
+    let audit = anna.get("/api/audit?limit=1000").await.expect(200).json();
+    let records = audit["records"].as_array().unwrap();
+    let by = |record: &&serde_json::Value| record["action"] == "user.reset-password";
+    assert_eq!(records.iter().find(by).unwrap()["actor"], "local:tester");
 }
 
 async fn read_until(stream: &mut tokio::net::TcpStream, text: &mut String, wanted: &str) {

@@ -8,6 +8,11 @@
 
 mod support;
 
+use cell_api::service::{Actor, Remote};
+use cell_api::store::transaction::{Origin, SessionChange};
+use cell_api::store::{sessions, users};
+use cell_api::sweep;
+use cell_api_core::password::Password;
 use cell_api_core::role::{self, Requirement, Role};
 use serde_json::json;
 use support::client::{Answer, Client};
@@ -338,8 +343,11 @@ async fn sessions_end_when_idle_in_the_end_and_by_logout_and_password() {
     one.get("/api/auth/me").await.refused(401, "NO_SESSION");
     let three = cell.admin().await;
     let change = json!({"current_password": PASSWORD, "new_password": "another good one"});
-    two.post("/api/auth/change-password", &change).await.expect(204);
+    let changed = two.post("/api/auth/change-password", &change).await.expect(204);
+    two.get("/api/auth/me").await.refused(401, "NO_SESSION");
+    let two = two.with_cookie_of(&changed).await;
     two.get("/api/auth/me").await.expect(200);
+    two.post("/api/auth/logout", &json!({})).await.expect(204);
     three.get("/api/auth/me").await.refused(401, "NO_SESSION");
 }
 
@@ -444,7 +452,8 @@ async fn after_a_reset_nothing_but_the_password_can_be_done() {
         .await
         .refused(403, "WRONG_PASSWORD");
     let change = json!({"current_password": "temporary password", "new_password": "a password of my own"});
-    ben.post("/api/auth/change-password", &change).await.expect(204);
+    let changed = ben.post("/api/auth/change-password", &change).await.expect(204);
+    let ben = ben.with_cookie_of(&changed).await;
     ben.get("/api/services/active").await.expect(200);
 }
 
@@ -464,4 +473,119 @@ async fn the_last_administrator_stays() {
         .refused(409, "USER_EXISTS");
     admin.delete("/api/auth/users/anna").await.expect(204);
     admin.get("/api/auth/me").await.refused(401, "NO_SESSION");
+}
+
+/// What an administrator's reset does to the database, at once and without hashing.
+async fn reset_now(cell: &Cell, username: &'static str, hash: String) {
+    let origin = Origin::new(&Actor::unknown(&Remote::local()), cell.app.now());
+    cell.app
+        .store
+        .mutate(origin, move |tx| {
+            assert!(users::set_password(tx, username, &hash, true)?);
+            sessions::delete_of(tx, username)?;
+            let ended = SessionChange::UserClosed(username.to_owned());
+            tx.effects.sessions.push(ended);
+            tx.audit("user.reset-password", username, "");
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+/// Both places for hashing are taken, so that what is asked now waits between its reading and its writing.
+fn hold_up(cell: &Cell) {
+    for _ in 0..4 {
+        let app = std::sync::Arc::clone(&cell.app);
+        tokio::spawn(async move { app.hasher.hash(Password::new("something else".to_owned())).await });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_is_not_undone_by_a_change_that_was_under_way() {
+    let cell = Cell::ready().await;
+    let ben = cell.peer_user("ben").await;
+    let reset = "set by the administrator";
+    let hash = cell
+        .app
+        .hasher
+        .hash(Password::new(reset.to_owned()))
+        .await
+        .unwrap();
+    hold_up(&cell);
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let changing = {
+        let ben = ben.clone();
+        let change = json!({"current_password": PASSWORD, "new_password": "chosen by somebody else"});
+        tokio::spawn(async move { ben.post("/api/auth/change-password", &change).await })
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    reset_now(&cell, "ben", hash).await;
+    changing.await.unwrap().refused(401, "NO_SESSION");
+    ben.get("/api/auth/me").await.refused(401, "NO_SESSION");
+    let theirs = json!({"username": "ben", "password": "chosen by somebody else"});
+    cell.client()
+        .post("/api/auth/login", &theirs)
+        .await
+        .refused(401, "LOGIN");
+    let mut again = cell.client();
+    again.login("ben", reset).await;
+    let me = again.get("/api/auth/me").await.expect(200).json();
+    assert_eq!(me["must_change_password"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_with_the_old_password_opens_nothing_after_a_reset() {
+    let cell = Cell::ready().await;
+    drop(cell.peer_user("ben").await);
+    let hash = cell
+        .app
+        .hasher
+        .hash(Password::new("set by the administrator".to_owned()))
+        .await;
+    hold_up(&cell);
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let login = {
+        let (client, old) = (cell.client(), json!({"username": "ben", "password": PASSWORD}));
+        tokio::spawn(async move { client.post("/api/auth/login", &old).await })
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    reset_now(&cell, "ben", hash.unwrap()).await;
+    login.await.unwrap().refused(401, "LOGIN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_is_not_undone_by_a_change_that_was_under_way() {
+    let cell = Cell::ready().await;
+    let ben = cell.peer_user("ben").await;
+    hold_up(&cell);
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let changing = {
+        let ben = ben.clone();
+        let change = json!({"current_password": PASSWORD, "new_password": "another good one"});
+        tokio::spawn(async move { ben.post("/api/auth/change-password", &change).await })
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    ben.post("/api/auth/logout", &json!({})).await.expect(204);
+    changing.await.unwrap().refused(401, "NO_SESSION");
+    ben.get("/api/auth/me").await.refused(401, "NO_SESSION");
+    let mut again = cell.client();
+    again.login("ben", PASSWORD).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_is_forgotten() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let stored = || {
+        let database = rusqlite::Connection::open(cell.state().join("cell.db")).unwrap();
+        database
+            .query_row("SELECT COUNT(*) FROM session", (), |row| row.get::<_, u64>(0))
+            .unwrap()
+    };
+    sweep::sweep(&cell.app).await.unwrap();
+    assert_eq!(stored(), 1);
+    admin.get("/api/auth/me").await.expect(200);
+    cell.advance(cell.app.config.session_absolute);
+    sweep::sweep(&cell.app).await.unwrap();
+    assert_eq!(stored(), 0);
 }

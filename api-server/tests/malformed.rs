@@ -216,6 +216,11 @@ async fn two_hundred_bad_peers() {
         " 10.0.0.1",
         "fd00:::1",
         "１０.0.0.1",
+        "169.254.169.254",
+        "169.254.67.1",
+        "fe80::3",
+        "febf::1",
+        "0.1.2.3",
     ] {
         let service = json!({"address": address, "protocol": "tcp", "port": 1});
         bad.push((

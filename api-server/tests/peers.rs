@@ -8,7 +8,10 @@
 
 mod support;
 
+use cell_proto::api::v1::peer_service_client::PeerServiceClient;
+use cell_proto::api::v1::{GetPeerConfigRequest, GetPeerRequest, UpdatePeerRequest};
 use cell_proto::netd::v1::PeerStatus;
+use cell_proto::{fault, ipc};
 use serde_json::{Value, json};
 use std::time::Duration;
 use support::{Cell, PASSWORD, START_MS, add, key};
@@ -56,17 +59,34 @@ async fn peers_are_added_listed_altered_and_removed_and_netd_hears_of_each() {
         altered["config_needs_reinstall"], true,
         "split: the service is a new route on the device"
     );
-    admin.get("/api/peers/laptop/config").await.expect(200);
+    let records = || async { admin.get("/api/audit?limit=1000").await.expect(200).json()["records"].clone() };
+    let before = records().await;
+    let looked_at = admin.get("/api/peers/laptop/config").await.expect(200).text;
+    let read = admin.get("/api/peers/laptop").await.expect(200).json();
+    assert_eq!(
+        (read["config_needs_reinstall"].clone(), records().await),
+        (json!(true), before),
+        "to look changes nothing"
+    );
+    let given = admin
+        .post("/api/peers/laptop/config", &json!({}))
+        .await
+        .expect(200);
+    assert_eq!(given.text, looked_at);
     let read = admin.get("/api/peers/laptop").await.expect(200).json();
     assert_eq!(read["config_needs_reinstall"], false);
+    assert_eq!(
+        records().await.as_array().unwrap().last().unwrap()["action"],
+        "peer.config"
+    );
 
     admin.delete("/api/peers/laptop").await.expect(204);
     admin.delete("/api/peers/laptop").await.refused(404, "NO_PEER");
     assert_eq!(cell.netd.peer_names(), ["phone"]);
     assert_eq!(
         add(&admin, "third", 4).await["peer"]["ipv4"],
-        "10.86.0.2",
-        "the gap is filled"
+        "10.86.0.4",
+        "the address of one that is gone rests"
     );
     let list = admin.get("/api/peers").await.expect(200).json();
     assert_eq!(list["peers"].as_array().unwrap().len(), 2);
@@ -98,12 +118,79 @@ async fn a_server_made_key_is_shown_once_and_kept_nowhere() {
     assert_eq!(created["peer"]["public_key"], base64_of(public.as_bytes()));
     let later = admin.get("/api/peers/tv/config").await.expect(200).json();
     assert!(later["config"].as_str().unwrap().contains("PrivateKey = \n"));
+    let delivered = admin.post("/api/peers/tv/config", &json!({})).await.expect(200);
+    let mut peers = PeerServiceClient::new(ipc::connect(&cell.automation));
+    let request = GetPeerConfigRequest {
+        name: "tv".to_owned(),
+    };
+    let local = peers.get_peer_config(request).await.unwrap().into_inner().config;
+    let mut shown = vec![delivered.text, local];
+    for path in [
+        "/api/peers",
+        "/api/peers/tv",
+        "/api/audit?limit=1000",
+        "/api/status",
+    ] {
+        shown.push(admin.get(path).await.expect(200).text);
+    }
+    assert!(shown.iter().all(|text| !text.contains(key)), "shown once");
+    let spec = format!("{:?}", cell.netd.state.lock().unwrap().spec);
+    assert!(spec.contains("tv") && !spec.contains(&format!("{bytes:?}")));
     for file in ["cell.db", "cell.db-wal"] {
         let stored = std::fs::read(cell.state().join(file)).unwrap();
         let holds = |needle: &[u8]| stored.windows(needle.len()).any(|window| window == needle);
         assert!(!holds(&bytes) && !holds(key.as_bytes()), "{file}");
         assert!(!holds(PASSWORD.as_bytes()), "{file}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_what_was_not_read_is_refused() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    add(&admin, "laptop", 1).await;
+    let read = admin.get("/api/peers/laptop").await.expect(200);
+    let tag = read.headers["etag"].to_str().unwrap().to_owned();
+    assert_eq!(tag.trim_matches('"'), read.json()["version"].as_str().unwrap());
+    let put = |tag: String, internet: bool| {
+        let admin = admin.clone();
+        async move {
+            let body = json!({"access": {"internet": internet}}).to_string();
+            let headers = [("content-type", "application/json"), ("if-match", tag.as_str())];
+            admin
+                .send("PUT", "/api/peers/laptop", &headers, Some(body.into_bytes()))
+                .await
+        }
+    };
+    let first = put(tag.clone(), true).await.expect(200);
+    assert_ne!(first.headers["etag"].to_str().unwrap(), tag);
+    for old in [tag, "*".to_owned(), String::new(), "W/\"x\"".to_owned()] {
+        put(old, false).await.refused(412, "VERSION_MISMATCH");
+    }
+    let read = admin.get("/api/peers/laptop").await.expect(200);
+    assert_eq!(read.json()["access"]["internet"], true);
+    put(read.headers["etag"].to_str().unwrap().to_owned(), false)
+        .await
+        .expect(200);
+
+    let mut peers = PeerServiceClient::new(ipc::connect(&cell.automation));
+    let mut update = UpdatePeerRequest {
+        name: "laptop".to_owned(),
+        tunnel: Some("full".to_owned()),
+        if_version: Some(read.json()["version"].as_str().unwrap().to_owned()),
+        ..UpdatePeerRequest::default()
+    };
+    let status = peers.update_peer(update.clone()).await.unwrap_err();
+    assert_eq!(
+        (status.code(), fault::reason(&status).as_deref()),
+        (tonic::Code::Aborted, Some("VERSION_MISMATCH"))
+    );
+    let request = GetPeerRequest {
+        name: "laptop".to_owned(),
+    };
+    let now = peers.get_peer(request).await.unwrap().into_inner().peer.unwrap();
+    update.if_version = Some(now.version);
+    peers.update_peer(update).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,6 +305,31 @@ async fn many_peers_at_once_get_an_address_each_and_the_range_runs_out() {
     addresses.dedup();
     assert_eq!(addresses.len(), 253);
     assert_eq!(cell.netd.peer_names().len(), 253);
+
+    // Full: now what is given back is given out again, the longest rested first.
+    let address = |name: &str| {
+        let peers = list["peers"].as_array().unwrap();
+        peers.iter().find(|peer| peer["name"] == name).unwrap()["ipv4"].clone()
+    };
+    let names: Vec<&str> = list["peers"].as_array().unwrap()[..2]
+        .iter()
+        .map(|peer| peer["name"].as_str().unwrap())
+        .collect();
+    for name in &names {
+        admin.delete(&format!("/api/peers/{name}")).await.expect(204);
+        cell.advance(Duration::from_secs(1));
+    }
+    for (number, name) in (900..).zip(names) {
+        assert_eq!(
+            add(&admin, &format!("again-{number}"), number).await["peer"]["ipv4"],
+            address(name)
+        );
+    }
+    let more = json!({"name": "more", "public_key": key(999)});
+    admin
+        .post("/api/peers", &more)
+        .await
+        .refused(507, "ADDRESSES_EXHAUSTED");
 }
 
 fn base64_of(bytes: &[u8]) -> String {

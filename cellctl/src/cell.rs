@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use cell_proto::api::v1::cell_service_client::CellServiceClient;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::setup_service_client::SetupServiceClient;
+use cell_proto::api::v1::user_service_client::UserServiceClient;
 use cell_proto::ipc::connect;
 use tonic::transport::Channel;
 
@@ -33,6 +34,10 @@ impl Cell {
 
     pub(crate) fn peers(&self) -> Result<PeerServiceClient<Channel>, Failure> {
         self.channel().map(PeerServiceClient::new)
+    }
+
+    pub(crate) fn users(&self) -> Result<UserServiceClient<Channel>, Failure> {
+        self.channel().map(UserServiceClient::new)
     }
 
     fn channel(&self) -> Result<Channel, Failure> {

@@ -63,6 +63,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Peer,
     },
+    /// People who log in to the web UI.
+    User {
+        #[command(subcommand)]
+        command: User,
+    },
     /// The record of what was changed by whom.
     Audit {
         #[command(subcommand)]
@@ -172,6 +177,31 @@ pub(crate) enum Peer {
     },
     /// Changes what a device may reach, or its key.
     Set(PeerSet),
+    /// The device's configuration, without its private key: the device alone has that.
+    Config(PeerConfig),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeerConfig {
+    /// Its name.
+    pub(crate) name: String,
+    /// Counts the device as up to date from now on: the configuration goes to it.
+    #[arg(long)]
+    pub(crate) delivered: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum User {
+    /// All users.
+    List,
+    /// Sets a user's password, to be changed at the next login; ends the user's sessions and lifts the lock after
+    /// failed logins. The password is asked for, or read from a file.
+    ResetPassword {
+        /// The user's name.
+        username: String,
+        #[command(flatten)]
+        password: Password,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -97,6 +97,10 @@ impl Refused {
             "PEER_EXISTS" => "Choose another name, or remove the old one: cellctl peer remove NAME",
             "KEY_IN_USE" => "Each device needs a key of its own: leave --public-key out to have one made",
             "ADDRESSES_EXHAUSTED" => "The VPN's range is full: remove peers that are not used any more",
+            "VERSION_MISMATCH" => {
+                "Somebody else changed it at the same time: look (cellctl peer show NAME), then try again"
+            }
+            "NO_USER" => "See which there are: cellctl user list",
             "NO_PEER" => "See which there are: cellctl peer list",
             reason if reason.starts_with("CALLER_") => {
                 "Run it as root, or as a member of the group cell-admin"

@@ -15,6 +15,7 @@ mod qr;
 mod secret;
 mod setup;
 mod status;
+mod users;
 mod view;
 mod wizard;
 
@@ -49,6 +50,7 @@ async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Status { watch } => status::run(&cell, output, watch).await,
         Command::Setup { command } => setup::run(&cell, output, command).await,
         Command::Peer { command } => peers::run(&cell, output, command).await,
+        Command::User { command } => users::run(&cell, output, command).await,
         Command::Audit { command } => audit::run(&cell, output, command).await,
     }
 }

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cell_proto::api::v1::{
-    CreatePeerRequest, DeletePeerRequest, GetPeerRequest, ListPeersRequest, PeerAccess, ServiceAccess,
-    UpdatePeerRequest,
+    CreatePeerRequest, DeletePeerRequest, DeliverPeerConfigRequest, GetPeerConfigRequest, GetPeerRequest,
+    ListPeersRequest, PeerAccess, ServiceAccess, UpdatePeerRequest,
 };
 use zeroize::Zeroizing;
 
 use crate::cell::Cell;
-use crate::cli::{Peer, PeerAdd, PeerSet, ServiceUrl};
+use crate::cli::{Peer, PeerAdd, PeerConfig, PeerSet, ServiceUrl};
 use crate::failure::Failure;
 use crate::keys::KeyPair;
 use crate::output::Output;
@@ -27,6 +27,7 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Peer) -> Result<()
         Peer::Add(options) => add(cell, output, options).await,
         Peer::Remove { name } => remove(cell, output, name).await,
         Peer::Set(options) => set(cell, output, options).await,
+        Peer::Config(options) => config_of(cell, output, options).await,
     }
 }
 
@@ -225,6 +226,21 @@ fn draw(config: &str, output: Output) -> Option<Zeroizing<String>> {
     drawn
 }
 
+async fn config_of(cell: &Cell, output: Output, options: PeerConfig) -> Result<(), Failure> {
+    let PeerConfig { name, delivered } = options;
+    let mut client = cell.peers()?;
+    let config = if delivered {
+        let request = DeliverPeerConfigRequest { name };
+        client.deliver_peer_config(request).await?.into_inner().config
+    } else {
+        let request = GetPeerConfigRequest { name };
+        client.get_peer_config(request).await?.into_inner().config
+    };
+    output.result(&view::PeerConfig { config: &config }, || config.clone())?;
+    output.note("The line PrivateKey is empty: keep the one that the device has.");
+    Ok(())
+}
+
 async fn remove(cell: &Cell, output: Output, name: String) -> Result<(), Failure> {
     cell.peers()?
         .delete_peer(DeletePeerRequest { name: name.clone() })
@@ -246,7 +262,7 @@ async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failur
             "there is nothing to change: name at least one option".to_owned(),
         ));
     }
-    let access = if changes_access {
+    let (access, if_version) = if changes_access {
         let request = GetPeerRequest {
             name: options.name.clone(),
         };
@@ -255,18 +271,19 @@ async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failur
             .await?
             .into_inner()
             .peer
-            .unwrap_or_default()
-            .access
             .unwrap_or_default();
-        Some(changed(now, &options)?)
+        // Only what was read is changed: else an access that was taken meanwhile would come back.
+        let access = changed(now.access.unwrap_or_default(), &options)?;
+        (Some(access), Some(now.version))
     } else {
-        None
+        (None, None)
     };
     let request = UpdatePeerRequest {
         name: options.name,
         public_key: options.public_key,
         access,
         tunnel: options.tunnel,
+        if_version,
     };
     let peer = client
         .update_peer(request)

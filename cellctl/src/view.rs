@@ -14,6 +14,7 @@ pub(crate) struct Peer {
     pub(crate) access: Access,
     pub(crate) tunnel: String,
     pub(crate) config_needs_reinstall: bool,
+    pub(crate) version: String,
     pub(crate) created_at: Option<String>,
     /// `None` while netd is not reachable: unknown is not "off".
     pub(crate) activity: Option<Activity>,
@@ -59,6 +60,7 @@ impl From<wire::Peer> for Peer {
             },
             tunnel: peer.tunnel,
             config_needs_reinstall: peer.config_needs_reinstall,
+            version: peer.version,
             created_at: rfc3339(peer.created_unix_ms),
             activity: peer.activity.map(Activity::from),
         }
@@ -104,6 +106,42 @@ pub(crate) struct AddedPeer<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct RemovedPeer<'a> {
     pub(crate) removed: &'a str,
+}
+
+/// The answer to `peer config`: there is no private key in it.
+#[derive(Debug, Serialize)]
+pub(crate) struct PeerConfig<'a> {
+    pub(crate) config: &'a str,
+}
+
+/// Somebody who may log in.
+#[derive(Debug, Serialize)]
+pub(crate) struct User {
+    pub(crate) username: String,
+    pub(crate) role: String,
+    pub(crate) must_change_password: bool,
+    pub(crate) locked_until: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct UserList {
+    pub(crate) users: Vec<User>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ResetPassword<'a> {
+    pub(crate) reset: &'a str,
+}
+
+impl From<wire::User> for User {
+    fn from(user: wire::User) -> Self {
+        User {
+            username: user.username,
+            role: user.role,
+            must_change_password: user.must_change_password,
+            locked_until: rfc3339(user.locked_until_unix_ms),
+        }
+    }
 }
 
 /// The cell at a glance.

@@ -166,7 +166,7 @@ fn json_has_the_shapes_of_the_rest_api() {
         "name": "laptop", "public_key": null, "ipv4": "10.86.0.2", "ipv6": "fd12:3456:789a::2",
         "access": {"internet": false, "peer_to_peer": false,
                    "services": [{"address": "fd00::5", "protocol": "tcp", "port": 443}]},
-        "tunnel": "full", "config_needs_reinstall": false, "created_at": "2023-11-14T22:13:20Z", "activity": null,
+        "tunnel": "full", "config_needs_reinstall": false, "version": "v1", "created_at": "2023-11-14T22:13:20Z", "activity": null,
     });
     assert_eq!(added["peer"], peer);
     assert_eq!(added["config_file"], Value::Null);
@@ -400,4 +400,95 @@ fn a_cell_that_is_not_there_has_its_own_exit_code() {
     let listener = std::os::unix::net::UnixListener::bind(&mute).unwrap();
     std::thread::spawn(move || listener.incoming().for_each(drop));
     assert_eq!(run(&mute).status.code(), Some(3));
+}
+
+#[test]
+fn a_forgotten_password_is_reset_from_a_file_or_standard_input() {
+    let cell = FakeCell::start();
+    let path = cell.dir.path().join("password");
+    std::fs::write(&path, "a new password\n").unwrap();
+    let said = cell.say(&[
+        "user",
+        "reset-password",
+        "anna",
+        "--password-file",
+        path.to_str().unwrap(),
+    ]);
+    assert!(
+        said.contains("anna can log in") && !said.contains("a new password"),
+        "{said}"
+    );
+    let output = cell.run_with(
+        &["--json", "user", "reset-password", "anna", "--password-file", "-"],
+        "another password\n",
+    );
+    assert!(output.status.success());
+    assert_eq!(
+        serde_json::from_slice::<Value>(&output.stdout).unwrap(),
+        json!({"reset": "anna"})
+    );
+    let pair = |password: &str| ("anna".to_owned(), password.to_owned());
+    let expected = [pair("a new password"), pair("another password")];
+    assert_eq!(cell.state.lock().unwrap().passwords, expected);
+    // There is no terminal here: then it is not guessed.
+    let asked = cell.run(&["user", "reset-password", "anna"]);
+    assert_eq!(asked.status.code(), Some(2));
+    let unknown = cell.run(&[
+        "user",
+        "reset-password",
+        "eve",
+        "--password-file",
+        path.to_str().unwrap(),
+    ]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("cellctl user list"));
+}
+
+#[test]
+fn users_are_listed_with_what_needs_attention() {
+    let cell = FakeCell::start();
+    let said = cell.say(&["user", "list"]);
+    assert!(
+        said.contains("anna") && said.contains("locked until 2023-11-14T22:13:20Z"),
+        "{said}"
+    );
+    assert!(said.contains("must change the password"), "{said}");
+    let document: Value = serde_json::from_str(&cell.say(&["user", "list", "--json"])).unwrap();
+    let expected = json!({"users": [
+        {"username": "anna", "role": "admin", "must_change_password": false, "locked_until": "2023-11-14T22:13:20Z"},
+        {"username": "ben", "role": "peer", "must_change_password": true, "locked_until": null},
+    ]});
+    assert_eq!(document, expected);
+}
+
+#[test]
+fn a_change_by_somebody_else_in_between_is_not_undone() {
+    let cell = FakeCell::start();
+    cell.say(&["peer", "add", "laptop", "--internet"]);
+    cell.state.lock().unwrap().changed_meanwhile = Some(cell_proto::api::v1::PeerAccess::default());
+    let output = cell.run(&["peer", "set", "laptop", "--peer-to-peer", "yes"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("changed meanwhile"),
+        "{}",
+        stderr(&output)
+    );
+    let access = cell.state.lock().unwrap().peers[0].access.clone().unwrap();
+    assert!(!access.internet, "what was taken away stays away");
+    cell.say(&["peer", "set", "laptop", "--peer-to-peer", "yes"]);
+    let access = cell.state.lock().unwrap().peers[0].access.clone().unwrap();
+    assert!(access.peer_to_peer && !access.internet);
+}
+
+#[test]
+fn a_configuration_is_read_again_and_delivered_only_when_asked() {
+    let cell = FakeCell::start();
+    cell.say(&["peer", "add", "laptop"]);
+    let said = cell.say(&["peer", "config", "laptop"]);
+    assert_eq!(said, "# laptop\nPrivateKey = \n");
+    assert!(cell.state.lock().unwrap().delivered.is_empty());
+    let document: Value =
+        serde_json::from_str(&cell.say(&["peer", "config", "laptop", "--delivered", "--json"])).unwrap();
+    assert_eq!(document, json!({"config": "# laptop\nPrivateKey = \n"}));
+    assert_eq!(cell.state.lock().unwrap().delivered, ["laptop"]);
 }

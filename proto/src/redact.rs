@@ -21,4 +21,5 @@ redact!(
     crate::api::v1::SubmitSetupStepRequest,
     crate::api::v1::CompleteSetupRequest,
     crate::api::v1::CreatePeerResponse,
+    crate::api::v1::ResetPasswordRequest,
 );

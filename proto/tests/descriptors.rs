@@ -273,6 +273,13 @@ fn filled() -> Vec<(String, String)> {
             api::v1::CompleteSetupRequest { claim_token: text() },
         ),
         shown(
+            "cell.api.v1.ResetPasswordRequest",
+            api::v1::ResetPasswordRequest {
+                username: String::new(),
+                new_password: text(),
+            },
+        ),
+        shown(
             "cell.api.v1.CreatePeerResponse",
             api::v1::CreatePeerResponse {
                 peer: None,

@@ -8,6 +8,8 @@ use crate::fault::Faults;
 
 /// Most services that one peer may be given.
 pub const MAX_SERVICES: usize = 256;
+/// Most services of all peers together: so many of them and [`crate::peer::MAX_PEERS`] fit one message to netd.
+pub const MAX_SERVICES_IN_ALL: usize = 200_000;
 
 /// What a peer may reach. Default: nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -111,13 +113,24 @@ impl ServiceInput {
 
 fn parse_address(text: &str) -> Result<IpAddr, &'static str> {
     let address: IpAddr = text.parse().map_err(|_| "must be an IPv4 or IPv6 address")?;
-    // An IPv4-mapped address would be policed as IPv6 and sent as IPv4.
-    let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
-    let unusable = address.is_unspecified() || address.is_loopback() || address.is_multicast();
-    if mapped || unusable || matches!(address, IpAddr::V4(v4) if v4.is_broadcast()) {
-        return Err("must be the address of one host that can be reached through the cell");
+    if is_routed(address) {
+        Ok(address)
+    } else {
+        Err("must be the address of one host that can be reached through the cell, and is not link-local")
     }
-    Ok(address)
+}
+
+/// Whether packets to `address` can leave the cell for one host. netd refuses what is refused here (a whole
+/// specification for one such address), so the two rules must agree: `lab/tests/agreement.rs` holds them together.
+fn is_routed(address: IpAddr) -> bool {
+    let of_no_host = address.is_unspecified() || address.is_loopback() || address.is_multicast();
+    let stays_on_its_link = match address {
+        // 0.0.0.0/8 is "this network" (RFC 1122); link-local holds the metadata service of clouds, 169.254.169.254.
+        IpAddr::V4(v4) => v4.is_broadcast() || v4.is_link_local() || v4.octets()[0] == 0,
+        // An IPv4-mapped address would be policed as IPv6 and sent as IPv4.
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some(),
+    };
+    !of_no_host && !stays_on_its_link
 }
 
 impl Protocol {

@@ -1,10 +1,15 @@
 //! Peers: what is asked for, what is stored, and what a change makes of it.
 
+use sha2::{Digest, Sha256};
+
 use crate::access::{AccessInput, AccessPolicy, Tunnel};
 use crate::fault::Faults;
 use crate::key::PublicKey;
 use crate::name::PeerName;
 use crate::range::HostIndex;
+
+/// Most peers of a cell: netd's own limit (`proto/cell/netd/v1/network.proto`), which its ceiling can only lower.
+pub const MAX_PEERS: usize = 20_000;
 
 /// A peer as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +24,29 @@ pub struct Peer {
     pub access: AccessPolicy,
     /// What its device sends into the tunnel.
     pub tunnel: Tunnel,
+}
+
+impl Peer {
+    /// Names this state of the peer: the first half of SHA-256 over all of it, hexadecimal. Who changes a peer by what
+    /// was read before sends it along, so that a change in between is not undone unseen.
+    pub fn version(&self) -> String {
+        let Peer {
+            name,
+            public_key,
+            host,
+            access,
+            tunnel,
+        } = self;
+        let mut hash = Sha256::new();
+        let text = format!(
+            "{name}\n{public_key}\n{}\n{access}\n{}",
+            host.get(),
+            tunnel.as_str()
+        );
+        hash.update(text);
+        let bytes: [u8; 32] = hash.finalize().into();
+        bytes[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// Where a new peer's key comes from.

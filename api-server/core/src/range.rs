@@ -111,15 +111,17 @@ impl VpnRange {
         [self.v4_of(host).into(), self.v6_of(host).into()]
     }
 
-    /// Chooses the address of a new peer: the lowest that a removed peer left behind, else the next never used.
-    /// `lowest_freed` and `highest_used` are what the database knows; the choice costs the same with 10 peers and
+    /// Chooses the address of a new peer: the next never used, else the one that a removed peer left behind first.
+    /// `longest_freed` and `highest_used` are what the database knows; the choice costs the same with 10 peers and
     /// with 10,000.
     ///
     /// # Errors
     /// [`Exhausted`] when the range is full.
-    pub fn allocate(&self, lowest_freed: Option<u32>, highest_used: u32) -> Result<HostIndex, Exhausted> {
-        let next = lowest_freed.unwrap_or(highest_used.max(HostIndex::CELL.0).saturating_add(1));
-        self.host(next)
+    pub fn allocate(&self, longest_freed: Option<u32>, highest_used: u32) -> Result<HostIndex, Exhausted> {
+        let unused = self.host(highest_used.max(HostIndex::CELL.0).saturating_add(1));
+        let freed = longest_freed.and_then(|host| self.host(host));
+        unused
+            .or(freed)
             .filter(|host| *host > HostIndex::CELL)
             .ok_or(Exhausted {
                 capacity: self.last().0 - HostIndex::CELL.0,

@@ -52,17 +52,26 @@ impl Bucket {
     }
 }
 
-/// Who shares a bucket: an IPv4 /24 or an IPv6 /64, which is what one household or host can choose addresses from.
+/// Who shares a bucket: an IPv4 /24 or an IPv6 /64, which is what one household or host can choose addresses from; or
+/// one peer of the VPN, whose addresses WireGuard holds it to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// The first 24 bits.
     V4([u8; 3]),
     /// The first 64 bits.
     V6([u8; 8]),
+    /// A peer of the VPN, by the whole address: its neighbours are other people.
+    Peer(IpAddr),
 }
 
-impl From<IpAddr> for Source {
-    fn from(address: IpAddr) -> Self {
+impl Source {
+    /// The source of a connection by the VPN.
+    pub fn peer(address: IpAddr) -> Self {
+        Source::Peer(address.to_canonical())
+    }
+
+    /// The source of any other connection.
+    pub fn household(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => {
                 let [a, b, c, _] = v4.octets();
@@ -104,11 +113,19 @@ mod tests {
 
     #[test]
     fn neighbours_share_a_bucket() {
-        let source = |text: &str| Source::from(text.parse::<IpAddr>().unwrap());
+        let source = |text: &str| Source::household(text.parse().unwrap());
         assert_eq!(source("192.0.2.1"), source("192.0.2.254"));
         assert_eq!(source("192.0.2.1"), source("::ffff:192.0.2.9"));
         assert_ne!(source("192.0.2.1"), source("192.0.3.1"));
         assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1"));
         assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn peers_of_the_vpn_do_not() {
+        let peer = |text: &str| Source::peer(text.parse().unwrap());
+        assert_eq!(peer("10.86.0.2"), peer("::ffff:10.86.0.2"));
+        assert_ne!(peer("10.86.0.2"), peer("10.86.0.3"));
+        assert_ne!(peer("fd86::2"), peer("fd86::3"));
     }
 }

@@ -5,7 +5,7 @@
     reason = "tests: a case is one story"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use cell_api_core::access::{AccessInput, AccessPolicy, Protocol, Service, ServiceInput, Tunnel};
@@ -110,6 +110,11 @@ fn a_range_runs_out_and_says_how_many_it_had() {
     assert_eq!(small.allocate(None, 5).unwrap().get(), 6);
     assert_eq!(small.allocate(None, 6).unwrap_err().capacity, 5);
     assert_eq!(small.allocate(Some(3), 6).unwrap().get(), 3);
+    assert_eq!(
+        small.allocate(Some(3), 5).unwrap().get(),
+        6,
+        "what was never used comes first"
+    );
     assert_eq!(
         small.v4_of(small.last()).to_string(),
         "10.86.0.6",
@@ -286,29 +291,33 @@ fn settings() -> NetworkSettings {
 }
 
 proptest! {
-    /// Any sequence of additions and removals gives out every address once, lowest first, and never the cell's.
+    /// Any sequence of additions and removals gives out every address once and never the cell's: those never used first,
+    /// then those that have rested longest.
     #[test]
-    fn allocation_fills_gaps(steps in prop::collection::vec((any::<bool>(), 0usize..8), 0..200)) {
+    fn addresses_rest_before_they_are_given_out_again(steps in prop::collection::vec((any::<bool>(), 0usize..8), 0..200)) {
         let range = range("10.86.0.0/28", "fd00:1::/120");
-        let (mut used, mut freed, mut highest) = (BTreeSet::new(), BTreeSet::new(), 1);
+        let (mut used, mut freed, mut highest) = (BTreeSet::new(), VecDeque::new(), 1);
         for (add, pick) in steps {
             if add {
-                let lowest = (2..=14u32).find(|host| !used.contains(host));
-                match range.allocate(freed.first().copied(), highest) {
+                let expected = if highest < 14 { Some(highest + 1) } else { freed.front().copied() };
+                match range.allocate(freed.front().copied(), highest) {
                     Ok(host) => {
-                        prop_assert_eq!(Some(host.get()), lowest);
-                        freed.remove(&host.get());
+                        prop_assert_eq!(Some(host.get()), expected);
+                        prop_assert!(!used.contains(&host.get()));
+                        if host.get() <= highest {
+                            freed.pop_front();
+                        }
                         highest = highest.max(host.get());
                         used.insert(host.get());
                     }
                     Err(full) => {
-                        prop_assert_eq!(lowest, None);
+                        prop_assert_eq!(expected, None);
                         prop_assert_eq!(full.capacity, 13);
                     }
                 }
             } else if let Some(host) = used.iter().nth(pick).copied() {
                 used.remove(&host);
-                freed.insert(host);
+                freed.push_back(host);
             }
         }
     }

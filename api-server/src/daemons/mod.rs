@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod broker;
+pub mod check;
 pub mod key;
 pub mod netd;
 pub mod vault;

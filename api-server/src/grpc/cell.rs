@@ -40,7 +40,7 @@ impl CellService for Automation {
         changes.mark_changed();
         let state = (Arc::clone(&self.app), changes);
         let statuses = stream::unfold(state, |(app, mut changes)| async move {
-            changes.changed().await.ok()?;
+            app.events.changed(&mut changes).await?;
             let answer = cell::status(&app).await.map_err(refused);
             let answer = answer.map(|view| WatchCellStatusResponse {
                 status: Some(status(view)),

@@ -3,14 +3,15 @@
 pub mod cell;
 pub mod peers;
 pub mod setup;
+pub mod users;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use cell_api_core::role::Role;
 use cell_proto::api::v1::cell_service_server::CellServiceServer;
 use cell_proto::api::v1::peer_service_server::PeerServiceServer;
 use cell_proto::api::v1::setup_service_server::SetupServiceServer;
+use cell_proto::api::v1::user_service_server::UserServiceServer;
 use cell_proto::fault::{Fault, Violation};
 use cell_proto::ipc::Caller;
 use tonic::service::Routes;
@@ -19,9 +20,6 @@ use tonic::{Code, Request, Status};
 use crate::app::App;
 use crate::callers::Callers;
 use crate::service::{Actor, Kind, ServiceError};
-
-/// The source that throttles and records see for callers on the socket.
-const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What each service holds.
 #[derive(Clone)]
@@ -38,6 +36,7 @@ pub fn routes(app: Arc<App>, callers: Callers) -> Routes {
     };
     Routes::new(SetupServiceServer::new(automation.clone()))
         .add_service(CellServiceServer::new(automation.clone()))
+        .add_service(UserServiceServer::new(automation.clone()))
         .add_service(PeerServiceServer::new(automation))
 }
 
@@ -88,6 +87,7 @@ fn code_of(kind: Kind) -> Code {
         Kind::NotFound => Code::NotFound,
         Kind::Exists => Code::AlreadyExists,
         Kind::Conflict | Kind::Precondition | Kind::SetupRequired => Code::FailedPrecondition,
+        Kind::Stale => Code::Aborted,
         Kind::TooMany | Kind::NoRoom => Code::ResourceExhausted,
         Kind::Unavailable => Code::Unavailable,
         Kind::Internal => Code::Internal,

@@ -4,9 +4,10 @@ use cell_api_core::access::{AccessInput, ServiceInput};
 use cell_api_core::peer::{PeerInput, PeerUpdateInput};
 use cell_proto::api::v1::peer_service_server::PeerService;
 use cell_proto::api::v1::{
-    CreatePeerRequest, CreatePeerResponse, DeletePeerRequest, DeletePeerResponse, GetPeerRequest,
-    GetPeerResponse, ListPeersRequest, ListPeersResponse, Peer, PeerAccess, PeerActivity, ServiceAccess,
-    UpdatePeerRequest, UpdatePeerResponse,
+    CreatePeerRequest, CreatePeerResponse, DeletePeerRequest, DeletePeerResponse, DeliverPeerConfigRequest,
+    DeliverPeerConfigResponse, GetPeerConfigRequest, GetPeerConfigResponse, GetPeerRequest, GetPeerResponse,
+    ListPeersRequest, ListPeersResponse, Peer, PeerAccess, PeerActivity, ServiceAccess, UpdatePeerRequest,
+    UpdatePeerResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -70,17 +71,43 @@ impl PeerService for Automation {
             public_key,
             access,
             tunnel,
+            if_version,
         } = request.into_inner();
         let input = PeerUpdateInput {
             public_key,
             access: access.map(access_input),
             tunnel,
         };
-        let view = peers::update(&self.app, &actor, &name, &input)
+        let view = peers::update(&self.app, &actor, &name, &input, if_version)
             .await
             .map_err(refused)?;
         Ok(Response::new(UpdatePeerResponse {
             peer: Some(peer(view)),
+        }))
+    }
+
+    async fn get_peer_config(
+        &self,
+        request: Request<GetPeerConfigRequest>,
+    ) -> Result<Response<GetPeerConfigResponse>, Status> {
+        let config = peers::config(&self.app, &request.into_inner().name)
+            .await
+            .map_err(refused)?;
+        Ok(Response::new(GetPeerConfigResponse {
+            config: config.to_string(),
+        }))
+    }
+
+    async fn deliver_peer_config(
+        &self,
+        request: Request<DeliverPeerConfigRequest>,
+    ) -> Result<Response<DeliverPeerConfigResponse>, Status> {
+        let actor = self.actor(&request)?;
+        let config = peers::deliver_config(&self.app, &actor, &request.into_inner().name)
+            .await
+            .map_err(refused)?;
+        Ok(Response::new(DeliverPeerConfigResponse {
+            config: config.to_string(),
         }))
     }
 
@@ -117,6 +144,7 @@ fn peer(view: PeerView) -> Peer {
         port: service.port.into(),
     });
     Peer {
+        version: view.peer.version(),
         name: view.peer.name.to_string(),
         public_key: view.peer.public_key.to_string(),
         ipv4: view.ipv4.to_string(),

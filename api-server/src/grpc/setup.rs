@@ -12,7 +12,8 @@ use cell_proto::api::v1::{
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
-use super::{Automation, LOCAL, refused};
+use super::{Automation, refused};
+use crate::service::Remote;
 use crate::service::setup::{self, StepInput};
 
 #[tonic::async_trait]
@@ -32,7 +33,7 @@ impl SetupService for Automation {
         let step = step.and_then(|step| step.step);
         let step = step.ok_or_else(|| refused(Faults::one("step", "is required").into()))?;
         let (token, input) = read(step, claim_token);
-        let progress = setup::submit(&self.app, LOCAL, &token, input)
+        let progress = setup::submit(&self.app, &Remote::local(), &token, input)
             .await
             .map_err(refused)?;
         Ok(Response::new(SubmitSetupStepResponse {
@@ -45,7 +46,9 @@ impl SetupService for Automation {
         request: Request<CompleteSetupRequest>,
     ) -> Result<Response<CompleteSetupResponse>, Status> {
         let token = Zeroizing::new(request.into_inner().claim_token);
-        let progress = setup::complete(&self.app, LOCAL, &token).await.map_err(refused)?;
+        let progress = setup::complete(&self.app, &Remote::local(), &token)
+            .await
+            .map_err(refused)?;
         Ok(Response::new(CompleteSetupResponse {
             state: Some(state(&progress)),
         }))

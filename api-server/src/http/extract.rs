@@ -1,18 +1,18 @@
 //! What the guards found out about a request, for its handler. A handler that asks for it without a guard before it
 //! gets a refusal, never a default.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
 use cell_api_core::fault::Faults;
 use http::StatusCode;
+use http::header::IF_MATCH;
 use http::request::Parts;
 use zeroize::Zeroizing;
 
 use super::problem::Refusal;
 use super::transport::Connection;
-use crate::service::Actor;
+use crate::service::{Actor, Remote};
 use crate::sessions::Session;
 
 /// Who is logged in.
@@ -34,26 +34,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Who {
     }
 }
 
-/// The other end of the connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Remote(SocketAddr);
-
-impl Remote {
-    /// Its address; an IPv4 one as such.
-    pub fn address(&self) -> IpAddr {
-        self.0.ip().to_canonical()
-    }
-}
-
 impl<S: Send + Sync> FromRequestParts<S> for Remote {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        parts
-            .extensions
-            .get::<Connection>()
-            .map(|connection| Remote(connection.remote))
-            .ok_or_else(unguarded)
+        let connection = parts.extensions.get::<Connection>().ok_or_else(unguarded)?;
+        let address = connection.remote.ip().to_canonical();
+        Ok(Remote::at(address, connection.source()))
     }
 }
 
@@ -67,6 +54,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
         let path = Path::<String>::from_request_parts(parts, state).await;
         path.map(|Path(text)| Segment(text))
             .map_err(|_| Faults::one("path", "must be UTF-8").into())
+    }
+}
+
+/// The version in the header `If-Match`; none when absent. What is no entity tag of ours matches nothing.
+pub struct IfMatch(pub Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let mut sent = parts.headers.get_all(IF_MATCH).iter();
+        let version = match (sent.next(), sent.next()) {
+            (None, _) => None,
+            (Some(one), None) => Some(one.to_str().unwrap_or_default().trim_matches('"').to_owned()),
+            (Some(_), Some(_)) => Some(String::new()),
+        };
+        Ok(IfMatch(version))
     }
 }
 

@@ -14,6 +14,7 @@ pub mod routes;
 pub mod cookie;
 pub mod dto;
 pub mod extract;
+pub mod idle;
 pub mod input;
 pub mod problem;
 

@@ -1,5 +1,8 @@
 //! The OpenAPI document, generated from the handlers.
 
+use std::sync::LazyLock;
+
+use axum::body::Bytes;
 use utoipa::OpenApi;
 
 use super::routes;
@@ -21,6 +24,13 @@ pub fn document() -> utoipa::openapi::OpenApi {
     utoipa_axum::router::OpenApiRouter::with_openapi(Document::openapi())
         .merge(routes::all())
         .into_openapi()
+}
+
+/// The document as it is served: made once, for anybody may ask for it.
+pub fn served() -> Bytes {
+    static SERVED: LazyLock<Bytes> =
+        LazyLock::new(|| document().to_json().map(Bytes::from).unwrap_or_default());
+    SERVED.clone()
 }
 
 /// The document as it is committed for the web UI: pretty JSON with a line end.

@@ -103,6 +103,7 @@ fn status_of(kind: Kind) -> StatusCode {
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Conflict | Kind::Exists | Kind::Precondition => StatusCode::CONFLICT,
+        Kind::Stale => StatusCode::PRECONDITION_FAILED,
         Kind::SetupRequired => StatusCode::PRECONDITION_REQUIRED,
         Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         Kind::NoRoom => StatusCode::INSUFFICIENT_STORAGE,

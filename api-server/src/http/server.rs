@@ -22,14 +22,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::idle::Usage;
 use super::transport::{Connection, Transport};
 
 /// Connections of one listener at once.
 const MAX_CONNECTIONS: usize = 1_024;
-/// Of these, from one source. On loopback everybody is one source.
-const MAX_PER_SOURCE: usize = 256;
+/// Of these, from the machine itself, where everybody is one source.
+const MAX_OF_MACHINE: usize = 256;
+/// Of these, from one peer: a browser opens six. One household's devices cannot starve one another.
+const MAX_PER_PEER: usize = 32;
 /// How long a client may take for its handshake, for its headers, and between requests.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may be open without a request. HTTP/1 has [`PATIENCE`] for that.
+const IDLE: Duration = Duration::from_secs(60);
 /// Request line and headers. HTTP/1 reads up to twice that before it looks, so 32 KiB at most.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Header fields of one request.
@@ -60,7 +65,7 @@ impl Endpoint {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, remote)) => match slots.take(remote) {
+                Ok((stream, remote)) => match slots.take(self.transport().source(remote)) {
                     Some(slot) => drop(tasks.spawn(self.connection(stream, remote, slot, shutdown.clone()))),
                     None => tracing::debug!(%remote, "too many connections"),
                 },
@@ -71,6 +76,14 @@ impl Endpoint {
         let _ = tokio::time::timeout(FAREWELL, tasks.wait()).await;
     }
 
+    fn transport(&self) -> Transport {
+        if self.tls.is_some() {
+            Transport::Tls
+        } else {
+            Transport::Loopback
+        }
+    }
+
     fn connection(
         &self,
         stream: TcpStream,
@@ -78,13 +91,8 @@ impl Endpoint {
         slot: Slot,
         shutdown: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let transport = if self.tls.is_some() {
-            Transport::Tls
-        } else {
-            Transport::Loopback
-        };
         let connection = Connection {
-            transport,
+            transport: self.transport(),
             remote,
             hosts: Arc::clone(&self.hosts),
         };
@@ -129,10 +137,18 @@ where
     } else {
         builder.http1_only()
     };
+    let usage = Usage::new();
+    let requests = usage.clone();
     let service = service_fn(move |request: Request<Incoming>| {
+        let in_use = requests.begin();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(connection.clone());
-        router.clone().oneshot(request)
+        let answer = router.clone().oneshot(request);
+        async move {
+            answer
+                .await
+                .map(|answer| answer.map(|body| in_use.until_sent(body)))
+        }
     });
     let served = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(served);
@@ -141,6 +157,13 @@ where
         () = shutdown.cancelled() => {
             served.as_mut().graceful_shutdown();
             log_end(served.await);
+        }
+        () = usage.idle(IDLE) => {
+            served.as_mut().graceful_shutdown();
+            // Who does not take the farewell is hung up on.
+            if let Ok(ended) = tokio::time::timeout(PATIENCE, served).await {
+                log_end(ended);
+            }
         }
     }
 }
@@ -160,7 +183,13 @@ async fn pause_after(error: &io::Error) {
 
 /// Who holds how many connections.
 #[derive(Default)]
-struct Slots(Mutex<BTreeMap<Source, usize>>);
+struct Slots(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    by_source: BTreeMap<Source, usize>,
+    all: usize,
+}
 
 /// One connection's place; given back when dropped.
 struct Slot {
@@ -169,15 +198,18 @@ struct Slot {
 }
 
 impl Slots {
-    fn take(self: &Arc<Self>, remote: SocketAddr) -> Option<Slot> {
-        let source = Source::from(remote.ip());
+    fn take(self: &Arc<Self>, source: Source) -> Option<Slot> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = held.values().sum();
-        let own = held.entry(source).or_default();
-        if all >= MAX_CONNECTIONS || *own >= MAX_PER_SOURCE {
+        let most = match source {
+            Source::V4(_) | Source::V6(_) => MAX_OF_MACHINE,
+            Source::Peer(_) => MAX_PER_PEER,
+        };
+        let own = held.by_source.get(&source).copied().unwrap_or(0);
+        if held.all >= MAX_CONNECTIONS || own >= most {
             return None;
         }
-        *own += 1;
+        held.all += 1;
+        held.by_source.insert(source, own + 1);
         Some(Slot {
             slots: Arc::clone(self),
             source,
@@ -188,11 +220,39 @@ impl Slots {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut held = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = held.get_mut(&self.source) {
+        held.all -= 1;
+        if let Some(own) = held.by_source.get_mut(&self.source) {
             *own -= 1;
             if *own == 0 {
-                held.remove(&self.source);
+                held.by_source.remove(&self.source);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn one_peer_takes_its_share_and_gives_it_back() {
+        let slots = Arc::new(Slots::default());
+        let peer = |n: usize| Source::peer(std::net::Ipv4Addr::from_bits(0x0a56_0000 + n as u32).into());
+        let mut taken: Vec<_> = (0..MAX_PER_PEER).map(|_| slots.take(peer(2)).unwrap()).collect();
+        assert!(slots.take(peer(2)).is_none());
+        taken.push(slots.take(peer(3)).unwrap());
+        taken.remove(0);
+        taken.push(slots.take(peer(2)).unwrap());
+        let rest = MAX_CONNECTIONS - taken.len();
+        taken.extend((0..rest).map(|n| slots.take(peer(100 + n)).unwrap()));
+        assert!(slots.take(peer(9)).is_none());
+        assert!(
+            !slots.0.lock().unwrap().by_source.contains_key(&peer(9)),
+            "who is turned away leaves nothing"
+        );
+        taken.clear();
+        let held = slots.0.lock().unwrap();
+        assert_eq!((held.all, held.by_source.len()), (0, 0));
     }
 }

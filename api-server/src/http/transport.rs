@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use cell_api_core::host::HostPolicy;
+use cell_api_core::throttle::Source;
 use http::request::Parts;
 
 /// Which listener took the connection.
@@ -26,6 +27,23 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// The names that the listener answers to.
     pub hosts: Arc<HostPolicy>,
+}
+
+impl Connection {
+    /// Who shares a bucket of failures with it.
+    pub fn source(&self) -> Source {
+        self.transport.source(self.remote)
+    }
+}
+
+impl Transport {
+    /// Who an address of this listener stands for.
+    pub fn source(self, remote: SocketAddr) -> Source {
+        match self {
+            Transport::Loopback => Source::household(remote.ip()),
+            Transport::Tls => Source::peer(remote.ip()),
+        }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Transport {

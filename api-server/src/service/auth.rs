@@ -1,6 +1,5 @@
 //! Login, logout, one's own password.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -12,7 +11,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::users::check_passwords;
-use super::{Actor, ServiceError};
+use super::{Actor, Remote, ServiceError};
 use crate::app::App;
 use crate::sessions::{Session, SessionUser};
 use crate::store::sessions as table;
@@ -26,15 +25,32 @@ use crate::store::users::{self, StoredUser};
 /// [`ServiceError::Throttled`], [`ServiceError::Busy`].
 pub async fn login(
     app: &App,
-    remote: IpAddr,
+    remote: &Remote,
     username: &str,
     password: Password,
 ) -> Result<(Arc<Session>, Zeroizing<String>), ServiceError> {
     let now = app.now();
-    let paid = app
-        .login_throttle
-        .pay(remote, now)
+    let paid = remote
+        .source
+        .map(|source| app.login_throttle.pay(source, now))
+        .transpose()
         .map_err(ServiceError::Throttled)?;
+    let opened = log_in(app, remote, username, password).await;
+    // Only what tells something about a password is paid for: not that the cell is busy.
+    if let Some(paid) = paid
+        && !matches!(opened, Err(ServiceError::Login | ServiceError::Locked(_)))
+    {
+        paid.refund(now);
+    }
+    opened
+}
+
+async fn log_in(
+    app: &App,
+    remote: &Remote,
+    username: &str,
+    password: Password,
+) -> Result<(Arc<Session>, Zeroizing<String>), ServiceError> {
     // Nobody bears a name that breaks the rule, so there is nothing to hash, to lock or to write down.
     let username = Username::parse(username).map_err(|_| ServiceError::Login)?;
     if password.is_impossible() {
@@ -44,15 +60,15 @@ pub async fn login(
     let actor = Actor {
         name: user.username.to_string(),
         role: Some(user.role),
-        remote: remote.to_string(),
+        remote: remote.shown.clone(),
     };
     let (token, token_hash) = new_token()?;
-    let session = Arc::new(Session::new(token_hash, user_of(&user), app.now(), app.now()));
-    let opened = Arc::clone(&session);
-    app.store
-        .mutate(Origin::new(&actor, app.now()), move |tx| open(tx, &opened))
+    let session = app
+        .store
+        .mutate(Origin::new(&actor, app.now()), move |tx| {
+            open(tx, &user, token_hash)
+        })
         .await?;
-    paid.refund(now);
     Ok((session, token))
 }
 
@@ -73,59 +89,64 @@ pub async fn logout(app: &App, actor: &Actor, session: &Session) -> Result<(), S
         .await
 }
 
-/// Changes one's own password; the user's other sessions end.
+/// Changes one's own password; the user's other sessions end, and this one goes on under another cookie, which is
+/// answered.
 ///
 /// # Errors
-/// [`ServiceError::WrongPassword`], [`ServiceError::Invalid`], [`ServiceError::Locked`].
+/// [`ServiceError::WrongPassword`], [`ServiceError::Invalid`], [`ServiceError::Locked`], [`ServiceError::SessionEnded`]
+/// when it ended, or an administrator set another password, while this one was looked at.
 pub async fn change_password(
     app: &App,
     actor: &Actor,
     session: &Session,
     current: Password,
     new: Password,
-) -> Result<(), ServiceError> {
+) -> Result<Zeroizing<String>, ServiceError> {
     let username = &session.user.username;
     let faults = check_passwords(username.as_str(), &current, &new);
     if !faults.is_empty() {
         return Err(faults.into());
     }
-    verify(app, actor, username, current)
+    let verified = verify(app, actor, username, current)
         .await
         .map_err(|error| match error {
             ServiceError::Login => ServiceError::WrongPassword,
             other => other,
         })?;
     let hash = app.hasher.hash(new).await?;
-    let user = SessionUser {
-        must_change_password: false,
-        ..session.user.clone()
-    };
-    let (name, kept) = (username.to_string(), Arc::new(session.with_user(user)));
+    let (token, token_hash) = new_token()?;
+    let before = session.token_hash;
     let origin = Origin::new(actor, app.now());
     app.store
         .mutate(origin, move |tx| {
-            if !users::set_password(tx, &name, &hash, false)? {
-                return Err(ServiceError::NoUser);
-            }
-            close_others(tx, &name, Some(kept.token_hash))?;
+            // A reset or a logout may have come first: what was verified must still be so.
+            let now = users::get(tx, verified.username.as_str())?;
+            let now = now.filter(|now| now.password_hash == verified.password_hash);
+            let Some(user) = now.filter(|_| table::exists(tx, &before).unwrap_or(false)) else {
+                return Err(ServiceError::SessionEnded);
+            };
+            let name = user.username.to_string();
+            users::set_password(tx, &name, &hash, false)?;
+            close_all(tx, &name)?;
+            let user = SessionUser {
+                must_change_password: false,
+                ..user_of(&user)
+            };
+            let kept = Arc::new(Session::new(token_hash, user, tx.now(), tx.now()));
+            table::insert(tx, &kept)?;
             tx.audit("auth.change-password", &name, "");
             tx.effects.sessions.push(SessionChange::Opened(kept));
             Ok(())
         })
-        .await
+        .await?;
+    Ok(token)
 }
 
-/// Ends all sessions of a user but perhaps one.
-pub(super) fn close_others(
-    tx: &mut Tx<'_>,
-    username: &str,
-    except: Option<[u8; 32]>,
-) -> Result<(), ServiceError> {
-    table::delete_of(tx, username, except.as_ref())?;
-    tx.effects.sessions.push(SessionChange::UserClosed {
-        username: username.to_owned(),
-        except,
-    });
+/// Ends all sessions of a user.
+pub(super) fn close_all(tx: &mut Tx<'_>, username: &str) -> Result<(), ServiceError> {
+    table::delete_of(tx, username)?;
+    let username = username.to_owned();
+    tx.effects.sessions.push(SessionChange::UserClosed(username));
     Ok(())
 }
 
@@ -216,6 +237,7 @@ fn locked(left_ms: Option<i64>) -> Result<(), ServiceError> {
 
 async fn count_failure(app: &App, actor: &Actor, username: &Username) -> Result<(), ServiceError> {
     let (username, origin) = (username.to_string(), Origin::new(actor, app.now()));
+    app.login_failures.note();
     app.store
         .mutate(origin, move |tx| {
             let now = tx.now();
@@ -237,19 +259,26 @@ async fn count_failure(app: &App, actor: &Actor, username: &Username) -> Result<
         .await
 }
 
-fn open(tx: &mut Tx<'_>, session: &Arc<Session>) -> Result<(), ServiceError> {
-    let username = session.user.username.as_str();
+/// Opens a session for whom `verified` is now: the password may have been reset, the role changed or the user removed
+/// while it was checked.
+fn open(tx: &mut Tx<'_>, verified: &StoredUser, token_hash: [u8; 32]) -> Result<Arc<Session>, ServiceError> {
+    let username = verified.username.as_str();
     // Attempts that ran beside this one may have locked the account: then the right password comes too late.
     locked(users::attempts(tx, username)?.locked_for(tx.now()))?;
+    let now = users::get(tx, username)?;
+    let user = now
+        .filter(|now| now.password_hash == verified.password_hash)
+        .ok_or(ServiceError::Login)?;
     users::clear_attempts(tx, username)?;
-    for ended in table::insert(tx, session)? {
+    let session = Arc::new(Session::new(token_hash, user_of(&user), tx.now(), tx.now()));
+    for ended in table::insert(tx, &session)? {
         tx.effects.sessions.push(SessionChange::Closed(ended));
     }
     tx.effects
         .sessions
-        .push(SessionChange::Opened(Arc::clone(session)));
+        .push(SessionChange::Opened(Arc::clone(&session)));
     tx.audit("auth.login", username, "");
-    Ok(())
+    Ok(session)
 }
 
 fn user_of(user: &StoredUser) -> SessionUser {

@@ -112,7 +112,7 @@ pub async fn status(app: &Arc<App>) -> Result<CellView, ServiceError> {
         daemons: vec![
             DaemonView {
                 name: "netd",
-                conditions: app.network.status().map(|status| status.conditions),
+                conditions: app.network.conditions(),
             },
             DaemonView {
                 name: "broker",

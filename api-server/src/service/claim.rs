@@ -1,25 +1,25 @@
 //! The claim token: made at the first start, shown with every step of the first run, worthless afterwards.
 
-use std::net::IpAddr;
 use std::path::Path;
 
 use cell_api_core::setup::{self, CLAIM_TOKEN_BYTES};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::ServiceError;
+use super::{Remote, ServiceError};
 use crate::app::App;
 use crate::store::setup as table;
 
 /// Every call before the end of setup shows the token, so that a second visitor cannot go on with the first one's.
-pub(super) fn check(app: &App, remote: IpAddr, typed: &str) -> Result<(), ServiceError> {
+pub(super) fn check(app: &App, remote: &Remote, typed: &str) -> Result<(), ServiceError> {
     if app.identity().is_some() {
         return Err(ServiceError::SetupComplete);
     }
     let now = app.now();
-    let paid = app
-        .claim_throttle
-        .pay(remote, now)
+    let paid = remote
+        .source
+        .map(|source| app.claim_throttle.pay(source, now))
+        .transpose()
         .map_err(ServiceError::Throttled)?;
     let expected = app
         .store
@@ -28,7 +28,9 @@ pub(super) fn check(app: &App, remote: IpAddr, typed: &str) -> Result<(), Servic
     if !bool::from(setup::claim_token_hash(typed).ct_eq(&expected)) {
         return Err(ServiceError::ClaimToken);
     }
-    paid.refund(now);
+    if let Some(paid) = paid {
+        paid.refund(now);
+    }
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Every way to be refused, and what each is called outside. One table serves REST and gRPC.
 
+use cell_api_core::access::MAX_SERVICES_IN_ALL;
 use cell_api_core::fault::Faults;
+use cell_api_core::peer::MAX_PEERS;
 use cell_api_core::range::Exhausted;
 use cell_api_core::setup::Step;
 
@@ -40,6 +42,9 @@ pub enum ServiceError {
     /// The password that should hold now is wrong.
     #[error("the current password is wrong")]
     WrongPassword,
+    /// The session ended while something was done in it.
+    #[error("the session has ended, or the password was set anew: log in again")]
+    SessionEnded,
     /// A user of that name is there.
     #[error("there is a user of this name")]
     UserExists,
@@ -55,12 +60,26 @@ pub enum ServiceError {
     /// The key belongs to another peer or to the cell.
     #[error("the public key is another peer's or the cell's own")]
     KeyInUse,
+    /// The peer is another than the caller has seen.
+    #[error("the peer was changed meanwhile: read it again")]
+    Stale,
     /// No such peer.
     #[error("there is no peer of this name")]
     NoPeer,
     /// The range is full.
     #[error(transparent)]
     AddressesExhausted(#[from] Exhausted),
+    /// There are as many peers as there may be.
+    #[error("there are {MAX_PEERS} peers, which is the most: remove some that are not used any more")]
+    TooManyPeers,
+    /// All peers together have as many services as there may be.
+    #[error(
+        "all peers together have {MAX_SERVICES_IN_ALL} services, which is the most: take some away first"
+    )]
+    TooManyServices,
+    /// netd would not take it.
+    #[error("netd, which keeps the network within the limits of its policy file, refuses this: {0}")]
+    NetdRefuses(String),
     /// A configuration needs an endpoint, and nobody has told it.
     #[error("it is not known where devices connect to: set endpoint_host first (PUT /api/config)")]
     EndpointUnknown,
@@ -98,6 +117,8 @@ pub enum Kind {
     Exists,
     /// Something else must be done first.
     Precondition,
+    /// The caller's view of it is old.
+    Stale,
     /// Setup must be completed first.
     SetupRequired,
     /// Too often.
@@ -125,13 +146,18 @@ impl ServiceError {
             ServiceError::Locked(_) => (Kind::TooMany, "LOCKED"),
             ServiceError::Throttled(_) => (Kind::TooMany, "THROTTLED"),
             ServiceError::WrongPassword => (Kind::Forbidden, "WRONG_PASSWORD"),
+            ServiceError::SessionEnded => (Kind::Unauthenticated, "NO_SESSION"),
             ServiceError::UserExists => (Kind::Exists, "USER_EXISTS"),
             ServiceError::NoUser => (Kind::NotFound, "NO_USER"),
             ServiceError::LastAdmin => (Kind::Conflict, "LAST_ADMIN"),
             ServiceError::PeerExists => (Kind::Exists, "PEER_EXISTS"),
             ServiceError::KeyInUse => (Kind::Exists, "KEY_IN_USE"),
+            ServiceError::Stale => (Kind::Stale, "VERSION_MISMATCH"),
             ServiceError::NoPeer => (Kind::NotFound, "NO_PEER"),
             ServiceError::AddressesExhausted(_) => (Kind::NoRoom, "ADDRESSES_EXHAUSTED"),
+            ServiceError::TooManyPeers => (Kind::NoRoom, "PEERS_EXHAUSTED"),
+            ServiceError::TooManyServices => (Kind::NoRoom, "SERVICES_EXHAUSTED"),
+            ServiceError::NetdRefuses(_) => (Kind::Precondition, "NETD_REFUSES"),
             ServiceError::EndpointUnknown => (Kind::Precondition, "ENDPOINT_UNKNOWN"),
             ServiceError::Unreachable(_) => (Kind::Unavailable, "UNREACHABLE"),
             ServiceError::Busy => (Kind::Unavailable, "BUSY"),

@@ -21,6 +21,7 @@ pub use error::{Kind, ServiceError};
 use std::net::IpAddr;
 
 use cell_api_core::role::Role;
+use cell_api_core::throttle::Source;
 
 /// Who acts, for the audit record.
 #[derive(Debug, Clone)]
@@ -33,22 +34,50 @@ pub struct Actor {
     pub remote: String,
 }
 
+/// Where a caller is who has not shown who it is.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// An address, or `unix`.
+    pub shown: String,
+    /// Who pays for failures; nobody for callers that the kernel has named.
+    pub source: Option<Source>,
+}
+
+impl Remote {
+    /// Somewhere on the network.
+    pub fn at(address: IpAddr, source: Source) -> Self {
+        Remote {
+            shown: address.to_string(),
+            source: Some(source),
+        }
+    }
+
+    /// On the automation socket, which only root and the administrators' group can open. No failure of anybody else on
+    /// the machine may slow it.
+    pub fn local() -> Self {
+        Remote {
+            shown: "unix".to_owned(),
+            source: None,
+        }
+    }
+}
+
 impl Actor {
     /// Whoever holds the claim token.
-    pub fn setup(remote: IpAddr) -> Self {
+    pub fn setup(remote: &Remote) -> Self {
         Actor {
             name: "setup".to_owned(),
             role: None,
-            remote: remote.to_string(),
+            remote: remote.shown.clone(),
         }
     }
 
     /// Somebody unknown.
-    pub fn unknown(remote: IpAddr) -> Self {
+    pub fn unknown(remote: &Remote) -> Self {
         Actor {
             name: "-".to_owned(),
             role: None,
-            remote: remote.to_string(),
+            remote: remote.shown.clone(),
         }
     }
 }

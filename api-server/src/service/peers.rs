@@ -1,26 +1,23 @@
-//! Peers: add, list, alter, remove, and their devices' configurations.
+//! Peers as others see them, and their devices' configurations; what changes them is in [`change`].
+
+mod change;
+
+pub use change::{CreatedPeer, create, delete, deliver_config, update};
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use cell_api_core::client_config::{self, CellSide};
-use cell_api_core::derive;
 use cell_api_core::fault::Faults;
 use cell_api_core::name::{PeerName, Username};
-use cell_api_core::peer::{KeySource, Peer, PeerInput, PeerUpdateInput};
+use cell_api_core::peer::Peer;
 use zeroize::Zeroizing;
 
+use super::ServiceError;
 use super::cell::{self, CellIdentity};
-use super::device::{known_side, make_key, side};
-use super::{Actor, ServiceError};
+use super::device::{known_side, side};
 use crate::app::App;
-use crate::events::Topic;
-use crate::store::peers::{self as table, StoredPeer};
-use crate::store::transaction::{self, NetworkChange, Origin, Tx};
-
-/// How long a change waits for netd before it is answered anyway: accepted and converged are two facts.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::store::peers::StoredPeer;
 
 /// What moves about a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,18 +49,6 @@ pub struct PeerView {
     pub created_unix_ms: i64,
     /// What moves; `None` while netd is not reachable.
     pub activity: Option<Activity>,
-}
-
-/// A peer that was added.
-pub struct CreatedPeer {
-    /// As stored.
-    pub view: PeerView,
-    /// The device's configuration; has the private key only if the server made it.
-    pub config: Zeroizing<String>,
-    /// The generation that has the peer.
-    pub generation: u64,
-    /// The generation that netd had confirmed when this was answered.
-    pub observed_generation: u64,
 }
 
 /// All peers, in the order of names.
@@ -103,168 +88,17 @@ pub async fn of_user(app: &App, username: &Username) -> Result<PeerView, Service
     find(app, &identity, &name).await
 }
 
-/// Adds a peer. The cost does not depend on how many there are.
-///
-/// # Errors
-/// [`ServiceError::Invalid`], [`ServiceError::PeerExists`], [`ServiceError::KeyInUse`],
-/// [`ServiceError::AddressesExhausted`], [`ServiceError::EndpointUnknown`], [`ServiceError::Unreachable`] when the
-/// cell's own key is not known yet.
-pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<CreatedPeer, ServiceError> {
-    let new = input.check()?;
-    let identity = cell::identity(app)?;
-    let side = side(app, &identity).await?;
-    let (public_key, private_key) = match new.key {
-        KeySource::Device(public_key) => (public_key, None),
-        KeySource::Server => make_key()?,
-    };
-    if public_key == side.public_key {
-        return Err(ServiceError::KeyInUse);
-    }
-    let origin = Origin::new(actor, app.now());
-    let cell_side = side.clone();
-    let stored = app
-        .store
-        .mutate(origin, move |tx| {
-            let host = table::allocate(tx, &cell_side.range)?;
-            let peer = Peer {
-                name: new.name,
-                public_key,
-                host,
-                access: new.access,
-                tunnel: new.tunnel,
-            };
-            let config_fingerprint = client_config::fingerprint(&cell_side, &peer);
-            let stored = Arc::new(StoredPeer {
-                peer,
-                config_fingerprint,
-                created_unix_ms: tx.now(),
-            });
-            table::insert(tx, &stored)?;
-            let made = if private_key.is_some() {
-                "server-made key"
-            } else {
-                "key made by the device"
-            };
-            let peer = &stored.peer;
-            tx.audit(
-                "peer.create",
-                &peer.name,
-                format!("{}; {}; {made}", peer.access, peer.tunnel.as_str()),
-            );
-            upserted(tx, &cell_side, peer);
-            Ok((stored, private_key))
-        })
-        .await?;
-    let (stored, private_key) = stored;
-    let config = client_config::render(&side, &stored.peer, private_key.as_deref().map(String::as_str));
-    let (generation, observed_generation) = converged(app).await?;
-    let activity = app.network.status().map(|_| Activity::default());
-    Ok(CreatedPeer {
-        view: view(&stored, &identity, Some(&side), activity),
-        config,
-        generation,
-        observed_generation,
-    })
-}
-
-/// Alters a peer.
-///
-/// # Errors
-/// [`ServiceError::Invalid`] with the faults of the name and of the change, [`ServiceError::NoPeer`],
-/// [`ServiceError::KeyInUse`].
-pub async fn update(
-    app: &App,
-    actor: &Actor,
-    name: &str,
-    input: &PeerUpdateInput,
-) -> Result<PeerView, ServiceError> {
-    let (name, update) = match (parse_name(name), input.check()) {
-        (Ok(name), Ok(update)) => (name, update),
-        (name, update) => {
-            let mut faults = name.err().unwrap_or_default();
-            faults.merge(update.err().unwrap_or_default());
-            return Err(faults.into());
-        }
-    };
-    let identity = cell::identity(app)?;
-    let own = app.wireguard_key.known();
-    if own.is_some() && update.public_key == own {
-        return Err(ServiceError::KeyInUse);
-    }
-    let range = identity.range;
-    let asked = name.clone();
-    app.store
-        .mutate(Origin::new(actor, app.now()), move |tx| {
-            let stored = table::get(tx, &range, asked.as_str())?.ok_or(ServiceError::NoPeer)?;
-            let before = &stored.peer;
-            let after = update.applied_to(before);
-            let altered = StoredPeer {
-                peer: after.clone(),
-                ..stored
-            };
-            table::update(tx, &Arc::new(altered))?;
-            let key = if after.public_key == before.public_key {
-                "same key"
-            } else {
-                "new key"
-            };
-            tx.audit(
-                "peer.update",
-                &after.name,
-                format!("{}; {}; {key}", after.access, after.tunnel.as_str()),
-            );
-            tx.network(NetworkChange::Upserted(derive::peer_spec(&range, &after)));
-            tx.effects.topics.insert(Topic::Peers);
-            Ok(())
-        })
-        .await?;
-    converged(app).await?;
-    find(app, &identity, &name).await
-}
-
-/// Removes a peer.
-///
-/// # Errors
-/// [`ServiceError::Invalid`], [`ServiceError::NoPeer`].
-pub async fn delete(app: &App, actor: &Actor, name: &str) -> Result<(), ServiceError> {
-    let name = parse_name(name)?;
-    cell::identity(app)?;
-    app.store
-        .mutate(Origin::new(actor, app.now()), move |tx| {
-            if !table::delete(tx, name.as_str())? {
-                return Err(ServiceError::NoPeer);
-            }
-            tx.audit("peer.delete", &name, "");
-            tx.network(NetworkChange::Removed(name.to_string()));
-            tx.effects.topics.insert(Topic::Peers);
-            Ok(())
-        })
-        .await?;
-    converged(app).await.map(|_| ())
-}
-
-/// The device's configuration without its key; the device counts as up to date from now on.
+/// The device's configuration without its key. Nothing changes; see [`deliver_config`].
 ///
 /// # Errors
 /// [`ServiceError::Invalid`], [`ServiceError::NoPeer`], [`ServiceError::EndpointUnknown`],
 /// [`ServiceError::Unreachable`].
-pub async fn config(app: &App, actor: &Actor, name: &str) -> Result<Zeroizing<String>, ServiceError> {
+pub async fn config(app: &App, name: &str) -> Result<Zeroizing<String>, ServiceError> {
     let name = parse_name(name)?;
     let identity = cell::identity(app)?;
+    let stored = app.peers.get(name.as_str()).ok_or(ServiceError::NoPeer)?;
     let side = side(app, &identity).await?;
-    app.store
-        .mutate(Origin::new(actor, app.now()), move |tx| {
-            let stored = table::get(tx, &side.range, name.as_str())?.ok_or(ServiceError::NoPeer)?;
-            let fingerprint = client_config::fingerprint(&side, &stored.peer);
-            let text = client_config::render(&side, &stored.peer, None);
-            if fingerprint != stored.config_fingerprint {
-                table::set_fingerprint(tx, stored, fingerprint)?;
-                tx.effects.topics.insert(Topic::Peers);
-            }
-            tx.audit("peer.config", &name, "");
-            Ok(text)
-        })
-        .await
+    Ok(client_config::render(&side, &stored.peer, None))
 }
 
 impl Default for Activity {
@@ -289,19 +123,6 @@ async fn find(app: &App, identity: &CellIdentity, name: &PeerName) -> Result<Pee
     let side = known_side(app, identity).await;
     let activity = app.activity.one(name.as_str(), app.now()).await.ok();
     Ok(view(&stored, identity, side.as_ref(), activity))
-}
-
-fn upserted(tx: &mut Tx<'_>, side: &CellSide, peer: &Peer) {
-    tx.network(NetworkChange::Upserted(derive::peer_spec(&side.range, peer)));
-    tx.effects.topics.insert(Topic::Peers);
-}
-
-/// Waits for netd to confirm what is committed, for as long as a caller may be kept waiting.
-async fn converged(app: &App) -> Result<(u64, u64), ServiceError> {
-    let generation = app
-        .store
-        .read(|connection| Ok(transaction::generation(connection)?))?;
-    Ok((generation, app.network.wait_for(generation, PATIENCE).await))
 }
 
 /// A configuration that cannot be compared, because the cell does not know its own side, is not called old.

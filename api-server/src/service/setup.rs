@@ -1,16 +1,18 @@
 //! The first run: the claim token, the steps, and the one transaction that makes the cell.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use cell_api_core::derive;
+use cell_api_core::fault::Faults;
 use cell_api_core::name::Username;
 use cell_api_core::password::Password;
+use cell_api_core::range::VpnRange;
 use cell_api_core::role::Role;
 use cell_api_core::setup::{self, Identity, Network, Progress, Step};
 
 use super::cell::CellIdentity;
-use super::{Actor, ServiceError, claim};
+use super::{Actor, Remote, ServiceError, claim};
 use crate::app::App;
 use crate::events::Topic;
 use crate::store::setup::{self as table, StoredAnswer};
@@ -60,7 +62,7 @@ pub fn progress(app: &App) -> Result<Progress, ServiceError> {
 /// [`ServiceError::ClaimToken`], [`ServiceError::Throttled`], [`ServiceError::SetupComplete`], [`ServiceError::NoStep`].
 pub fn stored_answer(
     app: &App,
-    remote: IpAddr,
+    remote: &Remote,
     claim_token: &str,
     step: &str,
 ) -> Result<Option<BTreeMap<String, String>>, ServiceError> {
@@ -79,12 +81,15 @@ pub fn stored_answer(
 /// [`ServiceError::SetupComplete`], [`ServiceError::Invalid`].
 pub async fn submit(
     app: &App,
-    remote: IpAddr,
+    remote: &Remote,
     claim_token: &str,
     input: StepInput,
 ) -> Result<Progress, ServiceError> {
     claim::check(app, remote, claim_token)?;
     let (step, answer) = check(app, input).await?;
+    if step == Step::Network {
+        netd_takes(app, &network_of(&answer)?.range).await?;
+    }
     let origin = Origin::new(&Actor::setup(remote), app.now());
     app.store
         .mutate(origin, move |tx| {
@@ -107,8 +112,15 @@ pub async fn submit(
 /// # Errors
 /// [`ServiceError::ClaimToken`], [`ServiceError::Throttled`], [`ServiceError::SetupIncomplete`],
 /// [`ServiceError::SetupComplete`].
-pub async fn complete(app: &App, remote: IpAddr, claim_token: &str) -> Result<Progress, ServiceError> {
+pub async fn complete(app: &App, remote: &Remote, claim_token: &str) -> Result<Progress, ServiceError> {
     claim::check(app, remote, claim_token)?;
+    // netd may have been away when the step was answered, and what is made now cannot be changed by the wizard.
+    if let Some(answer) = app
+        .store
+        .read(|connection| table::answer(connection, Step::Network))?
+    {
+        netd_takes(app, &network_of(&answer)?.range).await?;
+    }
     let origin = Origin::new(&Actor::setup(remote), app.now());
     let progress = app.store.mutate(origin, make_cell).await?;
     // The token opens nothing any more; the file goes so that nobody wonders.
@@ -143,25 +155,52 @@ const LOST: ServiceError = ServiceError::Storage("a stored answer is missing");
 
 fn stored_cell(tx: &Tx<'_>) -> Result<CellIdentity, ServiceError> {
     let identity = table::answer(tx, Step::Identity)?.ok_or(LOST)?.values;
-    let network = table::answer(tx, Step::Network)?.ok_or(LOST)?.values;
+    let network = table::answer(tx, Step::Network)?.ok_or(LOST)?;
     let text = |values: &BTreeMap<String, String>, name: &str| values.get(name).cloned().unwrap_or_default();
     let Identity {
         cell_name,
         domain_mode,
     } = Identity::check(&text(&identity, "cell_name"), &text(&identity, "domain_mode"))?;
-    // The stored answer has its IPv6 range; the random bytes are not used.
-    let Network { range, endpoint_host } = Network::check(
-        &text(&network, "vpn_range_ipv4"),
-        Some(&text(&network, "vpn_range_ipv6")),
-        Some(&text(&network, "endpoint_host")),
-        [0; 7],
-    )?;
+    let Network { range, endpoint_host } = network_of(&network)?;
     Ok(CellIdentity {
         cell_name,
         domain_mode,
         range,
         endpoint_host,
     })
+}
+
+/// The network of a stored answer. It has its IPv6 range; the random bytes are not used.
+fn network_of(answer: &StoredAnswer) -> Result<Network, Faults> {
+    let text = |name: &str| answer.values.get(name).map(String::as_str).unwrap_or_default();
+    Network::check(
+        text("vpn_range_ipv4"),
+        Some(text("vpn_range_ipv6")),
+        Some(text("endpoint_host")),
+        [0; 7],
+    )
+}
+
+/// Asks netd whether its policy file allows this network, before it is chosen for good.
+async fn netd_takes(app: &App, range: &VpnRange) -> Result<(), ServiceError> {
+    let spec = derive::network_spec(&app.config.network, Some(range), []);
+    let Err(violations) = app.check.whole(spec).await else {
+        return Ok(());
+    };
+    let mut faults = Faults::default();
+    for violation in violations {
+        let field = match violation.field.as_str() {
+            "spec.wireguard.addresses[0]" => "vpn_range_ipv4",
+            "spec.wireguard.addresses[1]" => "vpn_range_ipv6",
+            // Of a port or a name: api.toml has it, and this step does not.
+            _ => "",
+        };
+        faults.add(
+            field,
+            format!("netd's policy file forbids it: {}", violation.description),
+        );
+    }
+    Err(faults.into())
 }
 
 fn make_admin(tx: &Tx<'_>) -> Result<(), ServiceError> {

@@ -8,7 +8,7 @@ use cell_api_core::role::Role;
 use cell_api_core::setup;
 use subtle::ConstantTimeEq;
 
-use super::auth::close_others;
+use super::auth::close_all;
 use super::{Actor, ServiceError};
 use crate::app::App;
 use crate::store::transaction::Origin;
@@ -118,7 +118,7 @@ pub async fn reset_password(
                 return Err(ServiceError::NoUser);
             }
             table::clear_attempts(tx, &username)?;
-            close_others(tx, &username, None)?;
+            close_all(tx, &username)?;
             tx.audit("user.reset-password", &username, "");
             Ok(())
         })
@@ -137,7 +137,7 @@ pub async fn delete(app: &App, actor: &Actor, username: &str) -> Result<(), Serv
     app.store
         .mutate(origin, move |tx| {
             table::delete(tx, &username)?;
-            close_others(tx, &username, None)?;
+            close_all(tx, &username)?;
             tx.audit("user.delete", &username, "");
             Ok(())
         })

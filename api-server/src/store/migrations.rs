@@ -4,7 +4,10 @@ use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
 
 /// All migrations, in order; their number is their place, from 1.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_initial.sql"),
+    include_str!("../../migrations/0002_addresses_rest.sql"),
+];
 
 /// A schema that this version cannot use.
 #[derive(Debug, thiserror::Error)]

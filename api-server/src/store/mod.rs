@@ -27,6 +27,9 @@ use transaction::Origin;
 /// Jobs that may wait for the writer; more callers wait in turn.
 const QUEUE: usize = 256;
 
+/// Connections that are kept open for readers. Each may hold some MiB of cached pages; a crowd gets more and they close.
+const READERS_KEPT: usize = 8;
+
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// Where the effects of a commit go. Called on the writer's thread, in commit order.
 pub type Sink = Arc<dyn Fn(Effects) + Send + Sync>;
@@ -100,10 +103,10 @@ impl Store {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = kept.map_or_else(|| reader(&self.path), Ok)?;
         let value = read(&connection);
-        self.readers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(connection);
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < READERS_KEPT {
+            readers.push(connection);
+        }
         value
     }
 
@@ -134,11 +137,24 @@ impl Store {
         origin: Origin,
         change: impl FnOnce(&mut Tx<'_>) -> Result<T, ServiceError> + Send + 'static,
     ) -> Result<T, ServiceError> {
+        self.commit(origin, change).await.map(|(value, _)| value)
+    }
+
+    /// As [`Store::mutate`], with the generation of the network that the commit made; 0 if it left the network alone.
+    ///
+    /// # Errors
+    /// As [`Store::mutate`].
+    pub async fn commit<T: Send + 'static>(
+        &self,
+        origin: Origin,
+        change: impl FnOnce(&mut Tx<'_>) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<(T, u64), ServiceError> {
         let sink = Arc::clone(&self.sink);
         self.on_writer(move |connection| {
             let (value, effects) = transaction::run(connection, origin, change)?;
+            let generation = effects.generation.unwrap_or(0);
             sink(effects);
-            Ok(value)
+            Ok((value, generation))
         })
         .await
     }

@@ -89,20 +89,36 @@ pub fn count(connection: &Connection) -> rusqlite::Result<u64> {
         .query_row((), |row| row.get(0))
 }
 
-/// Takes the address of a new peer.
+/// The address that the next peer gets.
 ///
 /// # Errors
 /// [`ServiceError::AddressesExhausted`].
-pub fn allocate(connection: &Connection, range: &VpnRange) -> Result<HostIndex, ServiceError> {
+pub fn next_host(connection: &Connection, range: &VpnRange) -> Result<HostIndex, ServiceError> {
+    next(connection, range).map(|(host, _)| host)
+}
+
+/// The next address, and whether a removed peer left it behind.
+fn next(connection: &Connection, range: &VpnRange) -> Result<(HostIndex, bool), ServiceError> {
+    let freed = "SELECT host FROM freed_host ORDER BY freed_unix_ms, host LIMIT 1";
     let freed: Option<u32> = connection
-        .prepare_cached("SELECT MIN(host) FROM freed_host")?
-        .query_row((), |row| row.get(0))?;
+        .prepare_cached(freed)?
+        .query_row((), |row| row.get(0))
+        .optional()?;
     let highest = "SELECT value FROM counter WHERE name = 'highest_host'";
     let highest: u32 = connection
         .prepare_cached(highest)?
         .query_row((), |row| row.get(0))?;
     let host = range.allocate(freed, highest)?;
-    if freed.is_some() {
+    Ok((host, host.get() <= highest))
+}
+
+/// Takes the address of a new peer.
+///
+/// # Errors
+/// [`ServiceError::AddressesExhausted`].
+pub fn allocate(connection: &Connection, range: &VpnRange) -> Result<HostIndex, ServiceError> {
+    let (host, is_freed) = next(connection, range)?;
+    if is_freed {
         connection
             .prepare_cached("DELETE FROM freed_host WHERE host = ?1")?
             .execute([host.get()])?;
@@ -202,8 +218,8 @@ pub fn delete(tx: &mut Tx<'_>, name: &str) -> rusqlite::Result<bool> {
         .query_row([name], |row| row.get(0))
         .optional()?;
     if let Some(host) = host {
-        tx.prepare_cached("INSERT INTO freed_host (host) VALUES (?1)")?
-            .execute([host])?;
+        tx.prepare_cached("INSERT INTO freed_host (host, freed_unix_ms) VALUES (?1, ?2)")?
+            .execute((host, tx.now()))?;
         tx.effects.peers.push(PeerChange::Removed(name.to_owned()));
     }
     Ok(host.is_some())

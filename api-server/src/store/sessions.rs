@@ -65,15 +65,24 @@ pub fn delete(connection: &Connection, token_hash: &[u8; 32]) -> rusqlite::Resul
         .map(|_| ())
 }
 
-/// Ends all sessions of a user but perhaps one.
+/// Whether a session has not ended.
 ///
 /// # Errors
 /// SQLite's.
-pub fn delete_of(connection: &Connection, username: &str, except: Option<&[u8; 32]>) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM session WHERE username = ?1 AND token_hash IS NOT ?2";
+pub fn exists(connection: &Connection, token_hash: &[u8; 32]) -> rusqlite::Result<bool> {
     connection
-        .prepare_cached(sql)?
-        .execute((username, except))
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM session WHERE token_hash = ?1)")?
+        .query_row([token_hash], |row| row.get(0))
+}
+
+/// Ends all sessions of a user.
+///
+/// # Errors
+/// SQLite's.
+pub fn delete_of(connection: &Connection, username: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM session WHERE username = ?1")?
+        .execute([username])
         .map(|_| ())
 }
 

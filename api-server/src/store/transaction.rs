@@ -61,13 +61,8 @@ pub enum SessionChange {
     Opened(Arc<Session>),
     /// It ended.
     Closed([u8; 32]),
-    /// All sessions of a user ended, but perhaps one.
-    UserClosed {
-        /// Whose.
-        username: String,
-        /// The one that goes on.
-        except: Option<[u8; 32]>,
-    },
+    /// All sessions of the user of this name ended.
+    UserClosed(String),
 }
 
 /// A transaction under way.

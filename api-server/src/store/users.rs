@@ -160,7 +160,16 @@ pub fn set_attempts(
                VALUES (?1, ?2, ?3, ?4)";
     connection
         .prepare_cached(sql)?
-        .execute((username, attempts.failures, attempts.locked_until, now))?;
+        .execute((username, attempts.failures, attempts.locked_until, now))
+        .map(|_| ())
+}
+
+/// Forgets the failed logins of the names that failed longest ago, beyond as many as are remembered. It walks all that
+/// are, so it is for now and then.
+///
+/// # Errors
+/// SQLite's.
+pub fn prune_attempts(connection: &Connection) -> rusqlite::Result<()> {
     let sql = "DELETE FROM login_attempts WHERE username IN
                (SELECT username FROM login_attempts ORDER BY updated_unix_ms DESC LIMIT -1 OFFSET ?1)";
     connection

@@ -99,6 +99,16 @@ impl Client {
         self.csrf = Some(token["csrf_token"].as_str().unwrap().to_owned());
     }
 
+    /// The same client with the session that an answer opened.
+    pub async fn with_cookie_of(&self, answer: &Answer) -> Client {
+        let cookie = answer.headers.get(SET_COOKIE).unwrap().to_str().unwrap();
+        let mut client = self.clone();
+        client.cookie = Some(cookie.split(';').next().unwrap().to_owned());
+        let token = client.get("/api/auth/csrf-token").await.expect(200).json();
+        client.csrf = Some(token["csrf_token"].as_str().unwrap().to_owned());
+        client
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], None).await
     }

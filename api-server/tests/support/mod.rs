@@ -26,6 +26,7 @@ use cell_proto::ipc::{self, CallerPolicy};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use client::Client;
@@ -45,6 +46,7 @@ pub struct Cell {
     pub vault: vault::FakeVault,
     pub clock: Arc<AtomicI64>,
     shutdown: CancellationToken,
+    tasks: TaskTracker,
     folder: tempfile::TempDir,
 }
 
@@ -74,7 +76,7 @@ impl Cell {
         };
         let shutdown = CancellationToken::new();
         let callers = Callers(BTreeMap::from([(own_uid(), "tester".to_owned())]));
-        run::start(Arc::clone(&app), callers, sockets, &shutdown)
+        let tasks = run::start(Arc::clone(&app), callers, sockets, &shutdown)
             .await
             .unwrap();
         Cell {
@@ -86,6 +88,7 @@ impl Cell {
             vault,
             clock,
             shutdown,
+            tasks,
             folder,
         }
     }
@@ -95,6 +98,16 @@ impl Cell {
         let cell = Cell::start().await;
         cell.set_up().await;
         cell
+    }
+
+    /// What SIGTERM does.
+    pub fn shut_down(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Waits until everything that was started has ended.
+    pub async fn ended(&self) {
+        self.tasks.wait().await;
     }
 
     pub fn client(&self) -> Client {
@@ -160,15 +173,8 @@ impl Cell {
 
     /// Waits until netd has what is committed.
     pub async fn converged(&self, generation: u64) {
-        let observed = self
-            .app
-            .network
-            .wait_for(generation, Duration::from_secs(10))
-            .await;
-        assert!(
-            observed >= generation,
-            "netd confirmed {observed}, not {generation}"
-        );
+        let what = format!("netd confirms generation {generation}");
+        eventually(&what, || self.app.network.observed() >= generation).await;
     }
 }
 

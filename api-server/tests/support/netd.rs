@@ -1,11 +1,12 @@
 //! A netd that keeps specifications in memory and is strict about etags.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use cell_proto::fault::Fault;
+use cell_proto::fault::{Fault, Violation};
 use cell_proto::ipc::serve::MAX_MESSAGE_BYTES;
 use cell_proto::netd::v1::network_service_server::{NetworkService, NetworkServiceServer};
 use cell_proto::netd::v1::network_status_service_server::{NetworkStatusService, NetworkStatusServiceServer};
@@ -17,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
-#[derive(Default)]
 pub struct State {
     pub generation: u64,
     pub etag: String,
@@ -25,9 +25,63 @@ pub struct State {
     pub statuses: BTreeMap<String, PeerStatus>,
     pub full_applies: u32,
     pub deltas: u32,
+    /// As the real one's ceiling.
+    pub max_peers: Option<usize>,
+    /// Whether it refuses the network itself, as one whose ceiling was narrowed.
+    pub refuses_network: bool,
+    /// Services at this address are refused, as the real one refuses those at link-local addresses.
+    pub refused_address: Option<IpAddr>,
+    /// What is asked only to be judged is taken: it learns of its limits later.
+    pub validates: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State {
+            generation: 0,
+            etag: String::new(),
+            spec: None,
+            statuses: BTreeMap::new(),
+            full_applies: 0,
+            deltas: 0,
+            max_peers: None,
+            refuses_network: false,
+            refused_address: None,
+            validates: true,
+        }
+    }
 }
 
 impl State {
+    /// The real one's faults, with its paths.
+    fn judge(&self, path: &str, peers: &[PeerSpec], kept: usize) -> Result<(), Status> {
+        let most = self.max_peers.unwrap_or(usize::MAX);
+        if kept + peers.len() > most {
+            return Err(above(vec![Violation::new(
+                path,
+                format!("at most {most} peers are allowed"),
+            )]));
+        }
+        let is_refused = |peer: &PeerSpec| {
+            let services = peer.access.iter().flat_map(|access| &access.services);
+            let mut addresses = services.filter_map(|service| service.address.as_ref());
+            addresses.any(|address| IpAddr::try_from(address).ok() == self.refused_address)
+        };
+        let refused = peers.iter().enumerate().filter(|(_, peer)| is_refused(peer));
+        let violations: Vec<_> = refused
+            .map(|(index, _)| {
+                let field = format!("{path}[{index}].access.services[0].address");
+                Violation::new(field, "a service is not at a link-local address")
+            })
+            .collect();
+        if violations.is_empty() {
+            return Ok(());
+        }
+        let text = "the specification has faults";
+        let fault = Fault::new(Code::InvalidArgument, "netd.cell", "INVALID_SPEC", text);
+        Err(fault.violations(violations).into())
+    }
+
     fn accept(&mut self) {
         self.generation += 1;
         self.etag = format!("etag-{}-{}", self.generation, self.full_applies + self.deltas);
@@ -100,6 +154,17 @@ impl FakeNetd {
         self.status.send_replace(state.status());
     }
 
+    /// Looks again and tells its status: nothing but dropped packets moved.
+    pub fn look(&self, packets: u64) {
+        let mut status = self.state.lock().unwrap().status();
+        status.drops = vec![DropCounter {
+            reason: "from_peer_default".to_owned(),
+            packets,
+            bytes: 60 * packets,
+        }];
+        self.status.send_replace(status);
+    }
+
     /// The etag changes and nobody is told.
     pub fn silent_change(&self) {
         self.state.lock().unwrap().etag = "silent".to_owned();
@@ -108,6 +173,12 @@ impl FakeNetd {
     pub fn peer_names(&self) -> Vec<String> {
         self.state.lock().unwrap().peer_names()
     }
+}
+
+fn above(violations: Vec<Violation>) -> Status {
+    let text = "the ceiling forbids it";
+    let fault = Fault::new(Code::PermissionDenied, "netd.cell", "ABOVE_CEILING", text);
+    fault.violations(violations).into()
 }
 
 #[derive(Clone)]
@@ -123,8 +194,21 @@ impl NetworkService for Service {
         request: Request<ApplyNetworkRequest>,
     ) -> Result<Response<ApplyNetworkResponse>, Status> {
         let mut state = self.state.lock().unwrap();
+        let request = request.into_inner();
+        let spec = request.spec.unwrap();
+        if request.validate_only && !state.validates {
+            return Ok(Response::new(Default::default()));
+        }
+        if state.refuses_network && spec.wireguard.is_some() {
+            let field = "spec.wireguard.addresses[0]";
+            return Err(above(vec![Violation::new(field, "the VPN may not lie there")]));
+        }
+        state.judge("spec.peers", &spec.peers, 0)?;
+        if request.validate_only {
+            return Ok(Response::new(Default::default()));
+        }
         state.full_applies += 1;
-        state.spec = request.into_inner().spec;
+        state.spec = Some(spec);
         state.accept();
         self.status.send_replace(state.status());
         Ok(Response::new(ApplyNetworkResponse {
@@ -143,6 +227,16 @@ impl NetworkService for Service {
         let mut state = self.state.lock().unwrap();
         if state.etag != request.base_etag {
             return Err(Fault::new(Code::Aborted, "netd.cell", "ETAG_MISMATCH", "another etag").into());
+        }
+        if request.validate_only && !state.validates {
+            return Ok(Response::new(Default::default()));
+        }
+        let named = |peer: &&PeerSpec| request.upserted_peers.iter().any(|new| new.name == peer.name);
+        let all = &state.spec.as_ref().unwrap().peers;
+        let kept = all.len() - all.iter().filter(named).count();
+        state.judge("upserted_peers", &request.upserted_peers, kept)?;
+        if request.validate_only {
+            return Ok(Response::new(Default::default()));
         }
         state.deltas += 1;
         let spec = state.spec.as_mut().unwrap();
@@ -169,8 +263,11 @@ impl NetworkStatusService for Service {
         &self,
         _: Request<GetNetworkRequest>,
     ) -> Result<Response<GetNetworkResponse>, Status> {
-        let status = Some(self.state.lock().unwrap().status());
-        Ok(Response::new(GetNetworkResponse { status, spec: None }))
+        let state = self.state.lock().unwrap();
+        Ok(Response::new(GetNetworkResponse {
+            status: Some(state.status()),
+            spec: state.spec.clone(),
+        }))
     }
 
     type WatchNetworkStream = Pin<Box<dyn Stream<Item = Result<WatchNetworkResponse, Status>> + Send>>;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use cell_proto::api::v1::cell_service_server::{CellService, CellServiceServer};
 use cell_proto::api::v1::peer_service_server::{PeerService, PeerServiceServer};
 use cell_proto::api::v1::setup_service_server::{SetupService, SetupServiceServer};
+use cell_proto::api::v1::user_service_server::{UserService, UserServiceServer};
 use cell_proto::api::v1::*;
 use cell_proto::common::v1::{Condition, ConditionStatus};
 use cell_proto::fault::{Fault, Violation};
@@ -30,6 +31,10 @@ pub struct State {
     pub steps: Vec<Step>,
     pub complete: bool,
     pub broken_audit: bool,
+    /// What somebody else makes of the first peer between our reading and our writing.
+    pub changed_meanwhile: Option<PeerAccess>,
+    pub delivered: Vec<String>,
+    pub passwords: Vec<(String, String)>,
 }
 
 pub struct FakeCell {
@@ -54,6 +59,7 @@ impl FakeCell {
             let cell = Service(Arc::clone(&state));
             let routes = Routes::new(PeerServiceServer::new(cell.clone()))
                 .add_service(SetupServiceServer::new(cell.clone()))
+                .add_service(UserServiceServer::new(cell.clone()))
                 .add_service(CellServiceServer::new(cell));
             let callers = CallerPolicy {
                 uids: vec![nix::unistd::geteuid().as_raw()],
@@ -292,6 +298,35 @@ impl CellService for Service {
 }
 
 #[tonic::async_trait]
+impl UserService for Service {
+    async fn list_users(&self, _: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
+        let user = |username: &str, role: &str, locked_until_unix_ms| User {
+            username: username.to_owned(),
+            role: role.to_owned(),
+            must_change_password: role == "peer",
+            locked_until_unix_ms,
+        };
+        let users = vec![user("anna", "admin", 1_700_000_000_000), user("ben", "peer", 0)];
+        Ok(Response::new(ListUsersResponse { users }))
+    }
+
+    async fn reset_password(
+        &self,
+        request: Request<ResetPasswordRequest>,
+    ) -> Result<Response<ResetPasswordResponse>, Status> {
+        let ResetPasswordRequest {
+            username,
+            new_password,
+        } = request.into_inner();
+        if username != "anna" {
+            return Err(fault(Code::NotFound, "NO_USER", "there is no user of this name"));
+        }
+        self.0.lock().unwrap().passwords.push((username, new_password));
+        Ok(Response::new(ResetPasswordResponse {}))
+    }
+}
+
+#[tonic::async_trait]
 impl PeerService for Service {
     async fn list_peers(&self, _: Request<ListPeersRequest>) -> Result<Response<ListPeersResponse>, Status> {
         Ok(Response::new(ListPeersResponse {
@@ -342,6 +377,7 @@ impl PeerService for Service {
             access: request.access,
             tunnel: "full".to_owned(),
             created_unix_ms: 1_700_000_000_000,
+            version: "v1".to_owned(),
             ..Peer::default()
         };
         state.peers.push(peer.clone());
@@ -365,8 +401,27 @@ impl PeerService for Service {
             public_key,
             access,
             tunnel,
+            if_version,
         } = request.into_inner();
         let mut state = self.0.lock().unwrap();
+        if let Some(access) = state.changed_meanwhile.take() {
+            state.peers[0].access = Some(access);
+            state.peers[0].version.push('+');
+        }
+        let is = state
+            .peers
+            .iter()
+            .find(|peer| peer.name == name)
+            .unwrap()
+            .version
+            .clone();
+        if if_version.is_some_and(|version| version != is) {
+            return Err(fault(
+                Code::Aborted,
+                "VERSION_MISMATCH",
+                "the peer was changed meanwhile",
+            ));
+        }
         let peer = state.peers.iter_mut().find(|peer| peer.name == name).unwrap();
         peer.access = access.or(peer.access.take());
         peer.tunnel = tunnel.unwrap_or_else(|| peer.tunnel.clone());
@@ -374,6 +429,24 @@ impl PeerService for Service {
         Ok(Response::new(UpdatePeerResponse {
             peer: Some(peer.clone()),
         }))
+    }
+
+    async fn get_peer_config(
+        &self,
+        request: Request<GetPeerConfigRequest>,
+    ) -> Result<Response<GetPeerConfigResponse>, Status> {
+        let config = format!("# {}\nPrivateKey = \n", request.into_inner().name);
+        Ok(Response::new(GetPeerConfigResponse { config }))
+    }
+
+    async fn deliver_peer_config(
+        &self,
+        request: Request<DeliverPeerConfigRequest>,
+    ) -> Result<Response<DeliverPeerConfigResponse>, Status> {
+        let name = request.into_inner().name;
+        let config = format!("# {name}\nPrivateKey = \n");
+        self.0.lock().unwrap().delivered.push(name);
+        Ok(Response::new(DeliverPeerConfigResponse { config }))
     }
 
     async fn delete_peer(

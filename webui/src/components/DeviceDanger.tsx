@@ -47,7 +47,7 @@ function NewKey({ name, onClose }: Props) {
     action.run(async () => {
       const pair = await makeKeyPair();
       await sdk.updatePeer({ path: { name }, body: { public_key: pair.publicKey } });
-      const { config } = await data(sdk.getPeerConfig({ path: { name } }));
+      const { config } = await data(sdk.deliverPeerConfig({ path: { name } }));
       void queries.invalidateQueries({ queryKey: peersQuery.queryKey });
       setReady({ name, config: withPrivateKey(config, pair.privateKey) });
     });
@@ -77,7 +77,7 @@ function KeylessConfig({ name, onClose }: Props) {
   const [ready, setReady] = useState<ReadyDevice>();
   const load = () =>
     action.run(async () => {
-      const { config } = await data(sdk.getPeerConfig({ path: { name } }));
+      const { config } = await data(sdk.deliverPeerConfig({ path: { name } }));
       void queries.invalidateQueries({ queryKey: peersQuery.queryKey });
       setReady({ name, config });
     });

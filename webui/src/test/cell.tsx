@@ -63,6 +63,7 @@ export function peer(name: string, change: Partial<Peer> = {}): Peer {
     access: { internet: true, peer_to_peer: false, services: [] },
     tunnel: 'full',
     config_needs_reinstall: false,
+    version: '0123456789abcdef0123456789abcdef',
     created_at: '2026-11-20T10:00:00Z',
     activity: { connected: false, endpoint: null, latest_handshake_at: null, received_bytes: 0, sent_bytes: 0 },
     ...change,

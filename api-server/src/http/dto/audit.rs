@@ -9,7 +9,7 @@ use super::rfc3339;
 /// Some records.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditPage {
-    /// In the order of sequences.
+    /// In the order of sequences, or against it if the newest were asked for first.
     pub records: Vec<AuditRecord>,
     /// `from` of the next page; null when this is the last.
     #[schema(required)]

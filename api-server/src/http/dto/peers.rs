@@ -105,6 +105,8 @@ pub struct Peer {
     pub tunnel: String,
     /// Whether the device's configuration is older than the cell's.
     pub config_needs_reinstall: bool,
+    /// Names this state of the peer; the same as the answer's `ETag`. Sent back as `If-Match` with a change.
+    pub version: String,
     /// RFC 3339.
     pub created_at: String,
     /// What moves; null while netd is not reachable: unknown is not "off".
@@ -150,6 +152,7 @@ impl From<PeerView> for Peer {
             access: (&view.peer.access).into(),
             tunnel: view.peer.tunnel.as_str().to_owned(),
             config_needs_reinstall: view.config_needs_reinstall,
+            version: view.peer.version(),
             created_at: rfc3339(view.created_unix_ms),
             activity: view.activity.map(PeerActivity::from),
         }

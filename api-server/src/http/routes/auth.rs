@@ -16,11 +16,11 @@ use crate::http::dto::auth::{
     ChangePassword, CsrfToken, Login, Me, ResetPassword, User, UserCreate, UserList,
 };
 use crate::http::dto::problem::Problems;
-use crate::http::extract::{Remote, Segment, Who};
+use crate::http::extract::{Segment, Who};
 use crate::http::input::Input;
 use crate::http::problem::Refusal;
 use crate::http::transport::Transport;
-use crate::service::{auth, users};
+use crate::service::{Remote, auth, users};
 
 /// Opens a session.
 #[utoipa::path(post, path = "/api/auth/login", tag = "auth", operation_id = "login", request_body = Login,
@@ -32,7 +32,7 @@ pub async fn login(
     Input(login): Input<Login>,
 ) -> Result<Response, Refusal> {
     let password = Password::new(login.password);
-    let (session, token) = auth::login(&app, remote.address(), &login.username, password).await?;
+    let (session, token) = auth::login(&app, &remote, &login.username, password).await?;
     let cookie = cookie::set(transport, &token, app.config.session_absolute);
     Ok(([(SET_COOKIE, cookie)], Json(Me::from(&session.user))).into_response())
 }
@@ -65,20 +65,24 @@ pub async fn csrf_token(who: Who) -> Answer<CsrfToken> {
     }))
 }
 
-/// Changes one's own password; the user's other sessions end.
+/// Changes one's own password; the user's other sessions end, and this one gets another cookie and CSRF token.
 #[utoipa::path(post, path = "/api/auth/change-password", tag = "auth", operation_id = "change_password",
-    request_body = ChangePassword, responses((status = 204), Problems))]
+    request_body = ChangePassword,
+    responses((status = 204, headers(("set-cookie" = String, description = "the session goes on under another"))),
+        Problems))]
 pub async fn change_password(
     State(app): State<Arc<App>>,
+    transport: Transport,
     who: Who,
     Input(change): Input<ChangePassword>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<Response, Refusal> {
     let (current, new) = (
         Password::new(change.current_password),
         Password::new(change.new_password),
     );
-    auth::change_password(&app, &who.actor, &who.session, current, new).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let token = auth::change_password(&app, &who.actor, &who.session, current, new).await?;
+    let cookie = cookie::set(transport, &token, app.config.session_absolute);
+    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response())
 }
 
 /// Sets somebody's password, to be changed at the next login; their sessions end.

@@ -60,7 +60,7 @@ impl Watcher {
                 return Some(change);
             }
             tokio::select! {
-                changed = self.watch.changed() => changed.ok()?,
+                changed = self.app.events.changed(&mut self.watch) => changed?,
                 () = tokio::time::sleep(KEEP_ALIVE) => {}
             }
             if !auth::still_open(&self.app, &self.who.session) {

@@ -5,15 +5,24 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::{ETAG, HeaderName};
 
 use super::Answer;
 use crate::app::App;
 use crate::http::dto::peers::{Peer, PeerConfig, PeerCreate, PeerCreated, PeerList, PeerUpdate};
 use crate::http::dto::problem::Problems;
-use crate::http::extract::{Segment, Who};
+use crate::http::extract::{IfMatch, Segment, Who};
 use crate::http::input::Input;
 use crate::http::problem::Refusal;
-use crate::service::peers;
+use crate::service::peers::{self, PeerView};
+
+/// A peer with its version as `ETag` (RFC 9110).
+type Tagged = ([(HeaderName, String); 1], Json<Peer>);
+
+fn tagged(view: PeerView) -> Tagged {
+    let etag = format!("\"{}\"", view.peer.version());
+    ([(ETAG, etag)], Json(view.into()))
+}
 
 /// All peers.
 #[utoipa::path(get, path = "/api/peers", tag = "peers", operation_id = "list_peers",
@@ -44,25 +53,25 @@ pub async fn create(
 /// One peer.
 #[utoipa::path(get, path = "/api/peers/{name}", tag = "peers", operation_id = "get_peer",
     params(("name" = String, Path)), responses((status = 200, body = Peer), Problems))]
-pub async fn get(State(app): State<Arc<App>>, Segment(name): Segment) -> Answer<Peer> {
-    Ok(Json(peers::get(&app, &name).await?.into()))
+pub async fn get(State(app): State<Arc<App>>, Segment(name): Segment) -> Result<Tagged, Refusal> {
+    Ok(tagged(peers::get(&app, &name).await?))
 }
 
 /// Alters a peer.
 #[utoipa::path(put, path = "/api/peers/{name}", tag = "peers", operation_id = "update_peer",
-    params(("name" = String, Path)), request_body = PeerUpdate,
+    params(("name" = String, Path),
+        ("If-Match" = Option<String>, Header, description = "the version that was read; 412 when it is another now")),
+    request_body = PeerUpdate,
     responses((status = 200, body = Peer), Problems))]
 pub async fn update(
     State(app): State<Arc<App>>,
     who: Who,
     Segment(name): Segment,
+    IfMatch(version): IfMatch,
     Input(update): Input<PeerUpdate>,
-) -> Answer<Peer> {
-    Ok(Json(
-        peers::update(&app, &who.actor, &name, &update.into())
-            .await?
-            .into(),
-    ))
+) -> Result<Tagged, Refusal> {
+    let view = peers::update(&app, &who.actor, &name, &update.into(), version).await?;
+    Ok(tagged(view))
 }
 
 /// Removes a peer; its sessions end within a second.
@@ -77,11 +86,25 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The device's configuration, without its key; takes `config_needs_reinstall` back.
+/// The device's configuration, without its key. Nothing changes.
 #[utoipa::path(get, path = "/api/peers/{name}/config", tag = "peers", operation_id = "get_peer_config",
     params(("name" = String, Path)), responses((status = 200, body = PeerConfig), Problems))]
-pub async fn config(State(app): State<Arc<App>>, who: Who, Segment(name): Segment) -> Answer<PeerConfig> {
-    let config = peers::config(&app, &who.actor, &name).await?;
+pub async fn config(State(app): State<Arc<App>>, Segment(name): Segment) -> Answer<PeerConfig> {
+    let config = peers::config(&app, &name).await?;
+    Ok(Json(PeerConfig {
+        config: config.to_string(),
+    }))
+}
+
+/// Gives the device its configuration, without its key: takes `config_needs_reinstall` back.
+#[utoipa::path(post, path = "/api/peers/{name}/config", tag = "peers", operation_id = "deliver_peer_config",
+    params(("name" = String, Path)), responses((status = 200, body = PeerConfig), Problems))]
+pub async fn deliver_config(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Segment(name): Segment,
+) -> Answer<PeerConfig> {
+    let config = peers::deliver_config(&app, &who.actor, &name).await?;
     Ok(Json(PeerConfig {
         config: config.to_string(),
     }))

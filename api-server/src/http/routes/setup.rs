@@ -13,8 +13,9 @@ use crate::http::dto::problem::Problems;
 use crate::http::dto::setup::{
     AdminStep, ClaimStep, Empty, IdentityStep, NetworkStep, SetupStatus, StepAnswer,
 };
-use crate::http::extract::{ClaimToken, Remote};
+use crate::http::extract::ClaimToken;
 use crate::http::input::Input;
+use crate::service::Remote;
 use crate::service::setup::{self, StepInput};
 
 /// How the first run stands.
@@ -37,7 +38,7 @@ pub async fn step(
 ) -> Answer<StepAnswer> {
     // The last segment, and no path parameter: the router mounts this beside each step's own POST as well.
     let step = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-    let answer = setup::stored_answer(&app, remote.address(), claim.as_str(), &step)?;
+    let answer = setup::stored_answer(&app, &remote, claim.as_str(), &step)?;
     Ok(Json(StepAnswer {
         step,
         answered: answer.is_some(),
@@ -55,7 +56,7 @@ pub async fn claim(
 ) -> Answer<SetupStatus> {
     let token = zeroize::Zeroizing::new(input.0.claim_token);
     Ok(Json(
-        setup::submit(&app, remote.address(), &token, StepInput::Claim)
+        setup::submit(&app, &remote, &token, StepInput::Claim)
             .await?
             .into(),
     ))
@@ -76,9 +77,7 @@ pub async fn identity(
         domain_mode: step.domain_mode,
     };
     Ok(Json(
-        setup::submit(&app, remote.address(), claim.as_str(), step)
-            .await?
-            .into(),
+        setup::submit(&app, &remote, claim.as_str(), step).await?.into(),
     ))
 }
 
@@ -98,9 +97,7 @@ pub async fn network(
         endpoint_host: step.endpoint_host,
     };
     Ok(Json(
-        setup::submit(&app, remote.address(), claim.as_str(), step)
-            .await?
-            .into(),
+        setup::submit(&app, &remote, claim.as_str(), step).await?.into(),
     ))
 }
 
@@ -119,9 +116,7 @@ pub async fn admin(
         password: Password::new(step.password),
     };
     Ok(Json(
-        setup::submit(&app, remote.address(), claim.as_str(), step)
-            .await?
-            .into(),
+        setup::submit(&app, &remote, claim.as_str(), step).await?.into(),
     ))
 }
 
@@ -135,9 +130,5 @@ pub async fn complete(
     claim: ClaimToken,
     _: Input<Empty>,
 ) -> Answer<SetupStatus> {
-    Ok(Json(
-        setup::complete(&app, remote.address(), claim.as_str())
-            .await?
-            .into(),
-    ))
+    Ok(Json(setup::complete(&app, &remote, claim.as_str()).await?.into()))
 }

@@ -109,6 +109,9 @@ pub fn creates() -> Vec<Create> {
         "fe80::1",
         "239.1.1.1",
         "ff02::1",
+        "169.254.169.254",
+        "fe80::1",
+        "0.1.2.3",
     ] {
         add(
             format!("service address {address:?}"),

@@ -153,6 +153,9 @@ fn services() -> Vec<Case> {
         "ff05::1",
         "169.254.1.1",
         "fe80::1",
+        "169.254.169.254",
+        "169.254.67.1",
+        "febf:ffff::1",
         "0.1.2.3",
     ];
     let mut cases: Vec<Case> = addresses

@@ -245,7 +245,7 @@ fn service_of(spec: &ServiceSpec, field: &str, faults: &mut Faults) -> Option<Se
 }
 
 /// Whether a service can be at that address at all; which of them a peer may be let to is not said here. The API judges by a
-/// rule of its own, which `lab/tests/service_addresses.rs` holds to this one.
+/// rule of its own, which `lab/tests/agreement.rs` holds to this one.
 pub fn service_address_allowed(address: IpAddr) -> bool {
     unreachable_kind(address).is_none()
 }

@@ -2,7 +2,7 @@
 
 import type { Client, Options as Options2, TDataShape } from './client';
 import { client } from './client.gen';
-import type { ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, CreatePeerData, CreatePeerErrors, CreatePeerResponses, CreateUserData, CreateUserErrors, CreateUserResponses, DeletePeerData, DeletePeerErrors, DeletePeerResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, GetConfigData, GetConfigErrors, GetConfigResponses, GetCsrfTokenData, GetCsrfTokenErrors, GetCsrfTokenResponses, GetHealthData, GetHealthResponses, GetMeData, GetMeErrors, GetMeResponses, GetMyPeerData, GetMyPeerErrors, GetMyPeerResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetPeerConfigData, GetPeerConfigErrors, GetPeerConfigResponses, GetPeerData, GetPeerErrors, GetPeerResponses, GetRootCertificateData, GetRootCertificateErrors, GetRootCertificateResponses, GetSetupStatusData, GetSetupStatusErrors, GetSetupStatusResponses, GetSetupStepData, GetSetupStepErrors, GetSetupStepResponses, GetStatusData, GetStatusErrors, GetStatusResponses, GetWireguardStatusData, GetWireguardStatusErrors, GetWireguardStatusResponses, ListActiveServicesData, ListActiveServicesErrors, ListActiveServicesResponses, ListAuditData, ListAuditErrors, ListAuditResponses, ListContainersData, ListContainersErrors, ListContainersResponses, ListPeersData, ListPeersErrors, ListPeersResponses, ListUsersData, ListUsersErrors, ListUsersResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponse, StreamEventsResponses, SubmitAdminStepData, SubmitAdminStepErrors, SubmitAdminStepResponses, SubmitClaimStepData, SubmitClaimStepErrors, SubmitClaimStepResponses, SubmitIdentityStepData, SubmitIdentityStepErrors, SubmitIdentityStepResponses, SubmitNetworkStepData, SubmitNetworkStepErrors, SubmitNetworkStepResponses, UpdateConfigData, UpdateConfigErrors, UpdateConfigResponses, UpdatePeerData, UpdatePeerErrors, UpdatePeerResponses, VerifyAuditData, VerifyAuditErrors, VerifyAuditResponses } from './types.gen';
+import type { ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, CreatePeerData, CreatePeerErrors, CreatePeerResponses, CreateUserData, CreateUserErrors, CreateUserResponses, DeletePeerData, DeletePeerErrors, DeletePeerResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, DeliverPeerConfigData, DeliverPeerConfigErrors, DeliverPeerConfigResponses, GetConfigData, GetConfigErrors, GetConfigResponses, GetCsrfTokenData, GetCsrfTokenErrors, GetCsrfTokenResponses, GetHealthData, GetHealthResponses, GetMeData, GetMeErrors, GetMeResponses, GetMyPeerData, GetMyPeerErrors, GetMyPeerResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetPeerConfigData, GetPeerConfigErrors, GetPeerConfigResponses, GetPeerData, GetPeerErrors, GetPeerResponses, GetRootCertificateData, GetRootCertificateErrors, GetRootCertificateResponses, GetSetupStatusData, GetSetupStatusErrors, GetSetupStatusResponses, GetSetupStepData, GetSetupStepErrors, GetSetupStepResponses, GetStatusData, GetStatusErrors, GetStatusResponses, GetWireguardStatusData, GetWireguardStatusErrors, GetWireguardStatusResponses, ListActiveServicesData, ListActiveServicesErrors, ListActiveServicesResponses, ListAuditData, ListAuditErrors, ListAuditResponses, ListContainersData, ListContainersErrors, ListContainersResponses, ListPeersData, ListPeersErrors, ListPeersResponses, ListUsersData, ListUsersErrors, ListUsersResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponse, StreamEventsResponses, SubmitAdminStepData, SubmitAdminStepErrors, SubmitAdminStepResponses, SubmitClaimStepData, SubmitClaimStepErrors, SubmitClaimStepResponses, SubmitIdentityStepData, SubmitIdentityStepErrors, SubmitIdentityStepResponses, SubmitNetworkStepData, SubmitNetworkStepErrors, SubmitNetworkStepResponses, UpdateConfigData, UpdateConfigErrors, UpdateConfigResponses, UpdatePeerData, UpdatePeerErrors, UpdatePeerResponses, VerifyAuditData, VerifyAuditErrors, VerifyAuditResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -41,7 +41,7 @@ export const resetPassword = <ThrowOnError extends boolean = true>(options: Opti
 });
 
 /**
- * Changes one's own password; the user's other sessions end.
+ * Changes one's own password; the user's other sessions end, and this one gets another cookie and CSRF token.
  */
 export const changePassword = <ThrowOnError extends boolean = true>(options: Options<ChangePasswordData, ThrowOnError>) => (options.client ?? client).post<ChangePasswordResponses, ChangePasswordErrors, ThrowOnError>({
     url: '/api/auth/change-password',
@@ -179,9 +179,14 @@ export const updatePeer = <ThrowOnError extends boolean = true>(options: Options
 });
 
 /**
- * The device's configuration, without its key; takes `config_needs_reinstall` back.
+ * The device's configuration, without its key. Nothing changes.
  */
 export const getPeerConfig = <ThrowOnError extends boolean = true>(options: Options<GetPeerConfigData, ThrowOnError>) => (options.client ?? client).get<GetPeerConfigResponses, GetPeerConfigErrors, ThrowOnError>({ url: '/api/peers/{name}/config', ...options });
+
+/**
+ * Gives the device its configuration, without its key: takes `config_needs_reinstall` back.
+ */
+export const deliverPeerConfig = <ThrowOnError extends boolean = true>(options: Options<DeliverPeerConfigData, ThrowOnError>) => (options.client ?? client).post<DeliverPeerConfigResponses, DeliverPeerConfigErrors, ThrowOnError>({ url: '/api/peers/{name}/config', ...options });
 
 /**
  * Services that are installed and on: none, until the store comes.

@@ -37,7 +37,7 @@ export type AuditPage = {
      */
     next: number | null;
     /**
-     * In the order of sequences.
+     * In the order of sequences, or against it if the newest were asked for first.
      */
     records: Array<AuditRecord>;
 };
@@ -429,6 +429,10 @@ export type Peer = {
      * `full` or `split`.
      */
     tunnel: string;
+    /**
+     * Names this state of the peer; the same as the answer's `ETag`. Sent back as `If-Match` with a change.
+     */
+    version: string;
 };
 
 /**
@@ -1398,6 +1402,12 @@ export type GetPeerResponse = GetPeerResponses[keyof GetPeerResponses];
 
 export type UpdatePeerData = {
     body: PeerUpdate;
+    headers?: {
+        /**
+         * the version that was read; 412 when it is another now
+         */
+        'If-Match'?: string | null;
+    };
     path: {
         name: string;
     };
@@ -1451,6 +1461,34 @@ export type GetPeerConfigResponses = {
 };
 
 export type GetPeerConfigResponse = GetPeerConfigResponses[keyof GetPeerConfigResponses];
+
+export type DeliverPeerConfigData = {
+    body?: never;
+    path: {
+        name: string;
+    };
+    query?: never;
+    url: '/api/peers/{name}/config';
+};
+
+export type DeliverPeerConfigErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type DeliverPeerConfigError = DeliverPeerConfigErrors[keyof DeliverPeerConfigErrors];
+
+export type DeliverPeerConfigResponses = {
+    200: PeerConfig;
+};
+
+export type DeliverPeerConfigResponse = DeliverPeerConfigResponses[keyof DeliverPeerConfigResponses];
 
 export type ListActiveServicesData = {
     body?: never;

@@ -1,0 +1,300 @@
+//! How netd is told. Whatever it says of one peer, the others get what they may have and lose what they may not: a peer
+//! that netd refuses is left out, and so is off the network, which is the safe side.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cell_api_core::derive::{self, PeerSpec};
+use cell_proto::fault;
+use cell_proto::netd::v1 as wire;
+use tonic::{Response, Status};
+
+use super::refused::{self, Refused};
+use super::{Accepted, Reconciler};
+use crate::app::App;
+use crate::daemons::netd;
+use crate::events::Topic;
+use crate::network::{MAX_DELTA, Trouble};
+use crate::service::ServiceError;
+use crate::store::peers as table;
+use crate::store::transaction;
+
+/// How long netd may take for one apply; ten thousand peers take it some seconds. A netd that hangs is lost, and the
+/// status says so.
+const DEADLINE: Duration = Duration::from_secs(25);
+
+/// What changes, by name; `None` is a removal.
+type Difference = BTreeMap<String, Option<PeerSpec>>;
+
+impl Reconciler {
+    /// What is committed and waits.
+    pub(super) async fn apply_pending(&mut self) -> Result<(), Status> {
+        let pending = self.app.network.take();
+        if pending.generation == 0 {
+            return Ok(());
+        }
+        if pending.all || self.accepted.is_none() {
+            return self.apply_all().await;
+        }
+        match self.apply_difference(pending.peers).await {
+            Ok(()) => {
+                self.settled(pending.generation);
+                Ok(())
+            }
+            // Another etag, or a state that is not as we think: only the whole is the truth.
+            Err(status) if has_answered(&status) => {
+                tracing::info!(
+                    reason = fault::reason(&status),
+                    "a difference was refused; applying everything"
+                );
+                self.apply_all().await
+            }
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Everything that the database holds, but the peers that netd refuses.
+    pub(super) async fn apply_all(&mut self) -> Result<(), Status> {
+        // What is waiting is in the database already, and so in what is read now.
+        drop(self.app.network.take());
+        self.refused.clear();
+        let mut excess = 1;
+        loop {
+            let (generation, spec) = self.desired().await?;
+            let names: Vec<String> = spec.peers.iter().map(|peer| peer.name.clone()).collect();
+            let status = match self.send_all(generation, spec).await {
+                Ok(()) => {
+                    self.settled(generation);
+                    return Ok(());
+                }
+                Err(status) => status,
+            };
+            if !has_answered(&status) {
+                return Err(status);
+            }
+            let violations = fault::violations(&status);
+            let mut left_out = refused::named("spec.peers", &names, &violations);
+            if left_out.is_empty() && refused::is_too_long("spec.peers", &violations) {
+                left_out = refused::excess(&names, excess);
+                excess *= 2;
+            }
+            if left_out.is_empty() {
+                return self.blocked(generation, &status).await;
+            }
+            self.refused.extend(left_out);
+        }
+    }
+
+    /// netd refuses the network itself, or cannot make it now. It still has the one before, and there peers must lose
+    /// what they may not have any more.
+    async fn blocked(&mut self, generation: u64, status: &Status) -> Result<(), Status> {
+        let violations = fault::violations(status);
+        let named = violations
+            .iter()
+            .map(|v| format!("; {}: {}", v.field, v.description));
+        let trouble = Trouble {
+            reason: fault::reason(status).unwrap_or_else(|| "REFUSED".to_owned()),
+            message: format!(
+                "netd does not take the network: {}{}",
+                status.message(),
+                named.collect::<String>()
+            ),
+        };
+        tracing::warn!(
+            reason = trouble.reason,
+            message = trouble.message,
+            "netd refuses the network"
+        );
+        self.accept(None);
+        self.tell(generation, Some(trouble));
+        self.retry_later();
+        match self.apply_to_what_netd_has().await {
+            Err(status) if !has_answered(&status) => Err(status),
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings the peers of netd's own accepted state to ours, leaving the interface as it is.
+    async fn apply_to_what_netd_has(&mut self) -> Result<(), Status> {
+        let request = wire::GetNetworkRequest { include_spec: true };
+        let current = in_time(self.watch.get_network(request)).await?;
+        let (Some(status), Some(spec)) = (current.status, current.spec) else {
+            return Ok(());
+        };
+        let (_, wanted) = self.desired().await?;
+        let mut has: BTreeMap<String, wire::PeerSpec> = spec
+            .peers
+            .into_iter()
+            .map(|peer| (peer.name.clone(), peer))
+            .collect();
+        let mut changes = Difference::new();
+        for peer in wanted.peers {
+            if has.remove(&peer.name) != Some(netd::peer_spec(peer.clone())) {
+                changes.insert(peer.name.clone(), Some(peer));
+            }
+        }
+        changes.extend(has.into_keys().map(|name| (name, None)));
+        self.accept(Some(Accepted {
+            etag: status.etag,
+            netd_generation: status.generation,
+        }));
+        let done = self.apply_chunks(changes).await;
+        // The network as a whole is still not ours: each change goes this way until it is.
+        self.accept(None);
+        done
+    }
+
+    async fn apply_chunks(&mut self, mut changes: Difference) -> Result<(), Status> {
+        while !changes.is_empty() {
+            let mut chunk = Difference::new();
+            while chunk.len() < MAX_DELTA
+                && let Some((name, spec)) = changes.pop_first()
+            {
+                chunk.insert(name, spec);
+            }
+            self.apply_difference(chunk).await?;
+        }
+        Ok(())
+    }
+
+    /// Removals go first and alone, so that nothing that netd says of an addition can hold a revocation up.
+    async fn apply_difference(&mut self, peers: Difference) -> Result<(), Status> {
+        let (mut upserted, mut removed) = (Vec::new(), Vec::new());
+        for (name, spec) in peers {
+            self.refused.remove(&name);
+            match spec {
+                Some(spec) => upserted.push(netd::peer_spec(spec)),
+                None => removed.push(name),
+            }
+        }
+        if !removed.is_empty() {
+            self.send_difference(Vec::new(), std::mem::take(&mut removed))
+                .await?;
+        }
+        while !upserted.is_empty() {
+            let names: Vec<String> = upserted.iter().map(|peer| peer.name.clone()).collect();
+            let Err(status) = self.send_difference(upserted.clone(), removed.clone()).await else {
+                return Ok(());
+            };
+            let violations = fault::violations(&status);
+            let mut left_out = refused::named("upserted_peers", &names, &violations);
+            if refused::is_too_long("upserted_peers", &violations) && names.len() == 1 {
+                left_out = refused::excess(&names, 1);
+            }
+            if left_out.is_empty() {
+                return Err(status);
+            }
+            // What netd had of such a peer before is more than it may have now.
+            upserted.retain(|peer| !left_out.contains_key(&peer.name));
+            removed.extend(left_out.keys().cloned());
+            self.refused.extend(left_out);
+        }
+        if removed.is_empty() {
+            return Ok(());
+        }
+        self.send_difference(upserted, removed).await
+    }
+
+    async fn send_difference(
+        &mut self,
+        upserted_peers: Vec<wire::PeerSpec>,
+        removed_peers: Vec<String>,
+    ) -> Result<(), Status> {
+        let base_etag = self.accepted.as_ref().map(|accepted| accepted.etag.clone());
+        let request = wire::ApplyNetworkDeltaRequest {
+            base_etag: base_etag.ok_or_else(|| Status::aborted("netd has nothing of ours"))?,
+            upserted_peers,
+            removed_peers,
+            validate_only: false,
+        };
+        let applied = in_time(self.apply.apply_network_delta(request)).await?;
+        self.accept(Some(Accepted {
+            etag: applied.etag,
+            netd_generation: applied.generation,
+        }));
+        Ok(())
+    }
+
+    async fn send_all(&mut self, generation: u64, spec: derive::NetworkSpec) -> Result<(), Status> {
+        let request = wire::ApplyNetworkRequest {
+            spec: Some(netd::network_spec(spec)),
+            etag: String::new(),
+            validate_only: false,
+        };
+        let applied = in_time(self.apply.apply_network(request)).await?;
+        tracing::info!(
+            generation,
+            changes = applied.change_count,
+            "netd has the whole network"
+        );
+        self.accept(Some(Accepted {
+            etag: applied.etag,
+            netd_generation: applied.generation,
+        }));
+        Ok(())
+    }
+
+    fn accept(&mut self, accepted: Option<Accepted>) {
+        let etag = accepted.as_ref().map(|accepted| accepted.etag.clone());
+        self.app.network.set_etag(etag);
+        self.accepted = accepted;
+    }
+
+    /// netd has a generation, but perhaps some peers.
+    fn settled(&mut self, generation: u64) {
+        self.retry_never();
+        let trouble = refused::trouble(&self.refused);
+        if let Some(trouble) = &trouble {
+            tracing::warn!(message = trouble.message, "netd refuses some peers");
+        }
+        self.tell(generation, trouble);
+    }
+
+    fn tell(&self, generation: u64, trouble: Option<Trouble>) {
+        if self.app.network.answered(generation, trouble, self.app.now()) {
+            self.app.events.publish([Topic::Status]);
+        }
+    }
+
+    /// The whole of what netd is to own, without what it refused, and the generation that it is.
+    async fn desired(&self) -> Result<(u64, derive::NetworkSpec), Status> {
+        desired(&self.app, self.refused.clone())
+            .await
+            .map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+async fn desired(app: &Arc<App>, without: Refused) -> Result<(u64, derive::NetworkSpec), ServiceError> {
+    let settings = app.config.network.clone();
+    app.store
+        .read_much(move |connection| {
+            let generation = transaction::generation(connection)?;
+            let cell = crate::store::setup::cell(connection)?;
+            let peers = match &cell {
+                Some(cell) => table::list(connection, &cell.range)?,
+                None => Vec::new(),
+            };
+            let taken = |peer: &&cell_api_core::peer::Peer| !without.contains_key(peer.name.as_str());
+            let peers = peers.iter().map(|stored| &stored.peer).filter(taken);
+            let range = cell.as_ref().map(|cell| &cell.range);
+            Ok((generation, derive::network_spec(&settings, range, peers)))
+        })
+        .await
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    match tokio::time::timeout(DEADLINE, call).await {
+        Ok(answered) => Ok(answered?.into_inner()),
+        Err(_) => Err(Status::deadline_exceeded("netd did not answer in time")),
+    }
+}
+
+/// netd said no, or that it cannot now, as opposed to netd being away.
+fn has_answered(status: &Status) -> bool {
+    fault::reason(status).is_some()
+        || matches!(
+            status.code(),
+            tonic::Code::Aborted | tonic::Code::OutOfRange | tonic::Code::ResourceExhausted
+        )
+}

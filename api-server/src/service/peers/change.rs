@@ -1,0 +1,231 @@
+//! Adds, alters and removes peers. What is committed is told whatever comes after it: an answer that says "failed" for
+//! what is done would lose a server-made key for good.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cell_api_core::client_config;
+use cell_api_core::derive;
+use cell_api_core::peer::{KeySource, NewPeer, Peer, PeerInput, PeerUpdateInput};
+use cell_api_core::range::VpnRange;
+use zeroize::Zeroizing;
+
+use super::{Activity, PeerView, parse_name, view};
+use crate::app::App;
+use crate::events::Topic;
+use crate::service::cell;
+use crate::service::device::{known_side, make_key, side};
+use crate::service::{Actor, ServiceError};
+use crate::store::peers::{self as table, StoredPeer};
+use crate::store::transaction::{NetworkChange, Origin, Tx};
+
+/// How long a change waits for netd before it is answered anyway: accepted and converged are two facts.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A peer that was added.
+pub struct CreatedPeer {
+    /// As stored.
+    pub view: PeerView,
+    /// The device's configuration; has the private key only if the server made it.
+    pub config: Zeroizing<String>,
+    /// The generation that has the peer.
+    pub generation: u64,
+    /// The generation that netd had confirmed when this was answered.
+    pub observed_generation: u64,
+}
+
+/// Adds a peer. The cost does not depend on how many there are.
+///
+/// # Errors
+/// [`ServiceError::Invalid`], [`ServiceError::PeerExists`], [`ServiceError::KeyInUse`],
+/// [`ServiceError::AddressesExhausted`], [`ServiceError::TooManyPeers`], [`ServiceError::TooManyServices`],
+/// [`ServiceError::NetdRefuses`], [`ServiceError::EndpointUnknown`], [`ServiceError::Unreachable`] when the cell's own
+/// key is not known yet.
+pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<CreatedPeer, ServiceError> {
+    let NewPeer {
+        name,
+        key,
+        access,
+        tunnel,
+    } = input.check()?;
+    let identity = cell::identity(app)?;
+    let side = side(app, &identity).await?;
+    let (public_key, private_key) = match key {
+        KeySource::Device(public_key) => (public_key, None),
+        KeySource::Server => make_key()?,
+    };
+    if public_key == side.public_key {
+        return Err(ServiceError::KeyInUse);
+    }
+    let candidate = Peer {
+        name,
+        public_key,
+        host: app
+            .store
+            .read(|connection| table::next_host(connection, &side.range))?,
+        access,
+        tunnel,
+    };
+    netd_takes(app, &side.range, &candidate).await?;
+    let (peers, cell_side) = (Arc::clone(&app.peers), side.clone());
+    let made = if private_key.is_some() {
+        "server-made key"
+    } else {
+        "key made by the device"
+    };
+    let (stored, generation) = app
+        .store
+        .commit(Origin::new(actor, app.now()), move |tx| {
+            let peer = Peer {
+                // Another peer may have taken the address meanwhile.
+                host: table::allocate(tx, &cell_side.range)?,
+                ..candidate
+            };
+            let stored = Arc::new(StoredPeer {
+                config_fingerprint: client_config::fingerprint(&cell_side, &peer),
+                peer,
+                created_unix_ms: tx.now(),
+            });
+            peers.room_for(None, &stored)?;
+            table::insert(tx, &stored)?;
+            note(tx, "peer.create", &cell_side.range, &stored.peer, made);
+            Ok(stored)
+        })
+        .await?;
+    let observed_generation = app.network.wait_for(generation, PATIENCE).await;
+    let activity = app.network.status().map(|_| Activity::default());
+    Ok(CreatedPeer {
+        view: view(&stored, &identity, Some(&side), activity),
+        config: client_config::render(&side, &stored.peer, private_key.as_deref().map(String::as_str)),
+        generation,
+        observed_generation,
+    })
+}
+
+/// Alters a peer; with `if_version` only the one that the caller has seen ([`Peer::version`]).
+///
+/// # Errors
+/// [`ServiceError::Invalid`] with the faults of the name and of the change, [`ServiceError::NoPeer`],
+/// [`ServiceError::Stale`], [`ServiceError::KeyInUse`], [`ServiceError::TooManyServices`],
+/// [`ServiceError::NetdRefuses`], [`ServiceError::Unreachable`] for a new key while the cell's own is not known yet.
+pub async fn update(
+    app: &App,
+    actor: &Actor,
+    name: &str,
+    input: &PeerUpdateInput,
+    if_version: Option<String>,
+) -> Result<PeerView, ServiceError> {
+    let (name, update) = match (parse_name(name), input.check()) {
+        (Ok(name), Ok(update)) => (name, update),
+        (name, update) => {
+            let mut faults = name.err().unwrap_or_default();
+            faults.merge(update.err().unwrap_or_default());
+            return Err(faults.into());
+        }
+    };
+    let identity = cell::identity(app)?;
+    let range = identity.range;
+    if let Some(new) = update.public_key
+        && new == app.wireguard_key.public_key(app).await?
+    {
+        return Err(ServiceError::KeyInUse);
+    }
+    if let Some(now) = app.peers.get(name.as_str()) {
+        netd_takes(app, &range, &update.applied_to(&now.peer)).await?;
+    }
+    let (peers, asked) = (Arc::clone(&app.peers), name.clone());
+    let (stored, generation) = app
+        .store
+        .commit(Origin::new(actor, app.now()), move |tx| {
+            let before = table::get(tx, &range, asked.as_str())?.ok_or(ServiceError::NoPeer)?;
+            if if_version.is_some_and(|version| version != before.peer.version()) {
+                return Err(ServiceError::Stale);
+            }
+            let after = Arc::new(StoredPeer {
+                peer: update.applied_to(&before.peer),
+                ..before.clone()
+            });
+            peers.room_for(Some(&before), &after)?;
+            table::update(tx, &after)?;
+            let key = if after.peer.public_key == before.peer.public_key {
+                "same key"
+            } else {
+                "new key"
+            };
+            note(tx, "peer.update", &range, &after.peer, key);
+            Ok(after)
+        })
+        .await?;
+    app.network.wait_for(generation, PATIENCE).await;
+    let side = known_side(app, &identity).await;
+    let activity = app.activity.one(name.as_str(), app.now()).await.ok();
+    Ok(view(&stored, &identity, side.as_ref(), activity))
+}
+
+/// Removes a peer.
+///
+/// # Errors
+/// [`ServiceError::Invalid`], [`ServiceError::NoPeer`].
+pub async fn delete(app: &App, actor: &Actor, name: &str) -> Result<(), ServiceError> {
+    let name = parse_name(name)?;
+    cell::identity(app)?;
+    let ((), generation) = app
+        .store
+        .commit(Origin::new(actor, app.now()), move |tx| {
+            if !table::delete(tx, name.as_str())? {
+                return Err(ServiceError::NoPeer);
+            }
+            tx.audit("peer.delete", &name, "");
+            tx.network(NetworkChange::Removed(name.to_string()));
+            tx.effects.topics.insert(Topic::Peers);
+            Ok(())
+        })
+        .await?;
+    app.network.wait_for(generation, PATIENCE).await;
+    Ok(())
+}
+
+/// The device's configuration without its key, given to the device: it counts as up to date from now on.
+///
+/// # Errors
+/// [`ServiceError::Invalid`], [`ServiceError::NoPeer`], [`ServiceError::EndpointUnknown`],
+/// [`ServiceError::Unreachable`].
+pub async fn deliver_config(app: &App, actor: &Actor, name: &str) -> Result<Zeroizing<String>, ServiceError> {
+    let name = parse_name(name)?;
+    let identity = cell::identity(app)?;
+    let side = side(app, &identity).await?;
+    app.store
+        .mutate(Origin::new(actor, app.now()), move |tx| {
+            let stored = table::get(tx, &side.range, name.as_str())?.ok_or(ServiceError::NoPeer)?;
+            let fingerprint = client_config::fingerprint(&side, &stored.peer);
+            let text = client_config::render(&side, &stored.peer, None);
+            if fingerprint != stored.config_fingerprint {
+                table::set_fingerprint(tx, stored, fingerprint)?;
+                tx.effects.topics.insert(Topic::Peers);
+            }
+            tx.audit("peer.config", &name, "");
+            Ok(text)
+        })
+        .await
+}
+
+/// Writes down what a peer is now, and tells netd and the browsers.
+fn note(tx: &mut Tx<'_>, action: &str, range: &VpnRange, peer: &Peer, key: &str) {
+    let detail = format!("{}; {}; {key}", peer.access, peer.tunnel.as_str());
+    tx.audit(action, &peer.name, detail);
+    tx.network(NetworkChange::Upserted(derive::peer_spec(range, peer)));
+    tx.effects.topics.insert(Topic::Peers);
+}
+
+/// Asks netd whether it takes a peer, so that its no is heard before anything is written down. Its sentences are told
+/// and its fields are not: where a service is in the request is not always where it is in netd's.
+async fn netd_takes(app: &App, range: &VpnRange, peer: &Peer) -> Result<(), ServiceError> {
+    let Some(etag) = app.network.etag() else {
+        return Ok(());
+    };
+    let asked = app.check.peer(etag, derive::peer_spec(range, peer)).await;
+    asked.map_err(|violations| {
+        let said = violations.into_iter().map(|violation| violation.description);
+        ServiceError::NetdRefuses(said.collect::<Vec<_>>().join("; "))
+    })
+}

@@ -1,0 +1,262 @@
+//! What cell-api accepts, netd accepts. The two decide apart, on purpose; but a peer that the API took and netd refuses
+//! would be a promise that nobody keeps.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use cell_api_core::access::{AccessInput, MAX_SERVICES, Protocol, ServiceInput};
+use cell_api_core::derive::{self, NetworkSettings};
+use cell_api_core::peer::{MAX_PEERS, PeerInput};
+use cell_api_core::range::{self, HostIndex, VpnRange};
+use cell_api_core::setup::Network;
+use cell_netd_core::Ceiling;
+use cell_netd_core::model as netd;
+use cell_netd_core::spec::{AccessSpec, CellPortSpec, NetworkSpec, PeerSpec, ServiceSpec, WireguardSpec};
+use cell_netd_core::validate::{Rejection, SERVICES_MAX, validate};
+
+/// As the package ships it (`packaging/` and `docs/runtime.md`).
+fn ceiling() -> Ceiling {
+    let prefixes = [
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "fc00::/7",
+    ];
+    Ceiling {
+        interfaces: ["wg0".parse().unwrap()].into(),
+        listen_ports: vec![1024..=65535],
+        vpn_prefixes: prefixes.map(|net| net.parse().unwrap()).into(),
+        cell_ports: ["tcp/443".parse().unwrap()].into(),
+        service_targets: ["tcp/3443".parse().unwrap()].into(),
+        service_v4: "169.254.67.1".parse().unwrap(),
+        service_v6: "fd43:454c:4c00::1".parse().unwrap(),
+        max_peers: 20_000,
+        accept_mark: "0x2000/0x2000".parse().unwrap(),
+        table: "cell".parse().unwrap(),
+    }
+}
+
+fn settings() -> NetworkSettings {
+    NetworkSettings {
+        interface: "wg0".to_owned(),
+        listen_port: 51820,
+        https_port: 443,
+        https_target_port: 3443,
+    }
+}
+
+fn protocol(protocol: Protocol) -> netd::Protocol {
+    match protocol {
+        Protocol::Tcp => netd::Protocol::Tcp,
+        Protocol::Udp => netd::Protocol::Udp,
+    }
+}
+
+/// As the wire carries it from one to the other.
+fn carried(spec: derive::NetworkSpec) -> NetworkSpec {
+    let peer = |peer: derive::PeerSpec| PeerSpec {
+        name: peer.name,
+        public_key: peer.public_key.as_bytes().to_vec(),
+        addresses: peer.addresses.map(Ok).into(),
+        endpoint: None,
+        persistent_keepalive_seconds: 0,
+        access: Some(AccessSpec {
+            internet: peer.access.internet,
+            peer_to_peer: peer.access.peer_to_peer,
+            services: peer
+                .access
+                .services
+                .iter()
+                .map(|service| ServiceSpec {
+                    address: Ok(service.address),
+                    protocol: Ok(protocol(service.protocol)),
+                    port: service.port.into(),
+                })
+                .collect(),
+        }),
+    };
+    NetworkSpec {
+        wireguard: spec.wireguard.map(|wireguard| WireguardSpec {
+            interface: wireguard.interface,
+            listen_port: wireguard.listen_port.into(),
+            addresses: wireguard.addresses.map(Ok).into(),
+            mtu_bytes: wireguard.mtu_bytes,
+        }),
+        peers: spec.peers.into_iter().map(peer).collect(),
+        cell_ports: spec
+            .cell_ports
+            .into_iter()
+            .map(|port| CellPortSpec {
+                protocol: Ok(protocol(port.protocol)),
+                port: port.port.into(),
+                target_port: port.target_port.into(),
+            })
+            .collect(),
+    }
+}
+
+fn range_of(v4: &str, v6: &str) -> VpnRange {
+    VpnRange::new(range::parse_v4(v4).unwrap(), range::parse_v6(v6).unwrap()).unwrap()
+}
+
+/// What netd says of a peer, or `None` where the API refuses it already.
+fn verdict(input: &PeerInput) -> Option<Result<(), Rejection>> {
+    let new = input.check().ok()?;
+    let cell_api_core::peer::KeySource::Device(public_key) = new.key else {
+        panic!("these peers have their keys")
+    };
+    let range = range_of("10.86.0.0/24", "fd86::/64");
+    let peer = cell_api_core::peer::Peer {
+        name: new.name,
+        public_key,
+        host: range.host(2).unwrap(),
+        access: new.access,
+        tunnel: new.tunnel,
+    };
+    let spec = derive::network_spec(&settings(), Some(&range), [&peer]);
+    Some(validate(&carried(spec), &ceiling(), None).map(|_| ()))
+}
+
+fn peer(name: &str, services: Vec<ServiceInput>) -> PeerInput {
+    PeerInput {
+        name: name.to_owned(),
+        public_key: Some("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".to_owned()),
+        access: Some(AccessInput {
+            services,
+            ..AccessInput::default()
+        }),
+        ..PeerInput::default()
+    }
+}
+
+fn at(address: IpAddr) -> Vec<ServiceInput> {
+    vec![ServiceInput {
+        address: address.to_string(),
+        protocol: "tcp".to_owned(),
+        port: 443,
+    }]
+}
+
+/// One address of each /8 and of each kind that the registries of RFC 6890 know, with their edges.
+fn addresses() -> impl Iterator<Item = IpAddr> {
+    let every_eighth = (0..=255).map(|first| IpAddr::V4(Ipv4Addr::new(first, 254, 3, 9)));
+    let every_tenth_bit = (0..=1023u16).map(|first| Ipv6Addr::from_bits(u128::from(first) << 118 | 9).into());
+    let named = [
+        "0.0.0.0",
+        "0.0.0.1",
+        "0.255.255.255",
+        "1.0.0.0",
+        "10.0.5.7",
+        "127.0.0.1",
+        "169.253.255.255",
+        "169.254.0.0",
+        "169.254.67.1",
+        "169.254.169.254",
+        "169.254.255.255",
+        "169.255.0.0",
+        "192.0.2.1",
+        "223.255.255.255",
+        "224.0.0.1",
+        "239.255.255.255",
+        "240.0.0.1",
+        "255.255.255.254",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::2",
+        "::ffff:10.0.0.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a00:1",
+        "2001:db8::1",
+        "fd43:454c:4c00::1",
+        "fe7f:ffff::1",
+        "fe80::",
+        "fe80::1",
+        "febf:ffff::1",
+        "fec0::1",
+        "ff02::1",
+    ];
+    let named = named.into_iter().map(|text| text.parse().unwrap());
+    every_eighth.chain(every_tenth_bit).chain(named)
+}
+
+#[test]
+fn every_service_address_that_the_api_takes_netd_takes() {
+    let (mut taken, mut refused) = (0, Vec::new());
+    for address in addresses() {
+        match verdict(&peer("a", at(address))) {
+            Some(outcome) => {
+                assert_eq!(outcome, Ok(()), "{address}");
+                taken += 1;
+            }
+            None => refused.push(address.to_string()),
+        }
+    }
+    assert!(taken > 700, "{taken}");
+    for wanted in [
+        "169.254.169.254",
+        "fe80::1",
+        "0.0.0.1",
+        "127.0.0.1",
+        "::ffff:10.0.0.1",
+    ] {
+        assert!(
+            refused.iter().any(|address| address == wanted),
+            "{wanted} is refused by the API"
+        );
+    }
+}
+
+#[test]
+fn every_name_and_number_of_services_that_the_api_takes_netd_takes() {
+    for name in ["a", "A.b-c_d", "0", "a.", "a-", "a__b", &"x".repeat(64)] {
+        assert_eq!(verdict(&peer(name, Vec::new())), Some(Ok(())), "{name}");
+    }
+    assert_eq!((MAX_SERVICES, MAX_PEERS), (SERVICES_MAX, ceiling().max_peers));
+    let many = (1..=MAX_SERVICES as u64).map(|port| ServiceInput {
+        address: "10.0.5.7".to_owned(),
+        protocol: "udp".to_owned(),
+        port,
+    });
+    assert_eq!(verdict(&peer("a", many.collect())), Some(Ok(())));
+}
+
+#[test]
+fn every_range_that_the_api_takes_netd_takes() {
+    let v4 = [
+        "10.0.0.0/8",
+        "10.255.255.248/29",
+        "172.16.0.0/12",
+        "172.31.255.0/24",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "100.127.255.248/29",
+    ];
+    let v6 = [
+        "fc00::/48",
+        "fdff:ffff:ffff::/48",
+        "fd00::/64",
+        "fd12:3456:789a::/96",
+    ];
+    for (v4, v6) in v4.iter().flat_map(|v4| v6.iter().map(move |v6| (*v4, *v6))) {
+        let network = Network::check(v4, Some(v6), None, [0; 7]).unwrap();
+        let spec = derive::network_spec(&settings(), Some(&network.range), []);
+        let taken = validate(&carried(spec), &ceiling(), None).map(|_| ());
+        assert_eq!(taken, Ok(()), "{v4} {v6}");
+        // The first and the last peer that the range has room for.
+        for host in [HostIndex::CELL.get() + 1, network.range.last().get()] {
+            let peer = cell_api_core::peer::Peer {
+                name: cell_api_core::name::PeerName::parse("a").unwrap(),
+                public_key: cell_api_core::key::PublicKey::from_bytes(&[7; 32]).unwrap(),
+                host: network.range.host(host).unwrap(),
+                access: Default::default(),
+                tunnel: cell_api_core::access::Tunnel::Split,
+            };
+            let spec = derive::network_spec(&settings(), Some(&network.range), [&peer]);
+            let taken = validate(&carried(spec), &ceiling(), None).map(|_| ());
+            assert_eq!(taken, Ok(()), "{v4} {v6} host {host}");
+        }
+    }
+}
