@@ -195,33 +195,38 @@ impl File {
         }
     }
 
-    fn finish(mut self) -> Result<Imported<WireguardExit>, Faults> {
+    /// What no line alone can say.
+    fn check_whole(&mut self) {
         let missing = |what| format!("{what} is missing");
+        if self.private_key.is_none() {
+            self.faults.add("[Interface]", missing("PrivateKey"));
+        } else if self.addresses.is_empty() {
+            self.faults.add("[Interface]", missing("Address"));
+        }
+        if self.peers.is_empty() {
+            self.faults.add("", missing("[Peer], the server,"));
+        }
+        for peer in &self.peers {
+            let lacks = match peer {
+                HalfPeer { public_key: None, .. } => "PublicKey",
+                HalfPeer { endpoint: None, .. } => "Endpoint",
+                HalfPeer { allowed_ips, .. } if allowed_ips.is_empty() => "AllowedIPs",
+                HalfPeer { .. } => continue,
+            };
+            self.faults
+                .add(format!("[Peer] of line {}", peer.line), missing(lacks));
+        }
+        let mut keys: Vec<_> = self.peers.iter().filter_map(|peer| peer.public_key).collect();
+        keys.sort();
+        if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+            self.faults
+                .add("", "must not have two peers with the same PublicKey");
+        }
+    }
+
+    fn finish(mut self) -> Result<Imported<WireguardExit>, Faults> {
         if self.faults.is_empty() {
-            if self.private_key.is_none() {
-                self.faults.add("[Interface]", missing("PrivateKey"));
-            } else if self.addresses.is_empty() {
-                self.faults.add("[Interface]", missing("Address"));
-            }
-            if self.peers.is_empty() {
-                self.faults.add("", missing("[Peer], the server,"));
-            }
-            for peer in &self.peers {
-                let lacks = match peer {
-                    HalfPeer { public_key: None, .. } => "PublicKey",
-                    HalfPeer { endpoint: None, .. } => "Endpoint",
-                    HalfPeer { allowed_ips, .. } if allowed_ips.is_empty() => "AllowedIPs",
-                    HalfPeer { .. } => continue,
-                };
-                self.faults
-                    .add(format!("[Peer] of line {}", peer.line), missing(lacks));
-            }
-            let mut keys: Vec<_> = self.peers.iter().filter_map(|peer| peer.public_key).collect();
-            keys.sort();
-            if keys.windows(2).any(|pair| pair[0] == pair[1]) {
-                self.faults
-                    .add("", "must not have two peers with the same PublicKey");
-            }
+            self.check_whole();
         }
         if !self.faults.is_empty() {
             return Err(self.faults);

@@ -109,7 +109,7 @@ fn a_file_is_bounded() {
     assert!(faults(&"\n".repeat(5000)).contains("4096 lines"));
     assert!(faults(&file(&format!("DNS = {}", "1".repeat(5000)), "")).contains("line 4"));
     assert!(faults(&file("DNS = 1.1.1.1\0", "")).contains("control"));
-    let many = vec!["10.0.0.1"; ADDRESSES + 1].join(",");
+    let many = ["10.0.0.1"; ADDRESSES + 1].join(",");
     assert!(faults(&file(&format!("Address = {many}"), "")).contains("more than 8"));
 }
 
