@@ -82,6 +82,9 @@ fn bind_tcp(address: SocketAddr, free: bool) -> Result<OwnedFd, nix::Error> {
     if free {
         setsockopt(&fd, sockopt::IpFreebind, &true)?;
     }
+    // Said by root, for some kernels let nobody else say it.
+    cell_sandbox::never_connects(&fd)
+        .map_err(|error| error.raw_os_error().map_or(nix::Error::EIO, nix::Error::from_raw))?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&fd, Backlog::new(QUEUE)?)?;
     Ok(fd)
