@@ -58,7 +58,7 @@ users:
 .PHONY: clean-host
 clean-host: ## Remove every interface, rule and route that a cell left on this machine.
 	@for launch in $(RUN)/cell-launch $(BIN)/cell-launch; do [ ! -x $$launch ] || exec $$launch clean-host; done; \
-	  echo "clean-host: nothing was built here yet, so no cell has run: make build" >&2; exit 1
+	  echo "clean-host: cell-launch, which does it, is not built: make build, then this again" >&2; exit 1
 
 # --- prove ---------------------------------------------------------------------------------------------------------
 
@@ -101,8 +101,8 @@ systemtest: build-test users ## Install the package under a real systemd in a co
 	@bash lab/systemd/run.sh --bin $(BIN)
 
 .PHONY: systemtest-vm
-systemtest-vm: build-test ## The same in two virtual machines with the kernel's own WireGuard (some minutes).
-	@bash lab/systemd/vm.sh --bin $(BIN)
+systemtest-vm: build ## The same in two virtual machines with the kernel's own WireGuard (some minutes).
+	@bash lab/systemd/vm.sh --bin $(RUN)
 
 .PHONY: bench
 bench: build users ## Measure Cell beside its peers (takes some minutes).
@@ -127,7 +127,7 @@ tools/node_modules/.package-lock.json: tools/package-lock.json
 	@touch $@
 
 .PHONY: lint
-lint: webui/dist/index.html target/tools/bin/cargo-deny tools/node_modules/.package-lock.json ## fmt, clippy, deny, protos, units, web UI types.
+lint: webui/dist/index.html target/tools/bin/cargo-deny tools/node_modules/.package-lock.json fuzz-check ## fmt, clippy, deny, protos, units, web UI types, fuzz targets.
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fetch --locked   # of every platform, as cargo-deny reads the whole graph
@@ -138,7 +138,7 @@ lint: webui/dist/index.html target/tools/bin/cargo-deny tools/node_modules/.pack
 
 .PHONY: fuzz-check
 fuzz-check: ## Compile the fuzz targets (fuzz/README.md says how to run them).
-	cargo check --locked --manifest-path fuzz/Cargo.toml
+	cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 
 .PHONY: advisories
 advisories: target/tools/bin/cargo-deny ## Check dependencies against the RustSec database (needs the internet).

@@ -1,5 +1,7 @@
 //! `cell-broker`: starts, closes the sandbox behind itself, serves.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -63,17 +63,16 @@ pub fn seqpacket() -> io::Result<OwnedFd> {
 /// # Errors
 /// As fcntl(2).
 pub fn command(program: &Path, arguments: &[&str], uid: u32, listeners: &[Listener]) -> Result<Command> {
-    let mut redirections = String::new();
+    let (mut kept, mut placed) = (String::new(), String::new());
     for (index, listener) in listeners.iter().enumerate() {
-        // Passed on by number; the shell moves it to where the protocol wants it, by way of numbers that are free.
+        // Passed on by number, to numbers that the shell finds free; from there to where the protocol wants them. Any of
+        // the listeners may have such a number itself.
         fcntl(listener.descriptor.as_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;
-        redirections += &format!(" {}<&{}", FIRST + index + 100, listener.descriptor.as_raw_fd());
-    }
-    for index in 0..listeners.len() {
-        redirections += &format!(" {}<&{} {1}<&-", FIRST + index, FIRST + index + 100);
+        kept += &format!(" {{kept{index}}}<&{}", listener.descriptor.as_raw_fd());
+        placed += &format!(" {}<&${{kept{index}}} {{kept{index}}}<&-", FIRST + index);
     }
     let names: Vec<_> = listeners.iter().map(|listener| listener.name).collect();
-    let script = format!("exec{redirections}; LISTEN_PID=$$ exec \"$@\"");
+    let script = format!("exec{kept}; exec{placed}; LISTEN_PID=$$ exec \"$@\"");
     let user = uid.to_string();
     let mut command = Command::new("bash");
     command

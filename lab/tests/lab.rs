@@ -1,16 +1,21 @@
 //! The laboratory tests itself: what it is to prove with must not err. Needs root.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use cell_lab::activation::{self, Listener};
 use cell_lab::counter::{Counter, Protocol, Spec, host};
 use cell_lab::netns::{Namespace, join};
 use cell_lab::probe::{EchoServer, Flow, Pings, ping, tcp_echo, udp_echo};
 use cell_lab::prober::Prober;
-use cell_lab::process::Process;
+use cell_lab::process::{Process, run};
 use cell_lab::stock::Client;
 use cell_lab::topology::{CELL, FAR_HOST, LAN_HOST, World};
 use wireguard_control::KeyPair;
@@ -204,4 +209,30 @@ fn a_full_tunnel_keeps_the_way_to_its_endpoint() -> Result<()> {
     assert!(way("2001:db8:99::1")?.contains(client.interface()));
     assert!(way(&FAR_HOST.v4.to_string())?.contains("dev eth0"));
     Ok(())
+}
+
+#[test]
+fn listeners_are_handed_over_whatever_numbers_they_have() {
+    let folder = tempfile::tempdir().unwrap();
+    // Numbers around a hundred, which a script might take for its own.
+    let mut others = Vec::new();
+    while others.last().is_none_or(|file: &File| file.as_raw_fd() < 101) {
+        others.push(File::open("/dev/null").unwrap());
+    }
+    let listeners: Vec<Listener> = ["a", "b", "c", "d"]
+        .into_iter()
+        .map(|name| Listener::stream(name, &folder.path().join(name)).unwrap())
+        .collect();
+    let mut command =
+        activation::command(Path::new("/bin/ls"), &["-l", "/proc/self/fd"], 65534, &listeners).unwrap();
+    let told = run(&mut command).unwrap();
+    let socket = |number: u32| {
+        let line = told
+            .lines()
+            .find(|line| line.contains(&format!(" {number} -> socket:")));
+        line.and_then(|line| line.split_once("socket:"))
+            .map(|(_, inode)| inode)
+    };
+    let sockets: BTreeSet<_> = (3..7).filter_map(socket).collect();
+    assert_eq!(sockets.len(), 4, "{told}");
 }

@@ -4,6 +4,8 @@
 //! What is to be done is decided first, as plain data ([`house`], [`settings`], [`policy`], [`plan`]); the other modules
 //! do it. [`run`] is the story from the first check to the last signal.
 
+#![forbid(unsafe_code)]
+
 pub mod error;
 pub mod house;
 pub mod options;

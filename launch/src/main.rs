@@ -1,5 +1,7 @@
 //! The program: options, one command, one line a fault.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use cell_launch::options::{Command, Options};

@@ -50,9 +50,6 @@ pub trait Kernel: Send + 'static {
     /// Whether `some_peers` costs what it reads, however many peers there are.
     fn reads_single_peers(&self) -> bool;
 
-    /// Whose the table is, and whether it is in force. One question and one answer.
-    fn table(&mut self) -> impl Future<Output = Result<Ownership, KernelError>> + Send;
-
     /// Whether a table of this netd, or of one before it, judges packets: as much as can be told without a spec.
     fn guards(&mut self) -> impl Future<Output = Result<bool, KernelError>> + Send;
 

@@ -482,6 +482,32 @@ async fn a_device_is_adopted_without_the_key_and_checked_when_it_comes() {
 }
 
 #[tokio::test]
+async fn an_earlier_netds_interface_goes_down_with_a_first_spec_that_is_refused() {
+    let first = Service::start().await;
+    first.apply_spec(spec(vec![one(1, "a")])).await.unwrap();
+    let service = Service::over(Fake::default()).await;
+    service.kernel.inner().kernel = first.kernel.inner().kernel.clone();
+    let up = |kernel: &Fake| kernel.inner().kernel.link.as_ref().is_some_and(|link| link.up);
+    let mut forbidden = spec(vec![one(1, "a")]);
+    if let Some(wireguard) = &mut forbidden.wireguard {
+        wireguard.interface = "eth0".to_owned();
+    }
+    let plan = v1::ApplyNetworkRequest {
+        spec: Some(forbidden.clone()),
+        validate_only: true,
+        ..Default::default()
+    };
+    service.apply(plan).await.unwrap_err();
+    assert!(up(&service.kernel), "asking what would be done does nothing");
+    service.apply_spec(forbidden.clone()).await.unwrap_err();
+    assert!(!up(&service.kernel), "what it let through may be forbidden now");
+    service.apply_spec(spec(vec![one(1, "a")])).await.unwrap();
+    assert!(up(&service.kernel));
+    service.apply_spec(forbidden).await.unwrap_err();
+    assert!(up(&service.kernel), "a later one changes nothing");
+}
+
+#[tokio::test]
 async fn the_policy_follows_the_prefixes_on_the_machines_links() {
     let service = Service::start().await;
     service.kernel.inner().on_link = ["192.0.2.1/24".parse().unwrap()].into();

@@ -202,11 +202,11 @@ fn a_flushed_policy_is_back_before_a_peer_can_do_much() -> Result<()> {
     let allowed = Prober::start(&setup.a.0.namespace, target(), EVERY)?;
     let before = setup.status().drift_repairs;
     for round in 1..=u64::from(ROUNDS) {
-        // Put to sleep, or gone: both are found at once.
-        let spoil = if round.is_multiple_of(2) {
-            "add table inet cell { flags dormant; }"
-        } else {
-            "flush ruleset"
+        // Put to sleep, emptied of its rules, or gone: each is found at once.
+        let spoil = match round % 3 {
+            0 => "add table inet cell { flags dormant; }",
+            1 => "flush table inet cell",
+            _ => "flush ruleset",
         };
         setup.nft(spoil)?;
         until(PATIENCE, "it is repaired and counted", || {

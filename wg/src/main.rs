@@ -1,5 +1,7 @@
 //! `cell-wg`: userspace WireGuard over descriptors from netd.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

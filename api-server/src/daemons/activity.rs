@@ -136,7 +136,9 @@ impl Shared {
 impl Picture {
     /// A clock that was set back makes a picture worthless, not fresh for ever.
     fn worth(&self, now: i64) -> Worth {
-        let fresh = self.took_ms.saturating_mul(COST_FACTOR).clamp(FRESH_MS, STALE_MS);
+        // A failure says nothing of what an answer costs.
+        let cost = if self.all.is_some() { self.took_ms } else { 0 };
+        let fresh = cost.saturating_mul(COST_FACTOR).clamp(FRESH_MS, STALE_MS);
         match now - self.taken_unix_ms {
             age if age < 0 => Worth::None,
             age if age < fresh => Worth::Fresh,
@@ -176,7 +178,9 @@ mod tests {
 
     #[test]
     fn that_netd_was_away_is_asked_again_after_a_second() {
-        assert_eq!(picture(2, false).worth(100_500), Worth::Fresh);
-        assert_eq!(picture(2, false).worth(101_000), Worth::None);
+        for took_ms in [2, 2_000] {
+            assert_eq!(picture(took_ms, false).worth(100_500), Worth::Fresh);
+            assert_eq!(picture(took_ms, false).worth(101_000), Worth::None);
+        }
     }
 }

@@ -129,10 +129,6 @@ impl Kernel for Fake {
         Ok(added && gone)
     }
 
-    async fn table(&mut self) -> Result<Ownership, KernelError> {
-        Ok(self.inner().ownership())
-    }
-
     async fn guards(&mut self) -> Result<bool, KernelError> {
         Ok(self.inner().ownership().is_in_force())
     }

@@ -206,10 +206,6 @@ impl Kernel for Linux {
         self.nft(move |nft| nft.verify(&delta)).await
     }
 
-    async fn table(&mut self) -> Result<Ownership, KernelError> {
-        self.nft(Nft::ownership).await
-    }
-
     async fn guards(&mut self) -> Result<bool, KernelError> {
         let Some(interface) = self.ceiling.interfaces.first() else {
             return Ok(true);

@@ -72,8 +72,17 @@ fn prefixes(
     of_addresses
         .chain(of_routes)
         .map(|net| net.trunc())
-        .filter(|net| net.prefix_len() > 0 && net.prefix_len() < net.max_prefix_len())
+        .filter(|net| (shortest(net)..net.max_prefix_len()).contains(&net.prefix_len()))
         .collect()
+}
+
+/// The shortest prefix that a link of neighbours has, 10.0.0.0/8 among them; what is shorter takes the internet as a whole
+/// somewhere.
+fn shortest(net: &IpNet) -> u8 {
+    match net {
+        IpNet::V4(_) => 8,
+        IpNet::V6(_) => 16,
+    }
 }
 
 /// Link and prefix of a route whose destinations are spoken to without a gateway.
@@ -162,6 +171,8 @@ mod tests {
             route(2, "2001:db8::/64", vec![]),
             route(2, "203.0.113.0/24", vec![gateway]),
             route(2, "0.0.0.0/0", vec![]),
+            route(2, "128.0.0.0/1", vec![]),
+            route(2, "2000::/3", vec![]),
             route(2, "203.0.113.9/32", vec![]),
             route(2, "ff00::/8", vec![]),
             route(3, "10.87.0.0/24", vec![]),

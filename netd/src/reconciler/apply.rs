@@ -31,7 +31,16 @@ impl<K: Kernel> Reconciler<K> {
             return Err(ApplyError::EtagMismatch);
         }
         self.learn_key().await;
-        let desired = validate(spec, &self.ceiling, self.own_key)?;
+        let desired = match validate(spec, &self.ceiling, self.own_key) {
+            Ok(desired) => desired,
+            Err(rejection) => {
+                // What an earlier netd let through may be what this ceiling forbids, and no peer of it could be removed.
+                if self.accepted.is_none() && !validate_only {
+                    self.shut("the first spec after a start was refused").await;
+                }
+                return Err(rejection.into());
+            }
+        };
         self.apply_desired(desired, validate_only).await
     }
 

@@ -1,14 +1,20 @@
 //! Drift: what others changed is found and put right.
 
+use std::time::Duration;
+
 use cell_netd_core::model::InterfaceName;
 use cell_netd_core::plan::Plan;
 use cell_netd_core::policy::{SetId, compile};
 use cell_netd_core::{Desired, Step};
 
 use super::Reconciler;
-use crate::kernel::nft::Ownership;
 use crate::kernel::{Glance, Kernel, KernelError};
 use crate::status::Holds;
+
+/// How often the table is read before it counts as unreadable.
+const READS: u32 = 5;
+/// How long after a failure.
+const BETWEEN_READS: Duration = Duration::from_millis(50);
 
 /// Whether all there is to do is that other prefixes lie on the machine's links now, which is nobody's meddling.
 fn follows_links(plan: &Plan) -> bool {
@@ -46,17 +52,30 @@ impl<K: Kernel> Reconciler<K> {
     /// spec is known, and the interface is taken down where it is not, or where that fails. Cheap while all is well.
     pub(super) async fn guard(&mut self) {
         let wanted = self.interface().is_some();
-        if wanted && self.kernel.table().await.is_ok_and(Ownership::is_in_force) {
+        if !wanted && self.accepted.is_some() || self.guards().await {
             return;
         }
         if wanted {
             self.repair(true).await;
-        } else if self.accepted.is_none() && !self.kernel.guards().await.unwrap_or(false) {
+        } else {
             self.shut("the table of an earlier netd is gone").await;
         }
     }
 
-    async fn shut(&mut self, why: &str) {
+    /// Whether a table with rules at every hook judges the packets. Others' transactions can keep it from being read for a
+    /// moment, and an interface is not taken down for that; what cannot be read at all does not guard.
+    async fn guards(&mut self) -> bool {
+        for _ in 0..READS {
+            match self.kernel.guards().await {
+                Ok(guards) => return guards,
+                Err(error) => tracing::warn!(%error, "the table could not be read"),
+            }
+            tokio::time::sleep(BETWEEN_READS).await;
+        }
+        false
+    }
+
+    pub(super) async fn shut(&mut self, why: &str) {
         match self.kernel.shut().await {
             Ok(names) if names.is_empty() => {}
             Ok(names) => {
@@ -123,7 +142,7 @@ impl<K: Kernel> Reconciler<K> {
                 self.status.observed_generation = self.status.generation.saturating_sub(1);
                 self.status
                     .set("Converged", Holds::False, "DRIFT", error.to_string());
-                if !self.kernel.table().await.is_ok_and(Ownership::is_in_force) {
+                if !self.guards().await {
                     self.shut("the policy cannot be put in force").await;
                 }
             }

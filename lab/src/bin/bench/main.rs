@@ -19,6 +19,9 @@ use clap::{Parser, Subcommand};
 
 use crate::measure::Bench;
 
+/// How long the part of the kernel's WireGuard may take.
+const BUDGET: Duration = Duration::from_secs(60);
+
 /// Measures Cell beside its peers.
 #[derive(Parser)]
 struct Options {
@@ -86,6 +89,12 @@ fn main() -> Result<ExitCode> {
     nft::run(&mut bench, scratch.path(), peers)?;
     eprintln!("==> forwarding");
     forward::run(&mut bench, peers, rounds)?;
+    eprintln!("==> peers into the kernel's WireGuard");
+    if wireguard::in_kernel()? {
+        wireguard::run(&mut bench, scratch.path(), peers, BUDGET)?;
+    } else {
+        eprintln!("    this kernel has none: `make systemtest-vm` measures one that has");
+    }
     eprintln!("==> whole cells (adding {peers} peers one by one)");
     scale::run(&mut bench, scratch.path(), peers)?;
     bench.report.finish(Path::new("target"))

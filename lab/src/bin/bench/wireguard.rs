@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use cell_lab::netns::Namespace;
 use cell_lab::process;
 use cell_netd::kernel::linux::has_wireguard;
@@ -28,6 +28,19 @@ const TRIAL: u32 = 200;
 /// How often all peers are put into the device, or taken out of it, in a round.
 const PASSES: u32 = 4;
 
+/// Whether the kernel has WireGuard.
+///
+/// # Errors
+/// When it cannot be asked.
+pub fn in_kernel() -> Result<bool> {
+    Namespace::new("bench-wg")?.inside(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(runtime.block_on(has_wireguard(&TABLE.parse()?))?)
+    })?
+}
+
 /// Adds the rows, for `largest` peers, or for as many as keep it within `budget`: an interpreted machine is slow.
 ///
 /// # Errors
@@ -38,9 +51,6 @@ pub fn run(bench: &mut Bench, scratch: &Path, largest: u32, budget: Duration) ->
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        if !runtime.block_on(has_wireguard(&TABLE.parse()?))? {
-            bail!("this kernel has no WireGuard; `make systemtest-vm` measures one that has");
-        }
         let mut device = Device::new(runtime, scratch)?;
         let trial = device.round(&Peers::new(TRIAL, scratch)?)?;
         let each = trial.ours.max(trial.theirs) / TRIAL;

@@ -2,7 +2,7 @@
 //! bound in.
 
 use std::io;
-use std::mem::{size_of, zeroed};
+use std::mem::{ManuallyDrop, size_of, zeroed};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::sync::OnceLock;
@@ -86,7 +86,8 @@ pub const CHECKS: &[Check] = &[
 
 /// What a process was handed: a listener, and a connection that it accepted.
 struct Handed {
-    listener: TcpListener,
+    /// Closed by whoever inherited it, at the process's end.
+    listener: ManuallyDrop<TcpListener>,
     accepted: TcpStream,
     _far: Option<TcpStream>,
 }
@@ -104,7 +105,7 @@ pub fn hand_over() -> Result<()> {
         let far = TcpStream::connect(listener.local_addr()?)?;
         let accepted = listener.accept()?.0;
         Ok(Handed {
-            listener,
+            listener: ManuallyDrop::new(listener),
             accepted,
             _far: Some(far),
         })
@@ -165,11 +166,11 @@ fn inherited() -> Option<Handed> {
     (3..16).find_map(|fd| {
         // SAFETY: the number of a descriptor that this process inherited and nobody else in it uses; what is no TCP listener
         // fails below, and is left open.
-        let listener = std::mem::ManuallyDrop::new(unsafe { TcpListener::from_raw_fd(fd) });
+        let listener = ManuallyDrop::new(unsafe { TcpListener::from_raw_fd(fd) });
         let address = listener.local_addr().ok()?;
         let accepted = address.ip().is_loopback().then(|| listener.accept().ok())??.0;
         Some(Handed {
-            listener: std::mem::ManuallyDrop::into_inner(listener),
+            listener,
             accepted,
             _far: None,
         })
