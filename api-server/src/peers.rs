@@ -124,6 +124,7 @@ mod tests {
             peer,
             config_fingerprint: [0; 32],
             created_unix_ms: 0,
+            derived: Default::default(),
         })
     }
 

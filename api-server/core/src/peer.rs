@@ -45,7 +45,7 @@ impl Peer {
         );
         hash.update(text);
         let bytes: [u8; 32] = hash.finalize().into();
-        bytes[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(&bytes[..16])
     }
 }
 

@@ -144,7 +144,7 @@ fn peer(view: PeerView) -> Peer {
         port: service.port.into(),
     });
     Peer {
-        version: view.peer.version(),
+        version: view.version,
         name: view.peer.name.to_string(),
         public_key: view.peer.public_key.to_string(),
         ipv4: view.ipv4.to_string(),

@@ -39,6 +39,8 @@ pub struct Activity {
 pub struct PeerView {
     /// As stored.
     pub peer: Peer,
+    /// Names this state of it ([`Peer::version`]).
+    pub version: String,
     /// Its IPv4 address.
     pub ipv4: Ipv4Addr,
     /// Its IPv6 address.
@@ -64,7 +66,7 @@ pub async fn list(app: &Arc<App>) -> Result<Vec<PeerView>, ServiceError> {
         let activity = activity
             .as_ref()
             .map(|all| all.get(stored.peer.name.as_str()).cloned().unwrap_or_default());
-        view(stored, &identity, side.as_ref(), activity)
+        Look::new(Arc::clone(stored), Arc::clone(&identity), side.as_ref(), activity).view()
     };
     Ok(stored.iter().map(view).collect())
 }
@@ -74,8 +76,65 @@ pub async fn list(app: &Arc<App>) -> Result<Vec<PeerView>, ServiceError> {
 /// # Errors
 /// [`ServiceError::Invalid`], [`ServiceError::NoPeer`], [`ServiceError::SetupRequired`].
 pub async fn get(app: &App, name: &str) -> Result<PeerView, ServiceError> {
+    Ok(look(app, name).await?.view())
+}
+
+/// One peer as it is kept, for an answer that is rendered only when something of it has changed.
+#[derive(Debug)]
+pub struct Look {
+    /// The peer.
+    pub stored: Arc<StoredPeer>,
+    /// As in [`PeerView`].
+    pub needs_reinstall: bool,
+    /// As in [`PeerView`].
+    pub activity: Option<Activity>,
+    identity: Arc<CellIdentity>,
+}
+
+impl Look {
+    /// A configuration that cannot be compared, because the cell does not know its own side, is not called old.
+    fn new(
+        stored: Arc<StoredPeer>,
+        identity: Arc<CellIdentity>,
+        side: Option<&CellSide>,
+        activity: Option<Activity>,
+    ) -> Self {
+        let is_old = |side| stored.fingerprint(side) != stored.config_fingerprint;
+        Look {
+            needs_reinstall: side.is_some_and(is_old),
+            stored,
+            activity,
+            identity,
+        }
+    }
+
+    /// All of it.
+    pub fn view(&self) -> PeerView {
+        let StoredPeer {
+            peer,
+            config_fingerprint: _,
+            created_unix_ms,
+            derived: _,
+        } = &*self.stored;
+        PeerView {
+            ipv4: self.identity.range.v4_of(peer.host),
+            ipv6: self.identity.range.v6_of(peer.host),
+            config_needs_reinstall: self.needs_reinstall,
+            peer: peer.clone(),
+            version: self.stored.version().to_owned(),
+            created_unix_ms: *created_unix_ms,
+            activity: self.activity.clone(),
+        }
+    }
+}
+
+/// One peer, without a copy of it.
+///
+/// # Errors
+/// As [`get`].
+pub async fn look(app: &App, name: &str) -> Result<Look, ServiceError> {
     let identity = cell::identity(app)?;
-    find(app, &identity, &parse_name(name)?).await
+    find(app, identity, &parse_name(name)?).await
 }
 
 /// The peer that bears a user's name.
@@ -85,7 +144,7 @@ pub async fn get(app: &App, name: &str) -> Result<PeerView, ServiceError> {
 pub async fn of_user(app: &App, username: &Username) -> Result<PeerView, ServiceError> {
     let identity = cell::identity(app)?;
     let name = PeerName::parse(username.as_str()).map_err(|_| ServiceError::NoPeer)?;
-    find(app, &identity, &name).await
+    Ok(find(app, identity, &name).await?.view())
 }
 
 /// The device's configuration without its key. Nothing changes; see [`deliver_config`].
@@ -118,32 +177,9 @@ fn parse_name(name: &str) -> Result<PeerName, Faults> {
     PeerName::parse(name).map_err(|error| Faults::one("name", error))
 }
 
-async fn find(app: &App, identity: &CellIdentity, name: &PeerName) -> Result<PeerView, ServiceError> {
+async fn find(app: &App, identity: Arc<CellIdentity>, name: &PeerName) -> Result<Look, ServiceError> {
     let stored = app.peers.get(name.as_str()).ok_or(ServiceError::NoPeer)?;
-    let side = known_side(app, identity).await;
+    let side = known_side(app, &identity).await;
     let activity = app.activity.one(name.as_str(), app.now()).await.ok();
-    Ok(view(&stored, identity, side.as_ref(), activity))
-}
-
-/// A configuration that cannot be compared, because the cell does not know its own side, is not called old.
-fn view(
-    stored: &StoredPeer,
-    identity: &CellIdentity,
-    side: Option<&CellSide>,
-    activity: Option<Activity>,
-) -> PeerView {
-    let StoredPeer {
-        peer,
-        config_fingerprint,
-        created_unix_ms,
-    } = stored;
-    let current = side.map(|side| client_config::fingerprint(side, peer));
-    PeerView {
-        ipv4: identity.range.v4_of(peer.host),
-        ipv6: identity.range.v6_of(peer.host),
-        config_needs_reinstall: current.is_some_and(|current| current != *config_fingerprint),
-        peer: peer.clone(),
-        created_unix_ms: *created_unix_ms,
-        activity,
-    }
+    Ok(Look::new(stored, identity, side.as_ref(), activity))
 }

@@ -152,7 +152,7 @@ impl From<PeerView> for Peer {
             access: (&view.peer.access).into(),
             tunnel: view.peer.tunnel.as_str().to_owned(),
             config_needs_reinstall: view.config_needs_reinstall,
-            version: view.peer.version(),
+            version: view.version,
             created_at: rfc3339(view.created_unix_ms),
             activity: view.activity.map(PeerActivity::from),
         }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{ETAG, HeaderName};
+use axum::http::header::{CONTENT_TYPE, ETAG, HeaderName};
 
 use super::Answer;
 use crate::app::App;
@@ -14,13 +15,14 @@ use crate::http::dto::problem::Problems;
 use crate::http::extract::{IfMatch, Segment, Who};
 use crate::http::input::Input;
 use crate::http::problem::Refusal;
+use crate::service::ServiceError;
 use crate::service::peers::{self, PeerView};
 
 /// A peer with its version as `ETag` (RFC 9110).
 type Tagged = ([(HeaderName, String); 1], Json<Peer>);
 
 fn tagged(view: PeerView) -> Tagged {
-    let etag = format!("\"{}\"", view.peer.version());
+    let etag = format!("\"{}\"", view.version);
     ([(ETAG, etag)], Json(view.into()))
 }
 
@@ -53,8 +55,25 @@ pub async fn create(
 /// One peer.
 #[utoipa::path(get, path = "/api/peers/{name}", tag = "peers", operation_id = "get_peer",
     params(("name" = String, Path)), responses((status = 200, body = Peer), Problems))]
-pub async fn get(State(app): State<Arc<App>>, Segment(name): Segment) -> Result<Tagged, Refusal> {
-    Ok(tagged(peers::get(&app, &name).await?))
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Segment(name): Segment,
+) -> Result<([(HeaderName, String); 2], Bytes), Refusal> {
+    let look = peers::look(&app, &name).await?;
+    let render = || {
+        let text = serde_json::to_vec(&Peer::from(look.view()));
+        text.map(Bytes::from)
+            .map_err(|_| ServiceError::Storage("an answer could not be written"))
+    };
+    let stored = &look.stored;
+    let body = stored
+        .derived
+        .rendered(look.needs_reinstall, look.activity.as_ref(), render)?;
+    let etag = format!("\"{}\"", stored.version());
+    Ok((
+        [(ETAG, etag), (CONTENT_TYPE, "application/json".to_owned())],
+        body,
+    ))
 }
 
 /// Alters a peer.

@@ -10,7 +10,7 @@ use cell_api_core::peer::{KeySource, NewPeer, Peer, PeerInput, PeerUpdateInput};
 use cell_api_core::range::VpnRange;
 use zeroize::Zeroizing;
 
-use super::{Activity, PeerView, parse_name, view};
+use super::{Activity, Look, PeerView, parse_name};
 use crate::app::App;
 use crate::events::Topic;
 use crate::service::cell;
@@ -85,6 +85,7 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
                 config_fingerprint: client_config::fingerprint(&cell_side, &peer),
                 peer,
                 created_unix_ms: tx.now(),
+                derived: Default::default(),
             });
             peers.room_for(None, &stored)?;
             table::insert(tx, &stored)?;
@@ -95,7 +96,7 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
     let observed_generation = app.network.wait_for(generation, PATIENCE).await;
     let activity = app.network.status().map(|_| Activity::default());
     Ok(CreatedPeer {
-        view: view(&stored, &identity, Some(&side), activity),
+        view: Look::new(Arc::clone(&stored), identity, Some(&side), activity).view(),
         config: client_config::render(&side, &stored.peer, private_key.as_deref().map(String::as_str)),
         generation,
         observed_generation,
@@ -159,7 +160,7 @@ pub async fn update(
     app.network.wait_for(generation, PATIENCE).await;
     let side = known_side(app, &identity).await;
     let activity = app.activity.one(name.as_str(), app.now()).await.ok();
-    Ok(view(&stored, &identity, side.as_ref(), activity))
+    Ok(Look::new(stored, identity, side.as_ref(), activity).view())
 }
 
 /// Removes a peer.
