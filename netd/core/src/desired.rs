@@ -108,7 +108,7 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// Without peers; [`Desired::apply`] adds them.
+    /// Without peers; [`Desired::fill`] and [`Desired::apply`] add them.
     pub(crate) fn new(
         wireguard: Option<Wireguard>,
         own_key: Option<PublicKey>,
@@ -120,6 +120,20 @@ impl Desired {
             cell_ports,
             ..Desired::default()
         }
+    }
+
+    /// Takes all peers at once, in place of those that there are. Names, keys and addresses are of one peer each.
+    pub(crate) fn fill(&mut self, peers: Vec<(PeerName, Arc<Peer>)>) {
+        // Collected, not inserted one by one: a map is built at one go from what was sorted.
+        self.by_key = peers
+            .iter()
+            .map(|(name, peer)| (peer.key, name.clone()))
+            .collect();
+        self.by_address = peers
+            .iter()
+            .flat_map(|(name, peer)| peer.addresses().map(|address| (address, name.clone())))
+            .collect();
+        self.peers = peers.into_iter().collect();
     }
 
     /// The interface, if there is to be one.

@@ -5,6 +5,7 @@ mod peers;
 mod wireguard;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use crate::ceiling::Ceiling;
@@ -93,16 +94,7 @@ pub fn validate(
     if faults.any() {
         return Err(faults.into_rejection());
     }
-    let changes = checked.into_iter().map(|(name, peer)| {
-        (
-            name,
-            PeerChange {
-                before: None,
-                after: Some(peer),
-            },
-        )
-    });
-    let _inverse = desired.apply(Delta(changes.collect()));
+    desired.fill(checked);
     Ok(desired)
 }
 
@@ -149,7 +141,10 @@ pub fn validate_delta(spec: &DeltaSpec, base: &Desired, ceiling: &Ceiling) -> Re
         replaced: &replaced,
         interface_known,
     };
-    let checked = context.check(upserted_peers, "upserted_peers", &mut faults);
+    let checked: BTreeMap<PeerName, Arc<Peer>> = context
+        .check(upserted_peers, "upserted_peers", &mut faults)
+        .into_iter()
+        .collect();
     let kept = base.peers().len()
         - replaced
             .iter()
@@ -198,7 +193,7 @@ fn removed_names(names: &[String], upserted: &BTreeSet<PeerName>, faults: &mut F
     removed
 }
 
-/// Collects faults of both classes.
+/// Collects faults of both classes. Paths are written out for faults alone: nearly all fields have none.
 #[derive(Default)]
 struct Faults {
     invalid: Vec<Violation>,
@@ -206,16 +201,16 @@ struct Faults {
 }
 
 impl Faults {
-    fn invalid(&mut self, field: impl Into<String>, description: impl ToString) {
+    fn invalid(&mut self, field: impl fmt::Display, description: impl ToString) {
         self.invalid.push(Violation {
-            field: field.into(),
+            field: field.to_string(),
             description: description.to_string(),
         });
     }
 
-    fn above(&mut self, field: impl Into<String>, description: impl ToString) {
+    fn above(&mut self, field: impl fmt::Display, description: impl ToString) {
         self.above.push(Violation {
-            field: field.into(),
+            field: field.to_string(),
             description: description.to_string(),
         });
     }
@@ -225,7 +220,7 @@ impl Faults {
     }
 
     /// The value, or its fault under `field`.
-    fn parsed<T>(&mut self, value: Result<T, impl ToString>, field: impl Into<String>) -> Option<T> {
+    fn parsed<T>(&mut self, value: Result<T, impl ToString>, field: impl fmt::Display) -> Option<T> {
         value.map_err(|error| self.invalid(field, error)).ok()
     }
 

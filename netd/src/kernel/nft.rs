@@ -4,6 +4,7 @@ mod batch;
 pub mod blockers;
 mod compare;
 mod decode;
+mod element;
 mod encode;
 mod expression;
 pub mod passage;

@@ -48,6 +48,8 @@ enum Part {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// The policy's way into the kernel alone.
+    Nft,
 }
 
 fn main() -> Result<ExitCode> {
@@ -69,6 +71,15 @@ fn main() -> Result<ExitCode> {
             };
             let (scratch, budget) = (tempfile::tempdir()?, Duration::from_secs(seconds));
             wireguard::run(&mut bench, scratch.path(), options.peers, budget)?;
+            return bench.report.finish(Path::new("target"));
+        }
+        Some(Part::Nft) => {
+            let mut bench = Bench {
+                report: Report::new("bench-nft"),
+                judged: true,
+            };
+            let scratch = tempfile::tempdir()?;
+            nft::run(&mut bench, scratch.path(), options.peers)?;
             return bench.report.finish(Path::new("target"));
         }
         None => {}

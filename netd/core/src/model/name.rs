@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-/// Name of a peer: 1-64 of `[A-Za-z0-9_.-]`, starting with a letter or digit.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PeerName(String);
+/// Name of a peer: 1-64 of `[A-Za-z0-9_.-]`, starting with a letter or digit. Shared by its clones: the indexes hold one
+/// for each key and address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerName(Arc<str>);
 
 /// Not the name of a peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +23,7 @@ impl FromStr for PeerName {
             && text
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
-        valid.then(|| PeerName(text.to_owned())).ok_or(InvalidPeerName)
+        valid.then(|| PeerName(text.into())).ok_or(InvalidPeerName)
     }
 }
 

@@ -1,7 +1,8 @@
 //! A desired state becomes a ruleset. Read top down: this is what the cell lets through.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -29,9 +30,8 @@ pub fn compile(desired: &Desired, ceiling: &Ceiling, on_link: &BTreeSet<IpNet>) 
         on_link,
     };
     let mut elements = compiler.fixed_elements();
-    for peer in desired.peers().values() {
-        insert(&mut elements, peer_elements(peer));
-    }
+    // No set holds both what is fixed and what comes from peers.
+    elements.extend(of_peers(desired.peers().values().map(Arc::as_ref)));
     Some(Ruleset {
         table: ceiling.table.clone(),
         chains: compiler.chains(),
@@ -75,6 +75,17 @@ pub fn peer_elements(peer: &Peer) -> Vec<(SetId, Element)> {
         }
     }
     elements
+}
+
+/// The elements of all peers. Each set is collected, not inserted into one by one: it is built at one go from what was
+/// sorted.
+fn of_peers<'a>(peers: impl Iterator<Item = &'a Peer>) -> Elements {
+    let mut found: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();
+    for (set, element) in peers.flat_map(peer_elements) {
+        found.entry(set).or_default().push(element);
+    }
+    let collected = |(set, elements): (SetId, Vec<Element>)| (set, elements.into_iter().collect());
+    found.into_iter().map(collected).collect()
 }
 
 fn insert(into: &mut Elements, elements: impl IntoIterator<Item = (SetId, Element)>) {

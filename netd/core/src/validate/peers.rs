@@ -1,6 +1,7 @@
 //! Peers: each by itself, and against the others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -22,25 +23,36 @@ pub(super) struct Context<'a> {
 }
 
 /// What the request itself has taken so far, and where.
-#[derive(Default)]
 struct Taken {
-    names: BTreeMap<PeerName, usize>,
-    keys: BTreeMap<PublicKey, usize>,
-    addresses: BTreeMap<IpAddr, usize>,
+    names: HashMap<PeerName, usize>,
+    keys: HashMap<PublicKey, usize>,
+    addresses: HashMap<IpAddr, usize>,
+}
+
+impl Taken {
+    /// For about so many peers: nothing is moved while it grows.
+    fn with_room(peers: usize) -> Self {
+        Taken {
+            names: HashMap::with_capacity(peers),
+            keys: HashMap::with_capacity(peers),
+            addresses: HashMap::with_capacity(2 * peers),
+        }
+    }
 }
 
 impl Context<'_> {
+    /// The sound ones, as they come; of two with one name, which is a fault, both.
     pub(super) fn check(
         &self,
         specs: &[PeerSpec],
         path: &str,
         faults: &mut Faults,
-    ) -> BTreeMap<PeerName, Arc<Peer>> {
-        let mut taken = Taken::default();
-        let mut peers = BTreeMap::new();
+    ) -> Vec<(PeerName, Arc<Peer>)> {
+        let mut taken = Taken::with_room(specs.len());
+        let mut peers = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {
             if let Some((name, peer)) = self.peer(spec, index, path, &mut taken, faults) {
-                peers.insert(name, Arc::new(peer));
+                peers.push((name, Arc::new(peer)));
             }
         }
         peers
@@ -62,7 +74,7 @@ impl Context<'_> {
             persistent_keepalive_seconds,
             access,
         } = spec;
-        let at = |field: &str| format!("{path}[{index}].{field}");
+        let at = |field: &'static str| fmt::from_fn(move |f| write!(f, "{path}[{index}].{field}"));
         let name: Option<PeerName> = faults.parsed(name.parse(), at("name"));
         if let Some(first) = name
             .as_ref()
@@ -94,7 +106,7 @@ impl Context<'_> {
             keepalive.map_err(|_| "a keepalive is 0-65535 seconds"),
             at("persistent_keepalive_seconds"),
         );
-        let access = access_of(access.as_ref(), &at("access"), faults);
+        let access = access_of(access.as_ref(), at("access"), faults);
         Some((
             name?,
             Peer {
@@ -121,10 +133,10 @@ impl Context<'_> {
         faults: &mut Faults,
     ) -> (Option<std::net::Ipv4Addr>, Option<std::net::Ipv6Addr>) {
         let (mut v4, mut v6) = (None, None);
-        let at = |number: usize| format!("{path}[{index}].addresses[{number}]");
+        let at = |number: usize| fmt::from_fn(move |f| write!(f, "{path}[{index}].addresses[{number}]"));
         if addresses.is_empty() || addresses.len() > 2 {
             faults.invalid(
-                format!("{path}[{index}].addresses"),
+                format_args!("{path}[{index}].addresses"),
                 "a peer has 1-2 addresses, at most one per family",
             );
         }
@@ -176,8 +188,13 @@ impl Context<'_> {
         }
     }
 
-    fn endpoint(&self, spec: &Parsed<SocketAddr>, field: String, faults: &mut Faults) -> Option<SocketAddr> {
-        let endpoint = faults.parsed(spec.clone(), field.as_str())?;
+    fn endpoint(
+        &self,
+        spec: &Parsed<SocketAddr>,
+        field: impl fmt::Display,
+        faults: &mut Faults,
+    ) -> Option<SocketAddr> {
+        let endpoint = faults.parsed(spec.clone(), &field)?;
         let inside = self
             .base
             .wireguard()
@@ -191,7 +208,7 @@ impl Context<'_> {
     }
 }
 
-fn access_of(spec: Option<&AccessSpec>, path: &str, faults: &mut Faults) -> Option<Access> {
+fn access_of(spec: Option<&AccessSpec>, path: impl fmt::Display, faults: &mut Faults) -> Option<Access> {
     let Some(AccessSpec {
         internet,
         peer_to_peer,
@@ -204,15 +221,15 @@ fn access_of(spec: Option<&AccessSpec>, path: &str, faults: &mut Faults) -> Opti
     if services.len() > SERVICES_MAX {
         let count = services.len();
         faults.invalid(
-            format!("{path}.services"),
+            format_args!("{path}.services"),
             format!("at most {SERVICES_MAX} services, not {count}"),
         );
         return None;
     }
     let mut checked = BTreeSet::new();
     for (index, spec) in services.iter().enumerate() {
-        let field = format!("{path}.services[{index}]");
-        if let Some(service) = service_of(spec, &field, faults)
+        let field = format_args!("{path}.services[{index}]");
+        if let Some(service) = service_of(spec, field, faults)
             && !checked.insert(service)
         {
             faults.invalid(field, "the service is named twice");
@@ -225,18 +242,21 @@ fn access_of(spec: Option<&AccessSpec>, path: &str, faults: &mut Faults) -> Opti
     })
 }
 
-fn service_of(spec: &ServiceSpec, field: &str, faults: &mut Faults) -> Option<Service> {
+fn service_of(spec: &ServiceSpec, field: fmt::Arguments<'_>, faults: &mut Faults) -> Option<Service> {
     let ServiceSpec {
         address,
         protocol,
         port: number,
     } = spec;
-    let address = faults.parsed(address.clone(), format!("{field}.address"));
+    let address = faults.parsed(address.clone(), format_args!("{field}.address"));
     if let Some(kind) = address.and_then(unreachable_kind) {
-        faults.invalid(format!("{field}.address"), format!("a service is not at {kind}"));
+        faults.invalid(
+            format_args!("{field}.address"),
+            format!("a service is not at {kind}"),
+        );
     }
-    let protocol = faults.parsed(protocol.clone(), format!("{field}.protocol"));
-    let port = port(*number, format!("{field}.port"), faults);
+    let protocol = faults.parsed(protocol.clone(), format_args!("{field}.protocol"));
+    let port = port(*number, format_args!("{field}.port"), faults);
     Some(Service {
         address: address?,
         protocol: protocol?,

@@ -1,6 +1,7 @@
 //! The interface and the cell's ports.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use ipnet::IpNet;
 
@@ -64,17 +65,17 @@ fn addresses_by_family(
         faults.invalid("spec.wireguard.addresses", "at least one address is needed");
     }
     for (index, address) in addresses.iter().enumerate().take(3) {
-        let field = format!("spec.wireguard.addresses[{index}]");
-        let Some(prefix) = faults.parsed(address.clone(), field.as_str()) else {
+        let field = format_args!("spec.wireguard.addresses[{index}]");
+        let Some(prefix) = faults.parsed(address.clone(), field) else {
             continue;
         };
         if !is_host(prefix) {
             faults.invalid(
-                field.as_str(),
+                field,
                 "is not the address of a host in a prefix of at least 4 addresses",
             );
         } else if !ceiling.allows_vpn(prefix) {
-            faults.above(field.as_str(), "the VPN may not lie there");
+            faults.above(field, "the VPN may not lie there");
         }
         let taken = match prefix {
             IpNet::V4(prefix) => v4.replace(prefix).is_some(),
@@ -114,30 +115,33 @@ pub(super) fn cell_ports(
         return ports;
     }
     for (index, spec) in specs.iter().enumerate() {
-        let field = format!("spec.cell_ports[{index}]");
+        let field = format_args!("spec.cell_ports[{index}]");
         let CellPortSpec {
             protocol,
             port: number,
             target_port,
         } = spec;
-        let protocol = faults.parsed(protocol.clone(), format!("{field}.protocol"));
-        let number = port(*number, format!("{field}.port"), faults);
+        let protocol = faults.parsed(protocol.clone(), format_args!("{field}.protocol"));
+        let number = port(*number, format_args!("{field}.port"), faults);
         let target = match target_port {
             0 => Some(None),
-            number => port(*number, format!("{field}.target_port"), faults).map(Some),
+            number => port(*number, format_args!("{field}.target_port"), faults).map(Some),
         };
         let (Some(protocol), Some(number), Some(target)) = (protocol, number, target) else {
             continue;
         };
         let port = Port { protocol, number };
         if !ceiling.cell_ports.contains(&port) {
-            faults.above(format!("{field}.port"), format!("peers may not be let to {port}"));
+            faults.above(
+                format_args!("{field}.port"),
+                format!("peers may not be let to {port}"),
+            );
         }
         if let Some(number) = target
             && !ceiling.service_targets.contains(&Port { protocol, number })
         {
             faults.above(
-                format!("{field}.target_port"),
+                format_args!("{field}.target_port"),
                 format!("{protocol}/{number} is not a service target"),
             );
         }
@@ -148,7 +152,7 @@ pub(super) fn cell_ports(
     ports
 }
 
-pub(super) fn port(number: u32, field: impl Into<String>, faults: &mut Faults) -> Option<u16> {
+pub(super) fn port(number: u32, field: impl fmt::Display, faults: &mut Faults) -> Option<u16> {
     let port = u16::try_from(number).ok().filter(|port| *port != 0);
     if port.is_none() {
         faults.invalid(field, format!("a port is 1-65535, not {number}"));

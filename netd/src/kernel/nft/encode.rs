@@ -1,24 +1,21 @@
 //! A ruleset, or a change of elements, as one transaction.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
-use cell_netd_core::model::{Family, Port, TableName};
+use cell_netd_core::model::{Family, TableName};
 use cell_netd_core::policy::{
     Chain, Counter, Element, ElementDelta, HookPoint, Rule, Ruleset, SetId, SetKind,
 };
-use netlink_packet_core::{DefaultNla, Emitable as _, NLM_F_APPEND, NLM_F_CREATE};
+use netlink_packet_core::{DefaultNla, Emitable as _, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, DataAttribute, Hook, InetHookNumber, ListAttribute, NfTablesMessage,
-    RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute, SetElementFlags, SetElementList,
-    SetElementMessage, SetFlags, SetMessage, TableAttribute, TableFlags, TableMessage,
+    ChainAttribute, ChainMessage, Hook, InetHookNumber, NfTablesMessage, RuleAttribute, RuleMessage,
+    SetAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableFlags,
+    TableMessage,
 };
 
 use super::batch::Batch;
-use super::expression;
+use super::{element, expression};
 
-/// Elements of one message: an attribute holds at most 64 KiB, and an IPv6 service takes 56 bytes.
-const CHUNK: usize = 800;
 /// Written into the table, so that a table of the same name that is not ours is told apart. A comment in the form of
 /// libnftnl's userdata: type 0, length, text with NUL.
 pub(super) const TABLE_TAG: &[u8] = b"\x00\x13made by cell-netd\0\0";
@@ -135,7 +132,7 @@ fn new_counter(table: &TableName, counter: Counter) -> Vec<DefaultNla> {
         text(1, table.as_str()),
         text(2, counter.name()),
         DefaultNla::new(3, 1u32.to_be_bytes().to_vec()),
-        DefaultNla::new(4 | netlink_packet_core::NLA_F_NESTED, data),
+        DefaultNla::new(4 | NLA_F_NESTED, data),
     ]
 }
 
@@ -224,92 +221,24 @@ fn push_elements(
     elements: &BTreeSet<Element>,
     operation: fn(SetElementMessage) -> NfTablesMessage,
 ) {
-    let encoded: Vec<_> = elements
-        .iter()
-        .flat_map(|element| element_attributes(*element))
-        .collect();
-    for chunk in encoded.chunks(CHUNK) {
-        batch.push(
-            operation(element_list(table, set.name(), chunk.to_vec())),
-            NLM_F_CREATE,
-        );
+    for list in element::lists(elements.iter().copied()) {
+        let message = element_list(table, set.name(), Some(list));
+        batch.push(operation(message), NLM_F_CREATE);
     }
 }
 
-pub(super) fn element_list(
-    table: &TableName,
-    set: &str,
-    elements: Vec<Vec<SetElementAttribute>>,
-) -> SetElementMessage {
+/// A message about elements of a set; `elements` as [`element`] makes them, none: of all.
+pub(super) fn element_list(table: &TableName, set: &str, elements: Option<Vec<u8>>) -> SetElementMessage {
+    const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
     let mut attributes = vec![
         SetElementList::Table(table.to_string()),
         SetElementList::Set(set.to_owned()),
     ];
-    if !elements.is_empty() {
-        attributes.push(SetElementList::Elements(
-            elements.into_iter().map(ListAttribute::Element).collect(),
-        ));
+    if let Some(elements) = elements {
+        attributes.push(SetElementList::Other(DefaultNla::new(
+            NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED,
+            elements,
+        )));
     }
     SetElementMessage { attributes }
-}
-
-/// One attribute list, or two for a range: its start, and the end that is no longer in it.
-pub(super) fn element_attributes(element: Element) -> Vec<Vec<SetElementAttribute>> {
-    let key = |bytes: Vec<u8>| SetElementAttribute::Key(DataAttribute::Value(bytes));
-    match element {
-        Element::Range(first, last) => {
-            let mut elements = vec![vec![key(expression::octets(first))]];
-            // A range up to the last address of all has no end.
-            if let Some(end) = successor(last) {
-                let end = vec![
-                    key(expression::octets(end)),
-                    SetElementAttribute::Flags(SetElementFlags::IntervalEnd),
-                ];
-                elements.push(end);
-            }
-            elements
-        }
-        single => vec![vec![key(element_key(single))]],
-    }
-}
-
-/// The key of an element that is not a range. Parts of a concatenation fill whole registers.
-fn element_key(element: Element) -> Vec<u8> {
-    let port = |port: Port| {
-        [
-            &[port.protocol.number(), 0, 0, 0],
-            &port.number.to_be_bytes()[..],
-            &[0, 0],
-        ]
-        .concat()
-    };
-    match element {
-        Element::Address(address) | Element::Range(address, _) => expression::octets(address),
-        Element::Service4(peer, address, protocol, number) => [
-            &peer.octets()[..],
-            &address.octets(),
-            &port(Port { protocol, number }),
-        ]
-        .concat(),
-        Element::Service6(peer, address, protocol, number) => [
-            &peer.octets()[..],
-            &address.octets(),
-            &port(Port { protocol, number }),
-        ]
-        .concat(),
-        Element::Port(number) => port(number),
-    }
-}
-
-fn successor(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(v4) => v4
-            .to_bits()
-            .checked_add(1)
-            .map(|bits| std::net::Ipv4Addr::from_bits(bits).into()),
-        IpAddr::V6(v6) => v6
-            .to_bits()
-            .checked_add(1)
-            .map(|bits| std::net::Ipv6Addr::from_bits(bits).into()),
-    }
 }

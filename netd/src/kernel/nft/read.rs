@@ -8,11 +8,11 @@ use netlink_packet_core::{DefaultNla, NLM_F_ACK};
 use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, GenAttribute, GenMessage, NfTablesMessage, RuleAttribute, RuleMessage,
-    SetAttribute, SetElementAttribute, SetElementList, SetMessage, TableMessage,
+    SetAttribute, SetElementList, SetMessage, TableMessage,
 };
 
 use super::socket::{NftError, NftSocket, parsed};
-use super::{decode, encode};
+use super::{decode, element, encode};
 
 impl NftSocket {
     /// One table of family inet.
@@ -69,7 +69,7 @@ impl NftSocket {
     ) -> Result<Vec<(Vec<u8>, bool)>, NftError> {
         self.dump(
             NetfilterProtoFamily::Inet,
-            || NfTablesMessage::GetSetElement(encode::element_list(table, set, vec![])),
+            || NfTablesMessage::GetSetElement(encode::element_list(table, set, None)),
             decode::keys,
         )
     }
@@ -166,9 +166,8 @@ impl NftSocket {
         set: SetId,
         element: Element,
     ) -> Result<bool, NftError> {
-        let keys: Vec<Vec<SetElementAttribute>> =
-            encode::element_attributes(element).into_iter().take(1).collect();
-        let request = NfTablesMessage::GetSetElement(encode::element_list(table, set.name(), keys));
+        let wanted = Some(element::wanted(element));
+        let request = NfTablesMessage::GetSetElement(encode::element_list(table, set.name(), wanted));
         let found = absent_is_none(self.exchange(NetfilterProtoFamily::Inet, request, NLM_F_ACK))?;
         let is_list = |message: &NfTablesMessage| {
             matches!(message, NfTablesMessage::NewSetElement(list)

@@ -1,0 +1,229 @@
+//! Elements of sets, straight into bytes: of all that is written there are most of these, and the crate's nested lists
+//! measure each of their levels anew at each level.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use cell_netd_core::model::Port;
+use cell_netd_core::policy::Element;
+use netlink_packet_core::NLA_F_NESTED;
+
+/// Entries of one message: an attribute holds at most 64 KiB, and an IPv6 service takes 56 bytes.
+const CHUNK: usize = 800;
+/// An IPv6 service: two addresses, protocol and port.
+const LONGEST_KEY: usize = 16 + 16 + 4 + 4;
+
+/// The values of NFTA_SET_ELEM_LIST_ELEMENTS, one for each message that is needed.
+pub(super) fn lists(elements: impl IntoIterator<Item = Element>) -> Vec<Vec<u8>> {
+    let mut lists: Vec<Vec<u8>> = Vec::new();
+    for (index, entry) in elements.into_iter().flat_map(entries).enumerate() {
+        if index.is_multiple_of(CHUNK) {
+            lists.push(Vec::new());
+        }
+        if let Some(list) = lists.last_mut() {
+            entry.append(list);
+        }
+    }
+    lists
+}
+
+/// The value of NFTA_SET_ELEM_LIST_ELEMENTS that asks for one element; a range is found by its start.
+pub(super) fn wanted(element: Element) -> Vec<u8> {
+    let mut list = Vec::new();
+    Entry::new(element_key(element), false).append(&mut list);
+    list
+}
+
+/// One entry, or two for a range: its start, and the end that is no longer in it.
+fn entries(element: Element) -> impl Iterator<Item = Entry> {
+    let end = match element {
+        // A range up to the last address of all has no end.
+        Element::Range(_, last) => successor(last).map(Element::Address),
+        Element::Address(_) | Element::Service4(..) | Element::Service6(..) | Element::Port(_) => None,
+    };
+    std::iter::once(Entry::new(element_key(element), false))
+        .chain(end.map(|end| Entry::new(element_key(end), true)))
+}
+
+/// A key, and whether it ends a range.
+struct Entry {
+    key: Key,
+    ends: bool,
+}
+
+impl Entry {
+    fn new(key: Key, ends: bool) -> Self {
+        Entry { key, ends }
+    }
+
+    /// Numbers of include/uapi/linux/netfilter/nf_tables.h.
+    fn append(&self, bytes: &mut Vec<u8>) {
+        const NFTA_LIST_ELEM: u16 = 1;
+        const NFTA_SET_ELEM_KEY: u16 = 1;
+        const NFTA_SET_ELEM_FLAGS: u16 = 3;
+        const NFTA_DATA_VALUE: u16 = 1;
+        const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
+        const HEADER: usize = 4;
+        let key = self.key.as_slice();
+        let flags = if self.ends { HEADER + 4 } else { 0 };
+        header(
+            bytes,
+            NFTA_LIST_ELEM | NLA_F_NESTED,
+            2 * HEADER + key.len() + flags,
+        );
+        header(bytes, NFTA_SET_ELEM_KEY | NLA_F_NESTED, HEADER + key.len());
+        header(bytes, NFTA_DATA_VALUE, key.len());
+        bytes.extend_from_slice(key);
+        if self.ends {
+            header(bytes, NFTA_SET_ELEM_FLAGS, 4);
+            bytes.extend_from_slice(&NFT_SET_ELEM_INTERVAL_END.to_be_bytes());
+        }
+    }
+}
+
+/// struct nlattr, before a value of `length` bytes: at most a key and its wrapping, a multiple of 4, so never padded.
+fn header(bytes: &mut Vec<u8>, kind: u16, length: usize) {
+    bytes.extend_from_slice(&(4 + length as u16).to_ne_bytes());
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+}
+
+/// The bytes of a key. Parts of a concatenation fill whole registers.
+struct Key {
+    bytes: [u8; LONGEST_KEY],
+    length: usize,
+}
+
+impl Key {
+    const EMPTY: Key = Key {
+        bytes: [0; LONGEST_KEY],
+        length: 0,
+    };
+
+    fn with(mut self, part: &[u8]) -> Self {
+        self.bytes[self.length..][..part.len()].copy_from_slice(part);
+        self.length += part.len();
+        self
+    }
+
+    fn with_port(self, port: Port) -> Self {
+        self.with(&[port.protocol.number(), 0, 0, 0])
+            .with(&port.number.to_be_bytes())
+            .with(&[0, 0])
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// The key of an element; of a range, of its start.
+fn element_key(element: Element) -> Key {
+    let key = Key::EMPTY;
+    match element {
+        Element::Address(IpAddr::V4(address)) | Element::Range(IpAddr::V4(address), _) => {
+            key.with(&address.octets())
+        }
+        Element::Address(IpAddr::V6(address)) | Element::Range(IpAddr::V6(address), _) => {
+            key.with(&address.octets())
+        }
+        Element::Service4(peer, address, protocol, number) => key
+            .with(&peer.octets())
+            .with(&address.octets())
+            .with_port(Port { protocol, number }),
+        Element::Service6(peer, address, protocol, number) => key
+            .with(&peer.octets())
+            .with(&address.octets())
+            .with_port(Port { protocol, number }),
+        Element::Port(port) => key.with_port(port),
+    }
+}
+
+fn successor(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => v4
+            .to_bits()
+            .checked_add(1)
+            .map(|bits| Ipv4Addr::from_bits(bits).into()),
+        IpAddr::V6(v6) => v6
+            .to_bits()
+            .checked_add(1)
+            .map(|bits| Ipv6Addr::from_bits(bits).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use cell_netd_core::model::Protocol;
+    use netlink_packet_core::Emitable as _;
+    use netlink_packet_netfilter::nftables::{
+        DataAttribute, ListAttribute, SetElementAttribute, SetElementFlags,
+    };
+
+    use super::*;
+
+    /// The same in the crate's types.
+    fn by_the_crate(keys: &[(Vec<u8>, bool)]) -> Vec<u8> {
+        let element = |(key, ends): &(Vec<u8>, bool)| {
+            let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(key.clone()))];
+            if *ends {
+                attributes.push(SetElementAttribute::Flags(SetElementFlags::IntervalEnd));
+            }
+            ListAttribute::Element(attributes)
+        };
+        let list: Vec<_> = keys.iter().map(element).collect();
+        let mut bytes = vec![0; list.as_slice().buffer_len()];
+        list.as_slice().emit(&mut bytes);
+        bytes
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_crate_for_each_kind_of_element() {
+        let (v4, v6) = (Ipv4Addr::new(10, 1, 2, 3), Ipv6Addr::from_bits(0xfd86 << 112 | 7));
+        let port = vec![6, 0, 0, 0, 0x01, 0xbb, 0, 0];
+        let tcp = Protocol::Tcp;
+        let elements = [
+            Element::Address(v4.into()),
+            Element::Address(v6.into()),
+            Element::Range(address("10.0.0.0"), address("10.0.0.255")),
+            Element::Range(address("240.0.0.0"), address("255.255.255.255")),
+            Element::Range(address("fe80::"), address("fe80::ffff")),
+            Element::Service4(v4, v4, tcp, 443),
+            Element::Service6(v6, v6, tcp, 443),
+            Element::Port(Port {
+                protocol: tcp,
+                number: 443,
+            }),
+        ];
+        let (b4, b6) = (v4.octets(), v6.octets());
+        let v6_key = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets().to_vec();
+        let expected = by_the_crate(&[
+            (b4.to_vec(), false),
+            (b6.to_vec(), false),
+            (vec![10, 0, 0, 0], false),
+            (vec![10, 0, 1, 0], true),
+            (vec![240, 0, 0, 0], false),
+            (v6_key("fe80::"), false),
+            (v6_key("fe80::1:0"), true),
+            ([&b4[..], &b4, &port].concat(), false),
+            ([&b6[..], &b6, &port].concat(), false),
+            (port, false),
+        ]);
+        assert_eq!(lists(elements), [expected]);
+    }
+
+    #[test]
+    fn many_elements_are_split_so_that_each_list_fits_an_attribute() {
+        let v6 = |index: u32| Ipv6Addr::from_bits(u128::from(index));
+        let service = |index| Element::Service6(v6(index), v6(0), Protocol::Udp, 53);
+        let lists = lists((0..2 * CHUNK as u32 + 1).map(service));
+        let lengths: Vec<usize> = lists.iter().map(Vec::len).collect();
+        let entry = wanted(service(0)).len();
+        assert_eq!(lengths, [CHUNK * entry, CHUNK * entry, entry]);
+        assert!(CHUNK * entry + 4 <= usize::from(u16::MAX));
+        assert_eq!(lists[2], wanted(service(2 * CHUNK as u32)));
+    }
+}
