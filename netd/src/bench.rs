@@ -12,6 +12,7 @@ use cell_netd_core::{Ceiling, Desired};
 
 use crate::kernel::KernelError;
 use crate::kernel::nft::{Nft, Owners};
+use crate::reconciler::{BETWEEN_LOOKS, LOOKS};
 
 /// What one measurement needs.
 #[derive(Debug, Clone)]
@@ -99,17 +100,26 @@ impl Sample {
         let compiled = Instant::now();
         nft.replace(&ruleset)?;
         let committed = Instant::now();
-        let matches = nft
-            .observe(Some(&ruleset))?
-            .is_some_and(|found| found.skeleton_matches && found.elements == ruleset.elements);
-        if !matches {
-            return Err(refused("what was read back differs"));
+        let mut looks = 1;
+        loop {
+            let looked = Instant::now();
+            let matches = nft
+                .observe(Some(&ruleset))?
+                .is_some_and(|found| found.skeleton_matches && found.elements == ruleset.elements);
+            if matches {
+                return Ok(Timing {
+                    compile: compiled - start,
+                    commit: committed - compiled,
+                    read_back: looked.elapsed(),
+                });
+            }
+            if looks == LOOKS {
+                return Err(refused("what was read back differs"));
+            }
+            // As netd does: a large set that has just grown is moved in the background.
+            looks += 1;
+            std::thread::sleep(BETWEEN_LOOKS);
         }
-        Ok(Timing {
-            compile: compiled - start,
-            commit: committed - compiled,
-            read_back: committed.elapsed(),
-        })
     }
 
     /// Adds one peer to a table with all of them: validation, transaction, reading back its elements.

@@ -17,6 +17,8 @@ use ipnet::IpNet;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+pub use apply::{BETWEEN_LOOKS, LOOKS};
+
 use crate::kernel::wireguard::PeerStatistics;
 use crate::kernel::{Glance, Kernel, KernelError};
 use crate::status::{Holds, Status};

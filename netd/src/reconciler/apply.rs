@@ -19,6 +19,12 @@ const FEW_PEERS: usize = 256;
 /// How soon a larger one is read after the first such change: once for all changes that come meanwhile.
 const UNREAD: Duration = Duration::from_secs(1);
 
+/// How often the kernel is looked at before it counts as another than was meant: a large set that has just grown is moved to
+/// a larger table in the background, and a dump that meets with it misses elements (net/netfilter/nft_set_hash.c).
+pub const LOOKS: u32 = 5;
+/// How long it is left alone between two looks.
+pub const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
 impl<K: Kernel> Reconciler<K> {
     /// The whole spec.
     pub(super) async fn apply(
@@ -169,13 +175,21 @@ impl<K: Kernel> Reconciler<K> {
         desired: &Desired,
         ruleset: Option<&Ruleset>,
     ) -> Result<(), ApplyError> {
-        let interface = desired.wireguard().map(|wireguard| &wireguard.interface);
-        let observed = self.kernel.observe(interface, ruleset).await?;
-        // Held against itself, so that an endpoint which was set just now is not set again.
-        let left = plan(desired, ruleset, &self.ceiling, Some(desired), &observed);
-        if left.is_empty() {
-            return Ok(());
-        }
+        let mut looks = 1;
+        let left = loop {
+            let interface = desired.wireguard().map(|wireguard| &wireguard.interface);
+            let observed = self.kernel.observe(interface, ruleset).await?;
+            // Held against itself, so that an endpoint which was set just now is not set again.
+            let left = plan(desired, ruleset, &self.ceiling, Some(desired), &observed);
+            if left.is_empty() {
+                return Ok(());
+            }
+            if looks == LOOKS {
+                break left;
+            }
+            looks += 1;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        };
         for change in &left.changes {
             tracing::error!(%change, "not done after the apply");
         }
