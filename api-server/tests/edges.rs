@@ -121,10 +121,8 @@ async fn the_audit_chain_is_written_anchored_and_checked() {
     assert_eq!(verdict["first_bad_sequence"], json!(head), "a cut tail");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn events_tell_what_changed_and_end_with_the_session() {
-    let cell = Cell::ready().await;
-    let admin = cell.admin().await;
+/// A stream of events as a browser opens it.
+async fn events(cell: &Cell, admin: &support::client::Client) -> tokio::net::TcpStream {
     let mut stream = tokio::net::TcpStream::connect(cell.address).await.unwrap();
     let request = format!(
         "GET /api/events HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n",
@@ -132,7 +130,14 @@ async fn events_tell_what_changed_and_end_with_the_session() {
         admin.cookie.as_deref().unwrap()
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut text = String::new();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_tell_what_changed_and_end_with_the_session() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let (mut stream, mut text) = (events(&cell, &admin).await, String::new());
     read_until(&mut stream, &mut text, "event: services\ndata: {\"version\": 1}").await;
     assert!(text.contains("text/event-stream") && text.contains("event: activity"));
     text.clear();
@@ -154,14 +159,7 @@ async fn events_tell_what_changed_and_end_with_the_session() {
 async fn streams_of_events_end_with_the_process() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
-    let mut stream = tokio::net::TcpStream::connect(cell.address).await.unwrap();
-    let request = format!(
-        "GET /api/events HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n",
-        cell.address,
-        admin.cookie.as_deref().unwrap()
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut text = String::new();
+    let (mut stream, mut text) = (events(&cell, &admin).await, String::new());
     read_until(&mut stream, &mut text, "event: services").await;
     let mut client = CellServiceClient::new(ipc::connect(&cell.automation));
     let mut statuses = client
