@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
 use cell_api_core::host::HostPolicy;
 use cell_proto::ipc::{self, CallerPolicy, Listeners};
 use tokio::net::{TcpListener, UnixListener};
@@ -17,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, Clock};
 use crate::callers::Callers;
 use crate::config::Config;
-use crate::http::router::router;
+use crate::http::router::Site;
 use crate::http::server::Endpoint;
 use crate::service::claim;
 use crate::tls::{self, CurrentCertificate};
@@ -104,10 +103,10 @@ pub async fn start(
         events.end();
     });
     tasks.spawn(sweep::run(Arc::clone(&app), shutdown.clone()));
-    let routes = router(Arc::clone(&app));
-    let loopback = loopback(&app, sockets.loopback, routes.clone())?;
+    let site = Site::new(Arc::clone(&app));
+    let loopback = loopback(&app, sockets.loopback, site.clone())?;
     tasks.spawn(loopback.serve(shutdown.clone()));
-    tasks.spawn(vpn(Arc::clone(&app), sockets.vpn, routes, shutdown.clone()));
+    tasks.spawn(vpn(Arc::clone(&app), sockets.vpn, site, shutdown.clone()));
     tasks.spawn(automation(
         Arc::clone(&app),
         callers,
@@ -127,7 +126,7 @@ pub fn system_clock() -> Clock {
     Arc::new(|| jiff::Timestamp::now().as_millisecond())
 }
 
-fn loopback(app: &App, listener: TcpListener, router: Router) -> io::Result<Endpoint> {
+fn loopback(app: &App, listener: TcpListener, site: Site) -> io::Result<Endpoint> {
     let port = listener.local_addr()?.port();
     let own = ["localhost", "127.0.0.1", "[::1]"].into_iter();
     let more = app.config.allowed_hosts.iter().map(String::as_str);
@@ -136,12 +135,12 @@ fn loopback(app: &App, listener: TcpListener, router: Router) -> io::Result<Endp
         listener,
         tls: None,
         hosts,
-        router,
+        site,
     })
 }
 
 /// Nothing is served to peers before setup is complete and there is a certificate: their connections wait.
-async fn vpn(app: Arc<App>, listeners: Vec<TcpListener>, router: Router, shutdown: CancellationToken) {
+async fn vpn(app: Arc<App>, listeners: Vec<TcpListener>, site: Site, shutdown: CancellationToken) {
     let certificate = Arc::new(CurrentCertificate::default());
     let config = match tls::server_config(Arc::clone(&certificate)) {
         Ok(config) => Arc::new(config),
@@ -168,7 +167,7 @@ async fn vpn(app: Arc<App>, listeners: Vec<TcpListener>, router: Router, shutdow
                 listener,
                 tls,
                 hosts: Arc::clone(&hosts),
-                router: router.clone(),
+                site: site.clone(),
             };
             tasks.spawn(endpoint.serve(shutdown.clone()));
         }

@@ -262,14 +262,19 @@ async fn every_answer_has_the_security_headers() {
                 .unwrap_or_default()
                 .to_owned()
         };
-        assert!(
-            header("content-security-policy").starts_with("default-src 'none'; script-src 'self';"),
-            "{path}"
-        );
+        let is_page = !path.starts_with("/api");
+        let (policy, opener, referrer) = if is_page {
+            ("default-src 'none'; script-src 'self';", "same-origin", "no-referrer")
+        } else {
+            ("default-src 'none'; frame-ancestors 'none'", "", "")
+        };
+        assert!(header("content-security-policy").starts_with(policy), "{path}");
         assert_eq!(header("x-content-type-options"), "nosniff");
-        assert_eq!(header("cross-origin-opener-policy"), "same-origin");
+        assert_eq!(header("x-frame-options"), "DENY");
+        assert_eq!(header("cache-control"), "no-store", "{path}");
+        assert_eq!(header("cross-origin-opener-policy"), opener, "{path}");
         assert_eq!(header("cross-origin-resource-policy"), "same-origin");
-        assert_eq!(header("referrer-policy"), "no-referrer");
+        assert_eq!(header("referrer-policy"), referrer, "{path}");
         assert_eq!(
             header("strict-transport-security"),
             "",

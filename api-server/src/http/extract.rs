@@ -1,6 +1,7 @@
 //! What the guards found out about a request, for its handler. A handler that asks for it without a guard before it
 //! gets a refusal, never a default.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
@@ -18,12 +19,24 @@ use crate::sessions::Session;
 /// Who is logged in.
 #[derive(Clone)]
 pub struct Who {
-    /// For the audit record.
-    pub actor: Actor,
+    /// The other end.
+    pub remote: IpAddr,
     /// The session.
     pub session: Arc<Session>,
     /// What the session's cookie held.
     pub cookie: Arc<Zeroizing<String>>,
+}
+
+impl Who {
+    /// For the audit record.
+    pub fn actor(&self) -> Actor {
+        let user = &self.session.user;
+        Actor {
+            name: user.username.to_string(),
+            role: Some(user.role),
+            remote: self.remote.to_string(),
+        }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Who {

@@ -1,26 +1,18 @@
 //! What every request must get past before anybody asks who sent it: a name of ours, a body of bearable size, and no
 //! other site behind it.
 
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, HOST, ORIGIN};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 
 use super::input::{MAX_BODY_BYTES, too_large};
 use super::problem::Refusal;
 use super::transport::{Connection, Transport};
 
-/// The gate, as a layer over the whole router.
-pub async fn gate(request: Request, next: Next) -> Response {
-    match check(&request) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
-    }
-}
-
-fn check(request: &Request) -> Result<(), Refusal> {
-    let connection = request.extensions().get::<Connection>().ok_or_else(wrong_host)?;
+/// Whether a request may come before the guards.
+///
+/// # Errors
+/// The refusal of one that may not.
+pub fn check<B>(connection: &Connection, request: &Request<B>) -> Result<(), Refusal> {
     let authority = authority(request.uri(), request.headers()).ok_or_else(wrong_host)?;
     if !connection.hosts.allows(&authority) {
         return Err(wrong_host());

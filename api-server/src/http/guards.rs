@@ -1,13 +1,10 @@
-//! The guards: setup, then session and role, then CSRF. One layer over the router, its 404s included; a path that the
+//! The guards: setup, then session and role, then CSRF. They stand before the router, its 404s included; a path that the
 //! table in `cell_api_core::role` does not open is an administrator's.
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use cell_api_core::role::{self, Requirement};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use zeroize::Zeroizing;
 
 use super::cookie;
@@ -17,7 +14,7 @@ use super::problem::Refusal;
 use super::transport::Connection;
 use crate::app::App;
 use crate::service::auth::{self, Use};
-use crate::service::{Actor, ServiceError};
+use crate::service::ServiceError;
 use crate::store::users;
 
 /// Marks a request that no person asked for: it does not make the session last longer.
@@ -25,19 +22,11 @@ const BACKGROUND: &str = "x-cell-background";
 /// The path of the event stream.
 const EVENTS: &str = "/api/events";
 
-/// The guards, as a layer.
-pub async fn guards(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    match check(&app, &request) {
-        Ok(None) => next.run(request).await,
-        Ok(Some(who)) => {
-            request.extensions_mut().insert(who);
-            next.run(request).await
-        }
-        Err(refusal) => refusal.into_response(),
-    }
-}
-
-fn check(app: &App, request: &Request) -> Result<Option<Who>, Refusal> {
+/// Whether a request may come to its route, and who sent it where that is asked.
+///
+/// # Errors
+/// The refusal of the first guard that stops it.
+pub fn check<B>(app: &App, connection: &Connection, request: &Request<B>) -> Result<Option<Who>, Refusal> {
     let path = request.uri().path();
     if !role::is_api(path) {
         return Ok(None);
@@ -52,7 +41,7 @@ fn check(app: &App, request: &Request) -> Result<Option<Who>, Refusal> {
     if requirement == Requirement::Public {
         return Ok(None);
     }
-    let who = authenticate(app, request)?;
+    let who = authenticate(app, connection, request)?;
     authorize(&who, requirement)?;
     if changes_state(request.method()) {
         check_csrf(request.headers(), &who.cookie)?;
@@ -60,8 +49,7 @@ fn check(app: &App, request: &Request) -> Result<Option<Who>, Refusal> {
     Ok(Some(who))
 }
 
-fn authenticate(app: &App, request: &Request) -> Result<Who, Refusal> {
-    let connection = request.extensions().get::<Connection>().ok_or_else(no_session)?;
+fn authenticate<B>(app: &App, connection: &Connection, request: &Request<B>) -> Result<Who, Refusal> {
     let cookie = cookie::read(connection.transport, request.headers()).map(Zeroizing::new);
     let kind = use_of(request);
     let session = cookie
@@ -78,15 +66,8 @@ fn authenticate(app: &App, request: &Request) -> Result<Who, Refusal> {
         Use::Person => note_use(app, &session),
         Use::Background => {}
     }
-    let user = &session.user;
-    let remote = connection.remote.ip().to_canonical().to_string();
-    let actor = Actor {
-        name: user.username.to_string(),
-        role: Some(user.role),
-        remote,
-    };
     Ok(Who {
-        actor,
+        remote: connection.remote.ip().to_canonical(),
         session,
         cookie: Arc::new(cookie),
     })
@@ -94,7 +75,7 @@ fn authenticate(app: &App, request: &Request) -> Result<Who, Refusal> {
 
 /// What a page sends by itself, as long as nobody touches it. The header can only take something away, so whoever sends it
 /// is believed, whatever its value; an event stream cannot bear one (`EventSource`), and a browser opens it anew for ever.
-fn use_of(request: &Request) -> Use {
+fn use_of<B>(request: &Request<B>) -> Use {
     if request.headers().contains_key(BACKGROUND) || request.uri().path() == EVENTS {
         Use::Background
     } else {

@@ -1,32 +1,35 @@
 //! Headers of every answer, errors included.
 
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 
-use super::transport::{Connection, Transport};
+use super::transport::Transport;
 
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-                      connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; \
-                      frame-ancestors 'none'";
+/// What a page of the web UI may load, and who may frame it.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                           connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; \
+                           frame-ancestors 'none'";
+/// The same of an answer that is no page: nothing, should a browser ever be talked into showing it as one.
+const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// Sent always.
-const ALWAYS: [(HeaderName, &str); 7] = [
-    (CONTENT_SECURITY_POLICY, POLICY),
+const ALWAYS: [(HeaderName, &str); 3] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (X_FRAME_OPTIONS, "DENY"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+];
+
+/// Sent with what a browser may show as a page, where alone they mean something.
+const PAGES: [(HeaderName, &str); 3] = [
     (REFERRER_POLICY, "no-referrer"),
     (
         HeaderName::from_static("cross-origin-opener-policy"),
-        "same-origin",
-    ),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
         "same-origin",
     ),
     (
@@ -35,26 +38,25 @@ const ALWAYS: [(HeaderName, &str); 7] = [
     ),
 ];
 
-/// The headers, as the outermost layer.
-pub async fn headers(request: Request, next: Next) -> Response {
-    let transport = request
-        .extensions()
-        .get::<Connection>()
-        .map(|connection| connection.transport);
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    for (name, value) in ALWAYS {
+/// Adds the headers that every answer bears.
+pub fn add(headers: &mut HeaderMap, transport: Transport, is_api: bool) {
+    let (policy, more) = if is_api {
+        (DATA_POLICY, &[][..])
+    } else {
+        (PAGE_POLICY, &PAGES[..])
+    };
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    for (name, value) in ALWAYS.iter().chain(more) {
         headers.insert(name, HeaderValue::from_static(value));
     }
     // What is not declared cacheable is somebody's.
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
-    if transport == Some(Transport::Tls) {
+    if transport == Transport::Tls {
         headers.insert(
             STRICT_TRANSPORT_SECURITY,
             HeaderValue::from_static("max-age=31536000"),
         );
     }
-    response
 }

@@ -29,7 +29,7 @@ pub struct InUse(Usage);
 #[derive(Debug)]
 pub struct UsedBody {
     body: Body,
-    _in_use: InUse,
+    _in_use: Option<InUse>,
 }
 
 impl Usage {
@@ -72,10 +72,13 @@ impl Default for Usage {
     }
 }
 
-impl InUse {
-    /// The answer's body, which ends this use with its own end.
-    pub fn until_sent(self, body: Body) -> UsedBody {
-        UsedBody { body, _in_use: self }
+impl UsedBody {
+    /// The body of an answer, which ends `in_use` with its own end.
+    pub fn new(body: Body, in_use: Option<InUse>) -> Self {
+        UsedBody {
+            body,
+            _in_use: in_use,
+        }
     }
 }
 
@@ -119,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_is_idle_when_its_last_answer_is_sent() {
         let usage = Usage::new();
-        let body = usage.begin().until_sent(Body::from("an answer"));
+        let body = UsedBody::new(Body::from("an answer"), Some(usage.begin()));
         assert!(!ends_within(&usage, LIMIT * 4).await, "the answer is being sent");
         drop(body);
         assert!(!ends_within(&usage, LIMIT / 4).await, "it was in use just now");

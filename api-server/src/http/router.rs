@@ -1,38 +1,82 @@
-//! The router with everything that stands before it.
+//! What both listeners serve: every request passes the gate and the guards before a route is looked for, and every answer
+//! leaves with the headers, those to panics included. There is no other way to a handler.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use cell_api_core::role;
 use cell_api_core::setup::Step;
+use futures_util::FutureExt;
 use http::StatusCode;
-use tower_http::catch_panic::CatchPanicLayer;
+use hyper::body::Incoming;
+use tower::ServiceExt;
 
 use super::problem::Refusal;
+use super::transport::Connection;
 use super::{assets, gate, guards, headers, routes};
 use crate::app::App;
 
-/// The whole of what both listeners serve. Layers run from the last to the first.
-pub fn router(app: Arc<App>) -> Router {
-    let (mut routes, _) = routes::all().split_for_parts();
-    // A literal path hides the pattern `/api/setup/step/{step}` for every method.
-    for step in Step::ALL {
-        let path = format!("/api/setup/step/{}", step.as_str());
-        routes = routes.route(&path, get(routes::setup::step));
+/// The REST API and the web UI.
+#[derive(Clone)]
+pub struct Site {
+    app: Arc<App>,
+    routes: Router,
+}
+
+impl Site {
+    /// All of it.
+    pub fn new(app: Arc<App>) -> Self {
+        let (mut routes, _) = routes::all().split_for_parts();
+        // A literal path hides the pattern `/api/setup/step/{step}` for every method.
+        for step in Step::ALL {
+            let path = format!("/api/setup/step/{}", step.as_str());
+            routes = routes.route(&path, get(routes::setup::step));
+        }
+        let routes = routes
+            .fallback(not_routed)
+            .method_not_allowed_fallback(wrong_method)
+            .with_state(Arc::clone(&app));
+        Site { app, routes }
     }
-    routes
-        .fallback(not_routed)
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(Arc::clone(&app))
-        .layer(from_fn_with_state(app, guards::guards))
-        .layer(from_fn(gate::gate))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(headers::headers))
+
+    /// Answers one request. Plain calls rather than layers of the router: those are cloned and boxed for each request.
+    pub async fn answer(self, connection: Connection, request: http::Request<Incoming>) -> Response {
+        let (transport, is_api) = (connection.transport, role::is_api(request.uri().path()));
+        let answer = AssertUnwindSafe(self.decide(connection, request)).catch_unwind();
+        let mut answer = answer.await.unwrap_or_else(panicked);
+        headers::add(answer.headers_mut(), transport, is_api);
+        answer
+    }
+
+    async fn decide(self, connection: Connection, request: http::Request<Incoming>) -> Response {
+        match self.let_through(connection, request) {
+            // The router answers everything, its 404s included; it has no error.
+            Ok(request) => self.routes.oneshot(request).await.into_response(),
+            Err(refusal) => refusal.into_response(),
+        }
+    }
+
+    fn let_through(
+        &self,
+        connection: Connection,
+        request: http::Request<Incoming>,
+    ) -> Result<Request, Refusal> {
+        gate::check(&connection, &request)?;
+        let who = guards::check(&self.app, &connection, &request)?;
+        let mut request = request.map(Body::new);
+        let found_out = request.extensions_mut();
+        found_out.insert(connection);
+        if let Some(who) = who {
+            found_out.insert(who);
+        }
+        Ok(request)
+    }
 }
 
 /// A path that no route has: below `/api` nothing, elsewhere the web UI.

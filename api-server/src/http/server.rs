@@ -1,17 +1,14 @@
 //! Serves connections: bounded in number, in time, and in what one source may hold.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
 use cell_api_core::host::HostPolicy;
 use cell_api_core::throttle::Source;
-use http::Request;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -20,9 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
-use super::idle::Usage;
+use super::idle::{Usage, UsedBody};
+use super::router::Site;
 use super::transport::{Connection, Transport};
 
 /// Connections of one listener at once.
@@ -51,7 +48,7 @@ pub struct Endpoint {
     /// The names that it answers to.
     pub hosts: Arc<HostPolicy>,
     /// What it serves.
-    pub router: Router,
+    pub site: Site,
 }
 
 impl Endpoint {
@@ -96,24 +93,24 @@ impl Endpoint {
             remote,
             hosts: Arc::clone(&self.hosts),
         };
-        let (router, tls) = (self.router.clone(), self.tls.clone());
+        let (site, tls) = (self.site.clone(), self.tls.clone());
         async move {
             let _slot = slot;
             // Small answers should not wait for more.
             let _ = stream.set_nodelay(true);
             let Some(tls) = tls else {
-                return serve(stream, false, connection, router, shutdown).await;
+                return serve(stream, false, connection, site, shutdown).await;
             };
             // A client that talks something else, or never ends its handshake, is nobody's problem but its own.
             if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                serve(stream, http2, connection, router, shutdown).await;
+                serve(stream, http2, connection, site, shutdown).await;
             }
         }
     }
 }
 
-async fn serve<S>(stream: S, http2: bool, connection: Connection, router: Router, shutdown: CancellationToken)
+async fn serve<S>(stream: S, http2: bool, connection: Connection, site: Site, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -137,18 +134,13 @@ where
     } else {
         builder.http1_only()
     };
-    let usage = Usage::new();
+    // HTTP/1 ends a connection without a request by itself, after [`PATIENCE`].
+    let usage = http2.then(Usage::new);
     let requests = usage.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let in_use = requests.begin();
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(connection.clone());
-        let answer = router.clone().oneshot(request);
-        async move {
-            answer
-                .await
-                .map(|answer| answer.map(|body| in_use.until_sent(body)))
-        }
+    let service = service_fn(move |request| {
+        let in_use = requests.as_ref().map(Usage::begin);
+        let answer = site.clone().answer(connection.clone(), request);
+        async move { Ok::<_, Infallible>(answer.await.map(|body| UsedBody::new(body, in_use))) }
     });
     let served = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(served);
@@ -158,13 +150,20 @@ where
             served.as_mut().graceful_shutdown();
             log_end(served.await);
         }
-        () = usage.idle(IDLE) => {
+        () = idle(usage.as_ref()) => {
             served.as_mut().graceful_shutdown();
             // Who does not take the farewell is hung up on.
             if let Ok(ended) = tokio::time::timeout(PATIENCE, served).await {
                 log_end(ended);
             }
         }
+    }
+}
+
+async fn idle(usage: Option<&Usage>) {
+    match usage {
+        Some(usage) => usage.idle(IDLE).await,
+        None => std::future::pending().await,
     }
 }
 

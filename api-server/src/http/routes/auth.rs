@@ -45,7 +45,7 @@ pub async fn logout(
     transport: Transport,
     who: Who,
 ) -> Result<Response, Refusal> {
-    auth::logout(&app, &who.actor, &who.session).await?;
+    auth::logout(&app, &who.actor(), &who.session).await?;
     Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie::clear(transport))]).into_response())
 }
 
@@ -80,7 +80,7 @@ pub async fn change_password(
         Password::new(change.current_password),
         Password::new(change.new_password),
     );
-    let token = auth::change_password(&app, &who.actor, &who.session, current, new).await?;
+    let token = auth::change_password(&app, &who.actor(), &who.session, current, new).await?;
     let cookie = cookie::set(transport, &token, app.config.session_absolute);
     Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response())
 }
@@ -95,7 +95,7 @@ pub async fn reset_password(
 ) -> Result<StatusCode, Refusal> {
     users::reset_password(
         &app,
-        &who.actor,
+        &who.actor(),
         &reset.username,
         Password::new(reset.new_password),
     )
@@ -120,7 +120,7 @@ pub async fn create_user(
     Input(user): Input<UserCreate>,
 ) -> Result<(StatusCode, Json<User>), Refusal> {
     let password = Password::new(user.password);
-    let user = users::create(&app, &who.actor, &user.username, password, &user.role).await?;
+    let user = users::create(&app, &who.actor(), &user.username, password, &user.role).await?;
     Ok((StatusCode::CREATED, Json(user.into())))
 }
 
@@ -132,6 +132,6 @@ pub async fn delete_user(
     who: Who,
     Segment(username): Segment,
 ) -> Result<StatusCode, Refusal> {
-    users::delete(&app, &who.actor, &username).await?;
+    users::delete(&app, &who.actor(), &username).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -42,7 +42,7 @@ pub async fn create(
     who: Who,
     Input(create): Input<PeerCreate>,
 ) -> Result<(StatusCode, Json<PeerCreated>), Refusal> {
-    let created = peers::create(&app, &who.actor, create.into()).await?;
+    let created = peers::create(&app, &who.actor(), create.into()).await?;
     let created = PeerCreated {
         peer: created.view.into(),
         config: created.config.to_string(),
@@ -89,7 +89,7 @@ pub async fn update(
     IfMatch(version): IfMatch,
     Input(update): Input<PeerUpdate>,
 ) -> Result<Tagged, Refusal> {
-    let view = peers::update(&app, &who.actor, &name, &update.into(), version).await?;
+    let view = peers::update(&app, &who.actor(), &name, &update.into(), version).await?;
     Ok(tagged(view))
 }
 
@@ -101,7 +101,7 @@ pub async fn delete(
     who: Who,
     Segment(name): Segment,
 ) -> Result<StatusCode, Refusal> {
-    peers::delete(&app, &who.actor, &name).await?;
+    peers::delete(&app, &who.actor(), &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -123,7 +123,7 @@ pub async fn deliver_config(
     who: Who,
     Segment(name): Segment,
 ) -> Answer<PeerConfig> {
-    let config = peers::deliver_config(&app, &who.actor, &name).await?;
+    let config = peers::deliver_config(&app, &who.actor(), &name).await?;
     Ok(Json(PeerConfig {
         config: config.to_string(),
     }))

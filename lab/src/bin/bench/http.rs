@@ -1,5 +1,5 @@
 //! `GET /api/peers/{name}` through every guard of `cell-api`, against a bare axum handler and a Flask one that answer the
-//! same body, each in a process of its own, asked by the same client.
+//! same body, each in a process of its own, asked the same requests by the same client.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -34,12 +34,22 @@ pub struct Target {
     pub headers: Vec<(String, String)>,
 }
 
+impl Target {
+    /// The same questions to another server.
+    fn at(&self, server: SocketAddr) -> Self {
+        Target {
+            server,
+            ..self.clone()
+        }
+    }
+}
+
 /// Adds the rows. `cell` is a running cell's resources of peers with a session, and what the first of them answers.
 pub fn run(bench: &mut Bench, dir: &Path, (cell, body): &(Target, Vec<u8>), peers: u32) -> Result<()> {
     let body_file = dir.join("body.json");
     std::fs::write(&body_file, body)?;
-    let (_bare, bare) = start_bare(&body_file)?;
-    let (_flask, flask) = start_flask(dir, &body_file)?;
+    let (_bare, bare) = start_bare(&body_file, cell)?;
+    let (_flask, flask) = start_flask(dir, &body_file, cell)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -87,7 +97,7 @@ pub async fn serve_bare(body: Bytes) -> Result<()> {
     Ok(())
 }
 
-fn start_bare(body: &Path) -> Result<(Process, Target)> {
+fn start_bare(body: &Path, like: &Target) -> Result<(Process, Target)> {
     let mut command = Command::new(std::env::current_exe()?);
     let mut server = Process::spawn("bare axum", command.arg("serve-bare").arg(body))?;
     let found = |output: &str| {
@@ -96,10 +106,10 @@ fn start_bare(body: &Path) -> Result<(Process, Target)> {
             .find_map(|l| l.strip_prefix("listening on ")?.parse().ok())
     };
     let address = server.wait_for(Duration::from_secs(10), "its address", found)?;
-    Ok((server, plain(address)))
+    Ok((server, like.at(address)))
 }
 
-fn start_flask(dir: &Path, body: &Path) -> Result<(Process, Target)> {
+fn start_flask(dir: &Path, body: &Path, like: &Target) -> Result<(Process, Target)> {
     let script = format!(
         "import logging\nfrom flask import Flask, Response\nlogging.getLogger('werkzeug').disabled = True\nbody = open({body:?}, 'rb').read()\n\
          app = Flask('original')\n@app.get('/api/peers/<name>')\ndef peer(name):\n    return Response(body, mimetype='application/json')\n\
@@ -113,19 +123,11 @@ fn start_flask(dir: &Path, body: &Path) -> Result<(Process, Target)> {
     process::until(Duration::from_secs(20), "Flask to listen", || {
         std::net::TcpStream::connect(address).ok()
     })?;
-    Ok((server, plain(address)))
+    Ok((server, like.at(address)))
 }
 
 fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-fn plain(server: SocketAddr) -> Target {
-    Target {
-        server,
-        paths: vec!["/api/peers/laptop".into()],
-        headers: Vec::new(),
-    }
 }
 
 async fn requests_per_second(target: &Target) -> Result<f64> {
