@@ -90,7 +90,8 @@ impl ActivityReader {
         // Whoever had the turn before may have brought it.
         match shared.last() {
             Some(picture) if picture.worth(now) != Worth::None => picture.all.ok_or(AWAY),
-            _ => Arc::clone(shared).ask(now, turn).await.ok_or(AWAY),
+            // Rare, and large: it must not take room in every request.
+            _ => Box::pin(Arc::clone(shared).ask(now, turn)).await.ok_or(AWAY),
         }
     }
 

@@ -20,7 +20,8 @@ impl WireguardKey {
         if let Some(key) = self.known() {
             return Ok(key);
         }
-        let key = app.vault.wireguard_public_key().await?;
+        // Once in a process's life, and larger than all else that a request waits for: it must not take room in each.
+        let key = Box::pin(app.vault.wireguard_public_key()).await?;
         self.set(key);
         Ok(key)
     }

@@ -1,7 +1,8 @@
 //! What the guards found out about a request, for its handler. A handler that asks for it without a guard before it
 //! gets a refusal, never a default.
 
-use std::net::IpAddr;
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
@@ -12,15 +13,26 @@ use http::request::Parts;
 use zeroize::Zeroizing;
 
 use super::problem::Refusal;
-use super::transport::Connection;
+use super::transport::Transport;
 use crate::service::{Actor, Remote};
 use crate::sessions::Session;
+
+/// A request that came past gate and guards.
+#[derive(Clone)]
+pub struct Admitted {
+    /// Which listener it came in by.
+    pub transport: Transport,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Who sent it, where the guards asked.
+    pub who: Option<Who>,
+}
 
 /// Who is logged in.
 #[derive(Clone)]
 pub struct Who {
     /// The other end.
-    pub remote: IpAddr,
+    pub remote: SocketAddr,
     /// The session.
     pub session: Arc<Session>,
     /// What the session's cookie held.
@@ -34,7 +46,7 @@ impl Who {
         Actor {
             name: user.username.to_string(),
             role: Some(user.role),
-            remote: self.remote.to_string(),
+            remote: self.remote.ip().to_canonical().to_string(),
         }
     }
 }
@@ -43,7 +55,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Who {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        parts.extensions.get::<Who>().cloned().ok_or_else(unguarded)
+        let who = admitted(parts).and_then(|admitted| admitted.who.clone());
+        who.ok_or_else(unguarded)
     }
 }
 
@@ -51,9 +64,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Remote {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        let connection = parts.extensions.get::<Connection>().ok_or_else(unguarded)?;
-        let address = connection.remote.ip().to_canonical();
-        Ok(Remote::at(address, connection.source()))
+        let Admitted {
+            transport, remote, ..
+        } = admitted(parts).ok_or_else(unguarded)?;
+        Ok(Remote::at(remote.ip().to_canonical(), transport.source(*remote)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Transport {
+    type Rejection = Infallible;
+
+    /// Without a connection there is no plain HTTP to be lenient with.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(admitted(parts).map_or(Transport::Tls, |admitted| admitted.transport))
     }
 }
 
@@ -108,6 +131,10 @@ impl<S: Send + Sync> FromRequestParts<S> for ClaimToken {
             .unwrap_or_default();
         Ok(ClaimToken(Zeroizing::new(sent.to_owned())))
     }
+}
+
+fn admitted(parts: &Parts) -> Option<&Admitted> {
+    parts.extensions.get::<Admitted>()
 }
 
 fn unguarded() -> Refusal {

@@ -14,13 +14,13 @@ use super::transport::{Connection, Transport};
 /// The refusal of one that may not.
 pub fn check<B>(connection: &Connection, request: &Request<B>) -> Result<(), Refusal> {
     let authority = authority(request.uri(), request.headers()).ok_or_else(wrong_host)?;
-    if !connection.hosts.allows(&authority) {
+    if !connection.hosts.allows(authority) {
         return Err(wrong_host());
     }
     if declared_length(request.headers()) > MAX_BODY_BYTES as u64 {
         return Err(too_large());
     }
-    if changes_state(request.method()) && !is_same_site(request.headers(), &authority, connection.transport) {
+    if changes_state(request.method()) && !is_same_site(request.headers(), authority, connection.transport) {
         let text = "the request comes from another site";
         return Err(Refusal::new(StatusCode::FORBIDDEN, "CROSS_SITE", text));
     }
@@ -34,7 +34,7 @@ pub fn changes_state(method: &Method) -> bool {
 
 /// The one name that the request was sent to: HTTP/2's `:authority` or an absolute target, the Host header, or both if
 /// they agree. X-Forwarded-Host is nobody's business.
-fn authority(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let mut hosts = headers.get_all(HOST).iter();
     let (header, more) = (hosts.next(), hosts.next());
     if more.is_some() {
@@ -43,7 +43,7 @@ fn authority(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let header = header.map(|value| value.to_str()).transpose().ok()?;
     match (uri.authority().map(http::uri::Authority::as_str), header) {
         (Some(target), Some(header)) if !target.eq_ignore_ascii_case(header) => None,
-        (Some(name), _) | (None, Some(name)) => Some(name.to_owned()),
+        (Some(name), _) | (None, Some(name)) => Some(name),
         (None, None) => None,
     }
 }

@@ -13,8 +13,8 @@ use super::gate::changes_state;
 use super::problem::Refusal;
 use super::transport::Connection;
 use crate::app::App;
-use crate::service::auth::{self, Use};
 use crate::service::ServiceError;
+use crate::service::auth::{self, Use};
 use crate::store::users;
 
 /// Marks a request that no person asked for: it does not make the session last longer.
@@ -67,7 +67,7 @@ fn authenticate<B>(app: &App, connection: &Connection, request: &Request<B>) -> 
         Use::Background => {}
     }
     Ok(Who {
-        remote: connection.remote.ip().to_canonical(),
+        remote: connection.remote,
         session,
         cookie: Arc::new(cookie),
     })

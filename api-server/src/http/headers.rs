@@ -1,10 +1,10 @@
 //! Headers of every answer, errors included.
 
-use http::{HeaderMap, HeaderValue};
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use http::{HeaderMap, HeaderValue};
 
 use super::transport::Transport;
 
@@ -45,6 +45,8 @@ pub fn add(headers: &mut HeaderMap, transport: Transport, is_api: bool) {
     } else {
         (PAGE_POLICY, &PAGES[..])
     };
+    // At once what the list below needs, hyper's date included.
+    headers.reserve(ALWAYS.len() + more.len() + 4);
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     for (name, value) in ALWAYS.iter().chain(more) {
         headers.insert(name, HeaderValue::from_static(value));

@@ -2,7 +2,7 @@
 //! leaves with the headers, those to panics included. There is no other way to a handler.
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,8 +15,9 @@ use cell_api_core::setup::Step;
 use futures_util::FutureExt;
 use http::StatusCode;
 use hyper::body::Incoming;
-use tower::ServiceExt;
+use tower::Service;
 
+use super::extract::Admitted;
 use super::problem::Refusal;
 use super::transport::Connection;
 use super::{assets, gate, guards, headers, routes};
@@ -46,35 +47,44 @@ impl Site {
     }
 
     /// Answers one request. Plain calls rather than layers of the router: those are cloned and boxed for each request.
-    pub async fn answer(self, connection: Connection, request: http::Request<Incoming>) -> Response {
+    pub fn answer(
+        &self,
+        connection: &Connection,
+        request: http::Request<Incoming>,
+    ) -> impl Future<Output = Response> + Send + use<> {
         let (transport, is_api) = (connection.transport, role::is_api(request.uri().path()));
-        let answer = AssertUnwindSafe(self.decide(connection, request)).catch_unwind();
-        let mut answer = answer.await.unwrap_or_else(panicked);
-        headers::add(answer.headers_mut(), transport, is_api);
-        answer
-    }
-
-    async fn decide(self, connection: Connection, request: http::Request<Incoming>) -> Response {
-        match self.let_through(connection, request) {
-            // The router answers everything, its 404s included; it has no error.
-            Ok(request) => self.routes.oneshot(request).await.into_response(),
-            Err(refusal) => refusal.into_response(),
+        // What panics must not take the other requests of its connection along.
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            let request = self.let_through(connection, request)?;
+            Ok(AssertUnwindSafe(self.routes.clone().call(request)).catch_unwind())
+        }));
+        async move {
+            let mut answer = match begun {
+                Ok(Ok(routed)) => match routed.await {
+                    Ok(Ok(answer)) => answer,
+                    Err(panic) => panicked(panic),
+                },
+                Ok(Err(refusal)) => Refusal::into_response(refusal),
+                Err(panic) => panicked(panic),
+            };
+            headers::add(answer.headers_mut(), transport, is_api);
+            answer
         }
     }
 
     fn let_through(
         &self,
-        connection: Connection,
+        connection: &Connection,
         request: http::Request<Incoming>,
     ) -> Result<Request, Refusal> {
-        gate::check(&connection, &request)?;
-        let who = guards::check(&self.app, &connection, &request)?;
+        gate::check(connection, &request)?;
+        let admitted = Admitted {
+            transport: connection.transport,
+            remote: connection.remote,
+            who: guards::check(&self.app, connection, &request)?,
+        };
         let mut request = request.map(Body::new);
-        let found_out = request.extensions_mut();
-        found_out.insert(connection);
-        if let Some(who) = who {
-            found_out.insert(who);
-        }
+        request.extensions_mut().insert(admitted);
         Ok(request)
     }
 }

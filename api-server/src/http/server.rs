@@ -32,10 +32,9 @@ const MAX_PER_PEER: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection may be open without a request. HTTP/1 has [`PATIENCE`] for that.
 const IDLE: Duration = Duration::from_secs(60);
-/// Request line and headers. HTTP/1 reads up to twice that before it looks, so 32 KiB at most.
+/// Request line and headers, of which there are 100 at most (hyper's own limit, for which alone it needs no memory anew
+/// for each request). HTTP/1 reads up to twice that before it looks, so 32 KiB at most.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// Header fields of one request.
-const MAX_HEADERS: usize = 64;
 /// How long requests under way may take once the process ends.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -119,7 +118,6 @@ where
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
-        .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES);
     builder
         .http2()
@@ -139,7 +137,7 @@ where
     let requests = usage.clone();
     let service = service_fn(move |request| {
         let in_use = requests.as_ref().map(Usage::begin);
-        let answer = site.clone().answer(connection.clone(), request);
+        let answer = site.answer(&connection, request);
         async move { Ok::<_, Infallible>(answer.await.map(|body| UsedBody::new(body, in_use))) }
     });
     let served = builder.serve_connection(TokioIo::new(stream), service);

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, ETAG, HeaderName};
+use axum::http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 
 use super::Answer;
 use crate::app::App;
@@ -58,7 +58,7 @@ pub async fn create(
 pub async fn get(
     State(app): State<Arc<App>>,
     Segment(name): Segment,
-) -> Result<([(HeaderName, String); 2], Bytes), Refusal> {
+) -> Result<([(HeaderName, HeaderValue); 2], Bytes), Refusal> {
     let look = peers::look(&app, &name).await?;
     let render = || {
         let text = serde_json::to_vec(&Peer::from(look.view()));
@@ -69,11 +69,10 @@ pub async fn get(
     let body = stored
         .derived
         .rendered(look.needs_reinstall, look.activity.as_ref(), render)?;
-    let etag = format!("\"{}\"", stored.version());
-    Ok((
-        [(ETAG, etag), (CONTENT_TYPE, "application/json".to_owned())],
-        body,
-    ))
+    let etag = HeaderValue::try_from(format!("\"{}\"", stored.version()))
+        .map_err(|_| ServiceError::Storage("a version is no header"))?;
+    let kind = HeaderValue::from_static("application/json");
+    Ok(([(ETAG, etag), (CONTENT_TYPE, kind)], body))
 }
 
 /// Alters a peer.
