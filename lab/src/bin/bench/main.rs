@@ -3,6 +3,7 @@
 mod forward;
 mod grpc;
 mod http;
+mod iptables;
 mod measure;
 mod nft;
 mod scale;

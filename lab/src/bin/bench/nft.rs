@@ -2,25 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use cell_lab::netns::Namespace;
-use cell_lab::process;
-use cell_netd::bench::{Sample, Timing, addresses};
-use cell_netd::kernel::KernelError;
+use cell_netd::bench::{Sample, Timing};
+use cell_netd_core::policy::Elements;
 
 use crate::measure::{Bench, Goal};
-use crate::state;
+use crate::{iptables, state};
 
 const ROUNDS: usize = 5;
-/// Calls of iptables that are made; the rest is scaled from them, though each further rule makes a call slower.
-const IPTABLES_CALLS: u32 = 200;
 
 /// Adds the rows.
 pub fn run(bench: &mut Bench, scratch: &Path, largest: u32) -> Result<()> {
-    let mut rules = 0;
+    let mut elements = Elements::new();
     let mut ours_at_largest = Duration::ZERO;
     for peers in BTreeSet::from([10, 1_000.min(largest), largest]) {
         let sample = state::sample(peers)?;
@@ -42,13 +38,27 @@ pub fn run(bench: &mut Bench, scratch: &Path, largest: u32) -> Result<()> {
         } else {
             bench.number(name, ratio, "ratio");
         }
-        (rules, ours_at_largest) = (elements(&sample)?, applied);
+        (elements, ours_at_largest) = (sample.ruleset()?.elements, applied);
     }
-    let call = iptables_call()?;
-    bench.time("one call of iptables", call);
+    let rules: usize = elements.values().map(std::collections::BTreeSet::len).sum();
+    let calls = iptables::measure(&elements)?;
+    bench.time("one call of iptables, while there are few rules", calls.first);
+    bench.time(
+        format!(
+            "one call of iptables, mean of {} spread over the filling",
+            calls.measured
+        ),
+        calls.mean,
+    );
+    let all = |call: Duration| call.as_secs_f64() * rules as f64 / ours_at_largest.as_secs_f64();
+    bench.number(
+        format!("{rules} iptables calls / netd, were all as cheap as the first"),
+        all(calls.first),
+        "ratio",
+    );
     bench.judge(
-        format!("one iptables call for each of {rules} rules (measured on {IPTABLES_CALLS}, scaled) / netd"),
-        (call * rules).as_secs_f64() / ours_at_largest.as_secs_f64(),
+        format!("{rules} iptables calls, scaled from these means / netd"),
+        all(calls.mean),
         "ratio",
         Goal::AtLeast(1000.0),
     );
@@ -92,24 +102,4 @@ fn both(sample: &Sample, file: &Path) -> Result<Both> {
         });
     }
     best.context("no round")
-}
-
-/// How many rules the original would need: one for each element of a set.
-fn elements(sample: &Sample) -> Result<u32, KernelError> {
-    let ruleset = sample.ruleset()?;
-    Ok(ruleset.elements.values().map(|set| set.len() as u32).sum())
-}
-
-/// The mean time of one call, as the original makes them: a program for each rule.
-fn iptables_call() -> Result<Duration> {
-    let namespace = Namespace::new("iptables")?;
-    namespace.inside(|| {
-        let start = Instant::now();
-        for number in 1..=IPTABLES_CALLS {
-            let (address, _) = addresses(number);
-            let rule = ["-A", "FORWARD", "-s", &address.to_string(), "-j", "ACCEPT"];
-            process::run(Command::new("iptables").args(rule))?;
-        }
-        Ok(start.elapsed() / IPTABLES_CALLS)
-    })?
 }
