@@ -1,7 +1,7 @@
 //! Peers in memory: what every reader looks at. The database holds the same and is the truth at a start; what is here
 //! follows its commits, in their order and never before them.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use cell_api_core::access::MAX_SERVICES_IN_ALL;
@@ -25,7 +25,8 @@ pub struct Peers(RwLock<All>);
 
 #[derive(Debug, Default)]
 struct All {
-    by_name: BTreeMap<String, Arc<StoredPeer>>,
+    /// Hashed: one peer is asked for far more often than all.
+    by_name: HashMap<String, Arc<StoredPeer>>,
     /// Services of all peers together.
     services: usize,
 }
@@ -71,7 +72,9 @@ impl Peers {
 
     /// All peers, in the order of names.
     pub fn list(&self) -> Vec<Arc<StoredPeer>> {
-        self.read().by_name.values().cloned().collect()
+        let mut all: Vec<_> = self.read().by_name.values().cloned().collect();
+        all.sort_unstable_by(|one, other| one.peer.name.cmp(&other.peer.name));
+        all
     }
 
     fn read(&self) -> RwLockReadGuard<'_, All> {

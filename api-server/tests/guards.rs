@@ -263,18 +263,19 @@ async fn every_answer_has_the_security_headers() {
                 .to_owned()
         };
         let is_page = !path.starts_with("/api");
-        let (policy, opener, referrer) = if is_page {
+        let (policy, opener, referrer, frames) = if is_page {
             (
                 "default-src 'none'; script-src 'self';",
                 "same-origin",
                 "no-referrer",
+                "DENY",
             )
         } else {
-            ("default-src 'none'; frame-ancestors 'none'", "", "")
+            ("default-src 'none'; frame-ancestors 'none'", "", "", "")
         };
         assert!(header("content-security-policy").starts_with(policy), "{path}");
         assert_eq!(header("x-content-type-options"), "nosniff");
-        assert_eq!(header("x-frame-options"), "DENY");
+        assert_eq!(header("x-frame-options"), frames, "{path}");
         let cached = header("cache-control");
         assert!(is_page || cached == "no-store", "{path}: {cached}");
         assert_eq!(header("cross-origin-opener-policy"), opener, "{path}");

@@ -2,7 +2,7 @@
 //! looks. Whoever looks gets the last picture at once; a new one is taken behind it, so that the cost of a look does not
 //! grow with the number of peers.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -15,8 +15,8 @@ use super::{answer, netd, read};
 use crate::service::ServiceError;
 use crate::service::peers::Activity;
 
-/// What moves, by peer.
-pub type All = Arc<BTreeMap<String, Activity>>;
+/// What moves, by peer's name.
+pub type All = Arc<HashMap<String, Activity>>;
 
 /// How long a picture is good for, milliseconds.
 const FRESH_MS: i64 = 1_000;
@@ -120,7 +120,7 @@ impl Shared {
             Arc::new(
                 peers
                     .map(|(activity, name)| (name, activity))
-                    .collect::<BTreeMap<_, _>>(),
+                    .collect::<HashMap<_, _>>(),
             )
         });
         let picture = Picture {

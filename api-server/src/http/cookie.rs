@@ -33,12 +33,11 @@ pub fn read(transport: Transport, headers: &HeaderMap) -> Option<String> {
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(Cookie::split_parse);
-    let mut own = pairs
-        .filter_map(Result::ok)
-        .filter(|cookie| cookie.name() == name(transport));
-    let (only, more) = (own.next()?, own.next());
-    more.is_none().then(|| only.value().to_owned())
+        .flat_map(|text| text.split(';'))
+        .filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
+    let mut own = pairs.filter(|(found, _)| *found == name(transport));
+    let ((_, only), more) = (own.next()?, own.next());
+    more.is_none().then(|| only.to_owned())
 }
 
 fn render(transport: Transport, value: String, max_age_seconds: i64) -> HeaderValue {

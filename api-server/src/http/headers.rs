@@ -16,17 +16,18 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// Sent always.
-const ALWAYS: [(HeaderName, &str); 3] = [
+const ALWAYS: [(HeaderName, &str); 2] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (X_FRAME_OPTIONS, "DENY"),
     (
         HeaderName::from_static("cross-origin-resource-policy"),
         "same-origin",
     ),
 ];
 
-/// Sent with what a browser may show as a page, where alone they mean something.
-const PAGES: [(HeaderName, &str); 3] = [
+/// Sent with what a browser may show as a page, where alone they mean something. X-Frame-Options is for browsers that do
+/// not know `frame-ancestors`.
+const PAGES: [(HeaderName, &str); 4] = [
+    (X_FRAME_OPTIONS, "DENY"),
     (REFERRER_POLICY, "no-referrer"),
     (
         HeaderName::from_static("cross-origin-opener-policy"),

@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::idle::{Usage, UsedBody};
+use super::idle::{Usage, Watched};
 use super::router::Site;
 use super::transport::{Connection, Transport};
 
@@ -30,7 +30,7 @@ const MAX_OF_MACHINE: usize = 256;
 const MAX_PER_PEER: usize = 32;
 /// How long a client may take for its handshake, for its headers, and between requests.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a connection may be open without a request. HTTP/1 has [`PATIENCE`] for that.
+/// How long an HTTP/2 connection may be open without a request; one of HTTP/1 is closed after [`PATIENCE`].
 const IDLE: Duration = Duration::from_secs(60);
 /// Request line and headers, of which there are 100 at most (hyper's own limit, for which alone it needs no memory anew
 /// for each request). HTTP/1 reads up to twice that before it looks, so 32 KiB at most.
@@ -62,7 +62,10 @@ impl Endpoint {
             };
             match accepted {
                 Ok((stream, remote)) => match slots.take(self.transport().source(remote)) {
-                    Some(slot) => drop(tasks.spawn(self.connection(stream, remote, slot, shutdown.clone()))),
+                    // A token of its own: looking at a shared one locks it, and each request looks.
+                    Some(slot) => {
+                        drop(tasks.spawn(self.connection(stream, remote, slot, shutdown.child_token())))
+                    }
                     None => tracing::debug!(%remote, "too many connections"),
                 },
                 Err(error) => pause_after(&error).await,
@@ -116,8 +119,8 @@ where
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        // Usage keeps the time: this timer would be made and taken back for each request.
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEADER_BYTES);
     builder
         .http2()
@@ -132,14 +135,14 @@ where
     } else {
         builder.http1_only()
     };
-    // HTTP/1 ends a connection without a request by itself, after [`PATIENCE`].
-    let usage = http2.then(Usage::new);
+    let usage = Usage::default();
     let requests = usage.clone();
     let service = service_fn(move |request| {
-        let in_use = requests.as_ref().map(Usage::begin);
+        let in_use = requests.begin();
         let answer = site.answer(&connection, request);
-        async move { Ok::<_, Infallible>(answer.await.map(|body| UsedBody::new(body, in_use))) }
+        async move { Ok::<_, Infallible>(answer.await.map(|body| in_use.until_sent(body))) }
     });
+    let stream = Watched::new(stream, (!http2).then(|| usage.clone()));
     let served = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(served);
     tokio::select! {
@@ -148,20 +151,15 @@ where
             served.as_mut().graceful_shutdown();
             log_end(served.await);
         }
-        () = idle(usage.as_ref()) => {
-            served.as_mut().graceful_shutdown();
-            // Who does not take the farewell is hung up on.
-            if let Ok(ended) = tokio::time::timeout(PATIENCE, served).await {
-                log_end(ended);
+        () = usage.idle(if http2 { IDLE } else { PATIENCE }) => {
+            if http2 {
+                served.as_mut().graceful_shutdown();
+                // Who does not take the farewell is hung up on.
+                if let Ok(ended) = tokio::time::timeout(PATIENCE, served).await {
+                    log_end(ended);
+                }
             }
         }
-    }
-}
-
-async fn idle(usage: Option<&Usage>) {
-    match usage {
-        Some(usage) => usage.idle(IDLE).await,
-        None => std::future::pending().await,
     }
 }
 

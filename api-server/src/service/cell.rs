@@ -179,9 +179,9 @@ pub async fn wireguard(app: &Arc<App>) -> Result<WireguardView, ServiceError> {
         public_key: app.wireguard_key.public_key(app).await.ok(),
         converged: app.network.observed() >= generation,
         peers: activity.map(|all| {
-            all.iter()
-                .map(|(name, activity)| (name.clone(), activity.clone()))
-                .collect()
+            let mut peers: Vec<_> = all.as_ref().clone().into_iter().collect();
+            peers.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            peers
         }),
     })
 }

@@ -14,7 +14,7 @@ use cell_api_core::peer::Peer;
 use cell_api_core::range::{HostIndex, VpnRange};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-pub use stored::{Derived, StoredPeer};
+pub use stored::{Answer as StoredAnswer, Derived, StoredPeer};
 
 use super::transaction::Tx;
 use crate::peers::PeerChange;

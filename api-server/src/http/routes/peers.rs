@@ -6,7 +6,8 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
+use axum::http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
 
 use super::Answer;
 use crate::app::App;
@@ -17,6 +18,7 @@ use crate::http::input::Input;
 use crate::http::problem::Refusal;
 use crate::service::ServiceError;
 use crate::service::peers::{self, PeerView};
+use crate::store::peers::StoredAnswer;
 
 /// A peer with its version as `ETag` (RFC 9110).
 type Tagged = ([(HeaderName, String); 1], Json<Peer>);
@@ -55,24 +57,26 @@ pub async fn create(
 /// One peer.
 #[utoipa::path(get, path = "/api/peers/{name}", tag = "peers", operation_id = "get_peer",
     params(("name" = String, Path)), responses((status = 200, body = Peer), Problems))]
-pub async fn get(
-    State(app): State<Arc<App>>,
-    Segment(name): Segment,
-) -> Result<([(HeaderName, HeaderValue); 2], Bytes), Refusal> {
+pub async fn get(State(app): State<Arc<App>>, Segment(name): Segment) -> Result<Response, Refusal> {
     let look = peers::look(&app, &name).await?;
-    let render = || {
-        let text = serde_json::to_vec(&Peer::from(look.view()));
-        text.map(Bytes::from)
-            .map_err(|_| ServiceError::Storage("an answer could not be written"))
-    };
     let stored = &look.stored;
-    let body = stored
+    let unwritten = ServiceError::Storage("an answer could not be written");
+    let render = || {
+        let body = serde_json::to_vec(&Peer::from(look.view())).ok();
+        let etag = HeaderValue::try_from(format!("\"{}\"", stored.version())).ok();
+        let answer = etag.zip(body.map(Bytes::from));
+        answer
+            .map(|(etag, body)| StoredAnswer { etag, body })
+            .ok_or(unwritten)
+    };
+    let answer = stored
         .derived
         .rendered(look.needs_reinstall, look.activity.as_ref(), render)?;
-    let etag = HeaderValue::try_from(format!("\"{}\"", stored.version()))
-        .map_err(|_| ServiceError::Storage("a version is no header"))?;
-    let kind = HeaderValue::from_static("application/json");
-    Ok(([(ETAG, etag), (CONTENT_TYPE, kind)], body))
+    // Room for what every answer bears, too: the busiest answer of all should not grow its headers twice.
+    let mut headers = HeaderMap::with_capacity(10);
+    headers.insert(ETAG, answer.etag);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok((headers, answer.body).into_response())
 }
 
 /// Alters a peer.

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use axum::body::Bytes;
+use axum::http::HeaderValue;
 use cell_api_core::client_config::{self, CellSide};
 use cell_api_core::peer::Peer;
 
@@ -34,7 +35,16 @@ pub struct Derived {
 struct Rendered {
     needs_reinstall: bool,
     activity: Option<Activity>,
-    text: Bytes,
+    answer: Answer,
+}
+
+/// What shows a peer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Names this version of the peer.
+    pub etag: HeaderValue,
+    /// The peer as JSON.
+    pub body: Bytes,
 }
 
 impl Clone for Derived {
@@ -77,21 +87,21 @@ impl Derived {
         &self,
         needs_reinstall: bool,
         activity: Option<&Activity>,
-        render: impl FnOnce() -> Result<Bytes, E>,
-    ) -> Result<Bytes, E> {
+        render: impl FnOnce() -> Result<Answer, E>,
+    ) -> Result<Answer, E> {
         let mut known = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = &*known
             && last.needs_reinstall == needs_reinstall
             && last.activity.as_ref() == activity
         {
-            return Ok(last.text.clone());
+            return Ok(last.answer.clone());
         }
-        let text = render()?;
+        let answer = render()?;
         *known = Some(Rendered {
             needs_reinstall,
             activity: activity.cloned(),
-            text: text.clone(),
+            answer: answer.clone(),
         });
-        Ok(text)
+        Ok(answer)
     }
 }

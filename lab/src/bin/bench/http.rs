@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use crate::measure::{Bench, Goal};
 
 const CONNECTIONS: usize = 8;
-const ROUND: Duration = Duration::from_secs(2);
-const ROUNDS: usize = 3;
+const ROUND: Duration = Duration::from_secs(1);
+const ROUNDS: usize = 6;
 /// Debian's, which has Debian's Flask (python3-flask).
 const PYTHON: &str = "/usr/bin/python3";
 
