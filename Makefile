@@ -47,6 +47,7 @@ build-test: webui/dist/index.html
 
 .PHONY: run
 run: ## Start a cell in the foreground; Ctrl-C ends it.
+	@[ "$$(id -u)" = 0 ] || { echo "make run: needs root, to make the cell's users and its network: sudo make run" >&2; exit 1; }
 	@bash launch/install-deps.sh run
 	@$(MAKE) --no-print-directory build users
 	@$(RUN)/cell-launch run

@@ -17,7 +17,7 @@ use crate::app::{App, Clock};
 use crate::callers::Callers;
 use crate::config::Config;
 use crate::http::router::Site;
-use crate::http::server::Endpoint;
+use crate::http::server::{Endpoint, Slots};
 use crate::service::claim;
 use crate::tls::{self, CurrentCertificate};
 use crate::{anchor, grpc, reconcile, sweep};
@@ -136,6 +136,7 @@ fn loopback(app: &App, listener: TcpListener, site: Site) -> io::Result<Endpoint
         tls: None,
         hosts,
         site,
+        slots: Arc::default(),
     })
 }
 
@@ -161,6 +162,7 @@ async fn vpn(app: Arc<App>, listeners: Vec<TcpListener>, site: Site, shutdown: C
         let own: Vec<String> = tls::names(&identity).into_iter().chain(addresses).collect();
         let all = own.iter().chain(&app.config.allowed_hosts).map(String::as_str);
         let hosts = Arc::new(HostPolicy::new(app.config.network.https_port, 443, all));
+        let slots = Arc::<Slots>::default();
         for listener in listeners {
             let tls = Some(TlsAcceptor::from(Arc::clone(&config)));
             let endpoint = Endpoint {
@@ -168,6 +170,7 @@ async fn vpn(app: Arc<App>, listeners: Vec<TcpListener>, site: Site, shutdown: C
                 tls,
                 hosts: Arc::clone(&hosts),
                 site: site.clone(),
+                slots: Arc::clone(&slots),
             };
             tasks.spawn(endpoint.serve(shutdown.clone()));
         }

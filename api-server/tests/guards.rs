@@ -271,7 +271,12 @@ async fn every_answer_has_the_security_headers() {
                 "DENY",
             )
         } else {
-            ("default-src 'none'; frame-ancestors 'none'", "", "", "")
+            (
+                "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+                "",
+                "",
+                "",
+            )
         };
         assert!(header("content-security-policy").starts_with(policy), "{path}");
         assert_eq!(header("x-content-type-options"), "nosniff");

@@ -29,9 +29,10 @@ pub fn run(options: &CleanOptions) -> Result<(), Error> {
     preflight::require_root()?;
     if !options.home.is_dir() {
         println!(
-            "==> {} does not exist: no cell ran from it",
+            "==> {} does not exist, and the note of what a cell changed on this machine was in it",
             options.home.display()
         );
+        orphans().iter().for_each(|line| println!("==> {line}"));
         return Ok(());
     }
     let home = std::path::absolute(&options.home).map_err(Error::file("cannot be found", &options.home))?;
@@ -50,6 +51,28 @@ pub fn run(options: &CleanOptions) -> Result<(), Error> {
         home.display()
     );
     Ok(())
+}
+
+/// What seems to be a cell's on this machine's own network, with the command that removes it. Without the note nothing tells
+/// whose it is: it may be the installed package's, so it is only named.
+fn orphans() -> Vec<String> {
+    let links = program("ip", &["-oneline", "link", "show"]).unwrap_or_default();
+    let mut found: Vec<String> = links
+        .lines()
+        .filter(|line| line.contains(ALIAS))
+        .filter_map(|line| line.split(": ").nth(1)?.split('@').next())
+        .map(|name| format!("interface {name} is a cell's; if it is not in use: ip link delete {name}"))
+        .collect();
+    if program("nft", &["list", "table", "inet", "cell"]).is_ok() {
+        let how = "nft delete table inet cell";
+        found.push(format!(
+            "nftables table inet cell is a cell's; if it is not in use: {how}"
+        ));
+    }
+    if found.is_empty() {
+        found.push("no interface and no table of a cell is on this machine's own network".to_owned());
+    }
+    found
 }
 
 /// A namespace that is gone needs no more cleaning.

@@ -132,3 +132,25 @@ fn inside(cell: &Cell, command: &[&str]) -> String {
         .args(["netns", "exec", &cell.outside])
         .args(command))
 }
+
+#[test]
+fn without_its_folder_a_cells_things_are_named_and_stay() {
+    let cell = Cell::new("cell", 0o755);
+    let nothing = run(&mut cell.command(&["clean-host"]));
+    assert!(nothing.contains("no interface and no table"), "{nothing}");
+    for line in [
+        "ip link add wg0 type bridge",
+        "ip link add other type bridge",
+        "nft add table inet cell",
+    ] {
+        inside(&cell, &line.split(' ').collect::<Vec<_>>());
+    }
+    let alias = "made by cell-netd for table cell";
+    inside(&cell, &["ip", "link", "set", "wg0", "alias", alias]);
+    let said = run(&mut cell.command(&["clean-host"]));
+    for words in ["ip link delete wg0", "nft delete table inet cell"] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    assert!(!said.contains("other"), "{said}");
+    assert!(inside(&cell, &["ip", "-o", "link"]).contains("wg0"));
+}

@@ -1,5 +1,8 @@
 //! The web UI, embedded: `webui/dist` as it was when this was compiled.
 
+use std::borrow::Cow;
+
+use axum::body::Bytes;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::{
@@ -84,7 +87,12 @@ fn send(name: &str, file: EmbeddedFile, encoding: Encoding, request: &HeaderMap)
     let mut response = if unchanged {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        axum::body::Bytes::from(file.data.into_owned()).into_response()
+        // Embedded, so nothing is copied: who asks for it a thousand times and reads none must not cost memory.
+        let body = match file.data {
+            Cow::Borrowed(embedded) => Bytes::from_static(embedded),
+            Cow::Owned(read) => Bytes::from(read),
+        };
+        body.into_response()
     };
     let headers = response.headers_mut();
     let kind = mime_guess::from_path(name).first_or_octet_stream();

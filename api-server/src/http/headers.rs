@@ -13,7 +13,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
                            connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; \
                            frame-ancestors 'none'";
 /// The same of an answer that is no page: nothing, should a browser ever be talked into showing it as one.
-const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+const DATA_POLICY: &str = "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Sent always.
 const ALWAYS: [(HeaderName, &str); 2] = [

@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How often a connection is looked at within the limit.
 const LOOKS: u32 = 4;
+/// How long an answer may wait for its reader to take some more of it. A slow link moves in steps: the kernel takes no more
+/// before a third of what it holds is on its way.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// How a connection is used.
 #[derive(Debug, Clone, Default)]
@@ -21,20 +24,25 @@ pub struct Usage(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    under_way: AtomicUsize,
+    /// Requests that wait for their answer.
+    handled: AtomicUsize,
+    /// Answers that are being sent.
+    sent: AtomicUsize,
+    /// Whether bytes wait for the reader.
+    is_full: AtomicBool,
     /// Requests that ended and pieces of answers that were taken.
     moved: AtomicU64,
 }
 
-/// One request, until its answer is handed to the connection or given up.
+/// One request, until there is an answer.
 #[derive(Debug)]
 pub struct InUse(Usage);
 
-/// The body of an answer that keeps its connection in use.
+/// The body of an answer, which keeps its connection in use as long as some of it is taken.
 #[derive(Debug)]
 pub struct UsedBody {
     body: Body,
-    _in_use: InUse,
+    usage: Usage,
 }
 
 /// A stream whose reader is seen to take what is sent.
@@ -48,19 +56,31 @@ pub struct Watched<S> {
 impl Usage {
     /// A request begins.
     pub fn begin(&self) -> InUse {
-        self.0.under_way.fetch_add(1, Ordering::Relaxed);
+        self.0.handled.fetch_add(1, Ordering::Relaxed);
         InUse(self.clone())
     }
 
-    /// Waits until nothing has been under way and nothing has moved for `limit`; it may be a quarter longer.
+    /// Waits until no request waits for its answer and nothing has moved: for `limit`, or for a minute while there is an
+    /// answer to send. It may be a quarter of `limit` longer.
     pub async fn idle(&self, limit: Duration) {
-        let (mut moved, mut quiet) = (self.moved(), 0);
-        while quiet < LOOKS {
-            tokio::time::sleep(limit / LOOKS).await;
-            let is_quiet = self.0.under_way.load(Ordering::Relaxed) == 0 && self.moved() == moved;
-            quiet = if is_quiet { quiet + 1 } else { 0 };
+        let (mut moved, mut quiet) = (self.moved(), Duration::ZERO);
+        let step = limit / LOOKS;
+        while quiet
+            < if self.is_sending() {
+                limit.max(STALLED)
+            } else {
+                limit
+            }
+        {
+            tokio::time::sleep(step).await;
+            let is_quiet = self.0.handled.load(Ordering::Relaxed) == 0 && self.moved() == moved;
+            quiet = if is_quiet { quiet + step } else { Duration::ZERO };
             moved = self.moved();
         }
+    }
+
+    fn is_sending(&self) -> bool {
+        self.0.sent.load(Ordering::Relaxed) > 0 || self.0.is_full.load(Ordering::Relaxed)
     }
 
     fn moved(&self) -> u64 {
@@ -73,16 +93,25 @@ impl Usage {
 }
 
 impl InUse {
-    /// The answer's body, which ends this use with its own end.
+    /// The answer's body.
     pub fn until_sent(self, body: Body) -> UsedBody {
-        UsedBody { body, _in_use: self }
+        let usage = self.0.clone();
+        usage.0.sent.fetch_add(1, Ordering::Relaxed);
+        UsedBody { body, usage }
     }
 }
 
 impl Drop for InUse {
     fn drop(&mut self) {
         self.0.note();
-        self.0.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.handled.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for UsedBody {
+    fn drop(&mut self) {
+        self.usage.note();
+        self.usage.0.sent.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -93,8 +122,11 @@ impl<S> Watched<S> {
     }
 
     fn note<T>(&self, taken: Poll<T>) -> Poll<T> {
-        if let (Some(usage), true) = (&self.usage, taken.is_ready()) {
-            usage.note();
+        if let Some(usage) = &self.usage {
+            usage.0.is_full.store(taken.is_pending(), Ordering::Relaxed);
+            if taken.is_ready() {
+                usage.note();
+            }
         }
         taken
     }
@@ -150,7 +182,11 @@ impl hyper::body::Body for UsedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_ready() {
+            self.usage.note();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -168,7 +204,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    const LIMIT: Duration = Duration::from_millis(50);
+    const LIMIT: Duration = Duration::from_secs(8);
 
     async fn ends_within(usage: &Usage, patience: Duration) -> bool {
         tokio::time::timeout(patience, usage.idle(LIMIT)).await.is_ok()
@@ -177,11 +213,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_when_its_last_answer_is_sent() {
         let usage = Usage::default();
-        let body = usage.begin().until_sent(Body::from("an answer"));
-        assert!(!ends_within(&usage, LIMIT * 4).await, "the answer is being sent");
+        let request = usage.begin();
+        assert!(!ends_within(&usage, STALLED * 4).await, "it waits for its answer");
+        let body = request.until_sent(Body::from("an answer"));
+        assert!(
+            !ends_within(&usage, STALLED - LIMIT).await,
+            "the answer is being sent"
+        );
         drop(body);
-        assert!(!ends_within(&usage, LIMIT - Duration::from_millis(1)).await);
+        assert!(!ends_within(&usage, LIMIT - Duration::from_secs(1)).await);
         assert!(ends_within(&usage, LIMIT * 5 / 4).await);
+    }
+
+    /// Over HTTP/2 a reader that opens no window leaves every answer where it is, and answers pings.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_takes_keeps_no_connection() {
+        let usage = Usage::default();
+        let _untaken = usage.begin().until_sent(Body::from("an answer"));
+        assert!(ends_within(&usage, STALLED + LIMIT).await);
     }
 
     /// HTTP/2 aside, hyper is done with a body long before a slow reader is.
@@ -193,7 +242,8 @@ mod tests {
         let writer = tokio::spawn(async move { stream.write_all(&[7; 40]).await });
         let slow = async {
             for _ in 0..20 {
-                tokio::time::sleep(LIMIT / 3).await;
+                // Far apart, as the kernel takes more only now and then.
+                tokio::time::sleep(STALLED * 2 / 3).await;
                 reader.read_u8().await.unwrap();
             }
         };
@@ -201,7 +251,7 @@ mod tests {
             () = slow => {}
             () = usage.idle(LIMIT) => panic!("it was being read from"),
         }
-        assert!(ends_within(&usage, LIMIT * 2).await);
+        assert!(ends_within(&usage, STALLED + LIMIT).await);
         writer.abort();
     }
 }

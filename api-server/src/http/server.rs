@@ -22,7 +22,7 @@ use super::idle::{Usage, Watched};
 use super::router::Site;
 use super::transport::{Connection, Transport};
 
-/// Connections of one listener at once.
+/// Connections at once: on loopback, and on the VPN's listeners together.
 const MAX_CONNECTIONS: usize = 1_024;
 /// Of these, from the machine itself, where everybody is one source.
 const MAX_OF_MACHINE: usize = 256;
@@ -48,20 +48,21 @@ pub struct Endpoint {
     pub hosts: Arc<HostPolicy>,
     /// What it serves.
     pub site: Site,
+    /// Who holds how many connections; one for listeners that the same clients reach.
+    pub slots: Arc<Slots>,
 }
 
 impl Endpoint {
     /// Serves until `shutdown`, then lets requests under way end.
     pub async fn serve(self, shutdown: CancellationToken) {
         let tasks = TaskTracker::new();
-        let slots = Arc::new(Slots::default());
         loop {
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => break,
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, remote)) => match slots.take(self.transport().source(remote)) {
+                Ok((stream, remote)) => match self.slots.take(self.transport().source(remote)) {
                     // A token of its own: looking at a shared one locks it, and each request looks.
                     Some(slot) => {
                         drop(tasks.spawn(self.connection(stream, remote, slot, shutdown.child_token())))
@@ -177,10 +178,10 @@ async fn pause_after(error: &io::Error) {
 }
 
 /// Who holds how many connections.
-#[derive(Default)]
-struct Slots(Mutex<Held>);
+#[derive(Debug, Default)]
+pub struct Slots(Mutex<Held>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Held {
     by_source: BTreeMap<Source, usize>,
     all: usize,
