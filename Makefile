@@ -94,8 +94,8 @@ badinput: build-test users ## Send malformed requests; each must be refused, not
 	@$(BIN)/cell-badinput
 
 .PHONY: chaos
-chaos: build-test users ## Kill every daemon at random moments, 100 times, while it works.
-	@$(BIN)/cell-chaos
+chaos: build-test users ## Kill daemons at random moments, 100 times, while they work (KILLS=520: each a hundred times).
+	@$(BIN)/cell-chaos $(if $(KILLS),--kills $(KILLS))
 
 .PHONY: systemtest
 systemtest: build-test users ## Install the package under a real systemd in a container, use it, purge it.

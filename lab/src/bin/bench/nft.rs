@@ -33,6 +33,12 @@ pub fn run(bench: &mut Bench, scratch: &Path, largest: u32) -> Result<()> {
         bench.time(format!("policy of {peers} peers, nft -f"), theirs);
         let ratio = applied.as_secs_f64() / theirs.as_secs_f64();
         let name = format!("netd / nft -f at {peers} peers");
+        let with_look = (applied + ours.read_back).as_secs_f64() / theirs.as_secs_f64();
+        bench.number(
+            format!("the same with reading back, which nft does not, at {peers} peers"),
+            with_look,
+            "ratio",
+        );
         if peers == largest {
             bench.judge(name, ratio, "ratio", Goal::AtMost(0.6));
         } else {
