@@ -65,7 +65,8 @@ clean-host: ## Remove every interface, rule and route that a cell left on this m
 
 .PHONY: test
 test: deps build-test users test-webui test-rust demo redteam badinput chaos browsertest systemtest bench-short ## Everything.
-	@echo; echo "make test: all of it passed"
+	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,browsertest,systemtest,bench-short
+	@echo "make test: all of it passed"
 
 .PHONY: test-webui
 test-webui: webui/dist/index.html
@@ -80,6 +81,7 @@ test-rust: build-test users ## Unit, property, contract and namespace tests (as 
 .PHONY: demo
 demo: build-test users ## Show in namespaces who reaches what, with packet counters.
 	@$(BIN)/demo
+	@echo; echo "==> what the last run of each proof found"; $(BIN)/cell-proofs --require demo
 
 .PHONY: redteam
 redteam: build-test users ## Attack a running cell as its own web process.

@@ -1,0 +1,72 @@
+//! What the last run of each proof found, in one table: what `make demo` and `make test` end with. Nothing is measured here;
+//! each line says when it was.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use cell_lab::report::{Report, Row};
+use clap::Parser;
+
+/// Shows what the last run of each proof found.
+#[derive(Parser)]
+struct Options {
+    /// Where the proofs write their reports.
+    #[arg(long, default_value = "target/reports")]
+    reports: PathBuf,
+    /// Fail where one of these was not run, or found that something does not hold.
+    #[arg(long, value_delimiter = ',')]
+    require: Vec<String>,
+}
+
+/// What is proven, by the target that proves it.
+const PROOFS: [(&str, &str); 9] = [
+    ("demo", "who reaches what, and how soon it ends"),
+    ("chaos", "killed at random: nothing lost, nothing let through"),
+    ("redteam", "a web process that was taken over gets nothing"),
+    ("badinput", "malformed requests change nothing"),
+    ("browsertest", "the web UI, driven in Chromium"),
+    ("systemtest", "the package under systemd, in a container"),
+    ("systemtest-vm", "the same in two virtual machines"),
+    ("bench-short", "that everything can be measured"),
+    ("bench", "speed and memory beside others"),
+];
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    let mut report = Report::new("proofs");
+    let mut missed = false;
+    for (target, what) in PROOFS {
+        let required = options.require.iter().any(|name| name == target);
+        let (found, ok) = match read(&options.reports, target)? {
+            Some((rows, when)) => {
+                let held = rows.iter().filter(|row| row.ok).count();
+                let all = held == rows.len() && !rows.is_empty();
+                (format!("{held} of {} lines, {when}", rows.len()), all)
+            }
+            None => ("not run here yet".to_owned(), !required),
+        };
+        missed |= required && !ok;
+        report.add(format!("make {target}: {what}"), found, "", "all", ok);
+    }
+    println!("{report}");
+    // What was not asked for is shown and decides nothing.
+    Ok(if missed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// The lines of a report and when it was written; none: there is no such report.
+fn read(folder: &Path, target: &str) -> Result<Option<(Vec<Row>, String)>> {
+    let path = folder.join(format!("{target}.json"));
+    let Ok(text) = std::fs::read(&path) else {
+        return Ok(None);
+    };
+    let rows = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    let written = jiff::Timestamp::try_from(std::fs::metadata(&path)?.modified()?)?;
+    Ok(Some((rows, written.strftime("%Y-%m-%d %H:%M UTC").to_string())))
+}
