@@ -6,6 +6,7 @@
 
 mod compile;
 mod element;
+pub mod explain;
 mod hooks;
 mod ruleset;
 mod skeleton;

@@ -89,14 +89,20 @@ fn render_chain(chain: &Chain) -> String {
             hook.priority
         );
     }
-    for Rule { matches, actions } in rules {
-        let words = matches
-            .iter()
-            .map(render_match)
-            .chain(actions.iter().map(render_action));
-        text += &format!("\t\t{}\n", words.collect::<Vec<_>>().join(" "));
+    for rule in rules {
+        text += &format!("\t\t{}\n", render_rule(rule));
     }
     text + "\t}\n"
+}
+
+/// One rule as nft(8) writes it.
+pub(super) fn render_rule(rule: &Rule) -> String {
+    let Rule { matches, actions } = rule;
+    let words = matches
+        .iter()
+        .map(render_match)
+        .chain(actions.iter().map(render_action));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn ip(family: Family) -> &'static str {

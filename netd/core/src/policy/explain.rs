@@ -1,0 +1,387 @@
+//! Why a packet passes or not: the compiled policy, worked through as the kernel works through it.
+//!
+//! It reads the same [`Ruleset`] that goes into the kernel, not the spec, so that it cannot tell another story than the
+//! rules; a test sends random packets through both.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::element::{Element, SetId};
+use super::ruleset::{
+    Action, Chain, ChainName, Counter, CtDirection, CtState, HookPoint, Match, Rule, Ruleset, Side, Test,
+};
+use super::text::render_rule;
+use crate::model::{Family, InterfaceName, Port, Protocol};
+
+/// Which way a packet takes through the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// To the machine itself.
+    Local,
+    /// Out again by this interface.
+    Forwarded(InterfaceName),
+}
+
+/// What a packet is to its flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// It opens one.
+    New,
+    /// It belongs to one that its sender opened.
+    Original,
+    /// It answers in one that its receiver opened.
+    Reply,
+    /// It tells its receiver of an error in a flow that the receiver opened (ICMP).
+    Error,
+    /// It fits no flow.
+    Invalid,
+}
+
+/// A packet, as the policy sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// Where it came in.
+    pub interface: InterfaceName,
+    /// Its source address.
+    pub source: IpAddr,
+    /// Its destination address, of the same family.
+    pub destination: IpAddr,
+    /// What it carries.
+    pub payload: Payload,
+    /// What it is to its flow.
+    pub flow: Flow,
+}
+
+/// What a packet carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// TCP or UDP with source and destination port.
+    Ports(Protocol, u16, u16),
+    /// An ICMP or ICMPv6 echo request.
+    EchoRequest,
+    /// Something else of ICMP or ICMPv6.
+    OtherIcmp,
+    /// Another protocol of this number.
+    Other(u8),
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes.
+    Passes,
+    /// It is dropped, and counted here.
+    Dropped(Counter),
+    /// It is dropped by a rule without a counter; the compiler makes none.
+    DroppedUncounted,
+}
+
+/// One rule that the packet met and matched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The chain.
+    pub chain: ChainName,
+    /// Its place in the chain, from 1.
+    pub rule: usize,
+    /// The rule as nft(8) writes it.
+    pub text: String,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rule {}: {}", self.chain.as_str(), self.rule, self.text)
+    }
+}
+
+/// Why, rule by rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// What becomes of the packet.
+    pub verdict: Verdict,
+    /// The rules that matched, in the order in which they were met.
+    pub steps: Vec<Step>,
+    /// Where its destination is translated to, if it is.
+    pub translated: Option<(IpAddr, u16)>,
+    /// Whether its source becomes the machine's own on the way out.
+    pub masqueraded: bool,
+}
+
+/// Works through the policy. `way` says where routing sends a packet of this destination (after translation).
+pub fn explain(ruleset: &Ruleset, packet: &Packet, way: impl Fn(IpAddr) -> Way) -> Explanation {
+    let mut walk = Walk {
+        ruleset,
+        packet,
+        destination: packet.destination,
+        port: packet.payload.destination_port(),
+        outgoing: None,
+        translated: None,
+        masqueraded: false,
+        steps: Vec::new(),
+    };
+    let verdict = walk.through(way);
+    Explanation {
+        verdict,
+        steps: walk.steps,
+        translated: walk.translated,
+        masqueraded: walk.masqueraded,
+    }
+}
+
+/// How a chain ends.
+enum End {
+    /// Its last rule is past.
+    Through,
+    /// The hook is done with the packet.
+    Accepted,
+    /// The packet is gone.
+    Dropped(Verdict),
+}
+
+struct Walk<'a> {
+    ruleset: &'a Ruleset,
+    packet: &'a Packet,
+    destination: IpAddr,
+    port: Option<u16>,
+    outgoing: Option<InterfaceName>,
+    translated: Option<(IpAddr, u16)>,
+    masqueraded: bool,
+    steps: Vec<Step>,
+}
+
+impl Walk<'_> {
+    fn through(&mut self, way: impl Fn(IpAddr) -> Way) -> Verdict {
+        if let Some(dropped) = self.hook(HookPoint::Prerouting) {
+            return dropped;
+        }
+        let hooks = match way(self.destination) {
+            Way::Local => vec![HookPoint::Input],
+            Way::Forwarded(interface) => {
+                self.outgoing = Some(interface);
+                vec![HookPoint::Forward, HookPoint::Postrouting]
+            }
+        };
+        hooks
+            .into_iter()
+            .find_map(|hook| self.hook(hook))
+            .unwrap_or(Verdict::Passes)
+    }
+
+    /// All base chains of a hook, the earliest first. What one accepts, the next still judges.
+    fn hook(&mut self, point: HookPoint) -> Option<Verdict> {
+        let ruleset = self.ruleset;
+        let mut chains: Vec<&Chain> = ruleset.chains.iter().filter(|chain| of(chain, point)).collect();
+        chains.sort_by_key(|chain| chain.hook.map(|hook| hook.priority));
+        chains.into_iter().find_map(|chain| {
+            // Chains of type nat see the packets that open a flow, and no other.
+            let is_nat = chain.hook.is_some_and(|hook| hook.nat);
+            if is_nat && self.packet.flow != Flow::New {
+                return None;
+            }
+            match self.chain(chain) {
+                End::Through | End::Accepted => None,
+                End::Dropped(verdict) => Some(verdict),
+            }
+        })
+    }
+
+    fn chain(&mut self, chain: &Chain) -> End {
+        for (index, rule) in chain.rules.iter().enumerate() {
+            if !rule.matches.iter().all(|condition| self.holds(condition)) {
+                continue;
+            }
+            self.steps.push(Step {
+                chain: chain.name,
+                rule: index + 1,
+                text: render_rule(rule),
+            });
+            if let Some(end) = self.act(rule) {
+                return end;
+            }
+        }
+        End::Through
+    }
+
+    /// None: the next rule is looked at.
+    fn act(&mut self, rule: &Rule) -> Option<End> {
+        let mut counted = None;
+        for action in &rule.actions {
+            match action {
+                Action::Count(counter) => counted = Some(*counter),
+                Action::Drop => {
+                    let verdict = counted.map_or(Verdict::DroppedUncounted, Verdict::Dropped);
+                    return Some(End::Dropped(verdict));
+                }
+                Action::Accept => return Some(End::Accepted),
+                Action::Jump(name) => match self.named(*name) {
+                    End::Through => {}
+                    end => return Some(end),
+                },
+                Action::Goto(name) => return Some(self.named(*name)),
+                Action::SetMark(_) | Action::ClampMss => {}
+                Action::Dnat(address, port) => {
+                    (self.destination, self.port) = (*address, Some(*port));
+                    self.translated = Some((*address, *port));
+                    return Some(End::Accepted);
+                }
+                Action::Masquerade => {
+                    self.masqueraded = true;
+                    return Some(End::Accepted);
+                }
+            }
+        }
+        None
+    }
+
+    fn named(&mut self, name: ChainName) -> End {
+        let ruleset = self.ruleset;
+        match ruleset.chains.iter().find(|chain| chain.name == name) {
+            Some(chain) => self.chain(chain),
+            None => End::Through,
+        }
+    }
+
+    fn holds(&self, condition: &Match) -> bool {
+        let packet = self.packet;
+        match condition {
+            Match::Interface { side, name, is } => {
+                let found = match side {
+                    Side::Source => Some(&packet.interface),
+                    Side::Destination => self.outgoing.as_ref(),
+                };
+                (found == Some(name)) == *is
+            }
+            Match::Address(family, side, test) => {
+                let address = match side {
+                    Side::Source => packet.source,
+                    Side::Destination => self.destination,
+                };
+                Family::of(address) == *family
+                    && match test {
+                        Test::Is(other) => address == *other,
+                        Test::In(set) => self.has_address(*set, address),
+                        Test::NotIn(set) => !self.has_address(*set, address),
+                    }
+            }
+            Match::L4(number) => packet.payload.protocol(packet.source) == *number,
+            Match::DestinationPort(port) => self.port == Some(*port),
+            Match::PortIn(set) => {
+                packet
+                    .payload
+                    .ports()
+                    .zip(self.port)
+                    .is_some_and(|((protocol, ..), number)| {
+                        self.has(*set, &Element::Port(Port { protocol, number }))
+                    })
+            }
+            Match::EchoRequest(family) => {
+                packet.payload == Payload::EchoRequest && Family::of(packet.source) == *family
+            }
+            Match::TcpSyn => {
+                matches!(packet.payload, Payload::Ports(Protocol::Tcp, ..)) && packet.flow == Flow::New
+            }
+            Match::State(state) => self.is_in_state(*state),
+            Match::Direction(CtDirection::Reply) => matches!(packet.flow, Flow::Reply | Flow::Error),
+            Match::Direction(CtDirection::Original) => matches!(packet.flow, Flow::New | Flow::Original),
+            Match::Translated => self.translated.is_some(),
+            Match::ServiceRequest(family) => {
+                self.is_service(*family, packet.source, self.destination, self.port)
+            }
+            Match::ServiceAnswer(family) => {
+                let port = packet.payload.ports().map(|(_, source, _)| source);
+                self.is_service(*family, self.destination, packet.source, port)
+            }
+            Match::FlowPeer(family, set) => {
+                let peer = self.opener();
+                Family::of(peer) == *family && self.has_address(*set, peer)
+            }
+            Match::FlowTargetNot(family, set) => {
+                let target = self.target();
+                Family::of(target) == *family && !self.has_address(*set, target)
+            }
+        }
+    }
+
+    fn is_in_state(&self, state: CtState) -> bool {
+        match (state, self.packet.flow) {
+            (CtState::Invalid, flow) => flow == Flow::Invalid,
+            (CtState::Related, flow) => flow == Flow::Error,
+            (CtState::EstablishedOrRelated, flow) => {
+                matches!(flow, Flow::Original | Flow::Reply | Flow::Error)
+            }
+        }
+    }
+
+    /// Who opened the flow.
+    fn opener(&self) -> IpAddr {
+        match self.packet.flow {
+            Flow::Reply | Flow::Error => self.destination,
+            Flow::New | Flow::Original | Flow::Invalid => self.packet.source,
+        }
+    }
+
+    /// Who answers in it.
+    fn target(&self) -> IpAddr {
+        match self.packet.flow {
+            Flow::Reply | Flow::Error => self.packet.source,
+            Flow::New | Flow::Original | Flow::Invalid => self.destination,
+        }
+    }
+
+    fn is_service(&self, family: Family, peer: IpAddr, address: IpAddr, port: Option<u16>) -> bool {
+        let Some(((protocol, ..), port)) = self.packet.payload.ports().zip(port) else {
+            return false;
+        };
+        let element = match (peer, address) {
+            (IpAddr::V4(peer), IpAddr::V4(address)) => Element::Service4(peer, address, protocol, port),
+            (IpAddr::V6(peer), IpAddr::V6(address)) => Element::Service6(peer, address, protocol, port),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+        };
+        Family::of(peer) == family && self.has(SetId::Services(family), &element)
+    }
+
+    fn has(&self, set: SetId, element: &Element) -> bool {
+        let elements = self.ruleset.elements.get(&set);
+        elements.is_some_and(|elements| elements.contains(element))
+    }
+
+    fn has_address(&self, set: SetId, address: IpAddr) -> bool {
+        if self.has(set, &Element::Address(address)) {
+            return true;
+        }
+        let elements = self.ruleset.elements.get(&set).into_iter().flatten();
+        let mut ranges = elements.filter_map(|element| match element {
+            Element::Range(first, last) => Some(*first..=*last),
+            Element::Address(_) | Element::Service4(..) | Element::Service6(..) | Element::Port(_) => None,
+        });
+        // Sets of peers have no ranges and the others are short.
+        !matches!(set, SetId::Peers(_) | SetId::Internet(_) | SetId::PeerToPeer(_))
+            && ranges.any(|range| range.contains(&address))
+    }
+}
+
+fn of(chain: &Chain, point: HookPoint) -> bool {
+    chain.hook.is_some_and(|hook| hook.point == point)
+}
+
+impl Payload {
+    fn ports(self) -> Option<(Protocol, u16, u16)> {
+        match self {
+            Payload::Ports(protocol, source, destination) => Some((protocol, source, destination)),
+            Payload::EchoRequest | Payload::OtherIcmp | Payload::Other(_) => None,
+        }
+    }
+
+    fn destination_port(self) -> Option<u16> {
+        self.ports().map(|(_, _, destination)| destination)
+    }
+
+    /// The number in the IP header of a packet of the address's family.
+    fn protocol(self, address: IpAddr) -> u8 {
+        match (self, Family::of(address)) {
+            (Payload::Ports(protocol, ..), _) => protocol.number(),
+            (Payload::EchoRequest | Payload::OtherIcmp, Family::V4) => 1,
+            (Payload::EchoRequest | Payload::OtherIcmp, Family::V6) => 58,
+            (Payload::Other(number), _) => number,
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What `explain` says of a packet is what the kernel does with it: every pair of a source and a destination, over UDP and
+//! TCP, is sent through a real router with the policy, and the counter that moves is the one that was named.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../core/tests/support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use cell_lab::netns::{Namespace, join};
+use cell_netd::kernel::nft::{Nft, Owners};
+use cell_netd_core::model::{InterfaceName, Protocol};
+use cell_netd_core::policy::explain::{Explanation, Flow, Packet, Payload, Verdict, Way, explain};
+use cell_netd_core::policy::{Counter, Ruleset, compile};
+use cell_netd_core::validate::validate;
+use support::{ceiling, peer, spec, with_access};
+
+/// Of peers: none of anything, internet and peer-to-peer, services; and of nobody.
+const SOURCES: [&str; 8] = [
+    "10.86.0.2",
+    "10.86.0.3",
+    "10.86.0.4",
+    "10.86.0.99",
+    "fd86::2",
+    "fd86::3",
+    "fd86::4",
+    "fd86::99",
+];
+const DESTINATIONS: [&str; 16] = [
+    "10.86.0.1",
+    "169.254.67.1",
+    "10.86.0.5",
+    "10.86.0.6",
+    "198.51.100.7",
+    "203.0.113.9",
+    "10.0.5.7",
+    "192.168.9.9",
+    "fd86::1",
+    "fd43:454c:4c00::1",
+    "fd86::5",
+    "fd86::6",
+    "2001:db8:1::7",
+    "2600::7",
+    "fd00::7",
+    "fdff::9",
+];
+const PORTS: [u16; 4] = [53, 443, 3443, 8443];
+
+fn ruleset() -> Ruleset {
+    let peers = vec![
+        peer(1),
+        with_access(peer(2), true, true, &[]),
+        with_access(peer(3), false, false, &[("10.0.5.7", 443), ("fd00::7", 8443)]),
+        with_access(peer(4), true, true, &[]),
+        peer(5),
+    ];
+    let desired = validate(&spec(peers), &ceiling(), None).unwrap();
+    let on_link = ["198.51.100.0/24", "2001:db8:1::/64"].map(|net| net.parse().unwrap());
+    compile(&desired, &ceiling(), &on_link.into()).unwrap()
+}
+
+/// A client that has all sources, a router with the policy, and what lies behind it.
+struct Road {
+    client: Namespace,
+    router: Namespace,
+    nft: Nft,
+    _behind: Namespace,
+}
+
+impl Road {
+    fn new(ruleset: &Ruleset) -> Road {
+        let [client, router, behind] =
+            ["client", "router", "behind"].map(|name| Namespace::new(name).unwrap());
+        join((&client, "eth0"), (&router, "wg0")).unwrap();
+        join((&router, "out0"), (&behind, "eth0")).unwrap();
+        for (namespace, link, addresses) in [
+            (&client, "eth0", &SOURCES[..]),
+            (
+                &router,
+                "wg0",
+                &[
+                    "10.86.0.1/24",
+                    "169.254.67.1/32",
+                    "fd86::1/64",
+                    "fd43:454c:4c00::1/128",
+                ],
+            ),
+            (&router, "out0", &["198.51.100.1/24", "2001:db8:1::1/64"]),
+            (&behind, "eth0", &["198.51.100.2/24", "2001:db8:1::2/64"]),
+        ] {
+            for address in addresses {
+                let address = address
+                    .parse()
+                    .unwrap_or_else(|_| address.parse::<IpAddr>().unwrap().into());
+                namespace.add_address(link, address).unwrap();
+            }
+        }
+        for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            router.set_sysctl(key, "1").unwrap();
+        }
+        let mac = |namespace: &Namespace, link| {
+            let shown = namespace.ip(&format!("-brief link show {link}")).unwrap();
+            shown.split_whitespace().nth(2).unwrap().to_owned()
+        };
+        // Nobody is asked for: each packet passes at once or not at all.
+        let (at_router, at_client, at_behind) =
+            (mac(&router, "wg0"), mac(&client, "eth0"), mac(&behind, "eth0"));
+        for line in [
+            "route add default dev eth0 metric 1",
+            "-6 route add default dev eth0 metric 1",
+        ] {
+            client.ip(line).unwrap();
+        }
+        for to in DESTINATIONS {
+            client
+                .ip(&format!("neigh replace {to} lladdr {at_router} dev eth0"))
+                .unwrap();
+        }
+        for line in [
+            "route add default via 198.51.100.2 dev out0".to_owned(),
+            "-6 route add default via 2001:db8:1::2 dev out0".to_owned(),
+        ] {
+            router.ip(&line).unwrap();
+        }
+        for to in ["198.51.100.2", "198.51.100.7", "2001:db8:1::2", "2001:db8:1::7"] {
+            router
+                .ip(&format!("neigh replace {to} lladdr {at_behind} dev out0"))
+                .unwrap();
+        }
+        for to in ["10.86.0.5", "10.86.0.6", "fd86::5", "fd86::6"] {
+            router
+                .ip(&format!("neigh replace {to} lladdr {at_client} dev wg0"))
+                .unwrap();
+        }
+        // Nothing comes back, and nothing is said beyond what the test says (neighbours, multicast groups).
+        let silence = "add table inet silent; \
+                       add chain inet silent in { type filter hook prerouting priority -400; policy drop; }; \
+                       add chain inet silent out { type filter hook output priority 0; }; \
+                       add rule inet silent out meta l4proto ipv6-icmp drop";
+        client.run("nft", &[silence]).unwrap();
+        behind.run("nft", &[silence]).unwrap();
+        let mut nft = router
+            .inside(|| Nft::open(ceiling().table, Owners::IfKnown).unwrap())
+            .unwrap();
+        nft.replace(ruleset).unwrap();
+        // What passed is counted where nothing judges any more.
+        let probe = "add table inet probe; add counter inet probe passed; \
+                     add chain inet probe in { type filter hook input priority 300; }; \
+                     add chain inet probe out { type filter hook postrouting priority 300; }; \
+                     add rule inet probe in iifname wg0 meta l4proto { tcp, udp } counter name passed; \
+                     add rule inet probe out iifname wg0 meta l4proto { tcp, udp } counter name passed";
+        router.run("nft", &[probe]).unwrap();
+        Road {
+            client,
+            router,
+            nft,
+            _behind: behind,
+        }
+    }
+
+    fn passed(&self) -> u64 {
+        let listed = self
+            .router
+            .run("nft", &["list", "counter", "inet", "probe", "passed"])
+            .unwrap();
+        let after = listed.split("packets ").nth(1).unwrap();
+        after.split(' ').next().unwrap().parse().unwrap()
+    }
+
+    fn counters(&mut self) -> (u64, BTreeMap<Counter, u64>) {
+        let drops = self.nft.drops().unwrap();
+        let drops = drops.into_iter().map(|(counter, drops)| (counter, drops.packets));
+        (self.passed(), drops.collect())
+    }
+
+    /// Sends one packet and says which counter moved.
+    fn send(&mut self, protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Verdict {
+        let before = self.counters();
+        let sent = self.client.inside(|| match protocol {
+            Protocol::Udp => UdpSocket::bind(from).and_then(|socket| socket.send_to(b"x", to).map(drop)),
+            Protocol::Tcp => syn(from, to),
+        });
+        sent.unwrap().unwrap();
+        let end = Instant::now() + Duration::from_secs(2);
+        loop {
+            let (passed, drops) = self.counters();
+            if passed > before.0 {
+                return Verdict::Passes;
+            }
+            if let Some((counter, _)) = drops.iter().find(|(counter, count)| before.1[counter] < **count) {
+                return Verdict::Dropped(*counter);
+            }
+            assert!(Instant::now() < end, "{protocol:?} {from} {to}: no counter moved");
+        }
+    }
+}
+
+/// The first segment of a connection that nobody waits for.
+fn syn(from: SocketAddr, to: SocketAddr) -> std::io::Result<()> {
+    let domain = if from.is_ipv4() {
+        socket2::Domain::IPV4
+    } else {
+        socket2::Domain::IPV6
+    };
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    socket.bind(&from.into())?;
+    socket.set_nonblocking(true)?;
+    let _in_progress = socket.connect(&to.into());
+    drop(TcpStream::from(socket));
+    Ok(())
+}
+
+fn explained(ruleset: &Ruleset, protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Explanation {
+    let packet = Packet {
+        interface: "wg0".parse().unwrap(),
+        source: from.ip(),
+        destination: to.ip(),
+        payload: Payload::Ports(protocol, from.port(), to.port()),
+        flow: Flow::New,
+    };
+    let own = ["10.86.0.1", "169.254.67.1", "fd86::1", "fd43:454c:4c00::1"]
+        .map(|text| text.parse::<IpAddr>().unwrap());
+    let vpn = ["10.86.0.0/24", "fd86::/64"].map(|text| text.parse::<ipnet::IpNet>().unwrap());
+    let by = |name: &str| Way::Forwarded(name.parse::<InterfaceName>().unwrap());
+    explain(ruleset, &packet, |destination| {
+        if own.contains(&destination) {
+            Way::Local
+        } else if vpn.iter().any(|net| net.contains(&destination)) {
+            by("wg0")
+        } else {
+            by("out0")
+        }
+    })
+}
+
+#[test]
+fn what_is_explained_is_what_the_kernel_does() {
+    let ruleset = ruleset();
+    let mut road = Road::new(&ruleset);
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    let mut source_port = 20_000;
+    for from in SOURCES {
+        for to in DESTINATIONS {
+            let (from, to): (IpAddr, IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
+            if from.is_ipv4() != to.is_ipv4() || from == to {
+                continue;
+            }
+            for port in PORTS {
+                for protocol in [Protocol::Udp, Protocol::Tcp] {
+                    source_port += 1;
+                    let (from, to) = (SocketAddr::new(from, source_port), SocketAddr::new(to, port));
+                    let explanation = explained(&ruleset, protocol, from, to);
+                    let found = road.send(protocol, from, to);
+                    assert_eq!(
+                        explanation.verdict, found,
+                        "{protocol:?} {from} {to}: {explanation:#?}"
+                    );
+                    assert!(!explanation.steps.is_empty(), "{from} {to}");
+                    *seen.entry(format!("{found:?}")).or_default() += 1;
+                }
+            }
+        }
+    }
+    // Each fate was met, so that none is right by never being asked for.
+    for fate in [
+        "Passes",
+        "SpoofedSource",
+        "FromPeerDefault",
+        "PeerToPeer",
+        "CellInput",
+    ] {
+        assert!(seen.keys().any(|name| name.contains(fate)), "{fate}: {seen:?}");
+    }
+}
