@@ -69,89 +69,79 @@ struct Road {
     _behind: Namespace,
 }
 
+/// What the client and what lies behind say: nothing beyond what the test says (neighbours, multicast groups), and nothing
+/// back.
+const SILENCE: &str = "add table inet silent; \
+                       add chain inet silent in { type filter hook prerouting priority -400; policy drop; }; \
+                       add chain inet silent out { type filter hook output priority 0; }; \
+                       add rule inet silent out meta l4proto ipv6-icmp drop";
+/// What passed is counted where nothing judges any more.
+const PROBE: &str = "add table inet probe; add counter inet probe passed; \
+                     add chain inet probe in { type filter hook input priority 300; }; \
+                     add chain inet probe out { type filter hook postrouting priority 300; }; \
+                     add rule inet probe in iifname wg0 meta l4proto { tcp, udp } counter name passed; \
+                     add rule inet probe out iifname wg0 meta l4proto { tcp, udp } counter name passed";
+
+fn mac(namespace: &Namespace, link: &str) -> String {
+    let shown = namespace.ip(&format!("-brief link show {link}")).unwrap();
+    shown.split_whitespace().nth(2).unwrap().to_owned()
+}
+
+fn addresses(namespace: &Namespace, link: &str, all: &[&str]) {
+    for address in all {
+        let single = || address.parse::<IpAddr>().unwrap().into();
+        let address = address.parse().unwrap_or_else(|_| single());
+        namespace.add_address(link, address).unwrap();
+    }
+}
+
+/// Nobody is asked for: each packet passes at once or not at all.
+fn neighbours(namespace: &Namespace, link: &str, all: &[&str], mac: &str) {
+    for to in all {
+        namespace
+            .ip(&format!("neigh replace {to} lladdr {mac} dev {link}"))
+            .unwrap();
+    }
+}
+
 impl Road {
     fn new(ruleset: &Ruleset) -> Road {
         let [client, router, behind] =
             ["client", "router", "behind"].map(|name| Namespace::new(name).unwrap());
         join((&client, "eth0"), (&router, "wg0")).unwrap();
         join((&router, "out0"), (&behind, "eth0")).unwrap();
-        for (namespace, link, addresses) in [
-            (&client, "eth0", &SOURCES[..]),
-            (
-                &router,
-                "wg0",
-                &[
-                    "10.86.0.1/24",
-                    "169.254.67.1/32",
-                    "fd86::1/64",
-                    "fd43:454c:4c00::1/128",
-                ],
-            ),
-            (&router, "out0", &["198.51.100.1/24", "2001:db8:1::1/64"]),
-            (&behind, "eth0", &["198.51.100.2/24", "2001:db8:1::2/64"]),
-        ] {
-            for address in addresses {
-                let address = address
-                    .parse()
-                    .unwrap_or_else(|_| address.parse::<IpAddr>().unwrap().into());
-                namespace.add_address(link, address).unwrap();
-            }
-        }
+        addresses(&client, "eth0", &SOURCES);
+        let own = [
+            "10.86.0.1/24",
+            "169.254.67.1/32",
+            "fd86::1/64",
+            "fd43:454c:4c00::1/128",
+        ];
+        addresses(&router, "wg0", &own);
+        addresses(&router, "out0", &["198.51.100.1/24", "2001:db8:1::1/64"]);
+        addresses(&behind, "eth0", &["198.51.100.2/24", "2001:db8:1::2/64"]);
         for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
             router.set_sysctl(key, "1").unwrap();
         }
-        let mac = |namespace: &Namespace, link| {
-            let shown = namespace.ip(&format!("-brief link show {link}")).unwrap();
-            shown.split_whitespace().nth(2).unwrap().to_owned()
-        };
-        // Nobody is asked for: each packet passes at once or not at all.
-        let (at_router, at_client, at_behind) =
-            (mac(&router, "wg0"), mac(&client, "eth0"), mac(&behind, "eth0"));
-        for line in [
-            "route add default dev eth0 metric 1",
-            "-6 route add default dev eth0 metric 1",
+        neighbours(&client, "eth0", &DESTINATIONS, &mac(&router, "wg0"));
+        let next = ["198.51.100.2", "198.51.100.7", "2001:db8:1::2", "2001:db8:1::7"];
+        neighbours(&router, "out0", &next, &mac(&behind, "eth0"));
+        let others = ["10.86.0.5", "10.86.0.6", "fd86::5", "fd86::6"];
+        neighbours(&router, "wg0", &others, &mac(&client, "eth0"));
+        for (namespace, line) in [
+            (&client, "route add default dev eth0 metric 1"),
+            (&client, "-6 route add default dev eth0 metric 1"),
+            (&router, "route add default via 198.51.100.2 dev out0"),
+            (&router, "-6 route add default via 2001:db8:1::2 dev out0"),
         ] {
-            client.ip(line).unwrap();
+            namespace.ip(line).unwrap();
         }
-        for to in DESTINATIONS {
-            client
-                .ip(&format!("neigh replace {to} lladdr {at_router} dev eth0"))
-                .unwrap();
-        }
-        for line in [
-            "route add default via 198.51.100.2 dev out0".to_owned(),
-            "-6 route add default via 2001:db8:1::2 dev out0".to_owned(),
-        ] {
-            router.ip(&line).unwrap();
-        }
-        for to in ["198.51.100.2", "198.51.100.7", "2001:db8:1::2", "2001:db8:1::7"] {
-            router
-                .ip(&format!("neigh replace {to} lladdr {at_behind} dev out0"))
-                .unwrap();
-        }
-        for to in ["10.86.0.5", "10.86.0.6", "fd86::5", "fd86::6"] {
-            router
-                .ip(&format!("neigh replace {to} lladdr {at_client} dev wg0"))
-                .unwrap();
-        }
-        // Nothing comes back, and nothing is said beyond what the test says (neighbours, multicast groups).
-        let silence = "add table inet silent; \
-                       add chain inet silent in { type filter hook prerouting priority -400; policy drop; }; \
-                       add chain inet silent out { type filter hook output priority 0; }; \
-                       add rule inet silent out meta l4proto ipv6-icmp drop";
-        client.run("nft", &[silence]).unwrap();
-        behind.run("nft", &[silence]).unwrap();
-        let mut nft = router
-            .inside(|| Nft::open(ceiling().table, Owners::IfKnown).unwrap())
-            .unwrap();
+        client.run("nft", &[SILENCE]).unwrap();
+        behind.run("nft", &[SILENCE]).unwrap();
+        let open = || Nft::open(ceiling().table, Owners::IfKnown).unwrap();
+        let mut nft = router.inside(open).unwrap();
         nft.replace(ruleset).unwrap();
-        // What passed is counted where nothing judges any more.
-        let probe = "add table inet probe; add counter inet probe passed; \
-                     add chain inet probe in { type filter hook input priority 300; }; \
-                     add chain inet probe out { type filter hook postrouting priority 300; }; \
-                     add rule inet probe in iifname wg0 meta l4proto { tcp, udp } counter name passed; \
-                     add rule inet probe out iifname wg0 meta l4proto { tcp, udp } counter name passed";
-        router.run("nft", &[probe]).unwrap();
+        router.run("nft", &[PROBE]).unwrap();
         Road {
             client,
             router,
