@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::daemons::activity::ActivityReader;
 use crate::daemons::broker::Broker;
 use crate::daemons::check::NetworkCheck;
+use crate::daemons::explain::Explainer;
 use crate::daemons::key::WireguardKey;
 use crate::daemons::vault::Vault;
 use crate::events::Events;
@@ -55,6 +56,8 @@ pub struct App {
     pub network: Arc<Network>,
     /// What netd would say.
     pub check: NetworkCheck,
+    /// What netd does with a packet.
+    pub explain: Explainer,
     /// Live handshakes and traffic.
     pub activity: ActivityReader,
     /// The cell's WireGuard key, public half.
@@ -128,6 +131,7 @@ impl App {
         }
         Ok(Arc::new(App {
             check: NetworkCheck::new(ipc::connect(&config.netd_socket)),
+            explain: Explainer::new(ipc::connect(&config.netd_socket)),
             activity: ActivityReader::new(ipc::connect(&config.netd_socket)),
             broker: Broker::new(ipc::connect(&config.broker_socket)),
             vault: Vault::new(ipc::connect(&config.vault_socket)),

@@ -9,7 +9,7 @@
 mod support;
 
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
-use cell_proto::api::v1::{GetPeerConfigRequest, GetPeerRequest, UpdatePeerRequest};
+use cell_proto::api::v1::{ExplainFlowRequest, GetPeerConfigRequest, GetPeerRequest, UpdatePeerRequest};
 use cell_proto::netd::v1::PeerStatus;
 use cell_proto::{fault, ipc};
 use serde_json::{Value, json};
@@ -342,4 +342,71 @@ fn check_added((status, code, _): (u16, String, Value)) {
         status == 201 || (status, code.as_str()) == (507, "ADDRESSES_EXHAUSTED"),
         "{status} {code}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_a_packet_is_asked_of_netd() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    add(&admin, "laptop", 1).await;
+    let asked = "/api/peers/laptop/explain?destination=10.0.5.7";
+    let passes = admin.get(&format!("{asked}&port=443")).await.expect(200).json();
+    assert_eq!(passes["passes"], true);
+    assert_eq!(passes["source"], "10.86.0.2");
+    assert_eq!(
+        (&passes["counter"], &passes["translated_to"]),
+        (&Value::Null, &Value::Null)
+    );
+    let dropped = admin
+        .get(&format!("{asked}&protocol=udp&port=443"))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(dropped["passes"], false);
+    assert_eq!(dropped["counter"], "from_peer_default");
+    assert_eq!(
+        admin.get(asked).await.expect(200).json()["passes"],
+        false,
+        "a ping"
+    );
+
+    for (query, field) in [
+        ("", "destination"),
+        ("destination=example.org", "destination"),
+        ("destination=10.0.5.7&port=0", "port"),
+        ("destination=10.0.5.7&protocol=tcp", "port"),
+        ("destination=10.0.5.7&protocol=sctp&port=1", "protocol"),
+        ("destination=10.0.5.7&destination=10.0.5.8", "destination"),
+        ("destination=10.0.5.7&verbose=1", "query"),
+    ] {
+        let answer = admin.get(&format!("/api/peers/laptop/explain?{query}")).await;
+        answer.refused(400, "INVALID_REQUEST");
+        assert_eq!(answer.json()["violations"][0]["field"], field, "{query}");
+    }
+    let nobody = "/api/peers/nobody/explain?destination=10.0.5.7";
+    admin.get(nobody).await.refused(404, "NO_PEER");
+    cell.client().get(nobody).await.refused(401, "NO_SESSION");
+
+    let mut automation = PeerServiceClient::new(ipc::connect(&cell.automation));
+    let question = ExplainFlowRequest {
+        name: "laptop".to_owned(),
+        destination: "10.0.5.7".to_owned(),
+        protocol: String::new(),
+        port: "443".to_owned(),
+    };
+    assert!(
+        automation
+            .explain_flow(question.clone())
+            .await
+            .unwrap()
+            .into_inner()
+            .passes
+    );
+    let refused = automation
+        .explain_flow(ExplainFlowRequest {
+            port: "x".to_owned(),
+            ..question
+        })
+        .await;
+    assert_eq!(fault::violations(&refused.unwrap_err())[0].field, "port");
 }

@@ -63,6 +63,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Peer,
     },
+    /// Whether a device reaches something, and why: the rules that its first packet meets.
+    Explain(Explain),
     /// People who log in to the web UI.
     User {
         #[command(subcommand)]
@@ -73,6 +75,17 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Audit,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The device.
+    pub(crate) peer: String,
+    /// Where to: an address, alone for a ping, or with a port: 10.0.5.7:443, [fd00::7]:53.
+    pub(crate) destination: String,
+    /// UDP instead of TCP.
+    #[arg(long)]
+    pub(crate) udp: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -268,3 +268,42 @@ fn rfc3339(unix_ms: i64) -> Option<String> {
         .ok()
         .map(|time| time.to_string())
 }
+
+/// What becomes of a packet.
+#[derive(Debug, Serialize)]
+pub(crate) struct Explanation {
+    pub(crate) passes: bool,
+    pub(crate) reason: String,
+    pub(crate) counter: Option<String>,
+    pub(crate) target: String,
+    pub(crate) source: String,
+    pub(crate) translated_to: Option<String>,
+    pub(crate) masqueraded: bool,
+    pub(crate) steps: Vec<String>,
+}
+
+impl From<wire::ExplainFlowResponse> for Explanation {
+    fn from(answer: wire::ExplainFlowResponse) -> Self {
+        let wire::ExplainFlowResponse {
+            passes,
+            reason,
+            counter,
+            target,
+            source,
+            translated_to,
+            masqueraded,
+            steps,
+        } = answer;
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        Explanation {
+            passes,
+            reason,
+            counter: given(counter),
+            target,
+            source,
+            translated_to: given(translated_to),
+            masqueraded,
+            steps,
+        }
+    }
+}

@@ -366,6 +366,30 @@ fn a_refusal_names_every_fault_and_what_to_do_next() {
 }
 
 #[test]
+fn explain_says_what_becomes_of_a_packet_and_why() {
+    let cell = FakeCell::start();
+    let passes = cell.say(&["explain", "laptop", "10.0.5.7:443"]);
+    for words in [
+        "laptop (10.86.0.2) to 10.0.5.7:443: passes, because the service is granted.",
+        "with the machine's own address",
+        "  c_forward rule 3: jump c_from_peer",
+    ] {
+        assert!(passes.contains(words), "{words}\n{passes}");
+    }
+    let dropped = cell.say(&["explain", "laptop", "[fd00::7]:443", "--udp"]);
+    assert!(dropped.contains("is dropped") && dropped.contains("Counted as from_peer_default."));
+    let json: serde_json::Value =
+        serde_json::from_str(&cell.say(&["--json", "explain", "laptop", "10.0.5.7"])).unwrap();
+    assert_eq!(
+        (&json["passes"], &json["translated_to"]),
+        (&false.into(), &serde_json::Value::Null)
+    );
+    let nobody = cell.run(&["explain", "nobody", "10.0.5.7"]);
+    assert_ne!(nobody.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("there is no such peer"));
+}
+
+#[test]
 fn a_broken_audit_chain_is_a_failure() {
     let cell = FakeCell::start();
     assert_eq!(

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod explain;
 pub mod kernel;
 pub mod keys;
 

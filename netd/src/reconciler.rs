@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cell_netd_core::explain::{Fate, NoAnswer, Question, fate};
 use cell_netd_core::model::{PeerName, PublicKey};
 use cell_netd_core::plan::Change;
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
@@ -104,6 +105,13 @@ pub enum Request {
         only: Option<PeerName>,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<PeerTable, KernelError>>,
+    },
+    /// What becomes of a packet, by the policy in force.
+    Explain {
+        /// Which packet.
+        question: Question,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Fate, NoAnswer>>,
     },
     /// Whether the kernel told the caller's unit.
     CallerSeen {
@@ -278,6 +286,13 @@ impl<K: Kernel> Reconciler<K> {
                     None => self.peer_statuses().await,
                 };
                 let _gone = reply.send(statuses);
+            }
+            Request::Explain { question, reply } => {
+                let fate = match &self.accepted {
+                    Some(accepted) => fate(accepted, &self.ceiling, &self.on_link, &question),
+                    None => Err(NoAnswer::NoPeer),
+                };
+                let _gone = reply.send(fate);
             }
             Request::CallerSeen { unit_checked } => self.caller_seen(unit_checked),
         }

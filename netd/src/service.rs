@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cell_netd_core::explain::NoAnswer;
 use cell_netd_core::model::PeerName;
 use cell_netd_core::validate::Rejection;
 use cell_proto::fault::{Fault, Violation};
@@ -10,8 +11,8 @@ use cell_proto::netd::v1::network_service_server::{NetworkService, NetworkServic
 use cell_proto::netd::v1::network_status_service_server::{NetworkStatusService, NetworkStatusServiceServer};
 use cell_proto::netd::v1::{
     ApplyNetworkDeltaRequest, ApplyNetworkDeltaResponse, ApplyNetworkRequest, ApplyNetworkResponse,
-    GetNetworkRequest, GetNetworkResponse, ListPeerStatusesRequest, ListPeerStatusesResponse,
-    WatchNetworkRequest, WatchNetworkResponse,
+    ExplainFlowRequest, ExplainFlowResponse, GetNetworkRequest, GetNetworkResponse, ListPeerStatusesRequest,
+    ListPeerStatusesResponse, WatchNetworkRequest, WatchNetworkResponse,
 };
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -20,8 +21,8 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
 use crate::kernel::KernelError;
-use crate::proto;
 use crate::reconciler::{Applied, ApplyError, Handle, Request as Ask};
+use crate::{explain, proto};
 
 const DOMAIN: &str = "netd.cell";
 /// Changes of one answer.
@@ -165,6 +166,20 @@ impl NetworkStatusService for Service {
         Ok(Response::new(statuses.boxed()))
     }
 
+    async fn explain_flow(
+        &self,
+        request: Request<ExplainFlowRequest>,
+    ) -> Result<Response<ExplainFlowResponse>, Status> {
+        self.seen(&request);
+        let question = explain::question(request.into_inner()).map_err(invalid)?;
+        let fate = self
+            .0
+            .ask(|reply| Ask::Explain { question, reply })
+            .await
+            .map_err(refusal)?;
+        Ok(Response::new(explain::answer(&fate.map_err(unanswered)?)))
+    }
+
     async fn list_peer_statuses(
         &self,
         request: Request<ListPeerStatusesRequest>,
@@ -190,6 +205,14 @@ impl NetworkStatusService for Service {
         peers.sort_by(|one, other| (&one.name, &one.public_key).cmp(&(&other.name, &other.public_key)));
         Ok(Response::new(ListPeerStatusesResponse { peers }))
     }
+}
+
+fn unanswered(error: NoAnswer) -> Status {
+    let (code, reason) = match error {
+        NoAnswer::NoPeer => (Code::NotFound, "NO_PEER"),
+        NoAnswer::NoAddress => (Code::FailedPrecondition, "NO_ADDRESS"),
+    };
+    Fault::new(code, DOMAIN, reason, error.to_string()).into()
 }
 
 fn required(field: &str) -> Status {

@@ -557,3 +557,60 @@ async fn one_peers_status_is_asked_by_name() {
     assert_eq!(ask("c").await.unwrap(), []);
     refused(ask("a b").await, Code::InvalidArgument, "INVALID_SPEC");
 }
+
+#[tokio::test]
+async fn a_packets_fate_is_told_with_the_rules_that_it_meets() {
+    let service = Service::start().await;
+    let mut client = NetworkStatusServiceClient::new(service.channel.clone());
+    let mut ask = async |peer: &str, to: &str, payload| {
+        let request = v1::ExplainFlowRequest {
+            peer: peer.to_owned(),
+            destination: Some(to.parse::<std::net::IpAddr>().unwrap().into()),
+            payload,
+        };
+        client.explain_flow(request).await.map(Response::into_inner)
+    };
+    let tcp = |port| Some(v1::explain_flow_request::Payload::TcpPort(port));
+    refused(ask("a", "10.0.5.7", tcp(443)).await, Code::NotFound, "NO_PEER");
+    let may = support::access(false, false, &[("10.0.5.7", 443)]);
+    let mut only_v4 = peer(2, "b", &[2; 32], support::access(true, false, &[]));
+    only_v4.addresses.truncate(1);
+    service
+        .apply_spec(spec(vec![peer(1, "a", &[1; 32], may), only_v4]))
+        .await
+        .unwrap();
+
+    let granted = ask("a", "10.0.5.7", tcp(443)).await.unwrap();
+    assert!(granted.passes && granted.masqueraded && granted.counter.is_empty());
+    assert_eq!((granted.target.as_str(), granted.translated_to), ("out", None));
+    let last = granted.steps.last().unwrap();
+    assert!(
+        last.starts_with("c_postrouting rule 1:") && last.contains("masquerade"),
+        "{last}"
+    );
+    let other = ask("a", "10.0.5.7", tcp(80)).await.unwrap();
+    assert_eq!(
+        (other.passes, other.counter.as_str()),
+        (false, "from_peer_default")
+    );
+    let cell = ask("a", "10.86.0.1", tcp(443)).await.unwrap();
+    assert!(cell.passes && cell.translated_to.is_some_and(|to| to.port == 3443));
+    let ping = Some(v1::explain_flow_request::Payload::EchoRequest(true));
+    assert!(ask("a", "fd86::1", ping).await.unwrap().passes);
+    let device = ask("b", "10.86.0.2", ping).await.unwrap();
+    assert_eq!(
+        (device.target.as_str(), device.counter.as_str()),
+        ("peers", "peer_to_peer")
+    );
+
+    refused(
+        ask("b", "2001:db8::1", ping).await,
+        Code::FailedPrecondition,
+        "NO_ADDRESS",
+    );
+    refused(
+        ask("a b", "10.0.0.1", tcp(70_000)).await,
+        Code::InvalidArgument,
+        "INVALID_SPEC",
+    );
+}

@@ -6,6 +6,7 @@
 
 pub mod fault;
 pub mod fields;
+pub mod flow;
 mod json;
 
 pub mod access;

@@ -1,17 +1,19 @@
 //! Peers.
 
 use cell_api_core::access::{AccessInput, ServiceInput};
+use cell_api_core::flow::FlowInput;
 use cell_api_core::peer::{PeerInput, PeerUpdateInput};
 use cell_proto::api::v1::peer_service_server::PeerService;
 use cell_proto::api::v1::{
     CreatePeerRequest, CreatePeerResponse, DeletePeerRequest, DeletePeerResponse, DeliverPeerConfigRequest,
-    DeliverPeerConfigResponse, GetPeerConfigRequest, GetPeerConfigResponse, GetPeerRequest, GetPeerResponse,
-    ListPeersRequest, ListPeersResponse, Peer, PeerAccess, PeerActivity, ServiceAccess, UpdatePeerRequest,
-    UpdatePeerResponse,
+    DeliverPeerConfigResponse, ExplainFlowRequest, ExplainFlowResponse, GetPeerConfigRequest,
+    GetPeerConfigResponse, GetPeerRequest, GetPeerResponse, ListPeersRequest, ListPeersResponse, Peer,
+    PeerAccess, PeerActivity, ServiceAccess, UpdatePeerRequest, UpdatePeerResponse,
 };
 use tonic::{Request, Response, Status};
 
 use super::{Automation, refused};
+use crate::service::explain;
 use crate::service::peers::{self, Activity, PeerView};
 
 #[tonic::async_trait]
@@ -29,6 +31,43 @@ impl PeerService for Automation {
             .map_err(refused)?;
         Ok(Response::new(GetPeerResponse {
             peer: Some(peer(view)),
+        }))
+    }
+
+    async fn explain_flow(
+        &self,
+        request: Request<ExplainFlowRequest>,
+    ) -> Result<Response<ExplainFlowResponse>, Status> {
+        let ExplainFlowRequest {
+            name,
+            destination,
+            protocol,
+            port,
+        } = request.into_inner();
+        let flow = FlowInput {
+            destination,
+            protocol,
+            port,
+        };
+        let explain::Explanation {
+            passes,
+            reason,
+            counter,
+            target,
+            source,
+            translated_to,
+            masqueraded,
+            steps,
+        } = explain::explain(&self.app, &name, &flow).await.map_err(refused)?;
+        Ok(Response::new(ExplainFlowResponse {
+            passes,
+            reason,
+            counter: counter.unwrap_or_default(),
+            target,
+            source,
+            translated_to: translated_to.unwrap_or_default(),
+            masqueraded,
+            steps,
         }))
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use cell_api_core::fault::Faults;
 use cell_api_core::fields::{self, Fields};
+use cell_api_core::flow::FlowInput;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
@@ -170,5 +171,38 @@ impl<S: Send + Sync> FromRequestParts<S> for Paging {
             order: order.unwrap_or(Order::Ascending),
             limit: limit.unwrap_or(DEFAULT_PAGE),
         })
+    }
+}
+
+/// `?destination=&protocol=&port=`. What the values may be is for the service to say.
+#[derive(Debug)]
+pub struct FlowQuery(pub FlowInput);
+
+impl<S: Send + Sync> FromRequestParts<S> for FlowQuery {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let mut faults = Faults::default();
+        let mut flow = FlowInput::default();
+        for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+            let field = match name.as_ref() {
+                "destination" => &mut flow.destination,
+                "protocol" => &mut flow.protocol,
+                "port" => &mut flow.port,
+                _ => {
+                    faults.add("query", "knows only destination, protocol and port");
+                    continue;
+                }
+            };
+            if field.is_empty() {
+                *field = value.into_owned();
+            } else {
+                faults.add(name, "is given twice");
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults.into());
+        }
+        Ok(FlowQuery(flow))
     }
 }

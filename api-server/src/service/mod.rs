@@ -7,6 +7,7 @@ pub mod auth;
 pub mod users;
 
 mod device;
+pub mod explain;
 pub mod peers;
 
 pub mod audit;

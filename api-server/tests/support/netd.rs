@@ -281,6 +281,30 @@ impl NetworkStatusService for Service {
         Ok(Response::new(Box::pin(statuses)))
     }
 
+    /// Lets TCP port 443 pass; the real netd's answers are tested there and in the demo.
+    async fn explain_flow(
+        &self,
+        request: Request<ExplainFlowRequest>,
+    ) -> Result<Response<ExplainFlowResponse>, Status> {
+        let request = request.into_inner();
+        let state = self.state.lock().unwrap();
+        let peers = state.spec.iter().flat_map(|spec| &spec.peers);
+        let Some(peer) = peers.into_iter().find(|peer| peer.name == request.peer) else {
+            return Err(Fault::new(Code::NotFound, "netd.cell", "NO_PEER", "no such peer").into());
+        };
+        let passes = request.payload == Some(explain_flow_request::Payload::TcpPort(443));
+        Ok(Response::new(ExplainFlowResponse {
+            passes,
+            reason: "of the test".to_owned(),
+            counter: if passes { "" } else { "from_peer_default" }.to_owned(),
+            target: "out".to_owned(),
+            source: peer.addresses.first().cloned(),
+            translated_to: None,
+            masqueraded: passes,
+            steps: vec!["c_forward rule 3: jump".to_owned()],
+        }))
+    }
+
     async fn list_peer_statuses(
         &self,
         request: Request<ListPeerStatusesRequest>,

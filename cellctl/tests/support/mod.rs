@@ -348,6 +348,28 @@ impl PeerService for Service {
         Ok(Response::new(GetPeerResponse { peer: Some(found) }))
     }
 
+    /// The peer `laptop` reaches port 443 of anything.
+    async fn explain_flow(
+        &self,
+        request: Request<ExplainFlowRequest>,
+    ) -> Result<Response<ExplainFlowResponse>, Status> {
+        let request = request.into_inner();
+        if request.name != "laptop" {
+            return Err(fault(Code::NotFound, "NO_PEER", "there is no such peer"));
+        }
+        let passes = request.port == "443" && request.protocol.is_empty();
+        Ok(Response::new(ExplainFlowResponse {
+            passes,
+            reason: "the service is granted".to_owned(),
+            counter: if passes { "" } else { "from_peer_default" }.to_owned(),
+            target: "out".to_owned(),
+            source: "10.86.0.2".to_owned(),
+            translated_to: String::new(),
+            masqueraded: passes,
+            steps: vec!["c_forward rule 3: jump c_from_peer".to_owned()],
+        }))
+    }
+
     async fn create_peer(
         &self,
         request: Request<CreatePeerRequest>,

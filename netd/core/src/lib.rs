@@ -12,6 +12,7 @@ pub mod ceiling;
 pub mod spec;
 
 pub mod desired;
+pub mod explain;
 pub mod validate;
 
 pub mod policy;

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod auth;
 pub mod cell;
 mod convert;
+pub mod explain;
 pub mod peers;
 pub mod problem;
 pub mod setup;

@@ -48,6 +48,7 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(peers::list, peers::create))
         .routes(routes!(peers::get, peers::update, peers::delete))
         .routes(routes!(peers::config, peers::deliver_config))
+        .routes(routes!(peers::explain))
         .routes(routes!(peers::mine))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))

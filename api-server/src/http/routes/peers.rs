@@ -11,12 +11,14 @@ use axum::response::{IntoResponse, Response};
 
 use super::Answer;
 use crate::app::App;
+use crate::http::dto::explain::Explanation;
 use crate::http::dto::peers::{Peer, PeerConfig, PeerCreate, PeerCreated, PeerList, PeerUpdate};
 use crate::http::dto::problem::Problems;
 use crate::http::extract::{IfMatch, Segment, Who};
-use crate::http::input::Input;
+use crate::http::input::{FlowQuery, Input};
 use crate::http::problem::Refusal;
 use crate::service::ServiceError;
+use crate::service::explain;
 use crate::service::peers::{self, PeerView};
 use crate::store::peers::StoredAnswer;
 
@@ -130,6 +132,20 @@ pub async fn deliver_config(
     Ok(Json(PeerConfig {
         config: config.to_string(),
     }))
+}
+
+/// Whether the device reaches something, and why: the rules that its first packet meets.
+#[utoipa::path(get, path = "/api/peers/{name}/explain", tag = "peers", operation_id = "explain_flow",
+    params(("name" = String, Path), ("destination" = String, Query, description = "an address"),
+        ("protocol" = Option<String>, Query, description = "tcp, udp or ping; default: tcp with a port, else ping"),
+        ("port" = Option<String>, Query, description = "1-65535, for tcp and udp")),
+    responses((status = 200, body = Explanation), Problems))]
+pub async fn explain(
+    State(app): State<Arc<App>>,
+    Segment(name): Segment,
+    FlowQuery(flow): FlowQuery,
+) -> Answer<Explanation> {
+    Ok(Json(explain::explain(&app, &name, &flow).await?.into()))
 }
 
 /// The peer that bears the user's name.

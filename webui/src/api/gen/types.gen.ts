@@ -315,6 +315,44 @@ export type Empty = {
 };
 
 /**
+ * Whether a device reaches something, and why.
+ */
+export type Explanation = {
+    /**
+     * Name of the counter that it is dropped under.
+     */
+    counter?: string | null;
+    /**
+     * Whether it leaves with the machine's own address.
+     */
+    masqueraded: boolean;
+    /**
+     * Whether the packet passes.
+     */
+    passes: boolean;
+    /**
+     * Why, in words.
+     */
+    reason: string;
+    /**
+     * The address that the device sends from.
+     */
+    source: string;
+    /**
+     * The rules that it meets, in order, as nft(8) writes them.
+     */
+    steps: Array<string>;
+    /**
+     * `cell`, `peers` or `out`.
+     */
+    target: string;
+    /**
+     * Where its destination is translated to.
+     */
+    translated_to?: string | null;
+};
+
+/**
  * That the process serves.
  */
 export type Health = {
@@ -1489,6 +1527,47 @@ export type DeliverPeerConfigResponses = {
 };
 
 export type DeliverPeerConfigResponse = DeliverPeerConfigResponses[keyof DeliverPeerConfigResponses];
+
+export type ExplainFlowData = {
+    body?: never;
+    path: {
+        name: string;
+    };
+    query: {
+        /**
+         * an address
+         */
+        destination: string;
+        /**
+         * tcp, udp or ping; default: tcp with a port, else ping
+         */
+        protocol?: string;
+        /**
+         * 1-65535, for tcp and udp
+         */
+        port?: string;
+    };
+    url: '/api/peers/{name}/explain';
+};
+
+export type ExplainFlowErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ExplainFlowError = ExplainFlowErrors[keyof ExplainFlowErrors];
+
+export type ExplainFlowResponses = {
+    200: Explanation;
+};
+
+export type ExplainFlowResponse = ExplainFlowResponses[keyof ExplainFlowResponses];
 
 export type ListActiveServicesData = {
     body?: never;

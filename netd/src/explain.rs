@@ -1,0 +1,83 @@
+//! Questions about a packet's fate, to and from the wire.
+
+use std::net::{IpAddr, SocketAddr};
+
+use cell_netd_core::explain::{Fate, Question, Target};
+use cell_netd_core::model::{PeerName, Protocol};
+use cell_netd_core::policy::explain::{Payload, Verdict};
+use cell_proto::fault::Violation;
+use cell_proto::netd::v1::explain_flow_request::Payload as Carried;
+use cell_proto::netd::v1::{ExplainFlowRequest, ExplainFlowResponse};
+
+/// A question that the wire carried.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn question(request: ExplainFlowRequest) -> Result<Question, Vec<Violation>> {
+    let ExplainFlowRequest {
+        peer,
+        destination,
+        payload,
+    } = request;
+    let mut faults = Vec::new();
+    let peer = kept("peer", peer.parse::<PeerName>(), &mut faults);
+    let destination = destination.ok_or_else(|| "is required".to_owned());
+    let destination = destination.and_then(|address| IpAddr::try_from(&address).map_err(|e| e.to_string()));
+    let destination = kept("destination", destination, &mut faults);
+    let port = |protocol, number: u32| match u16::try_from(number) {
+        // The source port decides nothing.
+        Ok(number @ 1..) => Ok(Payload::Ports(protocol, 0, number)),
+        Ok(0) | Err(_) => Err("must be a port, 1-65535"),
+    };
+    let payload = match payload {
+        Some(Carried::TcpPort(number)) => port(Protocol::Tcp, number),
+        Some(Carried::UdpPort(number)) => port(Protocol::Udp, number),
+        Some(Carried::EchoRequest(true)) => Ok(Payload::EchoRequest),
+        Some(Carried::EchoRequest(false)) | None => Err("is required"),
+    };
+    let payload = kept("payload", payload, &mut faults);
+    match (peer, destination, payload) {
+        (Some(peer), Some(destination), Some(payload)) => Ok(Question {
+            peer,
+            destination,
+            payload,
+        }),
+        _ => Err(faults),
+    }
+}
+
+fn kept<T, E: ToString>(field: &str, found: Result<T, E>, faults: &mut Vec<Violation>) -> Option<T> {
+    found
+        .map_err(|error| faults.push(Violation::new(field, error.to_string())))
+        .ok()
+}
+
+/// The answer.
+pub fn answer(fate: &Fate) -> ExplainFlowResponse {
+    let Fate {
+        source,
+        target,
+        explanation,
+    } = fate;
+    let counter = match explanation.verdict {
+        Verdict::Dropped(counter) => counter.name(),
+        Verdict::Passes | Verdict::DroppedUncounted => "",
+    };
+    let target = match target {
+        Target::Cell => "cell",
+        Target::Peers => "peers",
+        Target::Out => "out",
+    };
+    ExplainFlowResponse {
+        passes: explanation.verdict == Verdict::Passes,
+        reason: fate.reason().to_owned(),
+        counter: counter.to_owned(),
+        target: target.to_owned(),
+        source: Some((*source).into()),
+        translated_to: explanation
+            .translated
+            .map(|(address, port)| SocketAddr::new(address, port).into()),
+        masqueraded: explanation.masqueraded,
+        steps: explanation.steps.iter().map(ToString::to_string).collect(),
+    }
+}
