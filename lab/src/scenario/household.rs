@@ -168,6 +168,39 @@ impl<'a> Household<'a> {
             // Here it is netd that denies, and it counts what it drops.
             report.fact(name, outcome, outcome.is(verdict) && outcome.dropped.is_some());
         }
+        self.explained(report, member, target, protocol, verdict)
+    }
+
+    /// What the cell says of the same packets when it is asked.
+    fn explained(
+        &self,
+        report: &mut Report,
+        member: &Member,
+        target: Target,
+        protocol: Protocol,
+        verdict: Verdict,
+    ) -> Result<()> {
+        let how = match protocol {
+            Protocol::Tcp(Some(port)) => format!("&protocol=tcp&port={port}"),
+            Protocol::Udp(Some(port)) => format!("&protocol=udp&port={port}"),
+            Protocol::Tcp(None) | Protocol::Udp(None) | Protocol::Ping | Protocol::Any => String::new(),
+        };
+        let mut rest = self.rest.clone();
+        let mut said = Vec::new();
+        for to in target.addresses(self)? {
+            let path = format!("/api/peers/{}/explain?destination={to}{how}", member.name);
+            let answer = rest.get(&path)?.json();
+            said.push((answer["passes"] == true, answer["reason"].to_string()));
+        }
+        let agrees = said
+            .iter()
+            .all(|(passes, _)| *passes == (verdict == Verdict::Passes));
+        let reason = said.pop().map(|(_, reason)| reason).unwrap_or_default();
+        let name = format!(
+            "asked, the cell explains the same of {} and {} by {protocol}",
+            member.name, target.name
+        );
+        report.fact(name, reason.trim_matches('"'), agrees);
         Ok(())
     }
 
