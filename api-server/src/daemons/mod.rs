@@ -5,6 +5,7 @@ pub mod broker;
 pub mod check;
 pub mod key;
 pub mod netd;
+pub mod secrets;
 pub mod vault;
 
 use std::time::Duration;

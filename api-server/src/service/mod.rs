@@ -9,6 +9,8 @@ pub mod users;
 mod device;
 pub mod peers;
 
+pub mod connections;
+
 pub mod audit;
 pub mod cell;
 pub mod containers;
