@@ -6,6 +6,7 @@ mod audit;
 mod cell;
 mod cli;
 mod config;
+mod connections;
 mod failure;
 mod human;
 mod keys;
@@ -50,6 +51,7 @@ async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Status { watch } => status::run(&cell, output, watch).await,
         Command::Setup { command } => setup::run(&cell, output, command).await,
         Command::Peer { command } => peers::run(&cell, output, command).await,
+        Command::Connection { command } => connections::run(&cell, output, command).await,
         Command::User { command } => users::run(&cell, output, command).await,
         Command::Audit { command } => audit::run(&cell, output, command).await,
     }
