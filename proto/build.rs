@@ -24,6 +24,7 @@ const SECRET: &[&str] = &[
     "cell.api.v1.CompleteSetupRequest",
     "cell.api.v1.CreatePeerResponse",
     "cell.api.v1.ResetPasswordRequest",
+    "cell.api.v1.ConnectionImport",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

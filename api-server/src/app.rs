@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use cell_api_core::throttle::Quota;
 use cell_proto::ipc;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, Notify, watch};
 
 use crate::anchor::Head;
 use crate::config::Config;
@@ -14,6 +14,7 @@ use crate::daemons::broker::Broker;
 use crate::daemons::check::NetworkCheck;
 use crate::daemons::explain::Explainer;
 use crate::daemons::key::WireguardKey;
+use crate::daemons::secrets::Secrets;
 use crate::daemons::vault::Vault;
 use crate::events::Events;
 use crate::network::Network;
@@ -66,6 +67,12 @@ pub struct App {
     pub broker: Broker,
     /// vaultd.
     pub vault: Vault,
+    /// vaultd's store of secrets.
+    pub secrets: Secrets,
+    /// Held while a connection is changed: vaultd and the database are changed together, and nobody looks in between.
+    pub connection_changes: Mutex<()>,
+    /// Told when secrets were left at vaultd that nothing refers to.
+    pub secrets_left: Notify,
     /// Argon2id.
     pub hasher: Hasher,
     /// Failed logins by address.
@@ -135,6 +142,9 @@ impl App {
             activity: ActivityReader::new(ipc::connect(&config.netd_socket)),
             broker: Broker::new(ipc::connect(&config.broker_socket)),
             vault: Vault::new(ipc::connect(&config.vault_socket)),
+            secrets: Secrets::new(ipc::connect(&config.vault_socket)),
+            connection_changes: Mutex::default(),
+            secrets_left: Notify::new(),
             wireguard_key: WireguardKey::default(),
             hasher: Hasher::new()?,
             login_throttle: Throttle::new(LOGIN_QUOTA),

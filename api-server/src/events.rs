@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 pub enum Topic {
     /// Peers and their policies.
     Peers,
+    /// Connections.
+    Connections,
     /// Handshakes and traffic of peers, every few seconds.
     Activity,
     /// Daemons, generations.
@@ -21,8 +23,9 @@ pub enum Topic {
 }
 
 impl Topic {
-    const ALL: [Topic; 6] = [
+    const ALL: [Topic; 7] = [
         Topic::Peers,
+        Topic::Connections,
         Topic::Activity,
         Topic::Status,
         Topic::Config,
@@ -34,6 +37,7 @@ impl Topic {
     pub fn as_str(self) -> &'static str {
         match self {
             Topic::Peers => "peers",
+            Topic::Connections => "connections",
             Topic::Activity => "activity",
             Topic::Status => "status",
             Topic::Config => "config",

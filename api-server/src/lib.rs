@@ -20,6 +20,7 @@ pub mod sessions;
 pub mod store;
 pub mod sweep;
 pub mod throttle;
+pub mod tidy;
 
 pub mod anchor;
 pub mod daemons;

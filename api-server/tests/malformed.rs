@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use support::client::Client;
-use support::{Cell, key};
+use support::{ABSENT, Cell, key};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
@@ -56,6 +56,7 @@ async fn every_field_of_every_body_is_checked_and_named() {
                 .collect();
             body.insert("nobody_knows_this".to_owned(), json!(1));
             let path = path.replace("{name}", "nobody").replace("{username}", "nobody");
+            let path = path.replace("{id}", ABSENT);
             let answer = admin
                 .send(
                     &method.to_uppercase(),

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use cell_proto::api::v1::cell_service_client::CellServiceClient;
+use cell_proto::api::v1::connection_service_client::ConnectionServiceClient;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::setup_service_client::SetupServiceClient;
 use cell_proto::api::v1::user_service_client::UserServiceClient;
@@ -34,6 +35,10 @@ impl Cell {
 
     pub(crate) fn peers(&self) -> Result<PeerServiceClient<Channel>, Failure> {
         self.channel().map(PeerServiceClient::new)
+    }
+
+    pub(crate) fn connections(&self) -> Result<ConnectionServiceClient<Channel>, Failure> {
+        self.channel().map(ConnectionServiceClient::new)
     }
 
     pub(crate) fn users(&self) -> Result<UserServiceClient<Channel>, Failure> {

@@ -6,6 +6,7 @@ mod audit;
 mod cell;
 mod cli;
 mod config;
+mod connections;
 mod explain;
 mod failure;
 mod human;
@@ -52,6 +53,7 @@ async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Setup { command } => setup::run(&cell, output, command).await,
         Command::Peer { command } => peers::run(&cell, output, command).await,
         Command::Explain(options) => explain::run(&cell, output, options).await,
+        Command::Connection { command } => connections::run(&cell, output, command).await,
         Command::User { command } => users::run(&cell, output, command).await,
         Command::Audit { command } => audit::run(&cell, output, command).await,
     }

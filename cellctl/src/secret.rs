@@ -10,6 +10,8 @@ use crate::failure::Failure;
 
 /// Longest first line that is read, bytes.
 const LONGEST: u64 = 8 * 1024;
+/// Largest file that is read whole, bytes: the cell takes no larger import.
+const LARGEST: usize = 128 * 1024;
 
 /// The first line of `path`, or of standard input for "-".
 pub(crate) fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
@@ -33,6 +35,29 @@ pub(crate) fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
     } else {
         Ok(line)
     }
+}
+
+/// The whole of `path`, or of standard input for "-".
+pub(crate) fn whole_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let cannot =
+        |why: &dyn std::fmt::Display| Failure::Local(format!("cannot read {}: {why}", path.display()));
+    let mut source: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(path).map_err(|error| cannot(&error))?)
+    };
+    // Room for all of it from the start: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST + 1));
+    let mut limited = source.by_ref().take(LARGEST as u64 + 1);
+    limited.read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
+    if bytes.len() > LARGEST {
+        return Err(cannot(&format!("it has more than {} KiB", LARGEST / 1024)));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| cannot(&"it is not UTF-8"))?;
+    if text.trim().is_empty() {
+        return Err(cannot(&"it is empty"));
+    }
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// Asks on the terminal, without echo. `missing` says what to give where there is none.

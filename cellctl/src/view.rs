@@ -108,10 +108,115 @@ pub(crate) struct RemovedPeer<'a> {
     pub(crate) removed: &'a str,
 }
 
+/// The answer to `connection remove`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RemovedConnection<'a> {
+    pub(crate) removed: &'a str,
+}
+
 /// The answer to `peer config`: there is no private key in it.
 #[derive(Debug, Serialize)]
 pub(crate) struct PeerConfig<'a> {
     pub(crate) config: &'a str,
+}
+
+/// A connection.
+#[derive(Debug, Serialize)]
+pub(crate) struct Connection {
+    pub(crate) id: String,
+    pub(crate) r#type: String,
+    pub(crate) name: String,
+    pub(crate) mark: String,
+    pub(crate) table: u32,
+    pub(crate) iface: Option<String>,
+    pub(crate) redirect_port: Option<u32>,
+    pub(crate) config: ConnectionConfig,
+    pub(crate) vault_names: Vec<String>,
+    pub(crate) status: ConnectionStatus,
+    pub(crate) version: String,
+    pub(crate) created_at: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ConnectionConfig {
+    pub(crate) servers: Vec<ConnectionServer>,
+    pub(crate) username: Option<String>,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) resolvers: Vec<String>,
+    pub(crate) host_public_keys: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ConnectionServer {
+    pub(crate) protocol: String,
+    pub(crate) host: String,
+    pub(crate) port: u32,
+    pub(crate) public_key: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ConnectionStatus {
+    pub(crate) health: String,
+    pub(crate) timestamp: Option<String>,
+    pub(crate) detail: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ConnectionList {
+    pub(crate) connections: Vec<Connection>,
+}
+
+/// The answer to `connection add`, `replace` and `rename`.
+#[derive(Debug, Serialize)]
+pub(crate) struct StoredConnection<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) notes: &'a [String],
+}
+
+impl From<wire::Connection> for Connection {
+    fn from(connection: wire::Connection) -> Self {
+        let config = connection.config.unwrap_or_default();
+        let status = connection.status.unwrap_or_default();
+        Connection {
+            id: connection.id,
+            r#type: connection.r#type,
+            name: connection.name,
+            mark: connection.mark,
+            table: connection.table,
+            iface: given(connection.iface),
+            redirect_port: Some(connection.redirect_port).filter(|port| *port != 0),
+            config: ConnectionConfig {
+                servers: config.servers.into_iter().map(ConnectionServer::from).collect(),
+                username: given(config.username),
+                addresses: config.addresses,
+                resolvers: config.resolvers,
+                host_public_keys: config.host_public_keys,
+            },
+            vault_names: connection.vault_names,
+            status: ConnectionStatus {
+                health: status.health,
+                timestamp: rfc3339(status.probed_unix_ms),
+                detail: status.detail,
+            },
+            version: connection.version,
+            created_at: rfc3339(connection.created_unix_ms),
+        }
+    }
+}
+
+impl From<wire::ConnectionServer> for ConnectionServer {
+    fn from(server: wire::ConnectionServer) -> Self {
+        ConnectionServer {
+            protocol: server.protocol,
+            host: server.host,
+            port: server.port,
+            public_key: given(server.public_key),
+        }
+    }
+}
+
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// Somebody who may log in.

@@ -22,4 +22,5 @@ redact!(
     crate::api::v1::CompleteSetupRequest,
     crate::api::v1::CreatePeerResponse,
     crate::api::v1::ResetPasswordRequest,
+    crate::api::v1::ConnectionImport,
 );

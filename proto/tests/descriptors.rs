@@ -279,6 +279,7 @@ fn filled() -> Vec<(String, String)> {
                 new_password: text(),
             },
         ),
+        connection_import(),
         shown(
             "cell.api.v1.CreatePeerResponse",
             api::v1::CreatePeerResponse {
@@ -287,6 +288,20 @@ fn filled() -> Vec<(String, String)> {
             },
         ),
     ]
+}
+
+fn connection_import() -> (String, String) {
+    let text = || CANARY.to_owned();
+    let import = api::v1::ConnectionImport {
+        file: text(),
+        username: text(),
+        password: text(),
+        url: text(),
+        target: String::new(),
+        private_key: text(),
+        host_keys: String::new(),
+    };
+    shown("cell.api.v1.ConnectionImport", import)
 }
 
 #[test]

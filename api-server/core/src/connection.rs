@@ -2,7 +2,9 @@
 //! what its state means for a packet.
 
 pub mod allocation;
+pub mod config;
 pub mod health;
 pub mod id;
 pub mod import;
+pub mod input;
 pub mod kind;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// A name that breaks its rule. Never repeats the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
@@ -85,8 +87,14 @@ plain_name! {
     Username
 }
 
-/// The host that devices connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+plain_name! {
+    /// The name of a connection.
+    ConnectionName
+}
+
+/// The host that devices connect to. Stored as text, and checked again when it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum EndpointHost {
     /// An address.
     Address(IpAddr),
@@ -128,6 +136,20 @@ impl fmt::Display for EndpointHost {
             EndpointHost::Address(address) => write!(f, "{address}"),
             EndpointHost::Name(name) => f.write_str(name),
         }
+    }
+}
+
+impl From<EndpointHost> for String {
+    fn from(host: EndpointHost) -> Self {
+        host.to_string()
+    }
+}
+
+impl TryFrom<String> for EndpointHost {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        EndpointHost::parse(&text)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod check;
 pub mod explain;
 pub mod key;
 pub mod netd;
+pub mod secrets;
 pub mod vault;
 
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! The automation API (`cell.api.v1`): the same services as REST, for whoever the socket lets in.
 
 pub mod cell;
+pub mod connections;
 pub mod peers;
 pub mod setup;
 pub mod users;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use cell_api_core::role::Role;
 use cell_proto::api::v1::cell_service_server::CellServiceServer;
+use cell_proto::api::v1::connection_service_server::ConnectionServiceServer;
 use cell_proto::api::v1::peer_service_server::PeerServiceServer;
 use cell_proto::api::v1::setup_service_server::SetupServiceServer;
 use cell_proto::api::v1::user_service_server::UserServiceServer;
@@ -37,7 +39,8 @@ pub fn routes(app: Arc<App>, callers: Callers) -> Routes {
     Routes::new(SetupServiceServer::new(automation.clone()))
         .add_service(CellServiceServer::new(automation.clone()))
         .add_service(UserServiceServer::new(automation.clone()))
-        .add_service(PeerServiceServer::new(automation))
+        .add_service(PeerServiceServer::new(automation.clone()))
+        .add_service(ConnectionServiceServer::new(automation))
 }
 
 impl Automation {

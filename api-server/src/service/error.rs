@@ -1,6 +1,7 @@
 //! Every way to be refused, and what each is called outside. One table serves REST and gRPC.
 
 use cell_api_core::access::MAX_SERVICES_IN_ALL;
+use cell_api_core::connection::allocation;
 use cell_api_core::fault::Faults;
 use cell_api_core::peer::MAX_PEERS;
 use cell_api_core::range::Exhausted;
@@ -60,8 +61,8 @@ pub enum ServiceError {
     /// The key belongs to another peer or to the cell.
     #[error("the public key is another peer's or the cell's own")]
     KeyInUse,
-    /// The peer is another than the caller has seen.
-    #[error("the peer was changed meanwhile: read it again")]
+    /// It is another than the caller has seen.
+    #[error("it was changed meanwhile: read it again")]
     Stale,
     /// No such peer.
     #[error("there is no peer of this name")]
@@ -77,6 +78,18 @@ pub enum ServiceError {
         "all peers together have {MAX_SERVICES_IN_ALL} services, which is the most: take some away first"
     )]
     TooManyServices,
+    /// A connection of that name is there.
+    #[error("there is a connection of this name")]
+    ConnectionExists,
+    /// No such connection.
+    #[error("there is no connection of this id")]
+    NoConnection,
+    /// There are as many connections as there may be.
+    #[error(transparent)]
+    ConnectionsExhausted(#[from] allocation::Exhausted),
+    /// vaultd would not take a secret.
+    #[error("vaultd, which keeps the secrets, refuses: {0}")]
+    VaultRefuses(&'static str),
     /// netd would not take it.
     #[error("netd, which keeps the network within the limits of its policy file, refuses this: {0}")]
     NetdRefuses(String),
@@ -157,6 +170,10 @@ impl ServiceError {
             ServiceError::AddressesExhausted(_) => (Kind::NoRoom, "ADDRESSES_EXHAUSTED"),
             ServiceError::TooManyPeers => (Kind::NoRoom, "PEERS_EXHAUSTED"),
             ServiceError::TooManyServices => (Kind::NoRoom, "SERVICES_EXHAUSTED"),
+            ServiceError::ConnectionExists => (Kind::Exists, "CONNECTION_EXISTS"),
+            ServiceError::NoConnection => (Kind::NotFound, "NO_CONNECTION"),
+            ServiceError::ConnectionsExhausted(_) => (Kind::NoRoom, "CONNECTIONS_EXHAUSTED"),
+            ServiceError::VaultRefuses(_) => (Kind::Precondition, "VAULT_REFUSES"),
             ServiceError::NetdRefuses(_) => (Kind::Precondition, "NETD_REFUSES"),
             ServiceError::EndpointUnknown => (Kind::Precondition, "ENDPOINT_UNKNOWN"),
             ServiceError::Unreachable(_) => (Kind::Unavailable, "UNREACHABLE"),

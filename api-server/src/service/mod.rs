@@ -10,6 +10,8 @@ mod device;
 pub mod explain;
 pub mod peers;
 
+pub mod connections;
+
 pub mod audit;
 pub mod cell;
 pub mod containers;

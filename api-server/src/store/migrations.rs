@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_initial.sql"),
     include_str!("../../migrations/0002_addresses_rest.sql"),
+    include_str!("../../migrations/0003_connections.sql"),
 ];
 
 /// A schema that this version cannot use.

@@ -7,6 +7,7 @@ pub mod migrations;
 pub mod transaction;
 
 pub mod audit;
+pub mod connections;
 pub mod peers;
 pub mod sessions;
 pub mod setup;

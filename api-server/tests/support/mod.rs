@@ -32,6 +32,8 @@ use tonic::service::Routes;
 use client::Client;
 
 pub const PASSWORD: &str = "correct horse battery";
+/// The id of no connection.
+pub const ABSENT: &str = "00000000-0000-4000-8000-000000000000";
 /// The user that a real cell-api runs as in tests.
 pub const NOBODY: u32 = 65_534;
 pub const START_MS: i64 = 1_800_000_000_000;
@@ -171,6 +173,14 @@ impl Cell {
         client
     }
 
+    /// Kills vaultd, and waits until nobody reaches it: what is served already is not cut off at once.
+    pub async fn lose_vault(&mut self) {
+        self.vault.kill();
+        while self.app.secrets.list(String::new()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Waits until netd has what is committed.
     pub async fn converged(&self, generation: u64) {
         let what = format!("netd confirms generation {generation}");
@@ -243,7 +253,8 @@ pub fn operations() -> Vec<(String, String, bool)> {
         let path = path
             .replace("{name}", "nobody")
             .replace("{username}", "nobody")
-            .replace("{step}", "identity");
+            .replace("{step}", "identity")
+            .replace("{id}", ABSENT);
         for (method, operation) in methods.as_object().unwrap() {
             all.push((
                 method.to_uppercase(),

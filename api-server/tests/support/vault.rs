@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use cell_proto::fault::Fault;
 use cell_proto::vault::v1::audit_anchor_service_server::{AuditAnchorService, AuditAnchorServiceServer};
 use cell_proto::vault::v1::certificate_service_server::{CertificateService, CertificateServiceServer};
+use cell_proto::vault::v1::secret_service_server::{SecretService, SecretServiceServer};
 use cell_proto::vault::v1::vault_status_service_server::{VaultStatusService, VaultStatusServiceServer};
 use cell_proto::vault::v1::*;
 use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
@@ -16,10 +17,30 @@ use tonic::{Code, Request, Response, Status};
 
 pub struct FakeVault {
     path: PathBuf,
+    pub secrets: Arc<Mutex<Secrets>>,
     pub anchors: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
     pub root_der: Vec<u8>,
     authority: Arc<Authority>,
     serving: CancellationToken,
+}
+
+/// What it keeps, and how it misbehaves.
+#[derive(Default)]
+pub struct Secrets {
+    /// By name: version and value.
+    pub kept: BTreeMap<String, (u64, Vec<u8>)>,
+    /// The reason with which puts of names that end so are refused.
+    pub refuses: Option<(&'static str, &'static str)>,
+}
+
+impl Secrets {
+    pub fn names(&self) -> Vec<String> {
+        self.kept.keys().cloned().collect()
+    }
+
+    pub fn value(&self, name: &str) -> String {
+        String::from_utf8(self.kept[name].1.clone()).unwrap()
+    }
 }
 
 /// Names and addresses of one certificate.
@@ -52,6 +73,7 @@ impl FakeVault {
         let serving = CancellationToken::new();
         let mut vault = FakeVault {
             path,
+            secrets: Arc::default(),
             anchors: Arc::default(),
             root_der,
             authority,
@@ -68,11 +90,13 @@ impl FakeVault {
 
     pub fn resume(&mut self) {
         let service = Service {
+            secrets: Arc::clone(&self.secrets),
             anchors: Arc::clone(&self.anchors),
             authority: Arc::clone(&self.authority),
         };
         let routes = Routes::new(AuditAnchorServiceServer::new(service.clone()))
             .add_service(CertificateServiceServer::new(service.clone()))
+            .add_service(SecretServiceServer::new(service.clone()))
             .add_service(VaultStatusServiceServer::new(service));
         self.serving = super::serve(&self.path, routes);
     }
@@ -85,6 +109,7 @@ impl FakeVault {
 
 #[derive(Clone)]
 struct Service {
+    secrets: Arc<Mutex<Secrets>>,
     anchors: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
     authority: Arc<Authority>,
 }
@@ -190,5 +215,78 @@ impl AuditAnchorService for Service {
         Ok(Response::new(ListAuditAnchorsResponse {
             anchors: page.collect(),
         }))
+    }
+}
+
+fn refusal(code: Code, reason: &'static str) -> Status {
+    Fault::new(code, "vault.cell", reason, "no").into()
+}
+
+#[tonic::async_trait]
+impl SecretService for Service {
+    async fn put_secret(
+        &self,
+        request: Request<PutSecretRequest>,
+    ) -> Result<Response<PutSecretResponse>, Status> {
+        let PutSecretRequest {
+            name,
+            value,
+            expected_version,
+        } = request.into_inner();
+        let mut secrets = self.secrets.lock().unwrap();
+        if let Some((_, reason)) = secrets.refuses.filter(|(end, _)| name.ends_with(end)) {
+            return Err(refusal(Code::Unavailable, reason));
+        }
+        let version = secrets.kept.get(&name).map_or(0, |(version, _)| *version);
+        if version != expected_version {
+            return Err(refusal(Code::Aborted, "VERSION_MISMATCH"));
+        }
+        secrets.kept.insert(name, (version + 1, value));
+        Ok(Response::new(PutSecretResponse::default()))
+    }
+
+    async fn list_secrets(
+        &self,
+        request: Request<ListSecretsRequest>,
+    ) -> Result<Response<ListSecretsResponse>, Status> {
+        let prefix = request.into_inner().prefix;
+        let secrets = self.secrets.lock().unwrap();
+        let listed = secrets.kept.iter().filter(|(name, _)| name.starts_with(&prefix));
+        let listed = listed.map(|(name, (version, _))| SecretMetadata {
+            name: name.clone(),
+            version: *version,
+            updated_unix_ms: 1,
+        });
+        Ok(Response::new(ListSecretsResponse {
+            secrets: listed.collect(),
+        }))
+    }
+
+    async fn rotate_secret(
+        &self,
+        _: Request<RotateSecretRequest>,
+    ) -> Result<Response<RotateSecretResponse>, Status> {
+        Err(Status::unimplemented("nobody rotates"))
+    }
+
+    async fn delete_secret(
+        &self,
+        request: Request<DeleteSecretRequest>,
+    ) -> Result<Response<DeleteSecretResponse>, Status> {
+        let DeleteSecretRequest {
+            name,
+            expected_version,
+        } = request.into_inner();
+        let mut secrets = self.secrets.lock().unwrap();
+        match secrets.kept.get(&name) {
+            None => Err(refusal(Code::NotFound, "NO_SECRET")),
+            Some((version, _)) if *version != expected_version => {
+                Err(refusal(Code::Aborted, "VERSION_MISMATCH"))
+            }
+            Some(_) => {
+                secrets.kept.remove(&name);
+                Ok(Response::new(DeleteSecretResponse {}))
+            }
+        }
     }
 }

@@ -1,12 +1,17 @@
 //! A cell that is not there: the services of `cell.api.v1` on a socket, behind a recorder of every byte.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "tests; not every file uses all of it"
+)]
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use cell_proto::api::v1::cell_service_server::{CellService, CellServiceServer};
+use cell_proto::api::v1::connection_service_server::{ConnectionService, ConnectionServiceServer};
 use cell_proto::api::v1::peer_service_server::{PeerService, PeerServiceServer};
 use cell_proto::api::v1::setup_service_server::{SetupService, SetupServiceServer};
 use cell_proto::api::v1::user_service_server::{UserService, UserServiceServer};
@@ -35,6 +40,9 @@ pub struct State {
     pub changed_meanwhile: Option<PeerAccess>,
     pub delivered: Vec<String>,
     pub passwords: Vec<(String, String)>,
+    pub connections: Vec<Connection>,
+    /// What connections were made of, in the order in which it came.
+    pub imports: Vec<ConnectionImport>,
 }
 
 pub struct FakeCell {
@@ -60,6 +68,7 @@ impl FakeCell {
             let routes = Routes::new(PeerServiceServer::new(cell.clone()))
                 .add_service(SetupServiceServer::new(cell.clone()))
                 .add_service(UserServiceServer::new(cell.clone()))
+                .add_service(ConnectionServiceServer::new(cell.clone()))
                 .add_service(CellServiceServer::new(cell));
             let callers = CallerPolicy {
                 uids: vec![nix::unistd::geteuid().as_raw()],
@@ -483,5 +492,100 @@ impl PeerService for Service {
             return Err(fault(Code::NotFound, "NO_PEER", "there is no such peer"));
         }
         Ok(Response::new(DeletePeerResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl ConnectionService for Service {
+    async fn list_connections(
+        &self,
+        _: Request<ListConnectionsRequest>,
+    ) -> Result<Response<ListConnectionsResponse>, Status> {
+        let connections = self.0.lock().unwrap().connections.clone();
+        Ok(Response::new(ListConnectionsResponse { connections }))
+    }
+
+    async fn get_connection(
+        &self,
+        _: Request<GetConnectionRequest>,
+    ) -> Result<Response<GetConnectionResponse>, Status> {
+        Err(Status::unimplemented("names are looked up in the list"))
+    }
+
+    async fn create_connection(
+        &self,
+        request: Request<CreateConnectionRequest>,
+    ) -> Result<Response<CreateConnectionResponse>, Status> {
+        let CreateConnectionRequest { name, r#type, import } = request.into_inner();
+        let mut state = self.0.lock().unwrap();
+        if state.connections.iter().any(|one| one.name == name) {
+            let text = "there is a connection of this name";
+            return Err(fault(Code::AlreadyExists, "CONNECTION_EXISTS", text));
+        }
+        let server = ConnectionServer {
+            protocol: "wireguard".to_owned(),
+            host: "2001:db8::1".to_owned(),
+            port: 51820,
+            public_key: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=".to_owned(),
+        };
+        let connection = Connection {
+            id: format!("id-of-{name}"),
+            r#type,
+            name,
+            mark: "0x1000".to_owned(),
+            table: 1000,
+            iface: "wgext_6f1d2c3a".to_owned(),
+            config: Some(ConnectionConfig {
+                servers: vec![server],
+                ..ConnectionConfig::default()
+            }),
+            vault_names: vec!["conn_6f1d_private_key".to_owned()],
+            status: Some(ConnectionStatus {
+                health: "unknown".to_owned(),
+                detail: "nothing uses it yet".to_owned(),
+                probed_unix_ms: 0,
+            }),
+            version: "1".to_owned(),
+            created_unix_ms: 1_700_000_000_000,
+            ..Connection::default()
+        };
+        state.connections.push(connection.clone());
+        state.imports.extend(import);
+        Ok(Response::new(CreateConnectionResponse {
+            connection: Some(connection),
+            notes: vec!["Table is not used".to_owned()],
+        }))
+    }
+
+    async fn update_connection(
+        &self,
+        request: Request<UpdateConnectionRequest>,
+    ) -> Result<Response<UpdateConnectionResponse>, Status> {
+        let UpdateConnectionRequest {
+            id,
+            name,
+            import,
+            if_version,
+        } = request.into_inner();
+        let mut state = self.0.lock().unwrap();
+        state.imports.extend(import);
+        let found = state.connections.iter_mut().find(|one| one.id == id);
+        let found = found.ok_or_else(|| fault(Code::NotFound, "NO_CONNECTION", "there is no such"))?;
+        assert_eq!(if_version.as_ref(), Some(&found.version));
+        found.name = name.unwrap_or_else(|| found.name.clone());
+        found.version.push('+');
+        Ok(Response::new(UpdateConnectionResponse {
+            connection: Some(found.clone()),
+            notes: Vec::new(),
+        }))
+    }
+
+    async fn delete_connection(
+        &self,
+        request: Request<DeleteConnectionRequest>,
+    ) -> Result<Response<DeleteConnectionResponse>, Status> {
+        let id = request.into_inner().id;
+        self.0.lock().unwrap().connections.retain(|one| one.id != id);
+        Ok(Response::new(DeleteConnectionResponse {}))
     }
 }

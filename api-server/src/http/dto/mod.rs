@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod auth;
 pub mod cell;
+pub mod connections;
 mod convert;
 pub mod explain;
 pub mod peers;

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod auth;
 pub mod cell;
+pub mod connections;
 pub mod events;
 pub mod peers;
 pub mod setup;
@@ -50,6 +51,12 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(peers::config, peers::deliver_config))
         .routes(routes!(peers::explain))
         .routes(routes!(peers::mine))
+        .routes(routes!(connections::list, connections::create))
+        .routes(routes!(
+            connections::get,
+            connections::update,
+            connections::delete
+        ))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(events::stream))

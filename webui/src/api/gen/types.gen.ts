@@ -218,6 +218,213 @@ export type ConfigUpdate = {
 };
 
 /**
+ * An exit that the traffic of peers may take. No field of it holds a secret.
+ */
+export type Connection = {
+    /**
+     * What it was made of.
+     */
+    config: ConnectionConfig;
+    /**
+     * RFC 3339.
+     */
+    created_at: string;
+    /**
+     * A UUID in lower case.
+     */
+    id: string;
+    /**
+     * Its interface; null for types without one.
+     */
+    iface: string | null;
+    /**
+     * Mark of its packets.
+     */
+    mark: string;
+    /**
+     * Its name.
+     */
+    name: string;
+    /**
+     * The port that its traffic is redirected to; null for types without one.
+     */
+    redirect_port: number | null;
+    /**
+     * Whether it works.
+     */
+    status: ConnectionStatus;
+    /**
+     * Its routing table.
+     */
+    table: number;
+    /**
+     * `wireguard_ext`, `openvpn`, `tor`, `sshuttle`, `proxy` or `cell_relay`.
+     */
+    type: string;
+    /**
+     * What its secrets are called at the vault.
+     */
+    vault_names: Array<string>;
+    /**
+     * Names this state of the connection; the same as the answer's `ETag`. Sent back as `If-Match` with a change.
+     */
+    version: string;
+};
+
+/**
+ * What is shown of a connection's import.
+ */
+export type ConnectionConfig = {
+    /**
+     * The cell's addresses in the tunnel, with their prefixes.
+     */
+    addresses: Array<string>;
+    /**
+     * The server's keys that are pinned, each as `algorithm base64`.
+     */
+    host_public_keys: Array<string>;
+    /**
+     * Resolvers to ask through the tunnel.
+     */
+    resolvers: Array<string>;
+    /**
+     * Where it connects to, in the order in which it is tried.
+     */
+    servers: Array<ConnectionServer>;
+    /**
+     * Whom it signs in as; null where it does not, or where that is a secret.
+     */
+    username: string | null;
+};
+
+/**
+ * A new connection.
+ */
+export type ConnectionCreate = {
+    import?: null | ConnectionImport;
+    /**
+     * 1-64 characters of A-Z, a-z, 0-9, _, . and -, starting with a letter or digit.
+     */
+    name: string;
+    /**
+     * `wireguard_ext`, `openvpn`, `tor`, `sshuttle` or `proxy`.
+     */
+    type: string;
+};
+
+/**
+ * What a connection is made of. Which fields there must be depends on its type: `wireguard_ext` takes `file`; `openvpn`
+ * takes `file`, and `username` and `password` where the profile asks for them; `sshuttle` takes `target`,
+ * `private_key` and `host_keys`; `proxy` takes `url`; `tor` takes none. What is secret in it goes to the vault and is
+ * never answered.
+ */
+export type ConnectionImport = {
+    /**
+     * A WireGuard configuration file, or an OpenVPN profile with its certificates inline.
+     */
+    file?: string | null;
+    /**
+     * The server's public keys: lines of known_hosts or ssh-keyscan, or keys alone.
+     */
+    host_keys?: string | null;
+    /**
+     * To it.
+     */
+    password?: string | null;
+    /**
+     * In OpenSSH's format, without a passphrase.
+     */
+    private_key?: string | null;
+    /**
+     * `user@host[:port]`.
+     */
+    target?: string | null;
+    /**
+     * `socks5://[user:password@]host[:port]` or `http://[user:password@]host:port`.
+     */
+    url?: string | null;
+    /**
+     * For an OpenVPN profile that asks for a user's name.
+     */
+    username?: string | null;
+};
+
+/**
+ * All connections.
+ */
+export type ConnectionList = {
+    /**
+     * In the order of names.
+     */
+    connections: Array<Connection>;
+};
+
+/**
+ * A server of a connection.
+ */
+export type ConnectionServer = {
+    /**
+     * An address or a DNS name.
+     */
+    host: string;
+    /**
+     * 1-65535.
+     */
+    port: number;
+    /**
+     * `wireguard`, `openvpn/udp`, `openvpn/tcp`, `ssh`, `socks5` or `http`.
+     */
+    protocol: string;
+    /**
+     * WireGuard's, base64; null for other protocols.
+     */
+    public_key: string | null;
+};
+
+/**
+ * Whether a connection works.
+ */
+export type ConnectionStatus = {
+    /**
+     * Why that is thought, for people.
+     */
+    detail: string;
+    /**
+     * `working`, `down` or `unknown`.
+     */
+    health: string;
+    /**
+     * When it was probed last, RFC 3339; null: never.
+     */
+    timestamp: string | null;
+};
+
+/**
+ * A connection that was made or altered.
+ */
+export type ConnectionStored = {
+    /**
+     * As stored.
+     */
+    connection: Connection;
+    /**
+     * What of the import is not used and why, for people.
+     */
+    notes: Array<string>;
+};
+
+/**
+ * A change of a connection; what is absent stays.
+ */
+export type ConnectionUpdate = {
+    import?: null | ConnectionImport;
+    /**
+     * A new name.
+     */
+    name?: string | null;
+};
+
+/**
  * A container that the broker owns.
  */
 export type Container = {
@@ -1227,6 +1434,148 @@ export type UpdateConfigResponses = {
 };
 
 export type UpdateConfigResponse = UpdateConfigResponses[keyof UpdateConfigResponses];
+
+export type ListConnectionsData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/connectivity/connections';
+};
+
+export type ListConnectionsErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ListConnectionsError = ListConnectionsErrors[keyof ListConnectionsErrors];
+
+export type ListConnectionsResponses = {
+    200: ConnectionList;
+};
+
+export type ListConnectionsResponse = ListConnectionsResponses[keyof ListConnectionsResponses];
+
+export type CreateConnectionData = {
+    body: ConnectionCreate;
+    path?: never;
+    query?: never;
+    url: '/api/connectivity/connections';
+};
+
+export type CreateConnectionErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type CreateConnectionError = CreateConnectionErrors[keyof CreateConnectionErrors];
+
+export type CreateConnectionResponses = {
+    201: ConnectionStored;
+};
+
+export type CreateConnectionResponse = CreateConnectionResponses[keyof CreateConnectionResponses];
+
+export type DeleteConnectionData = {
+    body?: never;
+    path: {
+        id: string;
+    };
+    query?: never;
+    url: '/api/connectivity/connections/{id}';
+};
+
+export type DeleteConnectionErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type DeleteConnectionError = DeleteConnectionErrors[keyof DeleteConnectionErrors];
+
+export type DeleteConnectionResponses = {
+    204: void;
+};
+
+export type DeleteConnectionResponse = DeleteConnectionResponses[keyof DeleteConnectionResponses];
+
+export type GetConnectionData = {
+    body?: never;
+    path: {
+        id: string;
+    };
+    query?: never;
+    url: '/api/connectivity/connections/{id}';
+};
+
+export type GetConnectionErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type GetConnectionError = GetConnectionErrors[keyof GetConnectionErrors];
+
+export type GetConnectionResponses = {
+    200: Connection;
+};
+
+export type GetConnectionResponse = GetConnectionResponses[keyof GetConnectionResponses];
+
+export type UpdateConnectionData = {
+    body: ConnectionUpdate;
+    headers?: {
+        /**
+         * the version that was read; 412 when it is another now
+         */
+        'If-Match'?: string | null;
+    };
+    path: {
+        id: string;
+    };
+    query?: never;
+    url: '/api/connectivity/connections/{id}';
+};
+
+export type UpdateConnectionErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type UpdateConnectionError = UpdateConnectionErrors[keyof UpdateConnectionErrors];
+
+export type UpdateConnectionResponses = {
+    200: ConnectionStored;
+};
+
+export type UpdateConnectionResponse = UpdateConnectionResponses[keyof UpdateConnectionResponses];
 
 export type ListContainersData = {
     body?: never;

@@ -6,6 +6,7 @@
 
 mod directive;
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::line::{lines, place};
@@ -26,7 +27,8 @@ pub const USERNAME: &str = "username";
 pub const PASSWORD: &str = "password";
 
 /// An OpenVPN tunnel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OpenvpnExit {
     /// The servers, in the order in which they are tried.
     pub remotes: Vec<Remote>,
@@ -41,7 +43,8 @@ pub struct OpenvpnExit {
 }
 
 /// A server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Remote {
     /// Where it is.
     pub host: EndpointHost,

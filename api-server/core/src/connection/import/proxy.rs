@@ -1,6 +1,7 @@
 //! Proxy URLs: `socks5://[user:password@]host[:port]` and `http://[user:password@]host:port`.
 
 use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
@@ -19,7 +20,8 @@ const SOCKS_PORT: u16 = 1080;
 pub const PASSWORD: &str = "password";
 
 /// How the proxy is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// SOCKS5 (RFC 1928); names are resolved by the proxy.
     Socks5,
@@ -28,7 +30,8 @@ pub enum Protocol {
 }
 
 /// A proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProxyExit {
     /// How it is spoken to.
     pub protocol: Protocol,

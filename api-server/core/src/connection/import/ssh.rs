@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use ssh_key::{Algorithm, PrivateKey, PublicKey};
 
 use super::{Imported, Secret};
@@ -18,7 +19,8 @@ const PORT: u16 = 22;
 pub const PRIVATE_KEY: &str = "private_key";
 
 /// A SSH server that forwards TCP.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SshExit {
     /// Where it is.
     pub host: EndpointHost,
@@ -140,6 +142,7 @@ fn read_host_keys(
     let lines = (1..)
         .zip(text.lines().map(str::trim))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let faults_before = faults.violations().len();
     let mut keys = Vec::new();
     for (number, line) in lines {
         match read_host_key(line, place, notes) {
@@ -152,7 +155,7 @@ fn read_host_keys(
             Ok(key) => keys.push(key),
         }
     }
-    if keys.is_empty() && faults.is_empty() {
+    if keys.is_empty() && faults.violations().len() == faults_before {
         faults.add(
             FIELD,
             "must hold the server's key: ssh-keyscan HOST prints it; compare it with the server's own before",

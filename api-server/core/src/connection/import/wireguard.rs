@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::line::{lines, place};
@@ -25,7 +26,8 @@ const ALLOWED_IPS: usize = 256;
 pub const PRIVATE_KEY: &str = "private_key";
 
 /// A WireGuard tunnel to somebody else's server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WireguardExit {
     /// The cell's addresses in the tunnel, with the prefixes that are on-link there.
     pub addresses: Vec<IpNet>,
@@ -38,7 +40,8 @@ pub struct WireguardExit {
 }
 
 /// A server of a tunnel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExitPeer {
     /// Its key.
     pub public_key: PublicKey,

@@ -1,0 +1,229 @@
+//! Adds, alters and removes connections. One change at a time, each on a task of its own: who asked may go away in the
+//! middle, and what was begun at vaultd is brought to its end all the same.
+
+use std::sync::Arc;
+
+use cell_api_core::connection::id::ConnectionId;
+use cell_api_core::connection::import::{Imported, Secret};
+use cell_api_core::connection::input::{
+    ConnectionInput, ConnectionUpdate, ConnectionUpdateInput, NewConnection,
+};
+
+use super::{ConnectionView, parse_id, vault};
+use crate::app::App;
+use crate::service::{Actor, ServiceError, cell};
+use crate::store::connections::{self as table, StoredConnection};
+use crate::store::transaction::Origin;
+
+/// A connection that was made or altered.
+#[derive(Debug)]
+pub struct Stored {
+    /// As stored.
+    pub view: ConnectionView,
+    /// What of the import is not used and why, for people.
+    pub notes: Vec<String>,
+}
+
+/// Adds a connection.
+///
+/// # Errors
+/// [`ServiceError::Invalid`], [`ServiceError::ConnectionExists`], [`ServiceError::ConnectionsExhausted`],
+/// [`ServiceError::VaultRefuses`], [`ServiceError::Unreachable`] without vaultd; nothing is added then.
+pub async fn create(app: &Arc<App>, actor: &Actor, input: ConnectionInput) -> Result<Stored, ServiceError> {
+    let new = input.check()?;
+    cell::identity(app)?;
+    to_the_end(add(Arc::clone(app), actor.clone(), new)).await
+}
+
+async fn add(app: Arc<App>, actor: Actor, new: NewConnection) -> Result<Stored, ServiceError> {
+    let NewConnection { name, imported } = new;
+    let Imported {
+        config,
+        secrets,
+        notes,
+    } = imported;
+    let _gate = app.connection_changes.lock().await;
+    let id = new_id()?;
+    // Nothing is given to vaultd for what is refused in any case.
+    let allocation = app.store.read(|connection| {
+        table::check_free(connection, &name)?;
+        table::allocate(connection, &id, config.kind())
+    })?;
+    let candidate = StoredConnection {
+        id,
+        name,
+        allocation,
+        config,
+        secret_fields: fields_of(&secrets),
+        secrets_whole: true,
+        revision: 1,
+        created_unix_ms: app.now(),
+    };
+    let sealed = vault::put(&app, &id, &secrets, &Default::default()).await;
+    drop(secrets);
+    let stored = match sealed {
+        Ok(()) => insert(&app, &actor, candidate).await,
+        Err(error) => Err(error),
+    };
+    if stored.is_err() {
+        vault::tidy(&app, &id).await;
+    }
+    Ok(Stored {
+        view: ConnectionView::of(stored?),
+        notes,
+    })
+}
+
+async fn insert(
+    app: &App,
+    actor: &Actor,
+    candidate: StoredConnection,
+) -> Result<StoredConnection, ServiceError> {
+    app.store
+        .mutate(Origin::new(actor, app.now()), move |tx| {
+            let stored = StoredConnection {
+                allocation: table::allocate(tx, &candidate.id, candidate.config.kind())?,
+                ..candidate
+            };
+            table::insert(tx, &stored)?;
+            let (kind, allocation) = (stored.config.kind(), &stored.allocation);
+            let detail = format!("{kind}; mark {:#x}; table {}", allocation.mark, allocation.table);
+            tx.audit("connection.create", &stored.name, detail);
+            Ok(stored)
+        })
+        .await
+}
+
+/// Alters a connection; if `if_version` is given, only that version.
+///
+/// # Errors
+/// [`ServiceError::Invalid`], [`ServiceError::NoConnection`], [`ServiceError::Stale`],
+/// [`ServiceError::ConnectionExists`], [`ServiceError::VaultRefuses`], [`ServiceError::Unreachable`] without vaultd. When
+/// vaultd fails between two secrets, the connection says that it is broken until it is imported again.
+pub async fn update(
+    app: &Arc<App>,
+    actor: &Actor,
+    id: &str,
+    input: ConnectionUpdateInput,
+    if_version: Option<String>,
+) -> Result<Stored, ServiceError> {
+    let id = parse_id(id)?;
+    cell::identity(app)?;
+    to_the_end(alter(Arc::clone(app), actor.clone(), id, input, if_version)).await
+}
+
+async fn alter(
+    app: Arc<App>,
+    actor: Actor,
+    id: ConnectionId,
+    input: ConnectionUpdateInput,
+    if_version: Option<String>,
+) -> Result<Stored, ServiceError> {
+    let _gate = app.connection_changes.lock().await;
+    let before = app.store.read(|connection| table::get(connection, &id))?;
+    let ConnectionUpdate { name, imported } = input.check(before.config.kind())?;
+    if if_version.is_some_and(|version| version != before.revision.to_string()) {
+        return Err(ServiceError::Stale);
+    }
+    if let Some(name) = name.as_ref().filter(|name| **name != before.name) {
+        app.store.read(|connection| table::check_free(connection, name))?;
+    }
+    let imports = imported.is_some();
+    let (mut after, mut notes) = (before.clone(), Vec::new());
+    if let Some(imported) = imported {
+        let Imported {
+            config,
+            secrets,
+            notes: told,
+        } = imported;
+        replace_secrets(&app, &before, &secrets).await?;
+        (after.config, notes) = (config, told);
+        (after.secret_fields, after.secrets_whole) = (fields_of(&secrets), true);
+    }
+    after.name = name.unwrap_or(after.name);
+    after.revision += 1;
+    let detail = match (after.name != before.name, imports) {
+        (true, true) => format!("renamed from {}; imported again", before.name),
+        (true, false) => format!("renamed from {}", before.name),
+        (false, true) => "imported again".to_owned(),
+        (false, false) => "no change".to_owned(),
+    };
+    let stored = app
+        .store
+        .mutate(Origin::new(&actor, app.now()), move |tx| {
+            table::update(tx, &after)?;
+            tx.audit("connection.update", &after.name, detail);
+            Ok(after)
+        })
+        .await?;
+    if imports {
+        vault::tidy(&app, &id).await;
+    }
+    Ok(Stored {
+        view: ConnectionView::of(stored),
+        notes,
+    })
+}
+
+/// Gives vaultd other secrets for a connection that is there. From before the first until its record says otherwise the
+/// connection is broken: a crash in between must not leave one import's keys with another's servers.
+async fn replace_secrets(
+    app: &App,
+    before: &StoredConnection,
+    secrets: &[Secret],
+) -> Result<(), ServiceError> {
+    if secrets.is_empty() {
+        return Ok(());
+    }
+    let (id, was_whole) = (before.id, before.secrets_whole);
+    let known = vault::versions(app, &id).await?;
+    app.store.note(move |tx| table::set_whole(tx, &id, false)).await?;
+    let put = vault::put(app, &id, secrets, &known).await;
+    if put.is_err() && was_whole && vault::versions(app, &id).await.is_ok_and(|now| now == known) {
+        app.store.note(move |tx| table::set_whole(tx, &id, true)).await?;
+    }
+    put
+}
+
+/// Removes a connection, and its secrets after it.
+///
+/// # Errors
+/// [`ServiceError::Invalid`], [`ServiceError::NoConnection`].
+pub async fn delete(app: &Arc<App>, actor: &Actor, id: &str) -> Result<(), ServiceError> {
+    let id = parse_id(id)?;
+    cell::identity(app)?;
+    to_the_end(remove(Arc::clone(app), actor.clone(), id)).await
+}
+
+async fn remove(app: Arc<App>, actor: Actor, id: ConnectionId) -> Result<(), ServiceError> {
+    let _gate = app.connection_changes.lock().await;
+    app.store
+        .mutate(Origin::new(&actor, app.now()), move |tx| {
+            let stored = table::get(tx, &id)?;
+            table::delete(tx, &id)?;
+            tx.audit("connection.delete", &stored.name, stored.config.kind());
+            Ok(())
+        })
+        .await?;
+    vault::tidy(&app, &id).await;
+    Ok(())
+}
+
+fn new_id() -> Result<ConnectionId, ServiceError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| ServiceError::Random)?;
+    Ok(ConnectionId::from_random(bytes))
+}
+
+fn fields_of(secrets: &[Secret]) -> Vec<String> {
+    let mut fields: Vec<String> = secrets.iter().map(|secret| secret.field.clone()).collect();
+    fields.sort();
+    fields
+}
+
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+) -> Result<T, ServiceError> {
+    let cut_off = Err(ServiceError::Storage("a change was cut off"));
+    tokio::spawn(change).await.unwrap_or(cut_off)
+}
