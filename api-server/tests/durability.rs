@@ -9,130 +9,17 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::net::UnixListener;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cell_api_core::audit::Verifier;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::client::Client;
-use support::{NOBODY, PASSWORD, key, netd, vault};
+use support::process::{Process, prepare, set_up};
+use support::{PASSWORD, key, netd, vault};
 
 const ROUNDS: u64 = 12;
-
-/// cell-api as the launcher starts it: another user, listeners by descriptor, everything else by its policy file.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Process {
-    fn start(folder: &Path) -> Process {
-        let loopback = TcpListener::bind("127.0.0.1:0").unwrap();
-        let vpn = TcpListener::bind("127.0.0.1:0").unwrap();
-        let path = folder.join("api.sock");
-        let _ = std::fs::remove_file(&path);
-        let automation = UnixListener::bind(&path).unwrap();
-        let address = loopback.local_addr().unwrap();
-        // The shell moves the descriptors to where sd_listen_fds(3) expects them, setpriv(1) gives every right up, and
-        // both become the daemon: one process all the way, so that the kill hits it.
-        let script = r#"exec 3<&0 4<&1 5<&2 0</dev/null 1>/dev/null 2>>"$1/log"
-            export LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=loopback:vpn:automation
-            exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all \
-                --ambient-caps=-all "$2" --config "$1/api.toml""#;
-        let child = Command::new("/bin/sh")
-            .args(["-c", script, "sh"])
-            .args([folder.as_os_str(), env!("CARGO_BIN_EXE_cell-api").as_ref()])
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .stdin(Stdio::from(std::os::fd::OwnedFd::from(loopback)))
-            .stdout(Stdio::from(std::os::fd::OwnedFd::from(vpn)))
-            .stderr(Stdio::from(std::os::fd::OwnedFd::from(automation)))
-            .spawn()
-            .unwrap();
-        Process { child, address }
-    }
-
-    async fn ready(&mut self, folder: &Path) -> Client {
-        let started = Instant::now();
-        loop {
-            let log = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-            assert!(
-                self.child.try_wait().unwrap().is_none(),
-                "cell-api ended: {}",
-                log()
-            );
-            assert!(
-                started.elapsed() < Duration::from_secs(20),
-                "never ready: {}",
-                log()
-            );
-            let client = Client::new(self.address);
-            let get = client.try_get("/health");
-            if let Ok(Some(200)) = tokio::time::timeout(Duration::from_millis(500), get).await {
-                return client;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn prepare(folder: &Path) {
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
-    chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
-    let at = |name: &str| folder.join(name).display().to_string();
-    let policy = format!(
-        "state = {state:?}\nnetd_socket = {netd:?}\nbroker_socket = {broker:?}\nvault_socket = {vault:?}\n\
-         wireguard_interface = \"wg0\"\nwireguard_port = 51820\nvpn_https_port = 443\nvpn_target_port = 3443\n\
-         session_idle_minutes = 30\nsession_absolute_hours = 12\n[callers.automation]\nusers = [\"root\"]\n",
-        state = folder.display().to_string(),
-        netd = at("netd.sock"),
-        broker = at("broker.sock"),
-        vault = at("vault.sock"),
-    );
-    std::fs::write(folder.join("api.toml"), policy).unwrap();
-    std::fs::set_permissions(folder.join("api.toml"), std::fs::Permissions::from_mode(0o644)).unwrap();
-}
-
-async fn set_up(client: &mut Client, folder: &Path) {
-    let token = std::fs::read_to_string(folder.join("claim-token"))
-        .unwrap()
-        .trim()
-        .to_owned();
-    client
-        .post("/api/setup/step/claim", &json!({"claim_token": token}))
-        .await
-        .expect(200);
-    client.claim = Some(token);
-    client
-        .post(
-            "/api/setup/step/identity",
-            &json!({"cell_name": "home", "domain_mode": "lan"}),
-        )
-        .await
-        .expect(200);
-    let network = json!({"vpn_range_ipv4": "10.86.0.0/16", "endpoint_host": "vpn.example.org"});
-    client.post("/api/setup/step/network", &network).await.expect(200);
-    client
-        .post(
-            "/api/setup/step/admin",
-            &json!({"username": "anna", "password": PASSWORD}),
-        )
-        .await
-        .expect(200);
-    client.post("/api/setup/complete", &json!({})).await.expect(200);
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_writes_survive_sigkill() {
@@ -150,12 +37,7 @@ async fn acknowledged_writes_survive_sigkill() {
     let mut attempted = 0u64;
     for round in 0..ROUNDS {
         // A moment that moves through the life of a request and differs in each round.
-        let deadline = Instant::now() + Duration::from_micros(80_000 + 37_321 * round);
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(process.child.id()).unwrap());
-        let killer = std::thread::spawn(move || {
-            std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
-            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
-        });
+        let killer = process.killed_after(Duration::from_micros(80_000 + 37_321 * round));
         loop {
             attempted += 1;
             let name = format!("p{attempted}");
@@ -239,4 +121,153 @@ fn check_database(folder: &Path, peers: u64) {
         .query_row("PRAGMA integrity_check", (), |row| row.get(0))
         .unwrap();
     assert_eq!(integrity, "ok");
+}
+
+const CONNECTIONS: &str = "/api/connectivity/connections";
+
+/// A tunnel whose server and keys are all of one number, so that a mixture shows.
+fn tunnel(number: u64) -> Value {
+    let (private, preshared) = (key(number), key(1_000_000 + number));
+    json!({"file": format!(
+        "[Interface]\nPrivateKey = {private}\nAddress = 10.2.0.2/32\n[Peer]\nPublicKey = {}\n\
+         PresharedKey = {preshared}\nAllowedIPs = 0.0.0.0/0\nEndpoint = h{number}.example.org:1\n", key(7)
+    )})
+}
+
+/// The number of a tunnel that is listed.
+fn number_of(connection: &Value) -> u64 {
+    let host = connection["config"]["servers"][0]["host"].as_str().unwrap();
+    host.trim_start_matches('h')
+        .split('.')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+/// What was acknowledged of a connection: the number of its tunnel, and its path.
+type Known = BTreeMap<String, (u64, String)>;
+
+/// Adds, replaces and removes until there is no answer; the name of what was under way then.
+async fn change_until_killed(client: &Client, next: &mut u64, known: &mut Known) -> String {
+    loop {
+        *next += 1;
+        let number = *next;
+        let (name, import) = (format!("c{number}"), tunnel(number));
+        let body = json!({"name": name, "type": "wireguard_ext", "import": import});
+        let Some(answer) = client.try_post(CONNECTIONS, &body).await else {
+            return name;
+        };
+        let id = answer.expect(201).json()["connection"]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let path = format!("{CONNECTIONS}/{id}");
+        known.insert(name.clone(), (number, path.clone()));
+        let other = 10_000 + number;
+        let body = json!({"import": tunnel(other)});
+        let Some(answer) = client.try_change("PUT", &path, &body).await else {
+            return name;
+        };
+        answer.expect(200);
+        known.insert(name.clone(), (other, path.clone()));
+        if number.is_multiple_of(3) {
+            let Some(answer) = client.try_change("DELETE", &path, &json!({})).await else {
+                return name;
+            };
+            answer.expect(204);
+            known.remove(&name);
+        }
+    }
+}
+
+/// vaultd is slow here, so that most kills hit between two secrets, or between them and the record.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_kill_leaves_a_connection_that_seems_whole_with_other_secrets_or_a_secret_that_stays() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path();
+    prepare(folder);
+    let _netd = netd::FakeNetd::start(folder.join("netd.sock")).await;
+    let vault = vault::FakeVault::start(folder.join("vault.sock"), support::START_MS).await;
+    let mut process = Process::start(folder);
+    let mut client = process.ready(folder).await;
+    set_up(&mut client, folder).await;
+    client.login("anna", PASSWORD).await;
+    vault.secrets.lock().unwrap().delay = Duration::from_millis(8);
+
+    let (mut known, mut next, mut broken, mut orphans) = (Known::new(), 0, 0, 0);
+    for round in 0..ROUNDS * 2 {
+        let killer = process.killed_after(Duration::from_micros(60_000 + 9_173 * round));
+        let under_way = change_until_killed(&client, &mut next, &mut known).await;
+        killer.join().unwrap();
+        process.child.wait().unwrap();
+        let left = vault.secrets.lock().unwrap().names();
+        process = Process::start(folder);
+        client.address = process.ready(folder).await.address;
+
+        let list = client.get(CONNECTIONS).await.expect(200).json();
+        let listed = list["connections"].as_array().unwrap();
+        let referred: BTreeSet<String> = listed
+            .iter()
+            .flat_map(|one| one["vault_names"].as_array().unwrap().clone())
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect();
+        orphans += left.iter().filter(|name| !referred.contains(*name)).count();
+        let what = format!("round {round}: vaultd has what is referred to and nothing else");
+        support::eventually(&what, || {
+            let names: BTreeSet<String> = vault.secrets.lock().unwrap().names().into_iter().collect();
+            names == referred
+        })
+        .await;
+        for one in listed {
+            let (name, number) = (one["name"].as_str().unwrap(), number_of(one));
+            if one["status"]["health"] == "down" {
+                assert_eq!(name, under_way, "round {round}");
+                broken += 1;
+                let again = json!({"import": tunnel(number)});
+                let path = format!("{CONNECTIONS}/{}", one["id"].as_str().unwrap());
+                client.put(&path, &again).await.expect(200);
+            }
+            let secrets = vault.secrets.lock().unwrap();
+            let value = |at: usize| secrets.value(one["vault_names"][at].as_str().unwrap());
+            assert_eq!(
+                (value(0), value(1)),
+                (key(1_000_000 + number), key(number)),
+                "round {round}: {name}"
+            );
+        }
+        let stored: BTreeMap<&str, u64> = listed
+            .iter()
+            .map(|one| (one["name"].as_str().unwrap(), number_of(one)))
+            .collect();
+        for (name, (number, _)) in known.iter().filter(|(name, _)| **name != under_way) {
+            assert_eq!(
+                stored.get(name.as_str()),
+                Some(number),
+                "round {round}: {name} was acknowledged"
+            );
+        }
+        known.retain(|name, _| *name != under_way);
+        let unknown = stored.keys().filter(|name| !known.contains_key(**name));
+        let unknown: Vec<String> = unknown.map(|name| (*name).to_owned()).collect();
+        // What was not acknowledged is wholly there or wholly not; it goes, so that the next round begins clean.
+        for one in listed
+            .iter()
+            .filter(|one| unknown.contains(&one["name"].as_str().unwrap().to_owned()))
+        {
+            client
+                .delete(&format!("{CONNECTIONS}/{}", one["id"].as_str().unwrap()))
+                .await
+                .expect(204);
+        }
+        assert!(
+            unknown.iter().all(|name| *name == under_way),
+            "round {round}: {unknown:?}"
+        );
+    }
+    assert!(next > ROUNDS * 2, "only {next} were begun");
+    assert!(
+        broken > 0 && orphans > 0,
+        "no kill hit where it hurts: {broken}, {orphans}"
+    );
 }

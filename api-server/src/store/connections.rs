@@ -1,6 +1,6 @@
 //! The tables of connections. There are few, so that each look reads them from the database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cell_api_core::connection::allocation::{Allocation, Device, Pools};
 use cell_api_core::connection::config::Config;
@@ -87,12 +87,12 @@ pub fn list(connection: &Connection) -> Result<Vec<StoredConnection>, ServiceErr
 /// # Errors
 /// [`ServiceError::ConnectionsExhausted`].
 pub fn allocate(connection: &Connection, id: &ConnectionId, kind: Kind) -> Result<Allocation, ServiceError> {
-    let sql = format!("SELECT {COLUMNS} FROM connection");
-    let mut statement = connection.prepare_cached(&sql)?;
+    let sql = "SELECT type, mark, routing_table, iface, redirect_port FROM connection";
+    let mut statement = connection.prepare_cached(sql)?;
     let rows = statement
-        .query_map((), Raw::read)?
+        .query_map((), |row| Allocated::read(row, 0))?
         .collect::<Result<Vec<_>, _>>()?;
-    let stored = rows.iter().map(Raw::allocation).collect::<Result<Vec<_>, _>>()?;
+    let stored = rows.iter().map(Allocated::check).collect::<Result<Vec<_>, _>>()?;
     let used = Pools::of(stored.iter().map(|(kind, allocation)| (*kind, allocation)));
     let mut pools = used.map_err(|error| {
         tracing::error!(%error, "the stored connections clash");
@@ -115,6 +115,22 @@ pub fn check_free(connection: &Connection, name: &ConnectionName) -> Result<(), 
     } else {
         Ok(())
     }
+}
+
+/// The names at vaultd of every secret that a connection refers to.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub fn secret_names(connection: &Connection) -> Result<BTreeSet<String>, ServiceError> {
+    let sql = "SELECT connection, field FROM connection_secret";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map((), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    rows.map(|row| {
+        let (id, field) = row?;
+        let id = ConnectionId::parse(&id).map_err(|_| CORRUPT)?;
+        Ok(id.secret_name(&field))
+    })
+    .collect()
 }
 
 /// Adds a connection.
@@ -221,38 +237,28 @@ fn conflict(error: rusqlite::Error) -> ServiceError {
     }
 }
 
-struct Raw {
-    id: String,
-    name: String,
+/// The columns `type` to `redirect_port`.
+struct Allocated {
     kind: String,
     mark: u32,
     table: u32,
     iface: Option<String>,
     redirect_port: Option<u16>,
-    config_json: String,
-    secrets_whole: bool,
-    revision: u64,
-    created_unix_ms: i64,
 }
 
-impl Raw {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Raw> {
-        Ok(Raw {
-            id: row.get(0)?,
-            name: row.get(1)?,
-            kind: row.get(2)?,
-            mark: row.get(3)?,
-            table: row.get(4)?,
-            iface: row.get(5)?,
-            redirect_port: row.get(6)?,
-            config_json: row.get(7)?,
-            secrets_whole: row.get(8)?,
-            revision: row.get(9)?,
-            created_unix_ms: row.get(10)?,
+impl Allocated {
+    /// `first`: where `type` is.
+    fn read(row: &Row<'_>, first: usize) -> rusqlite::Result<Allocated> {
+        Ok(Allocated {
+            kind: row.get(first)?,
+            mark: row.get(first + 1)?,
+            table: row.get(first + 2)?,
+            iface: row.get(first + 3)?,
+            redirect_port: row.get(first + 4)?,
         })
     }
 
-    fn allocation(&self) -> Result<(Kind, Allocation), ServiceError> {
+    fn check(&self) -> Result<(Kind, Allocation), ServiceError> {
         let device = match (&self.iface, self.redirect_port) {
             (Some(name), None) => Device::Interface(name.clone()),
             (None, Some(port)) => Device::RedirectPort(port),
@@ -266,9 +272,33 @@ impl Raw {
         };
         Ok((Kind::parse(&self.kind).map_err(|_| CORRUPT)?, allocation))
     }
+}
+
+struct Raw {
+    id: String,
+    name: String,
+    allocated: Allocated,
+    config_json: String,
+    secrets_whole: bool,
+    revision: u64,
+    created_unix_ms: i64,
+}
+
+impl Raw {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Raw> {
+        Ok(Raw {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            allocated: Allocated::read(row, 2)?,
+            config_json: row.get(7)?,
+            secrets_whole: row.get(8)?,
+            revision: row.get(9)?,
+            created_unix_ms: row.get(10)?,
+        })
+    }
 
     fn into_connection(self, secret_fields: Vec<String>) -> Result<StoredConnection, ServiceError> {
-        let (kind, allocation) = self.allocation()?;
+        let (kind, allocation) = self.allocated.check()?;
         let config = Config::from_json(&self.config_json).map_err(|_| CORRUPT)?;
         if config.kind() != kind {
             return Err(CORRUPT);

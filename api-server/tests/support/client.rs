@@ -144,6 +144,13 @@ impl Client {
             .await
     }
 
+    /// As `try_post`, with another method.
+    pub async fn try_change(&self, method: &str, path: &str, body: &Value) -> Option<Answer> {
+        let headers = [("content-type", "application/json")];
+        self.try_send(method, path, &headers, Some(body.to_string().into_bytes()))
+            .await
+    }
+
     pub async fn try_get(&self, path: &str) -> Option<u16> {
         self.try_send("GET", path, &[], None)
             .await

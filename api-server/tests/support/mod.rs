@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod netd;
+pub mod process;
 pub mod vault;
 
 use std::collections::BTreeMap;

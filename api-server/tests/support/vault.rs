@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cell_proto::fault::Fault;
 use cell_proto::vault::v1::audit_anchor_service_server::{AuditAnchorService, AuditAnchorServiceServer};
@@ -29,6 +30,8 @@ pub struct FakeVault {
 pub struct Secrets {
     /// By name: version and value.
     pub kept: BTreeMap<String, (u64, Vec<u8>)>,
+    /// How long a put takes before and after it is done.
+    pub delay: Duration,
     /// The reason with which puts of names that end so are refused.
     pub refuses: Option<(&'static str, &'static str)>,
 }
@@ -218,6 +221,26 @@ impl AuditAnchorService for Service {
     }
 }
 
+impl Service {
+    fn store(
+        &self,
+        name: String,
+        value: Vec<u8>,
+        expected: u64,
+    ) -> Result<Response<PutSecretResponse>, Status> {
+        let mut secrets = self.secrets.lock().unwrap();
+        if let Some((_, reason)) = secrets.refuses.filter(|(end, _)| name.ends_with(end)) {
+            return Err(refusal(Code::Unavailable, reason));
+        }
+        let version = secrets.kept.get(&name).map_or(0, |(version, _)| *version);
+        if version != expected {
+            return Err(refusal(Code::Aborted, "VERSION_MISMATCH"));
+        }
+        secrets.kept.insert(name, (version + 1, value));
+        Ok(Response::new(PutSecretResponse::default()))
+    }
+}
+
 fn refusal(code: Code, reason: &'static str) -> Status {
     Fault::new(code, "vault.cell", reason, "no").into()
 }
@@ -233,16 +256,11 @@ impl SecretService for Service {
             value,
             expected_version,
         } = request.into_inner();
-        let mut secrets = self.secrets.lock().unwrap();
-        if let Some((_, reason)) = secrets.refuses.filter(|(end, _)| name.ends_with(end)) {
-            return Err(refusal(Code::Unavailable, reason));
-        }
-        let version = secrets.kept.get(&name).map_or(0, |(version, _)| *version);
-        if version != expected_version {
-            return Err(refusal(Code::Aborted, "VERSION_MISMATCH"));
-        }
-        secrets.kept.insert(name, (version + 1, value));
-        Ok(Response::new(PutSecretResponse::default()))
+        let delay = self.secrets.lock().unwrap().delay;
+        tokio::time::sleep(delay).await;
+        let done = self.store(name, value, expected_version);
+        tokio::time::sleep(delay).await;
+        done
     }
 
     async fn list_secrets(

@@ -88,8 +88,7 @@ pub async fn tidy_all(app: &Arc<App>) -> Result<(), ServiceError> {
 /// Removes what begins with `prefix` and is an orphan; what is left.
 async fn remove_orphans(app: &App, prefix: String) -> Result<BTreeSet<String>, ServiceError> {
     let mut there = app.secrets.list(prefix).await?;
-    let stored = app.store.read(table::list)?;
-    let wanted: BTreeSet<String> = stored.iter().flat_map(names_of).collect();
+    let wanted = app.store.read(table::secret_names)?;
     let orphans: Vec<String> = there
         .keys()
         .filter(|name| is_orphan(name, &wanted))
