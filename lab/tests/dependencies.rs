@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cell-wg-core", &[]),
     ("cell-wg", &["cell-wg-core", "cell-proto", "cell-sandbox"]),
     ("cell-egress-core", &[]),
+    ("cell-egress", &["cell-egress-core", "cell-proto", "cell-sandbox"]),
     ("cell-broker-core", &[]),
     ("cell-broker", &["cell-broker-core", "cell-proto", "cell-sandbox"]),
     ("cell-vaultd-core", &[]),
