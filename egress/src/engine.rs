@@ -1,28 +1,20 @@
 //! The exits that run: each with listeners, connections and counters of its own, so that what one does touches no other.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use cell_egress_core::admission::Ledger;
 use cell_egress_core::exit::{Exit, ExitId};
 use cell_egress_core::policy::{Limits, Reach, Timeouts};
 use cell_egress_core::table::Table;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
-use crate::client::Client;
 use crate::counters::Counters;
 use crate::dial::Dialer;
-use crate::listener::{destination_of, listen_on};
-use crate::relay::relay;
+use crate::listener::listen_on;
 use crate::secrets::Secrets;
-
-/// How long to wait after accept(2) failed, e.g. for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+use crate::serve::Served;
 
 /// What is in force for all exits.
 #[derive(Debug, Clone)]
@@ -42,9 +34,10 @@ pub struct Engine {
     running: tokio::sync::Mutex<Running>,
 }
 
-struct Shared {
-    rules: Rules,
-    secrets: Box<dyn Secrets>,
+/// What all exits share: rules and counts, and nothing that one could keep from another.
+pub(crate) struct Shared {
+    pub(crate) rules: Rules,
+    pub(crate) secrets: Box<dyn Secrets>,
     ledger: Mutex<Ledger>,
 }
 
@@ -153,7 +146,7 @@ impl Engine {
 }
 
 impl Shared {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -183,126 +176,5 @@ impl RunningExit {
                 tracing::error!(port = self.port, "an exit had panicked");
             }
         }
-    }
-}
-
-/// One exit at work.
-struct Served {
-    shared: Arc<Shared>,
-    exit: Exit,
-    dialer: Dialer,
-    counters: Arc<Counters>,
-}
-
-impl Served {
-    /// Serves until it is told to end. Then no listener and no connection is left: to abort this would only begin their end.
-    async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, ended: watch::Receiver<()>) {
-        let mut accepting = JoinSet::new();
-        for listener in listeners {
-            accepting.spawn(Arc::clone(&self).accept(listener, ended.clone()));
-        }
-        while accepting.join_next().await.is_some() {}
-    }
-
-    async fn accept(self: Arc<Self>, listener: TcpListener, mut ended: watch::Receiver<()>) {
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                // Nothing is ever sent: it ends with its sender.
-                _ = ended.changed() => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => {
-                        if let Some(admitted) = self.admit(stream, peer.ip()) {
-                            connections.spawn(admitted);
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(id = %self.exit.id, %error, "a connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-                Some(over) = connections.join_next() => {
-                    if over.is_err_and(|error| error.is_panic()) {
-                        tracing::error!(id = %self.exit.id, "a connection's task panicked");
-                    }
-                }
-            }
-        }
-        drop(listener);
-        connections.shutdown().await;
-    }
-
-    /// Judges a connection. What is not let in is reset here.
-    fn admit(self: &Arc<Self>, stream: TcpStream, peer: IpAddr) -> Option<impl Future<Output = ()> + use<>> {
-        let client = Client::new(stream, Arc::clone(&self.counters));
-        let refused = |why: &dyn std::fmt::Display| {
-            self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(id = %self.exit.id, %why, "connection refused");
-        };
-        if !self.shared.rules.reach.takes(peer) {
-            refused(&"it comes from no peer");
-            return None;
-        }
-        let destination = match destination_of(client.stream()) {
-            Ok(destination) => destination,
-            Err(why) => {
-                refused(&why);
-                return None;
-            }
-        };
-        if let Err(full) = self.shared.ledger().admit(&self.exit.id, peer) {
-            refused(&full);
-            return None;
-        }
-        let place = Place::taken(self, peer);
-        let served = Arc::clone(self);
-        Some(async move {
-            let timeouts = &served.shared.rules.timeouts;
-            let secrets = served.shared.secrets.as_ref();
-            let opened = served
-                .dialer
-                .open(&served.exit, peer, destination, timeouts, secrets)
-                .await;
-            match opened {
-                Ok(opened) => {
-                    served.counters.succeeded();
-                    if let Err(cut) = relay(client, opened, timeouts.idle).await {
-                        tracing::debug!(id = %served.exit.id, %cut, "connection cut");
-                    }
-                }
-                Err(failure) => {
-                    tracing::debug!(id = %served.exit.id, reason = failure.reason(), %failure, "not carried");
-                    served.counters.failed(&failure);
-                    drop(client);
-                }
-            }
-            drop(place);
-        })
-    }
-}
-
-/// A connection's entry in the ledger, taken out again however the connection ends.
-struct Place {
-    served: Arc<Served>,
-    peer: IpAddr,
-}
-
-impl Place {
-    fn taken(served: &Arc<Served>, peer: IpAddr) -> Self {
-        served.counters.open.fetch_add(1, Ordering::Relaxed);
-        Place {
-            served: Arc::clone(served),
-            peer,
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.served.counters.open.fetch_sub(1, Ordering::Relaxed);
-        self.served
-            .shared
-            .ledger()
-            .release(&self.served.exit.id, self.peer);
     }
 }

@@ -18,6 +18,7 @@ pub mod ssh;
 
 pub mod engine;
 pub mod listener;
+mod serve;
 
 pub mod request;
 pub mod service;

@@ -335,3 +335,42 @@ fn another_user_is_refused() -> Result<()> {
     assert_eq!(reason(&refusal).as_deref(), Some("CALLER_UNKNOWN_USER"));
     Ok(())
 }
+
+#[test]
+fn it_runs_without_any_right_and_ends_when_told() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut daemon = Daemon::start(&lab, &Ceiling::default())?;
+    daemon.apply(vec![])?;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.process.id()))?;
+    let told = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map(str::trim).unwrap_or_default().to_owned()
+    };
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(told(set), "0000000000000000", "{set}");
+    }
+    assert_eq!([told("NoNewPrivs:"), told("Seccomp:")], ["1", "2"]);
+    assert!(daemon.process.terminate(PATIENCE)?.success());
+    Ok(())
+}
+
+#[test]
+fn more_connections_than_descriptors_are_refused_at_the_start() -> Result<()> {
+    let lab = Lab::new()?;
+    let limits = (200_000, 1, 1);
+    let mut daemon = Daemon::start_with(
+        &lab,
+        &Ceiling {
+            limits,
+            ..Ceiling::default()
+        },
+        Some(1024),
+    )?;
+    assert!(!daemon.process.wait(PATIENCE)?.success());
+    assert!(
+        daemon.process.output().contains("LimitNOFILE"),
+        "{}",
+        daemon.process.output()
+    );
+    Ok(())
+}

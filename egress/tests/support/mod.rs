@@ -252,6 +252,11 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(lab: &Lab, ceiling: &Ceiling) -> Result<Self> {
+        Daemon::start_with(lab, ceiling, None)
+    }
+
+    /// With as many descriptors as are given.
+    pub fn start_with(lab: &Lab, ceiling: &Ceiling, descriptors: Option<u32>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let config = folder.path().join("egress.toml");
@@ -261,6 +266,20 @@ impl Daemon {
         let arguments = ["--config", config.to_str().context("path")?];
         let program = Path::new(env!("CARGO_BIN_EXE_cell-egress"));
         let mut command = activation::command(program, &arguments, NOBODY, &listeners)?;
+        if let Some(most) = descriptors {
+            // prlimit(1) goes on as the program that it is given, with the listeners as they are.
+            let mut limited = Command::new("prlimit");
+            limited
+                .arg(format!("--nofile={most}"))
+                .arg(command.get_program())
+                .args(command.get_args());
+            limited.envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+            command = limited;
+        }
         let process = lab.cell.spawn("cell-egress", &mut command)?;
         let runtime = Runtime::new()?;
         let channel = runtime.block_on(async { cell_proto::ipc::connect(socket) });
