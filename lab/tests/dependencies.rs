@@ -16,6 +16,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cell-netd", &["cell-netd-core", "cell-proto", "cell-sandbox"]),
     ("cell-wg-core", &[]),
     ("cell-wg", &["cell-wg-core", "cell-proto", "cell-sandbox"]),
+    ("cell-egress-core", &[]),
+    ("cell-egress", &["cell-egress-core", "cell-proto", "cell-sandbox"]),
     ("cell-broker-core", &[]),
     ("cell-broker", &["cell-broker-core", "cell-proto", "cell-sandbox"]),
     ("cell-vaultd-core", &[]),
@@ -170,8 +172,8 @@ fn what_decides_cannot_act() {
         .collect();
     assert_eq!(
         cores.len(),
-        5,
-        "netd, wg, broker, vaultd and api each have a core"
+        6,
+        "netd, wg, egress, broker, vaultd and api each have a core"
     );
     for name in cores {
         let reached = tree(name);
@@ -185,9 +187,10 @@ fn what_decides_cannot_act() {
 }
 
 /// The folders of the crates that decide.
-const CORES: [&str; 5] = [
+const CORES: [&str; 6] = [
     "netd/core",
     "wg/core",
+    "egress/core",
     "containerd-shim/core",
     "vaultd/core",
     "api-server/core",

@@ -54,6 +54,21 @@ pub mod wg {
     }
 }
 
+/// The relay behind redirect exits.
+pub mod egress {
+    /// `cell.egress.v1`
+    #[allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated; the protos carry the comments"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("cell.egress.v1");
+    }
+}
+
 /// The Docker broker.
 pub mod broker {
     /// `cell.broker.v1`

@@ -17,6 +17,10 @@ pub enum Family {
     Inet4Datagram,
     /// AF_INET6, datagrams over UDP.
     Inet6Datagram,
+    /// AF_INET, streams over TCP. Where the kernel has Landlock's rules for TCP, [`crate::Sandbox::tcp`] is needed as well.
+    Inet4Stream,
+    /// AF_INET6, streams over TCP; else as [`Family::Inet4Stream`].
+    Inet6Stream,
 }
 
 /// Calls that no argument makes dangerous beyond the descriptors and paths that the process may reach anyway.
@@ -276,5 +280,7 @@ fn sockets_of(family: Family) -> Vec<Vec<(u8, Test)>> {
         ),
         Family::Inet4Datagram => every(libc::AF_INET, &[libc::SOCK_DGRAM], &[0, libc::IPPROTO_UDP]),
         Family::Inet6Datagram => every(libc::AF_INET6, &[libc::SOCK_DGRAM], &[0, libc::IPPROTO_UDP]),
+        Family::Inet4Stream => every(libc::AF_INET, &[libc::SOCK_STREAM], &[0, libc::IPPROTO_TCP]),
+        Family::Inet6Stream => every(libc::AF_INET6, &[libc::SOCK_STREAM], &[0, libc::IPPROTO_TCP]),
     }
 }

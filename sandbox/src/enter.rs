@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use caps::Capability;
@@ -9,7 +10,7 @@ use nix::unistd::{getresgid, getresuid};
 
 use crate::calls::Family;
 use crate::filter::{self, Allowed};
-use crate::paths::{self, Rule, Use};
+use crate::paths::{self, Rule, Tcp, Use};
 use crate::status::SelfStatus;
 use crate::{capabilities, process};
 
@@ -19,6 +20,7 @@ use crate::{capabilities, process};
 pub struct Sandbox {
     capabilities: Vec<Capability>,
     rules: Vec<Rule>,
+    tcp: Tcp,
     allowed: Allowed,
     log: bool,
 }
@@ -72,6 +74,17 @@ impl Sandbox {
         self
     }
 
+    /// TCP sockets that are bound to one of `ports` and listen, and others that connect to anywhere; needs
+    /// [`Family::Inet4Stream`] or [`Family::Inet6Stream`] as well. Without this no TCP socket is bound or connected.
+    pub fn tcp(mut self, ports: RangeInclusive<u16>) -> Self {
+        self.tcp = Tcp {
+            bind: Some(ports),
+            connect: true,
+        };
+        self.allowed.calls.push(libc::SYS_listen);
+        self
+    }
+
     /// Messages that name where they go (sendto(2) with an address) or carry descriptors (sendmsg(2)). Without this what is
     /// sent goes to where its socket is connected.
     pub fn messages(mut self) -> Self {
@@ -113,7 +126,7 @@ impl Sandbox {
             source: e.source,
         })?;
         capabilities::keep_only(&self.capabilities).map_err(|e| Error::Capabilities(e.into()))?;
-        let restricted = paths::restrict(&self.rules).map_err(|e| Error::Landlock(e.into()))?;
+        let restricted = paths::restrict(&self.rules, &self.tcp).map_err(|e| Error::Landlock(e.into()))?;
         let calls = filter::enter(&self.allowed, self.log).map_err(|e| Error::Seccomp(e.into()))?;
         let mut missing = restricted.missing();
         if !hardened.mdwe {

@@ -1,10 +1,12 @@
-//! Landlock: nothing of the file system but the listed paths, no program to run, no TCP, no signal to anybody else.
+//! Landlock: nothing of the file system but the listed paths, no program to run, no TCP but what a profile asks for, no
+//! signal to anybody else.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, PathFdError,
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd, PathFdError,
     RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
     make_bitflags,
 };
@@ -46,6 +48,15 @@ pub(crate) struct Rule {
     pub(crate) optional: bool,
 }
 
+/// What may be done with TCP sockets of the process's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tcp {
+    /// Ports that may be bound.
+    pub(crate) bind: Option<RangeInclusive<u16>>,
+    /// Whether connect(2) leads anywhere. Landlock knows ports and no addresses, and a server may have any port.
+    pub(crate) connect: bool,
+}
+
 /// Why the rules are not in force.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PathsError {
@@ -73,10 +84,15 @@ pub(crate) struct Restricted {
 }
 
 /// Restricts this thread and all that it will start. The caller makes sure that there is no other.
-pub(crate) fn restrict(rules: &[Rule]) -> Result<Restricted, PathsError> {
+pub(crate) fn restrict(rules: &[Rule], tcp: &Tcp) -> Result<Restricted, PathsError> {
+    let held = if tcp.connect {
+        AccessNet::BindTcp.into()
+    } else {
+        AccessNet::BindTcp | AccessNet::ConnectTcp
+    };
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
-        .handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?
+        .handle_access(held)?
         .scope(Scope::from_all(NEWEST))?
         .create()?;
     for (path, (rights, optional)) in merged(rules) {
@@ -97,6 +113,9 @@ pub(crate) fn restrict(rules: &[Rule]) -> Result<Restricted, PathsError> {
             rights & AccessFs::from_file(NEWEST)
         };
         ruleset = ruleset.add_rule(PathBeneath::new(opened, rights))?;
+    }
+    for port in tcp.bind.iter().cloned().flatten() {
+        ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::BindTcp))?;
     }
     Ok(Restricted::from(ruleset.restrict_self()?))
 }

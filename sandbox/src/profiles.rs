@@ -2,6 +2,7 @@
 //!
 //! The units in `systemd/` say the same once more from outside; the red-team binary attacks from inside [`api`].
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use caps::Capability;
@@ -70,6 +71,15 @@ pub fn wg() -> Sandbox {
         .messages()
 }
 
+/// The relay behind redirect exits: parses what exits send, and is the one process that speaks TCP of its own. No path, no
+/// capability; it listens on the redirect ports alone.
+pub fn egress() -> Sandbox {
+    Sandbox::new()
+        .log_refusals()
+        .sockets(&[Family::Inet4Stream, Family::Inet6Stream])
+        .tcp(REDIRECT_PORTS)
+}
+
 /// A daemon with a folder of its own. SQLite seeds its generator from /dev/urandom, and from the clock where it cannot.
 fn keeping(state: &Path) -> Sandbox {
     Sandbox::new()
@@ -85,6 +95,8 @@ fn connecting(sandbox: Sandbox, sockets: &[&Path]) -> Sandbox {
         .fold(sandbox, |sandbox, socket| sandbox.connect_unix(socket))
 }
 
+/// Where netd redirects the connections of peers to.
+const REDIRECT_PORTS: RangeInclusive<u16> = 9100..=9199;
 /// ioctl(2) requests of linux/if_tun.h: makes a device or attaches to one.
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 /// Which segmentation offloads the reader understands.

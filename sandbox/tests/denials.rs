@@ -16,11 +16,13 @@ use cell_sandbox::{Family, Sandbox};
 use common::{attempt, denied, granted, io_outcome, outcome, socket, syscall};
 use libc::{EACCES, ENOSYS, EPERM, c_long};
 
-const EVERY_FAMILY: [Family; 4] = [
+const EVERY_FAMILY: [Family; 6] = [
     Family::Unix,
     Family::Netlink,
     Family::Inet4Datagram,
     Family::Inet6Datagram,
+    Family::Inet4Stream,
+    Family::Inet6Stream,
 ];
 
 #[test]
@@ -150,6 +152,13 @@ fn only_kept_families_make_sockets() {
             libc::SOCK_DGRAM,
             libc::IPPROTO_UDP,
         ),
+        (Family::Inet4Stream, libc::AF_INET, libc::SOCK_STREAM, 0),
+        (
+            Family::Inet6Stream,
+            libc::AF_INET6,
+            libc::SOCK_STREAM,
+            libc::IPPROTO_TCP,
+        ),
     ];
     for (family, domain, kind, protocol) in cases {
         let name = format!("{family:?} {kind} {protocol}");
@@ -174,12 +183,18 @@ fn only_kept_families_make_sockets() {
 #[test]
 fn other_sockets_are_never_made_whatever_is_kept() {
     for (name, domain, kind, protocol) in [
-        ("TCP", libc::AF_INET, libc::SOCK_STREAM, 0),
-        ("TCP over IPv6", libc::AF_INET6, libc::SOCK_STREAM, 0),
+        ("MPTCP", libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP),
+        (
+            "MPTCP over IPv6",
+            libc::AF_INET6,
+            libc::SOCK_STREAM,
+            libc::IPPROTO_MPTCP,
+        ),
         ("sock_diag", libc::AF_NETLINK, libc::SOCK_RAW, 4),
         ("AF_ALG", libc::AF_ALG, libc::SOCK_SEQPACKET, 0),
     ] {
-        if attempt(None, &[], socket(domain, kind, protocol)) == Err(libc::EAFNOSUPPORT) {
+        let unknown = [libc::EAFNOSUPPORT, libc::EPROTONOSUPPORT].map(Err);
+        if unknown.contains(&attempt(None, &[], socket(domain, kind, protocol))) {
             continue; // This kernel was built without it: nothing to deny.
         }
         denied(

@@ -176,3 +176,53 @@ fn wg_opens_nothing() {
         "what was handed over works"
     );
 }
+
+#[test]
+fn egress_dials_and_listens_on_the_redirect_ports() {
+    let egress = || Some(profiles::egress());
+    let far_end = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = far_end.local_addr().unwrap();
+    let connect = || io_outcome(std::net::TcpStream::connect(address));
+    assert_eq!(attempt(egress(), NONE, connect), Ok(()));
+    assert_eq!(attempt(Some(profiles::wg()), NONE, connect), Err(EPERM));
+    let listen = |port: u16| move || io_outcome(std::net::TcpListener::bind(("127.0.0.1", port)));
+    assert_eq!(attempt(egress(), NONE, listen(9199)), Ok(()));
+    // Landlock has known TCP since Linux 6.7; without it the ports are left to the unit.
+    if tells_tcp() {
+        assert_eq!(attempt(egress(), NONE, listen(9200)), Err(EACCES));
+    }
+    assert_eq!(attempt(None, NONE, listen(9200)), Ok(()), "control");
+    for denied in [unix as fn() -> Attempt, netlink, inet] {
+        assert_eq!(denied(), Ok(()), "control");
+        assert_eq!(attempt(egress(), NONE, denied), Err(EPERM));
+    }
+    let read = || io_outcome(fs::read("/etc/passwd"));
+    assert_eq!(attempt(egress(), NONE, read), Err(EACCES));
+    assert_eq!(attempt(None, NONE, read), Ok(()), "control");
+}
+
+#[test]
+fn only_egress_makes_tcp_sockets() {
+    let own = folder();
+    let tcp = || socket(libc::AF_INET, libc::SOCK_STREAM, 0)();
+    for (other, kept) in [
+        (profiles::api(own.path(), &[]), NONE),
+        (profiles::netd(own.path(), &[], false), NET_ADMIN),
+        (
+            profiles::broker(own.path(), &own.path().join("docker.sock")),
+            NONE,
+        ),
+        (profiles::vaultd(own.path(), None), NONE),
+        (profiles::wg(), NONE),
+    ] {
+        assert_eq!(attempt(Some(other), kept, tcp), Err(EPERM));
+    }
+    assert_eq!(attempt(Some(profiles::egress()), NONE, tcp), Ok(()), "control");
+}
+
+/// Whether the running kernel's Landlock has rules for TCP, asked of the kernel itself.
+fn tells_tcp() -> bool {
+    // SAFETY: with LANDLOCK_CREATE_RULESET_VERSION (1) the kernel reads no memory and answers a number.
+    let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0, 0, 1) };
+    abi >= 4
+}

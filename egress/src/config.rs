@@ -1,0 +1,197 @@
+//! The policy file (`egress.toml`): who may call, and the ceiling. Unknown keys are refused.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cell_egress_core::policy::{InvalidLimits, Limits, Reach, Timeouts};
+use cell_proto::ipc::CallerPolicy;
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::engine::Rules;
+
+/// Longest connect and handshake timeouts that may be set, seconds.
+const OPENING_MAX: u64 = 300;
+/// Longest idle timeout that may be set, seconds.
+const IDLE_MAX: u64 = 24 * 3600;
+
+/// What the policy file says, users looked up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who may use the listener `api`.
+    pub api: CallerPolicy,
+    /// The ceiling.
+    pub rules: Rules,
+}
+
+/// A policy file that cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidConfig {
+    /// Not TOML, or not of this shape.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// A user that does not exist here.
+    #[error("callers.api.users: there is no user \"{0}\" on this machine")]
+    UnknownUser(String),
+    /// Nobody may call.
+    #[error("callers.api.users: name at least one user")]
+    NoUser,
+    /// Limits that do not hold each other.
+    #[error("limits: {0}")]
+    Limits(#[from] InvalidLimits),
+    /// A time out of range.
+    #[error("timeouts.{name}: is 1 to {most} seconds")]
+    Timeout {
+        /// The key.
+        name: &'static str,
+        /// The most, seconds.
+        most: u64,
+    },
+    /// An address of this kind does not belong in that list.
+    #[error("local_servers: {0} is not on loopback; list its prefix under `servers`")]
+    NotLocal(SocketAddr),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    peers: Vec<IpNet>,
+    servers: Vec<IpNet>,
+    local_servers: Vec<SocketAddr>,
+    limits: FileLimits,
+    timeouts: FileTimeouts,
+    callers: Callers,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileLimits {
+    total: u32,
+    per_exit: u32,
+    per_peer: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTimeouts {
+    connect_seconds: u64,
+    handshake_seconds: u64,
+    idle_seconds: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Callers {
+    api: Caller,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Caller {
+    users: Vec<String>,
+    #[serde(default)]
+    unit: Option<String>,
+}
+
+impl Config {
+    /// Parses the text of a policy file. `uid_of` finds a user's id, e.g. by getpwnam(3).
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] names the first fault.
+    pub fn parse(text: &str, uid_of: impl Fn(&str) -> Option<u32>) -> Result<Self, InvalidConfig> {
+        let file: File = toml::from_str(text)?;
+        if let Some(address) = file
+            .local_servers
+            .iter()
+            .find(|address| !address.ip().is_loopback())
+        {
+            return Err(InvalidConfig::NotLocal(*address));
+        }
+        let rules = Rules {
+            reach: Reach {
+                peers: file.peers,
+                servers: file.servers,
+                local_servers: file.local_servers,
+            },
+            limits: Limits::try_new(file.limits.total, file.limits.per_exit, file.limits.per_peer)?,
+            timeouts: Timeouts {
+                connect: seconds("connect_seconds", file.timeouts.connect_seconds, OPENING_MAX)?,
+                handshake: seconds("handshake_seconds", file.timeouts.handshake_seconds, OPENING_MAX)?,
+                idle: seconds("idle_seconds", file.timeouts.idle_seconds, IDLE_MAX)?,
+            },
+        };
+        let Caller { users, unit } = file.callers.api;
+        if users.is_empty() {
+            return Err(InvalidConfig::NoUser);
+        }
+        let uids = users
+            .into_iter()
+            .map(|user| uid_of(&user).ok_or(InvalidConfig::UnknownUser(user)))
+            .collect::<Result<_, _>>()?;
+        let api = CallerPolicy { uids, unit };
+        Ok(Config { api, rules })
+    }
+}
+
+fn seconds(name: &'static str, value: u64, most: u64) -> Result<Duration, InvalidConfig> {
+    if (1..=most).contains(&value) {
+        Ok(Duration::from_secs(value))
+    } else {
+        Err(InvalidConfig::Timeout { name, most })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// As docs/runtime.md writes it.
+    const DOCUMENTED: &str = r#"
+peers = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]
+servers = ["0.0.0.0/0", "::/0"]
+local_servers = ["127.0.0.1:9050"]
+[limits]
+total = 16384
+per_exit = 8192
+per_peer = 1024
+[timeouts]
+connect_seconds = 10
+handshake_seconds = 60
+idle_seconds = 7200
+[callers.api]
+users = ["cell-api"]
+unit = "cell-api.service"
+"#;
+
+    fn parse(text: &str) -> Result<Config, InvalidConfig> {
+        Config::parse(text, |user| (user == "cell-api").then_some(990))
+    }
+
+    #[test]
+    fn the_documented_file_is_understood() {
+        let config = parse(DOCUMENTED).unwrap();
+        assert_eq!(config.api.uids, [990]);
+        assert_eq!(config.rules.limits, Limits::try_new(16384, 8192, 1024).unwrap());
+        assert_eq!(config.rules.timeouts.idle, Duration::from_secs(7200));
+        let documents = include_str!("../../docs/runtime.md");
+        for line in DOCUMENTED.lines() {
+            assert!(documents.contains(line), "docs/runtime.md has no line {line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_in_force_is_refused() {
+        let fault = |from: &str, to: &str| {
+            assert!(DOCUMENTED.contains(from));
+            parse(&DOCUMENTED.replace(from, to)).unwrap_err().to_string()
+        };
+        assert!(fault("total = 16384", "total = 1").contains("limits"));
+        assert!(fault("idle_seconds = 7200", "idle_seconds = 0").contains("idle_seconds"));
+        assert!(fault("connect_seconds = 10", "connect_seconds = 301").contains("connect_seconds"));
+        assert!(fault("127.0.0.1:9050", "192.0.2.1:9050").contains("not on loopback"));
+        assert!(fault("[\"cell-api\"]", "[\"nobody-here\"]").contains("nobody-here"));
+        assert!(fault("[\"cell-api\"]", "[]").contains("at least one"));
+        assert!(fault("[limits]", "direct = true\n[limits]").contains("unknown field `direct`"));
+    }
+}

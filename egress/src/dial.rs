@@ -1,0 +1,204 @@
+//! Opens the way to a destination through an exit's server.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use cell_egress_core::credentials::Credentials;
+use cell_egress_core::destination::Destination;
+use cell_egress_core::exit::{Exit, Kind, Server, User};
+use cell_egress_core::handshake::{Handshake, Step};
+use cell_egress_core::policy::Timeouts;
+use russh::ChannelStream;
+use russh::client::Msg;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::failure::Failure;
+use crate::secrets::{NoSecret, Secrets};
+use crate::ssh;
+
+/// The vault's field for the password of a proxy's user.
+const PASSWORD: &str = "password";
+/// What is read of a handshake at a time.
+const PIECE: usize = 512;
+
+/// The exit's side of a connection, and what the destination said while the way was opened.
+pub struct Opened {
+    /// From here on the destination's bytes.
+    pub stream: Far,
+    /// The first of them.
+    pub early: Vec<u8>,
+}
+
+/// See [`Opened`].
+pub enum Far {
+    /// A connection of its own.
+    Tcp(TcpStream),
+    /// A channel, and the session that it is part of.
+    Ssh(ChannelStream<Msg>, ssh::InUse),
+}
+
+/// Who dials for one exit.
+#[derive(Debug)]
+pub enum Dialer {
+    /// Each connection anew.
+    Proxy,
+    /// Over sessions that are kept.
+    Ssh(ssh::Sessions),
+}
+
+impl Dialer {
+    /// Who dials for `exit`.
+    pub fn of(exit: &Exit) -> Self {
+        match &exit.kind {
+            Kind::Socks5(..) | Kind::HttpConnect(..) | Kind::Tor(_) => Dialer::Proxy,
+            Kind::Ssh(server, user, pins) => Dialer::Ssh(ssh::Sessions::new(
+                exit.id.clone(),
+                *server,
+                user.clone(),
+                pins.clone(),
+            )),
+        }
+    }
+
+    /// Opens the way for a connection of `peer`.
+    ///
+    /// # Errors
+    /// [`Failure`]; nothing is tried in another way.
+    pub async fn open(
+        &self,
+        exit: &Exit,
+        peer: IpAddr,
+        destination: Destination,
+        timeouts: &Timeouts,
+        secrets: &dyn Secrets,
+    ) -> Result<Opened, Failure> {
+        let handshake = match (&exit.kind, self) {
+            (_, Dialer::Ssh(sessions)) => return sessions.open(peer, destination, timeouts, secrets).await,
+            (Kind::Socks5(_, user), Dialer::Proxy) => {
+                Handshake::socks5(destination, login(exit, user.as_ref(), secrets).await?)
+            }
+            (Kind::HttpConnect(_, user), Dialer::Proxy) => {
+                Handshake::http_connect(destination, login(exit, user.as_ref(), secrets).await?.as_ref())
+            }
+            (Kind::Tor(_), Dialer::Proxy) => {
+                Handshake::socks5(destination, Some(Credentials::isolating(&exit.id, peer)))
+            }
+            (Kind::Ssh(..), Dialer::Proxy) => return Err(Failure::Ssh("no sessions".to_owned())),
+        };
+        let stream = connect(exit.kind.server(), timeouts).await?;
+        match timeout(timeouts.handshake, shake(stream, handshake)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(Failure::HandshakeTimeout),
+        }
+    }
+}
+
+/// Connects to an exit's own server, which is all that is ever connected to.
+///
+/// # Errors
+/// [`Failure::Connect`], [`Failure::ConnectTimeout`]
+pub async fn connect(server: Server, timeouts: &Timeouts) -> Result<TcpStream, Failure> {
+    let stream = match timeout(timeouts.connect, TcpStream::connect(server.address())).await {
+        Ok(connected) => connected.map_err(Failure::Connect)?,
+        Err(_) => return Err(Failure::ConnectTimeout),
+    };
+    stream.set_nodelay(true).map_err(Failure::Connect)?;
+    Ok(stream)
+}
+
+async fn login(
+    exit: &Exit,
+    user: Option<&User>,
+    secrets: &dyn Secrets,
+) -> Result<Option<Credentials>, Failure> {
+    let Some(user) = user else { return Ok(None) };
+    let name = exit.id.secret_name(PASSWORD);
+    let password = secrets.read(&name).await?;
+    let credentials = Credentials::try_new(user.as_str(), password).map_err(|why| NoSecret::Unusable {
+        name,
+        why: why.to_string(),
+    })?;
+    Ok(Some(credentials))
+}
+
+async fn shake(mut stream: TcpStream, mut handshake: Handshake) -> Result<Opened, Failure> {
+    stream
+        .write_all(handshake.start().bytes())
+        .await
+        .map_err(Failure::Closed)?;
+    let mut piece = [0; PIECE];
+    loop {
+        let length = stream.read(&mut piece).await.map_err(Failure::Closed)?;
+        if length == 0 {
+            return Err(Failure::Closed(io::ErrorKind::UnexpectedEof.into()));
+        }
+        match handshake.receive(&piece[..length])? {
+            Step::Wait => {}
+            Step::Send(more) => stream.write_all(more.bytes()).await.map_err(Failure::Closed)?,
+            Step::Open(early) => {
+                let stream = Far::Tcp(stream);
+                return Ok(Opened { stream, early });
+            }
+        }
+    }
+}
+
+impl Far {
+    /// Has the connection end with a reset, so that what was cut short does not look finished to the far end.
+    pub fn cut(self) {
+        match self {
+            Far::Tcp(stream) => {
+                if let Err(error) = stream.set_zero_linger() {
+                    tracing::debug!(%error, "SO_LINGER");
+                }
+            }
+            // A channel knows no reset; it is closed without an end of file.
+            Far::Ssh(channel, session) => drop((channel, session)),
+        }
+    }
+}
+
+impl AsyncRead for Far {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Far::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Far::Ssh(channel, session) => {
+                let before = buf.filled().len();
+                let polled = Pin::new(channel).poll_read(cx, buf);
+                // A session that is lost ends its channels as if they had been finished.
+                let at_end = matches!(polled, Poll::Ready(Ok(()))) && buf.filled().len() == before;
+                if at_end && session.is_over() {
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                }
+                polled
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Far {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Far::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Far::Ssh(channel, _) => Pin::new(channel).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Far::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Far::Ssh(channel, _) => Pin::new(channel).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Far::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Far::Ssh(channel, _) => Pin::new(channel).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The exits that run: each with listeners, connections and counters of its own, so that what one does touches no other.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cell_egress_core::admission::Ledger;
+use cell_egress_core::exit::{Exit, ExitId};
+use cell_egress_core::policy::{Limits, Reach, Timeouts};
+use cell_egress_core::table::Table;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::counters::Counters;
+use crate::dial::Dialer;
+use crate::listener::listen_on;
+use crate::secrets::Secrets;
+use crate::serve::Served;
+
+/// What is in force for all exits.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Which addresses have to do with egress.
+    pub reach: Reach,
+    /// How many connections.
+    pub limits: Limits,
+    /// For how long.
+    pub timeouts: Timeouts,
+}
+
+/// All exits.
+pub struct Engine {
+    shared: Arc<Shared>,
+    /// One change at a time.
+    running: tokio::sync::Mutex<Running>,
+}
+
+/// What all exits share: rules and counts, and nothing that one could keep from another.
+pub(crate) struct Shared {
+    pub(crate) rules: Rules,
+    pub(crate) secrets: Box<dyn Secrets>,
+    ledger: Mutex<Ledger>,
+}
+
+#[derive(Default)]
+struct Running {
+    table: Table,
+    exits: BTreeMap<ExitId, RunningExit>,
+}
+
+struct RunningExit {
+    port: u16,
+    counters: Arc<Counters>,
+    /// None where the port could not be bound. What ends it is dropped to do so.
+    task: Option<(watch::Sender<()>, JoinHandle<()>)>,
+}
+
+/// An exit as it is.
+#[derive(Debug)]
+pub struct Seen {
+    /// Its id.
+    pub id: ExitId,
+    /// Its port.
+    pub port: u16,
+    /// Whether connections are taken.
+    pub listening: bool,
+    /// Its counters.
+    pub counters: Arc<Counters>,
+}
+
+impl Engine {
+    /// Without an exit.
+    pub fn new(rules: Rules, secrets: Box<dyn Secrets>) -> Self {
+        let ledger = Mutex::new(Ledger::new(rules.limits));
+        let shared = Arc::new(Shared {
+            rules,
+            secrets,
+            ledger,
+        });
+        Engine {
+            shared,
+            running: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// What is in force.
+    pub fn rules(&self) -> &Rules {
+        &self.shared.rules
+    }
+
+    /// Makes the running exits those of `table`. What stays as it is keeps its connections; all others are reset.
+    pub async fn apply(&self, table: Table) -> Vec<Seen> {
+        let mut running = self.running.lock().await;
+        for id in running.table.changes_to(&table).stopped {
+            if let Some(exit) = running.exits.remove(&id) {
+                exit.stop().await;
+                tracing::info!(%id, "exit stopped");
+            }
+        }
+        self.shared.ledger().deal(table.exits().len());
+        running.table = table;
+        self.start_missing(&mut running);
+        running.seen()
+    }
+
+    /// The exits as they are.
+    pub async fn status(&self) -> Vec<Seen> {
+        self.running.lock().await.seen()
+    }
+
+    /// Starts what the table has and does not listen: what is new, what could not be bound before, and what a call that was
+    /// given up half-way left stopped.
+    fn start_missing(&self, running: &mut Running) {
+        let Running { table, exits } = running;
+        for exit in table.exits() {
+            let counters = match exits.get(&exit.id) {
+                Some(known) if known.listens() => continue,
+                Some(known) => Arc::clone(&known.counters),
+                None => Arc::default(),
+            };
+            exits.insert(exit.id.clone(), self.start(exit, counters));
+        }
+    }
+
+    fn start(&self, exit: &Exit, counters: Arc<Counters>) -> RunningExit {
+        let port = exit.port.get();
+        let task = match listen_on(exit.port) {
+            Ok(listeners) => {
+                let served = Served {
+                    shared: Arc::clone(&self.shared),
+                    dialer: Dialer::of(exit),
+                    exit: exit.clone(),
+                    counters: Arc::clone(&counters),
+                };
+                tracing::info!(id = %exit.id, port, "exit started");
+                let (ends, ended) = watch::channel(());
+                Some((ends, tokio::spawn(Arc::new(served).serve(listeners, ended))))
+            }
+            Err(error) => {
+                tracing::error!(id = %exit.id, port, %error, "the redirect port cannot be bound");
+                counters.note("LISTEN", format!("port {port} cannot be bound: {error}"));
+                None
+            }
+        };
+        RunningExit { port, counters, task }
+    }
+}
+
+impl Shared {
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    fn seen(&self) -> Vec<Seen> {
+        let seen = |(id, exit): (&ExitId, &RunningExit)| Seen {
+            id: id.clone(),
+            port: exit.port,
+            listening: exit.listens(),
+            counters: Arc::clone(&exit.counters),
+        };
+        self.exits.iter().map(seen).collect()
+    }
+}
+
+impl RunningExit {
+    fn listens(&self) -> bool {
+        self.task.as_ref().is_some_and(|(_, task)| !task.is_finished())
+    }
+
+    /// Ends listeners and connections. When it answers, the port is free.
+    async fn stop(mut self) {
+        if let Some((ends, task)) = self.task.take() {
+            drop(ends);
+            if task.await.is_err() {
+                tracing::error!(port = self.port, "an exit had panicked");
+            }
+        }
+    }
+}

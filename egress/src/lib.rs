@@ -1,0 +1,24 @@
+//! The relay behind redirect exits: a process without capability or path, to which netd redirects the TCP connections of
+//! peers, and which carries each through its exit or resets it.
+//!
+//! Nothing here dials where a connection was meant to go: what is dialled is a [`cell_egress_core::exit::Server`], and a
+//! [`cell_egress_core::destination::Destination`] has no address to give.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod counters;
+pub mod failure;
+pub mod secrets;
+
+pub mod client;
+pub mod dial;
+pub mod relay;
+pub mod ssh;
+
+pub mod engine;
+pub mod listener;
+mod serve;
+
+pub mod request;
+pub mod service;

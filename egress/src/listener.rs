@@ -1,0 +1,76 @@
+//! Takes redirected connections on the two sockets of a redirect port.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::os::fd::{AsFd, AsRawFd};
+
+use cell_egress_core::destination::{Destination, NotCarried};
+use cell_egress_core::exit::RedirectPort;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockopt,
+    listen, setsockopt, socket, sockopt,
+};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Listens for both families, of which a machine may lack IPv6. On all addresses: a redirected packet comes to that of the
+/// link it came in by.
+///
+/// # Errors
+/// When a port is taken or may not be bound.
+pub fn listen_on(port: RedirectPort) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = vec![listener(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.get())))?];
+    match listener(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.get()))) {
+        Ok(listener) => listeners.push(listener),
+        Err(error) if lacks_ipv6(&error) => tracing::info!(port = port.get(), "this machine has no IPv6"),
+        Err(error) => return Err(error),
+    }
+    Ok(listeners)
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    let known = [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL].map(|errno| Some(errno as i32));
+    known.contains(&error.raw_os_error())
+}
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(family, SockType::Stream, flags, None)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    if address.is_ipv6() {
+        setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&socket, Backlog::new(BACKLOG)?)?;
+    TcpListener::from_std(StdListener::from(socket))
+}
+
+/// Where a connection was meant to go, as the kernel's connection tracking remembers it.
+///
+/// # Errors
+/// [`NotCarried`], also when the kernel remembers nothing: then nobody redirected it.
+pub fn destination_of(stream: &TcpStream) -> Result<Destination, NotCarried> {
+    let local = stream.local_addr().map_err(|_| NotCarried::NotRedirected)?;
+    let original = match local.ip().to_canonical() {
+        IpAddr::V4(_) => original_v4(stream),
+        IpAddr::V6(_) => original_v6(stream),
+    };
+    Destination::judge(original.map_err(|_| NotCarried::NotRedirected)?, local)
+}
+
+fn original_v4(stream: &impl AsFd) -> nix::Result<SocketAddr> {
+    let raw = getsockopt(stream, sockopt::OriginalDst)?;
+    Ok(std::net::SocketAddrV4::from(SockaddrIn::from(raw)).into())
+}
+
+fn original_v6(stream: &impl AsFd) -> nix::Result<SocketAddr> {
+    let raw = getsockopt(stream, sockopt::Ip6tOriginalDst)?;
+    Ok(std::net::SocketAddrV6::from(SockaddrIn6::from(raw)).into())
+}

@@ -1,0 +1,101 @@
+//! `cell-egress`: carries the redirected connections of peers through their exits.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use cell_egress::config::Config;
+use cell_egress::engine::Engine;
+use cell_egress::secrets::VaultWithoutVerb;
+use cell_egress::service;
+use cell_proto::ipc::Listeners;
+use cell_sandbox::{Readiness, profiles};
+use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Descriptors beside those of connections: listeners, callers, the runtime's own.
+const DESCRIPTORS_BESIDE: u64 = 512;
+
+/// Carries redirected connections through exits, for cell-api.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Policy file.
+    #[arg(long, default_value = "/etc/cell/egress.toml")]
+    config: PathBuf,
+    /// Parse the policy file, print what is in force, and exit.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    // The library would log what servers say.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,russh=off"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    if arguments.check {
+        println!("{:#?}", load(&arguments.config)?);
+        return Ok(());
+    }
+    let listeners = Listeners::take()?;
+    let config = load(&arguments.config)?;
+    raise_descriptors(config.rules.limits.total())?;
+    let readiness = Readiness::connect()?;
+    let report = profiles::egress().enter()?;
+    tracing::info!("{report}");
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(run(config, listeners, readiness))
+}
+
+fn load(path: &PathBuf) -> anyhow::Result<Config> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let uid_of = |name: &str| {
+        nix::unistd::User::from_name(name)
+            .ok()
+            .flatten()
+            .map(|user| user.uid.as_raw())
+    };
+    Config::parse(&text, uid_of).with_context(|| format!("{} is not in order", path.display()))
+}
+
+/// As many descriptors as the connections that are allowed need: a peer's and a server's each. Later nobody may raise them.
+fn raise_descriptors(connections: u32) -> anyhow::Result<()> {
+    let wanted = 2 * u64::from(connections) + DESCRIPTORS_BESIDE;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    ensure!(
+        hard >= wanted,
+        "limits.total = {connections} needs {wanted} descriptors, and the process may have {hard}: lower it, or raise \
+         LimitNOFILE="
+    );
+    if soft < wanted {
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)?;
+    }
+    Ok(())
+}
+
+async fn run(config: Config, mut listeners: Listeners, readiness: Readiness) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let engine = Arc::new(Engine::new(config.rules, Box::new(VaultWithoutVerb)));
+    let calls = cell_proto::ipc::serve(
+        listeners.unix("api")?,
+        config.api,
+        service::routes(Arc::clone(&engine)),
+        std::future::pending(),
+    );
+    readiness.ready()?;
+    tokio::select! {
+        served = calls => served.map_err(Into::into),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}

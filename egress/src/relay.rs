@@ -1,0 +1,64 @@
+//! Carries bytes both ways until both sides are done, one breaks, or nothing moves any more.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::time::sleep;
+
+use crate::client::Client;
+use crate::dial::{Far, Opened};
+
+/// How a relay ended that carried not all.
+#[derive(Debug, thiserror::Error)]
+pub enum Cut {
+    /// Nothing moved for the time that a connection may be idle.
+    #[error("nothing moved for too long")]
+    Idle,
+    /// One side broke.
+    #[error("a side broke: {0}")]
+    Broken(#[from] io::Error),
+}
+
+/// Relays until the end. Each direction has 8 KiB of its own and is read from only when that is free, so the slower side
+/// sets the pace; the end of one direction is passed on, and the other goes on (half-close).
+///
+/// # Errors
+/// [`Cut`]: both sides were reset.
+pub async fn relay(mut client: Client, opened: Opened, idle: Duration) -> Result<(), Cut> {
+    let Opened { mut stream, early } = opened;
+    let moved = client.moved();
+    let outcome = tokio::select! {
+        carried = carry(&mut client, &mut stream, &early) => carried.map_err(Cut::from),
+        () = idle_for(&moved, idle) => Err(Cut::Idle),
+    };
+    match outcome {
+        Ok(()) => {
+            client.carried();
+            Ok(())
+        }
+        Err(cut) => {
+            stream.cut();
+            Err(cut)
+        }
+    }
+}
+
+async fn carry(client: &mut Client, stream: &mut Far, early: &[u8]) -> io::Result<()> {
+    client.write_all(early).await?;
+    copy_bidirectional(client, stream).await.map(drop)
+}
+
+/// Ends when `moved` has stood still for `idle`; looks once in that time, so it ends after at most twice of it.
+async fn idle_for(moved: &AtomicU64, idle: Duration) {
+    let mut seen = moved.load(Ordering::Relaxed);
+    loop {
+        sleep(idle).await;
+        let now = moved.load(Ordering::Relaxed);
+        if now == seen {
+            return;
+        }
+        seen = now;
+    }
+}

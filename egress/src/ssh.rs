@@ -1,0 +1,281 @@
+//! SSH exits: direct-tcpip over sessions that are kept, to servers whose host key is pinned. The one file that knows russh.
+//!
+//! Each peer of an exit has a session of its own. Within one session the library hands out what comes in order, so a channel
+//! that nobody reads holds the others up: with one session for all, a peer that pauses a download would stop the house.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cell_egress_core::backoff;
+use cell_egress_core::destination::Destination;
+use cell_egress_core::exit::{ExitId, Server, User};
+use cell_egress_core::pin::HostKey;
+use cell_egress_core::policy::Timeouts;
+use russh::client::{self, AuthResult, Handle};
+use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
+use russh::{Error, Preferred};
+use tokio::time::{Instant, timeout};
+
+use crate::dial::{Far, Opened, connect};
+use crate::failure::Failure;
+use crate::secrets::{NoSecret, Secret, Secrets};
+
+/// The vault's field for the key that logs in.
+const PRIVATE_KEY: &str = "private_key";
+/// What is told to the server of who asks: nothing of the peer's address is its business.
+const ORIGINATOR: (&str, u32) = ("127.0.0.1", 0);
+/// How long a session that carries nothing is kept, and how often the sessions are looked through.
+const LINGER: Duration = Duration::from_secs(60);
+/// Between two signs of life of a session.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How much of one channel's bytes the server may send before they are taken, bytes.
+const WINDOW: u32 = 256 * 1024;
+/// Messages of one channel that are held until it is read from.
+const HELD_MESSAGES: usize = 16;
+
+/// A session, held by each connection that it carries.
+pub type InUse = Arc<Session>;
+
+/// A session with the server.
+pub struct Session(Handle<Pinned>);
+
+impl Session {
+    /// Whether it is over, for whatever reason.
+    pub fn is_over(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session(over: {})", self.is_over())
+    }
+}
+
+/// All sessions of one exit.
+#[derive(Debug)]
+pub struct Sessions {
+    id: ExitId,
+    server: Server,
+    user: User,
+    pins: Vec<HostKey>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    peers: BTreeMap<IpAddr, Slot>,
+    swept: Instant,
+    failures: u32,
+    again: Instant,
+}
+
+#[derive(Debug)]
+struct Slot {
+    session: Arc<tokio::sync::Mutex<Option<InUse>>>,
+    used: Instant,
+}
+
+impl Sessions {
+    /// Without a session: the first connection makes one.
+    pub fn new(id: ExitId, server: Server, user: User, pins: Vec<HostKey>) -> Self {
+        let now = Instant::now();
+        let state = State {
+            peers: BTreeMap::new(),
+            swept: now,
+            failures: 0,
+            again: now,
+        };
+        Sessions {
+            id,
+            server,
+            user,
+            pins,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Opens a channel for a connection of `peer`.
+    ///
+    /// # Errors
+    /// [`Failure`]; a session that could not be made is tried again after a pause that grows.
+    pub async fn open(
+        &self,
+        peer: IpAddr,
+        destination: Destination,
+        timeouts: &Timeouts,
+        secrets: &dyn Secrets,
+    ) -> Result<Opened, Failure> {
+        let slot = self.slot(peer);
+        let session = self.session(&slot, timeouts, secrets).await?;
+        let (host, port) = destination.direct_tcpip();
+        let (origin, origin_port) = ORIGINATOR;
+        let opening = session
+            .0
+            .channel_open_direct_tcpip(host, port, origin, origin_port);
+        match timeout(timeouts.handshake, opening).await {
+            Ok(Ok(channel)) => Ok(Opened {
+                stream: Far::Ssh(channel.into_stream(), session),
+                early: Vec::new(),
+            }),
+            Ok(Err(Error::ChannelOpenFailure(why))) => Err(Failure::SshRefused(format!("{why:?}"))),
+            Ok(Err(error)) => Err(Failure::Ssh(error.to_string())),
+            Err(_) => Err(Failure::HandshakeTimeout),
+        }
+    }
+
+    /// The peer's session, made if there is none. Connections of one peer wait for one and the same.
+    async fn session(
+        &self,
+        slot: &tokio::sync::Mutex<Option<InUse>>,
+        timeouts: &Timeouts,
+        secrets: &dyn Secrets,
+    ) -> Result<InUse, Failure> {
+        let mut slot = slot.lock().await;
+        if let Some(session) = slot.as_ref().filter(|session| !session.is_over()) {
+            return Ok(Arc::clone(session));
+        }
+        if Instant::now() < self.state().again {
+            return Err(Failure::Paused);
+        }
+        let made = self.make(timeouts, secrets).await;
+        let mut state = self.state();
+        state.failures = match &made {
+            Ok(_) => 0,
+            Err(_) => state.failures.saturating_add(1),
+        };
+        state.again = Instant::now() + backoff::pause(state.failures);
+        drop(state);
+        let session = Arc::new(made?);
+        *slot = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    async fn make(&self, timeouts: &Timeouts, secrets: &dyn Secrets) -> Result<Session, Failure> {
+        let name = self.id.secret_name(PRIVATE_KEY);
+        let secret = secrets.read(&name).await?;
+        let key = private_key(&secret).map_err(|why| NoSecret::Unusable { name, why })?;
+        let stream = connect(self.server, timeouts).await?;
+        let logging_in = async {
+            let pinned = Pinned(self.pins.clone());
+            let mut handle = client::connect_stream(Arc::new(self.config()), stream, pinned)
+                .await
+                .map_err(told)?;
+            let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+            match handle
+                .authenticate_publickey(self.user.as_str(), key)
+                .await
+                .map_err(told)?
+            {
+                AuthResult::Success => Ok(Session(handle)),
+                AuthResult::Failure { .. } => Err(Failure::SshLogin),
+            }
+        };
+        match timeout(timeouts.handshake, logging_in).await {
+            Ok(made) => made,
+            Err(_) => Err(Failure::HandshakeTimeout),
+        }
+    }
+
+    /// Asks for no other key than the pinned ones, since the server shows one only.
+    fn config(&self) -> client::Config {
+        let known = Preferred::default();
+        let pinned =
+            |algorithm: &Algorithm| self.pins.iter().any(|pin| pin.algorithm() == algorithm.as_str());
+        let key = known
+            .key
+            .iter()
+            .filter(|algorithm| pinned(algorithm))
+            .cloned()
+            .collect();
+        client::Config {
+            preferred: Preferred { key, ..known },
+            window_size: WINDOW,
+            channel_buffer_size: HELD_MESSAGES,
+            keepalive_interval: Some(KEEPALIVE),
+            nodelay: true,
+            ..client::Config::default()
+        }
+    }
+
+    /// The peer's place, and from time to time an end to sessions that nobody uses.
+    fn slot(&self, peer: IpAddr) -> Arc<tokio::sync::Mutex<Option<InUse>>> {
+        let now = Instant::now();
+        let mut state = self.state();
+        if now > state.swept + LINGER {
+            state.swept = now;
+            state.peers.retain(|_, slot| slot.is_used(now));
+        }
+        let slot = state.peers.entry(peer.to_canonical()).or_insert_with(|| Slot {
+            session: Arc::default(),
+            used: now,
+        });
+        slot.used = now;
+        Arc::clone(&slot.session)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    fn is_used(&self, now: Instant) -> bool {
+        if now < self.used + LINGER {
+            return true;
+        }
+        // Locked: a session is being made.
+        self.session.try_lock().map_or(true, |session| {
+            session
+                .as_ref()
+                .is_some_and(|session| Arc::strong_count(session) > 1)
+        })
+    }
+}
+
+/// Takes a server's key only if it is pinned.
+struct Pinned(Vec<HostKey>);
+
+impl client::Handler for Pinned {
+    type Error = Error;
+
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Error> {
+        Ok(match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } => {
+                let bytes = key.to_bytes()?;
+                self.0.iter().any(|pin| pin.is(&bytes))
+            }
+            // None was asked for.
+            PublicKeyOrCertificate::Certificate(_) => false,
+        })
+    }
+}
+
+fn told(error: Error) -> Failure {
+    match error {
+        Error::UnknownKey
+        | Error::NoCommonAlgo {
+            kind: russh::AlgorithmKind::Key,
+            ..
+        } => Failure::HostKey,
+        error => Failure::Ssh(error.to_string()),
+    }
+}
+
+/// The key that logs in, as ssh-keygen(1) writes it, without a passphrase.
+fn private_key(secret: &Secret) -> Result<PrivateKey, String> {
+    let text = std::str::from_utf8(secret).map_err(|_| "it is no text".to_owned())?;
+    // The library's own words could quote what it read.
+    let key =
+        decode_secret_key(text, None).map_err(|_| "it is no private key without passphrase".to_owned())?;
+    match key.algorithm() {
+        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => Ok(key),
+        other => Err(format!(
+            "a key of {} is not used: make one of ed25519",
+            other.as_str()
+        )),
+    }
+}

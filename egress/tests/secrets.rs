@@ -1,0 +1,191 @@
+//! Exits that log in: proxies with a password, and SSH with pinned host keys. Needs root.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use anyhow::Result;
+use cell_proto::egress::v1;
+use cell_proto::egress::v1::exit::Kind;
+use support::inside::{Inside, Kept};
+use support::servers::{self, Asked, Login, echo, serve};
+use support::sshd::{self, key, private_text, public_line};
+use support::{Ceiling, FAR, Lab, SECOND, beyond, echoed, exit, http, is_reset, server, socks5};
+
+fn far(port: u16) -> SocketAddr {
+    format!("{FAR}:{port}").parse().unwrap()
+}
+
+fn ssh(at: SocketAddr, user: &str, pin: &str) -> Kind {
+    Kind::Ssh(v1::SshExit {
+        server: server(at),
+        username: user.to_owned(),
+        host_keys: vec![pin.to_owned()],
+    })
+}
+
+#[test]
+fn a_proxy_is_told_its_password_and_a_wrong_one_carries_nothing() -> Result<()> {
+    let lab = Lab::new()?;
+    for number in 0..4 {
+        serve(&lab.far, beyond(0, number), echo);
+    }
+    let asked = Asked::default();
+    let only = Login::Only("hans", "hunter2");
+    serve(&lab.far, far(1080), servers::socks5(only, asked.clone()));
+    serve(
+        &lab.far,
+        far(3128),
+        servers::http(Some("aGFuczpodW50ZXIy"), asked.clone()),
+    );
+    let exits = || {
+        vec![
+            exit(0, socks5(far(1080), "hans")),
+            exit(1, http(far(3128), "hans")),
+            exit(2, socks5(far(1080), "hans")),
+            exit(3, http(far(3128), "hans")),
+        ]
+    };
+    let kept = [(0, "hunter2"), (1, "hunter2"), (2, "wrong"), (3, "wrong")]
+        .into_iter()
+        .fold(Kept::default(), |kept, (number, password)| {
+            kept.with(number, "password", password)
+        });
+    let engine = Inside::start(&lab, &Ceiling::default(), kept)?;
+    assert_eq!(engine.apply(exits())?, 4);
+    for number in [2, 3] {
+        is_reset(lab.connect(beyond(0, number)));
+        let told = engine.settles(number, |exit| exit.failed_connections == 1)?;
+        assert_eq!(told.last_failure_reason, "CREDENTIALS");
+        let words = format!("{told:?}");
+        assert!(!words.contains("wrong") && !words.contains("hans"), "{words}");
+    }
+    assert!(
+        asked.lock().unwrap().is_empty(),
+        "nothing was asked of a proxy that refused"
+    );
+    for number in [0, 1] {
+        assert_eq!(echoed(lab.connect(beyond(0, number))?, b"in")?, b"in", "control");
+    }
+    lab.nothing_went_directly()
+}
+
+#[test]
+fn ssh_carries_many_connections_in_one_session_of_each_peer() -> Result<()> {
+    let lab = Lab::new()?;
+    for family in [0, 1] {
+        serve(&lab.far, beyond(family, 0), echo);
+    }
+    let (host, user) = (key(1), key(2));
+    let asked = Asked::default();
+    let sessions = sshd::serve(&lab.far, far(22), host.clone(), &user, asked.clone());
+    let kept = Kept::default().with(0, "private_key", &private_text(&user));
+    let engine = Inside::start(&lab, &Ceiling::default(), kept)?;
+    engine.apply(vec![exit(0, ssh(far(22), "hans", &public_line(&host)))])?;
+    let text: Vec<u8> = (0..1_000_000u32).map(|at| (at % 251) as u8).collect();
+    for family in [0, 1] {
+        let to = beyond(family, 0);
+        let open = [lab.connect(to)?, lab.connect(to)?, lab.connect(to)?];
+        for stream in open {
+            assert!(echoed(stream, &text)? == text, "{to}");
+        }
+        assert!(asked.lock().unwrap().iter().all(|asked| asked.ends_with(":7100")));
+    }
+    // The peer's two addresses are two peers here.
+    assert_eq!(sessions.load(Ordering::Relaxed), 2);
+    let told = engine.settles(0, |exit| exit.open_connections == 0)?;
+    assert_eq!((told.carried_connections, told.failed_connections), (6, 0));
+    lab.nothing_went_directly()
+}
+
+#[test]
+fn ssh_takes_the_pinned_host_and_no_other_and_tries_again_later() -> Result<()> {
+    let lab = Lab::new()?;
+    for number in 0..4 {
+        serve(&lab.far, beyond(0, number), echo);
+    }
+    let (host, user, other) = (key(1), key(2), key(3));
+    let asked = Asked::default();
+    sshd::serve(&lab.far, far(22), host.clone(), &user, asked.clone());
+    let kept = (0..3).fold(Kept::default(), |kept, number| {
+        kept.with(number, "private_key", &private_text(&user))
+    });
+    let kept = kept.with(3, "private_key", &private_text(&other));
+    let engine = Inside::start(&lab, &Ceiling::default(), kept)?;
+    engine.apply(vec![
+        exit(0, ssh(far(22), "hans", &public_line(&host))),
+        exit(1, ssh(far(22), "hans", &public_line(&other))),
+        exit(2, ssh(far(22), "eve", &public_line(&host))),
+        exit(3, ssh(far(22), "hans", &public_line(&host))),
+    ])?;
+    for (number, expected) in [(1, "HOST_ID"), (2, "CREDENTIALS"), (3, "CREDENTIALS")] {
+        is_reset(lab.connect(beyond(0, number)));
+        let told = engine.settles(number, |exit| exit.failed_connections == 1)?;
+        assert_eq!(told.last_failure_reason, expected, "{}", told.last_failure_detail);
+        // At once again: the server is not asked in vain.
+        is_reset(lab.connect(beyond(0, number)));
+        let told = engine.settles(number, |exit| exit.failed_connections == 2)?;
+        assert_eq!(told.last_failure_reason, "PAUSED");
+    }
+    assert!(asked.lock().unwrap().is_empty(), "no channel was opened");
+    assert_eq!(echoed(lab.connect(beyond(0, 0))?, b"control")?, b"control");
+    lab.nothing_went_directly()
+}
+
+#[test]
+fn over_ssh_a_peer_that_does_not_read_stops_no_other() -> Result<()> {
+    let lab = Lab::new()?;
+    serve(&lab.far, beyond(0, 1), echo);
+    let written = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&written);
+    serve(&lab.far, beyond(0, 0), move |mut stream| {
+        loop {
+            stream.write_all(&[7; 65536])?;
+            counter.fetch_add(65536, Ordering::Relaxed);
+        }
+    });
+    let (host, user) = (key(1), key(2));
+    sshd::serve(&lab.far, far(22), host.clone(), &user, Asked::default());
+    let kept = (0..2).fold(Kept::default(), |kept, number| {
+        kept.with(number, "private_key", &private_text(&user))
+    });
+    let engine = Inside::start(&lab, &Ceiling::default(), kept)?;
+    let exits = (0..2).map(|number| exit(number, ssh(far(22), "hans", &public_line(&host))));
+    engine.apply(exits.collect())?;
+    let mut slow = lab.connect_from("10.8.0.3", beyond(0, 0))?;
+    let mut held = 0;
+    for _ in 0..20 {
+        thread::sleep(SECOND);
+        let now = written.load(Ordering::Relaxed);
+        if now > 0 && now == held {
+            break;
+        }
+        held = now;
+    }
+    assert_eq!(
+        written.load(Ordering::Relaxed),
+        held,
+        "the fast side is held back"
+    );
+    assert!(
+        held < 64 * 1024 * 1024,
+        "{held} bytes were taken from the fast side"
+    );
+    // Of the same exit, and of another at the same server.
+    let mut buffer = vec![0; 65536];
+    assert!(
+        lab.connect(beyond(0, 0))?.read(&mut buffer)? > 0,
+        "another peer of the exit"
+    );
+    assert_eq!(echoed(lab.connect(beyond(0, 1))?, b"goes on")?, b"goes on");
+    let mut taken = 0;
+    while taken < held as usize {
+        taken += slow.read(&mut buffer)?;
+    }
+    Ok(())
+}
