@@ -15,6 +15,7 @@ pub mod desired;
 pub mod validate;
 
 pub mod policy;
+pub mod routing;
 
 pub mod observed;
 pub mod plan;

@@ -10,7 +10,6 @@ use ipnet::IpNet;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
-use rtnetlink::RouteMessageBuilder;
 
 use super::KernelError;
 use super::link::{Links, prefix};
@@ -23,14 +22,7 @@ impl Links {
     ) -> Result<BTreeSet<IpNet>, KernelError> {
         let links: Vec<LinkMessage> = self.handle().link().get().execute().try_collect().await?;
         let addresses: Vec<AddressMessage> = self.handle().address().get().execute().try_collect().await?;
-        let mut routes: Vec<RouteMessage> = Vec::new();
-        for request in [
-            RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
-            RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
-        ] {
-            let found: Vec<RouteMessage> = self.handle().route().get(request).execute().try_collect().await?;
-            routes.extend(found);
-        }
+        let routes = self.routes().await?;
         Ok(prefixes(&links, except, &addresses, &routes))
     }
 }
