@@ -265,8 +265,13 @@ impl Kernel for Linux {
                 device = self.backend.identity(name).await?;
             }
         }
-        let on_link = self.on_link().await?;
-        let exits = self.links.exits(&self.ceiling.exits).await?;
+        let Ceiling {
+            interfaces, exits, ..
+        } = &self.ceiling;
+        // Read once for both.
+        let (links, routes) = (self.links.links().await?, self.links.routes().await?);
+        let on_link = self.links.prefixes(interfaces, &links, &routes).await?;
+        let exits = self.links.exits_among(exits, &links, &routes).await?;
         Ok(Glance {
             exits,
             on_link,

@@ -20,10 +20,19 @@ impl Links {
         &self,
         except: &BTreeSet<InterfaceName>,
     ) -> Result<BTreeSet<IpNet>, KernelError> {
-        let links: Vec<LinkMessage> = self.handle().link().get().execute().try_collect().await?;
+        let (links, routes) = (self.links().await?, self.routes().await?);
+        self.prefixes(except, &links, &routes).await
+    }
+
+    /// The same of links and routes that were read before.
+    pub(super) async fn prefixes(
+        &self,
+        except: &BTreeSet<InterfaceName>,
+        links: &[LinkMessage],
+        routes: &[RouteMessage],
+    ) -> Result<BTreeSet<IpNet>, KernelError> {
         let addresses: Vec<AddressMessage> = self.handle().address().get().execute().try_collect().await?;
-        let routes = self.routes().await?;
-        Ok(prefixes(&links, except, &addresses, &routes))
+        Ok(prefixes(links, except, &addresses, routes))
     }
 }
 

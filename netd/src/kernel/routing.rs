@@ -35,6 +35,11 @@ pub struct ExitsSeen {
 }
 
 impl Links {
+    /// All links.
+    pub(super) async fn links(&self) -> Result<Vec<LinkMessage>, KernelError> {
+        Ok(self.handle().link().get().execute().try_collect().await?)
+    }
+
     /// Both families' routes of all tables.
     pub(super) async fn routes(&self) -> Result<Vec<RouteMessage>, KernelError> {
         let mut routes: Vec<RouteMessage> = Vec::new();
@@ -50,14 +55,23 @@ impl Links {
 
     /// What there is of exits. Costs what the machine has of links and routes, whatever peers there are.
     pub(super) async fn exits(&self, ceiling: &ExitCeiling) -> Result<ExitsSeen, KernelError> {
-        let links: Vec<LinkMessage> = self.handle().link().get().execute().try_collect().await?;
-        let names = names(&links, ceiling);
+        let (links, routes) = (self.links().await?, self.routes().await?);
+        self.exits_among(ceiling, &links, &routes).await
+    }
+
+    /// The same of links and routes that were read before.
+    pub(super) async fn exits_among(
+        &self,
+        ceiling: &ExitCeiling,
+        links: &[LinkMessage],
+        routes: &[RouteMessage],
+    ) -> Result<ExitsSeen, KernelError> {
+        let names = names(links, ceiling);
         let mut rules: Vec<RuleMessage> = Vec::new();
         for version in [IpVersion::V4, IpVersion::V6] {
             let found: Vec<RuleMessage> = self.handle().rule().get(version).execute().try_collect().await?;
             rules.extend(found);
         }
-        let routes = self.routes().await?;
         let routing = Routing {
             rules: rules
                 .iter()
