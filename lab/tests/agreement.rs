@@ -35,6 +35,7 @@ fn ceiling() -> Ceiling {
         max_peers: 20_000,
         accept_mark: "0x2000/0x2000".parse().unwrap(),
         table: "cell".parse().unwrap(),
+        exits: cell_netd_core::ceiling::ExitCeiling::none(),
     }
 }
 
@@ -76,8 +77,10 @@ fn carried(spec: derive::NetworkSpec) -> NetworkSpec {
                 })
                 .collect(),
         }),
+        exit: String::new(),
     };
     NetworkSpec {
+        exits: Vec::new(),
         wireguard: spec.wireguard.map(|wireguard| WireguardSpec {
             interface: wireguard.interface,
             listen_port: wireguard.listen_port.into(),

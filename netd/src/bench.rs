@@ -52,6 +52,7 @@ impl Sample {
                 wireguard: Some(wireguard),
                 peers,
                 cell_ports: vec![],
+                exits: vec![],
             },
             ceiling,
         }
@@ -199,5 +200,6 @@ fn peer(index: u32) -> PeerSpec {
             peer_to_peer: index.is_multiple_of(3),
             services: vec![service],
         }),
+        exit: String::new(),
     }
 }

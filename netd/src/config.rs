@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cell_netd_core::Ceiling;
+use cell_netd_core::ceiling::ExitCeiling;
+use cell_netd_core::model::Mark;
 use cell_proto::ipc::CallerPolicy;
 use clap::Parser;
 use ipnet::IpNet;
@@ -87,7 +89,20 @@ struct File {
     vault_socket: PathBuf,
     wg_socket: PathBuf,
     wg_device_socket: PathBuf,
+    #[serde(default)]
+    exits: Option<Exits>,
     callers: Callers,
+}
+
+/// Absent: no exit may be asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exits {
+    marks: (u32, u32),
+    mask: u32,
+    tables: (u32, u32),
+    interface_prefix: String,
+    max: usize,
 }
 
 #[derive(Deserialize)]
@@ -164,6 +179,8 @@ fn ceiling(file: &File, faults: &mut Vec<String>) -> Option<Ceiling> {
     if !(1..=PEERS_MAX).contains(&file.max_peers) {
         faults.push(format!("max_peers: 1-{PEERS_MAX}"));
     }
+    let accept_mark = one("accept_mark", &file.accept_mark, faults);
+    let exits = exits(file.exits.as_ref(), accept_mark, faults);
     let (service_v4, service_v6) = service_addresses(&file.service_addresses, faults);
     Some(Ceiling {
         interfaces: all("interfaces", &file.interfaces, faults).into_iter().collect(),
@@ -174,11 +191,35 @@ fn ceiling(file: &File, faults: &mut Vec<String>) -> Option<Ceiling> {
             .into_iter()
             .collect(),
         max_peers: file.max_peers,
-        accept_mark: one("accept_mark", &file.accept_mark, faults)?,
+        accept_mark: accept_mark?,
+        exits: exits?,
         table: one("table", &file.table, faults)?,
         service_v4: service_v4?,
         service_v6: service_v6?,
     })
+}
+
+fn exits(file: Option<&Exits>, accept_mark: Option<Mark>, faults: &mut Vec<String>) -> Option<ExitCeiling> {
+    let Some(Exits {
+        marks,
+        mask,
+        tables,
+        interface_prefix,
+        max,
+    }) = file
+    else {
+        return Some(ExitCeiling::none());
+    };
+    ExitCeiling::try_new(
+        marks.0..=marks.1,
+        *mask,
+        tables.0..=tables.1,
+        interface_prefix,
+        *max,
+        accept_mark?,
+    )
+    .map_err(|error| faults.push(format!("exits.{error}")))
+    .ok()
 }
 
 fn service_addresses(texts: &[String], faults: &mut Vec<String>) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
@@ -259,6 +300,16 @@ mod tests {
         assert_eq!(config.api.uids, [990]);
         assert_eq!(config.ceiling.accept_mark.to_string(), "0x2000/0x2000");
         assert_eq!(config.ceiling.vpn_prefixes.len(), 5);
+        assert_eq!(config.ceiling.exits.most(), 256);
+        assert_eq!(config.ceiling.exits.mask(), 0x1ff0);
+    }
+
+    #[test]
+    fn a_file_that_does_not_speak_of_exits_allows_none() {
+        let text = documented();
+        let (start, end) = (text.find("[exits]").unwrap(), text.find("[callers.api]").unwrap());
+        let config = parse(&format!("{}{}", &text[..start], &text[end..])).unwrap();
+        assert_eq!(config.ceiling.exits.most(), 0);
     }
 
     #[test]
@@ -283,6 +334,22 @@ mod tests {
                 faults.iter().any(|fault| fault.starts_with(key)),
                 "{key}: {faults:?}"
             );
+        }
+        for (from, to, key) in [
+            (
+                "marks = [0x1000, 0x1ff0]",
+                "marks = [0x1000, 0x1ff8]",
+                "exits.marks",
+            ),
+            ("mask = 0x1ff0", "mask = 0x3ff0", "exits.mask"),
+            ("tables = [1000, 1255]", "tables = [254, 300]", "exits.tables"),
+            ("\"wgext_\"", "\"\"", "exits.interface_prefix"),
+            ("max = 256", "max = 257", "exits.max"),
+        ] {
+            let text = documented();
+            assert!(text.contains(from), "{from}");
+            let fault = parse(&text.replace(from, to)).unwrap_err().to_string();
+            assert!(fault.starts_with(key), "{key}: {fault}");
         }
         assert!(
             parse(&documented().replace("table =", "tabel ="))

@@ -61,12 +61,13 @@ pub fn answer(fate: &Fate) -> ExplainFlowResponse {
     } = fate;
     let counter = match explanation.verdict {
         Verdict::Dropped(counter) => counter.name(),
-        Verdict::Passes | Verdict::DroppedUncounted => "",
+        Verdict::Passes | Verdict::Unreachable | Verdict::DroppedUncounted => "",
     };
     let target = match target {
         Target::Cell => "cell",
         Target::Peers => "peers",
         Target::Out => "out",
+        Target::Exit => "exit",
     };
     ExplainFlowResponse {
         passes: explanation.verdict == Verdict::Passes,

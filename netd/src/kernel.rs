@@ -8,6 +8,7 @@ pub mod wireguard;
 mod events;
 mod link;
 mod on_link;
+mod routing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,6 +23,7 @@ use nft::{Drops, NftError, Ownership};
 use wireguard::{BackendError, PeerStatistics};
 
 pub use nft::passage::Passage;
+pub use routing::ExitsSeen;
 
 /// The one door to the machine. Called by one task alone.
 pub trait Kernel: Send + 'static {
@@ -114,6 +116,8 @@ pub struct Glance {
     pub link: Option<LinkGlance>,
     /// The device behind it; none: no key yet, or no process.
     pub device: Option<Identity>,
+    /// Rules, routes and interfaces of exits.
+    pub exits: ExitsSeen,
 }
 
 /// Cheap facts of an interface.

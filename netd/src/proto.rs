@@ -3,11 +3,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use cell_netd_core::desired::{Access, Desired, Peer, Service, Wireguard};
+use cell_netd_core::desired::{Access, Desired, Exit, ExitWay, Peer, Service, Wireguard, WireguardExit};
 use cell_netd_core::model::{PeerName, Protocol};
 use cell_netd_core::plan::{Change, ChangeAction};
 use cell_netd_core::spec::{
-    AccessSpec, CellPortSpec, DeltaSpec, NetworkSpec, Parsed, PeerSpec, ServiceSpec, WireguardSpec,
+    AccessSpec, CellPortSpec, DeltaSpec, ExitSpec, NetworkSpec, Parsed, PeerSpec, ServiceSpec, WaySpec,
+    WireguardExitSpec, WireguardSpec,
 };
 use cell_proto::common::v1 as common;
 use cell_proto::net::{self, InvalidNet};
@@ -23,11 +24,62 @@ pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
         wireguard,
         peers,
         cell_ports,
+        exits,
     } = wire;
     NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
         peers: peers.into_iter().map(peer_spec).collect(),
         cell_ports: cell_ports.into_iter().map(cell_port).collect(),
+        exits: exits.into_iter().map(exit_spec).collect(),
+    }
+}
+
+fn exit_spec(wire: v1::ExitSpec) -> ExitSpec {
+    let v1::ExitSpec {
+        id,
+        mark,
+        table,
+        interface,
+        way,
+    } = wire;
+    let way = way.map(|way| match way {
+        v1::exit_spec::Way::Wireguard(wire) => WaySpec::Wireguard(wireguard_exit(wire)),
+    });
+    ExitSpec {
+        id,
+        mark,
+        table,
+        interface,
+        way,
+    }
+}
+
+fn wireguard_exit(wire: v1::WireguardExit) -> WireguardExitSpec {
+    let v1::WireguardExit {
+        addresses,
+        mtu_bytes,
+        peer_public_key,
+        endpoint,
+        persistent_keepalive_seconds,
+        allowed_ips,
+        has_preshared_key,
+    } = wire;
+    WireguardExitSpec {
+        addresses: addresses
+            .iter()
+            .map(|address| said(IpAddr::try_from(address)))
+            .collect(),
+        mtu_bytes,
+        peer_public_key,
+        endpoint: endpoint
+            .as_ref()
+            .map(|endpoint| said(SocketAddr::try_from(endpoint))),
+        persistent_keepalive_seconds,
+        allowed_ips: allowed_ips
+            .iter()
+            .map(|prefix| said(IpNet::try_from(prefix)))
+            .collect(),
+        has_preshared_key,
     }
 }
 
@@ -66,6 +118,7 @@ fn peer_spec(wire: v1::PeerSpec) -> PeerSpec {
         endpoint,
         persistent_keepalive_seconds,
         access,
+        exit,
     } = wire;
     PeerSpec {
         name,
@@ -79,6 +132,7 @@ fn peer_spec(wire: v1::PeerSpec) -> PeerSpec {
             .map(|endpoint| said(SocketAddr::try_from(endpoint))),
         persistent_keepalive_seconds,
         access: access.map(access_spec),
+        exit,
     }
 }
 
@@ -148,6 +202,39 @@ pub fn from_desired(desired: &Desired) -> v1::NetworkSpec {
             .map(|(name, peer)| from_peer(name, peer))
             .collect(),
         cell_ports: cell_ports.collect(),
+        exits: desired.exits().values().map(from_exit).collect(),
+    }
+}
+
+fn from_exit(exit: &Exit) -> v1::ExitSpec {
+    let Exit { way, table, tunnel } = exit;
+    let ExitWay { id, mark, interface } = &**way;
+    let WireguardExit {
+        v4,
+        v6,
+        mtu,
+        peer_key,
+        endpoint,
+        keepalive,
+        allowed_ips,
+        preshared,
+    } = tunnel;
+    let addresses = v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6));
+    let wireguard = v1::WireguardExit {
+        addresses: addresses.map(Into::into).collect(),
+        mtu_bytes: mtu.bytes(),
+        peer_public_key: peer_key.as_bytes().to_vec(),
+        endpoint: Some((*endpoint).into()),
+        persistent_keepalive_seconds: u32::from(*keepalive),
+        allowed_ips: allowed_ips.iter().map(|net| (*net).into()).collect(),
+        has_preshared_key: *preshared,
+    };
+    v1::ExitSpec {
+        id: id.to_string(),
+        mark: mark.value(),
+        table: table.number(),
+        interface: interface.to_string(),
+        way: Some(v1::exit_spec::Way::Wireguard(wireguard)),
     }
 }
 
@@ -176,6 +263,7 @@ fn from_peer(name: &PeerName, peer: &Peer) -> v1::PeerSpec {
         endpoint,
         keepalive,
         access,
+        exit,
     } = peer;
     let Access {
         internet,
@@ -193,6 +281,7 @@ fn from_peer(name: &PeerName, peer: &Peer) -> v1::PeerSpec {
             peer_to_peer: *peer_to_peer,
             services: services.iter().map(from_service).collect(),
         }),
+        exit: exit.as_ref().map(|exit| exit.id.to_string()).unwrap_or_default(),
     }
 }
 

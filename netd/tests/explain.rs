@@ -214,7 +214,7 @@ fn explained(ruleset: &Ruleset, protocol: Protocol, from: SocketAddr, to: Socket
         .map(|text| text.parse::<IpAddr>().unwrap());
     let vpn = ["10.86.0.0/24", "fd86::/64"].map(|text| text.parse::<ipnet::IpNet>().unwrap());
     let by = |name: &str| Way::Forwarded(name.parse::<InterfaceName>().unwrap());
-    explain(ruleset, &packet, |destination| {
+    explain(ruleset, &packet, |destination, _| {
         if own.contains(&destination) {
             Way::Local
         } else if vpn.iter().any(|net| net.contains(&destination)) {

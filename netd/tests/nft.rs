@@ -12,14 +12,23 @@ use cell_netd_core::plan::element_delta;
 use cell_netd_core::policy::{ElementDelta, Ruleset, compile, render, render_delta, skeleton};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
 use cell_netd_core::validate::{validate, validate_delta};
-use support::{ceiling, peer, spec, with_access};
+use support::{ceiling, exit, peer, through, with_access};
 
 fn peers() -> Vec<PeerSpec> {
     vec![
         peer(1),
         with_access(peer(2), true, true, &[]),
         with_access(peer(3), false, false, &[("10.0.5.7", 443), ("fd00::7", 8443)]),
+        through(with_access(peer(4), true, false, &[]), "exit0"),
+        through(with_access(peer(5), true, true, &[]), "exit1"),
     ]
+}
+
+/// With the exits that some of the peers are bound to.
+fn spec(peers: Vec<PeerSpec>) -> NetworkSpec {
+    let mut wanted = support::spec(peers);
+    wanted.exits = vec![exit(0), exit(1)];
+    wanted
 }
 
 fn ruleset(spec: &NetworkSpec) -> Ruleset {
@@ -80,7 +89,7 @@ fn what_is_read_back_is_what_was_meant() {
     assert_eq!(policy.elements, wanted.elements);
     assert!(policy.skeleton_matches);
     assert_eq!(nft.ownership().unwrap(), Ownership::Owned);
-    assert_eq!(nft.drops().unwrap().len(), 7);
+    assert_eq!(nft.drops().unwrap().len(), 11);
     nft.remove().unwrap();
     assert_eq!(nft.observe(Some(&wanted)).unwrap(), None);
 }
@@ -107,7 +116,12 @@ fn a_change_of_one_peer_is_its_elements() {
     nft.replace(&before).unwrap();
     nft_file(&theirs, &render(&before)).unwrap();
     let change = DeltaSpec {
-        upserted_peers: vec![with_access(peer(1), true, false, &[("10.0.5.8", 22)])],
+        upserted_peers: vec![
+            with_access(peer(1), true, false, &[("10.0.5.8", 22)]),
+            through(with_access(peer(4), true, false, &[]), "exit1"),
+            through(with_access(peer(2), true, true, &[]), "exit0"),
+            with_access(peer(5), true, true, &[]),
+        ],
         removed_peers: vec!["p3".into()],
     };
     let change = validate_delta(&change, &desired, &ceiling()).unwrap();
@@ -167,6 +181,13 @@ fn each_difference_made_by_hand_is_seen() {
         "delete element inet cell peers4 { 10.86.0.2 }",
         "add element inet cell internet4 { 10.86.0.99 }",
         "add rule inet cell c_from_peer accept",
+        "delete element inet cell exited4 { 10.86.0.5 }",
+        "delete element inet cell exit_marks6 { fd86::5 : 0x1000 }",
+        "delete element inet cell exit_marks4 { 10.86.0.5 : 0x1000 }; \
+         add element inet cell exit_marks4 { 10.86.0.5 : 0x1010 }",
+        "add element inet cell exit_ways4 { 10.86.0.5 . \"eth0\" . 0x1000 }",
+        "flush set inet cell exit_links",
+        "flush chain inet cell c_mark",
         "insert rule inet cell c_raw accept",
         "flush chain inet cell c_forward",
         "add chain inet cell c_extra",

@@ -23,6 +23,7 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
         peers: peers.into_iter().map(peer_spec).collect(),
         cell_ports: cell_ports.into_iter().map(cell_port).collect(),
+        exits: Vec::new(),
     }
 }
 
@@ -41,6 +42,7 @@ pub fn peer_spec(spec: PeerSpec) -> wire::PeerSpec {
         endpoint: None,
         persistent_keepalive_seconds: 0,
         access: Some(access_policy(access)),
+        exit: String::new(),
     }
 }
 

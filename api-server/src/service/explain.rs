@@ -17,7 +17,7 @@ pub struct Explanation {
     pub reason: String,
     /// Name of the counter that it is dropped under, where it is.
     pub counter: Option<String>,
-    /// `cell`, `peers` or `out`.
+    /// `cell`, `peers`, `out` or `exit`.
     pub target: String,
     /// The address that the device sends from.
     pub source: String,

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use crate::model::{InterfaceName, Mark, Port, TableName};
+use crate::model::{ExitInterface, ExitMark, InterfaceName, Mark, Port, TableId, TableName};
 
 /// Bounds that no request can lift.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,136 @@ pub struct Ceiling {
     pub accept_mark: Mark,
     /// The nftables table of family inet that netd owns.
     pub table: TableName,
+    /// What exits may be made of.
+    pub exits: ExitCeiling,
+}
+
+/// Priorities of the rules of ip-rule(8) that are ours, one for each table: after the table `local`, and after those of
+/// VPNs that want to be asked first (Tailscale: 5210-5270), before the table `main`.
+const FIRST_PRIORITY: u32 = 10_000;
+/// Most exits, and most tables.
+const EXITS_MAX: u32 = 256;
+
+/// Marks, tables and names of exits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitCeiling {
+    marks: RangeInclusive<u32>,
+    mask: u32,
+    tables: RangeInclusive<u32>,
+    prefix: String,
+    most: usize,
+}
+
+/// Not what exits can be made of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidExits {
+    /// The marks.
+    #[error("marks: first and last, not 0, first not above last, both within the mask")]
+    Marks,
+    /// The mask.
+    #[error("mask: its bits are not those of accept_mark ({0})")]
+    Mask(Mark),
+    /// The tables.
+    #[error("tables: first and last, from 256 on, first not above last, at most {EXITS_MAX} of them")]
+    Tables,
+    /// The prefix.
+    #[error("interface_prefix: 1-14 characters that an interface's name may have")]
+    Prefix,
+    /// Their number.
+    #[error("max: 1-{EXITS_MAX}")]
+    Most,
+}
+
+impl ExitCeiling {
+    /// No exit at all: of a policy file that does not speak of them. The mask is that of the API's marks, so that what an
+    /// earlier netd marked is told from what it did not.
+    pub fn none() -> Self {
+        ExitCeiling {
+            marks: 0x1000..=0x1ff0,
+            mask: 0x1ff0,
+            tables: 1000..=1255,
+            prefix: "wgext_".to_owned(),
+            most: 0,
+        }
+    }
+
+    /// Exits of these marks, tables and interfaces.
+    ///
+    /// # Errors
+    /// [`InvalidExits`] names the first that is wrong.
+    pub fn try_new(
+        marks: RangeInclusive<u32>,
+        mask: u32,
+        tables: RangeInclusive<u32>,
+        prefix: &str,
+        most: usize,
+        accept_mark: Mark,
+    ) -> Result<Self, InvalidExits> {
+        let outside = |mark: u32| mark == 0 || mark & !mask != 0;
+        if marks.is_empty() || outside(*marks.start()) || outside(*marks.end()) {
+            return Err(InvalidExits::Marks);
+        }
+        if mask & accept_mark.mask() != 0 {
+            return Err(InvalidExits::Mask(accept_mark));
+        }
+        let few = tables.end().saturating_sub(*tables.start()) < EXITS_MAX;
+        if tables.is_empty() || TableId::try_new(*tables.start()).is_none() || !few {
+            return Err(InvalidExits::Tables);
+        }
+        if prefix.len() > 14 || prefix.parse::<InterfaceName>().is_err() {
+            return Err(InvalidExits::Prefix);
+        }
+        if most == 0 || most > EXITS_MAX as usize {
+            return Err(InvalidExits::Most);
+        }
+        Ok(ExitCeiling {
+            marks,
+            mask,
+            tables,
+            prefix: prefix.to_owned(),
+            most,
+        })
+    }
+
+    /// The bits of a mark that say which exit.
+    pub fn mask(&self) -> u32 {
+        self.mask
+    }
+
+    /// Most exits.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// A mark of that number, if an exit may have it.
+    pub fn mark(&self, number: u32) -> Option<ExitMark> {
+        let allowed = self.marks.contains(&number) && number & !self.mask == 0;
+        allowed.then(|| ExitMark::try_new(number)).flatten()
+    }
+
+    /// A table of that number, if an exit may have it.
+    pub fn table(&self, number: u32) -> Option<TableId> {
+        let allowed = self.tables.contains(&number);
+        allowed.then(|| TableId::try_new(number)).flatten()
+    }
+
+    /// Where the rule stands that leads to the table.
+    pub fn priority(&self, table: TableId) -> u32 {
+        FIRST_PRIORITY + table.number().saturating_sub(*self.tables.start())
+    }
+
+    /// Whether rules of this priority are ours.
+    pub fn is_priority(&self, priority: u32) -> bool {
+        (FIRST_PRIORITY..FIRST_PRIORITY + EXITS_MAX).contains(&priority)
+    }
+
+    /// Whether an exit's interface may have this name.
+    pub fn allows_interface(&self, interface: &ExitInterface) -> bool {
+        interface
+            .as_str()
+            .strip_prefix(&self.prefix)
+            .is_some_and(|rest| !rest.is_empty())
+    }
 }
 
 impl Ceiling {

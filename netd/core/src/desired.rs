@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::model::{InterfaceName, Mtu, PeerName, Port, Protocol, PublicKey};
+use crate::model::{
+    ExitId, ExitInterface, ExitMark, Family, InterfaceName, Mtu, PeerName, Port, Protocol, PublicKey, TableId,
+};
 
 /// The WireGuard interface of the cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +84,65 @@ pub struct Peer {
     pub keepalive: u16,
     /// What it may reach.
     pub access: Access,
+    /// What carries it to the internet; none: the machine's own way.
+    pub exit: Option<Arc<ExitWay>>,
+}
+
+/// What packets of an exit are known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitWay {
+    /// Whose they are.
+    pub id: ExitId,
+    /// Leads them to the exit's table.
+    pub mark: ExitMark,
+    /// The only interface by which they may leave.
+    pub interface: ExitInterface,
+}
+
+/// A way to the internet that is not the machine's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// What its packets are known by; shared with the peers that are bound to it.
+    pub way: Arc<ExitWay>,
+    /// Where its routes are.
+    pub table: TableId,
+    /// What it is.
+    pub tunnel: WireguardExit,
+}
+
+impl Exit {
+    /// Whether the exit carries the family; what it does not carry is refused.
+    pub fn carries(&self, family: Family) -> bool {
+        let WireguardExit {
+            v4, v6, allowed_ips, ..
+        } = &self.tunnel;
+        let addressed = match family {
+            Family::V4 => v4.is_some(),
+            Family::V6 => v6.is_some(),
+        };
+        addressed && allowed_ips.iter().any(|net| Family::of(net.addr()) == family)
+    }
+}
+
+/// A WireGuard tunnel that the cell is the client of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireguardExit {
+    /// The near end's IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// The near end's IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+    /// Largest packet.
+    pub mtu: Mtu,
+    /// The far end's key.
+    pub peer_key: PublicKey,
+    /// Where the far end is.
+    pub endpoint: SocketAddr,
+    /// Seconds; 0 is off.
+    pub keepalive: u16,
+    /// What the far end carries.
+    pub allowed_ips: BTreeSet<IpNet>,
+    /// Whether vaultd has a preshared key for it.
+    pub preshared: bool,
 }
 
 impl Peer {
@@ -102,6 +163,7 @@ pub struct Desired {
     wireguard: Option<Wireguard>,
     own_key: Option<PublicKey>,
     cell_ports: BTreeMap<Port, Option<u16>>,
+    exits: BTreeMap<ExitId, Exit>,
     peers: BTreeMap<PeerName, Arc<Peer>>,
     by_key: BTreeMap<PublicKey, PeerName>,
     by_address: BTreeMap<IpAddr, PeerName>,
@@ -113,11 +175,13 @@ impl Desired {
         wireguard: Option<Wireguard>,
         own_key: Option<PublicKey>,
         cell_ports: BTreeMap<Port, Option<u16>>,
+        exits: BTreeMap<ExitId, Exit>,
     ) -> Self {
         Desired {
             wireguard,
             own_key,
             cell_ports,
+            exits,
             ..Desired::default()
         }
     }
@@ -154,6 +218,11 @@ impl Desired {
     /// Ports of the cell and the port on the hidden service addresses that each is translated to, if it is.
     pub fn cell_ports(&self) -> &BTreeMap<Port, Option<u16>> {
         &self.cell_ports
+    }
+
+    /// Ways out that peers may be bound to, by id. Marks, tables and interfaces are of one exit each.
+    pub fn exits(&self) -> &BTreeMap<ExitId, Exit> {
+        &self.exits
     }
 
     /// All peers, by name.

@@ -31,6 +31,8 @@ pub enum Target {
     Peers,
     /// Out by the machine's own way.
     Out,
+    /// Out by the exit that the device is bound to.
+    Exit,
 }
 
 /// What becomes of the first packet.
@@ -81,19 +83,34 @@ pub fn fate(
         payload: question.payload,
         flow: Flow::New,
     };
-    let way = |destination| match target(wireguard, ceiling, destination) {
-        Target::Cell => Way::Local,
-        Target::Peers => Way::Forwarded(wireguard.interface.clone()),
-        // Any name but the VPN's own: the policy knows no other.
-        Target::Out => Way::Forwarded(InterfaceName::loopback()),
+    let exit = |mark: u32| {
+        desired
+            .exits()
+            .values()
+            .find(|exit| exit.way.mark.value() == mark)
+    };
+    let way = |destination, mark| match (target(wireguard, ceiling, destination), exit(mark)) {
+        (Target::Cell, _) => Way::Local,
+        (Target::Peers, _) => Way::Forwarded(wireguard.interface.clone()),
+        // Any name but the VPN's own and an exit's: the policy knows no other.
+        (Target::Out | Target::Exit, None) => Way::Forwarded(InterfaceName::loopback()),
+        (Target::Out | Target::Exit, Some(exit)) if exit.carries(family) => {
+            let name = exit.way.interface.as_str().parse();
+            name.map_or(Way::Unreachable, Way::Forwarded)
+        }
+        (Target::Out | Target::Exit, Some(_)) => Way::Unreachable,
     };
     let explanation = explain(&ruleset, &packet, way);
     let last = explanation
         .translated
         .map_or(question.destination, |(address, _)| address);
+    let target = match target(wireguard, ceiling, last) {
+        Target::Out if explanation.mark != 0 => Target::Exit,
+        target => target,
+    };
     Ok(Fate {
         source,
-        target: target(wireguard, ceiling, last),
+        target,
         explanation,
     })
 }
@@ -121,6 +138,8 @@ impl Fate {
             (Verdict::Passes, Target::Cell) => "the cell answers there to every device",
             (Verdict::Passes, Target::Peers) => "both devices have peer-to-peer, or the service is granted",
             (Verdict::Passes, Target::Out) => "the device has internet access, or the service is granted",
+            (Verdict::Passes, Target::Exit) => "the device has internet access, and its exit carries it",
+            (Verdict::Unreachable, _) => "the device's exit does not carry this family of addresses",
             (Verdict::Dropped(counter), _) => meaning(counter),
             (Verdict::DroppedUncounted, _) => "a rule drops it",
         }
@@ -138,6 +157,10 @@ fn meaning(counter: Counter) -> &'static str {
         Counter::PeerToPeer => "it goes to another device, and peer-to-peer is not on for both",
         Counter::ToPeerDefault => "nobody opens a flow towards a device",
         Counter::CellInput => "the cell answers nothing there to devices",
+        Counter::ExitLeak => "the device is bound to an exit, and this is another way",
+        Counter::ExitMoved => "the flow was opened through another exit than the device has now",
+        Counter::ExitAnswer => "the answer does not come from the flow's exit",
+        Counter::ExitStranger => "an exit carries what devices send and what answers them, nothing else",
         Counter::WeakHost => "the cell's VPN addresses are spoken to through the VPN alone",
     }
 }

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use crate::desired::Wireguard;
-use crate::model::{InterfaceName, Mtu, PublicKey};
+use crate::model::{ExitInterface, ExitMark, Family, InterfaceName, Mtu, PublicKey};
 use crate::observed::{Device, DevicePeer, Link, Observed, Policy};
 use crate::plan::{PeerUpdate, Step};
-use crate::policy::{Element, ElementDelta, Elements, Ruleset};
+use crate::policy::{Element, ElementDelta, Elements, Ruleset, SetId};
+use crate::routing::{ExitRoute, RouteTo, Routing};
 
 /// The model.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,6 +19,10 @@ pub struct FakeKernel {
     pub policy: Option<Ruleset>,
     /// Our interface.
     pub link: Option<Link>,
+    /// Our rules and routes.
+    pub routing: Routing,
+    /// Interfaces of exits that are up, whoever made them.
+    pub exits_up: BTreeSet<ExitInterface>,
 }
 
 /// What the model's device has for a key.
@@ -43,6 +48,8 @@ impl FakeKernel {
             policy,
             link: self.link.clone(),
             strays: BTreeSet::new(),
+            routing: self.routing.clone(),
+            exits_up: self.exits_up.clone(),
         }
     }
 
@@ -75,7 +82,64 @@ impl FakeKernel {
                     Ok(())
                 }
             }
+            Step::AddRoute(route) => self.add_route(*route),
+            Step::RemoveRoute(route) if self.routing.routes.remove(route) => Ok(()),
+            Step::RemoveRoute(route) => refuse(format!("{route:?} is not there")),
+            Step::AddRule(rule) if self.routing.rules.insert(*rule) => Ok(()),
+            Step::AddRule(rule) => refuse(format!("{rule:?} is there")),
+            Step::RemoveRule(rule) if self.routing.rules.remove(rule) => Ok(()),
+            Step::RemoveRule(rule) => refuse(format!("{rule:?} is not there")),
         }
+    }
+
+    /// The invariant of exits: each mark that the policy gives leads to a table with an unreachable default, in its family.
+    pub fn every_mark_is_caught(&self) -> bool {
+        let Some(policy) = &self.policy else {
+            return true;
+        };
+        Family::BOTH.into_iter().all(|family| {
+            let marks = policy.elements.get(&SetId::ExitMarks(family));
+            marks.into_iter().flatten().all(|element| match element {
+                Element::ExitMark(_, mark) => self.is_caught(family, *mark),
+                Element::Address(_)
+                | Element::Range(..)
+                | Element::Service4(..)
+                | Element::Service6(..)
+                | Element::Port(_)
+                | Element::ExitWay(..)
+                | Element::Link(_) => false,
+            })
+        })
+    }
+
+    fn is_caught(&self, family: Family, mark: ExitMark) -> bool {
+        let Routing { rules, routes } = &self.routing;
+        let ends = |table| {
+            routes.contains(&ExitRoute {
+                family,
+                table,
+                to: RouteTo::Unreachable,
+            })
+        };
+        rules
+            .iter()
+            .any(|rule| rule.family == family && rule.mark == mark.value() && ends(rule.table))
+    }
+
+    /// As the kernel does it: one route of a metric, and none by an interface that is not up.
+    fn add_route(&mut self, route: ExitRoute) -> Result<(), Refused> {
+        let taken = self.routing.routes.iter().any(|other| {
+            (other.family, other.table, other.to.metric()) == (route.family, route.table, route.to.metric())
+        });
+        let leads = match route.to {
+            RouteTo::Unreachable => true,
+            RouteTo::Interface(interface) => self.exits_up.contains(&interface),
+        };
+        if taken || !leads {
+            return refuse(format!("{route:?}: there is one, or its interface is not up"));
+        }
+        self.routing.routes.insert(route);
+        Ok(())
     }
 
     /// The invariant of the order of steps: who is on the device is known to the policy.
@@ -87,8 +151,8 @@ impl FakeKernel {
             .flat_map(|device| device.peers.values())
             .flat_map(|peer| &peer.allowed_ips);
         admitted.into_iter().all(|net| {
-            let family = crate::model::Family::of(net.addr());
-            let set = crate::policy::SetId::Peers(family);
+            let family = Family::of(net.addr());
+            let set = SetId::Peers(family);
             let peers = self
                 .policy
                 .as_ref()

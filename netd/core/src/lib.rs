@@ -16,6 +16,7 @@ pub mod explain;
 pub mod validate;
 
 pub mod policy;
+pub mod routing;
 
 pub mod observed;
 pub mod plan;

@@ -1,11 +1,13 @@
 //! The vocabulary: values that cannot be wrong.
 
+mod exit;
 mod interface;
 mod key;
 mod mark;
 mod name;
 mod port;
 
+pub use exit::{ExitId, ExitInterface, ExitMark, InvalidExitId, TableId};
 pub use interface::{InterfaceName, InvalidInterfaceName, Mtu};
 pub use key::{InvalidPublicKey, PublicKey};
 pub use mark::{InvalidMark, Mark};

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{InterfaceName, Mtu, PublicKey};
+use crate::model::{ExitInterface, InterfaceName, Mtu, PublicKey};
 use crate::policy::Elements;
+use crate::routing::Routing;
 
 /// The whole of it. The default is nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +18,10 @@ pub struct Observed {
     pub link: Option<Link>,
     /// Interfaces that netd made under other names.
     pub strays: BTreeSet<InterfaceName>,
+    /// Rules and routes of ours.
+    pub routing: Routing,
+    /// Interfaces with an exit's name that are up.
+    pub exits_up: BTreeSet<ExitInterface>,
 }
 
 /// Our table.

@@ -2,10 +2,11 @@
 //!
 //! The order cannot leak: what a peer loses is taken from the WireGuard device first, then the policy changes in one
 //! transaction, then what peers gain is given to the device. So no packet of a peer ever meets a policy that was not
-//! made for it.
+//! made for it. Likewise the rules and tables of exits stand before the policy that marks packets for them, and go after it.
 
 mod change;
 mod peers;
+mod routing;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::desired::{Delta, Desired, Wireguard};
 use crate::model::{InterfaceName, Mtu};
 use crate::observed::{Device, Identity, Link, Observed};
 use crate::policy::{ElementDelta, Elements, Ruleset, peer_elements};
+use crate::routing::{ExitRoute, RoutingRule, wanted};
 
 /// One thing to do. Each is done wholly or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +46,14 @@ pub enum Step {
     AddAddress(InterfaceName, IpNet),
     /// Brings the interface up.
     SetUp(InterfaceName),
+    /// Adds a default route to the table of an exit.
+    AddRoute(ExitRoute),
+    /// Takes a default route from the table of an exit.
+    RemoveRoute(ExitRoute),
+    /// Leads a mark to a table.
+    AddRule(RoutingRule),
+    /// Leads a mark there no more.
+    RemoveRule(RoutingRule),
 }
 
 /// What to do, and what it means.
@@ -81,6 +91,8 @@ pub fn plan(
     for stray in &observed.strays {
         steps.push(Step::RemoveLink(stray.clone()));
     }
+    let exits = routing::between(&wanted(desired, ceiling, &observed.exits_up), observed);
+    steps.extend(exits.before);
     match (desired.wireguard(), ruleset) {
         (Some(wireguard), Some(ruleset)) => {
             steps.extend(to_interface(
@@ -96,6 +108,7 @@ pub fn plan(
             }
         }
     }
+    steps.extend(exits.after);
     let changes = change::of_plan(&steps, desired, accepted, observed);
     Plan { steps, changes }
 }

@@ -6,6 +6,7 @@
 
 mod compile;
 mod element;
+mod exit;
 pub mod explain;
 mod hooks;
 mod ruleset;
@@ -16,8 +17,8 @@ mod text;
 pub use compile::{compile, peer_elements};
 pub use element::{Element, ElementDelta, Elements, SetId, SetKind};
 pub use ruleset::{
-    Action, Chain, ChainName, Counter, CtDirection, CtState, Hook, HookPoint, Match, Rule, Ruleset, Side,
-    Test,
+    Action, Chain, ChainName, Counter, CtDirection, CtState, Hook, HookPoint, MarkOf, Match, Rule, Ruleset,
+    Side, Test,
 };
 pub use skeleton::skeleton;
 pub use text::{render, render_delta};

@@ -19,6 +19,49 @@ pub struct NetworkSpec {
     pub peers: Vec<PeerSpec>,
     /// Ports of the cell that every peer may reach.
     pub cell_ports: Vec<CellPortSpec>,
+    /// Ways out that peers may be bound to.
+    pub exits: Vec<ExitSpec>,
+}
+
+/// A way to the internet that is not the machine's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitSpec {
+    /// Its id.
+    pub id: String,
+    /// Of its packets.
+    pub mark: u32,
+    /// Its routing table.
+    pub table: u32,
+    /// Its interface.
+    pub interface: String,
+    /// What it is; none: the request did not say.
+    pub way: Option<WaySpec>,
+}
+
+/// Kinds of exits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaySpec {
+    /// A tunnel to somebody else's WireGuard server.
+    Wireguard(WireguardExitSpec),
+}
+
+/// A WireGuard tunnel that the cell is the client of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireguardExitSpec {
+    /// Of the near end.
+    pub addresses: Vec<Parsed<IpAddr>>,
+    /// Bytes; 0 is the default.
+    pub mtu_bytes: u32,
+    /// Of the far end.
+    pub peer_public_key: Vec<u8>,
+    /// Where the far end is; none: the request did not say.
+    pub endpoint: Option<Parsed<SocketAddr>>,
+    /// Seconds; 0 is off.
+    pub persistent_keepalive_seconds: u32,
+    /// What the far end carries.
+    pub allowed_ips: Vec<Parsed<IpNet>>,
+    /// Whether there is one in vaultd.
+    pub has_preshared_key: bool,
 }
 
 /// The WireGuard interface.
@@ -49,6 +92,8 @@ pub struct PeerSpec {
     pub persistent_keepalive_seconds: u32,
     /// What it may reach.
     pub access: Option<AccessSpec>,
+    /// Id of its exit; empty: the machine's own way out.
+    pub exit: String,
 }
 
 /// What a peer may reach.

@@ -1,6 +1,7 @@
 //! A spec becomes a [`Desired`], or every fault is named. A change is checked against the indexes of the accepted
 //! state, so that one peer costs the same at ten and at ten thousand.
 
+mod exits;
 mod peers;
 mod wireguard;
 
@@ -19,6 +20,8 @@ pub use peers::service_address_allowed;
 pub const SERVICES_MAX: usize = 256;
 /// Most ports of the cell.
 pub const CELL_PORTS_MAX: usize = 64;
+/// Most prefixes that one exit carries.
+pub const ALLOWED_IPS_MAX: usize = 256;
 /// Most peers that one change adds, and removes.
 pub const DELTA_MAX: usize = 1000;
 
@@ -65,13 +68,22 @@ pub fn validate(
         wireguard,
         peers,
         cell_ports,
+        exits,
     } = spec;
     let mut faults = Faults::default();
     let interface = wireguard
         .as_ref()
         .and_then(|spec| wireguard::interface(spec, ceiling, &mut faults));
     let cell_ports = wireguard::cell_ports(cell_ports, ceiling, &mut faults);
-    let mut desired = Desired::new(interface, own_key, cell_ports);
+    let context = exits::Context {
+        ceiling: &ceiling.exits,
+        vpn: interface.as_ref(),
+        own_key,
+    };
+    let exits = exits::check(&context, exits, &mut faults);
+    // A fault of an exit is named once, not again at every peer that is bound to it.
+    let exits_known = exits.is_some();
+    let mut desired = Desired::new(interface, own_key, cell_ports, exits.unwrap_or_default());
     if wireguard.is_none() && !peers.is_empty() {
         faults.invalid("spec.peers", "peers need an interface; set spec.wireguard");
     }
@@ -89,6 +101,7 @@ pub fn validate(
         replaced: &BTreeSet::new(),
         // A fault of the interface is named once, not again at every peer.
         interface_known: desired.wireguard().is_some(),
+        exits_known,
     };
     let checked = context.check(peers, "spec.peers", &mut faults);
     if faults.any() {
@@ -140,6 +153,7 @@ pub fn validate_delta(spec: &DeltaSpec, base: &Desired, ceiling: &Ceiling) -> Re
         base,
         replaced: &replaced,
         interface_known,
+        exits_known: true,
     };
     let checked: BTreeMap<PeerName, Arc<Peer>> = context
         .check(upserted_peers, "upserted_peers", &mut faults)

@@ -10,7 +10,7 @@ use cell_netd_core::plan::element_delta;
 use cell_netd_core::policy::{compile, render, render_delta};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::{validate, validate_delta};
-use support::{ceiling, peer, spec, with_access};
+use support::{ceiling, exit, peer, spec, through, with_access};
 
 fn golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
@@ -60,6 +60,47 @@ fn ipv4_only() {
     spec.wireguard.as_mut().unwrap().addresses.pop();
     spec.peers[0].addresses.pop();
     golden("ipv4_only.nft", &text(&spec));
+}
+
+#[test]
+fn exits() {
+    let mut spec = spec(vec![
+        with_access(peer(1), true, false, &[]),
+        through(
+            with_access(peer(2), true, false, &[("203.0.113.9", 443)]),
+            "exit0",
+        ),
+        through(with_access(peer(3), true, true, &[]), "exit1"),
+    ]);
+    spec.exits = vec![exit(0), exit(1)];
+    golden("exits.nft", &text(&spec));
+}
+
+#[test]
+fn another_exit_is_some_elements() {
+    let mut spec = spec(vec![through(with_access(peer(1), true, false, &[]), "exit0")]);
+    spec.exits = vec![exit(0), exit(1)];
+    let base = validate(&spec, &ceiling(), None).unwrap();
+    let delta = DeltaSpec {
+        upserted_peers: vec![through(with_access(peer(1), true, false, &[]), "exit1")],
+        removed_peers: vec![],
+    };
+    let delta = validate_delta(&delta, &base, &ceiling()).unwrap();
+    golden(
+        "another_exit.nft",
+        &render_delta(&ceiling().table, &element_delta(&delta)),
+    );
+}
+
+#[test]
+fn rules_do_not_grow_with_exits() {
+    let chains = |spec: &NetworkSpec| {
+        let desired = validate(spec, &ceiling(), None).unwrap();
+        compile(&desired, &ceiling(), &Default::default()).unwrap().chains
+    };
+    let mut many = spec(vec![through(peer(1), "exit3")]);
+    many.exits = (0..10).map(exit).collect();
+    assert_eq!(chains(&spec(vec![])), chains(&many));
 }
 
 #[test]

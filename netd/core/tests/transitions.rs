@@ -14,7 +14,7 @@ use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use cell_netd_core::{Desired, Step};
 use proptest::prelude::*;
-use support::{ceiling, peer, spec, with_access};
+use support::{ceiling, exit, peer, spec, through, with_access};
 
 fn perform(kernel: &mut FakeKernel, plan: &Plan) {
     for step in &plan.steps {
@@ -22,6 +22,7 @@ fn perform(kernel: &mut FakeKernel, plan: &Plan) {
             .apply(step)
             .unwrap_or_else(|refused| panic!("{refused} at {step:?}\nplan:\n{plan}"));
         assert!(kernel.every_admitted_peer_is_judged(), "after {step:?}");
+        assert!(kernel.every_mark_is_caught(), "after {step:?}");
     }
 }
 
@@ -157,6 +158,174 @@ fn hand_made_differences_are_found_and_repaired() {
     }
 }
 
+/// With exits 0-2, of which the interfaces of 0 and 1 are up.
+fn with_exits(peers: Vec<PeerSpec>, exits: &[u8]) -> NetworkSpec {
+    let mut wanted = spec(peers);
+    wanted.exits = exits.iter().map(|index| exit(*index)).collect();
+    wanted
+}
+
+fn with_links() -> FakeKernel {
+    let up = ["wgext_00000000", "wgext_00000001"].map(|name| name.parse().unwrap());
+    FakeKernel {
+        exits_up: up.into(),
+        ..FakeKernel::default()
+    }
+}
+
+fn online(index: u8) -> PeerSpec {
+    with_access(peer(index), true, false, &[])
+}
+
+#[test]
+fn rules_and_ends_come_before_the_marks_and_go_after_them() {
+    let mut kernel = with_links();
+    let base = kernel.clone();
+    let bound = with_exits(vec![through(online(1), "exit0")], &[0]);
+    let (accepted, plan) = apply(&mut kernel, None, &bound);
+    let kinds = |plan: &Plan| {
+        let kind = |step: &Step| match step {
+            Step::AddRoute(route) => format!("+{:?}", route.to),
+            Step::RemoveRoute(route) => format!("-{:?}", route.to),
+            Step::AddRule(_) => "+rule".to_owned(),
+            Step::RemoveRule(_) => "-rule".to_owned(),
+            Step::ReplacePolicy(_) | Step::UpdatePolicy(_) => "policy".to_owned(),
+            Step::RemovePolicy => "-policy".to_owned(),
+            Step::UpdatePeers(..)
+            | Step::RemoveLink(_)
+            | Step::CreateDevice(_)
+            | Step::SetMtu(..)
+            | Step::RemoveAddress(..)
+            | Step::AddAddress(..)
+            | Step::SetUp(_) => "link".to_owned(),
+        };
+        let mut kinds: Vec<_> = plan.steps.iter().map(kind).collect();
+        kinds.dedup();
+        kinds
+    };
+    let way = r#"Interface("wgext_00000000")"#;
+    assert_eq!(
+        kinds(&plan),
+        ["+Unreachable", &format!("+{way}"), "+rule", "policy", "link"]
+    );
+    let free = with_exits(vec![online(1)], &[]);
+    let (accepted, plan) = apply(&mut kernel, Some(&accepted), &free);
+    assert_eq!(
+        kinds(&plan),
+        ["policy", "-rule", &format!("-{way}"), "-Unreachable"]
+    );
+    let (_, plan) = apply(&mut kernel, Some(&accepted), &NetworkSpec::default());
+    assert_eq!(kinds(&plan), ["link", "-policy"]);
+    assert_eq!(kernel, base);
+}
+
+#[test]
+fn an_exit_without_an_interface_leads_nowhere_until_it_has_one() {
+    let mut kernel = FakeKernel::default();
+    let bound = with_exits(vec![through(online(1), "exit0")], &[0]);
+    let (accepted, _) = apply(&mut kernel, None, &bound);
+    assert_eq!(kernel.routing.rules.len(), 2);
+    assert_eq!(kernel.routing.routes.len(), 2, "the unreachable ones");
+    kernel.exits_up = with_links().exits_up;
+    let (accepted, plan) = apply(&mut kernel, Some(&accepted), &bound);
+    assert_eq!(
+        plan.to_string(),
+        "add IPv4 default route in table 1000: by wgext_00000000\n\
+         add IPv6 default route in table 1000: by wgext_00000000\n"
+    );
+    // It goes down, and the kernel drops its routes.
+    kernel.exits_up.clear();
+    kernel
+        .routing
+        .routes
+        .retain(|route| route.to == cell_netd_core::routing::RouteTo::Unreachable);
+    let (_, plan) = apply(&mut kernel, Some(&accepted), &bound);
+    assert_eq!(plan, Plan::default(), "what is left is what is wanted");
+}
+
+#[test]
+fn a_plan_says_which_exit_a_peer_leaves_by() {
+    let mut kernel = with_links();
+    let exits = [0, 1];
+    let (accepted, _) = apply(
+        &mut kernel,
+        None,
+        &with_exits(vec![through(online(1), "exit0"), online(2)], &exits),
+    );
+    let next = with_exits(
+        vec![through(online(1), "exit1"), through(online(2), "exit0")],
+        &exits,
+    );
+    let (accepted, plan) = apply(&mut kernel, Some(&accepted), &next);
+    assert_eq!(
+        plan.to_string(),
+        "update peer p1: leaves by exit exit1\nupdate peer p2: leaves by exit exit0\n"
+    );
+    let (_, plan) = apply(
+        &mut kernel,
+        Some(&accepted),
+        &with_exits(vec![online(1), online(2)], &exits),
+    );
+    assert_eq!(
+        plan.to_string(),
+        "update peer p1: leaves by the machine's own way\n\
+         update peer p2: leaves by the machine's own way\n"
+    );
+}
+
+#[test]
+fn rules_and_routes_taken_away_by_hand_are_put_back() {
+    let wanted = with_exits(vec![through(online(1), "exit0")], &[0, 1]);
+    let mut right = with_links();
+    apply(&mut right, None, &wanted);
+    let spoil: [fn(&mut FakeKernel); 3] = [
+        |kernel| kernel.routing.rules.clear(),
+        |kernel| kernel.routing.routes.clear(),
+        |kernel| kernel.routing = Default::default(),
+    ];
+    for spoil in spoil {
+        let mut kernel = right.clone();
+        spoil(&mut kernel);
+        let ruleset = compile(
+            &validate(&wanted, &ceiling(), None).unwrap(),
+            &ceiling(),
+            &Default::default(),
+        );
+        let observed = kernel.observe(ruleset.as_ref());
+        let desired = validate(&wanted, &ceiling(), None).unwrap();
+        let repair = plan(&desired, ruleset.as_ref(), &ceiling(), None, &observed);
+        for step in &repair.steps {
+            kernel.apply(step).unwrap();
+        }
+        assert_eq!(kernel, right);
+        assert!(!repair.changes.is_empty(), "a repair is told");
+    }
+}
+
+fn any_exits() -> impl Strategy<Value = (Vec<u8>, Vec<Option<u8>>)> {
+    let exits = proptest::sample::subsequence(vec![0u8, 1, 2], 0..=3);
+    (exits, proptest::collection::vec(proptest::option::of(0..3u8), 6))
+}
+
+/// Exits exchange marks, tables and interfaces with each other where `rotated`.
+fn bound(mut peers: Vec<PeerSpec>, exits: &(Vec<u8>, Vec<Option<u8>>), rotated: bool) -> NetworkSpec {
+    let (exits, bindings) = exits;
+    for (peer, binding) in peers.iter_mut().zip(bindings) {
+        if let Some(index) = binding.filter(|index| exits.contains(index)) {
+            peer.exit = format!("exit{index}");
+        }
+    }
+    let mut wanted = with_exits(peers, exits);
+    if rotated && wanted.exits.len() > 1 {
+        let marks: Vec<_> = wanted.exits.iter().map(|exit| exit.mark).collect();
+        let count = marks.len();
+        for (index, exit) in wanted.exits.iter_mut().enumerate() {
+            exit.mark = marks[(index + 1) % count];
+        }
+    }
+    wanted
+}
+
 fn any_state() -> impl Strategy<Value = Vec<PeerSpec>> {
     let services =
         proptest::sample::subsequence(vec![("10.0.5.7", 443), ("10.0.5.7", 80), ("fd00::7", 443)], 0..=3);
@@ -221,6 +390,46 @@ proptest! {
             accepted = Some(desired);
         }
         prop_assert_eq!(without_endpoints(kernel), without_endpoints(fresh(&spec(states.last().unwrap().clone()))));
+    }
+
+    #[test]
+    fn any_order_of_exits_ends_at_the_last_and_no_mark_is_ever_uncaught(
+        states in proptest::collection::vec((any_state(), any_exits(), any::<bool>()), 1..5),
+    ) {
+        let mut kernel = with_links();
+        let mut accepted = None;
+        let mut last = NetworkSpec::default();
+        for (peers, exits, rotated) in states {
+            last = bound(peers, &exits, rotated);
+            let (desired, _) = apply(&mut kernel, accepted.as_ref(), &last);
+            let (_, again) = apply(&mut kernel, Some(&desired), &last);
+            prop_assert_eq!(again, Plan::default());
+            accepted = Some(desired);
+        }
+        let mut fresh = with_links();
+        apply(&mut fresh, None, &last);
+        prop_assert_eq!(without_endpoints(kernel), without_endpoints(fresh));
+    }
+
+    #[test]
+    fn a_change_of_exits_is_its_elements(from in any_exits(), to in any_exits()) {
+        let peers: Vec<_> = (1..7).map(online).collect();
+        let exits = vec![0, 1, 2];
+        let (from, to) = ((exits.clone(), from.1), (exits, to.1));
+        let mut kernel = with_links();
+        let (mut desired, _) = apply(&mut kernel, None, &bound(peers.clone(), &from, false));
+        let wanted = bound(peers, &to, false);
+        let delta = DeltaSpec { upserted_peers: wanted.peers.clone(), removed_peers: vec![] };
+        let delta = validate_delta(&delta, &desired, &ceiling()).unwrap();
+        let plan = plan_delta(desired.wireguard(), &delta);
+        prop_assert!(plan.steps.iter().all(|step| matches!(step, Step::UpdatePolicy(_))));
+        prop_assert_eq!(plan.changes.len(), delta.changes().len());
+        perform(&mut kernel, &plan);
+        let _inverse = desired.apply(delta);
+        let mut fresh = with_links();
+        let (whole, _) = apply(&mut fresh, None, &wanted);
+        prop_assert_eq!(desired, whole);
+        prop_assert_eq!(kernel, fresh);
     }
 
     #[test]

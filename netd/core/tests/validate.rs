@@ -4,10 +4,10 @@
 mod support;
 
 use cell_netd_core::model::PublicKey;
-use cell_netd_core::spec::{AccessSpec, DeltaSpec, NetworkSpec, PeerSpec};
+use cell_netd_core::spec::{AccessSpec, DeltaSpec, NetworkSpec, PeerSpec, WaySpec, WireguardExitSpec};
 use cell_netd_core::validate::{Rejection, validate, validate_delta};
 use proptest::prelude::*;
-use support::{ceiling, peer, service, spec, with_access};
+use support::{ceiling, exit, peer, service, spec, through, with_access};
 
 fn fields(rejection: &Rejection) -> Vec<&str> {
     rejection
@@ -279,9 +279,10 @@ fn any_peer() -> impl Strategy<Value = PeerSpec> {
         endpoint,
         any::<u32>(),
         any::<Option<bool>>(),
+        prop_oneof![Just(String::new()), ".{0,70}"],
     )
         .prop_map(
-            |(name, public_key, addresses, endpoint, keepalive, access)| PeerSpec {
+            |(name, public_key, addresses, endpoint, keepalive, access, exit)| PeerSpec {
                 name,
                 public_key,
                 addresses,
@@ -291,6 +292,7 @@ fn any_peer() -> impl Strategy<Value = PeerSpec> {
                     internet,
                     ..AccessSpec::default()
                 }),
+                exit,
             },
         )
 }
@@ -331,4 +333,159 @@ fn no_peer_has_the_cells_own_key() {
     };
     let rejection = validate_delta(&add, &base, &ceiling()).unwrap_err();
     assert_eq!(fields(&rejection), ["upserted_peers[1].public_key"]);
+}
+
+fn with_exits(change: impl FnOnce(&mut NetworkSpec)) -> impl FnOnce(&mut NetworkSpec) {
+    |spec| {
+        spec.exits = vec![exit(0), exit(1)];
+        spec.peers[0].exit = "exit0".into();
+        change(spec);
+    }
+}
+
+fn wireguard_of(spec: &mut NetworkSpec) -> &mut WireguardExitSpec {
+    let Some(WaySpec::Wireguard(wireguard)) = &mut spec.exits[1].way else {
+        panic!("a WireGuard exit");
+    };
+    wireguard
+}
+
+#[test]
+fn a_peer_is_bound_to_an_exit_that_there_is() {
+    let mut good = spec(vec![through(peer(1), "exit1"), peer(2)]);
+    good.exits = vec![exit(0), exit(1)];
+    let desired = validate(&good, &ceiling(), None).unwrap();
+    let bound: Vec<_> = desired.peers().values().map(|peer| peer.exit.clone()).collect();
+    assert_eq!(bound[0].as_ref().unwrap().mark.value(), 0x1010);
+    assert_eq!(bound[1], None);
+    invalid(
+        "spec.peers[1].exit",
+        with_exits(|spec| spec.peers[1].exit = "exit9".into()),
+    );
+    invalid(
+        "spec.peers[1].exit",
+        with_exits(|spec| spec.peers[1].exit = "no exit".into()),
+    );
+    let change = |id: &str| DeltaSpec {
+        upserted_peers: vec![through(peer(2), id)],
+        removed_peers: vec![],
+    };
+    assert_eq!(
+        validate_delta(&change("exit0"), &desired, &ceiling())
+            .unwrap()
+            .changes()
+            .len(),
+        1
+    );
+    let rejection = validate_delta(&change("exit9"), &desired, &ceiling()).unwrap_err();
+    assert_eq!(fields(&rejection), ["upserted_peers[0].exit"]);
+}
+
+#[test]
+fn faults_of_exits() {
+    invalid(
+        "spec.exits[1].id",
+        with_exits(|spec| spec.exits[1].id = "-".into()),
+    );
+    invalid(
+        "spec.exits[1].id",
+        with_exits(|spec| spec.exits[1].id = "exit0".into()),
+    );
+    invalid(
+        "spec.exits[1].mark",
+        with_exits(|spec| spec.exits[1].mark = 0x1000),
+    );
+    invalid(
+        "spec.exits[1].table",
+        with_exits(|spec| spec.exits[1].table = 1000),
+    );
+    invalid(
+        "spec.exits[1].interface",
+        with_exits(|spec| spec.exits[1].interface = "wgext_00000000".into()),
+    );
+    invalid(
+        "spec.exits[1].interface",
+        with_exits(|spec| spec.exits[1].interface = "wgext_ 1".into()),
+    );
+    invalid("spec.exits[1].way", with_exits(|spec| spec.exits[1].way = None));
+    for mark in [0, 0x10, 0x1008, 0x2000, 0x3010, u32::MAX] {
+        above("spec.exits[1].mark", with_exits(|spec| spec.exits[1].mark = mark));
+    }
+    for table in [0, 254, 999, 1256] {
+        above(
+            "spec.exits[1].table",
+            with_exits(|spec| spec.exits[1].table = table),
+        );
+    }
+    for interface in ["wg1", "eth0", "wgext_"] {
+        above(
+            "spec.exits[1].interface",
+            with_exits(|spec| spec.exits[1].interface = interface.into()),
+        );
+    }
+}
+
+#[test]
+fn faults_of_an_exits_tunnel() {
+    let fault = |field: &str, change: fn(&mut WireguardExitSpec)| {
+        invalid(
+            &format!("spec.exits[1].wireguard.{field}"),
+            with_exits(|spec| change(wireguard_of(spec))),
+        );
+    };
+    fault("addresses", |tunnel| tunnel.addresses.clear());
+    fault("addresses[1]", |tunnel| {
+        tunnel.addresses[1] = Ok([172, 20, 1, 3].into())
+    });
+    fault("addresses[0]", |tunnel| {
+        tunnel.addresses[0] = Ok([127, 0, 0, 1].into())
+    });
+    fault("addresses[0]", |tunnel| {
+        tunnel.addresses[0] = Ok([10, 86, 0, 9].into())
+    });
+    fault("mtu_bytes", |tunnel| tunnel.mtu_bytes = 1279);
+    fault("peer_public_key", |tunnel| tunnel.peer_public_key = vec![0; 32]);
+    fault("endpoint", |tunnel| tunnel.endpoint = None);
+    fault("endpoint", |tunnel| {
+        tunnel.endpoint = Some(Ok("127.0.0.1:1".parse().unwrap()))
+    });
+    fault("endpoint", |tunnel| {
+        tunnel.endpoint = Some(Ok("10.86.0.9:1".parse().unwrap()))
+    });
+    fault("persistent_keepalive_seconds", |tunnel| {
+        tunnel.persistent_keepalive_seconds = 65_536;
+    });
+    fault("allowed_ips", |tunnel| tunnel.allowed_ips.clear());
+    fault("allowed_ips[0]", |tunnel| {
+        tunnel.allowed_ips[0] = Err("bad".into())
+    });
+}
+
+#[test]
+fn a_ceiling_without_exits_allows_none() {
+    let mut ceiling = ceiling();
+    ceiling.exits = cell_netd_core::ceiling::ExitCeiling::none();
+    let mut wanted = spec(vec![through(peer(1), "exit0")]);
+    wanted.exits = vec![exit(0)];
+    let rejection = validate(&wanted, &ceiling, None).unwrap_err();
+    assert_eq!(fields(&rejection), ["spec.exits"]);
+    assert!(matches!(rejection, Rejection::AboveCeiling(_)));
+}
+
+/// What an exit does not carry has no route, and what is not up has none either.
+#[test]
+fn an_exit_carries_the_families_that_it_has_addresses_and_prefixes_of() {
+    use cell_netd_core::model::Family;
+    let carried = |change: fn(&mut WireguardExitSpec)| {
+        let mut wanted = spec(vec![]);
+        wanted.exits = vec![exit(0), exit(1)];
+        change(wireguard_of(&mut wanted));
+        let desired = validate(&wanted, &ceiling(), None).unwrap();
+        let exit = &desired.exits()[&"exit1".parse().unwrap()];
+        Family::BOTH.map(|family| exit.carries(family))
+    };
+    assert_eq!(carried(|_| {}), [true, true]);
+    assert_eq!(carried(|tunnel| drop(tunnel.addresses.pop())), [true, false]);
+    assert_eq!(carried(|tunnel| drop(tunnel.addresses.remove(0))), [false, true]);
+    assert_eq!(carried(|tunnel| drop(tunnel.allowed_ips.pop())), [true, false]);
 }

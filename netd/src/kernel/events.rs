@@ -1,4 +1,4 @@
-//! Word of changes by others: nftables transactions, links, addresses, routes.
+//! Word of changes by others: nftables transactions, links, addresses, routes, rules.
 
 use std::io;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(super) fn listen() -> io::Result<Arc<Notify>> {
         MulticastGroup::Ipv6Ifaddr,
         MulticastGroup::Ipv4Route,
         MulticastGroup::Ipv6Route,
+        MulticastGroup::Ipv4Rule,
+        MulticastGroup::Ipv6Rule,
     ];
     let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
     tokio::spawn(connection);

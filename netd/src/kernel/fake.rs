@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use super::nft::{Drops, Ownership};
 use super::wireguard::{PeerStatistics, limited, peer_statistics};
-use super::{Glance, Kernel, KernelError, LinkGlance, Passage};
+use super::{ExitsSeen, Glance, Kernel, KernelError, LinkGlance, Passage};
 
 /// A kernel in memory that a test can look into and spoil.
 #[derive(Debug, Clone, Default)]
@@ -171,6 +171,10 @@ impl Kernel for Fake {
         let inner = self.inner();
         let link = inner.kernel.link.as_ref();
         Ok(Glance {
+            exits: ExitsSeen {
+                routing: inner.kernel.routing.clone(),
+                up: inner.kernel.exits_up.clone(),
+            },
             on_link: inner.on_link.clone(),
             generation: inner.kernel.elements().values().map(|set| set.len() as u32).sum(),
             table: inner.ownership(),

@@ -17,7 +17,7 @@ use super::nft::{Drops, Nft, NftError, Owners, Ownership, blockers, passage};
 use super::wireguard::kernel::InKernel;
 use super::wireguard::userspace::Userspace;
 use super::wireguard::{Backend, PeerStatistics, PrivateKey};
-use super::{Glance, Kernel, KernelError, LinkGlance, Passage, events};
+use super::{ExitsSeen, Glance, Kernel, KernelError, LinkGlance, Passage, events};
 use crate::keys::KeySource;
 
 /// Which WireGuard is used.
@@ -158,7 +158,14 @@ impl Kernel for Linux {
             }
             None => None,
         };
-        Ok(Observed { policy, link, strays })
+        let ExitsSeen { routing, up } = self.links.exits(&self.ceiling.exits).await?;
+        Ok(Observed {
+            policy,
+            link,
+            strays,
+            routing,
+            exits_up: up,
+        })
     }
 
     async fn on_link(&mut self) -> Result<BTreeSet<IpNet>, KernelError> {
@@ -198,6 +205,10 @@ impl Kernel for Linux {
             Step::RemoveAddress(name, net) => self.links.remove_address(name, *net).await,
             Step::AddAddress(name, net) => self.links.add_address(name, *net).await,
             Step::SetUp(name) => self.links.set_up(name).await,
+            Step::AddRoute(route) => self.links.add_route(route).await,
+            Step::RemoveRoute(route) => self.links.remove_route(route).await,
+            Step::AddRule(rule) => self.links.add_rule(rule).await,
+            Step::RemoveRule(rule) => self.links.remove_rule(rule).await,
         }
     }
 
@@ -254,8 +265,15 @@ impl Kernel for Linux {
                 device = self.backend.identity(name).await?;
             }
         }
-        let on_link = self.on_link().await?;
+        let Ceiling {
+            interfaces, exits, ..
+        } = &self.ceiling;
+        // Read once for both.
+        let (links, routes) = (self.links.links().await?, self.links.routes().await?);
+        let on_link = self.links.prefixes(interfaces, &links, &routes).await?;
+        let exits = self.links.exits_among(exits, &links, &routes).await?;
         Ok(Glance {
+            exits,
             on_link,
             generation,
             table,

@@ -10,7 +10,6 @@ use ipnet::IpNet;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
-use rtnetlink::RouteMessageBuilder;
 
 use super::KernelError;
 use super::link::{Links, prefix};
@@ -21,17 +20,19 @@ impl Links {
         &self,
         except: &BTreeSet<InterfaceName>,
     ) -> Result<BTreeSet<IpNet>, KernelError> {
-        let links: Vec<LinkMessage> = self.handle().link().get().execute().try_collect().await?;
+        let (links, routes) = (self.links().await?, self.routes().await?);
+        self.prefixes(except, &links, &routes).await
+    }
+
+    /// The same of links and routes that were read before.
+    pub(super) async fn prefixes(
+        &self,
+        except: &BTreeSet<InterfaceName>,
+        links: &[LinkMessage],
+        routes: &[RouteMessage],
+    ) -> Result<BTreeSet<IpNet>, KernelError> {
         let addresses: Vec<AddressMessage> = self.handle().address().get().execute().try_collect().await?;
-        let mut routes: Vec<RouteMessage> = Vec::new();
-        for request in [
-            RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
-            RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
-        ] {
-            let found: Vec<RouteMessage> = self.handle().route().get(request).execute().try_collect().await?;
-            routes.extend(found);
-        }
-        Ok(prefixes(&links, except, &addresses, &routes))
+        Ok(prefixes(links, except, &addresses, routes))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use cell_netd_core::model::InterfaceName;
 use cell_netd_core::plan::Plan;
 use cell_netd_core::policy::{SetId, compile};
+use cell_netd_core::routing::RouteTo;
 use cell_netd_core::{Desired, Step};
 
 use super::Reconciler;
@@ -16,11 +17,16 @@ const READS: u32 = 5;
 /// How long after a failure.
 const BETWEEN_READS: Duration = Duration::from_millis(50);
 
-/// Whether all there is to do is that other prefixes lie on the machine's links now, which is nobody's meddling.
+/// Whether all there is to do is that other prefixes lie on the machine's links now, or that an exit's interface came up, by
+/// which the kernel had dropped its routes when it went down: nobody's meddling.
 fn follows_links(plan: &Plan) -> bool {
     let local = |step: &Step| match step {
         Step::UpdatePolicy(delta) => delta.sets().iter().all(|set| matches!(set, SetId::Local(_))),
-        Step::RemoveLink(_)
+        Step::AddRoute(route) => matches!(route.to, RouteTo::Interface(_)),
+        Step::RemoveRoute(_)
+        | Step::AddRule(_)
+        | Step::RemoveRule(_)
+        | Step::RemoveLink(_)
         | Step::UpdatePeers(..)
         | Step::ReplacePolicy(_)
         | Step::RemovePolicy
@@ -156,7 +162,7 @@ impl<K: Kernel> Reconciler<K> {
         let follows = follows_links(&plan);
         for change in &plan.changes {
             if follows {
-                tracing::info!(%change, "the policy follows the machine's links");
+                tracing::info!(%change, "policy and routes follow the machine's links");
             } else {
                 tracing::warn!(%change, "drift is repaired");
             }

@@ -142,6 +142,11 @@ impl Netd {
     pub fn crash_and_restart(&mut self, namespace: &Namespace) -> Result<()> {
         self.process.signal(nix::sys::signal::Signal::SIGKILL)?;
         self.process.wait(PATIENCE)?;
+        self.restart(namespace)
+    }
+
+    /// Starts netd anew on the same socket.
+    pub fn restart(&mut self, namespace: &Namespace) -> Result<()> {
         self.process = start_netd(namespace, self.folder.path(), &self.listener)?;
         self.wait()
     }
@@ -366,6 +371,12 @@ backend = "auto"
 vault_socket = "{folder}/vault.sock"
 wg_socket = "{folder}/wg.sock"
 wg_device_socket = "{folder}/device.sock"
+[exits]
+marks = [0x1000, 0x1ff0]
+mask = 0x1ff0
+tables = [1000, 1255]
+interface_prefix = "wgext_"
+max = 256
 [callers.api]
 users = ["root"]
 "#
@@ -388,6 +399,7 @@ pub fn peer(index: u8, name: &str, key: &[u8], access: v1::AccessPolicy) -> v1::
         endpoint: None,
         persistent_keepalive_seconds: 0,
         access: Some(access),
+        exit: String::new(),
     }
 }
 
@@ -422,6 +434,7 @@ pub fn spec(peers: Vec<v1::PeerSpec>) -> v1::NetworkSpec {
             port: 443,
             target_port: 3443,
         }],
+        exits: Vec::new(),
     }
 }
 

@@ -81,6 +81,12 @@ fn rule(element: &Element) -> Rule {
             format!("-s {peer} -d {address} -p {protocol} --dport {port}"),
         ),
         Element::Port(port) => (false, format!("-p {} --dport {}", port.protocol, port.number)),
+        Element::ExitMark(peer, mark) => (peer.is_ipv6(), format!("-s {peer} -m mark --mark {mark}")),
+        Element::ExitWay(peer, interface, mark) => (
+            peer.is_ipv6(),
+            format!("-s {peer} -o {interface} -m connmark --mark {mark}"),
+        ),
+        Element::Link(interface) => (false, format!("-i {interface}")),
     };
     Rule {
         program: if is_v6 { "ip6tables" } else { "iptables" },

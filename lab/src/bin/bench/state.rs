@@ -4,6 +4,7 @@
 use anyhow::Result;
 use cell_netd::bench::Sample;
 use cell_netd_core::Ceiling;
+use cell_netd_core::ceiling::ExitCeiling;
 
 /// The state with `peers` peers, 1-20,000.
 pub fn sample(peers: u32) -> Result<Sample> {
@@ -22,5 +23,6 @@ fn ceiling() -> Result<Ceiling> {
         max_peers: 20_000,
         accept_mark: "0x2000/0x2000".parse()?,
         table: "cell".parse()?,
+        exits: ExitCeiling::none(),
     })
 }

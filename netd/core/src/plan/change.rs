@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::Step;
-use crate::desired::{Access, Delta, Desired, Peer, Service};
-use crate::model::{Family, PublicKey};
+use crate::desired::{Access, Delta, Desired, ExitWay, Peer, Service};
+use crate::model::{ExitMark, Family, PublicKey};
 use crate::observed::{Device, DevicePeer, Observed};
 use crate::policy::{Element, Elements, SetId};
+use crate::routing::{ExitRoute, RouteTo, RoutingRule};
 
 /// What is done with a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +71,7 @@ pub(super) fn of_plan(
     }) {
         return changes;
     }
-    let before = reconstruct(observed);
+    let before = reconstruct(observed, &known_exits(desired, accepted));
     for (key, peer) in before
         .iter()
         .filter(|(key, _)| desired.name_of_key(key).is_none())
@@ -158,8 +160,41 @@ fn of_step(step: &Step) -> Option<Change> {
             change(Update, format!("policy table inet {}", ruleset.table), detail)
         }
         Step::RemovePolicy => change(Remove, "policy table".to_owned(), "nothing is left to protect"),
+        Step::AddRoute(route) => change(Add, table_of(route), leads(route)),
+        Step::RemoveRoute(route) => change(Remove, table_of(route), leads(route)),
+        Step::AddRule(rule) => change(Add, rule_of(rule), format!("leads to table {}", rule.table)),
+        Step::RemoveRule(rule) => change(Remove, rule_of(rule), format!("led to table {}", rule.table)),
         Step::UpdatePeers(..) | Step::UpdatePolicy(_) => return None,
     })
+}
+
+fn family_of(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
+}
+
+fn table_of(route: &ExitRoute) -> String {
+    format!(
+        "{} default route in table {}",
+        family_of(route.family),
+        route.table
+    )
+}
+
+fn leads(route: &ExitRoute) -> String {
+    match route.to {
+        RouteTo::Unreachable => "unreachable where nothing else is".to_owned(),
+        RouteTo::Interface(interface) => format!("by {interface}"),
+    }
+}
+
+fn rule_of(rule: &RoutingRule) -> String {
+    let RoutingRule {
+        family, mark, mask, ..
+    } = rule;
+    format!("{} rule for mark {mark:#x}/{mask:#x}", family_of(*family))
 }
 
 fn of_peer(name: impl fmt::Display, before: Option<&Peer>, after: Option<&Peer>) -> Option<Change> {
@@ -187,7 +222,15 @@ fn whole(peer: &Peer) -> String {
     } else {
         list(&reach)
     };
-    format!("{}, reaches {may}", addresses.join(" and "))
+    let by = peer
+        .exit
+        .as_ref()
+        .map(|exit| format!(", leaves by exit {}", exit.id));
+    format!(
+        "{}, reaches {may}{}",
+        addresses.join(" and "),
+        by.unwrap_or_default()
+    )
 }
 
 fn difference(before: &Peer, after: &Peer) -> Vec<String> {
@@ -210,6 +253,12 @@ fn difference(before: &Peer, after: &Peer) -> Vec<String> {
         parts.push(after.endpoint.map_or("has no endpoint".to_owned(), |endpoint| {
             format!("is at {endpoint}")
         }));
+    }
+    if before.exit != after.exit {
+        parts.push(after.exit.as_ref().map_or_else(
+            || "leaves by the machine's own way".to_owned(),
+            |exit| format!("leaves by exit {}", exit.id),
+        ));
     }
     if before.keepalive != after.keepalive {
         parts.push(format!("keepalive {} s", after.keepalive));
@@ -248,15 +297,51 @@ fn reach(access: &Access) -> BTreeSet<String> {
         .collect()
 }
 
+/// The exits of either state, by mark.
+fn known_exits(desired: &Desired, accepted: Option<&Desired>) -> BTreeMap<ExitMark, Arc<ExitWay>> {
+    let states = accepted.into_iter().chain([desired]);
+    let exits = states.flat_map(|state| state.exits().values());
+    exits.map(|exit| (exit.way.mark, Arc::clone(&exit.way))).collect()
+}
+
+/// Whom the sets bind to which exit, by address.
+fn exits_by_peer<'a>(
+    elements: &Elements,
+    known: &'a BTreeMap<ExitMark, Arc<ExitWay>>,
+) -> BTreeMap<IpAddr, &'a Arc<ExitWay>> {
+    let marks = Family::BOTH
+        .iter()
+        .filter_map(|family| elements.get(&SetId::ExitMarks(*family)));
+    let bound = marks.flatten().filter_map(|element| match element {
+        Element::ExitMark(peer, mark) => Some((*peer, known.get(mark)?)),
+        Element::Address(_)
+        | Element::Range(..)
+        | Element::Service4(..)
+        | Element::Service6(..)
+        | Element::Port(_)
+        | Element::ExitWay(..)
+        | Element::Link(_) => None,
+    });
+    bound.collect()
+}
+
 /// The peers as device and sets have them.
-fn reconstruct(observed: &Observed) -> BTreeMap<PublicKey, Peer> {
+fn reconstruct(observed: &Observed, known: &BTreeMap<ExitMark, Arc<ExitWay>>) -> BTreeMap<PublicKey, Peer> {
     let none = Elements::new();
     let elements = observed.policy.as_ref().map_or(&none, |policy| &policy.elements);
     let services = services_by_peer(elements);
+    let exits = exits_by_peer(elements, known);
     let device = observed.link.as_ref().and_then(|link| link.device.as_ref());
     let peers = device.into_iter().flat_map(|Device { peers, .. }| peers);
     peers
-        .map(|(key, peer)| (*key, reconstruct_one(*key, peer, elements, &services)))
+        .map(|(key, device)| {
+            let mut peer = reconstruct_one(*key, device, elements, &services);
+            peer.exit = peer
+                .addresses()
+                .find_map(|address| exits.get(&address))
+                .map(|way| Arc::clone(way));
+            (*key, peer)
+        })
         .collect()
 }
 
@@ -285,6 +370,7 @@ fn reconstruct_one(
         endpoint: *endpoint,
         keepalive: *keepalive,
         access: Access::default(),
+        exit: None,
     };
     let has = |set: fn(Family) -> SetId, address: IpAddr| {
         let set = elements.get(&set(Family::of(address)));
@@ -324,7 +410,12 @@ fn services_by_peer(elements: &Elements) -> BTreeMap<IpAddr, BTreeSet<Service>> 
                     port,
                 },
             ),
-            Element::Address(_) | Element::Range(..) | Element::Port(_) => continue,
+            Element::Address(_)
+            | Element::Range(..)
+            | Element::Port(_)
+            | Element::ExitMark(..)
+            | Element::ExitWay(..)
+            | Element::Link(_) => continue,
         };
         services.entry(peer).or_default().insert(service);
     }

@@ -13,7 +13,7 @@ use super::ruleset::{
 };
 use super::special;
 use crate::ceiling::Ceiling;
-use crate::desired::{Desired, Peer, Wireguard};
+use crate::desired::{Desired, ExitWay, Peer, Wireguard};
 use crate::model::{Family, InterfaceName, Port};
 
 /// ICMP and ICMPv6 in the IP header.
@@ -48,6 +48,7 @@ pub fn peer_elements(peer: &Peer) -> Vec<(SetId, Element)> {
         endpoint: _,
         keepalive: _,
         access,
+        exit,
     } = peer;
     let mut elements = Vec::new();
     for address in peer.addresses() {
@@ -58,6 +59,9 @@ pub fn peer_elements(peer: &Peer) -> Vec<(SetId, Element)> {
         }
         if access.peer_to_peer {
             elements.push((SetId::PeerToPeer(family), Element::Address(address)));
+        }
+        if let Some(exit) = exit {
+            elements.extend(of_exit(exit, address));
         }
     }
     for service in &access.services {
@@ -75,6 +79,21 @@ pub fn peer_elements(peer: &Peer) -> Vec<(SetId, Element)> {
         }
     }
     elements
+}
+
+/// The elements that bind one address of a peer to an exit, whether or not the exit carries its family.
+fn of_exit(exit: &ExitWay, peer: IpAddr) -> [(SetId, Element); 3] {
+    let ExitWay {
+        id: _,
+        mark,
+        interface,
+    } = exit;
+    let family = Family::of(peer);
+    [
+        (SetId::Exited(family), Element::Address(peer)),
+        (SetId::ExitMarks(family), Element::ExitMark(peer, *mark)),
+        (SetId::ExitWays(family), Element::ExitWay(peer, *interface, *mark)),
+    ]
 }
 
 /// The elements of all peers. Each set is collected, not inserted into one by one: it is built at one go from what was
@@ -96,7 +115,7 @@ fn insert(into: &mut Elements, elements: impl IntoIterator<Item = (SetId, Elemen
 
 pub(super) struct Compiler<'a> {
     pub(super) desired: &'a Desired,
-    ceiling: &'a Ceiling,
+    pub(super) ceiling: &'a Ceiling,
     wireguard: &'a Wireguard,
     on_link: &'a BTreeSet<IpNet>,
 }
@@ -130,19 +149,27 @@ impl Compiler<'_> {
                     ),
                 }),
         );
+        let links = self.desired.exits().values();
+        insert(
+            &mut elements,
+            links.map(|exit| (SetId::ExitLinks, Element::Link(exit.way.interface))),
+        );
         elements
     }
 
     fn chains(&self) -> Vec<Chain> {
         vec![
             self.accept(),
+            self.internet_answer(),
             self.answer(),
             self.peer_to_peer(),
+            self.internet(),
             self.leaving(),
             self.arriving(),
             self.cell(),
             self.raw(),
             self.prerouting(),
+            self.mark(),
             self.forward(),
             self.input(),
             self.postrouting(),
@@ -174,7 +201,7 @@ impl Compiler<'_> {
                     Match::FlowTargetNot(family, SetId::Special(family)),
                     Match::FlowTargetNot(family, SetId::Local(family)),
                 ],
-                goto(ChainName::Accept),
+                goto(ChainName::InternetAnswer),
             ));
             rules.push(when(
                 [Match::State(CtState::Related), Match::L4(icmp), peer],
@@ -217,7 +244,7 @@ impl Compiler<'_> {
                     Match::Address(family, Side::Destination, Test::NotIn(SetId::Special(family))),
                     Match::Address(family, Side::Destination, Test::NotIn(SetId::Local(family))),
                 ],
-                goto(ChainName::Accept),
+                goto(ChainName::Internet),
             ));
         }
         rules.push(when([], drop(Counter::FromPeerDefault)));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::model::{Family, Port, Protocol};
+use crate::model::{ExitInterface, ExitMark, Family, Port, Protocol};
 
 /// The sets of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +25,14 @@ pub enum SetId {
     CellPorts,
     /// Ports on the hidden service addresses that are reached by DNAT.
     CellTargets,
+    /// Addresses of peers that are bound to an exit.
+    Exited(Family),
+    /// The exit's mark by the address of a peer that is bound to it.
+    ExitMarks(Family),
+    /// (peer, interface, mark): by which interface a peer's packets leave and its answers come, in flows of which mark.
+    ExitWays(Family),
+    /// Interfaces of exits.
+    ExitLinks,
 }
 
 /// What kind of elements a set has.
@@ -38,11 +46,17 @@ pub enum SetKind {
     Service(Family),
     /// Concatenation of protocol, port.
     Port,
+    /// A map from addresses to marks.
+    Mark(Family),
+    /// Concatenation of peer, interface, mark.
+    Way(Family),
+    /// Interfaces.
+    Link,
 }
 
 impl SetId {
     /// All of them, in the order in which they are made.
-    pub const ALL: [SetId; 14] = [
+    pub const ALL: [SetId; 21] = [
         SetId::Peers(Family::V4),
         SetId::Peers(Family::V6),
         SetId::PeerToPeer(Family::V4),
@@ -57,6 +71,13 @@ impl SetId {
         SetId::Local(Family::V6),
         SetId::CellPorts,
         SetId::CellTargets,
+        SetId::Exited(Family::V4),
+        SetId::Exited(Family::V6),
+        SetId::ExitMarks(Family::V4),
+        SetId::ExitMarks(Family::V6),
+        SetId::ExitWays(Family::V4),
+        SetId::ExitWays(Family::V6),
+        SetId::ExitLinks,
     ];
 
     /// Its name in the table.
@@ -76,18 +97,29 @@ impl SetId {
             SetId::Local(Family::V6) => "local6",
             SetId::CellPorts => "cell_ports",
             SetId::CellTargets => "cell_targets",
+            SetId::Exited(Family::V4) => "exited4",
+            SetId::Exited(Family::V6) => "exited6",
+            SetId::ExitMarks(Family::V4) => "exit_marks4",
+            SetId::ExitMarks(Family::V6) => "exit_marks6",
+            SetId::ExitWays(Family::V4) => "exit_ways4",
+            SetId::ExitWays(Family::V6) => "exit_ways6",
+            SetId::ExitLinks => "exit_links",
         }
     }
 
     /// What it holds.
     pub fn kind(self) -> SetKind {
         match self {
-            SetId::Peers(family) | SetId::PeerToPeer(family) | SetId::Internet(family) => {
-                SetKind::Address(family)
-            }
+            SetId::Peers(family)
+            | SetId::PeerToPeer(family)
+            | SetId::Internet(family)
+            | SetId::Exited(family) => SetKind::Address(family),
             SetId::Services(family) => SetKind::Service(family),
             SetId::Special(family) | SetId::Local(family) => SetKind::Range(family),
             SetId::CellPorts | SetId::CellTargets => SetKind::Port,
+            SetId::ExitMarks(family) => SetKind::Mark(family),
+            SetId::ExitWays(family) => SetKind::Way(family),
+            SetId::ExitLinks => SetKind::Link,
         }
     }
 }
@@ -105,6 +137,12 @@ pub enum Element {
     Service6(Ipv6Addr, Ipv6Addr, Protocol, u16),
     /// A port.
     Port(Port),
+    /// A peer's address and the mark of its exit.
+    ExitMark(IpAddr, ExitMark),
+    /// A peer's address, the interface of its exit, the mark of its flows.
+    ExitWay(IpAddr, ExitInterface, ExitMark),
+    /// An interface.
+    Link(ExitInterface),
 }
 
 impl fmt::Display for Element {
@@ -120,6 +158,9 @@ impl fmt::Display for Element {
                 write!(f, "{peer} . {address} . {protocol} . {port}")
             }
             Element::Port(Port { protocol, number }) => write!(f, "{protocol} . {number}"),
+            Element::ExitMark(peer, mark) => write!(f, "{peer} : {mark}"),
+            Element::ExitWay(peer, interface, mark) => write!(f, "{peer} . \"{interface}\" . {mark}"),
+            Element::Link(interface) => write!(f, "\"{interface}\""),
         }
     }
 }

@@ -8,10 +8,11 @@ use std::net::IpAddr;
 
 use super::element::{Element, SetId};
 use super::ruleset::{
-    Action, Chain, ChainName, Counter, CtDirection, CtState, HookPoint, Match, Rule, Ruleset, Side, Test,
+    Action, Chain, ChainName, Counter, CtDirection, CtState, HookPoint, MarkOf, Match, Rule, Ruleset, Side,
+    Test,
 };
 use super::text::render_rule;
-use crate::model::{Family, InterfaceName, Port, Protocol};
+use crate::model::{ExitMark, Family, InterfaceName, Port, Protocol};
 
 /// Which way a packet takes through the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Way {
     Local,
     /// Out again by this interface.
     Forwarded(InterfaceName),
+    /// Nowhere: the routing refuses it.
+    Unreachable,
 }
 
 /// What a packet is to its flow.
@@ -72,6 +75,8 @@ pub enum Verdict {
     Passes,
     /// It is dropped, and counted here.
     Dropped(Counter),
+    /// The routing refuses it, and its sender is told.
+    Unreachable,
     /// It is dropped by a rule without a counter; the compiler makes none.
     DroppedUncounted,
 }
@@ -104,16 +109,21 @@ pub struct Explanation {
     pub translated: Option<(IpAddr, u16)>,
     /// Whether its source becomes the machine's own on the way out.
     pub masqueraded: bool,
+    /// The mark by which it is routed; 0: as the machine's own.
+    pub mark: u32,
 }
 
-/// Works through the policy. `way` says where routing sends a packet of this destination (after translation).
-pub fn explain(ruleset: &Ruleset, packet: &Packet, way: impl Fn(IpAddr) -> Way) -> Explanation {
+/// Works through the policy. `way` says where routing sends a packet of this destination (after translation) and mark. Of a
+/// flow that is open already it is taken that it was opened through the exit that its peer has now.
+pub fn explain(ruleset: &Ruleset, packet: &Packet, way: impl Fn(IpAddr, u32) -> Way) -> Explanation {
     let mut walk = Walk {
         ruleset,
         packet,
         destination: packet.destination,
         port: packet.payload.destination_port(),
         outgoing: None,
+        packet_mark: 0,
+        flow_mark: 0,
         translated: None,
         masqueraded: false,
         steps: Vec::new(),
@@ -124,6 +134,7 @@ pub fn explain(ruleset: &Ruleset, packet: &Packet, way: impl Fn(IpAddr) -> Way) 
         steps: walk.steps,
         translated: walk.translated,
         masqueraded: walk.masqueraded,
+        mark: walk.packet_mark,
     }
 }
 
@@ -143,18 +154,25 @@ struct Walk<'a> {
     destination: IpAddr,
     port: Option<u16>,
     outgoing: Option<InterfaceName>,
+    packet_mark: u32,
+    flow_mark: u32,
     translated: Option<(IpAddr, u16)>,
     masqueraded: bool,
     steps: Vec<Step>,
 }
 
 impl Walk<'_> {
-    fn through(&mut self, way: impl Fn(IpAddr) -> Way) -> Verdict {
+    fn through(&mut self, way: impl Fn(IpAddr, u32) -> Way) -> Verdict {
+        if self.packet.flow != Flow::New {
+            let opener = self.opener();
+            self.flow_mark = self.exit_mark(Family::of(opener), opener).unwrap_or(0);
+        }
         if let Some(dropped) = self.hook(HookPoint::Prerouting) {
             return dropped;
         }
-        let hooks = match way(self.destination) {
+        let hooks = match way(self.destination, self.packet_mark) {
             Way::Local => vec![HookPoint::Input],
+            Way::Unreachable => return Verdict::Unreachable,
             Way::Forwarded(interface) => {
                 self.outgoing = Some(interface);
                 vec![HookPoint::Forward, HookPoint::Postrouting]
@@ -218,6 +236,13 @@ impl Walk<'_> {
                 },
                 Action::Goto(name) => return Some(self.named(*name)),
                 Action::SetMark(_) | Action::ClampMss => {}
+                // Without a mark the rule ends here, and the next one is looked at.
+                Action::MarkBySource(family) => {
+                    self.packet_mark = self.exit_mark(*family, self.packet.source)?;
+                }
+                Action::SaveMark(mask) => {
+                    self.flow_mark = self.flow_mark & !mask | self.packet_mark & mask;
+                }
                 Action::Dnat(address, port) => {
                     (self.destination, self.port) = (*address, Some(*port));
                     self.translated = Some((*address, *port));
@@ -290,6 +315,25 @@ impl Walk<'_> {
                 let port = packet.payload.ports().map(|(_, source, _)| source);
                 self.is_service(*family, self.destination, packet.source, port)
             }
+            Match::InterfaceIn(side, set) => {
+                let found = match side {
+                    Side::Source => Some(&packet.interface),
+                    Side::Destination => self.outgoing.as_ref(),
+                };
+                found.is_some_and(|name| self.has(*set, &Element::Link(name.into())))
+            }
+            Match::Marked(of, mask) => self.mark(*of) & mask != 0,
+            Match::WayOut(family, of, mask) => self.is_way(
+                *family,
+                packet.source,
+                self.outgoing.as_ref(),
+                self.mark(*of) & mask,
+            ),
+            Match::WayIn(family, mask) => {
+                let mark = self.flow_mark & mask;
+                self.is_way(*family, self.opener(), Some(&packet.interface), mark)
+            }
+            Match::FirstOfFlow => packet.flow == Flow::New,
             Match::FlowPeer(family, set) => {
                 let peer = self.opener();
                 Family::of(peer) == *family && self.has_address(*set, peer)
@@ -327,6 +371,31 @@ impl Walk<'_> {
         }
     }
 
+    fn mark(&self, of: MarkOf) -> u32 {
+        match of {
+            MarkOf::Packet => self.packet_mark,
+            MarkOf::Flow => self.flow_mark,
+        }
+    }
+
+    fn exit_mark(&self, family: Family, peer: IpAddr) -> Option<u32> {
+        let marks = self.ruleset.elements.get(&SetId::ExitMarks(family))?;
+        // In the order of peers: the first that is not before the peer's with the lowest mark.
+        let lowest = Element::ExitMark(peer, ExitMark::try_new(1)?);
+        match marks.range(lowest..).next() {
+            Some(Element::ExitMark(of, mark)) if *of == peer => Some(mark.value()),
+            _ => None,
+        }
+    }
+
+    fn is_way(&self, family: Family, peer: IpAddr, by: Option<&InterfaceName>, mark: u32) -> bool {
+        let (Some(by), Some(mark)) = (by, ExitMark::try_new(mark)) else {
+            return false;
+        };
+        Family::of(peer) == family
+            && self.has(SetId::ExitWays(family), &Element::ExitWay(peer, by.into(), mark))
+    }
+
     fn is_service(&self, family: Family, peer: IpAddr, address: IpAddr, port: Option<u16>) -> bool {
         let Some(((protocol, ..), port)) = self.packet.payload.ports().zip(port) else {
             return false;
@@ -351,11 +420,19 @@ impl Walk<'_> {
         let elements = self.ruleset.elements.get(&set).into_iter().flatten();
         let mut ranges = elements.filter_map(|element| match element {
             Element::Range(first, last) => Some(*first..=*last),
-            Element::Address(_) | Element::Service4(..) | Element::Service6(..) | Element::Port(_) => None,
+            Element::Address(_)
+            | Element::Service4(..)
+            | Element::Service6(..)
+            | Element::Port(_)
+            | Element::ExitMark(..)
+            | Element::ExitWay(..)
+            | Element::Link(_) => None,
         });
         // Sets of peers have no ranges and the others are short.
-        !matches!(set, SetId::Peers(_) | SetId::Internet(_) | SetId::PeerToPeer(_))
-            && ranges.any(|range| range.contains(&address))
+        !matches!(
+            set,
+            SetId::Peers(_) | SetId::Internet(_) | SetId::PeerToPeer(_) | SetId::Exited(_)
+        ) && ranges.any(|range| range.contains(&address))
     }
 }
 

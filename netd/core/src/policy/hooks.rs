@@ -58,17 +58,19 @@ impl Compiler<'_> {
                 vec![Action::ClampMss],
             )
         };
-        let rules = vec![
+        let mut rules = vec![
             clamp(self.incoming(true)),
             clamp(self.outgoing(true)),
             when([self.incoming(true)], vec![Action::Jump(ChainName::FromPeer)]),
             when([self.outgoing(true)], vec![Action::Jump(ChainName::ToPeer)]),
         ];
+        rules.extend(self.strangers_in_forward());
         base(ChainName::Forward, false, HookPoint::Forward, -10, rules)
     }
 
     pub(super) fn input(&self) -> Chain {
-        let rules = vec![when([self.incoming(true)], vec![Action::Jump(ChainName::Cell)])];
+        let mut rules = vec![when([self.incoming(true)], vec![Action::Jump(ChainName::Cell)])];
+        rules.extend(self.strangers_in_input());
         base(ChainName::Input, false, HookPoint::Input, -10, rules)
     }
 

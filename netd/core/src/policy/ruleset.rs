@@ -27,7 +27,10 @@ pub enum ChainName {
     FromPeer,
     ToPeer,
     Cell,
+    Internet,
+    InternetAnswer,
     Raw,
+    Mark,
     Prerouting,
     Forward,
     Input,
@@ -44,6 +47,9 @@ impl ChainName {
             ChainName::FromPeer => "c_from_peer",
             ChainName::ToPeer => "c_to_peer",
             ChainName::Cell => "c_cell",
+            ChainName::Internet => "c_internet",
+            ChainName::InternetAnswer => "c_internet_answer",
+            ChainName::Mark => "c_mark",
             ChainName::Raw => "c_raw",
             ChainName::Prerouting => "c_prerouting",
             ChainName::Forward => "c_forward",
@@ -170,6 +176,25 @@ pub enum Match {
     FlowPeer(Family, SetId),
     /// The source of the reply tuple, who answers, is not in the set.
     FlowTargetNot(Family, SetId),
+    /// The packet came in (or goes out) by an interface that is in the set.
+    InterfaceIn(Side, SetId),
+    /// Those bits of a mark are not all zero.
+    Marked(MarkOf, u32),
+    /// (source, interface out, those bits of the mark) is in the family's set of ways.
+    WayOut(Family, MarkOf, u32),
+    /// (source of the original tuple, interface in, those bits of the flow's mark) is in the family's set of ways.
+    WayIn(Family, u32),
+    /// The flow is not in conntrack's table yet: this is its first packet.
+    FirstOfFlow,
+}
+
+/// Whose mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MarkOf {
+    /// The packet's, by which it is routed.
+    Packet,
+    /// The flow's, by which it is remembered.
+    Flow,
 }
 
 /// What a rule does.
@@ -187,6 +212,11 @@ pub enum Action {
     Goto(ChainName),
     /// Sets our bits of the packet mark.
     SetMark(Mark),
+    /// Gives the packet the mark that the family's map has for its source; a source that is not there ends the rule. Bits
+    /// of others on the packet are lost: a value that is looked up cannot be merged with another before Linux 6.13.
+    MarkBySource(Family),
+    /// Remembers those bits of the packet's mark in its flow.
+    SaveMark(u32),
     /// Translates the destination of the flow.
     Dnat(IpAddr, u16),
     /// Translates the source of the flow to that of the way out.
@@ -212,11 +242,19 @@ pub enum Counter {
     CellInput,
     /// To the cell's VPN addresses from elsewhere.
     WeakHost,
+    /// Of a peer that is bound to an exit, and about to leave by another way.
+    ExitLeak,
+    /// Of a flow whose exit is not the peer's any more.
+    ExitMoved,
+    /// An answer that does not come from the flow's exit.
+    ExitAnswer,
+    /// Neither from nor to a peer, through an exit.
+    ExitStranger,
 }
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Counter; 7] = [
+    pub const ALL: [Counter; 11] = [
         Counter::SpoofedSource,
         Counter::Invalid,
         Counter::FromPeerDefault,
@@ -224,6 +262,10 @@ impl Counter {
         Counter::ToPeerDefault,
         Counter::CellInput,
         Counter::WeakHost,
+        Counter::ExitLeak,
+        Counter::ExitMoved,
+        Counter::ExitAnswer,
+        Counter::ExitStranger,
     ];
 
     /// Its name in the table and in the status.
@@ -236,6 +278,10 @@ impl Counter {
             Counter::ToPeerDefault => "to_peer_default",
             Counter::CellInput => "cell_input",
             Counter::WeakHost => "weak_host",
+            Counter::ExitLeak => "exit_leak",
+            Counter::ExitMoved => "exit_moved",
+            Counter::ExitAnswer => "exit_answer",
+            Counter::ExitStranger => "exit_stranger",
         }
     }
 }

@@ -16,7 +16,7 @@ pub fn skeleton(interface: &InterfaceName, ceiling: &Ceiling) -> Vec<Chain> {
         v6: None,
         mtu: Mtu::DEFAULT,
     };
-    let desired = Desired::new(Some(wireguard), None, Default::default());
+    let desired = Desired::new(Some(wireguard), None, Default::default(), Default::default());
     compile(&desired, ceiling, &Default::default())
         .map(|ruleset| ruleset.chains)
         .unwrap_or_default()
@@ -33,6 +33,9 @@ impl ChainName {
             | ChainName::FromPeer
             | ChainName::ToPeer
             | ChainName::Cell
+            | ChainName::Internet
+            | ChainName::InternetAnswer
+            | ChainName::Mark
             | ChainName::Raw
             | ChainName::Forward
             | ChainName::Input

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::element::{ElementDelta, Elements, SetId, SetKind};
 use super::ruleset::{
-    Action, Chain, Counter, CtDirection, CtState, HookPoint, Match, Rule, Ruleset, Side, Test,
+    Action, Chain, Counter, CtDirection, CtState, HookPoint, MarkOf, Match, Rule, Ruleset, Side, Test,
 };
 use crate::model::Family;
 
@@ -62,8 +62,22 @@ fn render_set(set: SetId, elements: &Elements) -> String {
         SetKind::Service(Family::V4) => "ipv4_addr . ipv4_addr . inet_proto . inet_service",
         SetKind::Service(Family::V6) => "ipv6_addr . ipv6_addr . inet_proto . inet_service",
         SetKind::Port => "inet_proto . inet_service",
+        SetKind::Mark(Family::V4) => "ipv4_addr : mark",
+        SetKind::Mark(Family::V6) => "ipv6_addr : mark",
+        SetKind::Way(Family::V4) => "ipv4_addr . ifname . mark",
+        SetKind::Way(Family::V6) => "ipv6_addr . ifname . mark",
+        SetKind::Link => "ifname",
     };
-    let mut text = format!("\tset {} {{\n\t\ttype {kind}\n", set.name());
+    let word = match set.kind() {
+        SetKind::Mark(_) => "map",
+        SetKind::Address(_)
+        | SetKind::Range(_)
+        | SetKind::Service(_)
+        | SetKind::Port
+        | SetKind::Way(_)
+        | SetKind::Link => "set",
+    };
+    let mut text = format!("\t{word} {} {{\n\t\ttype {kind}\n", set.name());
     if matches!(set.kind(), SetKind::Range(_)) {
         text += "\t\tflags interval\n";
     }
@@ -112,6 +126,13 @@ fn ip(family: Family) -> &'static str {
     }
 }
 
+fn mark_of(mark: MarkOf) -> &'static str {
+    match mark {
+        MarkOf::Packet => "meta mark",
+        MarkOf::Flow => "ct mark",
+    }
+}
+
 fn render_match(condition: &Match) -> String {
     match condition {
         Match::Interface { side, name, is } => {
@@ -153,6 +174,18 @@ fn render_match(condition: &Match) -> String {
         }
         Match::FlowPeer(family, set) => format!("ct original {} saddr @{}", ip(*family), set.name()),
         Match::FlowTargetNot(family, set) => format!("ct reply {} saddr != @{}", ip(*family), set.name()),
+        Match::InterfaceIn(Side::Source, set) => format!("iifname @{}", set.name()),
+        Match::InterfaceIn(Side::Destination, set) => format!("oifname @{}", set.name()),
+        Match::Marked(of, mask) => format!("{} & {mask:#010x} != 0", mark_of(*of)),
+        Match::WayOut(family, of, mask) => {
+            let (ip, set) = (ip(*family), SetId::ExitWays(*family).name());
+            format!("{ip} saddr . oifname . ({} & {mask:#010x}) @{set}", mark_of(*of))
+        }
+        Match::WayIn(family, mask) => {
+            let (ip, set) = (ip(*family), SetId::ExitWays(*family).name());
+            format!("ct original {ip} saddr . iifname . (ct mark & {mask:#010x}) @{set}")
+        }
+        Match::FirstOfFlow => "ct status ! confirmed".to_owned(),
     }
 }
 
@@ -170,6 +203,11 @@ fn render_action(action: &Action) -> String {
                 mark.value()
             )
         }
+        Action::MarkBySource(family) => {
+            let (ip, map) = (ip(*family), SetId::ExitMarks(*family).name());
+            format!("meta mark set {ip} saddr map @{map}")
+        }
+        Action::SaveMark(mask) => format!("ct mark set meta mark & {mask:#010x}"),
         Action::Dnat(address, port) if address.is_ipv4() => format!("dnat ip to {address}:{port}"),
         Action::Dnat(address, port) => format!("dnat ip6 to [{address}]:{port}"),
         Action::Masquerade => "masquerade".to_owned(),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::wireguard::port;
 use super::{Faults, SERVICES_MAX};
 use crate::ceiling::Ceiling;
-use crate::desired::{Access, Desired, Peer, Service};
-use crate::model::{PeerName, PublicKey};
+use crate::desired::{Access, Desired, ExitWay, Peer, Service};
+use crate::model::{ExitId, PeerName, PublicKey};
 use crate::spec::{AccessSpec, Parsed, PeerSpec, ServiceSpec};
 
 /// What peers are checked against.
@@ -20,6 +20,7 @@ pub(super) struct Context<'a> {
     /// Those of them whose keys and addresses become free.
     pub replaced: &'a BTreeSet<PeerName>,
     pub interface_known: bool,
+    pub exits_known: bool,
 }
 
 /// What the request itself has taken so far, and where.
@@ -73,6 +74,7 @@ impl Context<'_> {
             endpoint,
             persistent_keepalive_seconds,
             access,
+            exit,
         } = spec;
         let at = |field: &'static str| fmt::from_fn(move |f| write!(f, "{path}[{index}].{field}"));
         let name: Option<PeerName> = faults.parsed(name.parse(), at("name"));
@@ -107,6 +109,7 @@ impl Context<'_> {
             at("persistent_keepalive_seconds"),
         );
         let access = access_of(access.as_ref(), at("access"), faults);
+        let exit = self.exit(exit, at("exit"), faults);
         Some((
             name?,
             Peer {
@@ -116,8 +119,22 @@ impl Context<'_> {
                 endpoint,
                 keepalive: keepalive?,
                 access: access?,
+                exit: exit?,
             },
         ))
+    }
+
+    /// The peer's way out: an exit, or none for the machine's own; nothing at all where that is a fault.
+    fn exit(&self, id: &str, field: impl fmt::Display, faults: &mut Faults) -> Option<Option<Arc<ExitWay>>> {
+        if id.is_empty() {
+            return Some(None);
+        }
+        let id: ExitId = faults.parsed(id.parse(), &field)?;
+        let exit = self.base.exits().get(&id);
+        if exit.is_none() && self.exits_known {
+            faults.invalid(field, format!("there is no exit {id}"));
+        }
+        exit.map(|exit| Some(Arc::clone(&exit.way)))
     }
 
     fn stays(&self, owner: &PeerName) -> bool {
@@ -272,7 +289,7 @@ pub fn service_address_allowed(address: IpAddr) -> bool {
 
 /// Addresses that are never routed: what is sent there stays on the machine or its links (the cloud's metadata
 /// service at 169.254.169.254 among them).
-fn unreachable_kind(address: IpAddr) -> Option<&'static str> {
+pub(super) fn unreachable_kind(address: IpAddr) -> Option<&'static str> {
     // An IPv4-mapped IPv6 address reaches what the IPv4 address reaches.
     let address = address.to_canonical();
     let link_local = match address {

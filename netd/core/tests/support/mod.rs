@@ -2,8 +2,12 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "tests; each uses some of it")]
 
 use cell_netd_core::Ceiling;
+use cell_netd_core::ceiling::ExitCeiling;
 use cell_netd_core::model::Protocol;
-use cell_netd_core::spec::{AccessSpec, CellPortSpec, NetworkSpec, PeerSpec, ServiceSpec, WireguardSpec};
+use cell_netd_core::spec::{
+    AccessSpec, CellPortSpec, ExitSpec, NetworkSpec, PeerSpec, ServiceSpec, WaySpec, WireguardExitSpec,
+    WireguardSpec,
+};
 
 pub fn ceiling() -> Ceiling {
     Ceiling {
@@ -19,6 +23,15 @@ pub fn ceiling() -> Ceiling {
         max_peers: 20_000,
         accept_mark: "0x2000/0x2000".parse().unwrap(),
         table: "cell".parse().unwrap(),
+        exits: ExitCeiling::try_new(
+            0x1000..=0x1ff0,
+            0x1ff0,
+            1000..=1255,
+            "wgext_",
+            256,
+            "0x2000/0x2000".parse().unwrap(),
+        )
+        .unwrap(),
     }
 }
 
@@ -46,7 +59,36 @@ pub fn peer(index: u8) -> PeerSpec {
         endpoint: None,
         persistent_keepalive_seconds: 0,
         access: Some(AccessSpec::default()),
+        exit: String::new(),
     }
+}
+
+/// Exit number `index`, 0-9, of both families: `exit0` by `wgext_00000000`.
+pub fn exit(index: u8) -> ExitSpec {
+    ExitSpec {
+        id: format!("exit{index}"),
+        mark: 0x1000 + 0x10 * u32::from(index),
+        table: 1000 + u32::from(index),
+        interface: format!("wgext_{index:08}"),
+        way: Some(WaySpec::Wireguard(WireguardExitSpec {
+            addresses: vec![
+                Ok(format!("172.20.{index}.2").parse().unwrap()),
+                Ok(format!("fd20:{index}::2").parse().unwrap()),
+            ],
+            mtu_bytes: 0,
+            peer_public_key: vec![0x50 + index; 32],
+            endpoint: Some(Ok("198.51.100.7:51820".parse().unwrap())),
+            persistent_keepalive_seconds: 25,
+            allowed_ips: vec![Ok("0.0.0.0/0".parse().unwrap()), Ok("::/0".parse().unwrap())],
+            has_preshared_key: false,
+        })),
+    }
+}
+
+/// Bound to an exit.
+pub fn through(mut peer: PeerSpec, exit: &str) -> PeerSpec {
+    peer.exit = exit.to_owned();
+    peer
 }
 
 pub fn service(address: &str, port: u32) -> ServiceSpec {
@@ -85,5 +127,6 @@ pub fn spec(peers: Vec<PeerSpec>) -> NetworkSpec {
         wireguard: Some(wireguard()),
         peers,
         cell_ports: vec![port(Protocol::Tcp, 443, 3443), port(Protocol::Udp, 53, 0)],
+        exits: vec![],
     }
 }

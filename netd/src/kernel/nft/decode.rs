@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use cell_netd_core::model::{Family, Port, Protocol};
+use cell_netd_core::model::{ExitInterface, ExitMark, Family, Port, Protocol};
 use cell_netd_core::policy::{Counter, Element, SetId, SetKind};
 use netlink_packet_core::{DecodeError, DefaultNla, Nla as _, NlasIterator};
 use netlink_packet_netfilter::nftables::{
@@ -41,7 +41,7 @@ pub(super) fn ownership(table: &TableMessage, port: u32) -> Ownership {
 /// Whether this is the set, of the right kind.
 pub(super) fn is_set(message: &SetMessage, set: SetId) -> bool {
     let (key_type, key_length) = encode::key(set.kind());
-    let interval = matches!(set.kind(), SetKind::Range(_));
+    let wanted = encode::flags(set.kind());
     let has = |attribute| message.attributes.contains(&attribute);
     // The kernel leaves flags of zero out.
     let flags = message.attributes.iter().find_map(|attribute| match attribute {
@@ -51,15 +51,13 @@ pub(super) fn is_set(message: &SetMessage, set: SetId) -> bool {
     has(SetAttribute::Name(set.name().to_owned()))
         && has(SetAttribute::KeyType(key_type))
         && has(SetAttribute::KeyLen(key_length))
-        && flags.unwrap_or_default()
-            == if interval {
-                SetFlags::Interval
-            } else {
-                SetFlags::default()
-            }
+        && flags.unwrap_or_default() == wanted
+        && (!wanted.contains(SetFlags::Map)
+            || has(SetAttribute::DataType(encode::MARK.0)) && has(SetAttribute::DataLen(encode::MARK.1)))
 }
 
-/// Takes the keys of an NFT_MSG_NEWSETELEM message, and whether each ends a range.
+/// Takes the keys of an NFT_MSG_NEWSETELEM message, and whether each ends a range. What a map has for a key follows it in the
+/// same bytes.
 pub(super) fn keys(message: &[u8], into: &mut Vec<(Vec<u8>, bool)>) -> Result<(), DecodeError> {
     // struct nlmsghdr, struct nfgenmsg.
     const HEADERS: usize = 16 + 4;
@@ -79,21 +77,15 @@ pub(super) fn keys(message: &[u8], into: &mut Vec<(Vec<u8>, bool)>) -> Result<()
 /// An element without a key gets an empty one, which is no element of any set.
 fn key_and_end(element: &[u8]) -> Result<(Vec<u8>, bool), DecodeError> {
     const NFTA_SET_ELEM_KEY: u16 = 1;
+    const NFTA_SET_ELEM_DATA: u16 = 2;
     const NFTA_SET_ELEM_FLAGS: u16 = 3;
-    const NFTA_DATA_VALUE: u16 = 1;
     const NFT_SET_ELEM_INTERVAL_END: u8 = 1;
-    let (mut key, mut end) = (Vec::new(), false);
+    let (mut key, mut data, mut end) = (Vec::new(), Vec::new(), false);
     for attribute in NlasIterator::new(element) {
         let attribute = attribute?;
         match attribute.kind() {
-            NFTA_SET_ELEM_KEY => {
-                for data in NlasIterator::new(attribute.value()) {
-                    let data = data?;
-                    if data.kind() == NFTA_DATA_VALUE {
-                        key = data.value().to_vec();
-                    }
-                }
-            }
+            NFTA_SET_ELEM_KEY => key = value(attribute.value())?,
+            NFTA_SET_ELEM_DATA => data = value(attribute.value())?,
             NFTA_SET_ELEM_FLAGS => {
                 end = attribute
                     .value()
@@ -103,7 +95,21 @@ fn key_and_end(element: &[u8]) -> Result<(Vec<u8>, bool), DecodeError> {
             _ => {}
         }
     }
+    key.append(&mut data);
     Ok((key, end))
+}
+
+/// The bytes of a nested NFTA_DATA_VALUE; none: it is something else, a verdict for one.
+fn value(nested: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    const NFTA_DATA_VALUE: u16 = 1;
+    let mut bytes = Vec::new();
+    for data in NlasIterator::new(nested) {
+        let data = data?;
+        if data.kind() == NFTA_DATA_VALUE {
+            bytes = data.value().to_vec();
+        }
+    }
+    Ok(bytes)
 }
 
 /// The elements of a set; none if one of them cannot be read.
@@ -143,7 +149,31 @@ fn single(kind: SetKind, key: &[u8]) -> Option<Element> {
                 number,
             ))
         }
+        SetKind::Mark(family) => {
+            let (peer, data) = split_address(family, key)?;
+            Some(Element::ExitMark(peer, mark(data)?))
+        }
+        SetKind::Way(family) => {
+            let (peer, rest) = split_address(family, key)?;
+            let (interface, rest) = rest.split_first_chunk::<16>()?;
+            let interface = ExitInterface::try_from(interface.as_slice()).ok()?;
+            Some(Element::ExitWay(peer, interface, mark(rest)?))
+        }
+        SetKind::Link => ExitInterface::try_from(key).ok().map(Element::Link),
     }
+}
+
+fn split_address(family: Family, bytes: &[u8]) -> Option<(IpAddr, &[u8])> {
+    let length = match family {
+        Family::V4 => 4,
+        Family::V6 => 16,
+    };
+    let (first, rest) = bytes.split_at_checked(length)?;
+    Some((address(family, first)?, rest))
+}
+
+fn mark(bytes: &[u8]) -> Option<ExitMark> {
+    ExitMark::try_new(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
 fn address(family: Family, key: &[u8]) -> Option<IpAddr> {

@@ -7,7 +7,7 @@ use cell_netd_core::model::Port;
 use cell_netd_core::policy::Element;
 use netlink_packet_core::NLA_F_NESTED;
 
-/// Entries of one message: an attribute holds at most 64 KiB, and an IPv6 service takes 56 bytes.
+/// Entries of one message: an attribute holds at most 64 KiB, and an IPv6 service takes 56 bytes; nothing takes more.
 const CHUNK: usize = 800;
 /// An IPv6 service: two addresses, protocol and port.
 const LONGEST_KEY: usize = 16 + 16 + 4 + 4;
@@ -29,7 +29,7 @@ pub(super) fn lists(elements: impl IntoIterator<Item = Element>) -> Vec<Vec<u8>>
 /// The value of NFTA_SET_ELEM_LIST_ELEMENTS that asks for one element; a range is found by its start.
 pub(super) fn wanted(element: Element) -> Vec<u8> {
     let mut list = Vec::new();
-    Entry::new(element_key(element), false).append(&mut list);
+    Entry::new(element_key(element)).append(&mut list);
     list
 }
 
@@ -38,41 +38,81 @@ fn entries(element: Element) -> impl Iterator<Item = Entry> {
     let end = match element {
         // A range up to the last address of all has no end.
         Element::Range(_, last) => successor(last).map(Element::Address),
-        Element::Address(_) | Element::Service4(..) | Element::Service6(..) | Element::Port(_) => None,
+        Element::Address(_)
+        | Element::Service4(..)
+        | Element::Service6(..)
+        | Element::Port(_)
+        | Element::ExitMark(..)
+        | Element::ExitWay(..)
+        | Element::Link(_) => None,
     };
-    std::iter::once(Entry::new(element_key(element), false))
-        .chain(end.map(|end| Entry::new(element_key(end), true)))
+    let first = Entry {
+        key: element_key(element),
+        ends: false,
+        data: data(element),
+    };
+    let end = end.map(|end| Entry {
+        ends: true,
+        ..Entry::new(element_key(end))
+    });
+    std::iter::once(first).chain(end)
 }
 
-/// A key, and whether it ends a range.
+/// What a map has for the element's key; none: it is an element of a set. Marks are in the host's byte order.
+pub(super) fn data(element: Element) -> Option<[u8; 4]> {
+    match element {
+        Element::ExitMark(_, mark) => Some(mark.value().to_ne_bytes()),
+        Element::Address(_)
+        | Element::Range(..)
+        | Element::Service4(..)
+        | Element::Service6(..)
+        | Element::Port(_)
+        | Element::ExitWay(..)
+        | Element::Link(_) => None,
+    }
+}
+
+/// A key, whether it ends a range, and what a map has for it.
 struct Entry {
     key: Key,
     ends: bool,
+    data: Option<[u8; 4]>,
 }
 
 impl Entry {
-    fn new(key: Key, ends: bool) -> Self {
-        Entry { key, ends }
+    fn new(key: Key) -> Self {
+        Entry {
+            key,
+            ends: false,
+            data: None,
+        }
     }
 
     /// Numbers of include/uapi/linux/netfilter/nf_tables.h.
     fn append(&self, bytes: &mut Vec<u8>) {
         const NFTA_LIST_ELEM: u16 = 1;
         const NFTA_SET_ELEM_KEY: u16 = 1;
+        const NFTA_SET_ELEM_DATA: u16 = 2;
         const NFTA_SET_ELEM_FLAGS: u16 = 3;
         const NFTA_DATA_VALUE: u16 = 1;
         const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
         const HEADER: usize = 4;
         let key = self.key.as_slice();
         let flags = if self.ends { HEADER + 4 } else { 0 };
+        let data = self.data.map_or(0, |data| 2 * HEADER + data.len());
         header(
             bytes,
             NFTA_LIST_ELEM | NLA_F_NESTED,
-            2 * HEADER + key.len() + flags,
+            2 * HEADER + key.len() + data + flags,
         );
         header(bytes, NFTA_SET_ELEM_KEY | NLA_F_NESTED, HEADER + key.len());
         header(bytes, NFTA_DATA_VALUE, key.len());
         bytes.extend_from_slice(key);
+        if let Some(data) = &self.data {
+            header(bytes, NFTA_SET_ELEM_DATA | NLA_F_NESTED, HEADER + data.len());
+            header(bytes, NFTA_DATA_VALUE, data.len());
+            bytes.extend_from_slice(data);
+        }
         if self.ends {
             header(bytes, NFTA_SET_ELEM_FLAGS, 4);
             bytes.extend_from_slice(&NFT_SET_ELEM_INTERVAL_END.to_be_bytes());
@@ -110,6 +150,13 @@ impl Key {
             .with(&[0, 0])
     }
 
+    fn with_address(self, address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => self.with(&address.octets()),
+            IpAddr::V6(address) => self.with(&address.octets()),
+        }
+    }
+
     fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
@@ -119,11 +166,8 @@ impl Key {
 fn element_key(element: Element) -> Key {
     let key = Key::EMPTY;
     match element {
-        Element::Address(IpAddr::V4(address)) | Element::Range(IpAddr::V4(address), _) => {
-            key.with(&address.octets())
-        }
-        Element::Address(IpAddr::V6(address)) | Element::Range(IpAddr::V6(address), _) => {
-            key.with(&address.octets())
+        Element::Address(address) | Element::Range(address, _) | Element::ExitMark(address, _) => {
+            key.with_address(address)
         }
         Element::Service4(peer, address, protocol, number) => key
             .with(&peer.octets())
@@ -134,6 +178,11 @@ fn element_key(element: Element) -> Key {
             .with(&address.octets())
             .with_port(Port { protocol, number }),
         Element::Port(port) => key.with_port(port),
+        Element::ExitWay(peer, interface, mark) => key
+            .with_address(peer)
+            .with(interface.padded())
+            .with(&mark.value().to_ne_bytes()),
+        Element::Link(interface) => key.with(interface.padded()),
     }
 }
 
@@ -163,8 +212,15 @@ mod tests {
 
     /// The same in the crate's types.
     fn by_the_crate(keys: &[(Vec<u8>, bool)]) -> Vec<u8> {
+        with_data(keys, None)
+    }
+
+    fn with_data(keys: &[(Vec<u8>, bool)], data: Option<&[u8]>) -> Vec<u8> {
         let element = |(key, ends): &(Vec<u8>, bool)| {
             let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(key.clone()))];
+            if let Some(data) = data {
+                attributes.push(SetElementAttribute::Data(DataAttribute::Value(data.to_vec())));
+            }
             if *ends {
                 attributes.push(SetElementAttribute::Flags(SetElementFlags::IntervalEnd));
             }
@@ -213,6 +269,29 @@ mod tests {
             (port, false),
         ]);
         assert_eq!(lists(elements), [expected]);
+    }
+
+    #[test]
+    fn elements_of_exits_have_names_as_16_bytes_and_marks_in_the_hosts_order() {
+        let mark = cell_netd_core::model::ExitMark::try_new(0x1010).unwrap();
+        let interface = "wgext_00000001".parse().unwrap();
+        let name = *b"wgext_00000001\0\0";
+        let v6 = "fd86::2".parse::<Ipv6Addr>().unwrap();
+        assert_eq!(
+            lists([Element::ExitMark(v6.into(), mark)]),
+            [with_data(
+                &[(v6.octets().to_vec(), false)],
+                Some(&0x1010_u32.to_ne_bytes())
+            )]
+        );
+        let key = [&v6.octets()[..], &name, &0x1010_u32.to_ne_bytes()].concat();
+        assert_eq!(
+            lists([
+                Element::ExitWay(v6.into(), interface, mark),
+                Element::Link(interface)
+            ]),
+            [by_the_crate(&[(key, false), (name.to_vec(), false)])]
+        );
     }
 
     #[test]

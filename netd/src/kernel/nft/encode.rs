@@ -142,9 +142,10 @@ pub(super) fn key(kind: SetKind) -> (u32, u32) {
     const ADDRESS: [(u32, u32); 2] = [(7, 4), (8, 16)];
     const PROTOCOL: u32 = 12;
     const SERVICE: u32 = 13;
+    const INTERFACE: (u32, u32) = (41, 16);
     let address = |family: Family| ADDRESS[usize::from(family == Family::V6)];
     match kind {
-        SetKind::Address(family) | SetKind::Range(family) => address(family),
+        SetKind::Address(family) | SetKind::Range(family) | SetKind::Mark(family) => address(family),
         SetKind::Service(family) => {
             let (kind, length) = address(family);
             (
@@ -153,25 +154,58 @@ pub(super) fn key(kind: SetKind) -> (u32, u32) {
             )
         }
         SetKind::Port => ((PROTOCOL << 6) | SERVICE, 8),
+        SetKind::Way(family) => {
+            let ((kind, length), (name, name_length)) = (address(family), INTERFACE);
+            ((kind << 12) | (name << 6) | MARK.0, length + name_length + MARK.1)
+        }
+        SetKind::Link => INTERFACE,
+    }
+}
+
+/// Type number and length of a mark.
+pub(super) const MARK: (u32, u32) = (19, 4);
+
+/// Says to nft(8) alone that keys or data are in the host's byte order (libnftnl: enum nftnl_udata_set_types).
+const fn host_order(of: u8) -> [u8; 6] {
+    let [a, b, c, d] = 1u32.to_ne_bytes();
+    [of, 4, a, b, c, d]
+}
+const OF_KEYS: u8 = 0;
+const OF_DATA: u8 = 1;
+
+/// What the kernel is told, and tells, of the set's kind.
+pub(super) fn flags(kind: SetKind) -> SetFlags {
+    match kind {
+        SetKind::Range(_) => SetFlags::Interval,
+        SetKind::Mark(_) => SetFlags::Map,
+        SetKind::Address(_) | SetKind::Service(_) | SetKind::Port | SetKind::Way(_) | SetKind::Link => {
+            SetFlags::default()
+        }
     }
 }
 
 fn new_set(table: &TableName, set: SetId, id: u32) -> SetMessage {
     let (key_type, key_length) = key(set.kind());
-    let flags = match set.kind() {
-        SetKind::Range(_) => SetFlags::Interval,
-        SetKind::Address(_) | SetKind::Service(_) | SetKind::Port => SetFlags::default(),
-    };
-    SetMessage {
-        attributes: vec![
-            SetAttribute::Table(table.to_string()),
-            SetAttribute::Name(set.name().to_owned()),
-            SetAttribute::Flags(flags),
-            SetAttribute::KeyType(key_type),
-            SetAttribute::KeyLen(key_length),
-            SetAttribute::Id(id),
-        ],
+    let flags = flags(set.kind());
+    let mut attributes = vec![
+        SetAttribute::Table(table.to_string()),
+        SetAttribute::Name(set.name().to_owned()),
+        SetAttribute::Flags(flags),
+        SetAttribute::KeyType(key_type),
+        SetAttribute::KeyLen(key_length),
+        SetAttribute::Id(id),
+    ];
+    if flags.contains(SetFlags::Map) {
+        attributes.extend([
+            SetAttribute::DataType(MARK.0),
+            SetAttribute::DataLen(MARK.1),
+            SetAttribute::UserData(host_order(OF_DATA).to_vec()),
+        ]);
     }
+    if set.kind() == SetKind::Link {
+        attributes.push(SetAttribute::UserData(host_order(OF_KEYS).to_vec()));
+    }
+    SetMessage { attributes }
 }
 
 fn new_chain(table: &TableName, chain: &Chain) -> ChainMessage {

@@ -7,12 +7,12 @@ mod matching;
 mod parts;
 
 use cell_netd_core::model::{Family, Mark};
-use cell_netd_core::policy::{Action, Counter, Rule};
+use cell_netd_core::policy::{Action, Counter, Rule, SetId, Side};
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{Expressions, Meta, MetaKey, Operator, Register, Verdict};
 
-use matching::matching;
-use parts::{bitwise, byte, bytes64, compare, immediate, meta, nfproto, number, other};
+use matching::{CT_MARK, header_address, matching};
+use parts::{bitwise, byte, bytes64, compare, equal, immediate, meta, nfproto, number, other, translate};
 pub(super) use parts::{octets, verdict};
 
 use Register::{Reg1, Reg2};
@@ -52,7 +52,20 @@ fn acting(action: &Action) -> Vec<Expressions> {
         Action::SetMark(mark) => vec![
             meta(MetaKey::Mark, Reg1),
             bitwise(&(!mark.mask()).to_ne_bytes(), &mark.value().to_ne_bytes()),
-            Expressions::Meta(vec![Meta::Key(MetaKey::Mark), Meta::SourceRegister(Reg1)]),
+            set_mark(),
+        ],
+        Action::MarkBySource(family) => vec![
+            meta(MetaKey::Nfproto, Reg1),
+            equal(&[nfproto(*family)]),
+            header_address(*family, Side::Source, Reg1),
+            translate(SetId::ExitMarks(*family)),
+            set_mark(),
+        ],
+        Action::SaveMark(mask) => vec![
+            meta(MetaKey::Mark, Reg1),
+            bitwise(&mask.to_ne_bytes(), &[0; 4]),
+            // NFTA_CT_KEY, NFTA_CT_SREG.
+            other("ct", vec![number(2, CT_MARK), number(4, 1)]),
         ],
         Action::Dnat(address, port) => vec![
             immediate(Reg1, &octets(*address)),
@@ -69,25 +82,34 @@ fn acting(action: &Action) -> Vec<Expressions> {
             ),
         ],
         Action::Masquerade => vec![other("masq", vec![])],
-        Action::ClampMss => vec![
-            // rt mtu (NFT_RT_TCPMSS), to network byte order, into TCP option 2 at offset 2.
-            other("rt", vec![number(1, 1), number(2, 3)]),
-            other(
-                "byteorder",
-                vec![
-                    number(1, 1),
-                    number(2, 1),
-                    number(3, 1),
-                    number(4, 2),
-                    number(5, 2),
-                ],
-            ),
-            other(
-                "exthdr",
-                vec![number(7, 1), byte(2, 2), number(3, 2), number(4, 2), number(6, 1)],
-            ),
-        ],
+        Action::ClampMss => clamp_mss(),
     }
+}
+
+/// The packet's mark becomes what is in the first register.
+fn set_mark() -> Expressions {
+    Expressions::Meta(vec![Meta::Key(MetaKey::Mark), Meta::SourceRegister(Reg1)])
+}
+
+/// rt mtu (NFT_RT_TCPMSS), to network byte order, into TCP option 2 at offset 2.
+fn clamp_mss() -> Vec<Expressions> {
+    vec![
+        other("rt", vec![number(1, 1), number(2, 3)]),
+        other(
+            "byteorder",
+            vec![
+                number(1, 1),
+                number(2, 1),
+                number(3, 1),
+                number(4, 2),
+                number(5, 2),
+            ],
+        ),
+        other(
+            "exthdr",
+            vec![number(7, 1), byte(2, 2), number(3, 2), number(4, 2), number(6, 1)],
+        ),
+    ]
 }
 
 fn counted(counter: Counter) -> Expressions {

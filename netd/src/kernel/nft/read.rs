@@ -7,8 +7,8 @@ use cell_netd_core::policy::{Element, SetId};
 use netlink_packet_core::{DefaultNla, NLM_F_ACK};
 use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, GenAttribute, GenMessage, NfTablesMessage, RuleAttribute, RuleMessage,
-    SetAttribute, SetElementList, SetMessage, TableMessage,
+    ChainAttribute, ChainMessage, DataAttribute, GenAttribute, GenMessage, ListAttribute, NfTablesMessage,
+    RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute, SetElementList, SetMessage, TableMessage,
 };
 
 use super::socket::{NftError, NftSocket, parsed};
@@ -159,7 +159,7 @@ impl NftSocket {
         Ok(answer.into_iter().filter_map(object).collect())
     }
 
-    /// Whether one element is in its set, read alone.
+    /// Whether one element is in its set, read alone; of a map, with what the map has for it.
     pub(super) fn has_element(
         &mut self,
         table: &TableName,
@@ -169,12 +169,23 @@ impl NftSocket {
         let wanted = Some(element::wanted(element));
         let request = NfTablesMessage::GetSetElement(encode::element_list(table, set.name(), wanted));
         let found = absent_is_none(self.exchange(NetfilterProtoFamily::Inet, request, NLM_F_ACK))?;
-        let is_list = |message: &NfTablesMessage| {
-            matches!(message, NfTablesMessage::NewSetElement(list)
-                if list.attributes.iter().any(|part| matches!(part, SetElementList::Elements(_))))
+        let data = element::data(element);
+        let holds = |message: &NfTablesMessage| match message {
+            NfTablesMessage::NewSetElement(list) => list.attributes.iter().any(|part| match part {
+                SetElementList::Elements(elements) => {
+                    data.is_none_or(|data| elements.iter().any(|element| has_data(element, &data)))
+                }
+                _ => false,
+            }),
+            _ => false,
         };
-        Ok(found.is_some_and(|messages| messages.iter().any(is_list)))
+        Ok(found.is_some_and(|messages| messages.iter().any(holds)))
     }
+}
+
+fn has_data(element: &ListAttribute<SetElementAttribute>, data: &[u8]) -> bool {
+    let is = |attribute: &SetElementAttribute| matches!(attribute, SetElementAttribute::Data(DataAttribute::Value(found)) if found == data);
+    matches!(element, ListAttribute::Element(attributes) if attributes.iter().any(is))
 }
 
 fn absent_is_none<T>(outcome: Result<T, NftError>) -> Result<Option<T>, NftError> {

@@ -550,7 +550,7 @@ export type Explanation = {
      */
     steps: Array<string>;
     /**
-     * `cell`, `peers` or `out`.
+     * `cell`, `peers`, `out` or `exit`.
      */
     target: string;
     /**

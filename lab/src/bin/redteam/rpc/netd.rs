@@ -108,6 +108,7 @@ fn spec() -> NetworkSpec {
         }),
         peers: vec![peer(1)],
         cell_ports: Vec::new(),
+        exits: Vec::new(),
     }
 }
 
@@ -121,6 +122,7 @@ fn peer(number: u32) -> PeerSpec {
         endpoint: None,
         persistent_keepalive_seconds: 0,
         access: Some(AccessPolicy::default()),
+        exit: String::new(),
     }
 }
 

@@ -1,14 +1,14 @@
 //! Matches as expressions.
 
 use cell_netd_core::model::Family;
-use cell_netd_core::policy::{CtDirection, CtState, Match, SetId, Side, Test};
+use cell_netd_core::policy::{CtDirection, CtState, MarkOf, Match, SetId, Side, Test};
 use netlink_packet_netfilter::nftables::{Expressions, MetaKey, Operator, Register};
 
 use super::parts::{
-    bitwise, byte, compare, equal, lookup, meta, nfproto, number, octets, other, padded, payload,
+    bitwise, bitwise_at, byte, compare, equal, lookup, meta, nfproto, number, octets, other, padded, payload,
 };
 
-use Register::{Reg1, Reg2, Reg3, Reg32_01, Reg32_02, Reg32_03, Reg32_09};
+use Register::{Reg1, Reg2, Reg3, Reg32_01, Reg32_02, Reg32_03, Reg32_05, Reg32_09};
 
 /// NFT_PAYLOAD_NETWORK_HEADER.
 const NETWORK: u32 = 1;
@@ -18,6 +18,7 @@ const TRANSPORT: u32 = 2;
 const CT_STATE: u32 = 0;
 const CT_DIRECTION: u32 = 1;
 const CT_STATUS: u32 = 2;
+pub(super) const CT_MARK: u32 = 3;
 const CT_SRC_IP: u32 = 19;
 const CT_SRC_IP6: u32 = 21;
 /// NF_CT_STATE_INVALID_BIT, NF_CT_STATE_BIT(IP_CT_ESTABLISHED), NF_CT_STATE_BIT(IP_CT_RELATED).
@@ -26,16 +27,14 @@ const STATE_ESTABLISHED: u32 = 2;
 const STATE_RELATED: u32 = 4;
 /// IPS_DST_NAT (include/uapi/linux/netfilter/nf_conntrack_common.h).
 const STATUS_DNAT: u32 = 1 << 5;
+/// IPS_CONFIRMED.
+const STATUS_CONFIRMED: u32 = 1 << 3;
 
 /// One match.
 pub(super) fn matching(condition: &Match) -> Vec<Expressions> {
     match condition {
         Match::Interface { side, name, is } => {
-            let key = if *side == Side::Source {
-                MetaKey::Iifname
-            } else {
-                MetaKey::Oifname
-            };
+            let key = name_key(*side);
             let operator = if *is { Operator::Equal } else { Operator::NotEqual };
             vec![meta(key, Reg1), compare(operator, &padded(name))]
         }
@@ -72,7 +71,61 @@ pub(super) fn matching(condition: &Match) -> Vec<Expressions> {
         Match::FlowTargetNot(family, set) => {
             vec![conntrack_source(*family, CtDirection::Reply), lookup(*set, true)]
         }
+        Match::InterfaceIn(side, set) => vec![meta(name_key(*side), Reg1), lookup(*set, false)],
+        Match::Marked(of, mask) => vec![
+            mark_of(*of, Reg1),
+            bitwise(&mask.to_ne_bytes(), &[0; 4]),
+            compare(Operator::NotEqual, &[0; 4]),
+        ],
+        Match::WayOut(family, of, mask) => way_out(*family, *of, *mask),
+        Match::WayIn(family, mask) => way_in(*family, *mask),
+        Match::FirstOfFlow => vec![
+            conntrack(CT_STATUS, None),
+            bitwise(&STATUS_CONFIRMED.to_ne_bytes(), &[0; 4]),
+            equal(&[0; 4]),
+        ],
     }
+}
+
+fn name_key(side: Side) -> MetaKey {
+    match side {
+        Side::Source => MetaKey::Iifname,
+        Side::Destination => MetaKey::Oifname,
+    }
+}
+
+fn mark_of(of: MarkOf, register: Register) -> Expressions {
+    match of {
+        MarkOf::Packet => meta(MetaKey::Mark, register),
+        MarkOf::Flow => other("ct", vec![number(1, register.into()), number(2, CT_MARK)]),
+    }
+}
+
+fn way_out(family: Family, of: MarkOf, mask: u32) -> Vec<Expressions> {
+    let is_family = [meta(MetaKey::Nfproto, Reg1), equal(&[nfproto(family)])];
+    let source = header_address(family, Side::Source, Reg1);
+    let rest = way(family, Side::Destination, of, mask);
+    is_family.into_iter().chain([source]).chain(rest).collect()
+}
+
+fn way_in(family: Family, mask: u32) -> Vec<Expressions> {
+    let source = conntrack_source(family, CtDirection::Original);
+    let rest = way(family, Side::Source, MarkOf::Flow, mask);
+    std::iter::once(source).chain(rest).collect()
+}
+
+/// After an address in the first register: the interface's name and the bits of the mark, looked up in the family's ways.
+fn way(family: Family, side: Side, of: MarkOf, mask: u32) -> [Expressions; 4] {
+    let (second, third) = match family {
+        Family::V4 => (Reg32_01, Reg32_05),
+        Family::V6 => (Reg2, Reg3),
+    };
+    [
+        meta(name_key(side), second),
+        mark_of(of, third),
+        bitwise_at(third, &mask.to_ne_bytes(), &[0; 4]),
+        lookup(SetId::ExitWays(family), false),
+    ]
 }
 
 fn header(family: Family, side: Side, test: Test) -> Vec<Expressions> {
@@ -124,7 +177,7 @@ fn service(family: Family, peer: Side, target: Side, port_offset: u32) -> Vec<Ex
     ]
 }
 
-fn header_address(family: Family, side: Side, register: Register) -> Expressions {
+pub(super) fn header_address(family: Family, side: Side, register: Register) -> Expressions {
     let (source, length) = if family == Family::V4 { (12, 4) } else { (8, 16) };
     let offset = if side == Side::Source {
         source

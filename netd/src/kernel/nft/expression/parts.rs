@@ -46,9 +46,14 @@ pub(in super::super) fn compare(operator: Operator, value: &[u8]) -> Expressions
 
 /// `reg1 = (reg1 & mask) ^ xor`.
 pub(in super::super) fn bitwise(mask: &[u8], xor: &[u8]) -> Expressions {
+    bitwise_at(Reg1, mask, xor)
+}
+
+/// `register = (register & mask) ^ xor`.
+pub(in super::super) fn bitwise_at(register: Register, mask: &[u8], xor: &[u8]) -> Expressions {
     Expressions::Bitwise(vec![
-        Bitwise::SourceRegister(Reg1),
-        Bitwise::DestinationRegister(Reg1),
+        Bitwise::SourceRegister(register),
+        Bitwise::DestinationRegister(register),
         Bitwise::Length(mask.len() as u32),
         Bitwise::Mask(DataAttribute::Value(mask.to_vec())),
         Bitwise::Xor(DataAttribute::Value(xor.to_vec())),
@@ -60,6 +65,15 @@ pub(in super::super) fn lookup(set: SetId, inverted: bool) -> Expressions {
     // NFT_LOOKUP_F_INV. Written in both cases, so that a rule turned round by hand is seen as a difference.
     attributes.push(Lookup::Flags(u32::from(inverted)));
     Expressions::Lookup(attributes)
+}
+
+/// `reg1 = MAP[reg1]`; a key that is not there ends the rule.
+pub(in super::super) fn translate(map: SetId) -> Expressions {
+    Expressions::Lookup(vec![
+        Lookup::Set(map.name().to_owned()),
+        Lookup::SourceRegister(Reg1),
+        Lookup::DestinationRegister(Reg1),
+    ])
 }
 
 pub(in super::super) fn immediate(register: Register, value: &[u8]) -> Expressions {

@@ -1,0 +1,250 @@
+//! Exits: each by itself, and against the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::peers::unreachable_kind;
+use super::{ALLOWED_IPS_MAX, Faults};
+use crate::ceiling::ExitCeiling;
+use crate::desired::{Exit, ExitWay, Wireguard, WireguardExit};
+use crate::model::{ExitId, ExitInterface, ExitMark, Mtu, PublicKey, TableId};
+use crate::spec::{ExitSpec, Parsed, WaySpec, WireguardExitSpec};
+
+/// What exits are checked against.
+pub(super) struct Context<'a> {
+    pub ceiling: &'a ExitCeiling,
+    /// The cell's own interface, as far as it is sound.
+    pub vpn: Option<&'a Wireguard>,
+    pub own_key: Option<PublicKey>,
+}
+
+/// What the exits before had taken, and where.
+#[derive(Default)]
+struct Taken {
+    ids: BTreeMap<ExitId, usize>,
+    marks: BTreeMap<ExitMark, usize>,
+    tables: BTreeMap<TableId, usize>,
+    interfaces: BTreeMap<ExitInterface, usize>,
+}
+
+impl Context<'_> {
+    fn is_inside(&self, address: IpAddr) -> bool {
+        self.vpn.is_some_and(|vpn| vpn.prefix_of(address).is_some())
+    }
+}
+
+/// The exits; none if one of them is not sound.
+pub(super) fn check(
+    context: &Context<'_>,
+    specs: &[ExitSpec],
+    faults: &mut Faults,
+) -> Option<BTreeMap<ExitId, Exit>> {
+    let most = context.ceiling.most();
+    if specs.len() > most {
+        let count = specs.len();
+        faults.above(
+            "spec.exits",
+            format!("at most {most} exits are allowed, not {count}"),
+        );
+        return None;
+    }
+    let mut taken = Taken::default();
+    let mut exits = BTreeMap::new();
+    for (index, spec) in specs.iter().enumerate() {
+        if let Some(exit) = one(context, spec, index, &mut taken, faults) {
+            exits.insert(exit.way.id.clone(), exit);
+        }
+    }
+    (exits.len() == specs.len()).then_some(exits)
+}
+
+fn one(
+    context: &Context<'_>,
+    spec: &ExitSpec,
+    index: usize,
+    taken: &mut Taken,
+    faults: &mut Faults,
+) -> Option<Exit> {
+    let ExitSpec {
+        id,
+        mark,
+        table,
+        interface,
+        way,
+    } = spec;
+    let ceiling = context.ceiling;
+    let at = |field: &'static str| fmt::from_fn(move |f| write!(f, "spec.exits[{index}].{field}"));
+    let id: Option<ExitId> = faults.parsed(id.parse(), at("id"));
+    unique(&mut taken.ids, id.clone(), index, at("id"), faults);
+    let mark = allowed(
+        ceiling.mark(*mark),
+        at("mark"),
+        "no exit may have this mark",
+        faults,
+    );
+    unique(&mut taken.marks, mark, index, at("mark"), faults);
+    let table = allowed(
+        ceiling.table(*table),
+        at("table"),
+        "no exit may have this table",
+        faults,
+    );
+    unique(&mut taken.tables, table, index, at("table"), faults);
+    let interface: Option<ExitInterface> = faults.parsed(interface.parse(), at("interface"));
+    if interface.is_some_and(|interface| !ceiling.allows_interface(&interface)) {
+        faults.above(at("interface"), "no exit may have an interface of this name");
+    }
+    unique(&mut taken.interfaces, interface, index, at("interface"), faults);
+    let tunnel = match way {
+        Some(WaySpec::Wireguard(spec)) => wireguard(context, spec, index, faults),
+        None => {
+            faults.invalid(at("way"), "is required: an exit is a WireGuard tunnel");
+            None
+        }
+    };
+    let way = ExitWay {
+        id: id?,
+        mark: mark?,
+        interface: interface?,
+    };
+    Some(Exit {
+        way: Arc::new(way),
+        table: table?,
+        tunnel: tunnel?,
+    })
+}
+
+fn allowed<T>(value: Option<T>, field: impl fmt::Display, why: &str, faults: &mut Faults) -> Option<T> {
+    if value.is_none() {
+        faults.above(field, why);
+    }
+    value
+}
+
+fn unique<T: Ord>(
+    taken: &mut BTreeMap<T, usize>,
+    value: Option<T>,
+    index: usize,
+    field: impl fmt::Display,
+    faults: &mut Faults,
+) {
+    if let Some(first) = value.and_then(|value| taken.insert(value, index)) {
+        faults.invalid(field, format!("is that of spec.exits[{first}] too"));
+    }
+}
+
+fn wireguard(
+    context: &Context<'_>,
+    spec: &WireguardExitSpec,
+    index: usize,
+    faults: &mut Faults,
+) -> Option<WireguardExit> {
+    let WireguardExitSpec {
+        addresses,
+        mtu_bytes,
+        peer_public_key,
+        endpoint,
+        persistent_keepalive_seconds,
+        allowed_ips,
+        has_preshared_key,
+    } = spec;
+    let at = |field: &'static str| fmt::from_fn(move |f| write!(f, "spec.exits[{index}].wireguard.{field}"));
+    let (v4, v6) = by_family(context, addresses, at("addresses"), faults);
+    let mtu = match mtu_bytes {
+        0 => Some(Mtu::DEFAULT),
+        bytes => Mtu::try_new(*bytes),
+    };
+    if mtu.is_none() {
+        faults.invalid(at("mtu_bytes"), "an MTU is 1280-9000 bytes, or 0 for 1420");
+    }
+    let peer_key = faults.parsed(
+        PublicKey::try_from(peer_public_key.as_slice()),
+        at("peer_public_key"),
+    );
+    if peer_key.is_some() && peer_key == context.own_key {
+        faults.invalid(at("peer_public_key"), "the key is the cell's own");
+    }
+    let endpoint = match endpoint {
+        Some(endpoint) => faults.parsed(endpoint.clone(), at("endpoint")),
+        None => {
+            faults.invalid(at("endpoint"), "is required: the cell speaks first");
+            None
+        }
+    };
+    if let Some(kind) = endpoint.and_then(|endpoint| unreachable_kind(endpoint.ip())) {
+        faults.invalid(at("endpoint"), format!("an endpoint is not {kind}"));
+    } else if endpoint.is_some_and(|endpoint| context.is_inside(endpoint.ip())) {
+        faults.invalid(at("endpoint"), "an endpoint is not inside the VPN");
+    }
+    let keepalive = u16::try_from(*persistent_keepalive_seconds);
+    let keepalive = faults.parsed(
+        keepalive.map_err(|_| "a keepalive is 0-65535 seconds"),
+        at("persistent_keepalive_seconds"),
+    );
+    let allowed_ips = prefixes(allowed_ips, at("allowed_ips"), faults);
+    Some(WireguardExit {
+        v4,
+        v6,
+        mtu: mtu?,
+        peer_key: peer_key?,
+        endpoint: endpoint?,
+        keepalive: keepalive?,
+        allowed_ips: allowed_ips?,
+        preshared: *has_preshared_key,
+    })
+}
+
+fn by_family(
+    context: &Context<'_>,
+    addresses: &[Parsed<IpAddr>],
+    path: impl fmt::Display,
+    faults: &mut Faults,
+) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    let (mut v4, mut v6) = (None, None);
+    if addresses.is_empty() || addresses.len() > 2 {
+        faults.invalid(&path, "a tunnel has 1-2 addresses, at most one per family");
+    }
+    for (number, address) in addresses.iter().take(2).enumerate() {
+        let field = format_args!("{path}[{number}]");
+        let Some(address) = faults.parsed(address.clone(), field) else {
+            continue;
+        };
+        let second = match address {
+            IpAddr::V4(address) => v4.replace(address).is_some(),
+            IpAddr::V6(address) => v6.replace(address).is_some(),
+        };
+        if second {
+            faults.invalid(field, "at most one address per family");
+        } else if let Some(kind) = unreachable_kind(address) {
+            faults.invalid(field, format!("a tunnel's address is not {kind}"));
+        } else if context.is_inside(address) {
+            faults.invalid(field, "a tunnel's address is not inside the VPN");
+        }
+    }
+    (v4, v6)
+}
+
+fn prefixes(
+    specs: &[Parsed<IpNet>],
+    path: impl fmt::Display,
+    faults: &mut Faults,
+) -> Option<BTreeSet<IpNet>> {
+    if specs.is_empty() || specs.len() > ALLOWED_IPS_MAX {
+        let count = specs.len();
+        faults.invalid(path, format!("1-{ALLOWED_IPS_MAX} prefixes, not {count}"));
+        return None;
+    }
+    let mut sound = true;
+    let mut nets = BTreeSet::new();
+    for (number, spec) in specs.iter().enumerate() {
+        match faults.parsed(spec.clone(), format_args!("{path}[{number}]")) {
+            Some(net) => drop(nets.insert(net.trunc())),
+            None => sound = false,
+        }
+    }
+    sound.then_some(nets)
+}
