@@ -143,3 +143,37 @@ fn rules_do_not_grow_with_peers() {
     .unwrap();
     assert_eq!(few.chains, many.chains);
 }
+
+#[test]
+fn a_bound_peers_packet_is_explained_by_its_exit() {
+    use cell_netd_core::explain::{Question, Target, fate};
+    use cell_netd_core::model::Protocol;
+    use cell_netd_core::policy::Counter;
+    use cell_netd_core::policy::explain::{Payload, Verdict};
+
+    let mut spec = spec(vec![
+        through(with_access(peer(1), true, false, &[("10.0.5.7", 443)]), "exit0"),
+        with_access(peer(2), true, false, &[]),
+        through(with_access(peer(3), false, false, &[]), "exit0"),
+    ]);
+    spec.exits = vec![exit(0)];
+    let desired = validate(&spec, &ceiling(), None).unwrap();
+    let ask = |name: &str, to: &str| {
+        let question = Question {
+            peer: name.parse().unwrap(),
+            destination: to.parse().unwrap(),
+            payload: Payload::Ports(Protocol::Tcp, 0, 443),
+        };
+        let fate = fate(&desired, &ceiling(), &Default::default(), &question).unwrap();
+        (fate.target, fate.explanation.verdict)
+    };
+    for far in ["203.0.113.9", "2600::9"] {
+        assert_eq!(ask("p1", far), (Target::Exit, Verdict::Passes), "{far}");
+        assert_eq!(ask("p2", far), (Target::Out, Verdict::Passes), "{far}");
+        let denied = (Target::Exit, Verdict::Dropped(Counter::FromPeerDefault));
+        assert_eq!(ask("p3", far), denied, "{far}: an exit is no right");
+    }
+    // What is granted by name stays at home, exit or not.
+    assert_eq!(ask("p1", "10.0.5.7"), (Target::Out, Verdict::Passes));
+    assert_eq!(ask("p1", "10.86.0.1"), (Target::Cell, Verdict::Passes));
+}

@@ -268,36 +268,14 @@ impl Walk<'_> {
     fn holds(&self, condition: &Match) -> bool {
         let packet = self.packet;
         match condition {
-            Match::Interface { side, name, is } => {
-                let found = match side {
-                    Side::Source => Some(&packet.interface),
-                    Side::Destination => self.outgoing.as_ref(),
-                };
-                (found == Some(name)) == *is
-            }
-            Match::Address(family, side, test) => {
-                let address = match side {
-                    Side::Source => packet.source,
-                    Side::Destination => self.destination,
-                };
-                Family::of(address) == *family
-                    && match test {
-                        Test::Is(other) => address == *other,
-                        Test::In(set) => self.has_address(*set, address),
-                        Test::NotIn(set) => !self.has_address(*set, address),
-                    }
-            }
+            Match::Interface { side, name, is } => (self.interface(*side) == Some(name)) == *is,
+            Match::InterfaceIn(side, set) => self
+                .interface(*side)
+                .is_some_and(|name| self.has(*set, &Element::Link(name.into()))),
+            Match::Address(family, side, test) => self.address_is(*family, *side, test),
             Match::L4(number) => packet.payload.protocol(packet.source) == *number,
             Match::DestinationPort(port) => self.port == Some(*port),
-            Match::PortIn(set) => {
-                packet
-                    .payload
-                    .ports()
-                    .zip(self.port)
-                    .is_some_and(|((protocol, ..), number)| {
-                        self.has(*set, &Element::Port(Port { protocol, number }))
-                    })
-            }
+            Match::PortIn(set) => self.port_in(*set),
             Match::EchoRequest(family) => {
                 packet.payload == Payload::EchoRequest && Family::of(packet.source) == *family
             }
@@ -307,6 +285,7 @@ impl Walk<'_> {
             Match::State(state) => self.is_in_state(*state),
             Match::Direction(CtDirection::Reply) => matches!(packet.flow, Flow::Reply | Flow::Error),
             Match::Direction(CtDirection::Original) => matches!(packet.flow, Flow::New | Flow::Original),
+            Match::FirstOfFlow => packet.flow == Flow::New,
             Match::Translated => self.translated.is_some(),
             Match::ServiceRequest(family) => {
                 self.is_service(*family, packet.source, self.destination, self.port)
@@ -315,34 +294,47 @@ impl Walk<'_> {
                 let port = packet.payload.ports().map(|(_, source, _)| source);
                 self.is_service(*family, self.destination, packet.source, port)
             }
-            Match::InterfaceIn(side, set) => {
-                let found = match side {
-                    Side::Source => Some(&packet.interface),
-                    Side::Destination => self.outgoing.as_ref(),
-                };
-                found.is_some_and(|name| self.has(*set, &Element::Link(name.into())))
-            }
             Match::Marked(of, mask) => self.mark(*of) & mask != 0,
-            Match::WayOut(family, of, mask) => self.is_way(
-                *family,
-                packet.source,
-                self.outgoing.as_ref(),
-                self.mark(*of) & mask,
-            ),
+            Match::WayOut(family, of, mask) => {
+                let mark = self.mark(*of) & mask;
+                self.is_way(*family, packet.source, self.outgoing.as_ref(), mark)
+            }
             Match::WayIn(family, mask) => {
                 let mark = self.flow_mark & mask;
                 self.is_way(*family, self.opener(), Some(&packet.interface), mark)
             }
-            Match::FirstOfFlow => packet.flow == Flow::New,
-            Match::FlowPeer(family, set) => {
-                let peer = self.opener();
-                Family::of(peer) == *family && self.has_address(*set, peer)
-            }
-            Match::FlowTargetNot(family, set) => {
-                let target = self.target();
-                Family::of(target) == *family && !self.has_address(*set, target)
-            }
+            Match::FlowPeer(family, set) => self.is_in(*family, *set, self.opener()) == Some(true),
+            Match::FlowTargetNot(family, set) => self.is_in(*family, *set, self.target()) == Some(false),
         }
+    }
+
+    fn interface(&self, side: Side) -> Option<&InterfaceName> {
+        match side {
+            Side::Source => Some(&self.packet.interface),
+            Side::Destination => self.outgoing.as_ref(),
+        }
+    }
+
+    fn address_is(&self, family: Family, side: Side, test: &Test) -> bool {
+        let address = match side {
+            Side::Source => self.packet.source,
+            Side::Destination => self.destination,
+        };
+        match test {
+            Test::Is(other) => address == *other,
+            Test::In(set) => self.is_in(family, *set, address) == Some(true),
+            Test::NotIn(set) => self.is_in(family, *set, address) == Some(false),
+        }
+    }
+
+    /// None: it is of the other family, of which the kernel's rule says nothing.
+    fn is_in(&self, family: Family, set: SetId, address: IpAddr) -> Option<bool> {
+        (Family::of(address) == family).then(|| self.has_address(set, address))
+    }
+
+    fn port_in(&self, set: SetId) -> bool {
+        let found = self.packet.payload.ports().zip(self.port);
+        found.is_some_and(|((protocol, ..), number)| self.has(set, &Element::Port(Port { protocol, number })))
     }
 
     fn is_in_state(&self, state: CtState) -> bool {
