@@ -32,6 +32,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(bodies());
     cases.extend(accounts());
     cases.extend(config());
+    cases.extend(connections());
     cases
 }
 
@@ -606,6 +607,109 @@ fn config() -> Vec<Case> {
             content_type: "application/json",
             fields: vec![field],
         });
+    }
+    cases
+}
+
+/// Imports that are none, of every type: what would run a program, what nobody could connect to, what is for another type.
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn connections() -> Vec<Case> {
+    let path = "/api/connectivity/connections";
+    let post = |what: &str, kind: &str, import: Value, fields| Case {
+        path: path.into(),
+        ..post_peer(
+            format!("connection: {what}"),
+            &json!({"name": "exit", "type": kind, "import": import}),
+            fields,
+        )
+    };
+    let wireguard = format!("[Interface]\nPrivateKey = {KEY}\nAddress = 10.2.0.2/32\n");
+    let runs = format!("{wireguard}PostUp = reboot\n");
+    let tap = "client\ndev tap\nup /bin/sh\nplugin x.so\n";
+    let twice = format!("{wireguard}[Interface]\n");
+    let mut cases = vec![
+        post(
+            "a hook",
+            "wireguard_ext",
+            json!({"file": runs}),
+            vec!["import.file line 4 (PostUp)"],
+        ),
+        post(
+            "no server",
+            "wireguard_ext",
+            json!({"file": wireguard}),
+            vec!["import.file"],
+        ),
+        post(
+            "two interfaces",
+            "wireguard_ext",
+            json!({"file": twice}),
+            vec!["import.file line 4"],
+        ),
+        post("no file", "wireguard_ext", json!({}), vec!["import.file"]),
+        post(
+            "NUL",
+            "wireguard_ext",
+            json!({"file": "[Interface]\0"}),
+            vec!["import.file line 1"],
+        ),
+        post(
+            "many lines",
+            "openvpn",
+            json!({"file": "\n".repeat(20_000)}),
+            vec!["import.file"],
+        ),
+        post(
+            "programs",
+            "openvpn",
+            json!({"file": tap, "username": "a"}),
+            vec![
+                "import.file line 2 (dev)",
+                "import.file line 3 (up)",
+                "import.file line 4 (plugin)",
+                "import.password",
+            ],
+        ),
+        post("a file", "tor", json!({"file": "x"}), vec!["import.file"]),
+        post(
+            "https",
+            "proxy",
+            json!({"url": "https://a:b@p:1"}),
+            vec!["import.url"],
+        ),
+        post(
+            "port 0",
+            "proxy",
+            json!({"url": "socks5://p:0"}),
+            vec!["import.url.port"],
+        ),
+        post(
+            "an option for ssh",
+            "sshuttle",
+            json!({"target": "-oProxyCommand=reboot@h", "private_key": "x", "host_keys": "@cert-authority *"}),
+            vec!["import.target", "import.private_key", "import.host_keys line 1"],
+        ),
+        post("made by hand", "cell_relay", json!({}), vec!["type"]),
+        post("no type of ours", "Tor\n", json!({}), vec!["type"]),
+        post(
+            "wrong shapes",
+            "proxy",
+            json!({"url": [], "x": 1}),
+            vec!["import.url", "import.x"],
+        ),
+        post("no object", "proxy", json!("socks5://p"), vec!["import"]),
+    ];
+    for id in ["x", "%00", "..%2f..", "00000000-0000-4000-8000-000000000000"] {
+        for method in ["GET", "DELETE", "PUT"] {
+            cases.push(Case {
+                what: format!("connection: {method} {id}"),
+                method,
+                path: format!("{path}/{id}"),
+                body: json!({"name": "other"}).to_string().into_bytes(),
+                content_type: "application/json",
+                fields: Vec::new(),
+            });
+        }
     }
     cases
 }
