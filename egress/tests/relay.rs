@@ -322,6 +322,43 @@ fn applying_touches_only_what_is_another_exit() -> Result<()> {
 }
 
 #[test]
+fn what_is_cut_short_looks_so_to_the_far_end_too() -> Result<()> {
+    let lab = Lab::new()?;
+    let (told, ends) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    // A proxy that is the destination itself, and says how each connection ended for it.
+    serve(&lab.far, far(1080), move |mut stream| {
+        let mut handshake = [0; 3 + 10];
+        stream.read_exact(&mut handshake[..3])?;
+        stream.write_all(&[5, 0])?;
+        stream.read_exact(&mut handshake[3..])?;
+        stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+        let end = stream.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
+        let sent = told.lock().unwrap().send(end);
+        sent.map_err(std::io::Error::other)
+    });
+    let daemon = Daemon::start(&lab, &Ceiling::default())?;
+    daemon.apply(vec![exit(0, socks5(far(1080), ""))])?;
+    let mut whole = lab.connect(beyond(0, 0))?;
+    whole.write_all(b"all")?;
+    whole.shutdown(std::net::Shutdown::Write)?;
+    assert_eq!(
+        ends.recv_timeout(PATIENCE)?,
+        Ok(3),
+        "control: an end that was said arrives as one"
+    );
+    let mut cut = lab.connect(beyond(0, 0))?;
+    cut.write_all(b"half")?;
+    daemon.settles(0, |exit| exit.sent_bytes == 7)?;
+    daemon.apply(vec![])?;
+    assert_eq!(
+        ends.recv_timeout(PATIENCE)?,
+        Err(std::io::ErrorKind::ConnectionReset)
+    );
+    Ok(())
+}
+
+#[test]
 fn another_user_is_refused() -> Result<()> {
     let lab = Lab::new()?;
     let daemon = Daemon::start(
