@@ -33,8 +33,14 @@ pub struct Opened {
     pub early: Vec<u8>,
 }
 
-/// See [`Opened`].
-pub enum Far {
+/// See [`Opened`]. It ends with a reset unless all was carried, so that what was cut short does not look finished to the far
+/// end; a channel knows no reset, and is closed without an end of file.
+pub struct Far {
+    way: Way,
+    whole: bool,
+}
+
+enum Way {
     /// A connection of its own.
     Tcp(TcpStream),
     /// A channel, and the session that it is part of.
@@ -140,7 +146,7 @@ async fn shake(mut stream: TcpStream, mut handshake: Handshake) -> Result<Opened
             Step::Wait => {}
             Step::Send(more) => stream.write_all(more.bytes()).await.map_err(Failure::Closed)?,
             Step::Open(early) => {
-                let stream = Far::Tcp(stream);
+                let stream = Far::tcp(stream);
                 return Ok(Opened { stream, early });
             }
         }
@@ -148,25 +154,43 @@ async fn shake(mut stream: TcpStream, mut handshake: Handshake) -> Result<Opened
 }
 
 impl Far {
-    /// Has the connection end with a reset, so that what was cut short does not look finished to the far end.
-    pub fn cut(self) {
-        match self {
-            Far::Tcp(stream) => {
-                if let Err(error) = stream.set_zero_linger() {
-                    tracing::debug!(%error, "SO_LINGER");
-                }
-            }
-            // A channel knows no reset; it is closed without an end of file.
-            Far::Ssh(channel, session) => drop((channel, session)),
+    fn tcp(stream: TcpStream) -> Self {
+        Far {
+            way: Way::Tcp(stream),
+            whole: false,
+        }
+    }
+
+    /// Over a channel of a session.
+    pub fn ssh(channel: ChannelStream<Msg>, session: ssh::InUse) -> Self {
+        Far {
+            way: Way::Ssh(channel, session),
+            whole: false,
+        }
+    }
+
+    /// All that was said in both directions has been carried: the connection ends as it is.
+    pub fn carried(mut self) {
+        self.whole = true;
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        if !self.whole
+            && let Way::Tcp(stream) = &self.way
+            && let Err(error) = stream.set_zero_linger()
+        {
+            tracing::debug!(%error, "SO_LINGER");
         }
     }
 }
 
 impl AsyncRead for Far {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Far::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Far::Ssh(channel, session) => {
+        match &mut self.get_mut().way {
+            Way::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Way::Ssh(channel, session) => {
                 let before = buf.filled().len();
                 let polled = Pin::new(channel).poll_read(cx, buf);
                 // A session that is lost ends its channels as if they had been finished.
@@ -182,23 +206,23 @@ impl AsyncRead for Far {
 
 impl AsyncWrite for Far {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Far::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Far::Ssh(channel, _) => Pin::new(channel).poll_write(cx, buf),
+        match &mut self.get_mut().way {
+            Way::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Way::Ssh(channel, _) => Pin::new(channel).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Far::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Far::Ssh(channel, _) => Pin::new(channel).poll_flush(cx),
+        match &mut self.get_mut().way {
+            Way::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Way::Ssh(channel, _) => Pin::new(channel).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Far::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Far::Ssh(channel, _) => Pin::new(channel).poll_shutdown(cx),
+        match &mut self.get_mut().way {
+            Way::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Way::Ssh(channel, _) => Pin::new(channel).poll_shutdown(cx),
         }
     }
 }

@@ -25,7 +25,7 @@ pub enum Cut {
 /// sets the pace; the end of one direction is passed on, and the other goes on (half-close).
 ///
 /// # Errors
-/// [`Cut`]: both sides were reset.
+/// [`Cut`]: both sides are reset, as they are when this is dropped half-way.
 pub async fn relay(mut client: Client, opened: Opened, idle: Duration) -> Result<(), Cut> {
     let Opened { mut stream, early } = opened;
     let moved = client.moved();
@@ -33,16 +33,11 @@ pub async fn relay(mut client: Client, opened: Opened, idle: Duration) -> Result
         carried = carry(&mut client, &mut stream, &early) => carried.map_err(Cut::from),
         () = idle_for(&moved, idle) => Err(Cut::Idle),
     };
-    match outcome {
-        Ok(()) => {
-            client.carried();
-            Ok(())
-        }
-        Err(cut) => {
-            stream.cut();
-            Err(cut)
-        }
+    if outcome.is_ok() {
+        client.carried();
+        stream.carried();
     }
+    outcome
 }
 
 async fn carry(client: &mut Client, stream: &mut Far, early: &[u8]) -> io::Result<()> {

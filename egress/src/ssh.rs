@@ -118,7 +118,7 @@ impl Sessions {
             .channel_open_direct_tcpip(host, port, origin, origin_port);
         match timeout(timeouts.handshake, opening).await {
             Ok(Ok(channel)) => Ok(Opened {
-                stream: Far::Ssh(channel.into_stream(), session),
+                stream: Far::ssh(channel.into_stream(), session),
                 early: Vec::new(),
             }),
             Ok(Err(Error::ChannelOpenFailure(why))) => Err(Failure::SshRefused(format!("{why:?}"))),
