@@ -18,6 +18,17 @@ use crate::settings::Place;
 const ALIAS: &str = "alias made by cell-netd";
 /// The chains in which netd may have let pass what it accepted, when Docker drops what is forwarded.
 const PASSAGE_CHAINS: [&str; 2] = ["DOCKER-USER", "FORWARD"];
+/// How `ip rule` and `ip route` print the protocol number of what netd makes for exits.
+const EXITS_TAG: &str = " proto 206";
+/// What that is, how it is listed, and how it is taken away.
+const EXITS: [(&str, &[&str], &[&str]); 2] = [
+    ("rules", &["rule"], &["rule", "flush", "protocol", "206"]),
+    (
+        "routes",
+        &["route", "show", "table", "all"],
+        &["route", "flush", "table", "all", "proto", "206"],
+    ),
+];
 /// How `nft -a list chain` prints the comment by which netd knows its rule.
 const PASSAGE_TAG: &str = " comment \"cell\"";
 
@@ -115,6 +126,7 @@ fn clean_network(place: &Place, owned: &Owned) -> Result<(), Error> {
             .iter()
             .try_for_each(|link| remove_link(link, &owned.addresses))?;
         remove_table(&owned.table)?;
+        remove_exits()?;
         remove_docker_rules()
     })?
 }
@@ -140,6 +152,20 @@ fn remove_table(table: &str) -> Result<(), Error> {
     }
     println!("==> removing nftables table inet {table}");
     program("nft", &["delete", "table", "inet", table]).map(drop)
+}
+
+/// After the table: what it marks must find no other way.
+fn remove_exits() -> Result<(), Error> {
+    for family in ["-4", "-6"] {
+        for (what, list, flush) in EXITS {
+            let listed = program("ip", &[&[family], list].concat()).unwrap_or_default();
+            if listed.contains(EXITS_TAG) {
+                println!("==> removing the {what} of the cell's exits ({family})");
+                program("ip", &[&[family], flush].concat())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn remove_docker_rules() -> Result<(), Error> {

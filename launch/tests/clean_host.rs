@@ -21,6 +21,12 @@ nft add chain ip filter DOCKER-USER
 nft add rule ip filter DOCKER-USER meta mark and 0x2000 == 0x2000 counter accept comment cell
 nft add rule ip filter DOCKER-USER ip saddr 10.0.0.0/8 counter accept
 ip link add other type bridge
+ip -4 rule add pref 10000 fwmark 0x1000/0x1ff0 lookup 1000 proto 206
+ip -6 rule add pref 10000 fwmark 0x1000/0x1ff0 lookup 1000 proto 206
+ip -4 route add unreachable default table 1000 metric 20000 proto 206
+ip -6 route add unreachable default table 1000 metric 20000 proto 206
+ip -4 rule add pref 10001 fwmark 0x1010/0x1ff0 lookup 1001
+ip -6 route add unreachable default table 1001 metric 20000
 ";
 
 #[test]
@@ -36,12 +42,20 @@ fn a_host_is_as_it_was() {
         "interface wg0",
         "table inet cell",
         "ip filter DOCKER-USER",
+        "rules of the cell's exits (-4)",
+        "routes of the cell's exits (-6)",
         "net/ipv4/ip_forward back to 0",
     ] {
         assert!(said.contains(words), "{words}\n{said}");
     }
     let links = inside(&cell, &["ip", "-o", "link"]);
     assert!(!links.contains("wg0") && links.contains("other"), "{links}");
+    for (family, kept) in [("-4", "lookup 1001"), ("-6", "table 1001")] {
+        let rules = inside(&cell, &["ip", family, "rule"]);
+        let routes = inside(&cell, &["ip", family, "route", "show", "table", "all"]);
+        let all = format!("{rules}{routes}");
+        assert!(!all.contains("1000 ") && all.contains(kept), "{all}");
+    }
     let rules = inside(&cell, &["nft", "list", "ruleset"]);
     assert!(
         !rules.contains("inet cell") && !rules.contains("0x00002000"),

@@ -5,6 +5,7 @@
 mod core_support;
 mod support;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use cell_netd_core::fake::FAKE_PUBLIC_KEY;
 use cell_netd_core::model::PublicKey;
 use cell_netd_core::observed::Device;
 use cell_netd_core::policy::SetId;
+use cell_proto::common::v1 as common;
 use cell_proto::fault::{reason, violations};
 use cell_proto::ipc::{self, CallerPolicy};
 use cell_proto::netd::v1;
@@ -613,4 +615,84 @@ async fn a_packets_fate_is_told_with_the_rules_that_it_meets() {
         Code::InvalidArgument,
         "INVALID_SPEC",
     );
+}
+
+fn exit(index: u32) -> v1::ExitSpec {
+    let prefix = |at: &str, length| common::IpPrefix {
+        address: Some(support::address(at)),
+        length,
+    };
+    v1::ExitSpec {
+        id: format!("exit{index}"),
+        mark: 0x1000 + 0x10 * index,
+        table: 1000 + index,
+        interface: format!("wgext_{index}"),
+        way: Some(v1::exit_spec::Way::Wireguard(v1::WireguardExit {
+            addresses: vec![support::address("172.20.0.2"), support::address("fd20::2")],
+            mtu_bytes: 1380,
+            peer_public_key: vec![0x50; 32],
+            endpoint: Some("192.0.2.9:51820".parse::<SocketAddr>().unwrap().into()),
+            persistent_keepalive_seconds: 25,
+            allowed_ips: vec![prefix("0.0.0.0", 0), prefix("::", 0)],
+            has_preshared_key: true,
+        })),
+    }
+}
+
+fn bound(index: u8, name: &str, exit: &str) -> v1::PeerSpec {
+    v1::PeerSpec {
+        exit: exit.to_owned(),
+        ..one(index, name)
+    }
+}
+
+#[tokio::test]
+async fn exits_are_told_as_they_were_given_and_a_peer_is_bound_anew_by_a_change() {
+    let service = Service::start().await;
+    let mut wanted = spec(vec![bound(1, "a", "exit0"), one(2, "b")]);
+    wanted.exits = vec![exit(0), exit(1)];
+    let first = service.apply_spec(wanted.clone()).await.unwrap();
+    let told = service.get().await.spec.unwrap();
+    assert_eq!(told.exits, wanted.exits);
+    let bindings =
+        |spec: &v1::NetworkSpec| -> Vec<String> { spec.peers.iter().map(|peer| peer.exit.clone()).collect() };
+    assert_eq!(bindings(&told), ["exit0", ""]);
+    let steps = service.kernel.inner().steps;
+    let answer = service
+        .delta(&first.etag, vec![bound(1, "a", "exit1")], &[])
+        .await
+        .unwrap();
+    assert_eq!(answer.changes.len(), 1);
+    assert_eq!(answer.changes[0].detail, "leaves by exit exit1");
+    assert_eq!(service.kernel.inner().steps, steps + 1, "elements alone");
+    assert_eq!(bindings(&service.get().await.spec.unwrap()), ["exit1", ""]);
+    let unknown = service
+        .delta(&answer.etag, vec![bound(1, "a", "exit9")], &[])
+        .await;
+    refused(unknown, Code::InvalidArgument, "INVALID_SPEC");
+}
+
+#[tokio::test]
+async fn rules_of_exits_are_put_back_and_a_link_that_comes_up_is_no_drift() {
+    let service = Service::start().await;
+    let mut wanted = spec(vec![bound(1, "a", "exit0")]);
+    wanted.exits = vec![exit(0)];
+    service.apply_spec(wanted).await.unwrap();
+    let unreachable = service.kernel.inner().kernel.routing.clone();
+    service.kernel.inner().kernel.exits_up = ["wgext_0".parse().unwrap()].into();
+    service.changed.notify_one();
+    until("it has a way", async || {
+        service.kernel.inner().kernel.routing.routes.len() == 4
+    })
+    .await;
+    assert_eq!(service.status().await.drift_repairs, 0, "nobody meddled");
+    let right = service.kernel.inner().kernel.routing.clone();
+    assert_eq!(right.rules, unreachable.rules);
+    service.kernel.inner().kernel.routing.rules.clear();
+    service.changed.notify_one();
+    until("it is repaired and counted", async || {
+        service.status().await.drift_repairs == 1
+    })
+    .await;
+    assert_eq!(service.kernel.inner().kernel.routing, right);
 }
