@@ -35,7 +35,7 @@ pub struct Explanation {
 /// [`ServiceError::Invalid`], [`ServiceError::NoPeer`], [`ServiceError::SetupRequired`], [`ServiceError::Unreachable`].
 pub async fn explain(app: &App, name: &str, flow: &FlowInput) -> Result<Explanation, ServiceError> {
     let flow = flow.check()?;
-    let peer = super::peers::get(app, name).await?.peer.name;
+    let peer = super::peers::known(app, name)?;
     let ExplainFlowResponse {
         passes,
         reason,

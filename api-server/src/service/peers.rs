@@ -128,6 +128,19 @@ impl Look {
     }
 }
 
+/// That there is a peer of this name, asking no daemon.
+///
+/// # Errors
+/// As [`get`].
+pub fn known(app: &App, name: &str) -> Result<PeerName, ServiceError> {
+    cell::identity(app)?;
+    let name = parse_name(name)?;
+    match app.peers.get(name.as_str()) {
+        Some(_) => Ok(name),
+        None => Err(ServiceError::NoPeer),
+    }
+}
+
 /// One peer, without a copy of it.
 ///
 /// # Errors
