@@ -19,6 +19,7 @@ const SECRET: &[&str] = &[
     "cell.wg.v1.SetDeviceRequest",
     "cell.vault.v1.PutSecretRequest",
     "cell.vault.v1.GetWireguardPrivateKeyResponse",
+    "cell.vault.v1.ReadExitSecretResponse",
     "cell.api.v1.ClaimStep",
     "cell.api.v1.AdminStep",
     "cell.api.v1.SubmitSetupStepRequest",

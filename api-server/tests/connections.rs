@@ -76,7 +76,7 @@ async fn connections_are_imported_listed_renamed_replaced_and_removed() {
     let made = &created["connection"];
     let digits = made["id"].as_str().unwrap().replace('-', "");
     let (private, preshared) = (
-        format!("conn_{digits}_private_key"),
+        format!("conn_{digits}_wireguard_key"),
         format!("conn_{digits}_preshared_key_1"),
     );
     assert_eq!(made["mark"], "0x1000");
@@ -372,7 +372,7 @@ async fn a_replacement_that_stops_half_way_is_broken_until_it_is_done_again() {
     let health = || async { admin.get(&path).await.expect(200).json()["status"]["health"].clone() };
 
     // Refused before anything was taken: as it was.
-    cell.vault.secrets.lock().unwrap().refuses = Some(("_private_key", "STORAGE_FAILED"));
+    cell.vault.secrets.lock().unwrap().refuses = Some(("_wireguard_key", "STORAGE_FAILED"));
     admin
         .put(&path, &json!({"import": import}))
         .await

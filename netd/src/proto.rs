@@ -42,8 +42,10 @@ fn exit_spec(wire: v1::ExitSpec) -> ExitSpec {
         interface,
         way,
     } = wire;
-    let way = way.map(|way| match way {
-        v1::exit_spec::Way::Wireguard(wire) => WaySpec::Wireguard(wireguard_exit(wire)),
+    let way = way.and_then(|way| match way {
+        v1::exit_spec::Way::Wireguard(wire) => Some(WaySpec::Wireguard(wireguard_exit(wire))),
+        // Not carried yet, so it is as if the request did not say.
+        v1::exit_spec::Way::Redirect(_) => None,
     });
     ExitSpec {
         id,
@@ -58,19 +60,23 @@ fn wireguard_exit(wire: v1::WireguardExit) -> WireguardExitSpec {
     let v1::WireguardExit {
         addresses,
         mtu_bytes,
-        peer_public_key,
+        mut far_ends,
+        secret_revision: _,
+    } = wire;
+    let v1::WireguardFarEnd {
+        public_key,
         endpoint,
         persistent_keepalive_seconds,
         allowed_ips,
         has_preshared_key,
-    } = wire;
+    } = far_ends.pop().unwrap_or_default();
     WireguardExitSpec {
         addresses: addresses
             .iter()
             .map(|address| said(IpAddr::try_from(address)))
             .collect(),
         mtu_bytes,
-        peer_public_key,
+        peer_public_key: public_key,
         endpoint: endpoint
             .as_ref()
             .map(|endpoint| said(SocketAddr::try_from(endpoint))),
@@ -220,14 +226,18 @@ fn from_exit(exit: &Exit) -> v1::ExitSpec {
         preshared,
     } = tunnel;
     let addresses = v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6));
-    let wireguard = v1::WireguardExit {
-        addresses: addresses.map(Into::into).collect(),
-        mtu_bytes: mtu.bytes(),
-        peer_public_key: peer_key.as_bytes().to_vec(),
+    let far_end = v1::WireguardFarEnd {
+        public_key: peer_key.as_bytes().to_vec(),
         endpoint: Some((*endpoint).into()),
         persistent_keepalive_seconds: u32::from(*keepalive),
         allowed_ips: allowed_ips.iter().map(|net| (*net).into()).collect(),
         has_preshared_key: *preshared,
+    };
+    let wireguard = v1::WireguardExit {
+        addresses: addresses.map(Into::into).collect(),
+        mtu_bytes: mtu.bytes(),
+        far_ends: vec![far_end],
+        secret_revision: 0,
     };
     v1::ExitSpec {
         id: id.to_string(),

@@ -630,11 +630,14 @@ fn exit(index: u32) -> v1::ExitSpec {
         way: Some(v1::exit_spec::Way::Wireguard(v1::WireguardExit {
             addresses: vec![support::address("172.20.0.2"), support::address("fd20::2")],
             mtu_bytes: 1380,
-            peer_public_key: vec![0x50; 32],
-            endpoint: Some("192.0.2.9:51820".parse::<SocketAddr>().unwrap().into()),
-            persistent_keepalive_seconds: 25,
-            allowed_ips: vec![prefix("0.0.0.0", 0), prefix("::", 0)],
-            has_preshared_key: true,
+            far_ends: vec![v1::WireguardFarEnd {
+                public_key: vec![0x50; 32],
+                endpoint: Some("192.0.2.9:51820".parse::<SocketAddr>().unwrap().into()),
+                persistent_keepalive_seconds: 25,
+                allowed_ips: vec![prefix("0.0.0.0", 0), prefix("::", 0)],
+                has_preshared_key: true,
+            }],
+            secret_revision: 0,
         })),
     }
 }

@@ -16,6 +16,7 @@ redact!(
     crate::wg::v1::SetDeviceRequest,
     crate::vault::v1::PutSecretRequest,
     crate::vault::v1::GetWireguardPrivateKeyResponse,
+    crate::vault::v1::ReadExitSecretResponse,
     crate::api::v1::ClaimStep,
     crate::api::v1::AdminStep,
     crate::api::v1::SubmitSetupStepRequest,

@@ -168,10 +168,11 @@ fn no_answer_carries_a_secret_but_two() {
             }
         }
     }
-    // netd reads the key on a socket of its own; the text for a device holds a key only if the server made it.
+    // netd and egress read keys on sockets of their own; the text for a device holds a key only if the server made it.
     let allowed = [
         "cell.api.v1.CreatePeerResponse.config",
         "cell.vault.v1.GetWireguardPrivateKeyResponse.private_key",
+        "cell.vault.v1.ReadExitSecretResponse.value",
     ];
     assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), allowed);
 }
@@ -253,6 +254,10 @@ fn filled() -> Vec<(String, String)> {
         shown(
             "cell.vault.v1.GetWireguardPrivateKeyResponse",
             vault::v1::GetWireguardPrivateKeyResponse { private_key: bytes() },
+        ),
+        shown(
+            "cell.vault.v1.ReadExitSecretResponse",
+            vault::v1::ReadExitSecretResponse { value: bytes() },
         ),
         shown(
             "cell.api.v1.ClaimStep",

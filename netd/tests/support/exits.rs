@@ -107,11 +107,14 @@ fn exit(index: u32) -> v1::ExitSpec {
         way: Some(v1::exit_spec::Way::Wireguard(v1::WireguardExit {
             addresses: near(index as usize).map(Into::into).into(),
             mtu_bytes: 0,
-            peer_public_key: vec![0x50 + index as u8; 32],
-            endpoint: Some("192.0.2.9:51820".parse::<SocketAddr>().unwrap().into()),
-            persistent_keepalive_seconds: 0,
-            allowed_ips: vec![every("0.0.0.0"), every("::")],
-            has_preshared_key: false,
+            far_ends: vec![v1::WireguardFarEnd {
+                public_key: vec![0x50 + index as u8; 32],
+                endpoint: Some("192.0.2.9:51820".parse::<SocketAddr>().unwrap().into()),
+                persistent_keepalive_seconds: 0,
+                allowed_ips: vec![every("0.0.0.0"), every("::")],
+                has_preshared_key: false,
+            }],
+            secret_revision: 0,
         })),
     }
 }

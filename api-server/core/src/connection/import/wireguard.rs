@@ -22,8 +22,8 @@ const ADDRESSES: usize = 8;
 const RESOLVERS: usize = 8;
 const ALLOWED_IPS: usize = 256;
 
-/// The private key's field at the vault.
-pub const PRIVATE_KEY: &str = "private_key";
+/// The private key's field at the vault, by which vaultd knows that it is netd's to read.
+pub const PRIVATE_KEY: &str = "wireguard_key";
 
 /// A WireGuard tunnel to somebody else's server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

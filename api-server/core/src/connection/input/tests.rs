@@ -69,7 +69,7 @@ fn good() -> Vec<(ConnectionInput, Kind, Vec<&'static str>)> {
         (
             input("wireguard_ext", file(wireguard())),
             Kind::WireguardExt,
-            vec!["private_key"],
+            vec!["wireguard_key"],
         ),
         (input("openvpn", file(openvpn(""))), Kind::Openvpn, vec!["key"]),
         (

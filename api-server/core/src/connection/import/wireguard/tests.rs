@@ -46,7 +46,7 @@ fn a_providers_file_is_read() {
         .iter()
         .map(|secret| secret.field.as_str())
         .collect();
-    assert_eq!(fields, ["private_key", "preshared_key_1"]);
+    assert_eq!(fields, ["wireguard_key", "preshared_key_1"]);
     assert!(imported.secrets.iter().all(|secret| secret.value.as_str() == KEY));
     assert_eq!(imported.notes.len(), 5, "{:?}", imported.notes);
     assert!(!format!("{imported:?}").contains(KEY), "a secret is shown");
