@@ -115,6 +115,18 @@ bench: build users ## Measure Cell beside its peers (takes some minutes).
 bench-short: build-test users
 	@$(BIN)/cell-bench --short
 
+# Coverage without a nightly compiler: what cargo-fuzz(1) tells rustc, for the targets and all that they stand on.
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+  -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Cdebug-assertions
+
+.PHONY: fuzz
+fuzz: build-test ## Run each fuzz target for FUZZ_SECONDS (60), two at a time.
+	@echo "==> building the fuzz targets with coverage"
+	@host=$$(rustc -vV | sed -n 's/^host: //p'); RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --locked --release \
+	  --manifest-path fuzz/Cargo.toml --target $$host --target-dir target/fuzz-run && \
+	  $(BIN)/cell-fuzz --seconds $(FUZZ_SECONDS) --programs target/fuzz-run/$$host/release
+
 .PHONY: deb
 deb: build ## Build the Debian package.
 	@bash packaging/build-deb.sh

@@ -22,10 +22,11 @@ struct Options {
 }
 
 /// What is proven, by the target that proves it.
-const PROOFS: [(&str, &str); 9] = [
+const PROOFS: [(&str, &str); 10] = [
     ("demo", "who reaches what, and how soon it ends"),
     ("chaos", "killed at random: nothing lost, nothing let through"),
     ("redteam", "a web process that was taken over gets nothing"),
+    ("fuzz", "parsers under random input"),
     ("badinput", "malformed requests change nothing"),
     ("browsertest", "the web UI, driven in Chromium"),
     ("systemtest", "the package under systemd, in a container"),

@@ -1,0 +1,38 @@
+//! What a taken-over `cell-api` may send netd as a whole spec, under the policy file that is shipped.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use cell_netd::config::Config;
+use cell_netd::proto::{from_desired, network_spec};
+use cell_netd_core::policy::{compile, render};
+use cell_netd_core::validate::validate;
+use cell_netd_core::{Ceiling, routing};
+use cell_proto::netd::v1::ApplyNetworkRequest;
+use cell_proto::strict::unknown_field;
+use libfuzzer_sys::fuzz_target;
+use prost::Message;
+
+static CEILING: LazyLock<Ceiling> = LazyLock::new(|| {
+    let policy = include_str!("../../systemd/etc/netd.toml");
+    Config::parse(policy, |_| Some(1)).expect("the shipped policy").ceiling
+});
+
+fuzz_target!(|input: &[u8]| {
+    if unknown_field("cell.netd.v1.ApplyNetworkRequest", input).is_some() {
+        return;
+    }
+    let Ok(request) = ApplyNetworkRequest::decode(input) else { return };
+    let Some(spec) = request.spec else { return };
+    match validate(&network_spec(spec), &CEILING, None) {
+        Err(rejection) => assert!(!rejection.violations().is_empty(), "a refusal names a fault"),
+        Ok(desired) => {
+            let told = validate(&network_spec(from_desired(&desired)), &CEILING, None);
+            assert_eq!(told.as_ref(), Ok(&desired), "what is told is what was accepted");
+            let ruleset = compile(&desired, &CEILING, &Default::default());
+            assert_eq!(ruleset.is_some(), desired.wireguard().is_some());
+            let _text = ruleset.as_ref().map(render);
+            let _routing = routing::wanted(&desired, &CEILING, &Default::default());
+        }
+    }
+});
