@@ -23,6 +23,7 @@ SOCKETS = {
     "broker/broker.sock": "cell-edge-broker",
     "vault/vault.sock": "cell-edge-vault",
     "keys/vault.sock": "cell-edge-keys",
+    "exit-keys/vault.sock": "cell-edge-exit-keys",
     "wg/wg.sock": "cell-edge-wg",
     "wg/device.sock": "cell-edge-wg",
     "api/api.sock": "cell-admin",

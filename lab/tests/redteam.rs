@@ -88,11 +88,12 @@ impl Drop for Stage {
 /// What cell-api calls: nobody answers on the stage.
 const ABSENT: [&str; 3] = ["netd/netd.sock", "broker/broker.sock", "vault/vault.sock"];
 
-const EDGES: [(&str, &str); 7] = [
+const EDGES: [(&str, &str); 8] = [
     ("netd/netd.sock", "cell-edge-netd"),
     ("broker/broker.sock", "cell-edge-broker"),
     ("vault/vault.sock", "cell-edge-vault"),
     ("keys/vault.sock", "cell-edge-keys"),
+    ("exit-keys/vault.sock", "cell-edge-exit-keys"),
     ("wg/wg.sock", "cell-edge-wg"),
     ("wg/device.sock", "cell-edge-wg"),
     ("api/api.sock", "cell-admin"),

@@ -148,7 +148,7 @@ pub struct Edge {
 }
 
 /// All edges.
-pub const EDGES: [Edge; 7] = [
+pub const EDGES: [Edge; 8] = [
     edge(
         "netd",
         "netd.sock",
@@ -179,6 +179,14 @@ pub const EDGES: [Edge; 7] = [
         "cell-edge-keys",
         Daemon::Vaultd,
         "netd",
+        Kind::Stream,
+    ),
+    edge(
+        "exit-keys",
+        "vault.sock",
+        "cell-edge-exit-keys",
+        Daemon::Vaultd,
+        "egress",
         Kind::Stream,
     ),
     edge("wg", "wg.sock", "cell-edge-wg", Daemon::Wg, "netd", Kind::Stream),

@@ -347,7 +347,7 @@ mod tests {
             );
             seen += 1;
         }
-        assert_eq!(seen, 7);
+        assert_eq!(seen, EDGES.len());
     }
 
     #[test]

@@ -99,6 +99,7 @@ fn every_edge_has_its_socket_unit() {
         "broker",
         "vaultd",
         "vaultd-netd",
+        "vaultd-egress",
         "wg",
         "wg-device",
         "api",

@@ -38,6 +38,7 @@ pub struct RpcCheck {
 pub fn checks() -> Vec<RpcCheck> {
     [
         callers::checks(),
+        callers::exit_checks(),
         vault_secrets::checks(),
         netd::checks(),
         broker::checks(),
