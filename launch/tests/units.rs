@@ -96,6 +96,7 @@ fn every_edge_has_its_socket_unit() {
     let mut found = BTreeSet::new();
     for name in [
         "netd",
+        "egress",
         "broker",
         "vaultd",
         "vaultd-netd",

@@ -377,6 +377,9 @@ mask = 0x1ff0
 tables = [1000, 1255]
 interface_prefix = "wgext_"
 max = 256
+redirect_ports = [9100, 9199]
+egress_user = "daemon"
+local_servers = ["127.0.0.1:9050"]
 [callers.api]
 users = ["root"]
 "#

@@ -3,6 +3,7 @@
 
 mod broker;
 mod callers;
+mod egress;
 mod netd;
 mod raw;
 mod vault_certificates;
@@ -41,6 +42,7 @@ pub fn checks() -> Vec<RpcCheck> {
         callers::exit_checks(),
         vault_secrets::checks(),
         netd::checks(),
+        egress::checks(),
         broker::checks(),
         vault_certificates::checks(),
     ]
