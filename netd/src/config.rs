@@ -1,13 +1,14 @@
 //! The policy file (`netd.toml`, docs/runtime.md): the ceiling, who may call, where the other daemons are. Unknown keys
 //! are refused; every fault of a value is named with its key.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cell_netd_core::Ceiling;
 use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
-use cell_netd_core::model::Mark;
+use cell_netd_core::model::{Mark, Port};
 use cell_proto::ipc::CallerPolicy;
 use clap::Parser;
 use ipnet::IpNet;
@@ -189,14 +190,21 @@ fn ceiling(file: &File, uid_of: impl Fn(&str) -> Option<u32>, faults: &mut Vec<S
     let accept_mark = one("accept_mark", &file.accept_mark, faults);
     let exits = exits(file.exits.as_ref(), accept_mark, uid_of, faults);
     let (service_v4, service_v6) = service_addresses(&file.service_addresses, faults);
+    let service_targets: BTreeSet<Port> = all("service_targets", &file.service_targets, faults)
+        .into_iter()
+        .collect();
+    if let Some(relay) = exits.as_ref().and_then(ExitCeiling::relay)
+        && let Some(port) = service_targets.iter().find(|port| relay.allows_port(port.number))
+    {
+        // Every peer may speak to a target; to the relay those alone whose exit it carries.
+        faults.push(format!("service_targets: {port} is one of exits.redirect_ports"));
+    }
     Some(Ceiling {
         interfaces: all("interfaces", &file.interfaces, faults).into_iter().collect(),
         listen_ports,
         vpn_prefixes: prefixes(&file.vpn_prefixes, faults),
         cell_ports: all("cell_ports", &file.cell_ports, faults).into_iter().collect(),
-        service_targets: all("service_targets", &file.service_targets, faults)
-            .into_iter()
-            .collect(),
+        service_targets,
         max_peers: file.max_peers,
         accept_mark: accept_mark?,
         exits: exits?,
@@ -409,6 +417,7 @@ mod tests {
             ("\"wgext_\"", "\"\"", "exits.interface_prefix"),
             ("max = 256", "max = 257", "exits.max"),
             ("[9100, 9199]", "[9199, 9100]", "exits.redirect_ports"),
+            ("[9100, 9199]", "[3000, 9199]", "service_targets"),
             ("\"cell-egress\"", "\"cell-nobody\"", "exits.egress_user"),
             ("127.0.0.1:9050", "192.0.2.1:9050", "exits.local_servers"),
         ] {
