@@ -6,7 +6,8 @@
 
 use super::compile::{Compiler, base, drop, goto, plain, when};
 use super::element::{Element, SetId};
-use super::ruleset::{Action, Chain, ChainName, Counter, HookPoint, MarkOf, Match, Rule, Side, Test};
+use super::ruleset::{Action, Chain, ChainName, Counter, CtDirection, CtState, HookPoint};
+use super::ruleset::{MarkOf, Match, Rule, Side, Test};
 use crate::model::{Family, Protocol};
 
 /// After the translations of others (-100): what they turn inside is not redirected. The first translation of a flow counts.
@@ -104,7 +105,8 @@ impl Compiler<'_> {
         rules
     }
 
-    /// What the relay itself may send: to servers of exits, and to peers what answers them.
+    /// What the relay itself may send: to servers of exits, out of exits' interfaces, and to peers what answers them. In a flow
+    /// of an exit that is only while the exit is the peer's.
     pub(super) fn relay(&self) -> Chain {
         let mut rules = Vec::new();
         for family in Family::BOTH {
@@ -122,6 +124,22 @@ impl Compiler<'_> {
                 vec![Action::Accept],
             ));
         }
+        rules.push(when(
+            [Match::InterfaceIn(Side::Destination, SetId::ExitLinks)],
+            vec![Action::Accept],
+        ));
+        rules.push(when(
+            [Match::Marked(MarkOf::Flow, self.flow_mask())],
+            drop(Counter::EgressStranger),
+        ));
+        rules.push(when(
+            [
+                self.outgoing(true),
+                Match::Direction(CtDirection::Reply),
+                Match::State(CtState::EstablishedOrRelated),
+            ],
+            vec![Action::Accept],
+        ));
         rules.push(when([], drop(Counter::EgressStranger)));
         plain(ChainName::Relay, rules)
     }
