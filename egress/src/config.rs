@@ -1,6 +1,7 @@
 //! The policy file (`egress.toml`): who may call, and the ceiling. Unknown keys are refused.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cell_egress_core::policy::{InvalidLimits, Limits, Reach, Timeouts};
@@ -20,6 +21,8 @@ const IDLE_MAX: u64 = 24 * 3600;
 pub struct Config {
     /// Who may use the listener `api`.
     pub api: CallerPolicy,
+    /// vaultd's socket for egress.
+    pub vault_socket: PathBuf,
     /// The ceiling.
     pub rules: Rules,
 }
@@ -47,6 +50,9 @@ pub enum InvalidConfig {
         /// The most, seconds.
         most: u64,
     },
+    /// Not where redirected connections can come.
+    #[error("listen: at least one address, at most one of each family")]
+    Listen,
     /// An address of this kind does not belong in that list.
     #[error("local_servers: {0} is not on loopback; list its prefix under `servers`")]
     NotLocal(SocketAddr),
@@ -55,6 +61,8 @@ pub enum InvalidConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    vault_socket: PathBuf,
+    listen: Vec<IpAddr>,
     peers: Vec<IpNet>,
     servers: Vec<IpNet>,
     local_servers: Vec<SocketAddr>,
@@ -107,7 +115,13 @@ impl Config {
         {
             return Err(InvalidConfig::NotLocal(*address));
         }
+        let families = file.listen.iter().filter(|address| address.is_ipv4()).count();
+        let rest = file.listen.len() - families;
+        if file.listen.is_empty() || families > 1 || rest > 1 {
+            return Err(InvalidConfig::Listen);
+        }
         let rules = Rules {
+            listen: file.listen,
             reach: Reach {
                 peers: file.peers,
                 servers: file.servers,
@@ -129,7 +143,11 @@ impl Config {
             .map(|user| uid_of(&user).ok_or(InvalidConfig::UnknownUser(user)))
             .collect::<Result<_, _>>()?;
         let api = CallerPolicy { uids, unit };
-        Ok(Config { api, rules })
+        Ok(Config {
+            api,
+            vault_socket: file.vault_socket,
+            rules,
+        })
     }
 }
 
@@ -148,12 +166,14 @@ mod tests {
 
     /// As docs/runtime.md writes it.
     const DOCUMENTED: &str = r#"
+vault_socket = "/run/cell/exit-keys/vault.sock"
+listen = ["169.254.67.1", "fd43:454c:4c00::1"]
 peers = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]
 servers = ["0.0.0.0/0", "::/0"]
 local_servers = ["127.0.0.1:9050"]
 [limits]
-total = 16384
-per_exit = 8192
+total = 3840
+per_exit = 3840
 per_peer = 1024
 [timeouts]
 connect_seconds = 10
@@ -172,7 +192,7 @@ unit = "cell-api.service"
     fn the_documented_file_is_understood() {
         let config = parse(DOCUMENTED).unwrap();
         assert_eq!(config.api.uids, [990]);
-        assert_eq!(config.rules.limits, Limits::try_new(16384, 8192, 1024).unwrap());
+        assert_eq!(config.rules.limits, Limits::try_new(3840, 3840, 1024).unwrap());
         assert_eq!(config.rules.timeouts.idle, Duration::from_secs(7200));
         let documents = include_str!("../../docs/runtime.md");
         for line in DOCUMENTED.lines() {
@@ -186,7 +206,9 @@ unit = "cell-api.service"
             assert!(DOCUMENTED.contains(from));
             parse(&DOCUMENTED.replace(from, to)).unwrap_err().to_string()
         };
-        assert!(fault("total = 16384", "total = 1").contains("limits"));
+        assert!(fault("\"169.254.67.1\", ", "\"fd00::1\", ").contains("listen"));
+        assert!(fault("\"169.254.67.1\", \"fd43:454c:4c00::1\"", "").contains("listen"));
+        assert!(fault("total = 3840", "total = 1").contains("limits"));
         assert!(fault("idle_seconds = 7200", "idle_seconds = 0").contains("idle_seconds"));
         assert!(fault("connect_seconds = 10", "connect_seconds = 301").contains("connect_seconds"));
         assert!(fault("127.0.0.1:9050", "192.0.2.1:9050").contains("not on loopback"));

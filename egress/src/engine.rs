@@ -1,6 +1,7 @@
 //! The exits that run: each with listeners, connections and counters of its own, so that what one does touches no other.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cell_egress_core::admission::Ledger;
@@ -19,6 +20,8 @@ use crate::serve::Served;
 /// What is in force for all exits.
 #[derive(Debug, Clone)]
 pub struct Rules {
+    /// Where redirected connections come, at most one address of each family.
+    pub listen: Vec<IpAddr>,
     /// Which addresses have to do with egress.
     pub reach: Reach,
     /// How many connections.
@@ -123,7 +126,7 @@ impl Engine {
 
     fn start(&self, exit: &Exit, counters: Arc<Counters>) -> RunningExit {
         let port = exit.port.get();
-        let task = match listen_on(exit.port) {
+        let task = match listen_on(&self.shared.rules.listen, exit.port) {
             Ok(listeners) => {
                 let served = Served {
                     shared: Arc::clone(&self.shared),

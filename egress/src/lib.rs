@@ -22,3 +22,4 @@ mod serve;
 
 pub mod request;
 pub mod service;
+pub mod vault;

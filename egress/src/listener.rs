@@ -1,7 +1,7 @@
 //! Takes redirected connections on the two sockets of a redirect port.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::os::fd::{AsFd, AsRawFd};
 
 use cell_egress_core::destination::{Destination, NotCarried};
@@ -16,17 +16,20 @@ use tokio::net::{TcpListener, TcpStream};
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// Listens for both families, of which a machine may lack IPv6. On all addresses: a redirected packet comes to that of the
-/// link it came in by.
+/// Listens on each address, also where it does not exist yet (ip(7), IP_FREEBIND); a machine may lack IPv6.
 ///
 /// # Errors
 /// When a port is taken or may not be bound.
-pub fn listen_on(port: RedirectPort) -> io::Result<Vec<TcpListener>> {
-    let mut listeners = vec![listener(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.get())))?];
-    match listener(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.get()))) {
-        Ok(listener) => listeners.push(listener),
-        Err(error) if lacks_ipv6(&error) => tracing::info!(port = port.get(), "this machine has no IPv6"),
-        Err(error) => return Err(error),
+pub fn listen_on(addresses: &[IpAddr], port: RedirectPort) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        match listener(SocketAddr::new(*address, port.get())) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if address.is_ipv6() && lacks_ipv6(&error) => {
+                tracing::info!(port = port.get(), "this machine has no IPv6");
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(listeners)
 }
@@ -47,6 +50,7 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
+    setsockopt(&socket, sockopt::IpFreebind, &true)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&socket, Backlog::new(BACKLOG)?)?;
     TcpListener::from_std(StdListener::from(socket))

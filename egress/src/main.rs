@@ -8,8 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use cell_egress::config::Config;
 use cell_egress::engine::Engine;
-use cell_egress::secrets::VaultWithoutVerb;
 use cell_egress::service;
+use cell_egress::vault::{Cached, Vault};
 use cell_proto::ipc::Listeners;
 use cell_sandbox::{Readiness, profiles};
 use clap::Parser;
@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
     let config = load(&arguments.config)?;
     raise_descriptors(config.rules.limits.total())?;
     let readiness = Readiness::connect()?;
-    let report = profiles::egress().enter()?;
+    let report = profiles::egress(&config.vault_socket).enter()?;
     tracing::info!("{report}");
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -85,7 +85,8 @@ fn raise_descriptors(connections: u32) -> anyhow::Result<()> {
 
 async fn run(config: Config, mut listeners: Listeners, readiness: Readiness) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let engine = Arc::new(Engine::new(config.rules, Box::new(VaultWithoutVerb)));
+    let secrets = Cached::new(Vault::new(config.vault_socket));
+    let engine = Arc::new(Engine::new(config.rules, Box::new(secrets)));
     let calls = cell_proto::ipc::serve(
         listeners.unix("api")?,
         config.api,

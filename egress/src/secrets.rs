@@ -38,17 +38,3 @@ pub trait Secrets: Send + Sync + 'static {
     /// [`NoSecret`]; the connection that needs it is then refused.
     async fn read(&self, name: &str) -> Result<Secret, NoSecret>;
 }
-
-/// vaultd as it is: it has no verb by which egress reads a secret, so an exit that needs one carries nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct VaultWithoutVerb;
-
-#[tonic::async_trait]
-impl Secrets for VaultWithoutVerb {
-    async fn read(&self, name: &str) -> Result<Secret, NoSecret> {
-        Err(NoSecret::Unreadable {
-            name: name.to_owned(),
-            why: "vaultd gives egress no secrets in this version".to_owned(),
-        })
-    }
-}

@@ -10,12 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use anyhow::Result;
+use cell_egress::vault::KEPT;
+use cell_lab::process::until;
 use cell_proto::egress::v1;
 use cell_proto::egress::v1::exit::Kind;
 use support::inside::{Inside, Kept};
 use support::servers::{self, Asked, Login, echo, serve};
 use support::sshd::{self, key, private_text, public_line};
-use support::{Ceiling, FAR, Lab, SECOND, beyond, echoed, exit, http, is_reset, server, socks5};
+use support::vault::Vault;
+use support::{Ceiling, Daemon, FAR, Lab, SECOND, beyond, echoed, exit, http, is_reset, server, socks5};
 
 fn far(port: u16) -> SocketAddr {
     format!("{FAR}:{port}").parse().unwrap()
@@ -188,4 +191,54 @@ fn over_ssh_a_peer_that_does_not_read_stops_no_other() -> Result<()> {
         taken += slow.read(&mut buffer)?;
     }
     Ok(())
+}
+
+/// The program itself: under its sandbox it reaches vaultd, and speaks SSH.
+#[test]
+fn the_program_reads_its_secrets_from_vaultd_and_takes_a_new_one_within_seconds() -> Result<()> {
+    let lab = Lab::new()?;
+    for number in 0..3 {
+        serve(&lab.far, beyond(0, number), echo);
+    }
+    let asked = Asked::default();
+    let (host, user) = (key(1), key(2));
+    serve(
+        &lab.far,
+        far(1080),
+        servers::socks5(Login::Only("hans", "hunter2"), asked.clone()),
+    );
+    sshd::serve(&lab.far, far(22), key(1), &user, asked.clone());
+    let kept = Kept::default()
+        .with(0, "password", "old")
+        .with(1, "private_key", &private_text(&user));
+    let vault = Vault::start(kept)?;
+    let ceiling = Ceiling {
+        vault: vault.socket(),
+        ..Ceiling::default()
+    };
+    let daemon = Daemon::start(&lab, &ceiling)?;
+    let exits = daemon.apply(vec![
+        exit(0, socks5(far(1080), "hans")),
+        exit(1, ssh(far(22), "hans", &public_line(&host))),
+        exit(2, http(far(3128), "hans")),
+    ])?;
+    assert!(exits.iter().all(|exit| exit.listening), "{exits:?}");
+    assert_eq!(echoed(lab.connect(beyond(0, 1))?, b"ssh")?, b"ssh");
+    is_reset(lab.connect(beyond(0, 0)));
+    let told = daemon.settles(0, |exit| exit.failed_connections == 1)?;
+    assert_eq!(told.last_failure_reason, "CREDENTIALS");
+    is_reset(lab.connect(beyond(0, 2)));
+    let told = daemon.settles(2, |exit| exit.failed_connections == 1)?;
+    assert_eq!(told.last_failure_reason, "SECRET", "vaultd has none");
+    {
+        let mut kept = vault.secrets.lock().unwrap();
+        *kept = kept.clone().with(0, "password", "hunter2");
+    }
+    let carried = until(2 * KEPT, "the new password works", || {
+        let stream = lab.connect(beyond(0, 0)).ok()?;
+        echoed(stream, b"new").ok().filter(|answer| answer == b"new")
+    });
+    carried?;
+    assert!(!daemon.process.output().contains("hunter2"), "a secret is logged");
+    lab.nothing_went_directly()
 }

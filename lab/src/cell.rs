@@ -92,7 +92,7 @@ impl Cell {
         Ok(token.trim().to_owned())
     }
 
-    /// The process id of a daemon: `api`, `netd`, `wg`, `vaultd`, `broker`.
+    /// The process id of a daemon: `api`, `netd`, `wg`, `egress`, `vaultd`, `broker`.
     ///
     /// # Errors
     /// When it does not run.

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 PACKAGE = "cell"
-SERVICES = ["cell-vaultd", "cell-netd", "cell-broker", "cell-api"]
+SERVICES = ["cell-vaultd", "cell-netd", "cell-egress", "cell-broker", "cell-api"]
 # Not ours to judge: what is no disk, what the test itself makes, and what any installation or any running Debian changes.
 PASSED_OVER = (
     "/proc", "/sys", "/dev", "/tmp", "/systemtest",
@@ -26,7 +26,8 @@ PASSED_OVER = (
 )
 # What Debian's practice lets a purged package leave: its users and groups, as files in a backup may still be theirs.
 ACCOUNTS = {"cell-api", "cell-netd", "cell-wg", "cell-broker", "cell-vaultd", "cell-admin", "cell-edge-netd",
-            "cell-edge-broker", "cell-edge-vault", "cell-edge-keys", "cell-edge-wg"}
+            "cell-edge-broker", "cell-edge-vault", "cell-edge-keys", "cell-edge-wg", "cell-egress", "cell-edge-egress",
+            "cell-edge-exit-keys"}
 
 
 def role():

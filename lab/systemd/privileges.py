@@ -15,14 +15,17 @@ PROCESSES = {
     "cell-vaultd": (NONE, set(), False),
     "cell-wg": (NONE, set(), False),
     "cell-netd": (NET_ADMIN, {"cell-edge-keys", "cell-edge-wg"}, True),
+    "cell-egress": (NONE, {"cell-edge-exit-keys"}, True),
     "cell-broker": (NONE, set(), False),
-    "cell-api": (NONE, {"cell-edge-netd", "cell-edge-broker", "cell-edge-vault"}, False),
+    "cell-api": (NONE, {"cell-edge-netd", "cell-edge-egress", "cell-edge-broker", "cell-edge-vault"}, False),
 }
 SOCKETS = {
     "netd/netd.sock": "cell-edge-netd",
+    "egress/egress.sock": "cell-edge-egress",
     "broker/broker.sock": "cell-edge-broker",
     "vault/vault.sock": "cell-edge-vault",
     "keys/vault.sock": "cell-edge-keys",
+    "exit-keys/vault.sock": "cell-edge-exit-keys",
     "wg/wg.sock": "cell-edge-wg",
     "wg/device.sock": "cell-edge-wg",
     "api/api.sock": "cell-admin",

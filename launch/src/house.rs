@@ -14,6 +14,8 @@ pub enum Daemon {
     Wg,
     /// WireGuard and nftables.
     Netd,
+    /// Relay of exits.
+    Egress,
     /// Docker.
     Broker,
     /// Web and automation API.
@@ -31,10 +33,11 @@ pub enum Network {
 
 impl Daemon {
     /// All, in the order of their start.
-    pub const ALL: [Daemon; 5] = [
+    pub const ALL: [Daemon; 6] = [
         Daemon::Vaultd,
         Daemon::Wg,
         Daemon::Netd,
+        Daemon::Egress,
         Daemon::Broker,
         Daemon::Api,
     ];
@@ -45,6 +48,7 @@ impl Daemon {
             Daemon::Vaultd => "vaultd",
             Daemon::Wg => "wg",
             Daemon::Netd => "netd",
+            Daemon::Egress => "egress",
             Daemon::Broker => "broker",
             Daemon::Api => "api",
         }
@@ -56,6 +60,7 @@ impl Daemon {
             Daemon::Vaultd => "cell-vaultd",
             Daemon::Wg => "cell-wg",
             Daemon::Netd => "cell-netd",
+            Daemon::Egress => "cell-egress",
             Daemon::Broker => "cell-broker",
             Daemon::Api => "cell-api",
         }
@@ -65,7 +70,13 @@ impl Daemon {
     pub const fn edges(self) -> &'static [&'static str] {
         match self {
             Daemon::Netd => &["cell-edge-keys", "cell-edge-wg"],
-            Daemon::Api => &["cell-edge-netd", "cell-edge-broker", "cell-edge-vault"],
+            Daemon::Egress => &["cell-edge-exit-keys"],
+            Daemon::Api => &[
+                "cell-edge-netd",
+                "cell-edge-egress",
+                "cell-edge-broker",
+                "cell-edge-vault",
+            ],
             Daemon::Vaultd | Daemon::Wg | Daemon::Broker => &[],
         }
     }
@@ -74,7 +85,7 @@ impl Daemon {
     pub const fn optional_groups(self) -> &'static [&'static str] {
         match self {
             Daemon::Broker => &["docker"],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Api => &[],
+            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Api => &[],
         }
     }
 
@@ -82,21 +93,21 @@ impl Daemon {
     pub const fn capabilities(self) -> &'static [Capability] {
         match self {
             Daemon::Netd => &[Capability::CAP_NET_ADMIN],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Broker | Daemon::Api => &[],
+            Daemon::Vaultd | Daemon::Wg | Daemon::Egress | Daemon::Broker | Daemon::Api => &[],
         }
     }
 
     /// Its network.
     pub const fn network(self) -> Network {
         match self {
-            Daemon::Netd => Network::Cell,
+            Daemon::Netd | Daemon::Egress => Network::Cell,
             Daemon::Vaultd | Daemon::Wg | Daemon::Broker | Daemon::Api => Network::Empty,
         }
     }
 
     /// Whether it keeps anything on disk.
     pub const fn has_state(self) -> bool {
-        !matches!(self, Daemon::Wg)
+        !matches!(self, Daemon::Wg | Daemon::Egress)
     }
 
     /// Whether it sees /proc/sys, read-only: netd reports whether forwarding is on.
@@ -115,6 +126,7 @@ impl Daemon {
             Daemon::Vaultd => include_str!("../../systemd/etc/vaultd.toml"),
             Daemon::Wg => include_str!("../../systemd/etc/wg.toml"),
             Daemon::Netd => include_str!("../../systemd/etc/netd.toml"),
+            Daemon::Egress => include_str!("../../systemd/etc/egress.toml"),
             Daemon::Broker => include_str!("../../systemd/etc/broker.toml"),
             Daemon::Api => include_str!("../../systemd/etc/api.toml"),
         }
@@ -148,12 +160,20 @@ pub struct Edge {
 }
 
 /// All edges.
-pub const EDGES: [Edge; 7] = [
+pub const EDGES: [Edge; 9] = [
     edge(
         "netd",
         "netd.sock",
         "cell-edge-netd",
         Daemon::Netd,
+        "api",
+        Kind::Stream,
+    ),
+    edge(
+        "egress",
+        "egress.sock",
+        "cell-edge-egress",
+        Daemon::Egress,
         "api",
         Kind::Stream,
     ),
@@ -179,6 +199,14 @@ pub const EDGES: [Edge; 7] = [
         "cell-edge-keys",
         Daemon::Vaultd,
         "netd",
+        Kind::Stream,
+    ),
+    edge(
+        "exit-keys",
+        "vault.sock",
+        "cell-edge-exit-keys",
+        Daemon::Vaultd,
+        "egress",
         Kind::Stream,
     ),
     edge("wg", "wg.sock", "cell-edge-wg", Daemon::Wg, "netd", Kind::Stream),

@@ -347,7 +347,7 @@ mod tests {
             );
             seen += 1;
         }
-        assert_eq!(seen, 7);
+        assert_eq!(seen, EDGES.len());
     }
 
     #[test]
@@ -396,8 +396,9 @@ mod tests {
             "listener netd of cell-vaultd: 0660 root:cell-edge-keys /srv/cell/run/keys/vault.sock",
             "process  /opt/cell/cell-netd as cell-netd, groups cell-edge-keys,cell-edge-wg, \
              capabilities CAP_NET_ADMIN, network the cell's",
-            "process  /opt/cell/cell-api as cell-api, groups cell-edge-netd,cell-edge-broker,cell-edge-vault, \
-             capabilities none, network empty",
+            "process  /opt/cell/cell-api as cell-api, groups \
+             cell-edge-netd,cell-edge-egress,cell-edge-broker,cell-edge-vault, capabilities none, network empty",
+            "process  /opt/cell/cell-egress as cell-egress, groups cell-edge-exit-keys, capabilities none, network the cell's",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

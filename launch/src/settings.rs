@@ -164,7 +164,7 @@ fn daemons(options: &RunOptions, facts: &Facts) -> BTreeSet<Daemon> {
     let left_out = |daemon: &Daemon| match daemon {
         Daemon::Wg => !userspace,
         Daemon::Broker => options.without.contains(&Optional::Broker),
-        Daemon::Vaultd | Daemon::Netd | Daemon::Api => false,
+        Daemon::Vaultd | Daemon::Netd | Daemon::Egress | Daemon::Api => false,
     };
     Daemon::ALL
         .into_iter()

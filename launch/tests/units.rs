@@ -96,9 +96,11 @@ fn every_edge_has_its_socket_unit() {
     let mut found = BTreeSet::new();
     for name in [
         "netd",
+        "egress",
         "broker",
         "vaultd",
         "vaultd-netd",
+        "vaultd-egress",
         "wg",
         "wg-device",
         "api",

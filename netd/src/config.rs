@@ -1,13 +1,14 @@
 //! The policy file (`netd.toml`, docs/runtime.md): the ceiling, who may call, where the other daemons are. Unknown keys
 //! are refused; every fault of a value is named with its key.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cell_netd_core::Ceiling;
-use cell_netd_core::ceiling::ExitCeiling;
-use cell_netd_core::model::Mark;
+use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
+use cell_netd_core::model::{Mark, Port};
 use cell_proto::ipc::CallerPolicy;
 use clap::Parser;
 use ipnet::IpNet;
@@ -103,6 +104,13 @@ struct Exits {
     tables: (u32, u32),
     interface_prefix: String,
     max: usize,
+    /// Absent, as `egress_user`: no exit of the relay may be asked for.
+    #[serde(default)]
+    redirect_ports: Option<(u16, u16)>,
+    #[serde(default)]
+    egress_user: Option<String>,
+    #[serde(default)]
+    local_servers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -148,7 +156,7 @@ impl Config {
     pub fn parse(text: &str, uid_of: impl Fn(&str) -> Option<u32>) -> Result<Self, InvalidConfig> {
         let file: File = toml::from_str(text)?;
         let mut faults = Vec::new();
-        let ceiling = ceiling(&file, &mut faults);
+        let ceiling = ceiling(&file, &uid_of, &mut faults);
         let api = caller("callers.api", file.callers.api, uid_of, &mut faults);
         match ceiling {
             Some(ceiling) if faults.is_empty() => Ok(Config {
@@ -164,7 +172,7 @@ impl Config {
     }
 }
 
-fn ceiling(file: &File, faults: &mut Vec<String>) -> Option<Ceiling> {
+fn ceiling(file: &File, uid_of: impl Fn(&str) -> Option<u32>, faults: &mut Vec<String>) -> Option<Ceiling> {
     let listen_ports: Vec<_> = file
         .listen_ports
         .iter()
@@ -180,16 +188,23 @@ fn ceiling(file: &File, faults: &mut Vec<String>) -> Option<Ceiling> {
         faults.push(format!("max_peers: 1-{PEERS_MAX}"));
     }
     let accept_mark = one("accept_mark", &file.accept_mark, faults);
-    let exits = exits(file.exits.as_ref(), accept_mark, faults);
+    let exits = exits(file.exits.as_ref(), accept_mark, uid_of, faults);
     let (service_v4, service_v6) = service_addresses(&file.service_addresses, faults);
+    let service_targets: BTreeSet<Port> = all("service_targets", &file.service_targets, faults)
+        .into_iter()
+        .collect();
+    if let Some(relay) = exits.as_ref().and_then(ExitCeiling::relay)
+        && let Some(port) = service_targets.iter().find(|port| relay.allows_port(port.number))
+    {
+        // Every peer may speak to a target; to the relay those alone whose exit it carries.
+        faults.push(format!("service_targets: {port} is one of exits.redirect_ports"));
+    }
     Some(Ceiling {
         interfaces: all("interfaces", &file.interfaces, faults).into_iter().collect(),
         listen_ports,
         vpn_prefixes: prefixes(&file.vpn_prefixes, faults),
         cell_ports: all("cell_ports", &file.cell_ports, faults).into_iter().collect(),
-        service_targets: all("service_targets", &file.service_targets, faults)
-            .into_iter()
-            .collect(),
+        service_targets,
         max_peers: file.max_peers,
         accept_mark: accept_mark?,
         exits: exits?,
@@ -199,18 +214,25 @@ fn ceiling(file: &File, faults: &mut Vec<String>) -> Option<Ceiling> {
     })
 }
 
-fn exits(file: Option<&Exits>, accept_mark: Option<Mark>, faults: &mut Vec<String>) -> Option<ExitCeiling> {
-    let Some(Exits {
+fn exits(
+    file: Option<&Exits>,
+    accept_mark: Option<Mark>,
+    uid_of: impl Fn(&str) -> Option<u32>,
+    faults: &mut Vec<String>,
+) -> Option<ExitCeiling> {
+    let Some(exits) = file else {
+        return Some(ExitCeiling::none());
+    };
+    let relay = relay(exits, uid_of, faults);
+    let Exits {
         marks,
         mask,
         tables,
         interface_prefix,
         max,
-    }) = file
-    else {
-        return Some(ExitCeiling::none());
-    };
-    ExitCeiling::try_new(
+        ..
+    } = exits;
+    let ceiling = ExitCeiling::try_new(
         marks.0..=marks.1,
         *mask,
         tables.0..=tables.1,
@@ -219,7 +241,36 @@ fn exits(file: Option<&Exits>, accept_mark: Option<Mark>, faults: &mut Vec<Strin
         accept_mark?,
     )
     .map_err(|error| faults.push(format!("exits.{error}")))
-    .ok()
+    .ok()?;
+    Some(match relay {
+        Some(relay) => ceiling.with_relay(relay),
+        None => ceiling,
+    })
+}
+
+fn relay(
+    file: &Exits,
+    uid_of: impl Fn(&str) -> Option<u32>,
+    faults: &mut Vec<String>,
+) -> Option<RelayCeiling> {
+    let local_servers = all::<SocketAddr>("exits.local_servers", &file.local_servers, faults);
+    let (ports, user) = match (file.redirect_ports, &file.egress_user) {
+        (Some(ports), Some(user)) => (ports, user),
+        (None, None) => return None,
+        (Some(_), None) | (None, Some(_)) => {
+            faults.push("exits.redirect_ports, exits.egress_user: set both or neither".to_owned());
+            return None;
+        }
+    };
+    let Some(user) = uid_of(user) else {
+        faults.push(format!(
+            "exits.egress_user: there is no user \"{user}\" on this machine"
+        ));
+        return None;
+    };
+    RelayCeiling::try_new(ports.0..=ports.1, user, local_servers.into_iter().collect())
+        .map_err(|error| faults.push(format!("exits.{error}")))
+        .ok()
 }
 
 fn service_addresses(texts: &[String], faults: &mut Vec<String>) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
@@ -291,7 +342,11 @@ mod tests {
     }
 
     fn parse(text: &str) -> Result<Config, InvalidConfig> {
-        Config::parse(text, |user| (user == "cell-api").then_some(990))
+        Config::parse(text, |user| match user {
+            "cell-api" => Some(990),
+            "cell-egress" => Some(991),
+            _ => None,
+        })
     }
 
     #[test]
@@ -302,6 +357,22 @@ mod tests {
         assert_eq!(config.ceiling.vpn_prefixes.len(), 5);
         assert_eq!(config.ceiling.exits.most(), 256);
         assert_eq!(config.ceiling.exits.mask(), 0x1ff0);
+        assert_eq!(config.ceiling.exits.relay().unwrap().user(), 991);
+    }
+
+    #[test]
+    fn a_file_that_does_not_speak_of_the_relay_allows_no_redirects() {
+        let text = documented();
+        let without = |keys: &[&str]| {
+            let kept = |line: &&str| !keys.iter().any(|key| line.starts_with(key));
+            text.lines().filter(kept).collect::<Vec<_>>().join("\n")
+        };
+        let config = parse(&without(&["redirect_ports", "egress_user", "local_servers"])).unwrap();
+        assert_eq!(config.ceiling.exits.relay(), None);
+        for key in ["redirect_ports", "egress_user"] {
+            let fault = parse(&without(&[key])).unwrap_err().to_string();
+            assert!(fault.contains("set both or neither"), "{fault}");
+        }
     }
 
     #[test]
@@ -345,6 +416,10 @@ mod tests {
             ("tables = [1000, 1255]", "tables = [254, 300]", "exits.tables"),
             ("\"wgext_\"", "\"\"", "exits.interface_prefix"),
             ("max = 256", "max = 257", "exits.max"),
+            ("[9100, 9199]", "[9199, 9100]", "exits.redirect_ports"),
+            ("[9100, 9199]", "[3000, 9199]", "service_targets"),
+            ("\"cell-egress\"", "\"cell-nobody\"", "exits.egress_user"),
+            ("127.0.0.1:9050", "192.0.2.1:9050", "exits.local_servers"),
         ] {
             let text = documented();
             assert!(text.contains(from), "{from}");

@@ -60,7 +60,7 @@ pub fn answer(fate: &Fate) -> ExplainFlowResponse {
         explanation,
     } = fate;
     let counter = match explanation.verdict {
-        Verdict::Dropped(counter) => counter.name(),
+        Verdict::Dropped(counter) | Verdict::Refused(counter) => counter.name(),
         Verdict::Passes | Verdict::Unreachable | Verdict::DroppedUncounted => "",
     };
     let target = match target {

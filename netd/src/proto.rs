@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use cell_netd_core::desired::{Access, Desired, Exit, ExitWay, Peer, Service, Wireguard, WireguardExit};
 use cell_netd_core::model::{PeerName, Protocol};
 use cell_netd_core::plan::{Change, ChangeAction};
+use cell_netd_core::redirect::Redirect;
 use cell_netd_core::spec::{
-    AccessSpec, CellPortSpec, DeltaSpec, ExitSpec, NetworkSpec, Parsed, PeerSpec, ServiceSpec, WaySpec,
-    WireguardExitSpec, WireguardSpec,
+    AccessSpec, CellPortSpec, DeltaSpec, ExitSpec, NetworkSpec, Parsed, PeerSpec, RedirectSpec, ServiceSpec,
+    WaySpec, WireguardExitSpec, WireguardSpec,
 };
 use cell_proto::common::v1 as common;
 use cell_proto::net::{self, InvalidNet};
@@ -42,10 +43,9 @@ fn exit_spec(wire: v1::ExitSpec) -> ExitSpec {
         interface,
         way,
     } = wire;
-    let way = way.and_then(|way| match way {
-        v1::exit_spec::Way::Wireguard(wire) => Some(WaySpec::Wireguard(wireguard_exit(wire))),
-        // Not carried yet, so it is as if the request did not say.
-        v1::exit_spec::Way::Redirect(_) => None,
+    let way = way.map(|way| match way {
+        v1::exit_spec::Way::Wireguard(wire) => WaySpec::Wireguard(wireguard_exit(wire)),
+        v1::exit_spec::Way::Redirect(wire) => WaySpec::Redirect(redirect(wire)),
     });
     ExitSpec {
         id,
@@ -53,6 +53,17 @@ fn exit_spec(wire: v1::ExitSpec) -> ExitSpec {
         table,
         interface,
         way,
+    }
+}
+
+fn redirect(wire: v1::RedirectExit) -> RedirectSpec {
+    let v1::RedirectExit { port, servers } = wire;
+    RedirectSpec {
+        port,
+        servers: servers
+            .iter()
+            .map(|server| said(SocketAddr::try_from(server)))
+            .collect(),
     }
 }
 
@@ -200,6 +211,8 @@ pub fn from_desired(desired: &Desired) -> v1::NetworkSpec {
         port: port.number.into(),
         target_port: target.unwrap_or_default().into(),
     });
+    let redirects = desired.redirects().values().map(from_redirect);
+    let exits = desired.exits().values().map(from_exit).chain(redirects);
     v1::NetworkSpec {
         wireguard: desired.wireguard().map(from_wireguard),
         peers: desired
@@ -208,7 +221,7 @@ pub fn from_desired(desired: &Desired) -> v1::NetworkSpec {
             .map(|(name, peer)| from_peer(name, peer))
             .collect(),
         cell_ports: cell_ports.collect(),
-        exits: desired.exits().values().map(from_exit).collect(),
+        exits: exits.collect(),
     }
 }
 
@@ -245,6 +258,21 @@ fn from_exit(exit: &Exit) -> v1::ExitSpec {
         table: table.number(),
         interface: interface.to_string(),
         way: Some(v1::exit_spec::Way::Wireguard(wireguard)),
+    }
+}
+
+fn from_redirect(exit: &Redirect) -> v1::ExitSpec {
+    let Redirect { way, servers } = exit;
+    let redirect = v1::RedirectExit {
+        port: way.port.into(),
+        servers: servers.iter().map(|server| (*server).into()).collect(),
+    };
+    v1::ExitSpec {
+        id: way.id.to_string(),
+        mark: way.mark.value(),
+        table: 0,
+        interface: String::new(),
+        way: Some(v1::exit_spec::Way::Redirect(redirect)),
     }
 }
 
@@ -291,7 +319,10 @@ fn from_peer(name: &PeerName, peer: &Peer) -> v1::PeerSpec {
             peer_to_peer: *peer_to_peer,
             services: services.iter().map(from_service).collect(),
         }),
-        exit: exit.as_ref().map(|exit| exit.id.to_string()).unwrap_or_default(),
+        exit: exit
+            .as_ref()
+            .map(|exit| exit.id().to_string())
+            .unwrap_or_default(),
     }
 }
 

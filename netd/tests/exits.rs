@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cell::{ALL, SECOND, Setup, link, near, setup};
-use cell_lab::probe::{Flow, tcp_echo};
+use cell_lab::probe::{EchoServer, Flow, tcp_echo};
 use cell_lab::prober::Prober;
+use cell_lab::process::until;
 use cell_lab::topology::{FAR_HOST, LAN_HOST};
 use cell_proto::netd::v1;
 use support::PATIENCE;
@@ -255,5 +256,94 @@ fn nobody_comes_in_by_an_exit() -> Result<()> {
     let before = setup.netd.dropped("to_peer_default")?;
     assert!(!tcp_echo(isp, SocketAddr::new("10.86.0.2".parse()?, 80), SECOND)?);
     assert!(setup.netd.dropped("to_peer_default")? > before);
+    Ok(())
+}
+
+/// Debian's own: another one may lie where only root looks.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// As another user, by a socket that is bound to a link or not.
+fn said_by(setup: &Setup, user: u32, link: &str, to: SocketAddr) -> Result<bool> {
+    let script = "import socket, sys\n\
+                  where = (sys.argv[2], int(sys.argv[3]))\n\
+                  s = socket.socket(socket.AF_INET6 if ':' in where[0] else socket.AF_INET)\n\
+                  s.settimeout(2)\n\
+                  if sys.argv[1]: s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, sys.argv[1].encode())\n\
+                  s.connect(where)";
+    let user = user.to_string();
+    let mut command = std::process::Command::new("setpriv");
+    command
+        .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
+        .args(["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"])
+        .args([
+            PYTHON,
+            "-c",
+            script,
+            link,
+            &to.ip().to_string(),
+            &to.port().to_string(),
+        ]);
+    let ended = setup.world.cell.inside(|| command.output())??;
+    Ok(ended.status.success())
+}
+
+/// netd's policy names the relay's user: "daemon".
+#[test]
+fn the_relays_user_speaks_out_of_exits_interfaces_and_by_no_other_way() -> Result<()> {
+    const RELAY: u32 = 1;
+    let setup = setup()?;
+    setup.netd.apply(setup.spec("exit0"), "")?;
+    for far in FAR_HOST.each() {
+        let to = SocketAddr::new(far, 80);
+        assert!(
+            said_by(&setup, 0, "", to)?,
+            "control: others go the machine's own way"
+        );
+        let (own_way, exit) = (setup.own_way.packets(), setup.exits[0].1.packets());
+        // Over IPv6 the kernel wants a route by the interface too, and the table `main` has none.
+        if far.is_ipv4() {
+            assert!(said_by(&setup, RELAY, &link(0), to)?, "{to}");
+            assert_ne!(setup.exits[0].1.packets(), exit);
+        }
+        let before = setup.netd.dropped("egress_stranger")?;
+        assert!(!said_by(&setup, RELAY, "", to)?, "{to}");
+        assert!(setup.netd.dropped("egress_stranger")? > before);
+        assert_eq!(setup.own_way.packets(), own_way);
+    }
+    Ok(())
+}
+
+/// A service of the cell that runs as the relay's user answers peers, and opens nothing towards them.
+#[test]
+fn the_relays_user_answers_peers_and_speaks_to_none_first() -> Result<()> {
+    const RELAY: &str = "1";
+    let setup = setup()?;
+    setup.netd.apply(setup.spec(""), "")?;
+    let _client = setup.client(&setup.device)?;
+    let script = "import socket\n\
+                  s = socket.create_server(('169.254.67.1', 3444))\n\
+                  while True: s.accept()[0].sendall(b'here')";
+    let mut server = std::process::Command::new("setpriv");
+    server
+        .args(["--reuid", RELAY, "--regid", RELAY, "--clear-groups"])
+        .args([PYTHON, "-c", script]);
+    let _server = setup.world.cell.spawn("server", &mut server)?;
+    let mut spec = setup.spec("");
+    spec.cell_ports[0].target_port = 3444;
+    setup.netd.apply(spec, &setup.netd.status()?.etag)?;
+    let answered = || {
+        use std::io::Read as _;
+        let to = SocketAddr::from(([10, 86, 0, 1], 443));
+        let connect = || std::net::TcpStream::connect_timeout(&to, SECOND);
+        let mut stream = setup.device.namespace.inside(connect).ok()?.ok()?;
+        let mut word = [0; 4];
+        stream.read_exact(&mut word).ok()?;
+        (&word == b"here").then_some(())
+    };
+    until(PATIENCE, "an answer", answered)?;
+    EchoServer::start(&setup.device.namespace, 80)?;
+    let before = setup.netd.dropped("egress_stranger")?;
+    assert!(!said_by(&setup, 1, "", SocketAddr::from(([10, 86, 0, 2], 80)))?);
+    assert!(setup.netd.dropped("egress_stranger")? > before);
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! What `explain` says of a packet is what the kernel does with it: every pair of a source and a destination, over UDP and
-//! TCP, is sent through a real router with the policy, and the counter that moves is the one that was named.
+//! TCP, some of them redirected to the relay, is sent through a real router with the policy, and the counter that moves is the one that was named.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../core/tests/support/mod.rs"]
@@ -15,17 +15,22 @@ use cell_netd_core::model::{InterfaceName, Protocol};
 use cell_netd_core::policy::explain::{Explanation, Flow, Packet, Payload, Verdict, Way, explain};
 use cell_netd_core::policy::{Counter, Ruleset, compile};
 use cell_netd_core::validate::validate;
-use support::{ceiling, peer, spec, with_access};
+use support::{ceiling, peer, redirect, spec, through, with_access};
 
-/// Of peers: none of anything, internet and peer-to-peer, services; and of nobody.
-const SOURCES: [&str; 8] = [
+/// Of peers: none of anything, internet and peer-to-peer, services, an exit of the relay, the same without internet; and of
+/// nobody.
+const SOURCES: [&str; 12] = [
     "10.86.0.2",
     "10.86.0.3",
     "10.86.0.4",
+    "10.86.0.7",
+    "10.86.0.8",
     "10.86.0.99",
     "fd86::2",
     "fd86::3",
     "fd86::4",
+    "fd86::7",
+    "fd86::8",
     "fd86::99",
 ];
 const DESTINATIONS: [&str; 16] = [
@@ -55,8 +60,15 @@ fn ruleset() -> Ruleset {
         with_access(peer(3), false, false, &[("10.0.5.7", 443), ("fd00::7", 8443)]),
         with_access(peer(4), true, true, &[]),
         peer(5),
+        through(
+            with_access(peer(6), true, false, &[("203.0.113.9", 443), ("2600::7", 443)]),
+            "exit10",
+        ),
+        through(with_access(peer(7), false, true, &[]), "exit11"),
     ];
-    let desired = validate(&spec(peers), &ceiling(), None).unwrap();
+    let mut wanted = spec(peers);
+    wanted.exits = vec![redirect(10), redirect(11)];
+    let desired = validate(&wanted, &ceiling(), None).unwrap();
     let on_link = ["198.51.100.0/24", "2001:db8:1::/64"].map(|net| net.parse().unwrap());
     compile(&desired, &ceiling(), &on_link.into()).unwrap()
 }
@@ -180,7 +192,10 @@ impl Road {
                 return Verdict::Passes;
             }
             if let Some((counter, _)) = drops.iter().find(|(counter, count)| before.1[counter] < **count) {
-                return Verdict::Dropped(*counter);
+                return match counter {
+                    Counter::ExitRefused => Verdict::Refused(*counter),
+                    _ => Verdict::Dropped(*counter),
+                };
             }
             assert!(Instant::now() < end, "{protocol:?} {from} {to}: no counter moved");
         }
@@ -243,6 +258,9 @@ fn what_is_explained_is_what_the_kernel_does() {
                     let (from, to) = (SocketAddr::new(from, source_port), SocketAddr::new(to, port));
                     let explanation = explained(&ruleset, protocol, from, to);
                     let found = road.send(protocol, from, to);
+                    if explanation.translated.is_some_and(|(_, port)| port == 9110) {
+                        *seen.entry("redirected".to_owned()).or_default() += 1;
+                    }
                     assert_eq!(
                         explanation.verdict, found,
                         "{protocol:?} {from} {to}: {explanation:#?}"
@@ -256,10 +274,12 @@ fn what_is_explained_is_what_the_kernel_does() {
     // Each fate was met, so that none is right by never being asked for.
     for fate in [
         "Passes",
+        "redirected",
         "SpoofedSource",
         "FromPeerDefault",
         "PeerToPeer",
         "CellInput",
+        "ExitRefused",
     ] {
         assert!(seen.keys().any(|name| name.contains(fate)), "{fate}: {seen:?}");
     }

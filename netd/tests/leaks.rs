@@ -22,7 +22,7 @@ use support::PATIENCE;
 const TRANSITIONS: u32 = 200;
 const BETWEEN: Duration = Duration::from_millis(100);
 
-/// What happens to a cell whose peer stays bound, to exit 0 or 1.
+/// What happens to a cell whose peer stays bound: to exit 0 or 1, or to exit 2, which is the relay's, and the relay is away.
 #[derive(Debug, Clone, Copy)]
 enum Transition {
     Bind(u32),
@@ -37,9 +37,10 @@ enum Transition {
     Kill,
 }
 
-const KINDS: [Transition; 10] = [
+const KINDS: [Transition; 11] = [
     Transition::Bind(0),
     Transition::Bind(1),
+    Transition::Bind(2),
     Transition::Down(0),
     Transition::Down(1),
     Transition::Up(0),
@@ -64,6 +65,16 @@ impl Lab {
             (spec.exits[0].mark, spec.exits[0].table) = b;
             (spec.exits[1].mark, spec.exits[1].table) = a;
         }
+        spec.exits.push(v1::ExitSpec {
+            id: "exit2".to_owned(),
+            mark: 0x1020,
+            table: 0,
+            interface: String::new(),
+            way: Some(v1::exit_spec::Way::Redirect(v1::RedirectExit {
+                port: 9102,
+                servers: vec![],
+            })),
+        });
         spec
     }
 
@@ -142,14 +153,14 @@ fn draw(state: &mut u64) -> usize {
 fn no_packet_leaks_in_any_order_of_what_may_happen() -> Result<()> {
     let setup = setup()?;
     let device = Arc::clone(&setup.device);
-    setup.netd.apply(setup.spec("exit0"), "")?;
-    let _client = setup.client(&device)?;
-    setup.all_by(0);
     let mut lab = Lab {
         setup,
         bound: 0,
         exchanged: false,
     };
+    lab.setup.netd.apply(lab.spec(), "")?;
+    let _client = lab.setup.client(&device)?;
+    lab.setup.all_by(0);
     let (stop, opened) = (AtomicBool::new(false), AtomicU64::new(0));
     let outcome = std::thread::scope(|scope| {
         for far in FAR_HOST.each() {
@@ -177,10 +188,11 @@ fn no_packet_leaks_in_any_order_of_what_may_happen() -> Result<()> {
     outcome?;
     let through: u64 = lab.setup.exits.iter().flat_map(|exit| exit.1.packets()).sum();
     let opened = opened.into_inner();
+    let refused = lab.setup.netd.dropped("exit_refused")?;
     println!("{TRANSITIONS} transitions, {opened} rounds of new flows, {through} packets through the exits");
     ensure!(
-        opened > 500 && through > 500,
-        "{opened} {through}: too little was said"
+        opened > 500 && through > 500 && refused > 50,
+        "{opened} {through} {refused}: too little was said"
     );
     for exit in [0, 1] {
         lab.happen(Transition::Up(exit))?;

@@ -12,7 +12,7 @@ use cell_netd_core::plan::element_delta;
 use cell_netd_core::policy::{ElementDelta, Ruleset, compile, render, render_delta, skeleton};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
 use cell_netd_core::validate::{validate, validate_delta};
-use support::{ceiling, exit, peer, through, with_access};
+use support::{ceiling, exit, peer, redirect, through, with_access};
 
 fn peers() -> Vec<PeerSpec> {
     vec![
@@ -21,13 +21,15 @@ fn peers() -> Vec<PeerSpec> {
         with_access(peer(3), false, false, &[("10.0.5.7", 443), ("fd00::7", 8443)]),
         through(with_access(peer(4), true, false, &[]), "exit0"),
         through(with_access(peer(5), true, true, &[]), "exit1"),
+        through(with_access(peer(6), true, false, &[]), "exit10"),
+        through(with_access(peer(7), true, true, &[]), "exit11"),
     ]
 }
 
 /// With the exits that some of the peers are bound to.
 fn spec(peers: Vec<PeerSpec>) -> NetworkSpec {
     let mut wanted = support::spec(peers);
-    wanted.exits = vec![exit(0), exit(1)];
+    wanted.exits = vec![exit(0), exit(1), redirect(10), redirect(11)];
     wanted
 }
 
@@ -89,7 +91,7 @@ fn what_is_read_back_is_what_was_meant() {
     assert_eq!(policy.elements, wanted.elements);
     assert!(policy.skeleton_matches);
     assert_eq!(nft.ownership().unwrap(), Ownership::Owned);
-    assert_eq!(nft.drops().unwrap().len(), 11);
+    assert_eq!(nft.drops().unwrap().len(), 13);
     nft.remove().unwrap();
     assert_eq!(nft.observe(Some(&wanted)).unwrap(), None);
 }

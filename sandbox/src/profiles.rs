@@ -71,11 +71,12 @@ pub fn wg() -> Sandbox {
         .messages()
 }
 
-/// The relay behind redirect exits: parses what exits send, and is the one process that speaks TCP of its own. No path, no
-/// capability; it listens on the redirect ports alone.
-pub fn egress() -> Sandbox {
-    Sandbox::new()
-        .log_refusals()
+/// The relay behind redirect exits: parses what exits send, and is the one process that speaks TCP of its own. No capability;
+/// it listens on the redirect ports alone. Where it connects to is held by netd's rules for its user.
+///
+/// - `vault`: vaultd's socket for the secrets of its exits.
+pub fn egress(vault: &Path) -> Sandbox {
+    connecting(Sandbox::new().log_refusals(), &[vault])
         .sockets(&[Family::Inet4Stream, Family::Inet6Stream])
         .tcp(REDIRECT_PORTS)
 }

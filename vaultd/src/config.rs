@@ -29,6 +29,8 @@ pub struct Config {
     pub api: CallerPolicy,
     /// Who may use the listener `netd`.
     pub netd: CallerPolicy,
+    /// Who may use the listener `egress`; no user: nobody.
+    pub egress: CallerPolicy,
 }
 
 /// Why the policy file is not taken.
@@ -82,8 +84,17 @@ impl Config {
         let mut faults = Vec::new();
         let api = look_up("callers.api.users", &policy.api_callers, &mut faults);
         let netd = look_up("callers.netd.users", &policy.netd_callers, &mut faults);
+        let egress = policy.egress_callers.as_ref();
+        let egress = egress.map_or_else(nobody, |callers| {
+            look_up("callers.egress.users", callers, &mut faults)
+        });
         if faults.is_empty() {
-            Ok(Config { policy, api, netd })
+            Ok(Config {
+                policy,
+                api,
+                netd,
+                egress,
+            })
         } else {
             Err(values(faults))
         }
@@ -107,7 +118,7 @@ impl Config {
         format!(
             "state            {}\ncertifies\n  {}\nleaf lifetime    {} h, {issuances_per_hour} an hour at most\n\
              secrets          {secrets_max} at most; the API writes {}\nlistener api     users {:?}, unit {}\n\
-             listener netd    users {:?}, unit {}",
+             listener netd    users {:?}, unit {}\nlistener egress  users {:?}, unit {}",
             state.display(),
             scope.encode().trim_end().replace('\n', "\n  "),
             leaf_lifetime / cell_vaultd_core::timestamp::HOUR,
@@ -120,7 +131,16 @@ impl Config {
             self.api.unit.as_deref().unwrap_or("any"),
             self.netd.uids,
             self.netd.unit.as_deref().unwrap_or("any"),
+            self.egress.uids,
+            self.egress.unit.as_deref().unwrap_or("any"),
         )
+    }
+}
+
+fn nobody() -> CallerPolicy {
+    CallerPolicy {
+        uids: Vec::new(),
+        unit: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The life of the daemon after the sandbox closed: open the vault, serve both listeners, end cleanly.
+//! The life of the daemon after the sandbox closed: open the vault, serve the listeners, end cleanly.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,7 +18,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::files::StateFolder;
 use crate::kek::Kek;
-use crate::service::{Shared, api_routes, netd_routes};
+use crate::service::{Shared, api_routes, egress_routes, netd_routes};
 use crate::vault::{self, Aspect, Surroundings};
 
 /// How much locked memory is asked for before everything is locked, bytes. With less, a later allocation would fail and
@@ -58,7 +58,7 @@ pub fn lock_memory() -> Aspect {
     }
 }
 
-/// Opens the vault and serves until SIGTERM or SIGINT; `ready` is called when both listeners are served.
+/// Opens the vault and serves until SIGTERM or SIGINT; `ready` is called when the listeners are served.
 ///
 /// # Errors
 /// See [`RunError`]. A vault that stays sealed is no error: it is served, and says so.
@@ -84,12 +84,25 @@ pub async fn run(
     }
     let shared = Shared::new(opened, memory_locked, started);
     let (api, netd) = (listeners.unix("api")?, listeners.unix("netd")?);
+    let egress = match listeners.unix("egress") {
+        // Whoever starts vaultd for a policy without egress need not hand its listener over.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && config.egress.uids.is_empty() => None,
+        listener => Some(listener?),
+    };
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (stop, stopped) = watch::channel(());
     let serving = async {
         tokio::try_join!(
             listen(api, config.api, api_routes(&shared), stopped.clone()),
             listen(netd, config.netd, netd_routes(&shared), stopped.clone()),
+            async {
+                match egress {
+                    Some(egress) => {
+                        listen(egress, config.egress, egress_routes(&shared), stopped.clone()).await
+                    }
+                    None => Ok(()),
+                }
+            },
         )
     };
     ready();

@@ -1,8 +1,9 @@
-//! gRPC: decodes, asks the vault, encodes. Which services a listener has is [`api_routes`] and [`netd_routes`]; what is not
-//! there answers UNIMPLEMENTED on that socket.
+//! gRPC: decodes, asks the vault, encodes. Which services a listener has is [`api_routes`], [`netd_routes`] and
+//! [`egress_routes`]; what is not there answers UNIMPLEMENTED on that socket.
 
 mod anchors;
 mod certificates;
+mod exits;
 mod secrets;
 mod status;
 mod wireguard;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cell_proto::ipc::Caller;
 use cell_proto::vault::v1::audit_anchor_service_server::AuditAnchorServiceServer;
 use cell_proto::vault::v1::certificate_service_server::CertificateServiceServer;
+use cell_proto::vault::v1::exit_secret_service_server::ExitSecretServiceServer;
 use cell_proto::vault::v1::secret_service_server::SecretServiceServer;
 use cell_proto::vault::v1::vault_status_service_server::VaultStatusServiceServer;
 use cell_proto::vault::v1::wireguard_key_service_server::WireguardKeyServiceServer;
@@ -26,7 +28,7 @@ use crate::vault::{Asker, Aspect, Vault};
 /// Largest message that vaultd decodes, bytes: the largest secret with room for the rest.
 const MESSAGE_MAX: usize = 128 * 1024;
 
-/// The vault behind both listeners.
+/// The vault behind all listeners.
 #[derive(Clone)]
 pub struct Shared(Arc<Inner>);
 
@@ -101,7 +103,14 @@ pub fn api_routes(vault: &Shared) -> Routes {
 /// The permit table of the listener `netd`.
 pub fn netd_routes(vault: &Shared) -> Routes {
     let netd = NetdListener(vault.clone());
-    Routes::new(WireguardKeyServiceServer::new(netd).max_decoding_message_size(MESSAGE_MAX))
+    Routes::new(WireguardKeyServiceServer::new(netd.clone()).max_decoding_message_size(MESSAGE_MAX))
+        .add_service(ExitSecretServiceServer::new(netd).max_decoding_message_size(MESSAGE_MAX))
+}
+
+/// The permit table of the listener `egress`.
+pub fn egress_routes(vault: &Shared) -> Routes {
+    let egress = EgressListener(vault.clone());
+    Routes::new(ExitSecretServiceServer::new(egress).max_decoding_message_size(MESSAGE_MAX))
 }
 
 /// The services of the listener `api`. They know no other role.
@@ -111,3 +120,7 @@ struct ApiListener(Shared);
 /// The services of the listener `netd`.
 #[derive(Clone)]
 struct NetdListener(Shared);
+
+/// The service of the listener `egress`.
+#[derive(Clone)]
+struct EgressListener(Shared);

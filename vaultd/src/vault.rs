@@ -2,6 +2,7 @@
 
 mod anchoring;
 mod certificates;
+mod exits;
 mod opening;
 mod secrets;
 mod status;
@@ -29,6 +30,9 @@ pub use status::{Aspect, Status};
 
 /// Requests that are recorded, on each listener, in any minute: bounds how fast a caller can fill the disk with records.
 pub const RECORDED_PER_MINUTE: u32 = 300;
+/// Secrets of exits read in any minute, on each listener: all of 256 exits once, each with a key and 8 preshared ones. Of its own,
+/// so that exits that come up at once leave room for everything else.
+pub const EXIT_READS_PER_MINUTE: u32 = 2304;
 /// Anchors in any minute, 80 bytes each: bounds how fast a caller can fill the disk with them, 7 MB a day. A newer head
 /// covers those before it, so whoever has more to tell waits and sends the newest.
 pub const ANCHORS_PER_MINUTE: u32 = 60;
@@ -58,6 +62,7 @@ pub struct Vault {
     findings: Findings,
     issuances: Window,
     requests: [Window; Role::ALL.len()],
+    exit_reads: [Window; Role::ALL.len()],
     anchorings: Window,
 }
 
@@ -103,9 +108,25 @@ impl Vault {
             return judged;
         }
         tracing::info!(role = %asker.role, uid = asker.uid, %action, verdict, "request");
+        let windows = match action {
+            Action::ReadExitSecret => &mut self.exit_reads,
+            Action::IssueServerCertificate
+            | Action::GetTrustBundle
+            | Action::PutSecret
+            | Action::ListSecrets
+            | Action::RotateSecret
+            | Action::DeleteSecret
+            | Action::GetWireguardPrivateKey
+            | Action::GetWireguardPublicKey
+            | Action::GetVaultStatus
+            | Action::AppendAuditAnchor
+            | Action::ListAuditAnchors => &mut self.requests,
+        };
+        let [api, netd, egress] = windows;
         let window = match asker.role {
-            Role::Api => &mut self.requests[0],
-            Role::Netd => &mut self.requests[1],
+            Role::Api => api,
+            Role::Netd => netd,
+            Role::Egress => egress,
         };
         if let Err(full) = window.admit(self.clock.steady()) {
             return Err(VaultError::Rate {

@@ -1,4 +1,4 @@
-//! Both listeners over real Unix sockets: what each offers, what each refuses and how it says so, and that no answer, error
+//! The listeners over real Unix sockets: what each offers, what each refuses and how it says so, and that no answer, error
 //! or log line holds a secret.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::too_many_lines, reason = "tables of cases read best in one piece")]
@@ -574,9 +574,10 @@ async fn every_request_is_recorded_with_its_verdict_and_without_a_value() {
     assert_eq!(recorded, expected);
 }
 
-/// Over the compiled protos (K2, K7): an answer that could carry a key or a value exists on netd's service alone.
+/// Over the compiled protos (K2, K7): an answer that could carry a key or a value exists on the services of netd and egress
+/// alone.
 #[test]
-fn no_answer_but_netds_has_a_field_for_key_material() {
+fn no_answer_to_the_api_has_a_field_for_key_material() {
     let set = FileDescriptorSet::decode(cell_proto::DESCRIPTORS).unwrap();
     let files: Vec<_> = set
         .file
@@ -617,6 +618,7 @@ fn no_answer_but_netds_has_a_field_for_key_material() {
         "CertificateService.intermediates_der",
         "CertificateService.root_der",
         "CertificateService.root_sha256",
+        "ExitSecretService.value",
         "VaultStatusService.public_key",
         "WireguardKeyService.private_key",
     ];

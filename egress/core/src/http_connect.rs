@@ -70,8 +70,8 @@ impl HttpConnect {
             match status(&head)? {
                 100..=199 => {}
                 200..=299 => return Ok(Step::Open(std::mem::take(&mut self.held))),
-                // RFC 9110, section 15.5.8.
-                407 => return Err(HandshakeError::Credentials),
+                // RFC 9110, section 15.5.8; tinyproxy says 401 where the password is wrong.
+                401 | 407 => return Err(HandshakeError::Credentials),
                 code => return Err(HandshakeError::Refused(Refusal::Http(code))),
             }
         }

@@ -153,6 +153,10 @@ fn http_answers_are_told_apart() {
         answer("HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\n\r\n"),
         Err(HandshakeError::Credentials)
     );
+    assert_eq!(
+        answer("HTTP/1.1 401 Unauthorized\r\n\r\n"),
+        Err(HandshakeError::Credentials)
+    );
     for code in [301, 403, 502, 599] {
         let refused = Err(HandshakeError::Refused(Refusal::Http(code)));
         assert_eq!(answer(&format!("HTTP/1.1 {code} x\r\n\r\n")), refused);

@@ -1,5 +1,4 @@
-//! The engine by itself in the cell's namespace, with secrets that the test gives: vaultd has no verb for them yet, and the
-//! program knows no other source.
+//! The engine by itself in the cell's namespace, with secrets that the test gives; the program knows vaultd alone.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};

@@ -7,6 +7,7 @@
 pub mod inside;
 pub mod servers;
 pub mod sshd;
+pub mod vault;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -28,7 +29,8 @@ use tonic::transport::Channel;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 pub const PATIENCE: Duration = Duration::from_secs(10);
-const NOBODY: u32 = 65534;
+/// Who the program runs as.
+pub const NOBODY: u32 = 65534;
 /// Where servers of exits are.
 pub const FAR: &str = "192.0.2.2";
 pub const FAR6: &str = "2001:db8::2";
@@ -216,6 +218,8 @@ pub struct Ceiling {
     pub handshake: u32,
     pub idle: u32,
     pub user: &'static str,
+    /// Nobody answers there unless a test serves it.
+    pub vault: std::path::PathBuf,
 }
 
 impl Default for Ceiling {
@@ -225,6 +229,7 @@ impl Default for Ceiling {
             handshake: 10,
             idle: 60,
             user: "root",
+            vault: "/nonexistent/vault.sock".into(),
         }
     }
 }
@@ -233,11 +238,15 @@ impl Ceiling {
     pub fn text(&self) -> String {
         let (total, per_exit, per_peer) = self.limits;
         format!(
-            "peers = [\"10.8.0.0/24\", \"fd08::/64\"]\nservers = [\"192.0.2.0/24\", \"2001:db8::/64\"]\nlocal_servers = []\n\
+            "vault_socket = \"{}\"\nlisten = [\"0.0.0.0\", \"::\"]\n\
+             peers = [\"10.8.0.0/24\", \"fd08::/64\"]\nservers = [\"192.0.2.0/24\", \"2001:db8::/64\"]\nlocal_servers = []\n\
              [limits]\ntotal = {total}\nper_exit = {per_exit}\nper_peer = {per_peer}\n\
              [timeouts]\nconnect_seconds = 2\nhandshake_seconds = {}\nidle_seconds = {}\n\
              [callers.api]\nusers = [\"{}\"]\nunit = \"cell-api.service\"\n",
-            self.handshake, self.idle, self.user
+            self.vault.display(),
+            self.handshake,
+            self.idle,
+            self.user
         )
     }
 }

@@ -1,5 +1,5 @@
-//! An SSH server that forwards, in the far namespace. It is made of the library that the client is made of: the machine that
-//! the tests were written on has no sshd.
+//! An SSH server that forwards, in the far namespace. It is made of the library that the client is made of, so that it
+//! counts sessions and channels; OpenSSH's is in `stock.rs`.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

@@ -39,7 +39,14 @@ impl Cell {
         let bin = base.join("bin");
         fs::create_dir(&bin).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/daemon.py");
-        for name in ["cell-vaultd", "cell-wg", "cell-netd", "cell-broker", "cell-api"] {
+        for name in [
+            "cell-vaultd",
+            "cell-wg",
+            "cell-netd",
+            "cell-egress",
+            "cell-broker",
+            "cell-api",
+        ] {
             fs::copy(&script, bin.join(name)).unwrap();
             fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
         }

@@ -1,7 +1,7 @@
 //! The ceiling: what netd may ever be asked for. It comes from the root-owned policy file.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
@@ -49,6 +49,15 @@ pub struct ExitCeiling {
     tables: RangeInclusive<u32>,
     prefix: String,
     most: usize,
+    relay: Option<RelayCeiling>,
+}
+
+/// What exits of the relay may be made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayCeiling {
+    ports: RangeInclusive<u16>,
+    user: u32,
+    local_servers: BTreeSet<SocketAddr>,
 }
 
 /// Not what exits can be made of.
@@ -69,6 +78,15 @@ pub enum InvalidExits {
     /// Their number.
     #[error("max: 1-{EXITS_MAX}")]
     Most,
+    /// The relay's ports.
+    #[error("redirect_ports: first and last, from 1024 on, first not above last")]
+    RedirectPorts,
+    /// The relay's user.
+    #[error("egress_user: is not root, which no rule holds")]
+    EgressUser,
+    /// Servers on the machine itself.
+    #[error("local_servers: {0} is not on loopback; others need not be listed")]
+    LocalServers(SocketAddr),
 }
 
 impl ExitCeiling {
@@ -81,6 +99,7 @@ impl ExitCeiling {
             tables: 1000..=1255,
             prefix: "wgext_".to_owned(),
             most: 0,
+            relay: None,
         }
     }
 
@@ -119,7 +138,21 @@ impl ExitCeiling {
             tables,
             prefix: prefix.to_owned(),
             most,
+            relay: None,
         })
+    }
+
+    /// The same with exits of the relay.
+    pub fn with_relay(self, relay: RelayCeiling) -> Self {
+        ExitCeiling {
+            relay: Some(relay),
+            ..self
+        }
+    }
+
+    /// What exits of the relay may be made of; none: there may be none.
+    pub fn relay(&self) -> Option<&RelayCeiling> {
+        self.relay.as_ref()
     }
 
     /// The bits of a mark that say which exit.
@@ -160,6 +193,48 @@ impl ExitCeiling {
             .as_str()
             .strip_prefix(&self.prefix)
             .is_some_and(|rest| !rest.is_empty())
+    }
+}
+
+impl RelayCeiling {
+    /// Exits of a relay that has these TCP ports, runs as this user (numeric id), and may connect to these on the machine itself.
+    ///
+    /// # Errors
+    /// [`InvalidExits`] names the first that is wrong.
+    pub fn try_new(
+        ports: RangeInclusive<u16>,
+        user: u32,
+        local_servers: BTreeSet<SocketAddr>,
+    ) -> Result<Self, InvalidExits> {
+        if ports.is_empty() || *ports.start() < 1024 {
+            return Err(InvalidExits::RedirectPorts);
+        }
+        if user == 0 {
+            return Err(InvalidExits::EgressUser);
+        }
+        if let Some(server) = local_servers.iter().find(|server| !server.ip().is_loopback()) {
+            return Err(InvalidExits::LocalServers(*server));
+        }
+        Ok(RelayCeiling {
+            ports,
+            user,
+            local_servers,
+        })
+    }
+
+    /// Numeric id of the user that the relay runs as.
+    pub fn user(&self) -> u32 {
+        self.user
+    }
+
+    /// Whether an exit may have this port.
+    pub fn allows_port(&self, port: u16) -> bool {
+        self.ports.contains(&port)
+    }
+
+    /// Whether the relay may connect to this on the machine itself.
+    pub fn allows_local(&self, server: SocketAddr) -> bool {
+        self.local_servers.contains(&server)
     }
 }
 

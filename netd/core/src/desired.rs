@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::model::{
     ExitId, ExitInterface, ExitMark, Family, InterfaceName, Mtu, PeerName, Port, Protocol, PublicKey, TableId,
 };
+use crate::redirect::{Carrier, Redirect};
 
 /// The WireGuard interface of the cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +86,7 @@ pub struct Peer {
     /// What it may reach.
     pub access: Access,
     /// What carries it to the internet; none: the machine's own way.
-    pub exit: Option<Arc<ExitWay>>,
+    pub exit: Option<Carrier>,
 }
 
 /// What packets of an exit are known by.
@@ -164,6 +165,7 @@ pub struct Desired {
     own_key: Option<PublicKey>,
     cell_ports: BTreeMap<Port, Option<u16>>,
     exits: BTreeMap<ExitId, Exit>,
+    redirects: BTreeMap<ExitId, Redirect>,
     peers: BTreeMap<PeerName, Arc<Peer>>,
     by_key: BTreeMap<PublicKey, PeerName>,
     by_address: BTreeMap<IpAddr, PeerName>,
@@ -176,12 +178,14 @@ impl Desired {
         own_key: Option<PublicKey>,
         cell_ports: BTreeMap<Port, Option<u16>>,
         exits: BTreeMap<ExitId, Exit>,
+        redirects: BTreeMap<ExitId, Redirect>,
     ) -> Self {
         Desired {
             wireguard,
             own_key,
             cell_ports,
             exits,
+            redirects,
             ..Desired::default()
         }
     }
@@ -220,9 +224,28 @@ impl Desired {
         &self.cell_ports
     }
 
-    /// Ways out that peers may be bound to, by id. Marks, tables and interfaces are of one exit each.
+    /// Ways out by interfaces that peers may be bound to, by id. Marks, tables and interfaces are of one exit each.
     pub fn exits(&self) -> &BTreeMap<ExitId, Exit> {
         &self.exits
+    }
+
+    /// Exits that the relay carries, by id. No id or mark is that of one of [`Desired::exits`].
+    pub fn redirects(&self) -> &BTreeMap<ExitId, Redirect> {
+        &self.redirects
+    }
+
+    /// What carries the peers that are bound to the exit of this id.
+    pub fn carrier(&self, id: &ExitId) -> Option<Carrier> {
+        let relay = || {
+            self.redirects
+                .get(id)
+                .map(|exit| Carrier::Relay(Arc::clone(&exit.way)))
+        };
+        let interface = self
+            .exits
+            .get(id)
+            .map(|exit| Carrier::Interface(Arc::clone(&exit.way)));
+        interface.or_else(relay)
     }
 
     /// All peers, by name.

@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::ceiling::Ceiling;
-use crate::desired::{Desired, Wireguard};
+use crate::desired::{Desired, Peer, Wireguard};
 use crate::model::{Family, InterfaceName, PeerName};
 use crate::policy::explain::{Explanation, Flow, Packet, Payload, Verdict, Way, explain};
 use crate::policy::{Counter, compile};
+use crate::redirect::Carrier;
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub enum Target {
     Peers,
     /// Out by the machine's own way.
     Out,
-    /// Out by the exit that the device is bound to.
+    /// Out by the exit that the device is bound to: by its interface, or to the relay that carries it.
     Exit,
 }
 
@@ -106,6 +107,7 @@ pub fn fate(
         .map_or(question.destination, |(address, _)| address);
     let target = match target(wireguard, ceiling, last) {
         Target::Out if explanation.mark != 0 => Target::Exit,
+        _ if is_relayed(peer, &explanation) => Target::Exit,
         target => target,
     };
     Ok(Fate {
@@ -113,6 +115,15 @@ pub fn fate(
         target,
         explanation,
     })
+}
+
+/// Whether the relay carries the packet, or would if it could.
+fn is_relayed(peer: &Peer, explanation: &Explanation) -> bool {
+    let Some(Carrier::Relay(way)) = &peer.exit else {
+        return false;
+    };
+    let redirected = explanation.translated.is_some_and(|(_, port)| port == way.port);
+    redirected || explanation.verdict == Verdict::Refused(Counter::ExitRefused)
 }
 
 fn target(wireguard: &Wireguard, ceiling: &Ceiling, destination: IpAddr) -> Target {
@@ -140,7 +151,7 @@ impl Fate {
             (Verdict::Passes, Target::Out) => "the device has internet access, or the service is granted",
             (Verdict::Passes, Target::Exit) => "the device has internet access, and its exit carries it",
             (Verdict::Unreachable, _) => "the device's exit does not carry this family of addresses",
-            (Verdict::Dropped(counter), _) => meaning(counter),
+            (Verdict::Dropped(counter) | Verdict::Refused(counter), _) => meaning(counter),
             (Verdict::DroppedUncounted, _) => "a rule drops it",
         }
     }
@@ -161,6 +172,8 @@ fn meaning(counter: Counter) -> &'static str {
         Counter::ExitMoved => "the flow was opened through another exit than the device has now",
         Counter::ExitAnswer => "the answer does not come from the flow's exit",
         Counter::ExitStranger => "an exit carries what devices send and what answers them, nothing else",
+        Counter::ExitRefused => "the device's exit carries TCP alone",
+        Counter::EgressStranger => "the relay connects to servers of exits alone",
         Counter::WeakHost => "the cell's VPN addresses are spoken to through the VPN alone",
     }
 }

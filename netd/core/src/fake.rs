@@ -107,7 +107,10 @@ impl FakeKernel {
                 | Element::Service6(..)
                 | Element::Port(_)
                 | Element::ExitWay(..)
-                | Element::Link(_) => false,
+                | Element::Link(_)
+                | Element::RelayPort(..)
+                | Element::RelayWay(..)
+                | Element::Server(_) => false,
             })
         })
     }

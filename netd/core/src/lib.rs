@@ -16,6 +16,7 @@ pub mod explain;
 pub mod validate;
 
 pub mod policy;
+pub mod redirect;
 pub mod routing;
 
 pub mod observed;

@@ -9,6 +9,7 @@ mod element;
 mod exit;
 pub mod explain;
 mod hooks;
+mod redirect;
 mod ruleset;
 mod skeleton;
 mod special;

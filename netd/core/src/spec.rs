@@ -30,9 +30,9 @@ pub struct ExitSpec {
     pub id: String,
     /// Of its packets.
     pub mark: u32,
-    /// Its routing table.
+    /// Its routing table; 0 where it has none.
     pub table: u32,
-    /// Its interface.
+    /// Its interface; empty where it has none.
     pub interface: String,
     /// What it is; none: the request did not say.
     pub way: Option<WaySpec>,
@@ -43,6 +43,17 @@ pub struct ExitSpec {
 pub enum WaySpec {
     /// A tunnel to somebody else's WireGuard server.
     Wireguard(WireguardExitSpec),
+    /// The relay on this machine.
+    Redirect(RedirectSpec),
+}
+
+/// The relay that an exit's TCP is redirected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedirectSpec {
+    /// Its TCP port.
+    pub port: u32,
+    /// Where it may connect to.
+    pub servers: Vec<Parsed<SocketAddr>>,
 }
 
 /// A WireGuard tunnel that the cell is the client of.

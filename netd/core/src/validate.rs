@@ -3,6 +3,7 @@
 
 mod exits;
 mod peers;
+mod redirects;
 mod wireguard;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,8 @@ pub const SERVICES_MAX: usize = 256;
 pub const CELL_PORTS_MAX: usize = 64;
 /// Most prefixes that one exit carries.
 pub const ALLOWED_IPS_MAX: usize = 256;
+/// Most servers of one exit of the relay.
+pub const SERVERS_MAX: usize = 16;
 /// Most peers that one change adds, and removes.
 pub const DELTA_MAX: usize = 1000;
 
@@ -77,13 +80,15 @@ pub fn validate(
     let cell_ports = wireguard::cell_ports(cell_ports, ceiling, &mut faults);
     let context = exits::Context {
         ceiling: &ceiling.exits,
+        hidden: [ceiling.service_v4.into(), ceiling.service_v6.into()],
         vpn: interface.as_ref(),
         own_key,
     };
     let exits = exits::check(&context, exits, &mut faults);
     // A fault of an exit is named once, not again at every peer that is bound to it.
     let exits_known = exits.is_some();
-    let mut desired = Desired::new(interface, own_key, cell_ports, exits.unwrap_or_default());
+    let (exits, redirects) = exits.unwrap_or_default();
+    let mut desired = Desired::new(interface, own_key, cell_ports, exits, redirects);
     if wireguard.is_none() && !peers.is_empty() {
         faults.invalid("spec.peers", "peers need an interface; set spec.wireguard");
     }

@@ -10,7 +10,7 @@ use cell_netd_core::plan::element_delta;
 use cell_netd_core::policy::{compile, render, render_delta};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::{validate, validate_delta};
-use support::{ceiling, exit, peer, spec, through, with_access};
+use support::{ceiling, exit, peer, redirect, spec, through, with_access};
 
 fn golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
@@ -77,6 +77,20 @@ fn exits() {
 }
 
 #[test]
+fn redirects() {
+    let mut spec = spec(vec![
+        with_access(peer(1), true, false, &[]),
+        through(
+            with_access(peer(2), true, false, &[("203.0.113.9", 443)]),
+            "exit10",
+        ),
+        through(with_access(peer(3), true, true, &[]), "exit0"),
+    ]);
+    spec.exits = vec![exit(0), redirect(10), redirect(11)];
+    golden("redirects.nft", &text(&spec));
+}
+
+#[test]
 fn another_exit_is_some_elements() {
     let mut spec = spec(vec![through(with_access(peer(1), true, false, &[]), "exit0")]);
     spec.exits = vec![exit(0), exit(1)];
@@ -99,7 +113,8 @@ fn rules_do_not_grow_with_exits() {
         compile(&desired, &ceiling(), &Default::default()).unwrap().chains
     };
     let mut many = spec(vec![through(peer(1), "exit3")]);
-    many.exits = (0..10).map(exit).collect();
+    many.exits = (0..10).map(exit).chain((10..20).map(redirect)).collect();
+    many.peers.push(through(peer(2), "exit12"));
     assert_eq!(chains(&spec(vec![])), chains(&many));
 }
 
@@ -176,4 +191,62 @@ fn a_bound_peers_packet_is_explained_by_its_exit() {
     // What is granted by name stays at home, exit or not.
     assert_eq!(ask("p1", "10.0.5.7"), (Target::Out, Verdict::Passes));
     assert_eq!(ask("p1", "10.86.0.1"), (Target::Cell, Verdict::Passes));
+}
+
+#[test]
+fn a_redirected_peers_packet_is_explained_by_the_relay() {
+    use cell_netd_core::explain::{Question, Target, fate};
+    use cell_netd_core::model::Protocol;
+    use cell_netd_core::policy::Counter;
+    use cell_netd_core::policy::explain::{Payload, Verdict};
+
+    let mut spec = spec(vec![
+        through(with_access(peer(1), true, false, &[("10.0.5.7", 443)]), "exit10"),
+        through(with_access(peer(2), false, false, &[]), "exit10"),
+    ]);
+    spec.exits = vec![redirect(10)];
+    let desired = validate(&spec, &ceiling(), None).unwrap();
+    let ask = |name: &str, to: &str, payload| {
+        let question = Question {
+            peer: name.parse().unwrap(),
+            destination: to.parse().unwrap(),
+            payload,
+        };
+        fate(&desired, &ceiling(), &Default::default(), &question).unwrap()
+    };
+    let port = |protocol| Payload::Ports(protocol, 0, 443);
+    for (far, hidden) in [("203.0.113.9", "169.254.67.1"), ("2600::9", "fd43:454c:4c00::1")] {
+        let fate = ask("p1", far, port(Protocol::Tcp));
+        assert_eq!(
+            (fate.target, fate.explanation.verdict),
+            (Target::Exit, Verdict::Passes)
+        );
+        assert_eq!(fate.explanation.translated, Some((hidden.parse().unwrap(), 9110)));
+        assert!(fate.reason().contains("exit"), "{}", fate.reason());
+        for payload in [port(Protocol::Udp), Payload::EchoRequest, Payload::Other(132)] {
+            let fate = ask("p1", far, payload);
+            let refused = Verdict::Refused(Counter::ExitRefused);
+            assert_eq!((fate.target, fate.explanation.verdict), (Target::Exit, refused));
+            assert!(fate.reason().contains("TCP alone"), "{}", fate.reason());
+        }
+        // An exit is no right.
+        for payload in [port(Protocol::Tcp), port(Protocol::Udp)] {
+            let fate = ask("p2", far, payload);
+            assert_eq!(
+                fate.explanation.verdict,
+                Verdict::Dropped(Counter::FromPeerDefault)
+            );
+            assert_eq!(fate.explanation.translated, None);
+        }
+    }
+    let granted = ask("p1", "10.0.5.7", port(Protocol::Tcp));
+    assert_eq!(
+        (granted.target, granted.explanation.verdict),
+        (Target::Out, Verdict::Passes)
+    );
+    let cell = ask("p1", "10.86.0.1", port(Protocol::Tcp));
+    assert_eq!(
+        (cell.target, cell.explanation.verdict),
+        (Target::Cell, Verdict::Passes)
+    );
 }

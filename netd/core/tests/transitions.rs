@@ -14,7 +14,7 @@ use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use cell_netd_core::{Desired, Step};
 use proptest::prelude::*;
-use support::{ceiling, exit, peer, spec, through, with_access};
+use support::{ceiling, exit, peer, redirect, spec, through, with_access};
 
 fn perform(kernel: &mut FakeKernel, plan: &Plan) {
     for step in &plan.steps {
@@ -158,10 +158,14 @@ fn hand_made_differences_are_found_and_repaired() {
     }
 }
 
-/// With exits 0-2, of which the interfaces of 0 and 1 are up.
+/// With exits 0-2, of which the interfaces of 0 and 1 are up, and from 10 on those of the relay.
 fn with_exits(peers: Vec<PeerSpec>, exits: &[u8]) -> NetworkSpec {
     let mut wanted = spec(peers);
-    wanted.exits = exits.iter().map(|index| exit(*index)).collect();
+    let of_kind = |index: &u8| match index {
+        0..10 => exit(*index),
+        10.. => redirect(*index),
+    };
+    wanted.exits = exits.iter().map(of_kind).collect();
     wanted
 }
 
@@ -303,8 +307,10 @@ fn rules_and_routes_taken_away_by_hand_are_put_back() {
 }
 
 fn any_exits() -> impl Strategy<Value = (Vec<u8>, Vec<Option<u8>>)> {
-    let exits = proptest::sample::subsequence(vec![0u8, 1, 2], 0..=3);
-    (exits, proptest::collection::vec(proptest::option::of(0..3u8), 6))
+    let all = vec![0u8, 1, 2, 10, 11];
+    let exits = proptest::sample::subsequence(all.clone(), 0..=5);
+    let bound = proptest::option::of(proptest::sample::select(all));
+    (exits, proptest::collection::vec(bound, 6))
 }
 
 /// Exits exchange marks, tables and interfaces with each other where `rotated`.
@@ -414,7 +420,7 @@ proptest! {
     #[test]
     fn a_change_of_exits_is_its_elements(from in any_exits(), to in any_exits()) {
         let peers: Vec<_> = (1..7).map(online).collect();
-        let exits = vec![0, 1, 2];
+        let exits = vec![0, 1, 2, 10, 11];
         let (from, to) = ((exits.clone(), from.1), (exits, to.1));
         let mut kernel = with_links();
         let (mut desired, _) = apply(&mut kernel, None, &bound(peers.clone(), &from, false));

@@ -4,10 +4,12 @@
 mod support;
 
 use cell_netd_core::model::PublicKey;
-use cell_netd_core::spec::{AccessSpec, DeltaSpec, NetworkSpec, PeerSpec, WaySpec, WireguardExitSpec};
+use cell_netd_core::spec::{
+    AccessSpec, DeltaSpec, NetworkSpec, PeerSpec, RedirectSpec, WaySpec, WireguardExitSpec,
+};
 use cell_netd_core::validate::{Rejection, validate, validate_delta};
 use proptest::prelude::*;
-use support::{ceiling, exit, peer, service, spec, through, with_access};
+use support::{ceiling, exit, peer, redirect, service, spec, through, with_access};
 
 fn fields(rejection: &Rejection) -> Vec<&str> {
     rejection
@@ -356,7 +358,7 @@ fn a_peer_is_bound_to_an_exit_that_there_is() {
     good.exits = vec![exit(0), exit(1)];
     let desired = validate(&good, &ceiling(), None).unwrap();
     let bound: Vec<_> = desired.peers().values().map(|peer| peer.exit.clone()).collect();
-    assert_eq!(bound[0].as_ref().unwrap().mark.value(), 0x1010);
+    assert_eq!(bound[0].as_ref().unwrap().mark().value(), 0x1010);
     assert_eq!(bound[1], None);
     invalid(
         "spec.peers[1].exit",
@@ -459,6 +461,117 @@ fn faults_of_an_exits_tunnel() {
     fault("allowed_ips[0]", |tunnel| {
         tunnel.allowed_ips[0] = Err("bad".into())
     });
+}
+
+fn redirect_of(spec: &mut NetworkSpec) -> &mut RedirectSpec {
+    let Some(WaySpec::Redirect(redirect)) = &mut spec.exits[1].way else {
+        panic!("an exit of the relay");
+    };
+    redirect
+}
+
+#[test]
+fn faults_of_redirects() {
+    let with = |change: fn(&mut NetworkSpec)| {
+        move |spec: &mut NetworkSpec| {
+            spec.exits = vec![redirect(10), redirect(11)];
+            change(spec);
+        }
+    };
+    invalid("spec.exits[1].table", with(|spec| spec.exits[1].table = 1001));
+    invalid(
+        "spec.exits[1].interface",
+        with(|spec| spec.exits[1].interface = "wgext_1".into()),
+    );
+    invalid("spec.exits[1].mark", with(|spec| spec.exits[1].mark = 0x10a0));
+    invalid(
+        "spec.exits[1].id",
+        with(|spec| spec.exits[1].id = "exit10".into()),
+    );
+    invalid(
+        "spec.exits[1].redirect.port",
+        with(|spec| redirect_of(spec).port = 9110),
+    );
+    // Marks are of one exit, whatever carries it.
+    invalid(
+        "spec.exits[1].mark",
+        with(|spec| {
+            spec.exits[0] = exit(0);
+            spec.exits[1].mark = 0x1000;
+        }),
+    );
+}
+
+#[test]
+fn ports_of_the_relay_are_those_of_the_ceiling() {
+    for port in [0, 3443, 9099, 9200, 65_536 + 9111] {
+        let mut wanted = spec(vec![]);
+        wanted.exits = vec![redirect(10), redirect(11)];
+        redirect_of(&mut wanted).port = port;
+        let rejection = validate(&wanted, &ceiling(), None).unwrap_err();
+        assert_eq!(fields(&rejection), ["spec.exits[1].redirect.port"], "{port}");
+        assert!(matches!(rejection, Rejection::AboveCeiling(_)));
+    }
+}
+
+#[test]
+fn servers_of_the_relay_are_not_of_the_cell_itself() {
+    let servers = |servers: &'static [&str]| {
+        move |spec: &mut NetworkSpec| {
+            spec.exits = vec![redirect(10), redirect(11)];
+            redirect_of(spec).servers = servers.iter().map(|server| Ok(server.parse().unwrap())).collect();
+        }
+    };
+    let field = "spec.exits[1].redirect.servers[0]";
+    invalid(field, servers(&["0.0.0.0:1080"]));
+    invalid(field, servers(&["[fe80::1]:1080"]));
+    invalid(field, servers(&["169.254.67.1:3443"]));
+    invalid(field, servers(&["[fd43:454c:4c00::1]:3443"]));
+    invalid(field, servers(&["10.86.0.9:1080"]));
+    invalid(field, servers(&["[::ffff:10.86.0.9]:1080"]));
+    above(field, servers(&["127.0.0.1:9051"]));
+    above(field, servers(&["[::1]:9050"]));
+    above(field, servers(&["[::ffff:127.0.0.1]:22"]));
+    invalid("spec.exits[1].redirect.servers", servers(&["192.0.2.1:1"; 17]));
+    for good in [
+        &["127.0.0.1:9050"][..],
+        &["[::ffff:127.0.0.1]:9050", "192.168.1.9:22"],
+        &[],
+    ] {
+        let mut wanted = spec(vec![through(peer(1), "exit11")]);
+        servers(good)(&mut wanted);
+        let desired = validate(&wanted, &ceiling(), None).unwrap();
+        assert_eq!(desired.redirects().len(), 2);
+        assert_eq!(
+            desired.redirects()[&"exit11".parse().unwrap()].servers.len(),
+            good.len()
+        );
+        let bound = desired.peers().values().next().unwrap().exit.clone().unwrap();
+        assert_eq!((bound.id().as_str(), bound.mark().value()), ("exit11", 0x10b0));
+    }
+}
+
+#[test]
+fn a_ceiling_without_a_relay_allows_no_redirects() {
+    let mut ceiling = ceiling();
+    let mark = "0x2000/0x2000".parse().unwrap();
+    ceiling.exits = cell_netd_core::ceiling::ExitCeiling::try_new(
+        0x1000..=0x1ff0,
+        0x1ff0,
+        1000..=1255,
+        "wgext_",
+        256,
+        mark,
+    )
+    .unwrap();
+    let mut wanted = spec(vec![through(peer(1), "exit10")]);
+    wanted.exits = vec![redirect(10)];
+    let rejection = validate(&wanted, &ceiling, None).unwrap_err();
+    assert_eq!(fields(&rejection), ["spec.exits[0].redirect"]);
+    assert!(matches!(rejection, Rejection::AboveCeiling(_)));
+    wanted.exits = vec![exit(0)];
+    wanted.peers[0].exit = "exit0".into();
+    validate(&wanted, &ceiling, None).unwrap();
 }
 
 #[test]

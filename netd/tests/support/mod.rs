@@ -362,7 +362,7 @@ fn policy(folder: &Path) -> String {
 listen_ports = [[1024, 65535]]
 vpn_prefixes = ["10.0.0.0/8", "fc00::/7"]
 cell_ports = ["tcp/443", "udp/53"]
-service_targets = ["tcp/3443"]
+service_targets = ["tcp/3443", "tcp/3444"]
 service_addresses = ["169.254.67.1", "fd43:454c:4c00::1"]
 max_peers = 20000
 accept_mark = "0x2000/0x2000"
@@ -377,6 +377,9 @@ mask = 0x1ff0
 tables = [1000, 1255]
 interface_prefix = "wgext_"
 max = 256
+redirect_ports = [9100, 9199]
+egress_user = "daemon"
+local_servers = ["127.0.0.1:9050"]
 [callers.api]
 users = ["root"]
 "#

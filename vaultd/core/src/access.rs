@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::exit_secret::{self, ExitField};
 use crate::policy::Policy;
 use crate::secret_name::SecretName;
 
@@ -12,6 +13,8 @@ pub enum Role {
     Api,
     /// The listener `netd`.
     Netd,
+    /// The listener `egress`.
+    Egress,
 }
 
 /// Everything that vaultd can be asked, one for each RPC.
@@ -33,6 +36,8 @@ pub enum Action {
     GetWireguardPrivateKey,
     /// Tells its public half.
     GetWireguardPublicKey,
+    /// Hands out a secret of an exit to the daemon that drives it.
+    ReadExitSecret,
     /// Tells whether vaultd can work.
     GetVaultStatus,
     /// Writes down a head of the API's audit chain.
@@ -52,11 +57,15 @@ pub enum Denial {
         /// For what.
         action: Action,
     },
-    /// The ceiling does not let this role write that name.
-    #[error("{role} may not write secrets named {name}; the policy file lists the prefixes it may")]
+    /// This role has nothing to do with that name.
+    #[error(
+        "{role} may not {action} of {name}: the API has the prefixes of the policy file, a daemon the fields that it drives an exit with"
+    )]
     NameNotAllowed {
         /// Who asked.
         role: Role,
+        /// For what.
+        action: Action,
         /// For which name.
         name: SecretName,
     },
@@ -64,20 +73,21 @@ pub enum Denial {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 2] = [Role::Api, Role::Netd];
+    pub const ALL: [Role; 3] = [Role::Api, Role::Netd, Role::Egress];
 
     /// As in the policy file and the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::Api => "api",
             Role::Netd => "netd",
+            Role::Egress => "egress",
         }
     }
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 11] = [
+    pub const ALL: [Action; 12] = [
         Action::IssueServerCertificate,
         Action::GetTrustBundle,
         Action::PutSecret,
@@ -86,6 +96,7 @@ impl Action {
         Action::DeleteSecret,
         Action::GetWireguardPrivateKey,
         Action::GetWireguardPublicKey,
+        Action::ReadExitSecret,
         Action::GetVaultStatus,
         Action::AppendAuditAnchor,
         Action::ListAuditAnchors,
@@ -102,6 +113,7 @@ impl Action {
             Action::DeleteSecret => "DeleteSecret",
             Action::GetWireguardPrivateKey => "GetWireguardPrivateKey",
             Action::GetWireguardPublicKey => "GetWireguardPublicKey",
+            Action::ReadExitSecret => "ReadExitSecret",
             Action::GetVaultStatus => "GetVaultStatus",
             Action::AppendAuditAnchor => "AppendAuditAnchor",
             Action::ListAuditAnchors => "ListAuditAnchors",
@@ -117,7 +129,8 @@ impl Action {
             | Action::ListSecrets
             | Action::RotateSecret
             | Action::DeleteSecret
-            | Action::GetWireguardPrivateKey => true,
+            | Action::GetWireguardPrivateKey
+            | Action::ReadExitSecret => true,
             Action::GetTrustBundle
             | Action::GetVaultStatus
             | Action::GetWireguardPublicKey
@@ -148,8 +161,10 @@ impl fmt::Display for Action {
 /// Why not.
 pub fn may(role: Role, action: Action, name: Option<&SecretName>, policy: &Policy) -> Result<(), Denial> {
     let permitted = match (role, action) {
-        (Role::Netd, Action::GetWireguardPrivateKey) => true,
-        (Role::Api, Action::GetWireguardPrivateKey) => false,
+        (Role::Netd, Action::GetWireguardPrivateKey)
+        | (Role::Netd | Role::Egress, Action::ReadExitSecret) => true,
+        (Role::Api, Action::GetWireguardPrivateKey | Action::ReadExitSecret)
+        | (Role::Egress, Action::GetWireguardPrivateKey) => false,
         (
             Role::Api,
             Action::IssueServerCertificate
@@ -164,7 +179,7 @@ pub fn may(role: Role, action: Action, name: Option<&SecretName>, policy: &Polic
             | Action::ListAuditAnchors,
         ) => true,
         (
-            Role::Netd,
+            Role::Netd | Role::Egress,
             Action::IssueServerCertificate
             | Action::GetTrustBundle
             | Action::PutSecret
@@ -181,17 +196,30 @@ pub fn may(role: Role, action: Action, name: Option<&SecretName>, policy: &Polic
         return Err(Denial::NotPermitted { role, action });
     }
     match name {
-        Some(name)
-            if !policy
-                .api_secret_prefixes
-                .iter()
-                .any(|prefix| name.starts_with(prefix)) =>
-        {
-            Err(Denial::NameNotAllowed {
-                role,
-                name: name.clone(),
-            })
-        }
+        Some(name) if !may_name(role, name, policy) => Err(Denial::NameNotAllowed {
+            role,
+            action,
+            name: name.clone(),
+        }),
         _ => Ok(()),
+    }
+}
+
+/// The API has the ceiling's prefixes; netd and egress have, of each exit, the fields that they drive it with.
+fn may_name(role: Role, name: &SecretName, policy: &Policy) -> bool {
+    let field = || exit_secret::field(name);
+    match role {
+        Role::Api => policy
+            .api_secret_prefixes
+            .iter()
+            .any(|prefix| name.starts_with(prefix)),
+        Role::Netd => match field() {
+            Some(ExitField::WireguardKey | ExitField::PresharedKey) => true,
+            Some(ExitField::Password | ExitField::PrivateKey) | None => false,
+        },
+        Role::Egress => match field() {
+            Some(ExitField::Password | ExitField::PrivateKey) => true,
+            Some(ExitField::WireguardKey | ExitField::PresharedKey) | None => false,
+        },
     }
 }

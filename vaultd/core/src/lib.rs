@@ -7,6 +7,7 @@ pub mod access;
 pub mod access_log;
 pub mod anchors;
 pub mod dns;
+pub mod exit_secret;
 pub mod index;
 pub mod item;
 pub mod padding;

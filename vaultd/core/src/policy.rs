@@ -41,6 +41,9 @@ pub struct CallersSpec {
     pub api: CallerSpec,
     /// The listener `netd`.
     pub netd: CallerSpec,
+    /// The listener `egress`; absent: nobody.
+    #[serde(default)]
+    pub egress: Option<CallerSpec>,
 }
 
 /// Who may use one listener.
@@ -72,6 +75,8 @@ pub struct Policy {
     pub api_callers: CallerSpec,
     /// Who may use the listener `netd`.
     pub netd_callers: CallerSpec,
+    /// Who may use the listener `egress`; none: nobody.
+    pub egress_callers: Option<CallerSpec>,
 }
 
 impl TryFrom<PolicySpec> for Policy {
@@ -87,7 +92,7 @@ impl TryFrom<PolicySpec> for Policy {
             issuances_per_hour,
             secrets_max,
             api_secret_prefixes,
-            callers: CallersSpec { api, netd },
+            callers: CallersSpec { api, netd, egress },
         } = spec;
         let mut faults = Vec::new();
         if !state.is_absolute() {
@@ -110,7 +115,9 @@ impl TryFrom<PolicySpec> for Policy {
         within("leaf_lifetime_hours", leaf_lifetime_hours, 1, 168, &mut faults);
         within("issuances_per_hour", issuances_per_hour, 1, 10_000, &mut faults);
         within("secrets_max", secrets_max, 1, 10_000, &mut faults);
-        for (field, caller) in [("callers.api.users", &api), ("callers.netd.users", &netd)] {
+        let listed = [("callers.api.users", &api), ("callers.netd.users", &netd)];
+        let optional = egress.iter().map(|caller| ("callers.egress.users", caller));
+        for (field, caller) in listed.into_iter().chain(optional) {
             if caller.users.is_empty() {
                 faults.push(Violation::new(field, "must name at least one user"));
             }
@@ -127,6 +134,7 @@ impl TryFrom<PolicySpec> for Policy {
             api_secret_prefixes: prefixes,
             api_callers: api,
             netd_callers: netd,
+            egress_callers: egress,
         })
     }
 }

@@ -12,12 +12,17 @@ mod common;
 use common::{policy, spec};
 
 #[test]
-fn the_private_key_is_for_netd_alone_and_nothing_else_is() {
+fn what_is_secret_is_for_the_daemons_alone_and_nothing_else_is() {
     let policy = policy();
     for action in Action::ALL {
-        let key = action == Action::GetWireguardPrivateKey;
-        assert_eq!(may(Role::Netd, action, None, &policy).is_ok(), key, "{action}");
-        assert_eq!(may(Role::Api, action, None, &policy).is_ok(), !key, "{action}");
+        let (key, exit) = (
+            action == Action::GetWireguardPrivateKey,
+            action == Action::ReadExitSecret,
+        );
+        let permitted = |role| may(role, action, None, &policy).is_ok();
+        assert_eq!(permitted(Role::Netd), key || exit, "{action}");
+        assert_eq!(permitted(Role::Egress), exit, "{action}");
+        assert_eq!(permitted(Role::Api), !key && !exit, "{action}");
     }
 }
 
@@ -61,6 +66,46 @@ fn the_api_writes_the_ceilings_prefixes_only() {
     }
 }
 
+/// Each daemon reads the fields that it drives an exit with; the API reads none, whatever it writes.
+#[test]
+fn secrets_of_exits_are_read_by_field() {
+    let policy = policy();
+    let id = "0123456789abcdef0123456789abcdef";
+    let read = |role, name: &str| {
+        let name = name.parse::<SecretName>().unwrap();
+        may(role, Action::ReadExitSecret, Some(&name), &policy)
+    };
+    for (field, netd, egress) in [
+        ("wireguard_key", true, false),
+        ("preshared_key_1", true, false),
+        ("preshared_key_8", true, false),
+        ("preshared_key_9", false, false),
+        ("password", false, true),
+        ("private_key", false, true),
+        ("username", false, false),
+    ] {
+        let name = format!("conn_{id}_{field}");
+        for (role, permitted) in [(Role::Netd, netd), (Role::Egress, egress)] {
+            match read(role, &name) {
+                Ok(()) => assert!(permitted, "{role} {field}"),
+                Err(Denial::NameNotAllowed { .. }) => assert!(!permitted, "{role} {field}"),
+                Err(other) => panic!("{role} {field}: {other}"),
+            }
+        }
+        assert!(
+            matches!(read(Role::Api, &name), Err(Denial::NotPermitted { .. })),
+            "{field}"
+        );
+        let put = may(
+            Role::Api,
+            Action::PutSecret,
+            Some(&name.parse().unwrap()),
+            &policy,
+        );
+        assert_eq!(put, Ok(()), "the control");
+    }
+}
+
 #[test]
 fn a_policy_names_every_fault_at_once() {
     let mut bad = spec();
@@ -72,6 +117,7 @@ fn a_policy_names_every_fault_at_once() {
     bad.secrets_max = 10_001;
     bad.api_secret_prefixes.push("Conn".into());
     bad.callers.netd.users.clear();
+    bad.callers.egress.as_mut().unwrap().users.clear();
     let fields: Vec<String> = Policy::try_from(bad)
         .unwrap_err()
         .into_iter()
@@ -86,6 +132,7 @@ fn a_policy_names_every_fault_at_once() {
         "issuances_per_hour",
         "secrets_max",
         "callers.netd.users",
+        "callers.egress.users",
     ];
     assert_eq!(fields, expected);
 }

@@ -13,7 +13,10 @@ use cell_vaultd_core::rate::Window;
 use cell_vaultd_core::seal::{Decision, KekFinding, SealReason, StateFinding, decide};
 use cell_vaultd_core::{ItemName, Policy};
 
-use super::{ANCHORS_PER_MINUTE, Findings, HOUR, MINUTE, RECORDED_PER_MINUTE, Vault, certificates, serial};
+use super::{
+    ANCHORS_PER_MINUTE, EXIT_READS_PER_MINUTE, Findings, HOUR, MINUTE, RECORDED_PER_MINUTE, Vault,
+    certificates, serial,
+};
 use crate::anchors::{self, AnchorFile, ReadAnchorsError};
 use crate::authority::{Authority, AuthorityKey};
 use crate::clock::Clock;
@@ -162,6 +165,7 @@ fn open_existing(around: Surroundings, keyring: Arc<Keyring>) -> Result<Vault, S
     Ok(Vault {
         issuances: Window::new(policy.issuances_per_hour, HOUR),
         requests: std::array::from_fn(|_| Window::new(RECORDED_PER_MINUTE, MINUTE)),
+        exit_reads: std::array::from_fn(|_| Window::new(EXIT_READS_PER_MINUTE, MINUTE)),
         anchorings: Window::new(ANCHORS_PER_MINUTE, MINUTE),
         policy,
         clock,

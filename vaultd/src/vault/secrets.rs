@@ -1,4 +1,4 @@
-//! Secrets: put, list, rotate, delete. There is no verb that reads one.
+//! Secrets: put, list, rotate, delete. None of these reads one.
 
 use cell_vaultd_core::index::{ChangeRefused, Entry};
 use cell_vaultd_core::padding::VALUE_MAX;
@@ -132,7 +132,7 @@ impl Vault {
         Ok(name)
     }
 
-    fn record_named(
+    pub(super) fn record_named(
         &mut self,
         asker: &Asker,
         action: Action,

@@ -49,6 +49,7 @@ pub fn policy(state: &Path) -> Policy {
         callers: CallersSpec {
             api: caller("root"),
             netd: caller("root"),
+            egress: Some(caller("root")),
         },
     };
     Policy::try_from(spec).unwrap()

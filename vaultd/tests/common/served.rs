@@ -1,11 +1,11 @@
-//! Both listeners over real Unix sockets, and requests to send to them.
+//! The listeners over real Unix sockets, and requests to send to them.
 
 use std::sync::Arc;
 
 use cell_proto::ipc::{CallerPolicy, connect, serve};
 use cell_proto::vault::v1::{IssueServerCertificateRequest, PutSecretRequest};
 use cell_vaultd::files::StateFolder;
-use cell_vaultd::service::{Shared, api_routes, netd_routes};
+use cell_vaultd::service::{Shared, api_routes, egress_routes, netd_routes};
 use cell_vaultd::vault::{Aspect, Vault};
 use cell_vaultd_core::Timestamp;
 use cell_vaultd_core::seal::SealReason;
@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 
 use super::{KEK, machine_clock, open_with};
 
-/// Both listeners, served until dropped.
+/// The listeners, served until dropped.
 pub struct Served {
     folder: tempfile::TempDir,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -34,7 +34,12 @@ impl Served {
             Timestamp(1),
         );
         let mut tasks = Vec::new();
-        for (name, routes) in [("api", api_routes(&shared)), ("netd", netd_routes(&shared))] {
+        let listeners = [
+            ("api", api_routes(&shared)),
+            ("netd", netd_routes(&shared)),
+            ("egress", egress_routes(&shared)),
+        ];
+        for (name, routes) in listeners {
             let listener = UnixListener::bind(folder.path().join(name)).unwrap();
             let callers = CallerPolicy {
                 uids: uids.clone(),

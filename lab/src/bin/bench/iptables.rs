@@ -87,6 +87,15 @@ fn rule(element: &Element) -> Rule {
             format!("-s {peer} -o {interface} -m connmark --mark {mark}"),
         ),
         Element::Link(interface) => (false, format!("-i {interface}")),
+        Element::RelayPort(peer, port) => (peer.is_ipv6(), format!("-s {peer} -p tcp --dport {port}")),
+        Element::RelayWay(peer, port, mark) => (
+            peer.is_ipv6(),
+            format!("-s {peer} -p tcp --dport {port} -m connmark --mark {mark}"),
+        ),
+        Element::Server(server) => (
+            server.is_ipv6(),
+            format!("-d {} -p tcp --dport {}", server.ip(), server.port()),
+        ),
     };
     Rule {
         program: if is_v6 { "ip6tables" } else { "iptables" },

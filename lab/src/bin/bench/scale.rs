@@ -20,7 +20,7 @@ const SAMPLES: usize = 40;
 const FEW: u32 = 10;
 const USERNAME: &str = "admin";
 const PASSWORD: &str = "correct horse battery";
-const DAEMONS: [&str; 5] = ["api", "netd", "vaultd", "broker", "wg"];
+const DAEMONS: [&str; 6] = ["api", "netd", "vaultd", "egress", "broker", "wg"];
 /// Names that the load asks for in turn.
 const ASKED: u32 = 64;
 

@@ -159,7 +159,7 @@ fn kill_at_random(
     mut look: impl FnMut() -> Result<()>,
 ) -> Result<BTreeMap<&'static str, usize>> {
     let (mut random, kills) = (writer::Random::new(seed), options.kills);
-    let often = ["api", "netd", "vaultd", "broker"];
+    let often = ["api", "netd", "vaultd", "egress", "broker"];
     let userspace = cell.daemon("wg").is_ok();
     let mut victims = BTreeMap::new();
     for number in 0..kills {

@@ -22,12 +22,13 @@ pub struct Posture {
 }
 
 /// All daemons (docs/runtime.md, Users and Network namespaces).
-pub const ALL: [Posture; 5] = [
+pub const ALL: [Posture; 6] = [
     posture("A01", Daemon::Api),
     posture("A02", Daemon::Netd),
     posture("A03", Daemon::Broker),
     posture("A04", Daemon::Vaultd),
     posture("A05", Daemon::Wg),
+    posture("A06", Daemon::Egress),
 ];
 
 const fn posture(id: &'static str, daemon: Daemon) -> Posture {

@@ -54,6 +54,11 @@ pub const CHECKS: &[Check] = &[
         what: "hand cell-wg a device",
         attempt: hand_over_device,
     },
+    Check {
+        id: "S09",
+        what: "connect to egress's key socket",
+        attempt: |t| connect(&t.socket("exit-keys/vault.sock")),
+    },
 ];
 
 fn connect(path: &Path) -> Outcome {

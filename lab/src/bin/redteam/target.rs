@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 /// Whose process the attacker has taken over.
 const ATTACKER: &str = "cell-api";
 /// All processes of a cell.
-const DAEMONS: [&str; 5] = ["vaultd", "netd", "broker", "wg", "api"];
+const DAEMONS: [&str; 6] = ["vaultd", "netd", "egress", "broker", "wg", "api"];
 
 /// What is attacked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -124,8 +124,14 @@ impl Target {
     }
 
     /// The sockets that `cell-api` is meant to call.
-    pub fn api_sockets(&self) -> [PathBuf; 3] {
-        ["netd/netd.sock", "broker/broker.sock", "vault/vault.sock"].map(|path| self.socket(path))
+    pub fn api_sockets(&self) -> [PathBuf; 4] {
+        [
+            "netd/netd.sock",
+            "egress/egress.sock",
+            "broker/broker.sock",
+            "vault/vault.sock",
+        ]
+        .map(|path| self.socket(path))
     }
 }
 

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::Step;
-use crate::desired::{Access, Delta, Desired, ExitWay, Peer, Service};
+use crate::desired::{Access, Delta, Desired, Peer, Service};
 use crate::model::{ExitMark, Family, PublicKey};
 use crate::observed::{Device, DevicePeer, Observed};
 use crate::policy::{Element, Elements, SetId};
+use crate::redirect::Carrier;
 use crate::routing::{ExitRoute, RouteTo, RoutingRule};
 
 /// What is done with a subject.
@@ -225,7 +225,7 @@ fn whole(peer: &Peer) -> String {
     let by = peer
         .exit
         .as_ref()
-        .map(|exit| format!(", leaves by exit {}", exit.id));
+        .map(|exit| format!(", leaves by exit {}", exit.id()));
     format!(
         "{}, reaches {may}{}",
         addresses.join(" and "),
@@ -257,7 +257,7 @@ fn difference(before: &Peer, after: &Peer) -> Vec<String> {
     if before.exit != after.exit {
         parts.push(after.exit.as_ref().map_or_else(
             || "leaves by the machine's own way".to_owned(),
-            |exit| format!("leaves by exit {}", exit.id),
+            |exit| format!("leaves by exit {}", exit.id()),
         ));
     }
     if before.keepalive != after.keepalive {
@@ -298,20 +298,24 @@ fn reach(access: &Access) -> BTreeSet<String> {
 }
 
 /// The exits of either state, by mark.
-fn known_exits(desired: &Desired, accepted: Option<&Desired>) -> BTreeMap<ExitMark, Arc<ExitWay>> {
+fn known_exits(desired: &Desired, accepted: Option<&Desired>) -> BTreeMap<ExitMark, Carrier> {
     let states = accepted.into_iter().chain([desired]);
-    let exits = states.flat_map(|state| state.exits().values());
-    exits.map(|exit| (exit.way.mark, Arc::clone(&exit.way))).collect()
+    let carriers = states.flat_map(|state| {
+        let ids = state.exits().keys().chain(state.redirects().keys());
+        ids.filter_map(|id| state.carrier(id))
+    });
+    carriers.map(|carrier| (carrier.mark(), carrier)).collect()
 }
 
 /// Whom the sets bind to which exit, by address.
 fn exits_by_peer<'a>(
     elements: &Elements,
-    known: &'a BTreeMap<ExitMark, Arc<ExitWay>>,
-) -> BTreeMap<IpAddr, &'a Arc<ExitWay>> {
+    known: &'a BTreeMap<ExitMark, Carrier>,
+) -> BTreeMap<IpAddr, &'a Carrier> {
     let marks = Family::BOTH
-        .iter()
-        .filter_map(|family| elements.get(&SetId::ExitMarks(*family)));
+        .into_iter()
+        .flat_map(|family| [SetId::ExitMarks(family), SetId::RelayMarks(family)])
+        .filter_map(|set| elements.get(&set));
     let bound = marks.flatten().filter_map(|element| match element {
         Element::ExitMark(peer, mark) => Some((*peer, known.get(mark)?)),
         Element::Address(_)
@@ -320,13 +324,16 @@ fn exits_by_peer<'a>(
         | Element::Service6(..)
         | Element::Port(_)
         | Element::ExitWay(..)
-        | Element::Link(_) => None,
+        | Element::Link(_)
+        | Element::RelayPort(..)
+        | Element::RelayWay(..)
+        | Element::Server(_) => None,
     });
     bound.collect()
 }
 
 /// The peers as device and sets have them.
-fn reconstruct(observed: &Observed, known: &BTreeMap<ExitMark, Arc<ExitWay>>) -> BTreeMap<PublicKey, Peer> {
+fn reconstruct(observed: &Observed, known: &BTreeMap<ExitMark, Carrier>) -> BTreeMap<PublicKey, Peer> {
     let none = Elements::new();
     let elements = observed.policy.as_ref().map_or(&none, |policy| &policy.elements);
     let services = services_by_peer(elements);
@@ -339,7 +346,7 @@ fn reconstruct(observed: &Observed, known: &BTreeMap<ExitMark, Arc<ExitWay>>) ->
             peer.exit = peer
                 .addresses()
                 .find_map(|address| exits.get(&address))
-                .map(|way| Arc::clone(way));
+                .map(|carrier| (*carrier).clone());
             (*key, peer)
         })
         .collect()
@@ -415,7 +422,10 @@ fn services_by_peer(elements: &Elements) -> BTreeMap<IpAddr, BTreeSet<Service>> 
             | Element::Port(_)
             | Element::ExitMark(..)
             | Element::ExitWay(..)
-            | Element::Link(_) => continue,
+            | Element::Link(_)
+            | Element::RelayPort(..)
+            | Element::RelayWay(..)
+            | Element::Server(_) => continue,
         };
         services.entry(peer).or_default().insert(service);
     }

@@ -15,6 +15,7 @@ use super::special;
 use crate::ceiling::Ceiling;
 use crate::desired::{Desired, ExitWay, Peer, Wireguard};
 use crate::model::{Family, InterfaceName, Port};
+use crate::redirect::{Carrier, RelayWay};
 
 /// ICMP and ICMPv6 in the IP header.
 const ICMP: [(Family, u8); 2] = [(Family::V4, 1), (Family::V6, 58)];
@@ -60,8 +61,10 @@ pub fn peer_elements(peer: &Peer) -> Vec<(SetId, Element)> {
         if access.peer_to_peer {
             elements.push((SetId::PeerToPeer(family), Element::Address(address)));
         }
-        if let Some(exit) = exit {
-            elements.extend(of_exit(exit, address));
+        match exit {
+            Some(Carrier::Interface(exit)) => elements.extend(of_exit(exit, address)),
+            Some(Carrier::Relay(exit)) => elements.extend(of_relay(exit, address)),
+            None => {}
         }
     }
     for service in &access.services {
@@ -93,6 +96,19 @@ fn of_exit(exit: &ExitWay, peer: IpAddr) -> [(SetId, Element); 3] {
         (SetId::Exited(family), Element::Address(peer)),
         (SetId::ExitMarks(family), Element::ExitMark(peer, *mark)),
         (SetId::ExitWays(family), Element::ExitWay(peer, *interface, *mark)),
+    ]
+}
+
+/// The elements that bind one address of a peer to an exit of the relay.
+fn of_relay(exit: &RelayWay, peer: IpAddr) -> [(SetId, Element); 5] {
+    let RelayWay { id: _, mark, port } = exit;
+    let family = Family::of(peer);
+    [
+        (SetId::Exited(family), Element::Address(peer)),
+        (SetId::Relayed(family), Element::Address(peer)),
+        (SetId::RelayPorts(family), Element::RelayPort(peer, *port)),
+        (SetId::RelayMarks(family), Element::ExitMark(peer, *mark)),
+        (SetId::RelayWays(family), Element::RelayWay(peer, *port, *mark)),
     ]
 }
 
@@ -154,6 +170,7 @@ impl Compiler<'_> {
             &mut elements,
             links.map(|exit| (SetId::ExitLinks, Element::Link(exit.way.interface))),
         );
+        insert(&mut elements, self.servers());
         elements
     }
 
@@ -167,11 +184,14 @@ impl Compiler<'_> {
             self.leaving(),
             self.arriving(),
             self.cell(),
+            self.relay(),
             self.raw(),
             self.prerouting(),
+            self.redirect(),
             self.mark(),
             self.forward(),
             self.input(),
+            self.output(),
             self.postrouting(),
         ]
     }
@@ -301,6 +321,7 @@ impl Compiler<'_> {
                 vec![Action::Accept],
             ));
         }
+        rules.extend(self.to_relay());
         rules.push(when([], drop(Counter::CellInput)));
         plain(ChainName::Cell, rules)
     }

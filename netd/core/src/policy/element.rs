@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::model::{ExitInterface, ExitMark, Family, Port, Protocol};
 
@@ -33,6 +33,16 @@ pub enum SetId {
     ExitWays(Family),
     /// Interfaces of exits.
     ExitLinks,
+    /// Addresses of peers that are bound to an exit of the relay.
+    Relayed(Family),
+    /// The relay's port for the exit, by the address of a peer that is bound to it.
+    RelayPorts(Family),
+    /// The exit's mark by the address of a peer that is bound to it.
+    RelayMarks(Family),
+    /// (peer, relay's port, mark): to which port of the relay a peer's packets go, in flows of which mark.
+    RelayWays(Family),
+    /// (address, port): where the relay may connect to.
+    RelayServers(Family),
 }
 
 /// What kind of elements a set has.
@@ -52,11 +62,17 @@ pub enum SetKind {
     Way(Family),
     /// Interfaces.
     Link,
+    /// A map from addresses to ports.
+    RelayPort(Family),
+    /// Concatenation of peer, port, mark.
+    RelayWay(Family),
+    /// Concatenation of address, port.
+    Server(Family),
 }
 
 impl SetId {
     /// All of them, in the order in which they are made.
-    pub const ALL: [SetId; 21] = [
+    pub const ALL: [SetId; 31] = [
         SetId::Peers(Family::V4),
         SetId::Peers(Family::V6),
         SetId::PeerToPeer(Family::V4),
@@ -78,6 +94,16 @@ impl SetId {
         SetId::ExitWays(Family::V4),
         SetId::ExitWays(Family::V6),
         SetId::ExitLinks,
+        SetId::Relayed(Family::V4),
+        SetId::Relayed(Family::V6),
+        SetId::RelayPorts(Family::V4),
+        SetId::RelayPorts(Family::V6),
+        SetId::RelayMarks(Family::V4),
+        SetId::RelayMarks(Family::V6),
+        SetId::RelayWays(Family::V4),
+        SetId::RelayWays(Family::V6),
+        SetId::RelayServers(Family::V4),
+        SetId::RelayServers(Family::V6),
     ];
 
     /// Its name in the table.
@@ -104,6 +130,16 @@ impl SetId {
             SetId::ExitWays(Family::V4) => "exit_ways4",
             SetId::ExitWays(Family::V6) => "exit_ways6",
             SetId::ExitLinks => "exit_links",
+            SetId::Relayed(Family::V4) => "relayed4",
+            SetId::Relayed(Family::V6) => "relayed6",
+            SetId::RelayPorts(Family::V4) => "relay_ports4",
+            SetId::RelayPorts(Family::V6) => "relay_ports6",
+            SetId::RelayMarks(Family::V4) => "relay_marks4",
+            SetId::RelayMarks(Family::V6) => "relay_marks6",
+            SetId::RelayWays(Family::V4) => "relay_ways4",
+            SetId::RelayWays(Family::V6) => "relay_ways6",
+            SetId::RelayServers(Family::V4) => "relay_servers4",
+            SetId::RelayServers(Family::V6) => "relay_servers6",
         }
     }
 
@@ -113,11 +149,15 @@ impl SetId {
             SetId::Peers(family)
             | SetId::PeerToPeer(family)
             | SetId::Internet(family)
-            | SetId::Exited(family) => SetKind::Address(family),
+            | SetId::Exited(family)
+            | SetId::Relayed(family) => SetKind::Address(family),
             SetId::Services(family) => SetKind::Service(family),
             SetId::Special(family) | SetId::Local(family) => SetKind::Range(family),
             SetId::CellPorts | SetId::CellTargets => SetKind::Port,
-            SetId::ExitMarks(family) => SetKind::Mark(family),
+            SetId::ExitMarks(family) | SetId::RelayMarks(family) => SetKind::Mark(family),
+            SetId::RelayPorts(family) => SetKind::RelayPort(family),
+            SetId::RelayWays(family) => SetKind::RelayWay(family),
+            SetId::RelayServers(family) => SetKind::Server(family),
             SetId::ExitWays(family) => SetKind::Way(family),
             SetId::ExitLinks => SetKind::Link,
         }
@@ -143,6 +183,12 @@ pub enum Element {
     ExitWay(IpAddr, ExitInterface, ExitMark),
     /// An interface.
     Link(ExitInterface),
+    /// A peer's address and the relay's port for its exit.
+    RelayPort(IpAddr, u16),
+    /// A peer's address, the relay's port for its exit, the mark of its flows.
+    RelayWay(IpAddr, u16, ExitMark),
+    /// Where the relay may connect to.
+    Server(SocketAddr),
 }
 
 impl fmt::Display for Element {
@@ -161,6 +207,9 @@ impl fmt::Display for Element {
             Element::ExitMark(peer, mark) => write!(f, "{peer} : {mark}"),
             Element::ExitWay(peer, interface, mark) => write!(f, "{peer} . \"{interface}\" . {mark}"),
             Element::Link(interface) => write!(f, "\"{interface}\""),
+            Element::RelayPort(peer, port) => write!(f, "{peer} : {port}"),
+            Element::RelayWay(peer, port, mark) => write!(f, "{peer} . {port} . {mark}"),
+            Element::Server(server) => write!(f, "{} . {}", server.ip(), server.port()),
         }
     }
 }

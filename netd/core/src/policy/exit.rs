@@ -47,7 +47,7 @@ impl Compiler<'_> {
     /// neither the peer nor the flow nor the packet has to do with an exit.
     pub(super) fn internet(&self) -> Chain {
         let mask = self.mask();
-        let mut rules = Vec::new();
+        let mut rules = self.not_relayed();
         for family in Family::BOTH {
             rules.push(when(
                 [Match::WayOut(family, MarkOf::Flow, mask)],

@@ -75,6 +75,8 @@ pub enum Verdict {
     Passes,
     /// It is dropped, and counted here.
     Dropped(Counter),
+    /// It is not let through, its sender is told, and it is counted here.
+    Refused(Counter),
     /// The routing refuses it, and its sender is told.
     Unreachable,
     /// It is dropped by a rule without a counter; the compiler makes none.
@@ -165,7 +167,9 @@ impl Walk<'_> {
     fn through(&mut self, way: impl Fn(IpAddr, u32) -> Way) -> Verdict {
         if self.packet.flow != Flow::New {
             let opener = self.opener();
-            self.flow_mark = self.exit_mark(Family::of(opener), opener).unwrap_or(0);
+            let family = Family::of(opener);
+            let mark = self.exit_mark(family, opener);
+            self.flow_mark = mark.or_else(|| self.relay_mark(family, opener)).unwrap_or(0);
         }
         if let Some(dropped) = self.hook(HookPoint::Prerouting) {
             return dropped;
@@ -190,9 +194,12 @@ impl Walk<'_> {
         let mut chains: Vec<&Chain> = ruleset.chains.iter().filter(|chain| of(chain, point)).collect();
         chains.sort_by_key(|chain| chain.hook.map(|hook| hook.priority));
         chains.into_iter().find_map(|chain| {
-            // Chains of type nat see the packets that open a flow, and no other.
+            // Chains of type nat see the packets that open a flow, and no other, and only until one has translated it.
             let is_nat = chain.hook.is_some_and(|hook| hook.nat);
-            if is_nat && self.packet.flow != Flow::New {
+            if is_nat
+                && (self.packet.flow != Flow::New
+                    || self.translated.is_some() && point == HookPoint::Prerouting)
+            {
                 return None;
             }
             match self.chain(chain) {
@@ -243,11 +250,18 @@ impl Walk<'_> {
                 Action::SaveMark(mask) => {
                     self.flow_mark = self.flow_mark & !mask | self.packet_mark & mask;
                 }
-                Action::Dnat(address, port) => {
-                    (self.destination, self.port) = (*address, Some(*port));
-                    self.translated = Some((*address, *port));
-                    return Some(End::Accepted);
+                Action::Refuse => {
+                    let verdict = counted.map_or(Verdict::DroppedUncounted, Verdict::Refused);
+                    return Some(End::Dropped(verdict));
                 }
+                Action::FlowMarkBySource(family) => {
+                    self.flow_mark = self.relay_mark(*family, self.packet.source)?;
+                }
+                Action::DnatBySource(family, address) => {
+                    let port = self.relay_port(*family, self.packet.source)?;
+                    return Some(self.translate(*address, port));
+                }
+                Action::Dnat(address, port) => return Some(self.translate(*address, *port)),
                 Action::Masquerade => {
                     self.masqueraded = true;
                     return Some(End::Accepted);
@@ -255,6 +269,12 @@ impl Walk<'_> {
             }
         }
         None
+    }
+
+    fn translate(&mut self, address: IpAddr, port: u16) -> End {
+        (self.destination, self.port) = (address, Some(port));
+        self.translated = Some((address, port));
+        End::Accepted
     }
 
     fn named(&mut self, name: ChainName) -> End {
@@ -303,6 +323,20 @@ impl Walk<'_> {
                 let mark = self.flow_mark & mask;
                 self.is_way(*family, self.opener(), Some(&packet.interface), mark)
             }
+            Match::RelayRequest(family, mask) => {
+                let mark = self.flow_mark & mask;
+                self.is_relay_way(*family, packet.source, self.port, mark)
+            }
+            Match::RelayAnswer(family, mask) => {
+                let port = packet.payload.ports().map(|(_, source, _)| source);
+                self.is_relay_way(*family, self.destination, port, self.flow_mark & mask)
+            }
+            Match::RelayServer(family) => self.port.is_some_and(|port| {
+                let server = Element::Server((self.destination, port).into());
+                Family::of(self.destination) == *family && self.has(SetId::RelayServers(*family), &server)
+            }),
+            // Explained is what comes in.
+            Match::SocketUser(_) => false,
             Match::FlowPeer(family, set) => self.is_in(*family, *set, self.opener()) == Some(true),
             Match::FlowTargetNot(family, set) => self.is_in(*family, *set, self.target()) == Some(false),
         }
@@ -371,7 +405,30 @@ impl Walk<'_> {
     }
 
     fn exit_mark(&self, family: Family, peer: IpAddr) -> Option<u32> {
-        let marks = self.ruleset.elements.get(&SetId::ExitMarks(family))?;
+        self.mark_in(SetId::ExitMarks(family), peer)
+    }
+
+    fn relay_mark(&self, family: Family, peer: IpAddr) -> Option<u32> {
+        self.mark_in(SetId::RelayMarks(family), peer)
+    }
+
+    fn relay_port(&self, family: Family, peer: IpAddr) -> Option<u16> {
+        let ports = self.ruleset.elements.get(&SetId::RelayPorts(family))?;
+        match ports.range(Element::RelayPort(peer, 0)..).next() {
+            Some(Element::RelayPort(of, port)) if *of == peer => Some(*port),
+            _ => None,
+        }
+    }
+
+    fn is_relay_way(&self, family: Family, peer: IpAddr, port: Option<u16>, mark: u32) -> bool {
+        let (Some(port), Some(mark)) = (port, ExitMark::try_new(mark)) else {
+            return false;
+        };
+        Family::of(peer) == family && self.has(SetId::RelayWays(family), &Element::RelayWay(peer, port, mark))
+    }
+
+    fn mark_in(&self, map: SetId, peer: IpAddr) -> Option<u32> {
+        let marks = self.ruleset.elements.get(&map)?;
         // In the order of peers: the first that is not before the peer's with the lowest mark.
         let lowest = Element::ExitMark(peer, ExitMark::try_new(1)?);
         match marks.range(lowest..).next() {
@@ -418,12 +475,19 @@ impl Walk<'_> {
             | Element::Port(_)
             | Element::ExitMark(..)
             | Element::ExitWay(..)
-            | Element::Link(_) => None,
+            | Element::Link(_)
+            | Element::RelayPort(..)
+            | Element::RelayWay(..)
+            | Element::Server(_) => None,
         });
         // Sets of peers have no ranges and the others are short.
         !matches!(
             set,
-            SetId::Peers(_) | SetId::Internet(_) | SetId::PeerToPeer(_) | SetId::Exited(_)
+            SetId::Peers(_)
+                | SetId::Internet(_)
+                | SetId::PeerToPeer(_)
+                | SetId::Exited(_)
+                | SetId::Relayed(_)
         ) && ranges.any(|range| range.contains(&address))
     }
 }

@@ -31,6 +31,9 @@ pub enum ChainName {
     InternetAnswer,
     Raw,
     Mark,
+    Redirect,
+    Relay,
+    Output,
     Prerouting,
     Forward,
     Input,
@@ -50,6 +53,9 @@ impl ChainName {
             ChainName::Internet => "c_internet",
             ChainName::InternetAnswer => "c_internet_answer",
             ChainName::Mark => "c_mark",
+            ChainName::Redirect => "c_redirect",
+            ChainName::Relay => "c_relay",
+            ChainName::Output => "c_output",
             ChainName::Raw => "c_raw",
             ChainName::Prerouting => "c_prerouting",
             ChainName::Forward => "c_forward",
@@ -88,6 +94,7 @@ pub enum HookPoint {
     Prerouting,
     Input,
     Forward,
+    Output,
     Postrouting,
 }
 
@@ -186,6 +193,14 @@ pub enum Match {
     WayIn(Family, u32),
     /// The flow is not in conntrack's table yet: this is its first packet.
     FirstOfFlow,
+    /// (source, destination port, those bits of the flow's mark) is in the family's set of ways to the relay.
+    RelayRequest(Family, u32),
+    /// (destination, source port, those bits of the flow's mark) is in the family's set of ways to the relay.
+    RelayAnswer(Family, u32),
+    /// (destination, destination port) is in the family's set of the relay's servers.
+    RelayServer(Family),
+    /// The packet was sent by a socket of this user (numeric id); one that the kernel sends by itself is nobody's.
+    SocketUser(u32),
 }
 
 /// Whose mark.
@@ -217,6 +232,14 @@ pub enum Action {
     MarkBySource(Family),
     /// Remembers those bits of the packet's mark in its flow.
     SaveMark(u32),
+    /// Remembers in the flow the mark that the family's map of the relay has for its source; a source that is not there ends
+    /// the rule.
+    FlowMarkBySource(Family),
+    /// Translates the destination of the flow to this address and the port that the family's map of the relay has for its
+    /// source; a source that is not there ends the rule. The rule matches addresses of the family.
+    DnatBySource(Family, IpAddr),
+    /// The packet ends here, and its sender is told that it is prohibited.
+    Refuse,
     /// Translates the destination of the flow.
     Dnat(IpAddr, u16),
     /// Translates the source of the flow to that of the way out.
@@ -250,11 +273,15 @@ pub enum Counter {
     ExitAnswer,
     /// Neither from nor to a peer, through an exit.
     ExitStranger,
+    /// Of a peer whose exit the relay carries, and not TCP.
+    ExitRefused,
+    /// Sent by the relay's user to where no exit has a server.
+    EgressStranger,
 }
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Counter; 11] = [
+    pub const ALL: [Counter; 13] = [
         Counter::SpoofedSource,
         Counter::Invalid,
         Counter::FromPeerDefault,
@@ -266,6 +293,8 @@ impl Counter {
         Counter::ExitMoved,
         Counter::ExitAnswer,
         Counter::ExitStranger,
+        Counter::ExitRefused,
+        Counter::EgressStranger,
     ];
 
     /// Its name in the table and in the status.
@@ -282,6 +311,8 @@ impl Counter {
             Counter::ExitMoved => "exit_moved",
             Counter::ExitAnswer => "exit_answer",
             Counter::ExitStranger => "exit_stranger",
+            Counter::ExitRefused => "exit_refused",
+            Counter::EgressStranger => "egress_stranger",
         }
     }
 }

@@ -16,17 +16,24 @@ pub fn skeleton(interface: &InterfaceName, ceiling: &Ceiling) -> Vec<Chain> {
         v6: None,
         mtu: Mtu::DEFAULT,
     };
-    let desired = Desired::new(Some(wireguard), None, Default::default(), Default::default());
+    let desired = Desired::new(
+        Some(wireguard),
+        None,
+        Default::default(),
+        Default::default(),
+        Default::default(),
+    );
     compile(&desired, ceiling, &Default::default())
         .map(|ruleset| ruleset.chains)
         .unwrap_or_default()
 }
 
 impl ChainName {
-    /// Whether a table that guards something has rules in this chain; translations of ports are not always wanted.
+    /// Whether a table that guards something has rules in this chain.
     pub fn always_has_rules(self) -> bool {
         match self {
-            ChainName::Prerouting => false,
+            // Translations of ports are not always wanted, nor is there always a relay.
+            ChainName::Prerouting | ChainName::Output => false,
             ChainName::Accept
             | ChainName::Answer
             | ChainName::PeerToPeer
@@ -36,6 +43,8 @@ impl ChainName {
             | ChainName::Internet
             | ChainName::InternetAnswer
             | ChainName::Mark
+            | ChainName::Redirect
+            | ChainName::Relay
             | ChainName::Raw
             | ChainName::Forward
             | ChainName::Input

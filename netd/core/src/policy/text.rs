@@ -67,15 +67,23 @@ fn render_set(set: SetId, elements: &Elements) -> String {
         SetKind::Way(Family::V4) => "ipv4_addr . ifname . mark",
         SetKind::Way(Family::V6) => "ipv6_addr . ifname . mark",
         SetKind::Link => "ifname",
+        SetKind::RelayPort(Family::V4) => "ipv4_addr : inet_service",
+        SetKind::RelayPort(Family::V6) => "ipv6_addr : inet_service",
+        SetKind::RelayWay(Family::V4) => "ipv4_addr . inet_service . mark",
+        SetKind::RelayWay(Family::V6) => "ipv6_addr . inet_service . mark",
+        SetKind::Server(Family::V4) => "ipv4_addr . inet_service",
+        SetKind::Server(Family::V6) => "ipv6_addr . inet_service",
     };
     let word = match set.kind() {
-        SetKind::Mark(_) => "map",
+        SetKind::Mark(_) | SetKind::RelayPort(_) => "map",
         SetKind::Address(_)
         | SetKind::Range(_)
         | SetKind::Service(_)
         | SetKind::Port
         | SetKind::Way(_)
-        | SetKind::Link => "set",
+        | SetKind::Link
+        | SetKind::RelayWay(_)
+        | SetKind::Server(_) => "set",
     };
     let mut text = format!("\t{word} {} {{\n\t\ttype {kind}\n", set.name());
     if matches!(set.kind(), SetKind::Range(_)) {
@@ -96,6 +104,7 @@ fn render_chain(chain: &Chain) -> String {
             HookPoint::Prerouting => "prerouting",
             HookPoint::Input => "input",
             HookPoint::Forward => "forward",
+            HookPoint::Output => "output",
             HookPoint::Postrouting => "postrouting",
         };
         text += &format!(
@@ -164,14 +173,8 @@ fn render_match(condition: &Match) -> String {
         Match::Direction(CtDirection::Original) => "ct direction original".to_owned(),
         Match::Direction(CtDirection::Reply) => "ct direction reply".to_owned(),
         Match::Translated => "ct status dnat".to_owned(),
-        Match::ServiceRequest(family) => {
-            let (ip, set) = (ip(*family), SetId::Services(*family).name());
-            format!("{ip} saddr . {ip} daddr . meta l4proto . th dport @{set}")
-        }
-        Match::ServiceAnswer(family) => {
-            let (ip, set) = (ip(*family), SetId::Services(*family).name());
-            format!("{ip} daddr . {ip} saddr . meta l4proto . th sport @{set}")
-        }
+        Match::ServiceRequest(family) => service(*family, ["saddr", "daddr"], "th dport"),
+        Match::ServiceAnswer(family) => service(*family, ["daddr", "saddr"], "th sport"),
         Match::FlowPeer(family, set) => format!("ct original {} saddr @{}", ip(*family), set.name()),
         Match::FlowTargetNot(family, set) => format!("ct reply {} saddr != @{}", ip(*family), set.name()),
         Match::InterfaceIn(Side::Source, set) => format!("iifname @{}", set.name()),
@@ -186,7 +189,24 @@ fn render_match(condition: &Match) -> String {
             format!("ct original {ip} saddr . iifname . (ct mark & {mask:#010x}) @{set}")
         }
         Match::FirstOfFlow => "ct status ! confirmed".to_owned(),
+        Match::RelayRequest(family, mask) => relay_way(*family, "saddr . th dport", *mask),
+        Match::RelayAnswer(family, mask) => relay_way(*family, "daddr . th sport", *mask),
+        Match::RelayServer(family) => {
+            let (ip, set) = (ip(*family), SetId::RelayServers(*family).name());
+            format!("{ip} daddr . th dport @{set}")
+        }
+        Match::SocketUser(id) => format!("meta skuid {id}"),
     }
+}
+
+fn service(family: Family, [peer, other]: [&str; 2], port: &str) -> String {
+    let (ip, set) = (ip(family), SetId::Services(family).name());
+    format!("{ip} {peer} . {ip} {other} . meta l4proto . {port} @{set}")
+}
+
+fn relay_way(family: Family, peer_and_port: &str, mask: u32) -> String {
+    let (ip, set) = (ip(family), SetId::RelayWays(family).name());
+    format!("{ip} {peer_and_port} . (ct mark & {mask:#010x}) @{set}")
 }
 
 fn render_action(action: &Action) -> String {
@@ -207,6 +227,19 @@ fn render_action(action: &Action) -> String {
             let (ip, map) = (ip(*family), SetId::ExitMarks(*family).name());
             format!("meta mark set {ip} saddr map @{map}")
         }
+        Action::FlowMarkBySource(family) => {
+            let (ip, map) = (ip(*family), SetId::RelayMarks(*family).name());
+            format!("ct mark set {ip} saddr map @{map}")
+        }
+        Action::DnatBySource(family, address) => {
+            let (ip, map) = (ip(*family), SetId::RelayPorts(*family).name());
+            let to = match address {
+                std::net::IpAddr::V4(address) => address.to_string(),
+                std::net::IpAddr::V6(address) => format!("[{address}]"),
+            };
+            format!("dnat {ip} to {to} : {ip} saddr map @{map}")
+        }
+        Action::Refuse => "reject with icmpx admin-prohibited".to_owned(),
         Action::SaveMark(mask) => format!("ct mark set meta mark & {mask:#010x}"),
         Action::Dnat(address, port) if address.is_ipv4() => format!("dnat ip to {address}:{port}"),
         Action::Dnat(address, port) => format!("dnat ip6 to [{address}]:{port}"),

@@ -8,15 +8,18 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::peers::unreachable_kind;
-use super::{ALLOWED_IPS_MAX, Faults};
+use super::{ALLOWED_IPS_MAX, Faults, redirects};
 use crate::ceiling::ExitCeiling;
 use crate::desired::{Exit, ExitWay, Wireguard, WireguardExit};
 use crate::model::{ExitId, ExitInterface, ExitMark, Mtu, PublicKey, TableId};
+use crate::redirect::Redirect;
 use crate::spec::{ExitSpec, Parsed, WaySpec, WireguardExitSpec};
 
 /// What exits are checked against.
 pub(super) struct Context<'a> {
     pub ceiling: &'a ExitCeiling,
+    /// The hidden service addresses.
+    pub hidden: [IpAddr; 2],
     /// The cell's own interface, as far as it is sound.
     pub vpn: Option<&'a Wireguard>,
     pub own_key: Option<PublicKey>,
@@ -24,25 +27,25 @@ pub(super) struct Context<'a> {
 
 /// What the exits before had taken, and where.
 #[derive(Default)]
-struct Taken {
+pub(super) struct Taken {
     ids: BTreeMap<ExitId, usize>,
     marks: BTreeMap<ExitMark, usize>,
     tables: BTreeMap<TableId, usize>,
     interfaces: BTreeMap<ExitInterface, usize>,
+    pub(super) ports: BTreeMap<u16, usize>,
 }
 
 impl Context<'_> {
-    fn is_inside(&self, address: IpAddr) -> bool {
+    pub(super) fn is_inside(&self, address: IpAddr) -> bool {
         self.vpn.is_some_and(|vpn| vpn.prefix_of(address).is_some())
     }
 }
 
+/// Exits by interfaces, and those of the relay.
+type Checked = (BTreeMap<ExitId, Exit>, BTreeMap<ExitId, Redirect>);
+
 /// The exits; none if one of them is not sound.
-pub(super) fn check(
-    context: &Context<'_>,
-    specs: &[ExitSpec],
-    faults: &mut Faults,
-) -> Option<BTreeMap<ExitId, Exit>> {
+pub(super) fn check(context: &Context<'_>, specs: &[ExitSpec], faults: &mut Faults) -> Option<Checked> {
     let most = context.ceiling.most();
     if specs.len() > most {
         let count = specs.len();
@@ -53,40 +56,58 @@ pub(super) fn check(
         return None;
     }
     let mut taken = Taken::default();
-    let mut exits = BTreeMap::new();
+    let (mut exits, mut redirects) = (BTreeMap::new(), BTreeMap::new());
     for (index, spec) in specs.iter().enumerate() {
-        if let Some(exit) = one(context, spec, index, &mut taken, faults) {
-            exits.insert(exit.way.id.clone(), exit);
+        match &spec.way {
+            Some(WaySpec::Redirect(redirect)) => {
+                let exit = redirects::one(context, spec, redirect, index, &mut taken, faults);
+                redirects.extend(exit.map(|exit| (exit.way.id.clone(), exit)));
+            }
+            Some(WaySpec::Wireguard(tunnel)) => {
+                let exit = one(context, spec, Some(tunnel), index, &mut taken, faults);
+                exits.extend(exit.map(|exit| (exit.way.id.clone(), exit)));
+            }
+            None => {
+                one(context, spec, None, index, &mut taken, faults);
+            }
         }
     }
-    (exits.len() == specs.len()).then_some(exits)
+    (exits.len() + redirects.len() == specs.len()).then_some((exits, redirects))
 }
 
-fn one(
+/// What every exit has, and has alone.
+pub(super) fn id_and_mark(
     context: &Context<'_>,
     spec: &ExitSpec,
     index: usize,
     taken: &mut Taken,
     faults: &mut Faults,
-) -> Option<Exit> {
-    let ExitSpec {
-        id,
-        mark,
-        table,
-        interface,
-        way,
-    } = spec;
-    let ceiling = context.ceiling;
+) -> (Option<ExitId>, Option<ExitMark>) {
     let at = |field: &'static str| fmt::from_fn(move |f| write!(f, "spec.exits[{index}].{field}"));
-    let id: Option<ExitId> = faults.parsed(id.parse(), at("id"));
+    let id: Option<ExitId> = faults.parsed(spec.id.parse(), at("id"));
     unique(&mut taken.ids, id.clone(), index, at("id"), faults);
     let mark = allowed(
-        ceiling.mark(*mark),
+        context.ceiling.mark(spec.mark),
         at("mark"),
         "no exit may have this mark",
         faults,
     );
     unique(&mut taken.marks, mark, index, at("mark"), faults);
+    (id, mark)
+}
+
+fn one(
+    context: &Context<'_>,
+    spec: &ExitSpec,
+    tunnel: Option<&WireguardExitSpec>,
+    index: usize,
+    taken: &mut Taken,
+    faults: &mut Faults,
+) -> Option<Exit> {
+    let ExitSpec { table, interface, .. } = spec;
+    let ceiling = context.ceiling;
+    let at = |field: &'static str| fmt::from_fn(move |f| write!(f, "spec.exits[{index}].{field}"));
+    let (id, mark) = id_and_mark(context, spec, index, taken, faults);
     let table = allowed(
         ceiling.table(*table),
         at("table"),
@@ -99,10 +120,13 @@ fn one(
         faults.above(at("interface"), "no exit may have an interface of this name");
     }
     unique(&mut taken.interfaces, interface, index, at("interface"), faults);
-    let tunnel = match way {
-        Some(WaySpec::Wireguard(spec)) => wireguard(context, spec, index, faults),
+    let tunnel = match tunnel {
+        Some(spec) => wireguard(context, spec, index, faults),
         None => {
-            faults.invalid(at("way"), "is required: an exit is a WireGuard tunnel");
+            faults.invalid(
+                at("way"),
+                "is required: an exit is a WireGuard tunnel, or redirected to the relay",
+            );
             None
         }
     };
@@ -125,7 +149,7 @@ fn allowed<T>(value: Option<T>, field: impl fmt::Display, why: &str, faults: &mu
     value
 }
 
-fn unique<T: Ord>(
+pub(super) fn unique<T: Ord>(
     taken: &mut BTreeMap<T, usize>,
     value: Option<T>,
     index: usize,

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::wireguard::port;
 use super::{Faults, SERVICES_MAX};
 use crate::ceiling::Ceiling;
-use crate::desired::{Access, Desired, ExitWay, Peer, Service};
+use crate::desired::{Access, Desired, Peer, Service};
 use crate::model::{ExitId, PeerName, PublicKey};
+use crate::redirect::Carrier;
 use crate::spec::{AccessSpec, Parsed, PeerSpec, ServiceSpec};
 
 /// What peers are checked against.
@@ -125,16 +126,16 @@ impl Context<'_> {
     }
 
     /// The peer's way out: an exit, or none for the machine's own; nothing at all where that is a fault.
-    fn exit(&self, id: &str, field: impl fmt::Display, faults: &mut Faults) -> Option<Option<Arc<ExitWay>>> {
+    fn exit(&self, id: &str, field: impl fmt::Display, faults: &mut Faults) -> Option<Option<Carrier>> {
         if id.is_empty() {
             return Some(None);
         }
         let id: ExitId = faults.parsed(id.parse(), &field)?;
-        let exit = self.base.exits().get(&id);
+        let exit = self.base.carrier(&id);
         if exit.is_none() && self.exits_known {
             faults.invalid(field, format!("there is no exit {id}"));
         }
-        exit.map(|exit| Some(Arc::clone(&exit.way)))
+        exit.map(Some)
     }
 
     fn stays(&self, owner: &PeerName) -> bool {

@@ -2,11 +2,11 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "tests; each uses some of it")]
 
 use cell_netd_core::Ceiling;
-use cell_netd_core::ceiling::ExitCeiling;
+use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
 use cell_netd_core::model::Protocol;
 use cell_netd_core::spec::{
-    AccessSpec, CellPortSpec, ExitSpec, NetworkSpec, PeerSpec, ServiceSpec, WaySpec, WireguardExitSpec,
-    WireguardSpec,
+    AccessSpec, CellPortSpec, ExitSpec, NetworkSpec, PeerSpec, RedirectSpec, ServiceSpec, WaySpec,
+    WireguardExitSpec, WireguardSpec,
 };
 
 pub fn ceiling() -> Ceiling {
@@ -31,7 +31,38 @@ pub fn ceiling() -> Ceiling {
             256,
             "0x2000/0x2000".parse().unwrap(),
         )
-        .unwrap(),
+        .unwrap()
+        .with_relay(relay()),
+    }
+}
+
+/// A user that no other process has.
+pub const RELAY_USER: u32 = 54_321;
+
+pub fn relay() -> RelayCeiling {
+    RelayCeiling::try_new(
+        9100..=9199,
+        RELAY_USER,
+        ["127.0.0.1:9050".parse().unwrap()].into(),
+    )
+    .unwrap()
+}
+
+/// Exit number `index`, 10-19, of the relay: `exit10` on port 9110, with a server at 198.51.100.10 and 2001:db8::10.
+pub fn redirect(index: u8) -> ExitSpec {
+    let server = |host: String| Ok(host.parse().unwrap());
+    ExitSpec {
+        id: format!("exit{index}"),
+        mark: 0x1000 + 0x10 * u32::from(index),
+        table: 0,
+        interface: String::new(),
+        way: Some(WaySpec::Redirect(RedirectSpec {
+            port: 9100 + u32::from(index),
+            servers: vec![
+                server(format!("198.51.100.{index}:1080")),
+                server(format!("[2001:db8::{index}]:1080")),
+            ],
+        })),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the kernel dumped, held against what was meant. What cannot be read is a difference, never a match.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use cell_netd_core::model::{ExitInterface, ExitMark, Family, Port, Protocol};
 use cell_netd_core::policy::{Counter, Element, SetId, SetKind};
@@ -41,6 +41,7 @@ pub(super) fn ownership(table: &TableMessage, port: u32) -> Ownership {
 /// Whether this is the set, of the right kind.
 pub(super) fn is_set(message: &SetMessage, set: SetId) -> bool {
     let (key_type, key_length) = encode::key(set.kind());
+    let (data_type, data_length) = encode::data(set.kind());
     let wanted = encode::flags(set.kind());
     let has = |attribute| message.attributes.contains(&attribute);
     // The kernel leaves flags of zero out.
@@ -53,7 +54,7 @@ pub(super) fn is_set(message: &SetMessage, set: SetId) -> bool {
         && has(SetAttribute::KeyLen(key_length))
         && flags.unwrap_or_default() == wanted
         && (!wanted.contains(SetFlags::Map)
-            || has(SetAttribute::DataType(encode::MARK.0)) && has(SetAttribute::DataLen(encode::MARK.1)))
+            || has(SetAttribute::DataType(data_type)) && has(SetAttribute::DataLen(data_length)))
 }
 
 /// Takes the keys of an NFT_MSG_NEWSETELEM message, and whether each ends a range. What a map has for a key follows it in the
@@ -160,6 +161,24 @@ fn single(kind: SetKind, key: &[u8]) -> Option<Element> {
             Some(Element::ExitWay(peer, interface, mark(rest)?))
         }
         SetKind::Link => ExitInterface::try_from(key).ok().map(Element::Link),
+        SetKind::RelayPort(family) => {
+            let (peer, data) = split_address(family, key)?;
+            Some(Element::RelayPort(
+                peer,
+                u16::from_be_bytes(data.try_into().ok()?),
+            ))
+        }
+        SetKind::RelayWay(family) => {
+            let (peer, rest) = split_address(family, key)?;
+            let (port, rest) = split_number(rest)?;
+            Some(Element::RelayWay(peer, port, mark(rest)?))
+        }
+        SetKind::Server(family) => {
+            let (address, rest) = split_address(family, key)?;
+            let (port, rest) = split_number(rest)?;
+            let server = SocketAddr::new(address, port);
+            rest.is_empty().then_some(Element::Server(server))
+        }
     }
 }
 
@@ -170,6 +189,14 @@ fn split_address(family: Family, bytes: &[u8]) -> Option<(IpAddr, &[u8])> {
     };
     let (first, rest) = bytes.split_at_checked(length)?;
     Some((address(family, first)?, rest))
+}
+
+/// A port that fills a register.
+fn split_number(bytes: &[u8]) -> Option<(u16, &[u8])> {
+    let ([high, low, 0, 0], rest) = bytes.split_first_chunk::<4>()? else {
+        return None;
+    };
+    Some((u16::from_be_bytes([*high, *low]), rest))
 }
 
 fn mark(bytes: &[u8]) -> Option<ExitMark> {

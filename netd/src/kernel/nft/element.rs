@@ -44,7 +44,10 @@ fn entries(element: Element) -> impl Iterator<Item = Entry> {
         | Element::Port(_)
         | Element::ExitMark(..)
         | Element::ExitWay(..)
-        | Element::Link(_) => None,
+        | Element::Link(_)
+        | Element::RelayPort(..)
+        | Element::RelayWay(..)
+        | Element::Server(_) => None,
     };
     let first = Entry {
         key: element_key(element),
@@ -58,17 +61,43 @@ fn entries(element: Element) -> impl Iterator<Item = Entry> {
     std::iter::once(first).chain(end)
 }
 
-/// What a map has for the element's key; none: it is an element of a set. Marks are in the host's byte order.
-pub(super) fn data(element: Element) -> Option<[u8; 4]> {
+/// What a map has for a key: at most a register.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Data {
+    padded: [u8; 4],
+    length: usize,
+}
+
+impl Data {
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.padded[..self.length]
+    }
+}
+
+/// What a map has for the element's key; none: it is an element of a set. Marks are in the host's byte order, ports in the
+/// network's.
+pub(super) fn data(element: Element) -> Option<Data> {
     match element {
-        Element::ExitMark(_, mark) => Some(mark.value().to_ne_bytes()),
+        Element::ExitMark(_, mark) => Some(Data {
+            padded: mark.value().to_ne_bytes(),
+            length: 4,
+        }),
+        Element::RelayPort(_, port) => {
+            let [high, low] = port.to_be_bytes();
+            Some(Data {
+                padded: [high, low, 0, 0],
+                length: 2,
+            })
+        }
         Element::Address(_)
         | Element::Range(..)
         | Element::Service4(..)
         | Element::Service6(..)
         | Element::Port(_)
         | Element::ExitWay(..)
-        | Element::Link(_) => None,
+        | Element::Link(_)
+        | Element::RelayWay(..)
+        | Element::Server(_) => None,
     }
 }
 
@@ -76,7 +105,7 @@ pub(super) fn data(element: Element) -> Option<[u8; 4]> {
 struct Entry {
     key: Key,
     ends: bool,
-    data: Option<[u8; 4]>,
+    data: Option<Data>,
 }
 
 impl Entry {
@@ -99,7 +128,7 @@ impl Entry {
         const HEADER: usize = 4;
         let key = self.key.as_slice();
         let flags = if self.ends { HEADER + 4 } else { 0 };
-        let data = self.data.map_or(0, |data| 2 * HEADER + data.len());
+        let data = self.data.map_or(0, |data| 2 * HEADER + data.padded.len());
         header(
             bytes,
             NFTA_LIST_ELEM | NLA_F_NESTED,
@@ -109,9 +138,14 @@ impl Entry {
         header(bytes, NFTA_DATA_VALUE, key.len());
         bytes.extend_from_slice(key);
         if let Some(data) = &self.data {
-            header(bytes, NFTA_SET_ELEM_DATA | NLA_F_NESTED, HEADER + data.len());
-            header(bytes, NFTA_DATA_VALUE, data.len());
-            bytes.extend_from_slice(data);
+            header(
+                bytes,
+                NFTA_SET_ELEM_DATA | NLA_F_NESTED,
+                HEADER + data.padded.len(),
+            );
+            header(bytes, NFTA_DATA_VALUE, data.length);
+            // The attribute's own length is without the padding.
+            bytes.extend_from_slice(&data.padded);
         }
         if self.ends {
             header(bytes, NFTA_SET_ELEM_FLAGS, 4);
@@ -120,7 +154,7 @@ impl Entry {
     }
 }
 
-/// struct nlattr, before a value of `length` bytes: at most a key and its wrapping, a multiple of 4, so never padded.
+/// struct nlattr, before a value of `length` bytes: at most a key and its wrapping, a multiple of 4 but for a port's.
 fn header(bytes: &mut Vec<u8>, kind: u16, length: usize) {
     bytes.extend_from_slice(&(4 + length as u16).to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -150,6 +184,10 @@ impl Key {
             .with(&[0, 0])
     }
 
+    fn with_number(self, port: u16) -> Self {
+        self.with(&port.to_be_bytes()).with(&[0, 0])
+    }
+
     fn with_address(self, address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => self.with(&address.octets()),
@@ -166,9 +204,10 @@ impl Key {
 fn element_key(element: Element) -> Key {
     let key = Key::EMPTY;
     match element {
-        Element::Address(address) | Element::Range(address, _) | Element::ExitMark(address, _) => {
-            key.with_address(address)
-        }
+        Element::Address(address)
+        | Element::Range(address, _)
+        | Element::ExitMark(address, _)
+        | Element::RelayPort(address, _) => key.with_address(address),
         Element::Service4(peer, address, protocol, number) => key
             .with(&peer.octets())
             .with(&address.octets())
@@ -183,6 +222,11 @@ fn element_key(element: Element) -> Key {
             .with(interface.padded())
             .with(&mark.value().to_ne_bytes()),
         Element::Link(interface) => key.with(interface.padded()),
+        Element::RelayWay(peer, port, mark) => key
+            .with_address(peer)
+            .with_number(port)
+            .with(&mark.value().to_ne_bytes()),
+        Element::Server(server) => key.with_address(server.ip()).with_number(server.port()),
     }
 }
 
@@ -291,6 +335,26 @@ mod tests {
                 Element::Link(interface)
             ]),
             [by_the_crate(&[(key, false), (name.to_vec(), false)])]
+        );
+    }
+
+    #[test]
+    fn elements_of_the_relay_have_ports_in_the_networks_order() {
+        let mark = cell_netd_core::model::ExitMark::try_new(0x1010).unwrap();
+        let v6 = "fd86::2".parse::<Ipv6Addr>().unwrap();
+        assert_eq!(
+            lists([Element::RelayPort(v6.into(), 9100)]),
+            [with_data(&[(v6.octets().to_vec(), false)], Some(&[0x23, 0x8c]))]
+        );
+        let port = [0x23, 0x8c, 0, 0];
+        let way = [&v6.octets()[..], &port, &0x1010_u32.to_ne_bytes()].concat();
+        let server = [&[198, 51, 100, 7], &port[..]].concat();
+        assert_eq!(
+            lists([
+                Element::RelayWay(v6.into(), 9100, mark),
+                Element::Server("198.51.100.7:9100".parse().unwrap())
+            ]),
+            [by_the_crate(&[(way, false), (server, false)])]
         );
     }
 

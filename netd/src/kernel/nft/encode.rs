@@ -141,11 +141,13 @@ fn new_counter(table: &TableName, counter: Counter) -> Vec<DefaultNla> {
 pub(super) fn key(kind: SetKind) -> (u32, u32) {
     const ADDRESS: [(u32, u32); 2] = [(7, 4), (8, 16)];
     const PROTOCOL: u32 = 12;
-    const SERVICE: u32 = 13;
     const INTERFACE: (u32, u32) = (41, 16);
     let address = |family: Family| ADDRESS[usize::from(family == Family::V6)];
     match kind {
-        SetKind::Address(family) | SetKind::Range(family) | SetKind::Mark(family) => address(family),
+        SetKind::Address(family)
+        | SetKind::Range(family)
+        | SetKind::Mark(family)
+        | SetKind::RelayPort(family) => address(family),
         SetKind::Service(family) => {
             let (kind, length) = address(family);
             (
@@ -159,11 +161,37 @@ pub(super) fn key(kind: SetKind) -> (u32, u32) {
             ((kind << 12) | (name << 6) | MARK.0, length + name_length + MARK.1)
         }
         SetKind::Link => INTERFACE,
+        SetKind::RelayWay(family) => {
+            let (kind, length) = address(family);
+            ((kind << 12) | (SERVICE << 6) | MARK.0, length + 4 + MARK.1)
+        }
+        SetKind::Server(family) => {
+            let (kind, length) = address(family);
+            ((kind << 6) | SERVICE, length + 4)
+        }
     }
 }
 
 /// Type number and length of a mark.
-pub(super) const MARK: (u32, u32) = (19, 4);
+const MARK: (u32, u32) = (19, 4);
+/// Type number of a port; alone it has two bytes.
+const SERVICE: u32 = 13;
+
+/// Type number and length of what a map has for a key.
+pub(super) fn data(kind: SetKind) -> (u32, u32) {
+    match kind {
+        SetKind::RelayPort(_) => (SERVICE, 2),
+        SetKind::Address(_)
+        | SetKind::Range(_)
+        | SetKind::Service(_)
+        | SetKind::Port
+        | SetKind::Mark(_)
+        | SetKind::Way(_)
+        | SetKind::Link
+        | SetKind::RelayWay(_)
+        | SetKind::Server(_) => MARK,
+    }
+}
 
 /// Says to nft(8) alone that keys or data are in the host's byte order (libnftnl: enum nftnl_udata_set_types).
 const fn host_order(of: u8) -> [u8; 6] {
@@ -177,15 +205,20 @@ const OF_DATA: u8 = 1;
 pub(super) fn flags(kind: SetKind) -> SetFlags {
     match kind {
         SetKind::Range(_) => SetFlags::Interval,
-        SetKind::Mark(_) => SetFlags::Map,
-        SetKind::Address(_) | SetKind::Service(_) | SetKind::Port | SetKind::Way(_) | SetKind::Link => {
-            SetFlags::default()
-        }
+        SetKind::Mark(_) | SetKind::RelayPort(_) => SetFlags::Map,
+        SetKind::Address(_)
+        | SetKind::Service(_)
+        | SetKind::Port
+        | SetKind::Way(_)
+        | SetKind::Link
+        | SetKind::RelayWay(_)
+        | SetKind::Server(_) => SetFlags::default(),
     }
 }
 
 fn new_set(table: &TableName, set: SetId, id: u32) -> SetMessage {
     let (key_type, key_length) = key(set.kind());
+    let (data_type, data_length) = data(set.kind());
     let flags = flags(set.kind());
     let mut attributes = vec![
         SetAttribute::Table(table.to_string()),
@@ -197,10 +230,12 @@ fn new_set(table: &TableName, set: SetId, id: u32) -> SetMessage {
     ];
     if flags.contains(SetFlags::Map) {
         attributes.extend([
-            SetAttribute::DataType(MARK.0),
-            SetAttribute::DataLen(MARK.1),
-            SetAttribute::UserData(host_order(OF_DATA).to_vec()),
+            SetAttribute::DataType(data_type),
+            SetAttribute::DataLen(data_length),
         ]);
+    }
+    if matches!(set.kind(), SetKind::Mark(_)) {
+        attributes.push(SetAttribute::UserData(host_order(OF_DATA).to_vec()));
     }
     if set.kind() == SetKind::Link {
         attributes.push(SetAttribute::UserData(host_order(OF_KEYS).to_vec()));
@@ -234,6 +269,7 @@ pub(super) fn hook_number(point: HookPoint) -> InetHookNumber {
         HookPoint::Prerouting => InetHookNumber::PreRouting,
         HookPoint::Input => InetHookNumber::LocalIn,
         HookPoint::Forward => InetHookNumber::Forward,
+        HookPoint::Output => InetHookNumber::LocalOut,
         HookPoint::Postrouting => InetHookNumber::PostRouting,
     }
 }

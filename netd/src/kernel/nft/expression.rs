@@ -12,7 +12,9 @@ use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{Expressions, Meta, MetaKey, Operator, Register, Verdict};
 
 use matching::{CT_MARK, header_address, matching};
-use parts::{bitwise, byte, bytes64, compare, equal, immediate, meta, nfproto, number, other, translate};
+use parts::{
+    bitwise, byte, bytes64, compare, equal, immediate, meta, nfproto, number, other, translate, translate_at,
+};
 pub(super) use parts::{octets, verdict};
 
 use Register::{Reg1, Reg2};
@@ -64,26 +66,52 @@ fn acting(action: &Action) -> Vec<Expressions> {
         Action::SaveMark(mask) => vec![
             meta(MetaKey::Mark, Reg1),
             bitwise(&mask.to_ne_bytes(), &[0; 4]),
-            // NFTA_CT_KEY, NFTA_CT_SREG.
-            other("ct", vec![number(2, CT_MARK), number(4, 1)]),
+            set_flow_mark(),
+        ],
+        Action::FlowMarkBySource(family) => vec![
+            meta(MetaKey::Nfproto, Reg1),
+            equal(&[nfproto(*family)]),
+            header_address(*family, Side::Source, Reg1),
+            translate(SetId::RelayMarks(*family)),
+            set_flow_mark(),
         ],
         Action::Dnat(address, port) => vec![
             immediate(Reg1, &octets(*address)),
             immediate(Reg2, &port.to_be_bytes()),
-            // NFTA_NAT_TYPE = NFT_NAT_DNAT, FAMILY, REG_ADDR_MIN, REG_PROTO_MIN.
-            other(
-                "nat",
-                vec![
-                    number(1, 1),
-                    number(2, nfproto(Family::of(*address)).into()),
-                    number(3, 1),
-                    number(5, 2),
-                ],
-            ),
+            destination_nat(Family::of(*address)),
         ],
+        // The rule matched the family, as nft(8) relies on too.
+        Action::DnatBySource(family, address) => vec![
+            immediate(Reg1, &octets(*address)),
+            header_address(*family, Side::Source, Reg2),
+            translate_at(Reg2, SetId::RelayPorts(*family)),
+            destination_nat(*family),
+        ],
+        // NFTA_REJECT_TYPE = NFT_REJECT_ICMPX_UNREACH, NFTA_REJECT_ICMP_CODE = NFT_REJECT_ICMPX_ADMIN_PROHIBITED.
+        Action::Refuse => vec![other("reject", vec![number(1, 2), byte(2, 3)])],
         Action::Masquerade => vec![other("masq", vec![])],
         Action::ClampMss => clamp_mss(),
     }
+}
+
+/// To the address in the first register and the port in the second.
+fn destination_nat(family: Family) -> Expressions {
+    // NFTA_NAT_TYPE = NFT_NAT_DNAT, FAMILY, REG_ADDR_MIN, REG_PROTO_MIN.
+    other(
+        "nat",
+        vec![
+            number(1, 1),
+            number(2, nfproto(family).into()),
+            number(3, 1),
+            number(5, 2),
+        ],
+    )
+}
+
+/// The flow's mark becomes what is in the first register.
+fn set_flow_mark() -> Expressions {
+    // NFTA_CT_KEY, NFTA_CT_SREG.
+    other("ct", vec![number(2, CT_MARK), number(4, 1)])
 }
 
 /// The packet's mark becomes what is in the first register.

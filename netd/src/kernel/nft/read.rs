@@ -173,7 +173,7 @@ impl NftSocket {
         let holds = |message: &NfTablesMessage| match message {
             NfTablesMessage::NewSetElement(list) => list.attributes.iter().any(|part| match part {
                 SetElementList::Elements(elements) => {
-                    data.is_none_or(|data| elements.iter().any(|element| has_data(element, &data)))
+                    data.is_none_or(|data| elements.iter().any(|element| has_data(element, data.as_slice())))
                 }
                 _ => false,
             }),

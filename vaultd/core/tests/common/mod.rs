@@ -21,6 +21,7 @@ pub fn spec() -> PolicySpec {
         callers: CallersSpec {
             api: caller("cell-api"),
             netd: caller("cell-netd"),
+            egress: Some(caller("cell-egress")),
         },
     }
 }

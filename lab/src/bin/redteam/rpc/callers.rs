@@ -8,6 +8,8 @@ use crate::attempt::Outcome;
 use crate::stance::Stance;
 use crate::target::Target;
 
+const READ_EXIT_SECRET: &str = "/cell.vault.v1.ExitSecretService/ReadExitSecret";
+
 pub fn checks() -> Vec<RpcCheck> {
     vec![
         to_root(
@@ -56,6 +58,33 @@ pub fn checks() -> Vec<RpcCheck> {
             |target| {
                 let path = "/cell.vault.v1.WireguardKeyService/GetWireguardPrivateKey";
                 let asked = call(target.socket("vault/vault.sock"), path, Vec::new());
+                run(async { refused(asked.await, &[Code::Unimplemented]) })
+            },
+        ),
+    ]
+}
+
+/// The same for secrets of exits.
+pub fn exit_checks() -> Vec<RpcCheck> {
+    vec![
+        to_root(
+            "G45",
+            "root asks vaultd for an exit's key as if it were netd",
+            vault_secrets::answers,
+            |target| refused_to_root(target, "keys/vault.sock", READ_EXIT_SECRET),
+        ),
+        to_root(
+            "G45",
+            "root asks vaultd for an exit's password as if it were egress",
+            vault_secrets::answers,
+            |target| refused_to_root(target, "exit-keys/vault.sock", READ_EXIT_SECRET),
+        ),
+        check(
+            "G46",
+            "ask for an exit's secret on the API's socket",
+            vault_secrets::answers,
+            |target| {
+                let asked = call(target.socket("vault/vault.sock"), READ_EXIT_SECRET, Vec::new());
                 run(async { refused(asked.await, &[Code::Unimplemented]) })
             },
         ),

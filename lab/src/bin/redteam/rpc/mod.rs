@@ -3,6 +3,7 @@
 
 mod broker;
 mod callers;
+mod egress;
 mod netd;
 mod raw;
 mod vault_certificates;
@@ -38,8 +39,10 @@ pub struct RpcCheck {
 pub fn checks() -> Vec<RpcCheck> {
     [
         callers::checks(),
+        callers::exit_checks(),
         vault_secrets::checks(),
         netd::checks(),
+        egress::checks(),
         broker::checks(),
         vault_certificates::checks(),
     ]

@@ -79,12 +79,55 @@ pub(super) fn matching(condition: &Match) -> Vec<Expressions> {
         ],
         Match::WayOut(family, of, mask) => way_out(*family, *of, *mask),
         Match::WayIn(family, mask) => way_in(*family, *mask),
-        Match::FirstOfFlow => vec![
-            conntrack(CT_STATUS, None),
-            bitwise(&STATUS_CONFIRMED.to_ne_bytes(), &[0; 4]),
-            equal(&[0; 4]),
-        ],
+        Match::FirstOfFlow => first_of_flow(),
+        Match::RelayRequest(family, mask) => relay_way(*family, Side::Source, 2, *mask),
+        Match::RelayAnswer(family, mask) => relay_way(*family, Side::Destination, 0, *mask),
+        Match::RelayServer(family) => relay_server(*family),
+        Match::SocketUser(id) => vec![meta(MetaKey::SocketUserId, Reg1), equal(&id.to_ne_bytes())],
     }
+}
+
+fn first_of_flow() -> Vec<Expressions> {
+    vec![
+        conntrack(CT_STATUS, None),
+        bitwise(&STATUS_CONFIRMED.to_ne_bytes(), &[0; 4]),
+        equal(&[0; 4]),
+    ]
+}
+
+/// (destination, destination port), looked up in the family's servers of the relay.
+fn relay_server(family: Family) -> Vec<Expressions> {
+    let found = lookup(SetId::RelayServers(family), false);
+    let end = end(family, Side::Destination, 2);
+    end.into_iter().chain([found]).collect()
+}
+
+/// An address in the first register and a port of the transport header after it.
+fn end(family: Family, side: Side, port_offset: u32) -> [Expressions; 4] {
+    let second = match family {
+        Family::V4 => Reg32_01,
+        Family::V6 => Reg2,
+    };
+    [
+        meta(MetaKey::Nfproto, Reg1),
+        equal(&[nfproto(family)]),
+        header_address(family, side, Reg1),
+        payload(TRANSPORT, port_offset, 2, second),
+    ]
+}
+
+/// (address, port, those bits of the flow's mark), looked up in the family's ways to the relay.
+fn relay_way(family: Family, peer: Side, port_offset: u32, mask: u32) -> Vec<Expressions> {
+    let third = match family {
+        Family::V4 => Reg32_02,
+        Family::V6 => Reg32_05,
+    };
+    let rest = [
+        mark_of(MarkOf::Flow, third),
+        bitwise_at(third, &mask.to_ne_bytes(), &[0; 4]),
+        lookup(SetId::RelayWays(family), false),
+    ];
+    end(family, peer, port_offset).into_iter().chain(rest).collect()
 }
 
 fn name_key(side: Side) -> MetaKey {

@@ -69,10 +69,15 @@ pub(in super::super) fn lookup(set: SetId, inverted: bool) -> Expressions {
 
 /// `reg1 = MAP[reg1]`; a key that is not there ends the rule.
 pub(in super::super) fn translate(map: SetId) -> Expressions {
+    translate_at(Reg1, map)
+}
+
+/// `register = MAP[register]`; a key that is not there ends the rule.
+pub(in super::super) fn translate_at(register: Register, map: SetId) -> Expressions {
     Expressions::Lookup(vec![
         Lookup::Set(map.name().to_owned()),
-        Lookup::SourceRegister(Reg1),
-        Lookup::DestinationRegister(Reg1),
+        Lookup::SourceRegister(register),
+        Lookup::DestinationRegister(register),
     ])
 }
 

@@ -1,0 +1,156 @@
+//! Exits that the relay on this machine carries: which connections are redirected to it, and where it may connect to itself.
+//!
+//! A connection is translated to a port of the relay on the hidden service address. The flow remembers the mark of the exit
+//! that it was opened for, and its packets are let in only while peer, port and mark belong together: so it dies when its
+//! peer's exit changes, even where another exit has got the port. What the relay cannot carry never leaves by another way.
+
+use super::compile::{Compiler, base, drop, goto, plain, when};
+use super::element::{Element, SetId};
+use super::ruleset::{Action, Chain, ChainName, Counter, CtDirection, CtState, HookPoint};
+use super::ruleset::{MarkOf, Match, Rule, Side, Test};
+use crate::model::{Family, Protocol};
+
+/// After the translations of others (-100): what they turn inside is not redirected. The first translation of a flow counts.
+const AFTER_OTHERS: i32 = -95;
+/// After the flow is known (-200) and before others' translations (-100): what is listed is what the relay asks for.
+const BEFORE_DNAT: i32 = -150;
+
+impl Compiler<'_> {
+    fn flow_mask(&self) -> u32 {
+        self.ceiling.exits.mask()
+    }
+
+    /// Where the relay may connect to, for any exit.
+    pub(super) fn servers(&self) -> impl Iterator<Item = (SetId, Element)> {
+        let exits = self.desired.redirects().values();
+        exits.flat_map(|exit| &exit.servers).map(|server| {
+            let family = Family::of(server.ip());
+            (SetId::RelayServers(family), Element::Server(*server))
+        })
+    }
+
+    /// Turns new connections of bound peers to the internet, as [`Compiler::leaving`] understands it, to the relay.
+    pub(super) fn redirect(&self) -> Chain {
+        let mut rules = vec![when([self.incoming(false)], vec![Action::Accept])];
+        for family in Family::BOTH {
+            rules.push(when([Match::ServiceRequest(family)], vec![Action::Accept]));
+        }
+        for (address, hidden) in self.own_addresses() {
+            let family = Family::of(address);
+            rules.push(when(
+                [
+                    Match::Address(family, Side::Source, Test::In(SetId::Internet(family))),
+                    Match::Address(family, Side::Destination, Test::NotIn(SetId::Special(family))),
+                    Match::Address(family, Side::Destination, Test::NotIn(SetId::Local(family))),
+                    Match::L4(Protocol::Tcp.number()),
+                ],
+                vec![
+                    Action::FlowMarkBySource(family),
+                    Action::DnatBySource(family, hidden),
+                ],
+            ));
+        }
+        base(
+            ChainName::Redirect,
+            true,
+            HookPoint::Prerouting,
+            AFTER_OTHERS,
+            rules,
+        )
+    }
+
+    /// What of a peer reaches the relay: its own connections, and those of the exit that it has now.
+    pub(super) fn to_relay(&self) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (address, hidden) in self.own_addresses() {
+            let family = Family::of(address);
+            let hidden = Match::Address(family, Side::Destination, Test::Is(hidden));
+            rules.push(when(
+                [
+                    hidden.clone(),
+                    Match::Translated,
+                    Match::L4(Protocol::Tcp.number()),
+                    Match::Address(family, Side::Source, Test::In(SetId::Internet(family))),
+                    Match::RelayRequest(family, self.flow_mask()),
+                ],
+                vec![Action::Accept],
+            ));
+            rules.push(when(
+                [
+                    hidden,
+                    Match::Translated,
+                    Match::Marked(MarkOf::Flow, self.flow_mask()),
+                ],
+                drop(Counter::ExitMoved),
+            ));
+        }
+        rules
+    }
+
+    /// What a peer that is bound to the relay sends to the internet and is not redirected: connections that were opened before
+    /// it was bound, and what is not TCP.
+    pub(super) fn not_relayed(&self) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for family in Family::BOTH {
+            let bound = Match::Address(family, Side::Source, Test::In(SetId::Relayed(family)));
+            rules.push(when(
+                [bound.clone(), Match::L4(Protocol::Tcp.number())],
+                drop(Counter::ExitMoved),
+            ));
+            rules.push(when(
+                [bound],
+                vec![Action::Count(Counter::ExitRefused), Action::Refuse],
+            ));
+        }
+        rules
+    }
+
+    /// What the relay itself may send: to servers of exits, out of exits' interfaces, and to peers what answers them. In a flow
+    /// of an exit that is only while the exit is the peer's.
+    pub(super) fn relay(&self) -> Chain {
+        let mut rules = Vec::new();
+        for family in Family::BOTH {
+            let tcp = Match::L4(Protocol::Tcp.number());
+            rules.push(when(
+                [tcp.clone(), Match::RelayServer(family)],
+                vec![Action::Accept],
+            ));
+            rules.push(when(
+                [
+                    self.outgoing(true),
+                    tcp,
+                    Match::RelayAnswer(family, self.flow_mask()),
+                ],
+                vec![Action::Accept],
+            ));
+        }
+        rules.push(when(
+            [Match::InterfaceIn(Side::Destination, SetId::ExitLinks)],
+            vec![Action::Accept],
+        ));
+        rules.push(when(
+            [Match::Marked(MarkOf::Flow, self.flow_mask())],
+            drop(Counter::EgressStranger),
+        ));
+        rules.push(when(
+            [
+                self.outgoing(true),
+                Match::Direction(CtDirection::Reply),
+                Match::State(CtState::EstablishedOrRelated),
+            ],
+            vec![Action::Accept],
+        ));
+        rules.push(when([], drop(Counter::EgressStranger)));
+        plain(ChainName::Relay, rules)
+    }
+
+    /// One look at whose a packet is, for all but the relay's.
+    pub(super) fn output(&self) -> Chain {
+        let relay = self.ceiling.exits.relay();
+        let rules = relay
+            .map(|relay| when([Match::SocketUser(relay.user())], goto(ChainName::Relay)))
+            .into_iter()
+            .collect();
+        base(ChainName::Output, false, HookPoint::Output, BEFORE_DNAT, rules)
+    }
+}

@@ -1,0 +1,47 @@
+//! ExitSecretService: secrets of exits, each to the one daemon that drives the exit.
+
+use cell_proto::vault::v1::exit_secret_service_server::ExitSecretService;
+use cell_proto::vault::v1::{ReadExitSecretRequest, ReadExitSecretResponse};
+use cell_vaultd_core::Role;
+use tonic::{Request, Response, Status};
+
+use super::{EgressListener, NetdListener, Shared};
+
+#[tonic::async_trait]
+impl ExitSecretService for NetdListener {
+    async fn read_exit_secret(
+        &self,
+        request: Request<ReadExitSecretRequest>,
+    ) -> Result<Response<ReadExitSecretResponse>, Status> {
+        read(&self.0, Role::Netd, request).await
+    }
+}
+
+#[tonic::async_trait]
+impl ExitSecretService for EgressListener {
+    async fn read_exit_secret(
+        &self,
+        request: Request<ReadExitSecretRequest>,
+    ) -> Result<Response<ReadExitSecretResponse>, Status> {
+        read(&self.0, Role::Egress, request).await
+    }
+}
+
+async fn read(
+    vault: &Shared,
+    role: Role,
+    request: Request<ReadExitSecretRequest>,
+) -> Result<Response<ReadExitSecretResponse>, Status> {
+    let (_, extensions, ReadExitSecretRequest { name }) = request.into_parts();
+    let encode = |value: zeroize::Zeroizing<Vec<u8>>| ReadExitSecretResponse {
+        value: value.to_vec(),
+    };
+    vault
+        .answer(
+            role,
+            &extensions,
+            move |vault, asker| vault.read_exit_secret(asker, &name),
+            encode,
+        )
+        .await
+}
