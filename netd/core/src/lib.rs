@@ -17,6 +17,7 @@ pub mod validate;
 
 pub mod policy;
 pub mod routing;
+pub mod tunnel;
 
 pub mod observed;
 pub mod plan;
