@@ -6,8 +6,9 @@
 mod provider;
 mod support;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -272,6 +273,161 @@ fn repaired(setup: &Setup, exit: usize) -> Result<()> {
         (ready && whole && status.observed_generation == status.generation).then_some(())
     })
     .map(drop)
+}
+
+const TRANSITIONS: u32 = 60;
+const BETWEEN: Duration = Duration::from_millis(150);
+
+/// What happens to real tunnels while their peer speaks.
+#[derive(Debug, Clone, Copy)]
+enum Transition {
+    Bind(u32),
+    Delete(u32),
+    Down(u32),
+    NoRules,
+    NoRoutes,
+    Flush,
+    /// vaultd has other keys than the far end, or the right ones again.
+    Keys(u32),
+    KillNetd,
+    KillWg,
+}
+
+const KINDS: [Transition; 11] = [
+    Transition::Bind(0),
+    Transition::Bind(1),
+    Transition::Delete(0),
+    Transition::Delete(1),
+    Transition::Down(0),
+    Transition::Down(1),
+    Transition::NoRules,
+    Transition::NoRoutes,
+    Transition::Flush,
+    Transition::Keys(0),
+    Transition::KillNetd,
+];
+
+fn happen(setup: &mut Setup, bound: &mut u32, transition: Transition) -> Result<()> {
+    let ip = |setup: &Setup, command: String| setup.world.cell.ip(&command);
+    match transition {
+        Transition::Bind(exit) => {
+            *bound = exit;
+            setup.apply(exit)?;
+        }
+        // What is not there at the moment cannot go.
+        Transition::Delete(exit) => drop(ip(setup, format!("link delete {}", link(exit)))),
+        Transition::Down(exit) => drop(ip(setup, format!("link set {} down", link(exit)))),
+        Transition::NoRules => {
+            for family in ["-4", "-6"] {
+                ip(setup, format!("{family} rule flush protocol 206"))?;
+            }
+        }
+        Transition::NoRoutes => {
+            for family in ["-4", "-6"] {
+                let _none = ip(setup, format!("{family} route flush table all proto 206"));
+            }
+        }
+        Transition::Flush => drop(setup.world.cell.run("nft", &["flush", "ruleset"])?),
+        Transition::Keys(exit) => {
+            let name = secret(exit, "wireguard_key");
+            let right = setup.providers[exit as usize].near().private.into_bytes();
+            let mut secrets = setup.netd.exit_secrets.lock().unwrap();
+            let wrong = secrets.remove(&name).is_some();
+            if !wrong {
+                secrets.insert(name, right);
+            }
+            drop(secrets);
+            setup.revision += 1;
+            setup.apply(*bound)?;
+        }
+        Transition::KillNetd => {
+            setup.netd.crash_and_restart(&setup.world.cell)?;
+            setup.apply(*bound)?;
+        }
+        Transition::KillWg => setup.netd.crash_wg()?,
+    }
+    Ok(())
+}
+
+/// Opens flows until told to stop; answers how many.
+fn speak(device: &Device, far: IpAddr, stop: &AtomicBool) -> Result<u64> {
+    let to = SocketAddr::new(far, 80);
+    let any: SocketAddr = if far.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse()?;
+    device.namespace.inside(|| {
+        let mut opened = 0;
+        while !stop.load(Ordering::Relaxed) {
+            // Refusals are what is wanted here as often as not.
+            let datagram = UdpSocket::bind(any).and_then(|socket| socket.send_to(b"leak?", to));
+            let _connected = TcpStream::connect_timeout(&to, TICK);
+            opened += u64::from(datagram.is_ok());
+        }
+        opened
+    })
+}
+
+/// The same each time (Knuth, MMIX).
+fn draw(state: &mut u64) -> usize {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) as usize
+}
+
+#[test]
+fn no_packet_leaks_in_any_order_of_what_may_happen_to_real_tunnels() -> Result<()> {
+    let mut setup = Setup::new()?;
+    let (device, providers) = (Arc::clone(&setup.device), Arc::clone(&setup.providers));
+    setup.apply(0)?;
+    let _far = [providers[0].up()?, providers[1].up()?];
+    let _client = setup.client(&device)?;
+    setup.all_by(0)?;
+    let stop = AtomicBool::new(false);
+    let mut bound = 0;
+    let outcome = std::thread::scope(|scope| -> Result<u64> {
+        let far = FAR_HOST.each().into_iter();
+        let speakers: Vec<_> = far
+            .map(|far| {
+                let (device, stop) = (&device, &stop);
+                scope.spawn(move || speak(device, far, stop))
+            })
+            .collect();
+        let mut state = 2026;
+        let happened = (1..=TRANSITIONS).try_for_each(|number| {
+            let drawn = KINDS[draw(&mut state) % KINDS.len()];
+            let killed = number.is_multiple_of(20);
+            let transition = if killed { Transition::KillWg } else { drawn };
+            happen(&mut setup, &mut bound, transition)
+                .with_context(|| format!("{number}: {transition:?}"))?;
+            std::thread::sleep(BETWEEN);
+            let leaked = setup.leaked();
+            ensure!(leaked == 0, "{leaked} leaked at {number}: {transition:?}");
+            Ok(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        let opened = speakers.into_iter().map(|speaker| speaker.join().unwrap());
+        let opened = opened.sum::<Result<u64>>()?;
+        happened.map(|()| opened)
+    });
+    let opened = outcome?;
+    for provider in &*setup.providers {
+        provider.deposit(&setup.netd);
+    }
+    setup.revision += 1;
+    setup.apply(1)?;
+    setup.all_by(1)?;
+    let through: u64 = setup.providers.iter().flat_map(Provider::packets).sum();
+    println!("{TRANSITIONS} transitions, {opened} flows, {through} packets through the tunnels");
+    ensure!(
+        opened > 500 && through > 200,
+        "{opened} {through}: too little was said"
+    );
+    // The control: what goes the machine's own way is counted.
+    let mut free = setup.spec(1);
+    free.peers[0].exit.clear();
+    setup.netd.apply(free, "")?;
+    setup.answered();
+    ensure!(setup.leaked() > 0, "the counters see nothing");
+    Ok(())
 }
 
 #[test]

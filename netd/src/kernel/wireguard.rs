@@ -118,6 +118,9 @@ pub enum BackendError {
     /// The kernel or a socket.
     #[error("the WireGuard device failed: {0}")]
     Io(#[from] std::io::Error),
+    /// cell-wg is not there, however long one waits.
+    #[error("cell-wg does not answer: {0}")]
+    Away(String),
     /// cell-wg said no.
     #[error("cell-wg refused: {0}")]
     Process(String),

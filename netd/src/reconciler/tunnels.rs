@@ -11,7 +11,7 @@ use cell_netd_core::tunnel::{TunnelStep, steps};
 use tokio::time::Instant;
 
 use super::Reconciler;
-use crate::kernel::wireguard::PeerStatistics;
+use crate::kernel::wireguard::{BackendError, PeerStatistics};
 use crate::kernel::{Kernel, KernelError, Tunnel};
 use crate::status::{ExitHealth, ExitState, Holds};
 
@@ -44,6 +44,8 @@ struct Failure {
 struct Pass {
     /// vaultd says nothing: the others need not wait for it too.
     silent: bool,
+    /// cell-wg is not there: nor need they wait for that.
+    away: bool,
     /// Whether an interface came or went.
     touched: bool,
     /// Tunnels that were as wanted and had to be put right.
@@ -149,6 +151,9 @@ impl<K: Kernel> Reconciler<K> {
         steps: &[TunnelStep],
         pass: &mut Pass,
     ) -> Result<(), KernelError> {
+        if pass.away && steps.contains(&TunnelStep::Create) {
+            return Err(BackendError::Away("waited for already".to_owned()).into());
+        }
         // Before anything is touched. They are wiped when this ends.
         let secrets = if !steps.contains(&TunnelStep::Secrets) {
             None
@@ -183,6 +188,10 @@ impl<K: Kernel> Reconciler<K> {
                 ExitState::NoKey
             }
             KernelError::Foreign { .. } => ExitState::Foreign,
+            KernelError::Backend(BackendError::Away(_)) => {
+                pass.away = true;
+                ExitState::Failed
+            }
             KernelError::Nft(_)
             | KernelError::Route(_)
             | KernelError::Backend(_)

@@ -105,6 +105,9 @@ impl Userspace {
                 Ok(_) => return Ok(()),
                 // The channel may still lead to the process that was there before.
                 Err(status) if status.code() == tonic::Code::Unavailable && attempts > 0 => attempts -= 1,
+                Err(status) if status.code() == tonic::Code::Unavailable => {
+                    return Err(BackendError::Away(status.message().to_owned()));
+                }
                 Err(status) => return Err(process(status)),
             }
             tokio::time::sleep(PAUSE).await;
@@ -186,6 +189,7 @@ fn patiently_hand_over(
                 attempts -= 1;
                 std::thread::sleep(PAUSE);
             }
+            Err(BackendError::Io(error)) => return Err(BackendError::Away(error.to_string())),
             outcome => return outcome,
         }
     }
