@@ -123,11 +123,8 @@ async fn tunnels(device: &mut dyn Backend, cell: &InterfaceName) {
         assert_eq!(state.peers, far_ends);
         assert_eq!(state.preshared, BTreeSet::from([key(7)]));
         assert_eq!(state.fwmark, 0);
-        assert!(
-            state.listen_port != 0 && state.listen_port != 51820,
-            "{}",
-            state.listen_port
-        );
+        // The kernel chooses one when the interface comes up.
+        assert_ne!(state.listen_port, 51820);
     }
     // A change of a far end leaves its preshared key; a removal takes it.
     let narrow = peer(None, 0, &["0.0.0.0/0"]);

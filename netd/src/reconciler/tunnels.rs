@@ -54,13 +54,26 @@ struct Pass {
 
 impl<K: Kernel> Reconciler<K> {
     /// Takes away our interfaces of exits that `desired` does not have: before its policy is in force, which does not know them.
+    /// Where the accepted state has no others, there is nothing to read.
     pub(super) async fn remove_strange_tunnels(&mut self, desired: &Desired) -> Result<(), KernelError> {
-        let wanted: BTreeSet<ExitInterface> =
-            desired.exits().values().map(|exit| exit.way.interface).collect();
-        for (interface, tunnel) in self.kernel.tunnels().await? {
-            if tunnel.seen.ours && !wanted.contains(&interface) {
+        let accepted = self.accepted.as_ref().map(interfaces);
+        if accepted.is_some_and(|accepted| accepted.is_subset(&interfaces(desired))) {
+            return Ok(());
+        }
+        let seen = self.kernel.tunnels().await?;
+        self.remove_strange(desired, &seen).await
+    }
+
+    async fn remove_strange(
+        &mut self,
+        desired: &Desired,
+        seen: &BTreeMap<ExitInterface, Tunnel>,
+    ) -> Result<(), KernelError> {
+        let wanted = interfaces(desired);
+        for (interface, tunnel) in seen {
+            if tunnel.seen.ours && !wanted.contains(interface) {
                 tracing::info!(%interface, "the tunnel of an exit that is gone is removed");
-                self.kernel.remove_tunnel(&interface).await?;
+                self.kernel.remove_tunnel(interface).await?;
             }
         }
         self.tunnels.made.retain(|id, _| desired.exits().contains_key(id));
@@ -90,8 +103,8 @@ impl<K: Kernel> Reconciler<K> {
     }
 
     async fn tend_all(&mut self, accepted: &Desired) -> Result<Pass, KernelError> {
-        self.remove_strange_tunnels(accepted).await?;
         let seen = self.kernel.tunnels().await?;
+        self.remove_strange(accepted, &seen).await?;
         let mut pass = Pass::default();
         let mut healths = BTreeMap::new();
         for (id, exit) in accepted.exits() {
@@ -251,6 +264,11 @@ impl<K: Kernel> Reconciler<K> {
             Err(error) => tracing::warn!(%error, "the tunnels of exits could not be read"),
         }
     }
+}
+
+fn interfaces(desired: &Desired) -> BTreeSet<ExitInterface> {
+    let exits = desired.exits().values();
+    exits.map(|exit| exit.way.interface).collect()
 }
 
 fn health(state: ExitState, detail: String) -> ExitHealth {
