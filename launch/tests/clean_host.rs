@@ -40,7 +40,10 @@ fn a_host_is_as_it_was() {
     }
     inside(&cell, &["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
     for (link, alias) in [
-        ("wgext_1", "made by cell-netd for table cell, secrets 3 of KEY="),
+        (
+            "wgext_1",
+            "made by cell-netd for table cell, secrets 3 of exit0 with KEY=",
+        ),
         ("wgext_3", "made by cell-netd for table cellar"),
     ] {
         inside(&cell, &["ip", "link", "set", link, "alias", alias]);

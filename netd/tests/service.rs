@@ -779,7 +779,7 @@ async fn tunnels_come_and_go_with_their_exits_and_those_of_others_stay() {
             .tunnels
             .values()
             .next()
-            .and_then(|seen| seen.record)
+            .and_then(|seen| seen.record.clone())
             .map(|record| record.revision)
     };
     assert_eq!(revision(), Some(0));

@@ -18,8 +18,10 @@ use crate::observed::{Device, DevicePeer};
 use crate::plan::PeerUpdate;
 
 /// Which secrets a device was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretRecord {
+    /// Whose they are.
+    pub exit: ExitId,
     /// [`WireguardExit::secret_revision`] at that time.
     pub revision: u64,
     /// Of the private key.
@@ -28,12 +30,17 @@ pub struct SecretRecord {
 
 /// Not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a record is \"secrets REVISION of PUBLIC-KEY\"")]
+#[error("a record is \"secrets REVISION of EXIT with PUBLIC-KEY\"")]
 pub struct InvalidRecord;
 
 impl fmt::Display for SecretRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "secrets {} of {}", self.revision, self.public_key)
+        let SecretRecord {
+            exit,
+            revision,
+            public_key,
+        } = self;
+        write!(f, "secrets {revision} of {exit} with {public_key}")
     }
 }
 
@@ -42,9 +49,11 @@ impl FromStr for SecretRecord {
 
     fn from_str(text: &str) -> Result<Self, InvalidRecord> {
         let text = text.strip_prefix("secrets ").ok_or(InvalidRecord)?;
-        let (revision, key) = text.split_once(" of ").ok_or(InvalidRecord)?;
+        let (revision, text) = text.split_once(" of ").ok_or(InvalidRecord)?;
+        let (exit, key) = text.split_once(" with ").ok_or(InvalidRecord)?;
         let key = STANDARD.decode(key).map_err(|_| InvalidRecord)?;
         Ok(SecretRecord {
+            exit: exit.parse().map_err(|_| InvalidRecord)?,
             revision: revision.parse().map_err(|_| InvalidRecord)?,
             public_key: PublicKey::try_from(key.as_slice()).map_err(|_| InvalidRecord)?,
         })
@@ -123,7 +132,7 @@ pub fn steps(
     if kept.is_none() {
         steps.push(TunnelStep::Create);
     }
-    match kept.and_then(|seen| device_with_secrets(tunnel, seen)) {
+    match kept.and_then(|seen| device_with_secrets(exit, seen)) {
         Some(device) => {
             let update = far_ends(tunnel, before.map(|before| &before.tunnel), device);
             steps.extend((!update.is_empty()).then_some(TunnelStep::FarEnds(update)));
@@ -135,13 +144,15 @@ pub fn steps(
 }
 
 /// The device, if it has the secrets that are wanted.
-fn device_with_secrets<'a>(tunnel: &WireguardExit, seen: &'a TunnelSeen) -> Option<&'a Device> {
-    let (device, record) = (seen.device.as_ref()?, seen.record?);
+fn device_with_secrets<'a>(exit: &Exit, seen: &'a TunnelSeen) -> Option<&'a Device> {
+    let tunnel = &exit.tunnel;
+    let (device, record) = (seen.device.as_ref()?, seen.record.as_ref()?);
     let keyed = |far: &FarEnd| match device.peers.get(&far.key) {
         Some(_) => device.preshared.contains(&far.key) == far.preshared,
         None => !far.preshared,
     };
-    let holds = record.revision == tunnel.secret_revision
+    let holds = record.exit == exit.way.id
+        && record.revision == tunnel.secret_revision
         && record.public_key == device.public_key
         && tunnel.far_ends.iter().all(keyed);
     holds.then_some(device)

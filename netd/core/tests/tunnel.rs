@@ -39,6 +39,7 @@ fn made(exit: &Exit) -> TunnelSeen {
     TunnelSeen {
         ours: true,
         record: Some(SecretRecord {
+            exit: exit.way.id.clone(),
             revision: tunnel.secret_revision,
             public_key: key(9),
         }),
@@ -137,6 +138,12 @@ fn secrets_are_given_again_where_they_are_not_the_wanted_ones() {
         given,
         "its preshared key went with it"
     );
+    let other = repair(|seen| {
+        if let Some(record) = &mut seen.record {
+            record.exit = "exit9".parse().unwrap();
+        }
+    });
+    assert_eq!(other, given, "the interface was another exit's");
     let newer = wanted(|tunnel| tunnel.secret_revision = 4);
     let seen = made(&wanted(|_| {}));
     assert_eq!(steps(&newer, Some(&wanted(|_| {})), Some(&seen)).unwrap(), given);
@@ -184,10 +191,12 @@ fn a_far_end_that_moved_by_itself_keeps_its_place_and_one_that_was_moved_gets_it
 #[test]
 fn a_record_is_read_as_it_was_written_and_nothing_else_is_one() {
     let record = SecretRecord {
+        exit: "0123abcd-4567-89ab-cdef-0123456789ab".parse().unwrap(),
         revision: u64::MAX,
         public_key: key(9),
     };
     let text = record.to_string();
+    assert!(text.len() < 150, "an alias has at most 255 bytes: {text}");
     assert_eq!(text.parse(), Ok(record));
     for other in [
         "",

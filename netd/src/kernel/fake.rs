@@ -95,6 +95,7 @@ fn change_tunnel(
             let public_key = secrets.and_then(|secrets| secrets.key.public());
             let public_key = public_key.ok_or_else(|| KernelError::Refused("no key".to_owned()))?;
             seen.record = Some(SecretRecord {
+                exit: exit.way.id.clone(),
                 revision: tunnel.secret_revision,
                 public_key,
             });

@@ -316,7 +316,10 @@ mod tests {
             (vec![LinkAttribute::Group(GROUP)], true),
             (vec![alias("another cell's"), LinkAttribute::Group(GROUP)], false),
             (
-                vec![alias(&format!("mine, secrets 7 of {}=", "A".repeat(42) + "E"))],
+                vec![alias(&format!(
+                    "mine, secrets 7 of exit0 with {}=",
+                    "A".repeat(42) + "E"
+                ))],
                 true,
             ),
             (vec![alias("mine, secrets 7")], false),

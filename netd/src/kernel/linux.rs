@@ -118,6 +118,7 @@ impl Linux {
         let peers = device_peers(&exit.tunnel);
         self.backend.set_tunnel(name, secrets, &peers).await?;
         let record = SecretRecord {
+            exit: exit.way.id.clone(),
             revision: exit.tunnel.secret_revision,
             public_key,
         };
