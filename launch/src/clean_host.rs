@@ -125,6 +125,7 @@ fn clean_network(place: &Place, owned: &Owned) -> Result<(), Error> {
             .interfaces
             .iter()
             .try_for_each(|link| remove_link(link, &owned.addresses))?;
+        remove_tunnels(owned)?;
         remove_table(&owned.table)?;
         remove_exits()?;
         remove_docker_rules()
@@ -144,6 +145,30 @@ fn remove_link(link: &str, hidden: &[String]) -> Result<(), Error> {
     }
     println!("==> removing interface {link}");
     program("ip", &["link", "delete", link]).map(drop)
+}
+
+/// Links of exits, which their alias tells: it names the table of the cell that made them.
+fn remove_tunnels(owned: &Owned) -> Result<(), Error> {
+    let Some(exits) = &owned.exits else {
+        return Ok(());
+    };
+    let links = program("ip", &["-oneline", "link", "show"])?;
+    let alias = format!("{ALIAS} for table {}", owned.table);
+    for line in links.lines() {
+        let name = line.split(": ").nth(1).and_then(|name| name.split('@').next());
+        let Some(name) = name.filter(|name| name.starts_with(&exits.interface_prefix)) else {
+            continue;
+        };
+        let ours = line.split_once(&alias).is_some_and(|(_, rest)| {
+            // Not the beginning of another table's name.
+            rest.trim_end().is_empty() || rest.starts_with([',', '\\'])
+        });
+        if ours {
+            println!("==> removing interface {name}");
+            program("ip", &["link", "delete", name])?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_table(table: &str) -> Result<(), Error> {

@@ -34,6 +34,16 @@ pub struct Owned {
     /// The hidden service addresses, which only its link bears.
     #[serde(rename = "service_addresses")]
     pub addresses: Vec<String>,
+    /// What it may make for exits; none: nothing.
+    #[serde(default)]
+    pub exits: Option<OwnedExits>,
+}
+
+/// What netd may make for exits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct OwnedExits {
+    /// How the names of their links begin.
+    pub interface_prefix: String,
 }
 
 impl Owned {
@@ -60,6 +70,10 @@ mod tests {
         let owned = Owned::parse(&text).unwrap();
         assert_eq!(owned.interfaces, ["wg7", "wg8"]);
         assert_eq!(owned.table, "mine");
+        assert_eq!(
+            owned.exits.map(|exits| exits.interface_prefix).as_deref(),
+            Some("wgext_")
+        );
         let hidden = crate::house::HIDDEN.map(|address| address.ip().to_string());
         assert_eq!(Owned::parse(shipped).unwrap().addresses, hidden);
         assert!(Owned::parse("table = \"mine\"").is_err());

@@ -21,6 +21,9 @@ nft add chain ip filter DOCKER-USER
 nft add rule ip filter DOCKER-USER meta mark and 0x2000 == 0x2000 counter accept comment cell
 nft add rule ip filter DOCKER-USER ip saddr 10.0.0.0/8 counter accept
 ip link add other type bridge
+ip link add wgext_1 type bridge
+ip link add wgext_2 type bridge
+ip link add wgext_3 type bridge
 ip -4 rule add pref 10000 fwmark 0x1000/0x1ff0 lookup 1000 proto 206
 ip -6 rule add pref 10000 fwmark 0x1000/0x1ff0 lookup 1000 proto 206
 ip -4 route add unreachable default table 1000 metric 20000 proto 206
@@ -36,10 +39,20 @@ fn a_host_is_as_it_was() {
         inside(&cell, &line.split(' ').collect::<Vec<_>>());
     }
     inside(&cell, &["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    for (link, alias) in [
+        (
+            "wgext_1",
+            "made by cell-netd for table cell, secrets 3 of exit0 with KEY=",
+        ),
+        ("wgext_3", "made by cell-netd for table cellar"),
+    ] {
+        inside(&cell, &["ip", "link", "set", link, "alias", alias]);
+    }
 
     let said = run(&mut cell.command(&["clean-host"]));
     for words in [
         "interface wg0",
+        "interface wgext_1",
         "table inet cell",
         "ip filter DOCKER-USER",
         "rules of the cell's exits (-4)",
@@ -50,6 +63,11 @@ fn a_host_is_as_it_was() {
     }
     let links = inside(&cell, &["ip", "-o", "link"]);
     assert!(!links.contains("wg0") && links.contains("other"), "{links}");
+    assert!(!links.contains("wgext_1"), "{links}");
+    assert!(
+        links.contains("wgext_2") && links.contains("wgext_3"),
+        "others': {links}"
+    );
     for (family, kept) in [("-4", "lookup 1001"), ("-6", "table 1001")] {
         let rules = inside(&cell, &["ip", family, "rule"]);
         let routes = inside(&cell, &["ip", family, "route", "show", "table", "all"]);

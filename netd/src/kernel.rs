@@ -9,18 +9,21 @@ mod events;
 mod link;
 mod on_link;
 mod routing;
+mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use cell_netd_core::model::{InterfaceName, Mark, PublicKey};
+use cell_netd_core::desired::Exit;
+use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, PublicKey};
 use cell_netd_core::observed::{Device, Identity};
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
+use cell_netd_core::tunnel::{TunnelSeen, TunnelStep};
 use cell_netd_core::{Observed, Plan, Step};
 use ipnet::IpNet;
 
 use nft::{Drops, NftError, Ownership};
-use wireguard::{BackendError, PeerStatistics};
+use wireguard::{BackendError, PeerStatistics, TunnelSecrets};
 
 pub use nft::passage::Passage;
 pub use routing::ExitsSeen;
@@ -93,6 +96,31 @@ pub trait Kernel: Send + 'static {
         interface: &InterfaceName,
     ) -> impl Future<Output = Result<BTreeMap<PublicKey, PeerStatistics>, KernelError>> + Send;
 
+    /// The interfaces with an exit's name, whoever made them.
+    fn tunnels(
+        &mut self,
+    ) -> impl Future<Output = Result<BTreeMap<ExitInterface, Tunnel>, KernelError>> + Send;
+
+    /// The keys of an exit's tunnel, as vaultd has them now.
+    fn exit_secrets(
+        &mut self,
+        exit: &Exit,
+    ) -> impl Future<Output = Result<TunnelSecrets, KernelError>> + Send;
+
+    /// Does one step to the tunnel of an exit; `secrets` are for the step that gives them.
+    fn apply_tunnel(
+        &mut self,
+        exit: &Exit,
+        step: &TunnelStep,
+        secrets: Option<&TunnelSecrets>,
+    ) -> impl Future<Output = Result<(), KernelError>> + Send;
+
+    /// Takes an interface of ours with an exit's name away.
+    fn remove_tunnel(
+        &mut self,
+        interface: &ExitInterface,
+    ) -> impl Future<Output = Result<(), KernelError>> + Send;
+
     /// What the policy dropped, by reason.
     fn drops(&mut self) -> impl Future<Output = Result<BTreeMap<Counter, Drops>, KernelError>> + Send;
 
@@ -135,6 +163,15 @@ pub struct LinkGlance {
     pub ours: bool,
 }
 
+/// An interface with an exit's name, and what moves on its device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The interface and its device.
+    pub seen: TunnelSeen,
+    /// Of its far ends.
+    pub statistics: BTreeMap<PublicKey, PeerStatistics>,
+}
+
 /// What the machine would not do.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -150,6 +187,16 @@ pub enum KernelError {
     /// vaultd did not give the cell's key.
     #[error("vaultd does not give the cell's WireGuard key: {0}")]
     NoKey(String),
+    /// vaultd did not give a key of an exit.
+    #[error("{field}: {reason}")]
+    NoExitSecret {
+        /// Which, without the connection's id.
+        field: String,
+        /// In vaultd's words.
+        reason: String,
+        /// Whether vaultd said nothing at all, so that asking for others is of no use.
+        silent: bool,
+    },
     /// Another program has what we need.
     #[error("{object} belongs to another program")]
     Foreign {

@@ -3,13 +3,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use cell_netd_core::desired::{Access, Desired, Exit, ExitWay, Peer, Service, Wireguard, WireguardExit};
-use cell_netd_core::model::{PeerName, Protocol};
+use cell_netd_core::desired::{
+    Access, Desired, Exit, ExitWay, FarEnd, Peer, Service, Wireguard, WireguardExit,
+};
+use cell_netd_core::model::{ExitId, PeerName, Protocol};
 use cell_netd_core::plan::{Change, ChangeAction};
 use cell_netd_core::redirect::Redirect;
 use cell_netd_core::spec::{
-    AccessSpec, CellPortSpec, DeltaSpec, ExitSpec, NetworkSpec, Parsed, PeerSpec, RedirectSpec, ServiceSpec,
-    WaySpec, WireguardExitSpec, WireguardSpec,
+    AccessSpec, CellPortSpec, DeltaSpec, ExitSpec, FarEndSpec, NetworkSpec, Parsed, PeerSpec, RedirectSpec,
+    ServiceSpec, WaySpec, WireguardExitSpec, WireguardSpec,
 };
 use cell_proto::common::v1 as common;
 use cell_proto::net::{self, InvalidNet};
@@ -17,7 +19,7 @@ use cell_proto::netd::v1;
 use ipnet::IpNet;
 
 use crate::kernel::wireguard::PeerStatistics;
-use crate::status::{Holds, Status};
+use crate::status::{ExitHealth, ExitState, Holds, Status};
 
 /// A whole spec.
 pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
@@ -71,31 +73,35 @@ fn wireguard_exit(wire: v1::WireguardExit) -> WireguardExitSpec {
     let v1::WireguardExit {
         addresses,
         mtu_bytes,
-        mut far_ends,
-        secret_revision: _,
+        far_ends,
+        secret_revision,
     } = wire;
-    let v1::WireguardFarEnd {
-        public_key,
-        endpoint,
-        persistent_keepalive_seconds,
-        allowed_ips,
-        has_preshared_key,
-    } = far_ends.pop().unwrap_or_default();
     WireguardExitSpec {
         addresses: addresses
             .iter()
             .map(|address| said(IpAddr::try_from(address)))
             .collect(),
         mtu_bytes,
-        peer_public_key: public_key,
+        far_ends: far_ends.into_iter().map(far_end).collect(),
+        secret_revision,
+    }
+}
+
+fn far_end(wire: v1::WireguardFarEnd) -> FarEndSpec {
+    let v1::WireguardFarEnd {
+        public_key,
+        endpoint,
+        persistent_keepalive_seconds,
+        allowed_ips,
+        has_preshared_key,
+    } = wire;
+    FarEndSpec {
+        public_key,
         endpoint: endpoint
             .as_ref()
             .map(|endpoint| said(SocketAddr::try_from(endpoint))),
         persistent_keepalive_seconds,
-        allowed_ips: allowed_ips
-            .iter()
-            .map(|prefix| said(IpNet::try_from(prefix)))
-            .collect(),
+        allowed_ips: allowed_ips.iter().map(|net| said(IpNet::try_from(net))).collect(),
         has_preshared_key,
     }
 }
@@ -232,25 +238,15 @@ fn from_exit(exit: &Exit) -> v1::ExitSpec {
         v4,
         v6,
         mtu,
-        peer_key,
-        endpoint,
-        keepalive,
-        allowed_ips,
-        preshared,
+        far_ends,
+        secret_revision,
     } = tunnel;
     let addresses = v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6));
-    let far_end = v1::WireguardFarEnd {
-        public_key: peer_key.as_bytes().to_vec(),
-        endpoint: Some((*endpoint).into()),
-        persistent_keepalive_seconds: u32::from(*keepalive),
-        allowed_ips: allowed_ips.iter().map(|net| (*net).into()).collect(),
-        has_preshared_key: *preshared,
-    };
     let wireguard = v1::WireguardExit {
         addresses: addresses.map(Into::into).collect(),
         mtu_bytes: mtu.bytes(),
-        far_ends: vec![far_end],
-        secret_revision: 0,
+        far_ends: far_ends.iter().map(from_far_end).collect(),
+        secret_revision: *secret_revision,
     };
     v1::ExitSpec {
         id: id.to_string(),
@@ -273,6 +269,23 @@ fn from_redirect(exit: &Redirect) -> v1::ExitSpec {
         table: 0,
         interface: String::new(),
         way: Some(v1::exit_spec::Way::Redirect(redirect)),
+    }
+}
+
+fn from_far_end(far: &FarEnd) -> v1::WireguardFarEnd {
+    let FarEnd {
+        key,
+        endpoint,
+        keepalive,
+        allowed_ips,
+        preshared,
+    } = far;
+    v1::WireguardFarEnd {
+        public_key: key.as_bytes().to_vec(),
+        endpoint: endpoint.map(Into::into),
+        persistent_keepalive_seconds: u32::from(*keepalive),
+        allowed_ips: allowed_ips.iter().map(|net| (*net).into()).collect(),
+        has_preshared_key: *preshared,
     }
 }
 
@@ -377,6 +390,7 @@ pub fn from_status(status: &Status) -> v1::NetworkStatus {
         conditions,
         drift_repairs,
         drops,
+        exits,
     } = status;
     v1::NetworkStatus {
         generation: *generation,
@@ -398,6 +412,32 @@ pub fn from_status(status: &Status) -> v1::NetworkStatus {
                 bytes: drops.bytes,
             })
             .collect(),
+        exits: exits
+            .iter()
+            .map(|(id, health)| from_exit_health(id, health))
+            .collect(),
+    }
+}
+
+fn from_exit_health(id: &ExitId, health: &ExitHealth) -> v1::ExitStatus {
+    let ExitHealth {
+        state,
+        detail,
+        moving,
+    } = health;
+    let state = match state {
+        ExitState::Ready => v1::ExitState::Ready,
+        ExitState::NoKey => v1::ExitState::NoKey,
+        ExitState::Foreign => v1::ExitState::Foreign,
+        ExitState::Failed => v1::ExitState::Failed,
+    };
+    v1::ExitStatus {
+        id: id.to_string(),
+        state: state.into(),
+        detail: detail.clone(),
+        latest_handshake_unix_ms: moving.latest_handshake_unix_ms,
+        received_bytes: moving.received_bytes,
+        sent_bytes: moving.sent_bytes,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod apply;
 mod drift;
+mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 pub use apply::{BETWEEN_LOOKS, LOOKS};
+use tunnels::Tunnels;
 
 use crate::kernel::wireguard::PeerStatistics;
 use crate::kernel::{Glance, Kernel, KernelError};
@@ -170,6 +172,8 @@ pub struct Reconciler<K> {
     unread: Option<Instant>,
     /// The cheap facts when the kernel last matched.
     seen: Option<Glance>,
+    /// Tunnels of exits, as far as netd dealt with them.
+    tunnels: Tunnels,
     status: Status,
     published: watch::Sender<Arc<Status>>,
     looks: u64,
@@ -204,6 +208,7 @@ impl<K: Kernel> Reconciler<K> {
             blockers: None,
             unread: None,
             seen: None,
+            tunnels: Tunnels::default(),
             status,
             published,
             looks: 0,
@@ -276,6 +281,7 @@ impl<K: Kernel> Reconciler<K> {
                 reply,
                 include_desired,
             } => {
+                self.read_tunnels().await;
                 self.publish().await;
                 let desired = self.accepted.clone().filter(|_| include_desired);
                 let _gone = reply.send((Arc::new(self.status.clone()), desired));

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use cell_netd_core::model::PublicKey;
+use cell_netd_core::model::{ExitId, PublicKey};
 use cell_netd_core::policy::Counter;
 
 use crate::kernel::nft::{Drops, Ownership};
+use crate::kernel::wireguard::PeerStatistics;
 use crate::kernel::{Glance, Passage};
 
 /// Whether an aspect holds.
@@ -54,7 +55,36 @@ pub struct Status {
     pub drift_repairs: u64,
     /// What the policy dropped.
     pub drops: BTreeMap<Counter, Drops>,
+    /// The exits' tunnels.
+    pub exits: BTreeMap<ExitId, ExitHealth>,
 }
+
+/// Whether the tunnel of an exit is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitState {
+    /// It is.
+    Ready,
+    /// vaultd does not give a key of it.
+    NoKey,
+    /// Another program has the interface.
+    Foreign,
+    /// The machine refused.
+    Failed,
+}
+
+/// How the tunnel of an exit is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitHealth {
+    /// Whether it is there.
+    pub state: ExitState,
+    /// Why not; empty when it is.
+    pub detail: String,
+    /// Of all of its far ends: the latest handshake, and the sum of traffic.
+    pub moving: PeerStatistics,
+}
+
+/// Exits that the condition names at most.
+const NAMED: usize = 8;
 
 impl Status {
     /// Sets a condition; the time of its last transition is kept while it holds what it held.
@@ -118,6 +148,32 @@ impl Status {
             ),
         };
         self.set("KeyChecked", holds, reason, message);
+    }
+
+    /// Whether every exit's tunnel is there; of the exits as they are known now.
+    pub fn set_exits(&mut self) {
+        let amiss: Vec<String> = self
+            .exits
+            .iter()
+            .filter(|(_, health)| health.state != ExitState::Ready)
+            .map(|(id, health)| format!("{id} ({})", health.detail))
+            .collect();
+        let (holds, reason, message) = match (self.exits.len(), amiss.len()) {
+            (0, _) => (Holds::True, "NONE", "there are no exits".to_owned()),
+            (_, 0) => (
+                Holds::True,
+                "READY",
+                "the tunnels of all exits are there".to_owned(),
+            ),
+            (_, count) => {
+                let mut named = amiss[..count.min(NAMED)].join(", ");
+                if count > NAMED {
+                    named += &format!(" and {} more", count - NAMED);
+                }
+                (Holds::False, "NOT_READY", format!("unreachable: {named}"))
+            }
+        };
+        self.set("ExitsReady", holds, reason, message);
     }
 
     /// What the machine does with packets that are not for it.

@@ -12,7 +12,7 @@ use cell_netd::kernel::linux::has_wireguard;
 use cell_netd::kernel::wireguard::kernel::InKernel;
 use cell_netd::kernel::wireguard::memory::Memory;
 use cell_netd::kernel::wireguard::userspace::Userspace;
-use cell_netd::kernel::wireguard::{Backend, PrivateKey};
+use cell_netd::kernel::wireguard::{Backend, PresharedKey, PrivateKey, TunnelSecrets};
 use cell_netd_core::model::{InterfaceName, PublicKey};
 use cell_netd_core::observed::DevicePeer;
 use cell_netd_core::plan::PeerUpdate;
@@ -97,7 +97,56 @@ async fn contract(device: &mut dyn Backend) {
     assert_eq!(statistics[&key(3)].latest_handshake_unix_ms, 0);
 
     roams_and_moves(device, name).await;
+    tunnels(device, name).await;
     many(device, name).await;
+}
+
+/// A device of an exit beside the cell's own: with a key of its own, preshared keys, and without a part in the other.
+async fn tunnels(device: &mut dyn Backend, cell: &InterfaceName) {
+    let name: InterfaceName = "wgext_1".parse().unwrap();
+    let before = device.device(cell).await.unwrap();
+    assert_eq!(device.device(&name).await.unwrap(), None);
+    device.create_tunnel(&name).await.unwrap();
+    assert!(device.create_tunnel(&name).await.is_err(), "the name is taken");
+    assert_eq!(device.identity(&name).await.unwrap(), None, "no key yet");
+    let far = peer(Some("192.0.2.7:7"), 25, &["0.0.0.0/0", "::/0"]);
+    let second = peer(None, 0, &["192.0.2.0/24"]);
+    let far_ends = BTreeMap::from([(key(7), far.clone()), (key(8), second)]);
+    let secrets = |byte: u8| TunnelSecrets {
+        key: PrivateKey::from_slice(&[byte; 32]).unwrap(),
+        preshared: BTreeMap::from([(key(7), PresharedKey::from_slice(&[0x51; 32]).unwrap())]),
+    };
+    for byte in [0x48, 0x50] {
+        device.set_tunnel(&name, &secrets(byte), &far_ends).await.unwrap();
+        let state = device.device(&name).await.unwrap().unwrap().device;
+        assert_eq!(Some(state.public_key), secrets(byte).key.public());
+        assert_eq!(state.peers, far_ends);
+        assert_eq!(state.preshared, BTreeSet::from([key(7)]));
+        assert_eq!(state.fwmark, 0);
+        // The kernel chooses one when the interface comes up.
+        assert_ne!(state.listen_port, 51820);
+    }
+    // A change of a far end leaves its preshared key; a removal takes it.
+    let narrow = peer(None, 0, &["0.0.0.0/0"]);
+    device
+        .update(&name, &update(&[(7, narrow.clone())], &[8]))
+        .await
+        .unwrap();
+    let state = device.device(&name).await.unwrap().unwrap().device;
+    assert_eq!(state.preshared, BTreeSet::from([key(7)]));
+    let kept = DevicePeer {
+        endpoint: far.endpoint,
+        ..narrow
+    };
+    assert_eq!(state.peers, BTreeMap::from([(key(7), kept)]));
+    device.update(&name, &update(&[], &[7])).await.unwrap();
+    let state = device.device(&name).await.unwrap().unwrap().device;
+    assert_eq!((state.peers.len(), state.preshared.len()), (0, 0));
+    assert_eq!(
+        device.device(cell).await.unwrap(),
+        before,
+        "the cell's own is as it was"
+    );
 }
 
 /// Endpoints of either family, and an address that goes from one live peer to another as the plan does it: the one loses it

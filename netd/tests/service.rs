@@ -198,6 +198,7 @@ async fn what_was_applied_is_told_back() {
             "CallerUnitChecked",
             "Converged",
             "DockerPassage",
+            "ExitsReady",
             "ForwardingEnabled",
             "KeyChecked",
             "TableOwned"
@@ -680,6 +681,8 @@ async fn rules_of_exits_are_put_back_and_a_link_that_comes_up_is_no_drift() {
     let service = Service::start().await;
     let mut wanted = spec(vec![bound(1, "a", "exit0")]);
     wanted.exits = vec![exit(0)];
+    // Without a key netd makes no interface of its own.
+    service.kernel.inner().keyless.insert("wgext_0".parse().unwrap());
     service.apply_spec(wanted).await.unwrap();
     let unreachable = service.kernel.inner().kernel.routing.clone();
     service.kernel.inner().kernel.exits_up = ["wgext_0".parse().unwrap()].into();
@@ -698,4 +701,132 @@ async fn rules_of_exits_are_put_back_and_a_link_that_comes_up_is_no_drift() {
     })
     .await;
     assert_eq!(service.kernel.inner().kernel.routing, right);
+}
+
+fn states(status: &v1::NetworkStatus) -> Vec<(&str, v1::ExitState)> {
+    let exits = status.exits.iter();
+    exits.map(|exit| (exit.id.as_str(), exit.state())).collect()
+}
+
+fn ready(status: &v1::NetworkStatus) -> (&str, &str) {
+    let condition = status
+        .conditions
+        .iter()
+        .find(|condition| condition.r#type == "ExitsReady");
+    condition
+        .map(|condition| (condition.reason.as_str(), condition.message.as_str()))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn an_exit_that_fails_touches_no_other_and_is_told_and_tried_again() {
+    use v1::ExitState::{Failed, NoKey, Ready};
+    let service = Service::start().await;
+    let mut wanted = spec(vec![bound(1, "a", "exit0"), bound(2, "b", "exit1")]);
+    wanted.exits = vec![exit(0), exit(1), exit(2)];
+    let [one, two] = ["wgext_1", "wgext_2"].map(|name| name.parse().unwrap());
+    service.kernel.inner().keyless.insert(one);
+    service.kernel.inner().broken.insert(two);
+    service.apply_spec(wanted.clone()).await.unwrap();
+    let status = service.status().await;
+    assert_eq!(
+        states(&status),
+        [("exit0", Ready), ("exit1", NoKey), ("exit2", Failed)]
+    );
+    assert_eq!(status.exits[1].detail, "wireguard_key: NO_SECRET");
+    let (reason, message) = ready(&status);
+    assert_eq!(reason, "NOT_READY");
+    assert!(
+        message.contains("exit1 (wireguard_key: NO_SECRET)") && message.contains("exit2"),
+        "{message}"
+    );
+    assert_eq!(
+        status.observed_generation, status.generation,
+        "the rest is in force"
+    );
+    {
+        let inner = service.kernel.inner();
+        assert_eq!(inner.tunnels.len(), 1, "what is not whole is not there");
+        let ways = inner.kernel.routing.routes.len();
+        assert_eq!(ways, 2 * 3 + 2, "the ready one has routes, at once");
+    }
+    service.kernel.inner().keyless.clear();
+    service.kernel.inner().broken.clear();
+    service.apply_spec(wanted).await.unwrap();
+    let status = service.status().await;
+    assert_eq!(
+        states(&status),
+        [("exit0", Ready), ("exit1", Ready), ("exit2", Ready)]
+    );
+    assert_eq!(ready(&status).0, "READY");
+    assert_eq!(status.drift_repairs, 0);
+}
+
+#[tokio::test]
+async fn tunnels_come_and_go_with_their_exits_and_those_of_others_stay() {
+    let service = Service::start().await;
+    let mut wanted = spec(vec![]);
+    wanted.exits = vec![exit(0), exit(1)];
+    service.apply_spec(wanted.clone()).await.unwrap();
+    let names = || -> Vec<String> {
+        let inner = service.kernel.inner();
+        inner.tunnels.keys().map(ToString::to_string).collect()
+    };
+    assert_eq!(names(), ["wgext_0", "wgext_1"]);
+    let revision = || {
+        let inner = service.kernel.inner();
+        inner
+            .tunnels
+            .values()
+            .next()
+            .and_then(|seen| seen.record.clone())
+            .map(|record| record.revision)
+    };
+    assert_eq!(revision(), Some(0));
+
+    // Another program makes the interface of an exit's name.
+    service
+        .kernel
+        .inner()
+        .tunnels
+        .get_mut(&"wgext_1".parse().unwrap())
+        .unwrap()
+        .ours = false;
+    let Some(v1::exit_spec::Way::Wireguard(tunnel)) = &mut wanted.exits[0].way else {
+        panic!("a tunnel");
+    };
+    tunnel.secret_revision = 1;
+    service.apply_spec(wanted.clone()).await.unwrap();
+    assert_eq!(revision(), Some(1), "the keys were read again");
+    let status = service.status().await;
+    assert_eq!(states(&status)[1], ("exit1", v1::ExitState::Foreign));
+    assert!(status.exits[1].detail.contains("FOREIGN_OBJECT"), "{status:?}");
+
+    service.apply_spec(spec(vec![])).await.unwrap();
+    assert_eq!(names(), ["wgext_1"], "it is not ours to remove");
+    let status = service.status().await;
+    assert_eq!((status.exits.len(), ready(&status).0), (0, "NONE"));
+}
+
+#[tokio::test]
+async fn a_tunnel_that_others_spoil_is_put_right_and_counted() {
+    let service = Service::start().await;
+    let mut wanted = spec(vec![bound(1, "a", "exit0")]);
+    wanted.exits = vec![exit(0)];
+    service.apply_spec(wanted).await.unwrap();
+    let right = service.kernel.inner().tunnels.clone();
+    let spoil: [fn(&mut cell_netd_core::tunnel::TunnelSeen); 3] = [
+        |seen| seen.addresses.clear(),
+        |seen| seen.device.as_mut().unwrap().peers.clear(),
+        |seen| seen.loose = false,
+    ];
+    for (number, spoil) in spoil.into_iter().enumerate() {
+        service.kernel.inner().tunnels.values_mut().for_each(spoil);
+        service.changed.notify_one();
+        until("it is repaired and counted", async || {
+            service.status().await.drift_repairs == number as u64 + 1
+        })
+        .await;
+        assert_eq!(service.kernel.inner().tunnels, right);
+    }
 }

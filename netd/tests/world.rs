@@ -486,7 +486,7 @@ fn a_device_that_outlives_its_vault_is_made_anew_with_the_key_of_the_next() -> R
     assert_eq!(setup.netd.condition("KeyChecked")?.reason, "CHECKED");
     setup.netd.change_key()?;
     setup.netd.crash_and_restart(&setup.world.cell)?;
-    let answer = setup.netd.apply_anew(wanted.clone())?;
+    let answer = setup.netd.apply(wanted.clone(), "")?;
     let told = |change: &cell_proto::netd::v1::Change| {
         change.subject == "interface wg0" && change.action() == ChangeAction::Remove
     };

@@ -1,4 +1,4 @@
-//! The one WireGuard device: put together from a hand-over, then changed by differences.
+//! The WireGuard devices: each put together from a hand-over, then changed by differences.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 use gotatun::device;
 use ipnet::IpNet;
 use ipnetwork::IpNetwork;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::handover::{HandOver, InterfaceName};
 use crate::peers::{self, Changes, Peer, Peers};
-use crate::tun::{LostSender, Tun};
+use crate::tun::{Lost, LostSender, Tun};
 use crate::udp::Sockets;
 
 /// Removals and modifications per turn of the device's lock, each of which walks the table of allowed IPs: traffic goes
@@ -21,6 +21,8 @@ use crate::udp::Sockets;
 const COSTLY_PER_TURN: usize = 8;
 /// Additions per turn, each of which costs one X25519.
 const ADDED_PER_TURN: usize = 256;
+/// Most devices: the cell's own, and those of 256 exits.
+pub const DEVICES_MAX: usize = 257;
 /// How long the parts of a stopped device may take to let go of the TUN.
 const LET_GO: Duration = Duration::from_secs(2);
 
@@ -30,6 +32,9 @@ pub enum DeviceError {
     /// netd has not handed over a TUN and sockets yet.
     #[error("no TUN and sockets were handed over yet")]
     NoDevice,
+    /// As many devices as there may be.
+    #[error("there are {DEVICES_MAX} devices already")]
+    TooMany,
     /// No private key yet.
     #[error("the device has no private key yet; set it as a whole first")]
     NoKey,
@@ -59,6 +64,8 @@ pub struct PeerState {
     pub received_bytes: u64,
     /// Bytes sent to it.
     pub sent_bytes: u64,
+    /// Whether it has a preshared key.
+    pub preshared: bool,
 }
 
 /// The device as it is.
@@ -83,15 +90,22 @@ pub struct Asked {
     pub configuration_only: bool,
 }
 
-/// Holds the device; every call waits for the one before it.
+/// Holds the devices; every call waits for the one before it.
 pub struct Engine {
-    slot: Mutex<Option<Slot>>,
-    lost: LostSender,
+    slots: Mutex<Slots>,
+    lost: mpsc::UnboundedSender<(u64, Lost)>,
+}
+
+#[derive(Default)]
+struct Slots {
+    by_name: BTreeMap<InterfaceName, Slot>,
+    /// How many there have been.
+    made: u64,
 }
 
 /// What was handed over, and the device that runs on it once it has a key.
 struct Slot {
-    interface: InterfaceName,
+    number: u64,
     port: u16,
     tun: Tun,
     sockets: Sockets,
@@ -106,32 +120,48 @@ struct Running {
 }
 
 impl Engine {
-    /// An engine without a device. The loss of a descriptor is told to `lost`.
-    pub fn new(lost: LostSender) -> Self {
+    /// An engine without a device. The loss of a descriptor is told to `lost`, with the number of the device.
+    pub fn new(lost: mpsc::UnboundedSender<(u64, Lost)>) -> Self {
         Engine {
-            slot: Mutex::new(None),
+            slots: Mutex::default(),
             lost,
         }
     }
 
-    /// Takes over descriptors. A device that is there is shut down and its descriptors are closed first.
+    /// Takes over descriptors. A device of that name that is there is shut down and its descriptors are closed first; others
+    /// are left alone.
     ///
     /// # Errors
-    /// [`DeviceError::Io`] when the descriptors cannot be polled; then there is no device.
+    /// [`DeviceError::TooMany`]; [`DeviceError::Io`] when the descriptors cannot be polled, then there is no device of that
+    /// name.
     pub async fn take(&self, handed: HandOver) -> Result<(), DeviceError> {
-        let mut slot = self.slot.lock().await;
-        if let Some(before) = slot.take() {
+        let HandOver {
+            interface,
+            tun,
+            udp_v4,
+            udp_v6,
+            port,
+        } = handed;
+        let mut slots = self.slots.lock().await;
+        if let Some(before) = slots.by_name.remove(&interface) {
             before.shut_down().await;
         }
-        let tun = Tun::new(handed.tun, self.lost.clone())?;
-        *slot = Some(Slot {
-            interface: handed.interface,
-            port: handed.port,
+        if slots.by_name.len() >= DEVICES_MAX {
+            return Err(DeviceError::TooMany);
+        }
+        slots.made += 1;
+        let number = slots.made;
+        let lost = LostSender::new(number, self.lost.clone());
+        let tun = Tun::new(tun, lost.clone())?;
+        let slot = Slot {
+            number,
+            port,
             watchman: tokio::spawn(tun.clone().deleted()),
             tun,
-            sockets: Sockets::new(handed.udp_v4, handed.udp_v6, self.lost.clone())?,
+            sockets: Sockets::new(udp_v4, udp_v6, lost)?,
             running: None,
-        });
+        };
+        slots.by_name.insert(interface, slot);
         Ok(())
     }
 
@@ -140,9 +170,14 @@ impl Engine {
     ///
     /// # Errors
     /// [`DeviceError`]; after `Failed` the device has no key.
-    pub async fn set(&self, private_key: StaticSecret, all: Vec<Peer>) -> Result<(), DeviceError> {
-        let mut slot = self.slot.lock().await;
-        let slot = slot.as_mut().ok_or(DeviceError::NoDevice)?;
+    pub async fn set(
+        &self,
+        interface: &InterfaceName,
+        private_key: StaticSecret,
+        all: Vec<Peer>,
+    ) -> Result<(), DeviceError> {
+        let mut slots = self.slots.lock().await;
+        let slot = slots.by_name.get_mut(interface).ok_or(DeviceError::NoDevice)?;
         let public_key = PublicKey::from(&private_key);
         let mut running = match slot.running.take() {
             Some(running) if running.public_key == public_key => running,
@@ -163,9 +198,14 @@ impl Engine {
     ///
     /// # Errors
     /// [`DeviceError`]; after `Failed` the device has no key.
-    pub async fn update(&self, upserted: Vec<Peer>, removed: &[peers::PublicKey]) -> Result<(), DeviceError> {
-        let mut slot = self.slot.lock().await;
-        let slot = slot.as_mut().ok_or(DeviceError::NoDevice)?;
+    pub async fn update(
+        &self,
+        interface: &InterfaceName,
+        upserted: Vec<Peer>,
+        removed: &[peers::PublicKey],
+    ) -> Result<(), DeviceError> {
+        let mut slots = self.slots.lock().await;
+        let slot = slots.by_name.get_mut(interface).ok_or(DeviceError::NoDevice)?;
         let mut running = slot.running.take().ok_or(DeviceError::NoKey)?;
         let changes = running.peers.update(upserted, removed);
         running.apply(changes).await?;
@@ -177,24 +217,38 @@ impl Engine {
     ///
     /// # Errors
     /// [`DeviceError::NoDevice`].
-    pub async fn get(&self, asked: Asked) -> Result<Observed, DeviceError> {
-        let slot = self.slot.lock().await;
-        let slot = slot.as_ref().ok_or(DeviceError::NoDevice)?;
+    pub async fn get(&self, interface: &InterfaceName, asked: Asked) -> Result<Observed, DeviceError> {
+        let slots = self.slots.lock().await;
+        let slot = slots.by_name.get(interface).ok_or(DeviceError::NoDevice)?;
         let (public_key, peers) = match &slot.running {
             Some(running) => (Some(running.public_key.to_bytes()), running.get(asked).await),
             None => (None, BTreeMap::new()),
         };
         Ok(Observed {
-            interface: slot.interface.clone(),
+            interface: interface.clone(),
             port: slot.port,
             public_key,
             peers,
         })
     }
 
-    /// Shuts the device down and closes its descriptors.
+    /// Shuts the device of that number down, whose descriptors no longer work. One that was replaced is gone already.
+    pub async fn lose(&self, number: u64, lost: Lost) {
+        let mut slots = self.slots.lock().await;
+        let found = slots.by_name.iter().find(|(_, slot)| slot.number == number);
+        let Some(interface) = found.map(|(interface, _)| interface.clone()) else {
+            return;
+        };
+        tracing::warn!(%interface, "{lost}");
+        if let Some(slot) = slots.by_name.remove(&interface) {
+            slot.shut_down().await;
+        }
+    }
+
+    /// Shuts all devices down and closes their descriptors.
     pub async fn shut_down(&self) {
-        if let Some(slot) = self.slot.lock().await.take() {
+        let slots = std::mem::take(&mut self.slots.lock().await.by_name);
+        for slot in slots.into_values() {
             slot.shut_down().await;
         }
     }
@@ -306,6 +360,7 @@ impl Running {
                     latest_handshake: stats.last_handshake.and_then(|age| now.checked_sub(age)),
                     received_bytes: stats.rx_bytes as u64,
                     sent_bytes: stats.tx_bytes as u64,
+                    preshared: peer.preshared_key.is_some(),
                 };
                 (peer.public_key.to_bytes(), state)
             })
@@ -322,6 +377,7 @@ fn configured(peer: &Peer) -> (peers::PublicKey, PeerState) {
         latest_handshake: None,
         received_bytes: 0,
         sent_bytes: 0,
+        preshared: peer.preshared.is_some(),
     };
     (peer.key, state)
 }
@@ -331,6 +387,7 @@ fn new_peer(peer: &Peer) -> device::Peer {
         .with_allowed_ips(peer.allowed_ips.iter().filter_map(ip_network));
     new.endpoint = peer.endpoint;
     new.keepalive = keepalive(peer);
+    new.preshared_key = peer.preshared.as_ref().map(|key| *key.expose());
     new
 }
 

@@ -24,10 +24,20 @@ const DESCRIPTORS: usize = 3;
 const TUN_DEVICE: (u64, u64) = (10, 200);
 
 /// Name of a network interface, as the kernel accepts it (`dev_valid_name`) and printable.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InterfaceName(String);
 
 impl InterfaceName {
+    /// `None`: it is not one.
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+        std::str::from_utf8(name)
+            .ok()
+            .filter(|name| (1..=NAME_MAX).contains(&name.len()) && name.as_bytes().iter().all(allowed))
+            .filter(|name| !matches!(*name, "." | ".."))
+            .map(|name| InterfaceName(name.to_owned()))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -43,7 +53,7 @@ impl fmt::Display for InterfaceName {
 /// What one hand-over brings: everything that a WireGuard device needs.
 #[derive(Debug)]
 pub struct HandOver {
-    /// Name of the TUN, told by netd; for answers and logs.
+    /// Name of the TUN, told by netd; it tells this device from others.
     pub interface: InterfaceName,
     /// The TUN: `IFF_TUN | IFF_NO_PI`, no virtio-net header.
     pub tun: OwnedFd,
@@ -161,13 +171,7 @@ fn interface_name(payload: &[u8]) -> Result<InterfaceName, InvalidHandOver> {
     if *version != VERSION {
         return Err(InvalidHandOver::Version(Some(*version)));
     }
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
-    let name = std::str::from_utf8(name)
-        .ok()
-        .filter(|name| (1..=NAME_MAX).contains(&name.len()) && name.as_bytes().iter().all(allowed))
-        .filter(|name| !matches!(*name, "." | ".."))
-        .ok_or(InvalidHandOver::Name)?;
-    Ok(InterfaceName(name.to_owned()))
+    InterfaceName::parse(name).ok_or(InvalidHandOver::Name)
 }
 
 fn is_tun(descriptor: &OwnedFd) -> bool {

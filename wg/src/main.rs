@@ -64,7 +64,7 @@ fn load(path: &PathBuf) -> anyhow::Result<Config> {
 }
 
 async fn run(config: Config, mut listeners: Listeners, readiness: Readiness) -> anyhow::Result<()> {
-    let (lost, mut loss) = mpsc::channel(1);
+    let (lost, mut loss) = mpsc::unbounded_channel();
     let engine = Arc::new(Engine::new(lost));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let devices = listener::serve(
@@ -78,11 +78,16 @@ async fn run(config: Config, mut listeners: Listeners, readiness: Readiness) -> 
         service::routes(Arc::clone(&engine)),
         std::future::pending(),
     );
+    let losses = async {
+        while let Some((device, lost)) = loss.recv().await {
+            engine.lose(device, lost).await;
+        }
+    };
     readiness.ready()?;
     let outcome = tokio::select! {
         () = devices => Ok(()),
         served = calls => served.map_err(Into::into),
-        Some(lost) = loss.recv() => Err(lost.into()),
+        () = losses => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };

@@ -11,41 +11,68 @@ use x25519_dalek::StaticSecret;
 use zeroize::Zeroize;
 
 use crate::device::{Asked, Observed, PeerState};
+use crate::handover::InterfaceName;
 use crate::peers::{Peer, PublicKey};
 
 /// `SetDeviceRequest`, checked. The key is wiped from the request.
 ///
 /// # Errors
 /// Every fault of the request.
-pub fn set_device(mut request: v1::SetDeviceRequest) -> Result<(StaticSecret, Vec<Peer>), Vec<Violation>> {
+pub fn set_device(
+    mut request: v1::SetDeviceRequest,
+) -> Result<(InterfaceName, StaticSecret, Vec<Peer>), Vec<Violation>> {
     let set = checked::set_device(&request.private_key, &asked(&request.peers));
     request.private_key.zeroize();
+    forget(&mut request.peers);
     let (key, peers) = set.map_err(told)?;
-    Ok((StaticSecret::from(*key), peers))
+    Ok((interface(&request.interface)?, StaticSecret::from(*key), peers))
 }
 
 /// `UpdatePeersRequest`, checked: what to upsert, what to remove.
 ///
 /// # Errors
 /// Every fault of the request.
-pub fn update_peers(request: &v1::UpdatePeersRequest) -> Result<(Vec<Peer>, Vec<PublicKey>), Vec<Violation>> {
-    checked::update_peers(&asked(&request.upserted), &request.removed_public_keys).map_err(told)
+pub fn update_peers(
+    mut request: v1::UpdatePeersRequest,
+) -> Result<(InterfaceName, Vec<Peer>, Vec<PublicKey>), Vec<Violation>> {
+    let updated = checked::update_peers(&asked(&request.upserted), &request.removed_public_keys);
+    forget(&mut request.upserted);
+    let (upserted, removed) = updated.map_err(told)?;
+    Ok((interface(&request.interface)?, upserted, removed))
+}
+
+/// Wipes what is secret of the peers of a request.
+fn forget(peers: &mut [v1::Peer]) {
+    for peer in peers {
+        peer.preshared_key.zeroize();
+    }
+}
+
+fn interface(name: &str) -> Result<InterfaceName, Vec<Violation>> {
+    InterfaceName::parse(name.as_bytes()).ok_or_else(|| {
+        vec![Violation::new(
+            "interface",
+            "is the name of a TUN that was handed over",
+        )]
+    })
 }
 
 /// What `GetDeviceRequest` asks for.
 ///
 /// # Errors
 /// Every fault of the request.
-pub fn get_device(request: &v1::GetDeviceRequest) -> Result<Asked, Vec<Violation>> {
+pub fn get_device(request: &v1::GetDeviceRequest) -> Result<(InterfaceName, Asked), Vec<Violation>> {
     let v1::GetDeviceRequest {
         public_key,
         configuration_only,
+        interface: name,
     } = request;
     let only = checked::asked_for(public_key).map_err(told)?;
-    Ok(Asked {
+    let asked = Asked {
         only,
         configuration_only: *configuration_only,
-    })
+    };
+    Ok((interface(name)?, asked))
 }
 
 fn asked(peers: &[v1::Peer]) -> Vec<AskedPeer<'_, Endpoint, IpPrefix>> {
@@ -58,6 +85,7 @@ fn asked_peer(peer: &v1::Peer) -> AskedPeer<'_, Endpoint, IpPrefix> {
         endpoint: peer.endpoint.as_ref(),
         keepalive: peer.persistent_keepalive_seconds,
         allowed_ips: &peer.allowed_ips,
+        preshared_key: &peer.preshared_key,
     }
 }
 
@@ -89,10 +117,12 @@ fn peer_state(key: PublicKey, state: PeerState) -> v1::PeerState {
             endpoint: state.endpoint.map(Into::into),
             persistent_keepalive_seconds: state.keepalive.into(),
             allowed_ips: state.allowed_ips.into_iter().map(Into::into).collect(),
+            preshared_key: Vec::new(),
         }),
         latest_handshake_unix_ms: state.latest_handshake.map_or(0, unix_ms),
         received_bytes: state.received_bytes,
         sent_bytes: state.sent_bytes,
+        has_preshared_key: state.preshared,
     }
 }
 
@@ -147,6 +177,7 @@ mod tests {
         let faults = set_device(v1::SetDeviceRequest {
             private_key: vec![1; 31],
             peers,
+            interface: "wg0".to_owned(),
         })
         .err()
         .unwrap();
@@ -170,7 +201,9 @@ mod tests {
             get_device(&v1::GetDeviceRequest {
                 public_key,
                 configuration_only,
+                interface: "wg0".to_owned(),
             })
+            .map(|(_, asked)| asked)
         };
         let asked = |only, configuration_only| Asked {
             only,
@@ -179,5 +212,7 @@ mod tests {
         assert_eq!(ask(vec![], false), Ok(asked(None, false)));
         assert_eq!(ask(vec![7; 32], true), Ok(asked(Some([7; 32]), true)));
         assert!(ask(vec![7; 33], false).is_err());
+        let nameless = v1::GetDeviceRequest::default();
+        assert_eq!(fields(get_device(&nameless).unwrap_err()), ["interface"]);
     }
 }

@@ -31,8 +31,9 @@ impl WireguardService for Service {
         &self,
         request: Request<v1::SetDeviceRequest>,
     ) -> Result<Response<v1::SetDeviceResponse>, Status> {
-        let (private_key, peers) = request::set_device(request.into_inner()).map_err(invalid)?;
-        self.engine.set(private_key, peers).await.map_err(failed)?;
+        let (interface, private_key, peers) = request::set_device(request.into_inner()).map_err(invalid)?;
+        let set = self.engine.set(&interface, private_key, peers).await;
+        set.map_err(failed)?;
         Ok(Response::new(v1::SetDeviceResponse {}))
     }
 
@@ -40,8 +41,9 @@ impl WireguardService for Service {
         &self,
         request: Request<v1::UpdatePeersRequest>,
     ) -> Result<Response<v1::UpdatePeersResponse>, Status> {
-        let (upserted, removed) = request::update_peers(request.get_ref()).map_err(invalid)?;
-        self.engine.update(upserted, &removed).await.map_err(failed)?;
+        let (interface, upserted, removed) = request::update_peers(request.into_inner()).map_err(invalid)?;
+        let updated = self.engine.update(&interface, upserted, &removed).await;
+        updated.map_err(failed)?;
         Ok(Response::new(v1::UpdatePeersResponse {}))
     }
 
@@ -49,8 +51,8 @@ impl WireguardService for Service {
         &self,
         request: Request<v1::GetDeviceRequest>,
     ) -> Result<Response<v1::GetDeviceResponse>, Status> {
-        let asked = request::get_device(request.get_ref()).map_err(invalid)?;
-        let observed = self.engine.get(asked).await.map_err(failed)?;
+        let (interface, asked) = request::get_device(request.get_ref()).map_err(invalid)?;
+        let observed = self.engine.get(&interface, asked).await.map_err(failed)?;
         Ok(Response::new(request::device(observed)))
     }
 }
@@ -66,6 +68,8 @@ fn failed(error: DeviceError) -> Status {
     let (code, reason) = match &error {
         DeviceError::NoDevice => (Code::FailedPrecondition, "NO_DEVICE"),
         DeviceError::NoKey => (Code::FailedPrecondition, "NO_KEY"),
+        // Of a hand-over alone.
+        DeviceError::TooMany => (Code::ResourceExhausted, "TOO_MANY"),
         DeviceError::Failed(_) | DeviceError::NotTaken | DeviceError::Io(_) => {
             (Code::Internal, "DEVICE_FAILED")
         }

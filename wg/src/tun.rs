@@ -3,6 +3,7 @@
 use std::io;
 use std::iter;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use gotatun::packet::{Ip, Packet, PacketBufPool};
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 /// carries 1280 bytes (RFC 8200 section 5), so padding up to there never makes a packet that does not fit.
 const PADDING_BOUND_BYTES: u16 = 1280;
 
-/// Why this process cannot go on.
+/// Why a device cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
     /// The interface was deleted.
@@ -28,8 +29,32 @@ pub enum Lost {
     Udp,
 }
 
-/// Where [`Lost`] is told. Capacity 1: the first loss counts.
-pub type LostSender = mpsc::Sender<Lost>;
+/// Where the first [`Lost`] of one device is told, with the number that the device has here; clones share it.
+#[derive(Debug, Clone)]
+pub struct LostSender {
+    device: u64,
+    told: Arc<AtomicBool>,
+    sender: mpsc::UnboundedSender<(u64, Lost)>,
+}
+
+impl LostSender {
+    /// For the device of that number.
+    pub fn new(device: u64, sender: mpsc::UnboundedSender<(u64, Lost)>) -> Self {
+        LostSender {
+            device,
+            told: Arc::default(),
+            sender,
+        }
+    }
+
+    /// Tells it, if nothing was told before.
+    pub fn tell(&self, lost: Lost) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            // Nobody listens while the process ends.
+            let _ = self.sender.send((self.device, lost));
+        }
+    }
+}
 
 /// One TUN; clones share it.
 #[derive(Clone)]
@@ -74,8 +99,7 @@ impl Tun {
     }
 
     fn report(&self) {
-        // A full channel has told of a loss already.
-        let _ = self.lost.try_send(Lost::Tun);
+        self.lost.tell(Lost::Tun);
     }
 }
 

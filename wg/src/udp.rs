@@ -168,7 +168,7 @@ impl Receiver {
             match poll_fn(|cx| self.poll_receive(cx, buffer)).await {
                 Err(e) if is_passing(&e) => {}
                 Err(e) => {
-                    let _ = self.lost.try_send(Lost::Udp);
+                    self.lost.tell(Lost::Udp);
                     return Err(e);
                 }
                 received => return received,

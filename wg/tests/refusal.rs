@@ -61,16 +61,23 @@ fn garbage_on_the_device_socket_is_refused_and_changes_nothing() -> Result<()> {
     assert_eq!(daemon.get()?, before, "the device goes on");
     settles_at(&daemon, open)?;
 
-    // A good one replaces the device, and the former TUN goes with its last descriptor.
-    spare.give(&daemon)?;
+    // A good one of that name replaces the device, and the former TUN goes with its last descriptor.
+    let third = support::network()?;
+    Descriptors::make(&third.0, "wg0")?.give(&daemon)?;
     let now = daemon.get()?;
     assert_eq!(
         (now.interface.as_str(), now.public_key.len(), now.peers.len()),
-        ("wg1", 0, 0)
+        ("wg0", 0, 0)
     );
     assert!(server_ns.ip("link show wg0").is_err(), "wg0 is still held");
     // A device with a key holds each UDP socket two times more: to make, and in use.
-    settles_at(&daemon, open - 4)
+    settles_at(&daemon, open - 4)?;
+    // One of another name is another device.
+    spare.give(&daemon)?;
+    assert_eq!(daemon.get_of("wg1")?.interface, "wg1");
+    assert_eq!(daemon.get()?, now);
+    assert!(third.0.ip("link show wg0").is_ok());
+    settles_at(&daemon, open - 1)
 }
 
 #[test]

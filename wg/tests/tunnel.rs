@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
 use cell_lab::probe::{Pings, ping};
+use cell_lab::process::until;
 use cell_lab::stock::Client;
 use nix::sys::signal::Signal;
 use support::{Daemon, Descriptors, Keys, SECOND, base64, device_file, network, peer};
@@ -238,23 +239,134 @@ fn a_thousand_peers_come_quickly_and_one_more_costs_one() -> Result<()> {
 }
 
 #[test]
-fn a_deleted_tun_ends_the_process_with_a_clear_line() -> Result<()> {
+fn a_deleted_tun_takes_its_device_alone() -> Result<()> {
+    let (server_ns, client_ns) = network()?;
+    let (server, other, device) = (Keys::new(7), Keys::new(8), Keys::new(9));
+    let mut daemon = Daemon::start("root")?;
+    Descriptors::make(&server_ns, "wg0")?.give(&daemon)?;
+    daemon.set(&server.private, vec![peer(&device.public, &ADDRESSES)])?;
+    let client = Client::up(&client_ns, &device_file(&device, &server, "192.0.2.1"))?;
+    client.wait_for_handshake()?;
     for with_key in [false, true] {
-        let (server_ns, _client) = network()?;
-        let mut daemon = Daemon::start("root")?;
-        Descriptors::make(&server_ns, "wg0")?.give(&daemon)?;
+        Descriptors::make_at(&server_ns, "wg1", 51821, ["10.9.0.1/24", "fd09::1/64"])?.give(&daemon)?;
         if with_key {
-            daemon.set(&Keys::new(7).private, vec![])?;
+            daemon.set_of("wg1", &other.private, vec![peer(&[3; 32], &["10.9.0.2/32"])])?;
+            let (first, second) = (daemon.get()?, daemon.get_of("wg1")?);
+            assert_eq!(
+                (&first.public_key[..], &second.public_key[..]),
+                (&server.public[..], &other.public[..])
+            );
+            assert_eq!((first.listen_port, second.listen_port), (51820, 51821));
+            assert_eq!((first.peers.len(), second.peers.len()), (1, 1));
         }
-        server_ns.ip("link delete wg0")?;
-        let status = daemon.process.wait(5 * SECOND)?;
-        assert_eq!(status.code(), Some(1));
-        assert!(
-            daemon.process.output().contains("the TUN interface is gone"),
-            "{}",
-            daemon.process.output()
-        );
+        server_ns.ip("link delete wg1")?;
+        until(5 * SECOND, "the device is gone", || {
+            let gone = daemon.get_of("wg1").unwrap_err();
+            (cell_proto::fault::reason(&gone).as_deref() == Some("NO_DEVICE")).then_some(())
+        })?;
+        all_answered(&client_ns, 3)?;
     }
+    assert!(
+        daemon.process.output().contains("the TUN interface is gone"),
+        "{}",
+        daemon.process.output()
+    );
+    // The last one, too: the process stays for the next hand-over.
+    server_ns.ip("link delete wg0")?;
+    until(5 * SECOND, "the device is gone", || daemon.get().err())?;
+    Descriptors::make(&server_ns, "wg0")?.give(&daemon)?;
+    daemon.set(&server.private, vec![peer(&device.public, &ADDRESSES)])?;
+    client.configure(&device_file(&device, &server, "192.0.2.1"))?;
+    client.wait_for_handshake()?;
+    all_answered(&client_ns, 3)?;
+    assert!(daemon.process.terminate(5 * SECOND)?.success());
+    Ok(())
+}
+
+#[test]
+fn a_preshared_key_is_needed_on_both_sides_and_never_told() -> Result<()> {
+    let (server_ns, client_ns) = network()?;
+    let (server, device) = (Keys::new(7), Keys::new(9));
+    let daemon = Daemon::start("root")?;
+    Descriptors::make(&server_ns, "wg0")?.give(&daemon)?;
+    let preshared = |byte: u8| {
+        let mut peer = peer(&device.public, &ADDRESSES);
+        peer.preshared_key = vec![byte; 32];
+        vec![peer]
+    };
+    let file = device_file(&device, &server, "192.0.2.1").replace(
+        "AllowedIPs",
+        &format!("PresharedKey = {}\nAllowedIPs", base64(&[0x51; 32])),
+    );
+    daemon.set(&server.private, preshared(0x51))?;
+    let client = Client::up(&client_ns, &file)?;
+    client.wait_for_handshake()?;
+    all_answered(&client_ns, 2)?;
+    let state = &daemon.get()?.peers[0];
+    assert!(state.has_preshared_key);
+    assert_eq!(state.peer.as_ref().unwrap().preshared_key, Vec::<u8>::new());
+    // An update that does not speak of it leaves it, and the session.
+    daemon.update(
+        vec![peer(
+            &device.public,
+            &["10.8.0.2/32", "fd08::2/128", "10.9.0.0/24"],
+        )],
+        &[],
+    )?;
+    all_answered(&client_ns, 2)?;
+    assert!(daemon.get()?.peers[0].has_preshared_key);
+
+    daemon.set(&server.private, preshared(0x52))?;
+    let pings = ping(&client_ns, "10.8.0.1".parse()?, 5, PATIENT, PATIENT)?;
+    assert_eq!(pings.received, 0, "another key, another session");
+    daemon.set(&server.private, preshared(0x51))?;
+    client.configure(&file)?;
+    client.wait_for_handshake()?;
+    all_answered(&client_ns, 2)?;
+    daemon.set(&server.private, vec![peer(&device.public, &ADDRESSES)])?;
+    assert!(!daemon.get()?.peers[0].has_preshared_key);
+    let log = daemon.process.output();
+    assert!(
+        !log.contains(&base64(&[0x51; 32])) && !log.contains("81, 81"),
+        "{log}"
+    );
+    Ok(())
+}
+
+/// As many as netd may ask for: the cell's own and those of 256 exits.
+#[test]
+fn devices_up_to_the_limit_and_no_more() -> Result<()> {
+    let (server_ns, _client) = network()?;
+    let daemon = Daemon::start("root")?;
+    let make = |number: u16| {
+        let name = format!("wgext_{number}");
+        let address = format!("10.9.{}.{}/32", number >> 8, number & 255);
+        let six = format!("fd09::{number:x}/128");
+        Descriptors::make_at(&server_ns, &name, 20_000 + number, [&address, &six])
+    };
+    for number in 0..257 {
+        make(number)?.give(&daemon)?;
+        daemon.set_of(
+            &format!("wgext_{number}"),
+            &Keys::new(7).private,
+            vec![peer(&[3; 32], &["0.0.0.0/0"])],
+        )?;
+    }
+    let refused = make(300)?.give(&daemon).unwrap_err();
+    assert!(refused.to_string().contains("257 devices already"), "{refused}");
+    assert_eq!(daemon.get_of("wgext_256")?.peers.len(), 1, "the others go on");
+    // The one of a name that is there is replaced, not added.
+    server_ns.ip("link delete wgext_7")?;
+    until(5 * SECOND, "the device is gone", || {
+        daemon.get_of("wgext_7").err()
+    })?;
+    make(7)?.give(&daemon)?;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.process.id()))?;
+    let resident = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap_or_default();
+    println!("257 devices: {resident}");
     Ok(())
 }
 

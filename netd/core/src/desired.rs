@@ -114,14 +114,13 @@ pub struct Exit {
 impl Exit {
     /// Whether the exit carries the family; what it does not carry is refused.
     pub fn carries(&self, family: Family) -> bool {
-        let WireguardExit {
-            v4, v6, allowed_ips, ..
-        } = &self.tunnel;
+        let WireguardExit { v4, v6, far_ends, .. } = &self.tunnel;
         let addressed = match family {
             Family::V4 => v4.is_some(),
             Family::V6 => v6.is_some(),
         };
-        addressed && allowed_ips.iter().any(|net| Family::of(net.addr()) == family)
+        let mut prefixes = far_ends.iter().flat_map(|far| &far.allowed_ips);
+        addressed && prefixes.any(|net| Family::of(net.addr()) == family)
     }
 }
 
@@ -134,16 +133,34 @@ pub struct WireguardExit {
     pub v6: Option<Ipv6Addr>,
     /// Largest packet.
     pub mtu: Mtu,
-    /// The far end's key.
-    pub peer_key: PublicKey,
-    /// Where the far end is.
-    pub endpoint: SocketAddr,
+    /// Its servers, in the order that their preshared keys are numbered in; no two have one key or one prefix.
+    pub far_ends: Vec<FarEnd>,
+    /// With another one than before, vaultd has other keys.
+    pub secret_revision: u64,
+}
+
+/// A server at the other end of a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FarEnd {
+    /// Its key.
+    pub key: PublicKey,
+    /// Where it is; none: not known, and it is unreachable.
+    pub endpoint: Option<SocketAddr>,
     /// Seconds; 0 is off.
     pub keepalive: u16,
-    /// What the far end carries.
+    /// What it carries.
     pub allowed_ips: BTreeSet<IpNet>,
     /// Whether vaultd has a preshared key for it.
     pub preshared: bool,
+}
+
+impl WireguardExit {
+    /// The near end's addresses, each alone: it has no neighbours.
+    pub fn addresses(&self) -> BTreeSet<IpNet> {
+        let v4 = self.v4.map(|address| IpNet::from(IpAddr::V4(address)));
+        let v6 = self.v6.map(|address| IpNet::from(IpAddr::V6(address)));
+        v4.into_iter().chain(v6).collect()
+    }
 }
 
 impl Peer {

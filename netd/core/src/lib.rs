@@ -18,6 +18,7 @@ pub mod validate;
 pub mod policy;
 pub mod redirect;
 pub mod routing;
+pub mod tunnel;
 
 pub mod observed;
 pub mod plan;

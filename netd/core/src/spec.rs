@@ -63,15 +63,24 @@ pub struct WireguardExitSpec {
     pub addresses: Vec<Parsed<IpAddr>>,
     /// Bytes; 0 is the default.
     pub mtu_bytes: u32,
-    /// Of the far end.
-    pub peer_public_key: Vec<u8>,
-    /// Where the far end is; none: the request did not say.
+    /// Its servers.
+    pub far_ends: Vec<FarEndSpec>,
+    /// Another one than before: vaultd has other keys.
+    pub secret_revision: u64,
+}
+
+/// A server at the other end of a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FarEndSpec {
+    /// Its public key.
+    pub public_key: Vec<u8>,
+    /// Where it is; none: not known.
     pub endpoint: Option<Parsed<SocketAddr>>,
     /// Seconds; 0 is off.
     pub persistent_keepalive_seconds: u32,
-    /// What the far end carries.
+    /// What it carries.
     pub allowed_ips: Vec<Parsed<IpNet>>,
-    /// Whether there is one in vaultd.
+    /// Whether vaultd has one for it.
     pub has_preshared_key: bool,
 }
 

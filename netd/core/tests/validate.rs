@@ -446,21 +446,56 @@ fn faults_of_an_exits_tunnel() {
         tunnel.addresses[0] = Ok([10, 86, 0, 9].into())
     });
     fault("mtu_bytes", |tunnel| tunnel.mtu_bytes = 1279);
-    fault("peer_public_key", |tunnel| tunnel.peer_public_key = vec![0; 32]);
-    fault("endpoint", |tunnel| tunnel.endpoint = None);
-    fault("endpoint", |tunnel| {
-        tunnel.endpoint = Some(Ok("127.0.0.1:1".parse().unwrap()))
+    fault("far_ends", |tunnel| tunnel.far_ends.clear());
+    fault("far_ends", |tunnel| {
+        tunnel.far_ends = vec![tunnel.far_ends[0].clone(); 9];
     });
-    fault("endpoint", |tunnel| {
-        tunnel.endpoint = Some(Ok("10.86.0.9:1".parse().unwrap()))
+    fault("far_ends[0].public_key", |tunnel| {
+        tunnel.far_ends[0].public_key = vec![0; 32];
     });
-    fault("persistent_keepalive_seconds", |tunnel| {
-        tunnel.persistent_keepalive_seconds = 65_536;
+    fault("far_ends[0].endpoint", |tunnel| {
+        tunnel.far_ends[0].endpoint = Some(Ok("127.0.0.1:1".parse().unwrap()))
     });
-    fault("allowed_ips", |tunnel| tunnel.allowed_ips.clear());
-    fault("allowed_ips[0]", |tunnel| {
-        tunnel.allowed_ips[0] = Err("bad".into())
+    fault("far_ends[0].endpoint", |tunnel| {
+        tunnel.far_ends[0].endpoint = Some(Ok("10.86.0.9:1".parse().unwrap()))
     });
+    fault("far_ends[0].persistent_keepalive_seconds", |tunnel| {
+        tunnel.far_ends[0].persistent_keepalive_seconds = 65_536;
+    });
+    fault("far_ends[0].allowed_ips", |tunnel| {
+        tunnel.far_ends[0].allowed_ips.clear()
+    });
+    fault("far_ends[0].allowed_ips[0]", |tunnel| {
+        tunnel.far_ends[0].allowed_ips[0] = Err("bad".into())
+    });
+    fault("far_ends[1].public_key", |tunnel| {
+        let mut second = tunnel.far_ends[0].clone();
+        second.allowed_ips = vec![Ok("192.0.2.0/24".parse().unwrap())];
+        tunnel.far_ends.push(second);
+    });
+    fault("far_ends[1].allowed_ips", |tunnel| {
+        let mut second = tunnel.far_ends[0].clone();
+        second.public_key = vec![0x77; 32];
+        second.allowed_ips.truncate(1);
+        tunnel.far_ends.push(second);
+    });
+}
+
+#[test]
+fn a_tunnel_may_have_several_far_ends_and_need_not_know_where_they_are() {
+    let mut wanted = spec(vec![]);
+    wanted.exits = vec![exit(0), exit(1)];
+    let tunnel = wireguard_of(&mut wanted);
+    let mut second = tunnel.far_ends[0].clone();
+    second.public_key = vec![0x77; 32];
+    second.allowed_ips = vec![Ok("192.0.2.0/24".parse().unwrap())];
+    second.endpoint = None;
+    tunnel.far_ends.push(second);
+    tunnel.secret_revision = 7;
+    let desired = validate(&wanted, &ceiling(), None).unwrap();
+    let tunnel = &desired.exits()[&"exit1".parse().unwrap()].tunnel;
+    assert_eq!((tunnel.far_ends.len(), tunnel.secret_revision), (2, 7));
+    assert_eq!(tunnel.far_ends[1].endpoint, None);
 }
 
 fn redirect_of(spec: &mut NetworkSpec) -> &mut RedirectSpec {
@@ -600,5 +635,8 @@ fn an_exit_carries_the_families_that_it_has_addresses_and_prefixes_of() {
     assert_eq!(carried(|_| {}), [true, true]);
     assert_eq!(carried(|tunnel| drop(tunnel.addresses.pop())), [true, false]);
     assert_eq!(carried(|tunnel| drop(tunnel.addresses.remove(0))), [false, true]);
-    assert_eq!(carried(|tunnel| drop(tunnel.allowed_ips.pop())), [true, false]);
+    assert_eq!(
+        carried(|tunnel| drop(tunnel.far_ends[0].allowed_ips.pop())),
+        [true, false]
+    );
 }

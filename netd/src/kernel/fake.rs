@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cell_netd_core::desired::Exit;
 use cell_netd_core::fake::{FAKE_PUBLIC_KEY, FakeKernel};
-use cell_netd_core::model::{InterfaceName, Mark, PublicKey};
+use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, PublicKey};
 use cell_netd_core::observed::Device;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
+use cell_netd_core::tunnel::{SecretRecord, TunnelSeen, TunnelStep, device_peers};
 use cell_netd_core::{Observed, Plan, Step};
 
 use ipnet::IpNet;
 
 use super::nft::{Drops, Ownership};
-use super::wireguard::{PeerStatistics, limited, peer_statistics};
-use super::{ExitsSeen, Glance, Kernel, KernelError, LinkGlance, Passage};
+use super::wireguard::{PeerStatistics, PrivateKey, TunnelSecrets, limited, peer_statistics};
+use super::{ExitsSeen, Glance, Kernel, KernelError, LinkGlance, Passage, Tunnel};
 
 /// A kernel in memory that a test can look into and spoil.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +40,12 @@ pub struct Inner {
     pub on_link: BTreeSet<IpNet>,
     /// Whether another program has our names.
     pub foreign: bool,
+    /// Interfaces with an exit's name.
+    pub tunnels: BTreeMap<ExitInterface, TunnelSeen>,
+    /// Interfaces of exits whose keys vaultd does not have.
+    pub keyless: BTreeSet<ExitInterface>,
+    /// Interfaces of exits that cannot be brought up.
+    pub broken: BTreeSet<ExitInterface>,
 }
 
 impl Fake {
@@ -55,6 +63,68 @@ impl Inner {
             Ownership::Absent
         }
     }
+}
+
+impl Inner {
+    fn create_tunnel(&mut self, interface: ExitInterface) -> Result<(), KernelError> {
+        let made = TunnelSeen {
+            ours: true,
+            record: None,
+            up: false,
+            mtu: None,
+            addresses: BTreeSet::new(),
+            loose: false,
+            device: None,
+        };
+        match self.tunnels.insert(interface, made) {
+            None => Ok(()),
+            Some(_) => Err(KernelError::Refused("the name is taken".to_owned())),
+        }
+    }
+}
+
+fn change_tunnel(
+    seen: &mut TunnelSeen,
+    exit: &Exit,
+    step: &TunnelStep,
+    secrets: Option<&TunnelSecrets>,
+) -> Result<(), KernelError> {
+    let tunnel = &exit.tunnel;
+    match step {
+        TunnelStep::Secrets => {
+            let public_key = secrets.and_then(|secrets| secrets.key.public());
+            let public_key = public_key.ok_or_else(|| KernelError::Refused("no key".to_owned()))?;
+            seen.record = Some(SecretRecord {
+                exit: exit.way.id.clone(),
+                revision: tunnel.secret_revision,
+                public_key,
+            });
+            let preshared = tunnel.far_ends.iter().filter(|far| far.preshared);
+            seen.device = Some(Device {
+                public_key,
+                listen_port: 40_000,
+                fwmark: 0,
+                peers: device_peers(tunnel),
+                preshared: preshared.map(|far| far.key).collect(),
+            });
+        }
+        TunnelStep::FarEnds(_) => {
+            if let Some(device) = &mut seen.device {
+                device.peers = device_peers(tunnel);
+            }
+        }
+        TunnelStep::SetMtu(mtu) => seen.mtu = Some(*mtu),
+        TunnelStep::RemoveAddress(net) => {
+            seen.addresses.remove(net);
+        }
+        TunnelStep::AddAddress(net) => {
+            seen.addresses.insert(*net);
+        }
+        TunnelStep::Loosen => seen.loose = true,
+        TunnelStep::SetUp => seen.up = true,
+        TunnelStep::Remove | TunnelStep::Create => {}
+    }
+    Ok(())
 }
 
 impl Kernel for Fake {
@@ -205,6 +275,77 @@ impl Kernel for Fake {
         let device = inner.kernel.link.as_ref().and_then(|link| link.device.as_ref());
         let peers = device.into_iter().flat_map(|device| &device.peers);
         Ok(peers.map(|(key, peer)| (*key, peer_statistics(peer))).collect())
+    }
+
+    async fn tunnels(&mut self) -> Result<BTreeMap<ExitInterface, Tunnel>, KernelError> {
+        let inner = self.inner();
+        let tunnels = inner.tunnels.iter().map(|(interface, seen)| {
+            let tunnel = Tunnel {
+                seen: seen.clone(),
+                statistics: BTreeMap::new(),
+            };
+            (*interface, tunnel)
+        });
+        Ok(tunnels.collect())
+    }
+
+    async fn exit_secrets(&mut self, exit: &Exit) -> Result<TunnelSecrets, KernelError> {
+        let refused = |reason: &str| KernelError::NoExitSecret {
+            field: "wireguard_key".to_owned(),
+            reason: reason.to_owned(),
+            silent: false,
+        };
+        if self.inner().keyless.contains(&exit.way.interface) {
+            return Err(refused("NO_SECRET"));
+        }
+        Ok(TunnelSecrets {
+            key: PrivateKey::from_slice(&[0x41; 32]).ok_or_else(|| refused("not a key"))?,
+            preshared: BTreeMap::new(),
+        })
+    }
+
+    async fn apply_tunnel(
+        &mut self,
+        exit: &Exit,
+        step: &TunnelStep,
+        secrets: Option<&TunnelSecrets>,
+    ) -> Result<(), KernelError> {
+        let refused = |why: &str| Err(KernelError::Refused(why.to_owned()));
+        let interface = exit.way.interface;
+        let mut inner = self.inner();
+        match step {
+            TunnelStep::Remove => {
+                drop(inner);
+                return self.remove_tunnel(&interface).await;
+            }
+            TunnelStep::Create => return inner.create_tunnel(interface),
+            TunnelStep::SetUp if inner.broken.contains(&interface) => return refused("broken"),
+            TunnelStep::SetUp => {
+                inner.kernel.exits_up.insert(interface);
+            }
+            TunnelStep::Secrets
+            | TunnelStep::FarEnds(_)
+            | TunnelStep::SetMtu(_)
+            | TunnelStep::RemoveAddress(_)
+            | TunnelStep::AddAddress(_)
+            | TunnelStep::Loosen => {}
+        }
+        let Some(seen) = inner.tunnels.get_mut(&interface) else {
+            return refused("there is no such interface");
+        };
+        change_tunnel(seen, exit, step, secrets)
+    }
+
+    async fn remove_tunnel(&mut self, interface: &ExitInterface) -> Result<(), KernelError> {
+        let mut inner = self.inner();
+        if inner.tunnels.remove(interface).is_none() {
+            return Ok(());
+        }
+        inner.kernel.exits_up.remove(interface);
+        // As the kernel does it.
+        let leads = cell_netd_core::routing::RouteTo::Interface(*interface);
+        inner.kernel.routing.routes.retain(|route| route.to != leads);
+        Ok(())
     }
 
     async fn drops(&mut self) -> Result<BTreeMap<Counter, Drops>, KernelError> {

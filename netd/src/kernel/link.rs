@@ -5,9 +5,10 @@ use std::io;
 use std::net::IpAddr;
 
 use cell_netd_core::model::{InterfaceName, Mtu, TableName};
+use cell_netd_core::tunnel::SecretRecord;
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
 
@@ -17,6 +18,9 @@ use super::{KernelError, LinkGlance};
 /// links that exist already alone, it is there from the first moment, so that a netd which was killed right after it made
 /// the link is no obstacle to the next. The bytes are "cell".
 pub(super) const GROUP: u32 = 0x6365_6c6c;
+
+/// Between the alias and the record of secrets.
+const BEFORE_RECORD: &str = ", ";
 
 /// What is in the ring of rtnetlink(7), and how netd knows its own links.
 #[derive(Debug, Clone)]
@@ -103,6 +107,16 @@ impl Links {
         Ok(self.handle.link().del(index).execute().await?)
     }
 
+    /// Says that the link is ours, and which secrets its device was given.
+    pub(super) async fn record(
+        &self,
+        name: &InterfaceName,
+        record: &SecretRecord,
+    ) -> Result<(), KernelError> {
+        let alias = format!("{}{BEFORE_RECORD}{record}", self.alias);
+        self.set(name, |link| link.alias(&alias)).await
+    }
+
     /// Says that the link is ours.
     pub(super) async fn tag(&self, name: &InterfaceName) -> Result<(), KernelError> {
         self.set(name, |link| link.alias(&self.alias)).await
@@ -120,13 +134,25 @@ impl Links {
         self.set(name, LinkMessageBuilder::down).await
     }
 
-    async fn set(
+    pub(super) async fn set(
         &self,
         name: &InterfaceName,
         change: impl FnOnce(LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec>,
     ) -> Result<(), KernelError> {
         let message = change(LinkUnspec::new_with_index(self.index(name).await?)).build();
         Ok(self.handle.link().set(message).execute().await?)
+    }
+
+    /// An address that makes no route in any table but `local`.
+    pub(super) async fn add_lone_address(&self, name: &InterfaceName, net: IpNet) -> Result<(), KernelError> {
+        let index = self.index(name).await?;
+        let mut request = self.handle.address().add(index, net.addr(), net.prefix_len());
+        let message = request.message_mut();
+        message.header.flags |= AddressHeaderFlags::Nodad;
+        // These do not fit into the header, whose flags the kernel ignores where this is there.
+        let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+        message.attributes.push(AddressAttribute::Flags(flags));
+        Ok(request.execute().await?)
     }
 
     pub(super) async fn add_address(&self, name: &InterfaceName, net: IpNet) -> Result<(), KernelError> {
@@ -190,7 +216,7 @@ impl Links {
         Ok(found)
     }
 
-    fn glance(&self, message: &LinkMessage, addresses: BTreeSet<IpNet>) -> LinkGlance {
+    pub(super) fn glance(&self, message: &LinkMessage, addresses: BTreeSet<IpNet>) -> LinkGlance {
         let mtu = message.attributes.iter().find_map(|attribute| match attribute {
             LinkAttribute::Mtu(mtu) => Some(*mtu),
             _ => None,
@@ -202,6 +228,14 @@ impl Links {
             addresses,
             ours: is_ours(message, &self.alias),
         }
+    }
+
+    /// Which secrets the device of the link was given.
+    pub(super) fn record_on(&self, message: &LinkMessage) -> Option<SecretRecord> {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfAlias(found) => record(found, &self.alias),
+            _ => None,
+        })
     }
 }
 
@@ -221,10 +255,18 @@ fn errno(error: &rtnetlink::Error) -> Option<i32> {
 /// The alias decides where there is one; a link without one is ours if it was born in our group and not named yet.
 fn is_ours(link: &LinkMessage, alias: &str) -> bool {
     let named = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfAlias(found) => Some(found == alias),
+        LinkAttribute::IfAlias(found) => Some(found == alias || record(found, alias).is_some()),
         _ => None,
     });
     named.unwrap_or_else(|| link.attributes.contains(&LinkAttribute::Group(GROUP)))
+}
+
+fn record(found: &str, alias: &str) -> Option<SecretRecord> {
+    found
+        .strip_prefix(alias)?
+        .strip_prefix(BEFORE_RECORD)?
+        .parse()
+        .ok()
 }
 
 /// The address with its prefix length; none for link-local ones, which the kernel makes by itself.
@@ -273,6 +315,15 @@ mod tests {
             (vec![alias("mine"), LinkAttribute::Group(GROUP)], true),
             (vec![LinkAttribute::Group(GROUP)], true),
             (vec![alias("another cell's"), LinkAttribute::Group(GROUP)], false),
+            (
+                vec![alias(&format!(
+                    "mine, secrets 7 of exit0 with {}=",
+                    "A".repeat(42) + "E"
+                ))],
+                true,
+            ),
+            (vec![alias("mine, secrets 7")], false),
+            (vec![alias("mine too")], false),
             (vec![LinkAttribute::Group(0)], false),
             (vec![], false),
         ] {

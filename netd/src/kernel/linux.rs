@@ -5,9 +5,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cell_netd_core::model::{InterfaceName, Mark, Mtu, PublicKey, TableName};
+use cell_netd_core::desired::Exit;
+use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, Mtu, PublicKey, TableName};
 use cell_netd_core::observed::{Device, Link};
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, skeleton};
+use cell_netd_core::tunnel::{SecretRecord, TunnelStep, device_peers};
 use cell_netd_core::{Ceiling, Observed, Plan, Step};
 use ipnet::IpNet;
 use tokio::sync::Notify;
@@ -16,8 +18,8 @@ use super::link::Links;
 use super::nft::{Drops, Nft, NftError, Owners, Ownership, blockers, passage};
 use super::wireguard::kernel::InKernel;
 use super::wireguard::userspace::Userspace;
-use super::wireguard::{Backend, PeerStatistics, PrivateKey};
-use super::{ExitsSeen, Glance, Kernel, KernelError, LinkGlance, Passage, events};
+use super::wireguard::{Backend, PeerStatistics, PrivateKey, TunnelSecrets};
+use super::{ExitsSeen, Glance, Kernel, KernelError, LinkGlance, Passage, Tunnel, events};
 use crate::keys::KeySource;
 
 /// Which WireGuard is used.
@@ -93,6 +95,34 @@ impl Linux {
     /// Our links. No link beyond the ceiling is ever taken for one.
     async fn own_links(&self) -> Result<BTreeSet<InterfaceName>, KernelError> {
         Ok(&self.links.ours().await? & &self.ceiling.interfaces)
+    }
+
+    /// Our links of exits.
+    async fn own_tunnels(&self) -> Result<Vec<InterfaceName>, KernelError> {
+        let ours = self.links.ours().await?.into_iter();
+        let exits = &self.ceiling.exits;
+        Ok(ours.filter(|name| exits.allows_interface(&name.into())).collect())
+    }
+
+    /// Keys and far ends, and then the word that they are there: a netd that dies between the two is asked again.
+    async fn set_tunnel(
+        &mut self,
+        name: &InterfaceName,
+        exit: &Exit,
+        secrets: Option<&TunnelSecrets>,
+    ) -> Result<(), KernelError> {
+        let refused = || KernelError::Refused("a device is given its keys, and there are none".to_owned());
+        let secrets = secrets.ok_or_else(refused)?;
+        let public_key = secrets.key.public().ok_or_else(refused)?;
+        self.links.tag(name).await?;
+        let peers = device_peers(&exit.tunnel);
+        self.backend.set_tunnel(name, secrets, &peers).await?;
+        let record = SecretRecord {
+            exit: exit.way.id.clone(),
+            revision: exit.tunnel.secret_revision,
+            public_key,
+        };
+        self.links.record(name, &record).await
     }
 
     async fn own_link(&self, name: &InterfaceName) -> Result<Option<LinkGlance>, KernelError> {
@@ -227,7 +257,8 @@ impl Kernel for Linux {
 
     async fn shut(&mut self) -> Result<BTreeSet<InterfaceName>, KernelError> {
         let mut shut = BTreeSet::new();
-        for name in self.own_links().await? {
+        let cells = self.own_links().await?;
+        for name in cells.into_iter().chain(self.own_tunnels().await?) {
             if self.links.get(&name).await?.is_some_and(|link| link.up) {
                 self.links.set_down(&name).await?;
                 shut.insert(name);
@@ -299,6 +330,53 @@ impl Kernel for Linux {
         Ok(state.map(|state| state.statistics).unwrap_or_default())
     }
 
+    async fn tunnels(&mut self) -> Result<BTreeMap<ExitInterface, Tunnel>, KernelError> {
+        let mut tunnels = BTreeMap::new();
+        for (interface, mut seen) in self.links.tunnels(&self.ceiling.exits).await? {
+            let mut statistics = BTreeMap::new();
+            if seen.ours
+                && let Some(state) = self.backend.device(&named(&interface)?).await?
+            {
+                seen.device = Some(state.device);
+                statistics = state.statistics;
+            }
+            tunnels.insert(interface, Tunnel { seen, statistics });
+        }
+        Ok(tunnels)
+    }
+
+    async fn exit_secrets(&mut self, exit: &Exit) -> Result<TunnelSecrets, KernelError> {
+        self.keys.exit(exit).await
+    }
+
+    async fn apply_tunnel(
+        &mut self,
+        exit: &Exit,
+        step: &TunnelStep,
+        secrets: Option<&TunnelSecrets>,
+    ) -> Result<(), KernelError> {
+        let name = named(&exit.way.interface)?;
+        match step {
+            TunnelStep::Remove => self.remove_tunnel(&exit.way.interface).await,
+            TunnelStep::Create => Ok(self.backend.create_tunnel(&name).await?),
+            TunnelStep::Secrets => self.set_tunnel(&name, exit, secrets).await,
+            TunnelStep::FarEnds(update) => Ok(self.backend.update(&name, update).await?),
+            TunnelStep::SetMtu(mtu) => self.links.set_mtu(&name, *mtu).await,
+            TunnelStep::RemoveAddress(net) => self.links.remove_address(&name, *net).await,
+            TunnelStep::AddAddress(net) => self.links.add_lone_address(&name, *net).await,
+            TunnelStep::Loosen => self.links.loosen(&name).await,
+            TunnelStep::SetUp => self.links.set_up(&name).await,
+        }
+    }
+
+    async fn remove_tunnel(&mut self, interface: &ExitInterface) -> Result<(), KernelError> {
+        let name = named(interface)?;
+        match self.own_link(&name).await? {
+            Some(_) => self.links.remove(&name).await,
+            None => Ok(()),
+        }
+    }
+
     async fn drops(&mut self) -> Result<BTreeMap<Counter, Drops>, KernelError> {
         self.nft(Nft::drops).await
     }
@@ -314,6 +392,11 @@ impl Kernel for Linux {
     fn backend(&self) -> &'static str {
         self.backend.name()
     }
+}
+
+fn named(interface: &ExitInterface) -> Result<InterfaceName, KernelError> {
+    let name = interface.as_str().parse();
+    name.map_err(|error: cell_netd_core::model::InvalidInterfaceName| KernelError::Refused(error.to_string()))
 }
 
 /// Whether this kernel has WireGuard. Makes and removes a link, which loads the module; so it is done before the sandbox

@@ -54,6 +54,42 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
+/// A preshared key. Never shown, wiped when dropped.
+pub struct PresharedKey(Zeroizing<[u8; 32]>);
+
+impl PresharedKey {
+    /// Takes the bytes; `None` if they are not 32, or all zero. The source is the caller's to wipe.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let key = <[u8; 32]>::try_from(bytes).map(Zeroizing::new).ok()?;
+        (*key != [0; 32]).then_some(PresharedKey(key))
+    }
+
+    /// The same once more, for another thread.
+    pub(crate) fn duplicate(&self) -> Self {
+        PresharedKey(self.0.clone())
+    }
+
+    /// The bytes, for the device alone.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PresharedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PresharedKey")
+    }
+}
+
+/// What the tunnel of an exit is secured with.
+#[derive(Debug)]
+pub struct TunnelSecrets {
+    /// The near end's.
+    pub key: PrivateKey,
+    /// By far end, of those that have one.
+    pub preshared: BTreeMap<PublicKey, PresharedKey>,
+}
+
 /// What moves about a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PeerStatistics {
@@ -82,6 +118,9 @@ pub enum BackendError {
     /// The kernel or a socket.
     #[error("the WireGuard device failed: {0}")]
     Io(#[from] std::io::Error),
+    /// cell-wg is not there, however long one waits.
+    #[error("cell-wg does not answer: {0}")]
+    Away(String),
     /// cell-wg said no.
     #[error("cell-wg refused: {0}")]
     Process(String),
@@ -108,7 +147,21 @@ pub trait Backend: Send + Sync {
         key: &'a PrivateKey,
     ) -> BoxFuture<'a, Result<(), BackendError>>;
 
-    /// Removes peers, then adds and changes others. Sessions of peers that stay go on.
+    /// Makes an interface, which is not there, and a device without a key behind it, on a port of the system's choice.
+    fn create_tunnel<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+    ) -> BoxFuture<'a, Result<(), BackendError>>;
+
+    /// Gives a device its keys and the whole set of its peers. Sessions may begin anew.
+    fn set_tunnel<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        secrets: &'a TunnelSecrets,
+        peers: &'a BTreeMap<PublicKey, DevicePeer>,
+    ) -> BoxFuture<'a, Result<(), BackendError>>;
+
+    /// Removes peers, then adds and changes others. Sessions of peers that stay go on, and so do their preshared keys.
     fn update<'a>(
         &'a mut self,
         interface: &'a InterfaceName,

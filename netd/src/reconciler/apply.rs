@@ -51,6 +51,9 @@ impl<K: Kernel> Reconciler<K> {
     }
 
     async fn apply_desired(&mut self, desired: Desired, validate_only: bool) -> Result<Applied, ApplyError> {
+        if !validate_only {
+            self.remove_strange_tunnels(&desired).await?;
+        }
         let on_link = self.kernel.on_link().await?;
         let ruleset = compile(&desired, &self.ceiling, &on_link);
         let plan = self.plan(&desired, ruleset.as_ref()).await?;
@@ -71,6 +74,8 @@ impl<K: Kernel> Reconciler<K> {
         self.accepted = Some(desired);
         self.on_link = on_link;
         self.accept().await;
+        self.try_tunnels_at_once();
+        self.tend_tunnels(false).await;
         Ok(self.applied(plan))
     }
 
@@ -202,6 +207,7 @@ impl<K: Kernel> Reconciler<K> {
         self.status
             .set("Converged", Holds::False, "APPLY_FAILED", "the last apply failed");
         self.repair(false).await;
+        self.tend_tunnels(false).await;
         self.guard().await;
     }
 

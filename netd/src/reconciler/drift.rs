@@ -50,6 +50,7 @@ impl<K: Kernel> Reconciler<K> {
         } else if deep || !self.untouched().await {
             self.repair(true).await;
         }
+        self.tend_tunnels(true).await;
         self.ensure_passage(true).await;
         self.publish().await;
     }

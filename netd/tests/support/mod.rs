@@ -1,7 +1,8 @@
 //! A cell-netd under test, with its sandbox and alone with CAP_NET_ADMIN, a real cell-wg beside it, and a vault that gives
-//! one key.
+//! the cell's key and those of exits.
 #![allow(dead_code, clippy::unwrap_used, reason = "shared by several test binaries")]
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -15,16 +16,21 @@ use cell_lab::cell::program;
 use cell_lab::netns::Namespace;
 use cell_lab::process::{Process, run_with_input, until};
 use cell_proto::common::v1 as common;
+use cell_proto::fault::Fault;
 use cell_proto::ipc::{self, CallerPolicy};
 use cell_proto::netd::v1;
 use cell_proto::netd::v1::network_service_client::NetworkServiceClient;
 use cell_proto::netd::v1::network_status_service_client::NetworkStatusServiceClient;
+use cell_proto::vault::v1::exit_secret_service_server::{ExitSecretService, ExitSecretServiceServer};
 use cell_proto::vault::v1::wireguard_key_service_server::{WireguardKeyService, WireguardKeyServiceServer};
-use cell_proto::vault::v1::{GetWireguardPrivateKeyRequest, GetWireguardPrivateKeyResponse};
+use cell_proto::vault::v1::{
+    GetWireguardPrivateKeyRequest, GetWireguardPrivateKeyResponse, ReadExitSecretRequest,
+    ReadExitSecretResponse,
+};
 use tokio::runtime::Runtime;
 use tonic::service::Routes;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// netd runs as nobody.
 const NOBODY: u32 = 65534;
@@ -63,6 +69,31 @@ pub fn decode(text: &str) -> Result<Vec<u8>> {
 
 struct Vault(Arc<Mutex<Vec<u8>>>);
 
+/// By name at vaultd.
+pub type Secrets = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+
+struct ExitVault(Secrets);
+
+#[tonic::async_trait]
+impl ExitSecretService for ExitVault {
+    async fn read_exit_secret(
+        &self,
+        request: Request<ReadExitSecretRequest>,
+    ) -> Result<Response<ReadExitSecretResponse>, Status> {
+        let value = self.0.lock().unwrap().get(&request.into_inner().name).cloned();
+        let absent = || {
+            Status::from(Fault::new(
+                Code::NotFound,
+                "vault.cell",
+                "NO_SECRET",
+                "there is none",
+            ))
+        };
+        let value = value.ok_or_else(absent)?;
+        Ok(Response::new(ReadExitSecretResponse { value }))
+    }
+}
+
 #[tonic::async_trait]
 impl WireguardKeyService for Vault {
     async fn get_wireguard_private_key(
@@ -84,6 +115,7 @@ pub struct Netd {
     listener: OwnedFd,
     wg_listeners: [Listener; 2],
     vault_key: Arc<Mutex<Vec<u8>>>,
+    pub exit_secrets: Secrets,
     pub process: Process,
     pub wg: Process,
 }
@@ -95,10 +127,12 @@ impl Netd {
         let keys = Keys::make()?;
         let runtime = Runtime::new()?;
         let vault_key = Arc::new(Mutex::new(decode(&keys.private)?));
-        serve_vault(
+        let exit_secrets = Secrets::default();
+        serve_whole_vault(
             &runtime,
             &folder.path().join("vault.sock"),
             Arc::clone(&vault_key),
+            Arc::clone(&exit_secrets),
             NOBODY,
         )?;
         let caller = "[callers.netd]\nusers = [\"nobody\"]\n";
@@ -124,6 +158,7 @@ impl Netd {
             listener,
             wg_listeners,
             vault_key,
+            exit_secrets,
             process,
             wg,
         };
@@ -299,12 +334,23 @@ impl Wg {
 }
 
 pub fn serve_vault(runtime: &Runtime, path: &Path, key: Arc<Mutex<Vec<u8>>>, uid: u32) -> Result<()> {
+    serve_whole_vault(runtime, path, key, Secrets::default(), uid)
+}
+
+fn serve_whole_vault(
+    runtime: &Runtime,
+    path: &Path,
+    key: Arc<Mutex<Vec<u8>>>,
+    exits: Secrets,
+    uid: u32,
+) -> Result<()> {
     let listener = runtime.block_on(async { tokio::net::UnixListener::bind(path) })?;
     let policy = CallerPolicy {
         uids: vec![uid],
         unit: None,
     };
-    let routes = Routes::new(WireguardKeyServiceServer::new(Vault(key)));
+    let routes = Routes::new(WireguardKeyServiceServer::new(Vault(key)))
+        .add_service(ExitSecretServiceServer::new(ExitVault(exits)));
     runtime.spawn(ipc::serve(listener, policy, routes, std::future::pending()));
     Ok(())
 }

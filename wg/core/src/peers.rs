@@ -1,12 +1,37 @@
 //! The peers as they were asked for, and what must change in a device to get there. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
+use zeroize::Zeroizing;
 
 /// X25519 public key of a peer, its identity.
 pub type PublicKey = [u8; 32];
+
+/// A preshared key. Never shown, wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PresharedKey(Zeroizing<[u8; 32]>);
+
+impl PresharedKey {
+    /// `None` if it does not have 32 bytes, or all of them are zero, which is how the protocol says that there is none.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let key = <[u8; 32]>::try_from(bytes).map(Zeroizing::new).ok()?;
+        (*key != [0; 32]).then_some(PresharedKey(key))
+    }
+
+    /// The bytes, for the device alone.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PresharedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PresharedKey")
+    }
+}
 
 /// A peer as the device is to have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,12 +44,14 @@ pub struct Peer {
     pub keepalive: u16,
     /// Without host bits.
     pub allowed_ips: BTreeSet<IpNet>,
+    /// Mixed into its handshakes.
+    pub preshared: Option<PresharedKey>,
 }
 
 /// What to do to a device, in this order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Peers that go, with their sessions.
+    /// Peers that go, with their sessions. One that is among the added too begins anew.
     pub removed: Vec<PublicKey>,
     /// Peers that stay, with their sessions, but differ.
     pub modified: Vec<Peer>,
@@ -79,19 +106,33 @@ impl Peers {
             .filter(|key| !kept.contains(*key))
             .copied()
             .collect();
-        self.update(all, &removed)
+        self.change(all, &removed)
     }
 
     /// Adds or replaces `upserted` and removes `removed`, ignoring the absent. Keys and allowed IPs are unique within
     /// the request. Costs what the request costs, however many peers there are.
-    pub fn update(&mut self, upserted: Vec<Peer>, removed: &[PublicKey]) -> Changes {
-        let removed: Vec<_> = removed.iter().filter(|key| self.remove(key)).copied().collect();
+    /// A peer without a preshared key keeps the one that it has.
+    pub fn update(&mut self, mut upserted: Vec<Peer>, removed: &[PublicKey]) -> Changes {
+        for peer in upserted.iter_mut().filter(|peer| peer.preshared.is_none()) {
+            let present = self.by_key.get(&peer.key);
+            peer.preshared = present.and_then(|present| present.preshared.clone());
+        }
+        self.change(upserted, removed)
+    }
+
+    fn change(&mut self, upserted: Vec<Peer>, removed: &[PublicKey]) -> Changes {
+        let mut removed: Vec<_> = removed.iter().filter(|key| self.remove(key)).copied().collect();
         let mut modified = BTreeSet::new();
         let mut added = BTreeSet::new();
         for peer in upserted {
             let key = peer.key;
             match self.by_key.get(&key) {
                 Some(present) if same(present, &peer) => continue,
+                // A session that was agreed on with another key is not one of this peer.
+                Some(present) if present.preshared != peer.preshared => {
+                    removed.push(key);
+                    added.insert(key)
+                }
                 Some(_) => modified.insert(key),
                 None => added.insert(key),
             };
@@ -101,6 +142,7 @@ impl Peers {
                     .filter(|loser| !added.contains(loser)),
             );
         }
+        modified.retain(|key| !added.contains(key));
         let take = |keys: BTreeSet<PublicKey>| {
             keys.iter()
                 .filter_map(|key| self.by_key.get(key).cloned())
@@ -154,6 +196,7 @@ impl Peers {
 fn same(present: &Peer, wanted: &Peer) -> bool {
     present.keepalive == wanted.keepalive
         && present.allowed_ips == wanted.allowed_ips
+        && present.preshared == wanted.preshared
         && (wanted.endpoint.is_none() || wanted.endpoint == present.endpoint)
 }
 
@@ -169,6 +212,7 @@ mod tests {
             endpoint: None,
             keepalive: 0,
             allowed_ips,
+            preshared: None,
         }
     }
 
@@ -215,6 +259,37 @@ mod tests {
             &[],
         );
         assert_eq!(changes.modified, [at]);
+    }
+
+    #[test]
+    fn another_preshared_key_begins_the_session_anew_and_an_update_without_one_keeps_it() {
+        let with = |byte| Peer {
+            preshared: PresharedKey::from_slice(&[byte; 32]),
+            ..peer(1, &["10.0.0.1/32"])
+        };
+        let mut peers = peers(&[with(5)]);
+        assert!(
+            peers.update(vec![peer(1, &["10.0.0.1/32"])], &[]).is_empty(),
+            "kept"
+        );
+        assert!(peers.replace(vec![with(5)]).is_empty(), "the control");
+        let anew = |peer: Peer| Changes {
+            removed: vec![[1; 32]],
+            modified: vec![],
+            added: vec![peer],
+        };
+        assert_eq!(peers.update(vec![with(6)], &[]), anew(with(6)));
+        let none = peer(1, &["10.0.0.1/32"]);
+        assert_eq!(
+            peers.replace(vec![none.clone()]),
+            anew(none),
+            "the whole set says that there is none"
+        );
+        assert_eq!(PresharedKey::from_slice(&[0; 32]), None);
+        assert_eq!(
+            format!("{:?}", PresharedKey::from_slice(&[5; 32])),
+            "Some(PresharedKey)"
+        );
     }
 
     #[test]

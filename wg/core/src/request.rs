@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use crate::peers::{Peer, PublicKey};
+use crate::peers::{Peer, PresharedKey, PublicKey};
 
 /// Allowed IPs of one peer.
 pub const ALLOWED_IPS_MAX: usize = 256;
@@ -37,6 +37,8 @@ pub struct AskedPeer<'a, E, P> {
     pub keepalive: u32,
     /// Its allowed IPs.
     pub allowed_ips: &'a [P],
+    /// Its preshared key; empty: none is given.
+    pub preshared_key: &'a [u8],
 }
 
 /// A whole device: its private key and all of its peers.
@@ -169,6 +171,10 @@ where
     let keepalive = u16::try_from(asked.keepalive)
         .map_err(|_| faults.add(format!("{path}.persistent_keepalive_seconds"), "is 0-65535"))
         .ok();
+    let preshared = PresharedKey::from_slice(asked.preshared_key);
+    if preshared.is_none() && !asked.preshared_key.is_empty() {
+        faults.add(format!("{path}.preshared_key"), "is 32 bytes, not all zero");
+    }
     if asked.allowed_ips.len() > ALLOWED_IPS_MAX {
         faults.add(
             format!("{path}.allowed_ips"),
@@ -188,6 +194,7 @@ where
         endpoint,
         keepalive: keepalive?,
         allowed_ips,
+        preshared,
     })
 }
 
@@ -232,6 +239,7 @@ mod tests {
             endpoint: None,
             keepalive: 0,
             allowed_ips,
+            preshared_key: &[],
         }
     }
 
@@ -246,6 +254,7 @@ mod tests {
         let peer = AskedPeer {
             endpoint: Some(&endpoint),
             keepalive: 65_535,
+            preshared_key: &[8; 32],
             ..asked(&[7; 32], &prefixes)
         };
         let (key, peers) = set_device(&[1; 32], &[peer]).unwrap();
@@ -255,6 +264,7 @@ mod tests {
             endpoint: Some("192.0.2.1:7".parse().unwrap()),
             keepalive: 65_535,
             allowed_ips: BTreeSet::from(["10.0.0.0/8".parse().unwrap()]),
+            preshared: PresharedKey::from_slice(&[8; 32]),
         };
         assert_eq!(peers, [expected]);
     }
@@ -265,6 +275,7 @@ mod tests {
         let far = AskedPeer {
             endpoint: Some(&nowhere),
             keepalive: 65_536,
+            preshared_key: &[0; 32],
             ..asked(&[3; 32], &bad)
         };
         let peers = [
@@ -281,6 +292,7 @@ mod tests {
                 "peers[2].public_key",
                 "peers[3].endpoint",
                 "peers[3].persistent_keepalive_seconds",
+                "peers[3].preshared_key",
                 "peers[3].allowed_ips[0]",
                 "private_key",
             ]

@@ -65,9 +65,19 @@ impl Daemon {
     }
 
     pub fn set(&self, private_key: &[u8; 32], peers: Vec<v1::Peer>) -> Result<(), tonic::Status> {
+        self.set_of("wg0", private_key, peers)
+    }
+
+    pub fn set_of(
+        &self,
+        interface: &str,
+        private_key: &[u8; 32],
+        peers: Vec<v1::Peer>,
+    ) -> Result<(), tonic::Status> {
         let request = v1::SetDeviceRequest {
             private_key: private_key.to_vec(),
             peers,
+            interface: interface.to_owned(),
         };
         self.runtime
             .block_on(self.client.clone().set_device(request))
@@ -79,6 +89,7 @@ impl Daemon {
         let request = v1::UpdatePeersRequest {
             upserted,
             removed_public_keys,
+            interface: "wg0".to_owned(),
         };
         self.runtime
             .block_on(self.client.clone().update_peers(request))
@@ -89,10 +100,19 @@ impl Daemon {
         self.get_only(vec![])
     }
 
+    pub fn get_of(&self, interface: &str) -> Result<v1::GetDeviceResponse, tonic::Status> {
+        self.ask(interface, vec![])
+    }
+
     pub fn get_only(&self, public_key: Vec<u8>) -> Result<v1::GetDeviceResponse, tonic::Status> {
+        self.ask("wg0", public_key)
+    }
+
+    fn ask(&self, interface: &str, public_key: Vec<u8>) -> Result<v1::GetDeviceResponse, tonic::Status> {
         let request = v1::GetDeviceRequest {
             public_key,
             configuration_only: false,
+            interface: interface.to_owned(),
         };
         self.runtime
             .block_on(self.client.clone().get_device(request))
@@ -143,6 +163,10 @@ pub struct Descriptors {
 
 impl Descriptors {
     pub fn make(namespace: &Namespace, interface: &str) -> Result<Self> {
+        Self::make_at(namespace, interface, PORT, ["10.8.0.1/24", "fd08::1/64"])
+    }
+
+    pub fn make_at(namespace: &Namespace, interface: &str, port: u16, addresses: [&str; 2]) -> Result<Self> {
         let (tun, v4, v6) = namespace.inside(|| -> Result<_> {
             let mut configuration = tun::Configuration::default();
             configuration.tun_name(interface).platform_config(|platform| {
@@ -156,16 +180,17 @@ impl Descriptors {
             )?;
             nix::sys::socket::setsockopt(&v6, sockopt::Ipv6V6Only, &true)?;
             let any: nix::sys::socket::SockaddrIn6 =
-                std::net::SocketAddrV6::new([0; 8].into(), PORT, 0, 0).into();
+                std::net::SocketAddrV6::new([0; 8].into(), port, 0, 0).into();
             nix::sys::socket::bind(v6.as_raw_fd(), &any)?;
             Ok((
                 tun::create(&configuration)?,
-                UdpSocket::bind(("0.0.0.0", PORT))?,
+                UdpSocket::bind(("0.0.0.0", port))?,
                 v6,
             ))
         })??;
-        namespace.add_address(interface, "10.8.0.1/24".parse()?)?;
-        namespace.add_address(interface, "fd08::1/64".parse()?)?;
+        for address in addresses {
+            namespace.add_address(interface, address.parse()?)?;
+        }
         namespace.ip(&format!("link set {interface} mtu 1420 up"))?;
         Ok(Descriptors {
             interface: interface.to_owned(),

@@ -10,10 +10,13 @@ use ipnet::IpNet;
 use super::peers::unreachable_kind;
 use super::{ALLOWED_IPS_MAX, Faults, redirects};
 use crate::ceiling::ExitCeiling;
-use crate::desired::{Exit, ExitWay, Wireguard, WireguardExit};
+use crate::desired::{Exit, ExitWay, FarEnd, Wireguard, WireguardExit};
 use crate::model::{ExitId, ExitInterface, ExitMark, Mtu, PublicKey, TableId};
 use crate::redirect::Redirect;
-use crate::spec::{ExitSpec, Parsed, WaySpec, WireguardExitSpec};
+use crate::spec::{ExitSpec, FarEndSpec, Parsed, WaySpec, WireguardExitSpec};
+
+/// Most far ends of a tunnel (proto).
+const FAR_ENDS_MAX: usize = 8;
 
 /// What exits are checked against.
 pub(super) struct Context<'a> {
@@ -170,11 +173,8 @@ fn wireguard(
     let WireguardExitSpec {
         addresses,
         mtu_bytes,
-        peer_public_key,
-        endpoint,
-        persistent_keepalive_seconds,
-        allowed_ips,
-        has_preshared_key,
+        far_ends,
+        secret_revision,
     } = spec;
     let at = |field: &'static str| fmt::from_fn(move |f| write!(f, "spec.exits[{index}].wireguard.{field}"));
     let (v4, v6) = by_family(context, addresses, at("addresses"), faults);
@@ -185,23 +185,74 @@ fn wireguard(
     if mtu.is_none() {
         faults.invalid(at("mtu_bytes"), "an MTU is 1280-9000 bytes, or 0 for 1420");
     }
-    let peer_key = faults.parsed(
-        PublicKey::try_from(peer_public_key.as_slice()),
-        at("peer_public_key"),
-    );
-    if peer_key.is_some() && peer_key == context.own_key {
-        faults.invalid(at("peer_public_key"), "the key is the cell's own");
+    Some(WireguardExit {
+        v4,
+        v6,
+        mtu: mtu?,
+        far_ends: all_far_ends(context, far_ends, at("far_ends"), faults)?,
+        secret_revision: *secret_revision,
+    })
+}
+
+/// The far ends; none if one of them is not sound.
+fn all_far_ends(
+    context: &Context<'_>,
+    specs: &[FarEndSpec],
+    path: impl fmt::Display,
+    faults: &mut Faults,
+) -> Option<Vec<FarEnd>> {
+    if specs.is_empty() || specs.len() > FAR_ENDS_MAX {
+        let count = specs.len();
+        faults.invalid(path, format!("1-{FAR_ENDS_MAX} far ends, not {count}"));
+        return None;
+    }
+    let (mut keys, mut owners) = (BTreeMap::new(), BTreeMap::new());
+    let mut checked = Vec::with_capacity(specs.len());
+    for (number, spec) in specs.iter().enumerate() {
+        let path = format!("{path}[{number}]");
+        let Some(far) = far_end(context, spec, &path, faults) else {
+            continue;
+        };
+        if let Some(first) = keys.insert(far.key, number) {
+            faults.invalid(
+                format_args!("{path}.public_key"),
+                format!("is that of far_ends[{first}] too"),
+            );
+        }
+        for net in &far.allowed_ips {
+            if let Some(first) = owners.insert(*net, number) {
+                faults.invalid(
+                    format_args!("{path}.allowed_ips"),
+                    format!("far_ends[{first}] carries {net} already"),
+                );
+            }
+        }
+        checked.push(far);
+    }
+    (checked.len() == specs.len()).then_some(checked)
+}
+
+fn far_end(context: &Context<'_>, spec: &FarEndSpec, path: &str, faults: &mut Faults) -> Option<FarEnd> {
+    let FarEndSpec {
+        public_key,
+        endpoint,
+        persistent_keepalive_seconds,
+        allowed_ips,
+        has_preshared_key,
+    } = spec;
+    let at = |field: &'static str| fmt::from_fn(move |f| write!(f, "{path}.{field}"));
+    let key = faults.parsed(PublicKey::try_from(public_key.as_slice()), at("public_key"));
+    if key.is_some() && key == context.own_key {
+        faults.invalid(at("public_key"), "the key is the cell's own");
     }
     let endpoint = match endpoint {
-        Some(endpoint) => faults.parsed(endpoint.clone(), at("endpoint")),
-        None => {
-            faults.invalid(at("endpoint"), "is required: the cell speaks first");
-            None
-        }
+        Some(endpoint) => faults.parsed(endpoint.clone(), at("endpoint")).map(Some),
+        None => Some(None),
     };
-    if let Some(kind) = endpoint.and_then(|endpoint| unreachable_kind(endpoint.ip())) {
+    let address = endpoint.flatten().map(|endpoint| endpoint.ip());
+    if let Some(kind) = address.and_then(unreachable_kind) {
         faults.invalid(at("endpoint"), format!("an endpoint is not {kind}"));
-    } else if endpoint.is_some_and(|endpoint| context.is_inside(endpoint.ip())) {
+    } else if address.is_some_and(|address| context.is_inside(address)) {
         faults.invalid(at("endpoint"), "an endpoint is not inside the VPN");
     }
     let keepalive = u16::try_from(*persistent_keepalive_seconds);
@@ -209,15 +260,11 @@ fn wireguard(
         keepalive.map_err(|_| "a keepalive is 0-65535 seconds"),
         at("persistent_keepalive_seconds"),
     );
-    let allowed_ips = prefixes(allowed_ips, at("allowed_ips"), faults);
-    Some(WireguardExit {
-        v4,
-        v6,
-        mtu: mtu?,
-        peer_key: peer_key?,
+    Some(FarEnd {
+        allowed_ips: prefixes(allowed_ips, at("allowed_ips"), faults)?,
+        key: key?,
         endpoint: endpoint?,
         keepalive: keepalive?,
-        allowed_ips: allowed_ips?,
         preshared: *has_preshared_key,
     })
 }

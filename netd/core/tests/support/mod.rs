@@ -5,8 +5,8 @@ use cell_netd_core::Ceiling;
 use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
 use cell_netd_core::model::Protocol;
 use cell_netd_core::spec::{
-    AccessSpec, CellPortSpec, ExitSpec, NetworkSpec, PeerSpec, RedirectSpec, ServiceSpec, WaySpec,
-    WireguardExitSpec, WireguardSpec,
+    AccessSpec, CellPortSpec, ExitSpec, FarEndSpec, NetworkSpec, PeerSpec, RedirectSpec, ServiceSpec,
+    WaySpec, WireguardExitSpec, WireguardSpec,
 };
 
 pub fn ceiling() -> Ceiling {
@@ -107,11 +107,14 @@ pub fn exit(index: u8) -> ExitSpec {
                 Ok(format!("fd20:{index}::2").parse().unwrap()),
             ],
             mtu_bytes: 0,
-            peer_public_key: vec![0x50 + index; 32],
-            endpoint: Some(Ok("198.51.100.7:51820".parse().unwrap())),
-            persistent_keepalive_seconds: 25,
-            allowed_ips: vec![Ok("0.0.0.0/0".parse().unwrap()), Ok("::/0".parse().unwrap())],
-            has_preshared_key: false,
+            far_ends: vec![FarEndSpec {
+                public_key: vec![0x50 + index; 32],
+                endpoint: Some(Ok("198.51.100.7:51820".parse().unwrap())),
+                persistent_keepalive_seconds: 25,
+                allowed_ips: vec![Ok("0.0.0.0/0".parse().unwrap()), Ok("::/0".parse().unwrap())],
+                has_preshared_key: false,
+            }],
+            secret_revision: 0,
         })),
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use cell_netd_core::model::InterfaceName;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike,
-    UnixAddr, bind, connect, recv, sendmsg, setsockopt, socket, sockopt,
+    UnixAddr, bind, connect, getsockname, recv, sendmsg, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -18,6 +18,8 @@ use super::{BackendError, tun};
 const VERSION: u8 = 1;
 /// The answer's first byte: taken.
 const TAKEN: u8 = 0;
+/// A port that is free for IPv4 may be taken for IPv6: how many are tried.
+const FREE_PORTS: u32 = 16;
 /// cell-wg answers at once, or is not there.
 const ANSWER_SECONDS: i64 = 10;
 
@@ -30,23 +32,35 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Makes them: TUN `name`, UDP on `port` of all addresses of both families.
+    /// Makes them: TUN `name`, UDP on `port` of all addresses of both families. Port 0 is one that both have free.
     ///
     /// # Errors
     /// `EBUSY` when there is an interface of that name, `EADDRINUSE` when the port is taken.
     pub fn make(name: &InterfaceName, port: u16) -> io::Result<Self> {
-        let udp_v4 = udp(
-            AddressFamily::Inet,
-            &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)),
-        )?;
-        let any_v6 = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0);
-        let udp_v6 = udp(AddressFamily::Inet6, &SockaddrIn6::from(any_v6))?;
+        let mut attempts = if port == 0 { FREE_PORTS } else { 1 };
+        let (udp_v4, udp_v6) = loop {
+            attempts -= 1;
+            match pair(port) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
+                pair => break pair?,
+            }
+        };
         Ok(Descriptors {
             tun: tun::create(name)?,
             udp_v4,
             udp_v6,
         })
     }
+}
+
+/// Sockets of both families on one port.
+fn pair(port: u16) -> io::Result<(OwnedFd, OwnedFd)> {
+    let any_v4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+    let udp_v4 = udp(AddressFamily::Inet, &SockaddrIn::from(any_v4))?;
+    let port = getsockname::<SockaddrIn>(udp_v4.as_raw_fd())?.port();
+    let any_v6 = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0);
+    let udp_v6 = udp(AddressFamily::Inet6, &SockaddrIn6::from(any_v6))?;
+    Ok((udp_v4, udp_v6))
 }
 
 fn udp(family: AddressFamily, address: &impl SockaddrLike) -> io::Result<OwnedFd> {

@@ -3,7 +3,7 @@
 mod decode;
 mod wire;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use cell_netd_core::desired::Wireguard;
@@ -17,7 +17,9 @@ use netlink_packet_wireguard::{
     WireguardDeviceFlags, WireguardPeer, WireguardPeerAttribute, WireguardPeerFlags,
 };
 
-use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey, limited};
+use super::{
+    Backend, BackendError, DeviceState, PeerStatistics, PresharedKey, PrivateKey, TunnelSecrets, limited,
+};
 use crate::kernel::link::Links;
 use wire::Wire;
 
@@ -43,6 +45,14 @@ impl InKernel {
     pub fn new(table: &TableName) -> io::Result<Self> {
         Ok(InKernel::with_links(Links::open(table)?))
     }
+
+    async fn make_interface(&self, name: &InterfaceName) -> Result<(), BackendError> {
+        let error = |error: crate::kernel::KernelError| BackendError::Io(io::Error::other(error));
+        if !self.links.add_wireguard(name).await.map_err(error)? {
+            return Err(BackendError::Io(io::Error::from_raw_os_error(libc::EOPNOTSUPP)));
+        }
+        self.links.tag(name).await.map_err(error)
+    }
 }
 
 impl Backend for InKernel {
@@ -59,13 +69,40 @@ impl Backend for InKernel {
         let attributes = creation(wireguard);
         let key = key.duplicate();
         Box::pin(async move {
-            let error = |error: crate::kernel::KernelError| BackendError::Io(io::Error::other(error));
-            if !self.links.add_wireguard(name).await.map_err(error)? {
-                return Err(BackendError::Io(io::Error::from_raw_os_error(libc::EOPNOTSUPP)));
-            }
-            self.links.tag(name).await.map_err(error)?;
+            self.make_interface(name).await?;
             blocking(move || Wire::open()?.set(attributes, Some(&key))).await
         })
+    }
+
+    fn create_tunnel<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+    ) -> BoxFuture<'a, Result<(), BackendError>> {
+        Box::pin(self.make_interface(interface))
+    }
+
+    fn set_tunnel<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        secrets: &'a TunnelSecrets,
+        peers: &'a BTreeMap<PublicKey, DevicePeer>,
+    ) -> BoxFuture<'a, Result<(), BackendError>> {
+        let TunnelSecrets { key, preshared } = secrets;
+        let (key, whole) = (key.duplicate(), tunnel(interface));
+        let peers: Vec<_> = peers
+            .iter()
+            .map(|(key, peer)| {
+                let preshared = preshared.get(key).map(PresharedKey::duplicate);
+                (one_peer(interface, key, peer, preshared.is_some()), preshared)
+            })
+            .collect();
+        Box::pin(blocking(move || {
+            let mut wire = Wire::open()?;
+            wire.set(whole, Some(&key))?;
+            peers
+                .into_iter()
+                .try_for_each(|(attributes, preshared)| wire.set_peer(attributes, preshared.as_ref()))
+        }))
     }
 
     fn update<'a>(
@@ -146,6 +183,33 @@ fn creation(wireguard: &Wireguard) -> Vec<WireguardAttribute> {
         WireguardAttribute::PrivateKey([0; 32]),
         WireguardAttribute::ListenPort(wireguard.listen_port),
         WireguardAttribute::Flags(WireguardDeviceFlags::ReplacePeers),
+    ]
+}
+
+/// What the device of an exit is given before its peers, each of which comes in a message of its own. The port is the kernel's
+/// choice.
+fn tunnel(interface: &InterfaceName) -> Vec<WireguardAttribute> {
+    vec![
+        WireguardAttribute::IfName(interface.to_string()),
+        WireguardAttribute::PrivateKey([0; 32]),
+        WireguardAttribute::Flags(WireguardDeviceFlags::ReplacePeers),
+    ]
+}
+
+/// A peer of a new device; zeros hold the place of its preshared key.
+fn one_peer(
+    interface: &InterfaceName,
+    key: &PublicKey,
+    peer: &DevicePeer,
+    preshared: bool,
+) -> Vec<WireguardAttribute> {
+    let WireguardPeer(mut attributes) = upsert(key, peer);
+    if preshared {
+        attributes.insert(1, WireguardPeerAttribute::PresharedKey([0; 32]));
+    }
+    vec![
+        WireguardAttribute::IfName(interface.to_string()),
+        WireguardAttribute::Peers(vec![WireguardPeer(attributes)]),
     ]
 }
 

@@ -20,7 +20,7 @@ use ipnet::IpNet;
 use tonic::transport::Channel;
 
 use super::handover::{Descriptors, hand_over};
-use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey, limited};
+use super::{Backend, BackendError, DeviceState, PeerStatistics, PrivateKey, TunnelSecrets, limited};
 use crate::kernel::link::Links;
 
 /// 20,000 peers with statistics fit.
@@ -67,8 +67,15 @@ impl Userspace {
     }
 
     async fn make(&mut self, wireguard: &Wireguard, key: &PrivateKey) -> Result<(), BackendError> {
-        let name = wireguard.interface.clone();
-        let descriptors = Descriptors::make(&name, wireguard.listen_port)?;
+        self.make_interface(&wireguard.interface, wireguard.listen_port)
+            .await?;
+        self.set_whole(&wireguard.interface, key, Vec::new).await
+    }
+
+    /// Port 0: of the system's choice.
+    async fn make_interface(&mut self, name: &InterfaceName, port: u16) -> Result<(), BackendError> {
+        let name = name.clone();
+        let descriptors = Descriptors::make(&name, port)?;
         // Tagged while netd alone holds it: if netd dies now, the interface goes too.
         self.links
             .tag(&name)
@@ -77,29 +84,37 @@ impl Userspace {
         let path = self.device_socket.clone();
         tokio::task::spawn_blocking(move || patiently_hand_over(&path, &name, &descriptors))
             .await
-            .map_err(std::io::Error::other)??;
-        self.set_key(key).await
+            .map_err(std::io::Error::other)?
     }
 
-    async fn set_key(&mut self, key: &PrivateKey) -> Result<(), BackendError> {
+    async fn set_whole(
+        &mut self,
+        interface: &InterfaceName,
+        key: &PrivateKey,
+        peers: impl Fn() -> Vec<Peer>,
+    ) -> Result<(), BackendError> {
         let mut attempts = ATTEMPTS;
         loop {
-            // The message is tonic's from here on: one copy passes through its buffers unwiped, in this process alone.
+            // The message is tonic's from here on: one copy of each key passes through its buffers unwiped, in this process alone.
             let request = SetDeviceRequest {
                 private_key: key.expose().to_vec(),
-                peers: Vec::new(),
+                peers: peers(),
+                interface: interface.to_string(),
             };
             match self.client.set_device(request).await {
                 Ok(_) => return Ok(()),
                 // The channel may still lead to the process that was there before.
                 Err(status) if status.code() == tonic::Code::Unavailable && attempts > 0 => attempts -= 1,
+                Err(status) if status.code() == tonic::Code::Unavailable => {
+                    return Err(BackendError::Away(status.message().to_owned()));
+                }
                 Err(status) => return Err(process(status)),
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn change(&mut self, update: &PeerUpdate) -> Result<(), BackendError> {
+    async fn change(&mut self, interface: &InterfaceName, update: &PeerUpdate) -> Result<(), BackendError> {
         let mut upserted: Vec<Peer> = update
             .upserted
             .iter()
@@ -112,6 +127,7 @@ impl Userspace {
             let request = UpdatePeersRequest {
                 upserted: Vec::new(),
                 removed_public_keys: removed,
+                interface: interface.to_string(),
             };
             self.client.update_peers(request).await.map_err(process)?;
             removed = rest;
@@ -121,6 +137,7 @@ impl Userspace {
             let request = UpdatePeersRequest {
                 upserted,
                 removed_public_keys: Vec::new(),
+                interface: interface.to_string(),
             };
             self.client.update_peers(request).await.map_err(process)?;
             upserted = rest;
@@ -138,6 +155,7 @@ impl Userspace {
         let request = || GetDeviceRequest {
             public_key: only.map(|key| key.to_vec()).unwrap_or_default(),
             configuration_only,
+            interface: interface.to_string(),
         };
         let mut answer = self.client.get_device(request()).await;
         if answer
@@ -148,9 +166,7 @@ impl Userspace {
             answer = self.client.get_device(request()).await;
         }
         match answer {
-            Ok(answer) => {
-                Ok(Some(answer.into_inner()).filter(|device| device.interface == interface.as_str()))
-            }
+            Ok(answer) => Ok(Some(answer.into_inner())),
             Err(status) if fault::reason(&status).as_deref() == Some("NO_DEVICE") => Ok(None),
             // A process that is not there has no device; making one will say why.
             Err(status) if status.code() == tonic::Code::Unavailable => Ok(None),
@@ -159,7 +175,7 @@ impl Userspace {
     }
 }
 
-/// cell-wg ends when its interface is deleted, and is started anew: for a moment there may be nobody, or one who goes.
+/// A cell-wg that died is started anew: for a moment there may be nobody, or one who goes.
 fn patiently_hand_over(
     path: &Path,
     name: &InterfaceName,
@@ -173,6 +189,7 @@ fn patiently_hand_over(
                 attempts -= 1;
                 std::thread::sleep(PAUSE);
             }
+            Err(BackendError::Io(error)) => return Err(BackendError::Away(error.to_string())),
             outcome => return outcome,
         }
     }
@@ -194,6 +211,7 @@ fn wire(key: &PublicKey, peer: &DevicePeer) -> Peer {
         endpoint: endpoint.map(Into::into),
         persistent_keepalive_seconds: u32::from(*keepalive),
         allowed_ips: allowed_ips.iter().map(|net| (*net).into()).collect(),
+        preshared_key: Vec::new(),
     }
 }
 
@@ -212,18 +230,23 @@ fn state(response: GetDeviceResponse) -> Result<Option<DeviceState>, BackendErro
         return Ok(None);
     }
     let (mut configured, mut statistics) = (BTreeMap::new(), BTreeMap::new());
+    let mut preshared = BTreeSet::new();
     for peer in peers {
+        let has_preshared_key = peer.has_preshared_key;
         let (key, configuration, moving) = peer_state(peer)?;
+        if has_preshared_key {
+            preshared.insert(key);
+        }
         configured.insert(key, configuration);
         statistics.insert(key, moving);
     }
     let device = Device {
         public_key: PublicKey::try_from(public_key.as_slice()).map_err(answer_error)?,
         listen_port: u16::try_from(listen_port).map_err(answer_error)?,
-        // cell-wg knows neither marks nor preshared keys, and takes orders from netd alone.
+        // cell-wg knows no marks, and takes orders from netd alone.
         fwmark: 0,
         peers: configured,
-        preshared: BTreeSet::new(),
+        preshared,
     };
     Ok(Some(DeviceState { device, statistics }))
 }
@@ -234,12 +257,14 @@ fn peer_state(state: PeerState) -> Result<(PublicKey, DevicePeer, PeerStatistics
         latest_handshake_unix_ms,
         received_bytes,
         sent_bytes,
+        has_preshared_key: _,
     } = state;
     let Peer {
         public_key,
         endpoint,
         persistent_keepalive_seconds,
         allowed_ips,
+        preshared_key: _,
     } = peer.ok_or_else(|| answer_error("a peer without configuration"))?;
     let key = PublicKey::try_from(public_key.as_slice()).map_err(answer_error)?;
     let endpoint = endpoint
@@ -278,12 +303,36 @@ impl Backend for Userspace {
         Box::pin(self.make(wireguard, key))
     }
 
+    fn create_tunnel<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+    ) -> BoxFuture<'a, Result<(), BackendError>> {
+        Box::pin(self.make_interface(interface, 0))
+    }
+
+    fn set_tunnel<'a>(
+        &'a mut self,
+        interface: &'a InterfaceName,
+        secrets: &'a TunnelSecrets,
+        peers: &'a BTreeMap<PublicKey, DevicePeer>,
+    ) -> BoxFuture<'a, Result<(), BackendError>> {
+        let TunnelSecrets { key, preshared } = secrets;
+        let with_key = |(key, peer)| Peer {
+            preshared_key: preshared
+                .get(key)
+                .map(|key| key.expose().to_vec())
+                .unwrap_or_default(),
+            ..wire(key, peer)
+        };
+        Box::pin(self.set_whole(interface, key, move || peers.iter().map(with_key).collect()))
+    }
+
     fn update<'a>(
         &'a mut self,
-        _: &'a InterfaceName,
+        interface: &'a InterfaceName,
         update: &'a PeerUpdate,
     ) -> BoxFuture<'a, Result<(), BackendError>> {
-        Box::pin(self.change(update))
+        Box::pin(self.change(interface, update))
     }
 
     fn device<'a>(

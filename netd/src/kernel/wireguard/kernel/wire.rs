@@ -17,7 +17,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use zeroize::Zeroizing;
 
-use super::super::{BackendError, DeviceState, PrivateKey};
+use super::super::{BackendError, DeviceState, PresharedKey, PrivateKey};
 use super::decode;
 
 const ANSWER: Duration = Duration::from_secs(20);
@@ -76,6 +76,16 @@ impl Wire {
         key: Option<&PrivateKey>,
     ) -> Result<(), BackendError> {
         let request = set_request(self.family, attributes, key);
+        self.exchange::<WireguardMessage>(request, false).map(drop)
+    }
+
+    /// Changes the one peer that the attributes name; its preshared key takes the place that they keep for it.
+    pub(super) fn set_peer(
+        &mut self,
+        attributes: Vec<WireguardAttribute>,
+        preshared: Option<&PresharedKey>,
+    ) -> Result<(), BackendError> {
+        let request = peer_request(self.family, attributes, preshared);
         self.exchange::<WireguardMessage>(request, false).map(drop)
     }
 
@@ -203,6 +213,25 @@ pub(super) fn set_request(
         && let Some(place) = attribute(&mut bytes[HEADERS..], WGDEVICE_A_PRIVATE_KEY)
     {
         place.copy_from_slice(key.expose());
+    }
+    bytes
+}
+
+/// The bytes of WG_CMD_SET_DEVICE that change one peer.
+fn peer_request(
+    family: u16,
+    attributes: Vec<WireguardAttribute>,
+    preshared: Option<&PresharedKey>,
+) -> Zeroizing<Vec<u8>> {
+    let mut bytes = set_request(family, attributes, None);
+    if let Some(preshared) = preshared
+        && let Some(peers) = attribute(&mut bytes[HEADERS..], WGDEVICE_A_PEERS)
+    {
+        each_attribute(peers, |_, peer| {
+            if let Some(place) = attribute(peer, WGPEER_A_PRESHARED_KEY) {
+                place.copy_from_slice(preshared.expose());
+            }
+        });
     }
     bytes
 }
@@ -374,6 +403,32 @@ mod tests {
         );
         let foreign: Vec<_> = device.preshared.iter().map(|key| key.as_bytes()[0]).collect();
         assert_eq!(foreign, [2], "that a peer has a preshared key is told");
+    }
+
+    #[test]
+    fn a_preshared_key_takes_its_place_in_the_message_and_only_there() {
+        let attributes = |preshared| {
+            let mut peer = vec![WireguardPeerAttribute::PublicKey([7; 32])];
+            if preshared {
+                peer.push(WireguardPeerAttribute::PresharedKey([0; 32]));
+            }
+            vec![
+                WireguardAttribute::IfName("wg0".to_owned()),
+                WireguardAttribute::Peers(vec![WireguardPeer(peer)]),
+            ]
+        };
+        let key = PresharedKey::from_slice(&[0x5a; 32]).unwrap();
+        let mut bytes = peer_request(FAMILY, attributes(true), Some(&key)).to_vec();
+        let at = bytes.windows(32).position(|window| window == [0x5a; 32]).unwrap();
+        // Its header: 36 bytes of kind WGPEER_A_PRESHARED_KEY.
+        assert_eq!(
+            bytes[at - 4..at],
+            [36_u16.to_ne_bytes(), 2_u16.to_ne_bytes()].concat()
+        );
+        bytes[at..at + 32].fill(0);
+        assert_eq!(bytes, peer_request(FAMILY, attributes(true), None).to_vec());
+        let none = peer_request(FAMILY, attributes(false), Some(&key));
+        assert!(!none.contains(&0x5a));
     }
 
     #[test]
