@@ -2,6 +2,7 @@
 
 import { account } from './en-account';
 import { devices } from './en-devices';
+import { exits } from './en-exits';
 
 const rules = new Intl.PluralRules('en');
 
@@ -41,6 +42,7 @@ export const en = {
     label: 'Main',
     home: 'Home',
     devices: 'Devices',
+    exits: 'Exits',
     activity: 'Activity',
     people: 'People',
     settings: 'Settings',
@@ -206,5 +208,6 @@ export const en = {
   },
   ...account,
   ...devices,
+  ...exits,
   count,
 };
