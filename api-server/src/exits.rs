@@ -7,16 +7,22 @@ pub use watch::{now, watch};
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use cell_api_core::connection::health::Health;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::judge::{Judged, Relayed};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch as watch_channel};
+
+/// How long the first look at connections is waited for, at the most.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// What is known of all connections.
 #[derive(Debug, Default)]
 pub struct Exits {
     state: RwLock<State>,
+    /// Whether they were looked at since the start.
+    looked: watch_channel::Sender<bool>,
     /// Told when they must be judged anew.
     pub(crate) look: Notify,
 }
@@ -64,6 +70,18 @@ impl Exits {
             .filter(|(_, was, is)| was != is)
             .map(|(id, was, _)| (id, was))
             .collect()
+    }
+
+    /// Waits until connections were looked at once, so that a start does not send those who fail open another way while
+    /// their exits work; not for ever, since a revocation may wait behind it.
+    pub(crate) async fn looked_at(&self) {
+        let mut looked = self.looked.subscribe();
+        let _ = tokio::time::timeout(FIRST_LOOK, looked.wait_for(|looked| *looked)).await;
+    }
+
+    /// They were looked at.
+    pub(crate) fn note_look(&self) {
+        self.looked.send_replace(true);
     }
 
     /// What netd does not take.

@@ -45,6 +45,10 @@ pub async fn run(app: Arc<App>, channel: Channel, shutdown: CancellationToken) {
         retry_after: FIRST_BACKOFF,
         activity_told: None,
     };
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        () = reconciler.app.exits.looked_at() => {}
+    }
     let mut backoff = FIRST_BACKOFF;
     while !shutdown.is_cancelled() {
         tokio::select! {

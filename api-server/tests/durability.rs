@@ -18,7 +18,7 @@ use cell_api_core::audit::Verifier;
 use serde_json::{Value, json};
 use support::client::Client;
 use support::process::{Process, prepare, set_up};
-use support::{PASSWORD, key, netd, vault};
+use support::{PASSWORD, egress, key, netd, vault};
 
 const ROUNDS: u64 = 12;
 
@@ -339,4 +339,51 @@ async fn an_acknowledged_binding_survives_sigkill_and_netd_has_it_afterwards() {
         .await;
     }
     assert!(total > ROUNDS, "only {total} bindings");
+}
+
+/// What is known of exits is in no file, and yet nobody who fails open goes another way because `cell-api` was killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_sends_nobody_out_directly_whose_exit_works() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path();
+    prepare(folder);
+    let netd = netd::FakeNetd::start(folder.join("netd.sock")).await;
+    let egress = egress::FakeEgress::start(folder.join("egress.sock"));
+    let _vault = vault::FakeVault::start(folder.join("vault.sock"), support::START_MS).await;
+    let mut process = Process::start(folder);
+    let mut client = process.ready(folder).await;
+    set_up(&mut client, folder).await;
+    client.login("anna", PASSWORD).await;
+    let body = json!({"name": "onion", "type": "tor"});
+    let made = client.post(CONNECTIONS, &body).await.expect(201).json();
+    let id = made["connection"]["id"].as_str().unwrap().to_owned();
+    support::add(&client, "phone", 1).await;
+    let body = json!({"connection_id": id});
+    client
+        .put("/api/connectivity/peers/phone/exit", &body)
+        .await
+        .expect(200);
+    let exit = || netd.state.lock().unwrap().exit_of("phone").unwrap();
+    assert_eq!(exit(), "", "tor fails open, and nothing has come through yet");
+    support::eventually("cell-egress has it", || egress.ids() == [id.clone()]).await;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    egress.see(&id, now.as_millis() as i64, 0);
+    support::eventually("it works", || exit() == id).await;
+    process.killed_after(Duration::ZERO).join().unwrap();
+    process.child.wait().unwrap();
+    let applies = netd.state.lock().unwrap().full_applies;
+    process = Process::start(folder);
+    let told = std::time::Instant::now();
+    while netd.state.lock().unwrap().full_applies == applies {
+        assert!(told.elapsed() < Duration::from_secs(20), "netd is told nothing");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for _ in 0..200 {
+        assert_eq!(exit(), id, "it went out directly");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    process.killed_after(Duration::ZERO).join().unwrap();
+    process.child.wait().unwrap();
 }

@@ -8,6 +8,9 @@
 
 mod support;
 
+use cell_api::store::{migrations, peers};
+use cell_api_core::connection::choice::ExitChoice;
+use cell_api_core::range::{self, VpnRange};
 use cell_proto::api::v1::connection_service_client::ConnectionServiceClient;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::{
@@ -556,4 +559,36 @@ async fn the_automation_socket_does_the_same() {
         .unwrap();
     assert_eq!(free.exit_connection_id, "");
     assert_eq!(exit_at_netd(&cell, "phone"), Some(String::new()));
+}
+
+/// A database as the version before this one left it.
+#[test]
+fn peers_from_before_there_were_exits_keep_the_cells_own_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cell.db");
+    let mut database = rusqlite::Connection::open(&path).unwrap();
+    migrations::apply(&mut database, 0).unwrap();
+    database
+        .execute_batch(
+            "DROP TABLE peer_fallback; DROP INDEX peer_by_exit;
+             ALTER TABLE peer DROP COLUMN exit_connection_id; ALTER TABLE peer DROP COLUMN fail_open;
+             DELETE FROM migration WHERE number = 4;
+             INSERT INTO peer VALUES ('phone', zeroblob(31) || x'07', 2, 1, 0, 'full', zeroblob(32), 1);",
+        )
+        .unwrap();
+    migrations::apply(&mut database, 1).unwrap();
+    let range = VpnRange::new(
+        range::parse_v4("10.86.0.0/24").unwrap(),
+        range::parse_v6("fd00::/64").unwrap(),
+    );
+    let phone = peers::get(&database, &range.unwrap(), "phone").unwrap().unwrap();
+    assert_eq!(phone.peer.exit, ExitChoice::default());
+    let dangling = "UPDATE peer SET exit_connection_id = 'no such connection'";
+    database.pragma_update(None, "foreign_keys", "ON").unwrap();
+    assert!(
+        database.execute(dangling, ()).is_err(),
+        "a peer is bound to what is there alone"
+    );
+    assert!(database.execute("UPDATE peer SET fail_open = 2", ()).is_err());
+    assert!(database.execute("UPDATE peer SET fail_open = 1", ()).is_ok());
 }

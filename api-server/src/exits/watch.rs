@@ -37,6 +37,7 @@ pub async fn watch(app: Arc<App>, shutdown: CancellationToken) {
         if let Err(error) = watcher.look().await {
             tracing::warn!(%error, "connections were not judged");
         }
+        app.exits.note_look();
         let version = watcher.version;
         tokio::select! {
             () = shutdown.cancelled() => return,
