@@ -297,6 +297,12 @@ async fn cell_egress_gets_its_exits_again_whatever_becomes_of_it() {
     assert!(status["health"] == "down" && status["detail"].as_str().unwrap().contains("DNS name"));
     cell.egress.forget();
     eventually("it was started anew between two looks", || has(&cell, &both)).await;
+    let reachable = async || {
+        let status = admin.get("/api/status").await.expect(200).json();
+        let mut daemons = status["daemons"].as_array().unwrap().iter();
+        daemons.find(|daemon| daemon["name"] == "egress").unwrap()["reachable"].clone()
+    };
+    assert_eq!(reachable().await, json!(true));
     cell.egress.kill();
     eventually("it is away", || {
         !cell
@@ -308,6 +314,7 @@ async fn cell_egress_gets_its_exits_again_whatever_becomes_of_it() {
             .contains("nothing")
     })
     .await;
+    assert_eq!(reachable().await, json!(false));
     cell.egress.resume();
     eventually("it is there again", || has(&cell, &both)).await;
     admin.delete(&format!("{ALL}/{onion}")).await.expect(204);
@@ -569,12 +576,13 @@ fn peers_from_before_there_were_exits_keep_the_cells_own_way() {
     let mut database = rusqlite::Connection::open(&path).unwrap();
     migrations::apply(&mut database, 0).unwrap();
     database
-        .execute_batch(
+        .execute_batch(&format!(
             "DROP TABLE peer_fallback; DROP INDEX peer_by_exit;
              ALTER TABLE peer DROP COLUMN exit_connection_id; ALTER TABLE peer DROP COLUMN fail_open;
              DELETE FROM migration WHERE number = 4;
-             INSERT INTO peer VALUES ('phone', zeroblob(31) || x'07', 2, 1, 0, 'full', zeroblob(32), 1);",
-        )
+             INSERT INTO peer VALUES ('phone', x'{}', 2, 1, 0, 'full', zeroblob(32), 1);",
+            "07".repeat(32)
+        ))
         .unwrap();
     migrations::apply(&mut database, 1).unwrap();
     let range = VpnRange::new(

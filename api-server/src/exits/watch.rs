@@ -70,6 +70,9 @@ impl Watcher {
         }
         if let Some(egress) = self.app.egress.clone() {
             let said = self.tell_egress(&egress).await;
+            if said.reachable != self.app.exits.egress().reachable {
+                self.app.events.publish([Topic::Status]);
+            }
             self.app.exits.see_egress(said);
         }
         let now = self.app.now();

@@ -68,7 +68,7 @@ export const en = {
     seeField: 'Look at the field that is marked.',
     tryAgainIn: (clock: string) => `Try again in ${clock}`,
   },
-  daemons: { netd: 'Network', broker: 'Containers', vault: 'Keys and certificates' },
+  daemons: { netd: 'Network', broker: 'Containers', vault: 'Keys and certificates', egress: 'Relay of exits' },
   home: {
     title: 'Home',
     allWell: 'All is well',

@@ -509,7 +509,7 @@ export type Daemon = {
      */
     conditions: Array<Condition>;
     /**
-     * `netd`, `broker` or `vault`.
+     * `netd`, `broker`, `vault` or `egress`.
      */
     name: string;
     /**
@@ -1021,7 +1021,7 @@ export type Status = {
      */
     connected_peer_count: number | null;
     /**
-     * `netd`, `broker` and `vault`.
+     * `netd`, `broker`, `vault`, and `egress` where the cell has one.
      */
     daemons: Array<Daemon>;
     /**
