@@ -465,6 +465,10 @@ async fn an_exit_that_netd_refuses_takes_its_peers_off_the_network_and_nobody_el
         refused["code"], "NETD_REFUSES",
         "who asks beforehand hears it: {refused}"
     );
+    // What is taken away from a peer is not held up by an exit that netd does not have.
+    let less = json!({"access": {"peer_to_peer": true}});
+    let left = admin.put("/api/peers/bound", &less).await.expect(200).json();
+    assert_eq!(left["access"]["internet"], json!(false));
 }
 
 #[tokio::test(flavor = "multi_thread")]

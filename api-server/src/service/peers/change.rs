@@ -77,7 +77,7 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
         tunnel,
         exit: ExitChoice::default().bound_to(app.store.read(|connection| find(connection, EXIT, &exit))?),
     };
-    netd_takes(app, &side.range, &candidate).await?;
+    netd_takes(app, &side.range, &candidate, candidate.exit.bound()).await?;
     let (peers, cell_side) = (Arc::clone(&app.peers), side.clone());
     let made = if private_key.is_some() {
         "server-made key"
@@ -159,7 +159,8 @@ pub async fn update(
     }
     if let Some(now) = app.peers.get(name.as_str()) {
         let exit = app.store.read(|connection| exit_of(connection, &update))?;
-        netd_takes(app, &range, &update.applied_to(&now.peer, exit)).await?;
+        // What the change leaves alone must not hold it up: it may take something away.
+        netd_takes(app, &range, &update.applied_to(&now.peer, exit), exit).await?;
     }
     let (peers, asked) = (Arc::clone(&app.peers), name.clone());
     let (stored, generation) = app
@@ -264,14 +265,16 @@ fn exit_of(connection: &Connection, update: &PeerUpdate) -> Result<Option<Connec
 
 /// Asks netd whether it takes a peer, so that its no is heard before anything is written down. Its sentences are told
 /// and its fields are not: where a service is in the request is not always where it is in netd's.
-pub(super) async fn netd_takes(app: &App, range: &VpnRange, peer: &Peer) -> Result<(), ServiceError> {
+pub(super) async fn netd_takes(
+    app: &App,
+    range: &VpnRange,
+    peer: &Peer,
+    exit: Option<ConnectionId>,
+) -> Result<(), ServiceError> {
     let Some(etag) = app.network.etag() else {
         return Ok(());
     };
-    let asked = app
-        .check
-        .peer(etag, derive::peer_spec(range, peer, peer.exit.bound()))
-        .await;
+    let asked = app.check.peer(etag, derive::peer_spec(range, peer, exit)).await;
     asked.map_err(|violations| {
         let said = violations.into_iter().map(|violation| violation.description);
         ServiceError::NetdRefuses(said.collect::<Vec<_>>().join("; "))

@@ -83,7 +83,7 @@ pub async fn set(app: &App, actor: &Actor, name: &str, change: ExitChange) -> Re
         .store
         .read(|connection| changed(connection, &now.peer, &change))?;
     if candidate.exit.bound() != now.peer.exit.bound() {
-        netd_takes(app, &range, &candidate).await?;
+        netd_takes(app, &range, &candidate, candidate.exit.bound()).await?;
     }
     let asked = name.clone();
     let (stored, generation) = app
