@@ -12,11 +12,13 @@ use crate::config::Config;
 use crate::daemons::activity::ActivityReader;
 use crate::daemons::broker::Broker;
 use crate::daemons::check::NetworkCheck;
+use crate::daemons::egress::EgressClient;
 use crate::daemons::explain::Explainer;
 use crate::daemons::key::WireguardKey;
 use crate::daemons::secrets::Secrets;
 use crate::daemons::vault::Vault;
 use crate::events::Events;
+use crate::exits::Exits;
 use crate::network::Network;
 use crate::password::Hasher;
 use crate::peers::{PeerChange, Peers};
@@ -55,6 +57,8 @@ pub struct App {
     pub events: Events,
     /// What netd is to own and what it confirmed.
     pub network: Arc<Network>,
+    /// Which connections work.
+    pub exits: Arc<Exits>,
     /// What netd would say.
     pub check: NetworkCheck,
     /// What netd does with a packet.
@@ -65,6 +69,8 @@ pub struct App {
     pub wireguard_key: WireguardKey,
     /// The broker.
     pub broker: Broker,
+    /// `cell-egress`, where the policy file names it.
+    pub egress: Option<EgressClient>,
     /// vaultd.
     pub vault: Vault,
     /// vaultd's store of secrets.
@@ -137,10 +143,12 @@ impl App {
             shared.set_identity(Arc::new(cell));
         }
         Ok(Arc::new(App {
+            exits: Arc::default(),
             check: NetworkCheck::new(ipc::connect(&config.netd_socket)),
             explain: Explainer::new(ipc::connect(&config.netd_socket)),
             activity: ActivityReader::new(ipc::connect(&config.netd_socket)),
             broker: Broker::new(ipc::connect(&config.broker_socket)),
+            egress: egress(&config),
             vault: Vault::new(ipc::connect(&config.vault_socket)),
             secrets: Secrets::new(ipc::connect(&config.vault_socket)),
             connection_changes: Mutex::default(),
@@ -242,6 +250,11 @@ impl Shared {
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = Some(identity);
         self.identity_made.send_replace(true);
     }
+}
+
+fn egress(config: &Config) -> Option<EgressClient> {
+    let path = config.egress_socket.as_ref()?;
+    Some(EgressClient::new(ipc::connect(path)))
 }
 
 fn millis(duration: std::time::Duration) -> i64 {

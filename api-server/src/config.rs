@@ -18,6 +18,8 @@ pub struct Config {
     pub broker_socket: PathBuf,
     /// Path of vaultd's socket.
     pub vault_socket: PathBuf,
+    /// Path of `cell-egress`'s socket; `None`: this cell has none, and connections of its types carry nothing.
+    pub egress_socket: Option<PathBuf>,
     /// Interface and ports.
     pub network: NetworkSettings,
     /// Host values beyond loopback, VPN addresses and the cell's names.
@@ -73,6 +75,8 @@ struct File {
     netd_socket: PathBuf,
     broker_socket: PathBuf,
     vault_socket: PathBuf,
+    #[serde(default)]
+    egress_socket: Option<PathBuf>,
     wireguard_interface: String,
     wireguard_port: u16,
     vpn_https_port: u16,
@@ -126,6 +130,7 @@ impl Config {
             netd_socket: file.netd_socket,
             broker_socket: file.broker_socket,
             vault_socket: file.vault_socket,
+            egress_socket: file.egress_socket,
             network: NetworkSettings {
                 interface: file.wireguard_interface,
                 listen_port: file.wireguard_port,
@@ -168,6 +173,13 @@ mod tests {
     #[test]
     fn the_documented_file_is_read() {
         assert!(parse(GOOD).is_ok_and(|config| config.session_absolute == Duration::from_secs(43_200)));
+        let egress = |text: &str| parse(text).ok().and_then(|config| config.egress_socket);
+        assert_eq!(egress(GOOD), None, "a cell may have no cell-egress");
+        let with = GOOD.replace(
+            "vpn_https_port",
+            "egress_socket = \"/run/e.sock\"\n        vpn_https_port",
+        );
+        assert_eq!(egress(&with), Some(PathBuf::from("/run/e.sock")));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod service;
 
 pub mod app;
 pub mod events;
+pub mod exits;
 pub mod password;
 pub mod peers;
 pub mod sessions;

@@ -1,10 +1,9 @@
 //! What requests and the reconciler share: changes that netd is to hear of, and what became of them.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cell_api_core::derive::PeerSpec;
 use cell_proto::common::v1::{Condition, ConditionStatus};
 use cell_proto::netd::v1::NetworkStatus;
 use tokio::sync::{Notify, watch};
@@ -31,8 +30,25 @@ pub(crate) struct Pending {
     pub generation: u64,
     /// Whether only the whole will do.
     pub all: bool,
-    /// By name; `None` is a removal. The last change of a name counts.
-    pub peers: BTreeMap<String, Option<PeerSpec>>,
+    /// Names of peers that were added, altered or removed. What became of one is looked up when netd is told, so that the
+    /// last state counts.
+    pub peers: BTreeSet<String>,
+}
+
+impl Pending {
+    /// Everything is read from the database beyond what one difference holds; what is waiting here would only grow while
+    /// netd is away.
+    fn bound(&mut self) {
+        if self.all || self.peers.len() > MAX_DELTA {
+            self.all = true;
+            self.peers.clear();
+        }
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.generation == 0 && !self.all && self.peers.is_empty()
+    }
 }
 
 /// How far netd has come; 0 before the first.
@@ -81,15 +97,24 @@ impl Network {
         for change in changes {
             match change {
                 NetworkChange::All => pending.all = true,
-                NetworkChange::Upserted(spec) => drop(pending.peers.insert(spec.name.clone(), Some(spec))),
-                NetworkChange::Removed(name) => drop(pending.peers.insert(name, None)),
+                NetworkChange::Peer(name) => drop(pending.peers.insert(name)),
             }
         }
-        if pending.all || pending.peers.len() > MAX_DELTA {
-            // Everything is read from the database then; what is waiting here would only grow while netd is away.
-            pending.all = true;
-            pending.peers.clear();
-        }
+        pending.bound();
+        self.wake.notify_one();
+    }
+
+    /// These peers may have to go another way, though nothing was committed: what carries them works, or does not any more.
+    pub(crate) fn rerouted(&self, peers: impl IntoIterator<Item = String>) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.peers.extend(peers);
+        pending.bound();
+        self.wake.notify_one();
+    }
+
+    /// All is to be told again, though nothing was committed.
+    pub(crate) fn again(&self) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).all = true;
         self.wake.notify_one();
     }
 

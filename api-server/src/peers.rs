@@ -93,6 +93,8 @@ mod tests {
     use std::net::{IpAddr, Ipv6Addr};
 
     use cell_api_core::access::{AccessPolicy, MAX_SERVICES, Protocol, Service, Tunnel};
+    use cell_api_core::connection::choice::ExitChoice;
+    use cell_api_core::connection::id::ConnectionId;
     use cell_api_core::derive::{self, NetworkSettings};
     use cell_api_core::key::PublicKey;
     use cell_api_core::name::PeerName;
@@ -122,6 +124,7 @@ mod tests {
                 services: (0..services).map(service).collect(),
             },
             tunnel: Tunnel::Split,
+            exit: ExitChoice::default(),
         };
         Arc::new(StoredPeer {
             peer,
@@ -175,7 +178,9 @@ mod tests {
             https_target_port: 3443,
         };
         let full = full();
-        let spec = derive::network_spec(&settings, Some(&range()), full.iter().map(|stored| &stored.peer));
+        let exit = ConnectionId::from_random([0xff; 16]);
+        let peers = full.iter().map(|stored| (&stored.peer, Some(exit)));
+        let spec = derive::network_spec(&settings, Some(&range()), peers, Vec::new());
         let bytes = netd::network_spec(spec).encoded_len();
         assert!(bytes < MAX_MESSAGE_BYTES, "{bytes}");
     }

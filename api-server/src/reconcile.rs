@@ -2,6 +2,7 @@
 //! when in doubt.
 
 mod apply;
+mod exits;
 mod refused;
 
 use std::collections::BTreeSet;
@@ -39,10 +40,15 @@ pub async fn run(app: Arc<App>, channel: Channel, shutdown: CancellationToken) {
         watch: NetworkStatusServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES),
         accepted: None,
         refused: Refused::new(),
+        exits: exits::Told::default(),
         retry: None,
         retry_after: FIRST_BACKOFF,
         activity_told: None,
     };
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        () = reconciler.app.exits.looked_at() => {}
+    }
     let mut backoff = FIRST_BACKOFF;
     while !shutdown.is_cancelled() {
         tokio::select! {
@@ -66,6 +72,8 @@ struct Reconciler {
     accepted: Option<Accepted>,
     /// Peers that netd does not take.
     refused: Refused,
+    /// Exits, as netd was told of them last.
+    exits: exits::Told,
     /// When everything is tried again, after netd refused it.
     retry: Option<Instant>,
     retry_after: Duration,

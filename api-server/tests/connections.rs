@@ -63,8 +63,10 @@ async fn records(admin: &Client) -> Vec<Value> {
 async fn connections_are_imported_listed_renamed_replaced_and_removed() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
-    let generation = admin.get("/api/status").await.expect(200).json()["generation"].clone();
-    let import = json!({"file": wireguard("vpn.example.org")});
+    let generation = admin.get("/api/status").await.expect(200).json()["generation"]
+        .as_u64()
+        .unwrap();
+    let import = json!({"file": wireguard("192.0.2.1")});
     let body = json!({"name": "mullvad", "type": "wireguard_ext", "import": import});
     let created = admin.post(ALL, &body).await.expect(201);
     assert_eq!(created.headers["etag"], "\"1\"");
@@ -84,7 +86,7 @@ async fn connections_are_imported_listed_renamed_replaced_and_removed() {
     assert_eq!(made["iface"], format!("wgext_{}", &digits[..8]));
     assert_eq!(made["redirect_port"], Value::Null);
     assert_eq!(made["vault_names"], json!([preshared, private]));
-    assert_eq!(made["config"]["servers"][0]["host"], "vpn.example.org");
+    assert_eq!(made["config"]["servers"][0]["host"], "192.0.2.1");
     assert_eq!(
         (
             made["status"]["health"].clone(),
@@ -178,13 +180,15 @@ async fn connections_are_imported_listed_renamed_replaced_and_removed() {
     let told: Vec<&str> = told
         .iter()
         .filter_map(Value::as_str)
-        .filter(|a| a.starts_with("connection."))
+        .filter(|a| a.starts_with("connection.") && *a != "connection.health")
         .collect();
     let expected =
         ["create", "create", "update", "update", "delete"].map(|what| format!("connection.{what}"));
     assert_eq!(told, expected);
-    let now = admin.get("/api/status").await.expect(200).json()["generation"].clone();
-    assert_eq!(now, generation, "netd has nothing to do with them yet");
+    let now = admin.get("/api/status").await.expect(200).json()["generation"]
+        .as_u64()
+        .unwrap();
+    assert_eq!(now, generation + 4, "netd hears of all but the new name");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,7 +293,7 @@ async fn gaps_are_filled_nothing_is_given_twice_and_the_end_is_an_error() {
     let full = admin.post(ALL, &json!({"name": "tor-100", "type": "tor"})).await;
     full.refused(507, "CONNECTIONS_EXHAUSTED");
     assert!(full.text.contains("100 ports"), "{}", full.text);
-    let import = json!({"file": wireguard("vpn.example.org")});
+    let import = json!({"file": wireguard("192.0.2.1")});
     add(
         &admin,
         &json!({"name": "wg", "type": "wireguard_ext", "import": import}),
@@ -332,7 +336,7 @@ async fn gaps_are_filled_nothing_is_given_twice_and_the_end_is_an_error() {
 async fn without_vaultd_nothing_is_added_and_what_it_refuses_is_said() {
     let mut cell = Cell::ready().await;
     let admin = cell.admin().await;
-    let import = json!({"file": wireguard("vpn.example.org")});
+    let import = json!({"file": wireguard("192.0.2.1")});
     let body = json!({"name": "wg", "type": "wireguard_ext", "import": import});
     cell.lose_vault().await;
     admin.post(ALL, &body).await.refused(503, "UNREACHABLE");
@@ -365,7 +369,7 @@ async fn without_vaultd_nothing_is_added_and_what_it_refuses_is_said() {
 async fn a_replacement_that_stops_half_way_is_broken_until_it_is_done_again() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
-    let import = json!({"file": wireguard("vpn.example.org")});
+    let import = json!({"file": wireguard("192.0.2.1")});
     let body = json!({"name": "wg", "type": "wireguard_ext", "import": import});
     let made = add(&admin, &body).await["connection"].clone();
     let path = one(&made["id"]);
@@ -397,7 +401,7 @@ async fn a_replacement_that_stops_half_way_is_broken_until_it_is_done_again() {
 async fn what_a_crash_leaves_at_the_vault_is_removed_and_what_the_vault_lost_is_said() {
     let mut cell = Cell::ready().await;
     let admin = cell.admin().await;
-    let import = json!({"file": wireguard("vpn.example.org")});
+    let import = json!({"file": wireguard("192.0.2.1")});
     let made = add(
         &admin,
         &json!({"name": "wg", "type": "wireguard_ext", "import": import}),
@@ -455,13 +459,15 @@ async fn what_a_crash_leaves_at_the_vault_is_removed_and_what_the_vault_lost_is_
         (read["status"]["health"].clone(), read["version"].clone()),
         (json!("down"), json!("2"))
     );
-    let last = records(&admin).await.pop().unwrap();
-    assert_eq!(
-        (last["action"].clone(), last["actor"].clone()),
-        (json!("connection.broken"), json!("cell"))
-    );
+    let broken = async || {
+        let mut records = records(&admin).await;
+        records.retain(|record| record["action"] == "connection.broken");
+        records
+    };
+    let told = broken().await;
+    assert_eq!((told.len(), &told[0]["actor"]), (1, &json!("cell")));
     connections::tidy_all(&cell.app).await.unwrap();
-    assert_eq!(records(&admin).await.pop().unwrap(), last, "said once");
+    assert_eq!(broken().await, told, "said once");
 }
 
 async fn until(holds: impl Fn() -> bool) {

@@ -10,6 +10,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use cell_api_core::audit::Verifier;
 use serde_json::{Value, json};
 use support::client::Client;
 use support::process::{Process, prepare, set_up};
-use support::{PASSWORD, key, netd, vault};
+use support::{PASSWORD, egress, key, netd, vault};
 
 const ROUNDS: u64 = 12;
 
@@ -125,24 +126,22 @@ fn check_database(folder: &Path, peers: u64) {
 
 const CONNECTIONS: &str = "/api/connectivity/connections";
 
+/// 198.18.0.0, from which the addresses of servers are counted.
+const SERVERS: u32 = 0xc612_0000;
+
 /// A tunnel whose server and keys are all of one number, so that a mixture shows.
 fn tunnel(number: u64) -> Value {
     let (private, preshared) = (key(number), key(1_000_000 + number));
     json!({"file": format!(
         "[Interface]\nPrivateKey = {private}\nAddress = 10.2.0.2/32\n[Peer]\nPublicKey = {}\n\
-         PresharedKey = {preshared}\nAllowedIPs = 0.0.0.0/0\nEndpoint = h{number}.example.org:1\n", key(7)
+         PresharedKey = {preshared}\nAllowedIPs = 0.0.0.0/0\nEndpoint = {}:1\n", key(7), Ipv4Addr::from_bits(SERVERS + number as u32)
     )})
 }
 
 /// The number of a tunnel that is listed.
 fn number_of(connection: &Value) -> u64 {
     let host = connection["config"]["servers"][0]["host"].as_str().unwrap();
-    host.trim_start_matches('h')
-        .split('.')
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap()
+    u64::from(host.parse::<Ipv4Addr>().unwrap().to_bits() - SERVERS)
 }
 
 /// What was acknowledged of a connection: the number of its tunnel, and its path.
@@ -270,4 +269,121 @@ async fn no_kill_leaves_a_connection_that_seems_whole_with_other_secrets_or_a_se
         broken > 0 && orphans > 0,
         "no kill hit where it hurts: {broken}, {orphans}"
     );
+}
+
+/// Binds a device to one connection after the other until there is no answer; how often that was acknowledged, and what
+/// it was bound to last.
+async fn bind_until_killed(client: &Client, ids: &[String]) -> (u64, Value) {
+    let (mut acknowledged, mut last) = (0, Value::Null);
+    loop {
+        let id = &ids[acknowledged as usize % ids.len()];
+        let body = json!({"connection_id": id});
+        let path = "/api/connectivity/peers/phone/exit";
+        let Some(answer) = client.try_change("PUT", path, &body).await else {
+            return (acknowledged, last);
+        };
+        last = answer.expect(200).json()["exit_connection_id"].clone();
+        assert_eq!(last, json!(id));
+        acknowledged += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledged_binding_survives_sigkill_and_netd_has_it_afterwards() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path();
+    prepare(folder);
+    let netd = netd::FakeNetd::start(folder.join("netd.sock")).await;
+    let _vault = vault::FakeVault::start(folder.join("vault.sock"), support::START_MS).await;
+    let mut process = Process::start(folder);
+    let mut client = process.ready(folder).await;
+    set_up(&mut client, folder).await;
+    client.login("anna", PASSWORD).await;
+    let mut ids = Vec::new();
+    for number in [1, 2] {
+        let body = json!({"name": format!("c{number}"), "type": "wireguard_ext", "import": tunnel(number)});
+        let made = client.post(CONNECTIONS, &body).await.expect(201).json();
+        ids.push(made["connection"]["id"].as_str().unwrap().to_owned());
+    }
+    support::add(&client, "phone", 1).await;
+    let mut total = 0;
+    for round in 0..ROUNDS {
+        let before = client.get("/api/peers/phone").await.expect(200).json()["exit_connection_id"].clone();
+        let killer = process.killed_after(Duration::from_micros(60_000 + 29_173 * round));
+        let (acknowledged, last) = bind_until_killed(&client, &ids).await;
+        killer.join().unwrap();
+        process.child.wait().unwrap();
+        let next = &ids[acknowledged as usize % ids.len()];
+        let database = rusqlite::Connection::open(folder.join("cell.db")).unwrap();
+        let sql = "SELECT COUNT(*) FROM audit WHERE action = 'peer.exit'";
+        let audited: u64 = database.query_row(sql, (), |row| row.get(0)).unwrap();
+        drop(database);
+        process = Process::start(folder);
+        client.address = process.ready(folder).await.address;
+        let stored = client.get("/api/peers/phone").await.expect(200).json()["exit_connection_id"].clone();
+        let acknowledged_last = if acknowledged == 0 { &before } else { &last };
+        // Of the one under way there is the binding and its record, or neither.
+        if audited == total + acknowledged {
+            assert_eq!(stored, *acknowledged_last, "round {round}");
+        } else {
+            assert_eq!(
+                (audited, &stored),
+                (total + acknowledged + 1, &json!(next)),
+                "round {round}"
+            );
+        }
+        total = audited;
+        support::eventually("netd has what is stored", || {
+            netd.state.lock().unwrap().exit_of("phone").map(Value::from) == Some(stored.clone())
+        })
+        .await;
+    }
+    assert!(total > ROUNDS, "only {total} bindings");
+}
+
+/// What is known of exits is in no file, and yet nobody who fails open goes another way because `cell-api` was killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_sends_nobody_out_directly_whose_exit_works() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path();
+    prepare(folder);
+    let netd = netd::FakeNetd::start(folder.join("netd.sock")).await;
+    let egress = egress::FakeEgress::start(folder.join("egress.sock"));
+    let _vault = vault::FakeVault::start(folder.join("vault.sock"), support::START_MS).await;
+    let mut process = Process::start(folder);
+    let mut client = process.ready(folder).await;
+    set_up(&mut client, folder).await;
+    client.login("anna", PASSWORD).await;
+    let body = json!({"name": "onion", "type": "tor"});
+    let made = client.post(CONNECTIONS, &body).await.expect(201).json();
+    let id = made["connection"]["id"].as_str().unwrap().to_owned();
+    support::add(&client, "phone", 1).await;
+    let body = json!({"connection_id": id});
+    client
+        .put("/api/connectivity/peers/phone/exit", &body)
+        .await
+        .expect(200);
+    let exit = || netd.state.lock().unwrap().exit_of("phone").unwrap();
+    assert_eq!(exit(), "", "tor fails open, and nothing has come through yet");
+    support::eventually("cell-egress has it", || egress.ids() == [id.clone()]).await;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    egress.see(&id, now.as_millis() as i64, 0);
+    support::eventually("it works", || exit() == id).await;
+    process.killed_after(Duration::ZERO).join().unwrap();
+    process.child.wait().unwrap();
+    let applies = netd.state.lock().unwrap().full_applies;
+    process = Process::start(folder);
+    let told = std::time::Instant::now();
+    while netd.state.lock().unwrap().full_applies == applies {
+        assert!(told.elapsed() < Duration::from_secs(20), "netd is told nothing");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for _ in 0..200 {
+        assert_eq!(exit(), id, "it went out directly");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    process.killed_after(Duration::ZERO).join().unwrap();
+    process.child.wait().unwrap();
 }

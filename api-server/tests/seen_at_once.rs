@@ -28,6 +28,7 @@ async fn a_read_after_an_acknowledged_write_sees_it_on_every_listener() {
             access: None,
             tunnel: Some("full".to_owned()),
             if_version: None,
+            exit: None,
         };
         peers.update_peer(update).await.unwrap();
         let seen = admin.get(&path).await.expect(200).json();
@@ -110,6 +111,7 @@ async fn a_malformed_name_is_named_on_every_listener() {
             access: None,
             tunnel: Some("half".to_owned()),
             if_version: None,
+            exit: None,
         };
         let update = peers.update_peer(update).await;
         for (refused, fields) in [

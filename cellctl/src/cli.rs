@@ -193,7 +193,7 @@ pub(crate) enum Peer {
         /// Its name.
         name: String,
     },
-    /// Changes what a device may reach, or its key.
+    /// Changes what a device may reach, what carries it to the Internet, or its key.
     Set(PeerSet),
     /// The device's configuration, without its private key: the device alone has that.
     Config(PeerConfig),
@@ -214,6 +214,11 @@ pub(crate) enum Connection {
     List,
     /// One connection.
     Show {
+        /// Its name.
+        name: String,
+    },
+    /// Whether a connection works, and why that is thought.
+    Health {
         /// Its name.
         name: String,
     },
@@ -301,6 +306,9 @@ pub(crate) struct PeerAdd {
     /// What goes through the tunnel: "full" (all) or "split" (only the cell) [default: full with --internet].
     #[arg(long, value_parser = ["full", "split"], value_name = "TUNNEL")]
     pub(crate) tunnel: Option<String>,
+    /// The connection that carries what it sends to the Internet: its name or id [default: the cell's own way].
+    #[arg(long, value_name = "CONNECTION")]
+    pub(crate) exit: Option<String>,
     /// The device has a key pair already: its public key, base64.
     #[arg(long, conflicts_with = "server_key", value_name = "KEY")]
     pub(crate) public_key: Option<String>,
@@ -340,7 +348,25 @@ pub(crate) struct PeerSet {
     /// The device's new public key, base64.
     #[arg(long, value_name = "KEY")]
     pub(crate) public_key: Option<String>,
+    /// The connection that carries what it sends to the Internet: its name or id; "default": none, the cell's own way.
+    #[arg(long, value_name = "CONNECTION")]
+    pub(crate) exit: Option<String>,
+    /// While that connection does not work: "yes", the device goes out directly; "no", it goes nowhere; "default", as the
+    /// connection's type says (tor goes out directly, all others nowhere).
+    #[arg(long, value_name = "yes|no|default", value_parser = fail_open)]
+    pub(crate) fail_open: Option<FailOpen>,
+    /// A connection that stands in while that one does not work. Can be given many times, the first first; takes the place
+    /// of all that stood in before.
+    #[arg(long = "fallback", value_name = "CONNECTION", conflicts_with = "no_fallbacks")]
+    pub(crate) fallbacks: Vec<String>,
+    /// Lets no connection stand in.
+    #[arg(long)]
+    pub(crate) no_fallbacks: bool,
 }
+
+/// A device's own word on failing open; `None`: it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FailOpen(pub(crate) Option<bool>);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
@@ -353,6 +379,15 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
         "yes" => Ok(true),
         "no" => Ok(false),
         _ => Err("say yes or no".to_owned()),
+    }
+}
+
+fn fail_open(text: &str) -> Result<FailOpen, String> {
+    match text {
+        "yes" => Ok(FailOpen(Some(true))),
+        "no" => Ok(FailOpen(Some(false))),
+        "default" => Ok(FailOpen(None)),
+        _ => Err("say yes, no or default".to_owned()),
     }
 }
 

@@ -24,6 +24,14 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Connection) -> Res
             let connection = find(&mut client, &name).await?.into();
             output.result(&connection, || text(&connection))
         }
+        Connection::Health { name } => {
+            let connection = view::Connection::from(find(&mut client, &name).await?);
+            let status = &connection.status;
+            output.result(status, || {
+                let seen = status.timestamp.as_ref().map(|at| format!(" ({at})"));
+                format!("{}: {}{}", status.health, status.detail, seen.unwrap_or_default())
+            })
+        }
         Connection::Add { name, kind, import } => {
             let request = CreateConnectionRequest {
                 name,

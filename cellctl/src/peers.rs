@@ -8,12 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cell_proto::api::v1::{
     CreatePeerRequest, DeletePeerRequest, DeliverPeerConfigRequest, GetPeerConfigRequest, GetPeerRequest,
-    ListPeersRequest, PeerAccess, ServiceAccess, UpdatePeerRequest,
+    ListPeersRequest, PeerAccess, ServiceAccess, SetPeerFailOpenRequest, SetPeerFallbacksRequest,
+    UpdatePeerRequest,
 };
 use zeroize::Zeroizing;
 
 use crate::cell::Cell;
-use crate::cli::{Peer, PeerAdd, PeerConfig, PeerSet, ServiceUrl};
+use crate::cli::{FailOpen, Peer, PeerAdd, PeerConfig, PeerSet, ServiceUrl};
 use crate::failure::Failure;
 use crate::keys::KeyPair;
 use crate::output::Output;
@@ -128,6 +129,8 @@ fn text(peer: &view::Peer) -> String {
         ("Reaches", reaches(&peer.access)),
         ("Services", services.collect::<Vec<_>>().join(" ")),
         ("Tunnel", peer.tunnel.clone()),
+        ("Exit", exit(peer)),
+        ("Stand-ins", peer.fallback_connection_ids.join(" ")),
         ("Handshake", handshake),
         ("Received", received),
         ("Sent", sent),
@@ -140,6 +143,19 @@ fn text(peer: &view::Peer) -> String {
         ));
     }
     human::pairs(rows.into_iter().filter(|(_, value)| !value.is_empty()))
+}
+
+/// What carries it, and what happens when that does not work.
+fn exit(peer: &view::Peer) -> String {
+    let Some(id) = &peer.exit_connection_id else {
+        return "the cell's own way".to_owned();
+    };
+    let fails = match peer.fail_open {
+        Some(true) => "goes out directly while that does not work",
+        Some(false) => "goes nowhere while that does not work",
+        None => "what happens while that does not work is for its type to say",
+    };
+    format!("{id}; {fails}")
 }
 
 /// Who makes the key of a new peer.
@@ -176,6 +192,7 @@ async fn add(cell: &Cell, output: Output, options: PeerAdd) -> Result<(), Failur
             services: options.services.iter().map(service).collect(),
         }),
         tunnel: options.tunnel.unwrap_or_default(),
+        exit: options.exit.unwrap_or_default(),
     };
     let answer = client.create_peer(request).await?.into_inner();
     let given = Zeroizing::new(answer.config);
@@ -257,7 +274,10 @@ async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failur
         || options.peer_to_peer.is_some()
         || !options.add_services.is_empty()
         || !options.remove_services.is_empty();
-    if !changes_access && options.tunnel.is_none() && options.public_key.is_none() {
+    let updates =
+        changes_access || options.tunnel.is_some() || options.public_key.is_some() || options.exit.is_some();
+    let falls_back = options.no_fallbacks || !options.fallbacks.is_empty();
+    if !updates && !falls_back && options.fail_open.is_none() {
         return Err(Failure::Usage(
             "there is nothing to change: name at least one option".to_owned(),
         ));
@@ -278,20 +298,32 @@ async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failur
     } else {
         (None, None)
     };
-    let request = UpdatePeerRequest {
-        name: options.name,
-        public_key: options.public_key,
-        access,
-        tunnel: options.tunnel,
-        if_version,
-    };
-    let peer = client
-        .update_peer(request)
-        .await?
-        .into_inner()
-        .peer
-        .unwrap_or_default()
-        .into();
+    let name = options.name;
+    let mut peer = None;
+    if updates {
+        let request = UpdatePeerRequest {
+            name: name.clone(),
+            public_key: options.public_key,
+            access,
+            tunnel: options.tunnel,
+            if_version,
+            exit: options.exit,
+        };
+        peer = client.update_peer(request).await?.into_inner().peer;
+    }
+    // After the exit: what stands in is of the connection that the device is bound to then.
+    if falls_back {
+        let request = SetPeerFallbacksRequest {
+            name: name.clone(),
+            connections: options.fallbacks,
+        };
+        peer = client.set_peer_fallbacks(request).await?.into_inner().peer;
+    }
+    if let Some(FailOpen(fail_open)) = options.fail_open {
+        let request = SetPeerFailOpenRequest { name, fail_open };
+        peer = client.set_peer_fail_open(request).await?.into_inner().peer;
+    }
+    let peer = view::Peer::from(peer.unwrap_or_default());
     output.result(&peer, || text(&peer))
 }
 

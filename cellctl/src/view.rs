@@ -13,6 +13,11 @@ pub(crate) struct Peer {
     pub(crate) ipv6: String,
     pub(crate) access: Access,
     pub(crate) tunnel: String,
+    /// `None`: the cell's own way.
+    pub(crate) exit_connection_id: Option<String>,
+    /// `None`: as the connection's type says.
+    pub(crate) fail_open: Option<bool>,
+    pub(crate) fallback_connection_ids: Vec<String>,
     pub(crate) config_needs_reinstall: bool,
     pub(crate) version: String,
     pub(crate) created_at: Option<String>,
@@ -59,6 +64,9 @@ impl From<wire::Peer> for Peer {
                 services: access.services.into_iter().map(Service::from).collect(),
             },
             tunnel: peer.tunnel,
+            exit_connection_id: Some(peer.exit_connection_id).filter(|id| !id.is_empty()),
+            fail_open: peer.fail_open,
+            fallback_connection_ids: peer.fallback_connection_ids,
             config_needs_reinstall: peer.config_needs_reinstall,
             version: peer.version,
             created_at: rfc3339(peer.created_unix_ms),

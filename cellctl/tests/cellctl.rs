@@ -166,7 +166,8 @@ fn json_has_the_shapes_of_the_rest_api() {
         "name": "laptop", "public_key": null, "ipv4": "10.86.0.2", "ipv6": "fd12:3456:789a::2",
         "access": {"internet": false, "peer_to_peer": false,
                    "services": [{"address": "fd00::5", "protocol": "tcp", "port": 443}]},
-        "tunnel": "full", "config_needs_reinstall": false, "version": "v1", "created_at": "2023-11-14T22:13:20Z", "activity": null,
+        "tunnel": "full", "exit_connection_id": null, "fail_open": null, "fallback_connection_ids": [],
+        "config_needs_reinstall": false, "version": "v1", "created_at": "2023-11-14T22:13:20Z", "activity": null,
     });
     assert_eq!(added["peer"], peer);
     assert_eq!(added["config_file"], Value::Null);

@@ -72,6 +72,8 @@ fn a_connection_is_added_from_a_file_shown_renamed_replaced_and_removed() {
         cell.say(&["connection", "show", "sweden"])
             .contains("conn_6f1d_private_key")
     );
+    let health = cell.say(&["connection", "health", "sweden"]);
+    assert!(health.starts_with("unknown: "), "{health}");
     let gone = cell.run(&["connection", "show", "mullvad"]);
     assert_eq!(gone.status.code(), Some(1));
     cell.say(&["connection", "replace", "sweden", "--from", file]);
@@ -194,4 +196,49 @@ fn json_has_the_shapes_of_the_rest_api() {
         parse(&["connection", "remove", "onion", "--json"]),
         json!({"removed": "onion"})
     );
+}
+
+#[test]
+fn a_device_is_bound_to_a_connection_and_says_what_happens_when_that_fails() {
+    let cell = FakeCell::start();
+    let shown = |words: &[&str]| {
+        let out = cell.run(&[&["--json", "peer"], words].concat()).stdout;
+        let document: Value = serde_json::from_slice(&out).unwrap();
+        let of = |field: &str| document[field].clone();
+        [
+            of("exit_connection_id"),
+            of("fail_open"),
+            of("fallback_connection_ids"),
+        ]
+    };
+    let unset = [Value::Null, Value::Null, json!([])];
+    cell.run(&["peer", "add", "phone", "--exit", "home"]);
+    assert_eq!(shown(&["show", "phone"])[0], json!("home"));
+    assert_eq!(shown(&["set", "phone", "--exit", ""]), unset);
+    let set = [
+        "set",
+        "phone",
+        "--exit",
+        "work",
+        "--fail-open",
+        "no",
+        "--fallback",
+        "spare",
+        "--fallback",
+        "other",
+    ];
+    let all = [json!("work"), json!(false), json!(["spare", "other"])];
+    assert_eq!(shown(&set), all);
+    let said = cell.say(&["peer", "show", "phone"]);
+    assert!(said.contains("goes nowhere while that does not work"), "{said}");
+    assert_eq!(shown(&["set", "phone", "--fail-open", "yes"])[1], json!(true));
+    let undone = shown(&["set", "phone", "--fail-open", "default", "--no-fallbacks"]);
+    assert_eq!(undone, [json!("work"), Value::Null, json!([])]);
+    for bad in [
+        &["peer", "set", "phone"][..],
+        &["peer", "set", "phone", "--fail-open", "perhaps"],
+        &["peer", "set", "phone", "--fallback", "a", "--no-fallbacks"],
+    ] {
+        assert_eq!(cell.run(bad).status.code(), Some(2), "{bad:?}");
+    }
 }

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { assert, Line, launchBrowser, parseArguments, Recorder, SIZES } from './lib.mjs';
 import { Report } from './report.mjs';
 import * as devices from './specs/devices.mjs';
+import * as exits from './specs/exits.mjs';
 import * as live from './specs/live.mjs';
 import * as looks from './specs/looks.mjs';
 import * as people from './specs/people.mjs';
@@ -61,7 +62,7 @@ const world = {
 
 const report = new Report();
 const errors = [];
-const specs = [setup, devices, live, scale, vpn, vitals, looks, people].flatMap((module) => module.specs);
+const specs = [setup, devices, exits, live, scale, vpn, vitals, looks, people].flatMap((module) => module.specs);
 for (const [name, spec] of specs) {
   const held = await look(name, () => spec(world));
   if (held) continue;

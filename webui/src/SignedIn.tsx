@@ -17,6 +17,7 @@ const AddDevice = lazy(() => loadAddDevice().then((module) => ({ default: module
 const Home = lazy(() => import('./pages/Home'));
 const Devices = lazy(() => import('./pages/Devices'));
 const Device = lazy(() => import('./pages/Device'));
+const Exits = lazy(() => import('./pages/Exits'));
 const ActivityLog = lazy(() => import('./pages/ActivityLog'));
 const People = lazy(() => import('./pages/People'));
 const Settings = lazy(() => import('./pages/Settings'));
@@ -52,6 +53,9 @@ function AdminPages({ me, onAddDevice }: { me: Me; onAddDevice: () => void }) {
       </Route>
       <Route path={`${paths.devices}/:name`}>
         {({ name }) => <Device key={name} name={decodeURIComponent(name)} />}
+      </Route>
+      <Route path={paths.exits}>
+        <Exits />
       </Route>
       <Route path={paths.activity}>
         <ActivityLog />

@@ -2,9 +2,12 @@
 //! what its state means for a packet.
 
 pub mod allocation;
+pub mod choice;
 pub mod config;
 pub mod health;
 pub mod id;
 pub mod import;
 pub mod input;
+pub mod judge;
 pub mod kind;
+pub mod reference;

@@ -1,13 +1,17 @@
 //! From the cell's state to what netd is asked for. The same state always gives the same specification.
 
+pub mod exits;
+
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::access::{AccessPolicy, Protocol};
+use crate::connection::id::ConnectionId;
 use crate::key::PublicKey;
 use crate::peer::Peer;
 use crate::range::{HostIndex, VpnRange};
+use exits::ExitSpec;
 
 /// MTU of the tunnel, bytes: 1,500 less IPv6, UDP and WireGuard's own headers.
 pub const MTU_BYTES: u32 = 1420;
@@ -21,6 +25,8 @@ pub struct NetworkSpec {
     pub peers: Vec<PeerSpec>,
     /// Ports of the cell that every peer may reach.
     pub cell_ports: Vec<CellPort>,
+    /// Ways out that peers may be bound to.
+    pub exits: Vec<ExitSpec>,
 }
 
 /// The cell's WireGuard interface.
@@ -47,6 +53,8 @@ pub struct PeerSpec {
     pub addresses: [IpAddr; 2],
     /// What it may reach.
     pub access: AccessPolicy,
+    /// Which exit carries what it sends to the internet; `None`: the machine's own way.
+    pub exit: Option<ConnectionId>,
 }
 
 /// A port of the cell and where the process behind it really listens.
@@ -73,16 +81,21 @@ pub struct NetworkSettings {
     pub https_target_port: u16,
 }
 
-/// The specification of a cell; `range` is `None` until setup is complete, and then there is nothing to own.
+/// The specification of a cell; `range` is `None` until setup is complete, and then there is nothing to own. Each peer
+/// comes with the exit that carries it ([`crate::connection::choice::route`]).
 pub fn network_spec<'a>(
     settings: &NetworkSettings,
     range: Option<&VpnRange>,
-    peers: impl IntoIterator<Item = &'a Peer>,
+    peers: impl IntoIterator<Item = (&'a Peer, Option<ConnectionId>)>,
+    exits: Vec<ExitSpec>,
 ) -> NetworkSpec {
     let Some(range) = range else {
         return NetworkSpec::default();
     };
-    let mut peers: Vec<PeerSpec> = peers.into_iter().map(|peer| peer_spec(range, peer)).collect();
+    let mut peers: Vec<PeerSpec> = peers
+        .into_iter()
+        .map(|(peer, exit)| peer_spec(range, peer, exit))
+        .collect();
     peers.sort_by(|a, b| a.name.cmp(&b.name));
     NetworkSpec {
         wireguard: Some(WireguardSpec {
@@ -97,16 +110,18 @@ pub fn network_spec<'a>(
             port: settings.https_port,
             target_port: settings.https_target_port,
         }],
+        exits,
     }
 }
 
 /// One peer of the specification: what a change of that peer sends.
-pub fn peer_spec(range: &VpnRange, peer: &Peer) -> PeerSpec {
+pub fn peer_spec(range: &VpnRange, peer: &Peer, exit: Option<ConnectionId>) -> PeerSpec {
     PeerSpec {
         name: peer.name.to_string(),
         public_key: peer.public_key,
         addresses: range.addresses_of(peer.host),
         access: peer.access.clone(),
+        exit,
     }
 }
 

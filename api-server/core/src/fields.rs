@@ -75,6 +75,56 @@ impl Fields {
         }
     }
 
+    /// A string that may be absent, which is `None`, or null, which is empty.
+    pub fn nullable_string(&mut self, name: &str, faults: &mut Faults) -> Option<String> {
+        match self.map.get(name) {
+            Some(Value::Null) => self.map.remove(name).map(|_| String::new()),
+            _ => self.optional_string(name, faults),
+        }
+    }
+
+    /// A string or null that must be there; empty for null, and after a fault.
+    pub fn required_nullable_string(&mut self, name: &str, faults: &mut Faults) -> String {
+        if !self.map.contains_key(name) {
+            faults.add(self.path_of(name), "is required: a text or null");
+        }
+        self.nullable_string(name, faults).unwrap_or_default()
+    }
+
+    /// A boolean or null that must be there; `None` for null, and after a fault.
+    pub fn nullable_flag(&mut self, name: &str, faults: &mut Faults) -> Option<bool> {
+        match self.map.remove(name) {
+            Some(Value::Null) => {}
+            Some(Value::Bool(flag)) => return Some(flag),
+            Some(_) => faults.add(self.path_of(name), "must be true, false or null"),
+            None => faults.add(self.path_of(name), "is required: true, false or null"),
+        }
+        None
+    }
+
+    /// A list of strings that must be there; empty after a fault.
+    pub fn strings(&mut self, name: &str, faults: &mut Faults) -> Vec<String> {
+        let items = match self.map.remove(name) {
+            Some(Value::Array(items)) => items,
+            Some(_) => {
+                faults.add(self.path_of(name), "must be a list");
+                return Vec::new();
+            }
+            None => {
+                faults.add(self.path_of(name), "is required");
+                return Vec::new();
+            }
+        };
+        let mut texts = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            match item {
+                Value::String(text) => texts.push(text),
+                _ => faults.add(format!("{}[{index}]", self.path_of(name)), "must be a string"),
+            }
+        }
+        texts
+    }
+
     /// A boolean; `false` when absent or null.
     pub fn flag(&mut self, name: &str, faults: &mut Faults) -> bool {
         match self.map.remove(name) {
@@ -232,6 +282,32 @@ mod tests {
         let faults = read(r#"{"name": 7, "number": 10, "list": [3, {"on": true}]}"#).unwrap_err();
         let fields: Vec<_> = faults.violations().iter().map(|v| v.field.as_str()).collect();
         assert_eq!(fields, ["name", "list[0]", "number", "list[1].on"]);
+    }
+
+    #[test]
+    fn null_is_told_from_absent() {
+        type Read = (Option<String>, Option<bool>, Vec<String>);
+        let read = |json: &str| {
+            let read = |fields: &mut Fields, faults: &mut Faults| -> Read {
+                let text = fields.nullable_string("text", faults);
+                let flag = fields.nullable_flag("flag", faults);
+                (text, flag, fields.strings("list", faults))
+            };
+            read_object(json.as_bytes(), read, |_| Faults::default())
+        };
+        let good = |json| read(json).unwrap();
+        let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(good(r#"{"flag": null, "list": []}"#), (None, None, list(&[])));
+        assert_eq!(
+            good(r#"{"text": null, "flag": false, "list": ["a", "b"]}"#),
+            (Some(String::new()), Some(false), list(&["a", "b"]))
+        );
+        let faults = read(r#"{"text": 1, "flag": "yes", "list": ["a", 2]}"#).unwrap_err();
+        let fields: Vec<_> = faults.violations().iter().map(|v| v.field.as_str()).collect();
+        assert_eq!(fields, ["text", "flag", "list[1]"]);
+        let faults = read("{}").unwrap_err();
+        let fields: Vec<_> = faults.violations().iter().map(|v| v.field.as_str()).collect();
+        assert_eq!(fields, ["flag", "list"], "these must be there");
     }
 
     #[test]

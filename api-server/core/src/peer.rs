@@ -3,6 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use crate::access::{AccessInput, AccessPolicy, Tunnel};
+use crate::connection::choice::ExitChoice;
+use crate::connection::id::ConnectionId;
 use crate::fault::Faults;
 use crate::key::PublicKey;
 use crate::name::PeerName;
@@ -24,6 +26,8 @@ pub struct Peer {
     pub access: AccessPolicy,
     /// What its device sends into the tunnel.
     pub tunnel: Tunnel,
+    /// What carries what it sends to the internet.
+    pub exit: ExitChoice,
 }
 
 impl Peer {
@@ -36,10 +40,11 @@ impl Peer {
             host,
             access,
             tunnel,
+            exit,
         } = self;
         let mut hash = Sha256::new();
         let text = format!(
-            "{name}\n{public_key}\n{}\n{access}\n{}",
+            "{name}\n{public_key}\n{}\n{access}\n{}\n{exit}",
             host.get(),
             tunnel.as_str()
         );
@@ -71,6 +76,8 @@ pub struct PeerInput {
     pub access: Option<AccessInput>,
     /// Absent: by [`Tunnel::default_for`].
     pub tunnel: Option<String>,
+    /// Names a connection ([`crate::connection::reference`]); absent: the machine's own way.
+    pub exit: Option<String>,
 }
 
 /// A new peer, checked.
@@ -84,6 +91,8 @@ pub struct NewPeer {
     pub access: AccessPolicy,
     /// What its device sends into the tunnel.
     pub tunnel: Tunnel,
+    /// What names the connection that is to carry it; to be looked up.
+    pub exit: Option<String>,
 }
 
 /// A change of a peer as received, unchecked. What is absent stays.
@@ -95,6 +104,8 @@ pub struct PeerUpdateInput {
     pub access: Option<AccessInput>,
     /// `full` or `split`.
     pub tunnel: Option<String>,
+    /// Names a connection; empty: the machine's own way.
+    pub exit: Option<String>,
 }
 
 /// A change of a peer, checked.
@@ -106,6 +117,8 @@ pub struct PeerUpdate {
     pub access: Option<AccessPolicy>,
     /// A new tunnel.
     pub tunnel: Option<Tunnel>,
+    /// What names the connection that carries it from now on; to be looked up.
+    pub exit: Option<String>,
 }
 
 impl PeerInput {
@@ -130,6 +143,7 @@ impl PeerInput {
                 key,
                 access,
                 tunnel,
+                exit: self.exit.clone(),
             }),
             _ => Err(faults),
         }
@@ -173,9 +187,13 @@ impl PeerUpdateInput {
                 .as_ref()
                 .map(|input| input.check("access", &mut faults)),
             tunnel: check_tunnel(self.tunnel.as_deref(), &mut faults),
+            exit: self.exit.clone(),
         };
         if faults.is_empty() && update == PeerUpdate::default() {
-            faults.add("", "must name at least one of public_key, access, tunnel");
+            faults.add(
+                "",
+                "must name at least one of public_key, access, tunnel, exit_connection_id",
+            );
         }
         if faults.is_empty() {
             Ok(update)
@@ -186,14 +204,18 @@ impl PeerUpdateInput {
 }
 
 impl PeerUpdate {
-    /// The peer after the change.
-    pub fn applied_to(&self, peer: &Peer) -> Peer {
+    /// The peer after the change; `exit` is the connection that [`PeerUpdate::exit`] was found to name, if it is set.
+    pub fn applied_to(&self, peer: &Peer, exit: Option<ConnectionId>) -> Peer {
         Peer {
             name: peer.name.clone(),
             public_key: self.public_key.unwrap_or(peer.public_key),
             host: peer.host,
             access: self.access.clone().unwrap_or_else(|| peer.access.clone()),
             tunnel: self.tunnel.unwrap_or(peer.tunnel),
+            exit: match self.exit {
+                Some(_) => peer.exit.bound_to(exit),
+                None => peer.exit.clone(),
+            },
         }
     }
 }

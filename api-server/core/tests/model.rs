@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use cell_api_core::access::{AccessInput, AccessPolicy, Protocol, Service, ServiceInput, Tunnel};
 use cell_api_core::client_config::{self, CellSide};
+use cell_api_core::connection::choice::ExitChoice;
 use cell_api_core::derive::{self, NetworkSettings, NetworkSpec};
 use cell_api_core::fault::Faults;
 use cell_api_core::key::PublicKey;
@@ -41,7 +42,14 @@ fn peer(name: &str, host: u32, tunnel: Tunnel, services: &[&str]) -> Peer {
             ..AccessPolicy::default()
         },
         tunnel,
+        exit: ExitChoice::default(),
     }
+}
+
+/// What netd is told of these peers.
+fn whole(peers: &[Peer]) -> NetworkSpec {
+    let own_way = peers.iter().map(|peer| (peer, None));
+    derive::network_spec(&settings(), Some(&home()), own_way, Vec::new())
 }
 
 fn side(host: &str) -> CellSide {
@@ -276,7 +284,7 @@ fn a_peer_names_every_fault_at_once() {
 #[test]
 fn an_unclaimed_cell_asks_netd_for_nothing() {
     assert_eq!(
-        derive::network_spec(&settings(), None, &[]),
+        derive::network_spec(&settings(), None, [], Vec::new()),
         NetworkSpec::default()
     );
 }
@@ -338,11 +346,11 @@ proptest! {
     #[test]
     fn derivation_is_canonical(hosts in prop::collection::btree_set(2u32..200, 0..20), seed in any::<u64>()) {
         let mut peers: Vec<Peer> = hosts.iter().map(|host| peer(&format!("p{host}"), *host, Tunnel::Full, &[])).collect();
-        let straight = derive::network_spec(&settings(), Some(&home()), &peers);
+        let straight = whole(&peers);
         peers.sort_by_key(|peer| (u64::from(peer.host.get()) ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        prop_assert_eq!(derive::network_spec(&settings(), Some(&home()), &peers), straight.clone());
+        prop_assert_eq!(whole(&peers), straight.clone());
         for peer in &peers {
-            prop_assert!(straight.peers.contains(&derive::peer_spec(&home(), peer)), "a delta says what the whole says");
+            prop_assert!(straight.peers.contains(&derive::peer_spec(&home(), peer, None)), "a delta says what the whole says");
         }
     }
 
@@ -360,6 +368,6 @@ proptest! {
     #[test]
     fn an_empty_change_changes_nothing(host in 2u32..200) {
         let before = peer("a", host, Tunnel::Split, &["10.0.5.7"]);
-        prop_assert_eq!(PeerUpdate::default().applied_to(&before), before);
+        prop_assert_eq!(PeerUpdate::default().applied_to(&before, None), before);
     }
 }

@@ -1,5 +1,7 @@
 //! netd: specifications out, statuses in.
 
+mod exits;
+
 use std::net::{IpAddr, SocketAddr};
 
 use cell_api_core::access::{AccessPolicy, Protocol, Service};
@@ -18,12 +20,13 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         wireguard,
         peers,
         cell_ports,
+        exits,
     } = spec;
     wire::NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
         peers: peers.into_iter().map(peer_spec).collect(),
         cell_ports: cell_ports.into_iter().map(cell_port).collect(),
-        exits: Vec::new(),
+        exits: exits.into_iter().map(exits::exit_spec).collect(),
     }
 }
 
@@ -34,6 +37,7 @@ pub fn peer_spec(spec: PeerSpec) -> wire::PeerSpec {
         public_key,
         addresses,
         access,
+        exit,
     } = spec;
     wire::PeerSpec {
         name,
@@ -42,7 +46,7 @@ pub fn peer_spec(spec: PeerSpec) -> wire::PeerSpec {
         endpoint: None,
         persistent_keepalive_seconds: 0,
         access: Some(access_policy(access)),
-        exit: String::new(),
+        exit: exit.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

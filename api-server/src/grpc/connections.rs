@@ -144,9 +144,9 @@ fn connection(view: ConnectionView) -> Connection {
         }),
         vault_names,
         status: Some(ConnectionStatus {
-            health: view.health.as_str().to_owned(),
-            detail: view.detail.to_owned(),
-            probed_unix_ms: 0,
+            health: view.judged.health.as_str().to_owned(),
+            detail: view.judged.detail,
+            probed_unix_ms: view.judged.seen_unix_ms.unwrap_or(0),
         }),
         version,
         created_unix_ms: stored.created_unix_ms,

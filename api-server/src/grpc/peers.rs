@@ -8,13 +8,15 @@ use cell_proto::api::v1::{
     CreatePeerRequest, CreatePeerResponse, DeletePeerRequest, DeletePeerResponse, DeliverPeerConfigRequest,
     DeliverPeerConfigResponse, ExplainFlowRequest, ExplainFlowResponse, GetPeerConfigRequest,
     GetPeerConfigResponse, GetPeerRequest, GetPeerResponse, ListPeersRequest, ListPeersResponse, Peer,
-    PeerAccess, PeerActivity, ServiceAccess, UpdatePeerRequest, UpdatePeerResponse,
+    PeerAccess, PeerActivity, ServiceAccess, SetPeerExitRequest, SetPeerExitResponse, SetPeerFailOpenRequest,
+    SetPeerFailOpenResponse, SetPeerFallbacksRequest, SetPeerFallbacksResponse, UpdatePeerRequest,
+    UpdatePeerResponse,
 };
 use tonic::{Request, Response, Status};
 
 use super::{Automation, refused};
-use crate::service::explain;
-use crate::service::peers::{self, Activity, PeerView};
+use crate::service::peers::{self, Activity, ExitChange, PeerView};
+use crate::service::{Actor, explain};
 
 #[tonic::async_trait]
 impl PeerService for Automation {
@@ -83,6 +85,7 @@ impl PeerService for Automation {
             server_makes_key,
             access,
             tunnel,
+            exit,
         } = request.into_inner();
         let input = PeerInput {
             name,
@@ -90,6 +93,7 @@ impl PeerService for Automation {
             server_makes_key,
             access: access.map(access_input),
             tunnel: Some(tunnel),
+            exit: Some(exit),
         };
         let created = peers::create(&self.app, &actor, input).await.map_err(refused)?;
         let config = created.config.to_string();
@@ -111,11 +115,13 @@ impl PeerService for Automation {
             access,
             tunnel,
             if_version,
+            exit,
         } = request.into_inner();
         let input = PeerUpdateInput {
             public_key,
             access: access.map(access_input),
             tunnel,
+            exit,
         };
         let view = peers::update(&self.app, &actor, &name, &input, if_version)
             .await
@@ -123,6 +129,40 @@ impl PeerService for Automation {
         Ok(Response::new(UpdatePeerResponse {
             peer: Some(peer(view)),
         }))
+    }
+
+    async fn set_peer_exit(
+        &self,
+        request: Request<SetPeerExitRequest>,
+    ) -> Result<Response<SetPeerExitResponse>, Status> {
+        let actor = self.actor(&request)?;
+        let SetPeerExitRequest { name, exit } = request.into_inner();
+        let peer = self.set_exit(&actor, &name, ExitChange::Exit(exit)).await?;
+        Ok(Response::new(SetPeerExitResponse { peer: Some(peer) }))
+    }
+
+    async fn set_peer_fail_open(
+        &self,
+        request: Request<SetPeerFailOpenRequest>,
+    ) -> Result<Response<SetPeerFailOpenResponse>, Status> {
+        let actor = self.actor(&request)?;
+        let SetPeerFailOpenRequest { name, fail_open } = request.into_inner();
+        let peer = self
+            .set_exit(&actor, &name, ExitChange::FailOpen(fail_open))
+            .await?;
+        Ok(Response::new(SetPeerFailOpenResponse { peer: Some(peer) }))
+    }
+
+    async fn set_peer_fallbacks(
+        &self,
+        request: Request<SetPeerFallbacksRequest>,
+    ) -> Result<Response<SetPeerFallbacksResponse>, Status> {
+        let actor = self.actor(&request)?;
+        let SetPeerFallbacksRequest { name, connections } = request.into_inner();
+        let peer = self
+            .set_exit(&actor, &name, ExitChange::Fallbacks(connections))
+            .await?;
+        Ok(Response::new(SetPeerFallbacksResponse { peer: Some(peer) }))
     }
 
     async fn get_peer_config(
@@ -162,6 +202,14 @@ impl PeerService for Automation {
     }
 }
 
+impl Automation {
+    async fn set_exit(&self, actor: &Actor, name: &str, change: ExitChange) -> Result<Peer, Status> {
+        self.set_up()?;
+        let view = peers::set_exit(&self.app, actor, name, change).await;
+        view.map(peer).map_err(refused)
+    }
+}
+
 fn access_input(access: PeerAccess) -> AccessInput {
     let services = access.services.into_iter().map(|service| ServiceInput {
         address: service.address,
@@ -194,6 +242,20 @@ fn peer(view: PeerView) -> Peer {
             services: services.collect(),
         }),
         tunnel: view.peer.tunnel.as_str().to_owned(),
+        exit_connection_id: view
+            .peer
+            .exit
+            .bound()
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
+        fail_open: view.peer.exit.fail_open(),
+        fallback_connection_ids: view
+            .peer
+            .exit
+            .fallbacks()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         config_needs_reinstall: view.config_needs_reinstall,
         created_unix_ms: view.created_unix_ms,
         activity: view.activity.map(activity),

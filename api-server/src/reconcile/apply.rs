@@ -1,7 +1,7 @@
 //! How netd is told. Whatever it says of one peer, the others get what they may have and lose what they may not: a peer
 //! that netd refuses is left out, and so is off the network, which is the safe side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use cell_proto::netd::v1 as wire;
 use tonic::{Response, Status};
 
 use super::refused::{self, Refused};
-use super::{Accepted, Reconciler};
+use super::{Accepted, Reconciler, exits};
 use crate::app::App;
 use crate::daemons::netd;
 use crate::events::Topic;
@@ -27,18 +27,28 @@ const DEADLINE: Duration = Duration::from_secs(25);
 /// What changes, by name; `None` is a removal.
 type Difference = BTreeMap<String, Option<PeerSpec>>;
 
+/// Peers with the exits that carry them.
+#[derive(Default)]
+struct Routed {
+    spec: Difference,
+    /// Those that no exit carries and that may go no other way, with why. They are off the network.
+    nowhere: Refused,
+}
+
 impl Reconciler {
     /// What is committed and waits.
     pub(super) async fn apply_pending(&mut self) -> Result<(), Status> {
         let pending = self.app.network.take();
-        if pending.generation == 0 {
+        if pending.is_empty() {
             return Ok(());
         }
         if pending.all || self.accepted.is_none() {
             return self.apply_all().await;
         }
-        match self.apply_difference(pending.peers).await {
+        let Routed { spec, nowhere } = self.routed(pending.peers);
+        match self.apply_difference(spec).await {
             Ok(()) => {
+                self.refused.extend(nowhere);
                 self.settled(pending.generation);
                 Ok(())
             }
@@ -54,17 +64,41 @@ impl Reconciler {
         }
     }
 
+    /// What is to be told of peers: each as it is now, by the exit that carries it now.
+    fn routed(&self, names: BTreeSet<String>) -> Routed {
+        let mut routed = Routed::default();
+        let identity = self.app.identity();
+        for name in names {
+            let stored = self.app.peers.get(&name);
+            let spec = match stored.zip(identity.as_ref()) {
+                None => None,
+                Some((stored, identity)) => match self.exits.way_of(&stored.peer, &self.app.exits) {
+                    Ok(exit) => Some(derive::peer_spec(&identity.range, &stored.peer, exit)),
+                    Err(why) => {
+                        routed.nowhere.insert(name.clone(), why);
+                        None
+                    }
+                },
+            };
+            routed.spec.insert(name, spec);
+        }
+        routed
+    }
+
     /// Everything that the database holds, but the peers that netd refuses.
     pub(super) async fn apply_all(&mut self) -> Result<(), Status> {
         // What is waiting is in the database already, and so in what is read now.
         drop(self.app.network.take());
         self.refused.clear();
-        let mut excess = 1;
+        self.exits = exits::Told::default();
+        let (mut excess, mut excess_exits) = (1, 1);
         loop {
             let (generation, spec) = self.desired().await?;
             let names: Vec<String> = spec.peers.iter().map(|peer| peer.name.clone()).collect();
+            let exits: Vec<String> = spec.exits.iter().map(|exit| exit.id.to_string()).collect();
             let status = match self.send_all(generation, spec).await {
                 Ok(()) => {
+                    self.app.exits.refused_by_netd(&self.exits.refused);
                     self.settled(generation);
                     return Ok(());
                 }
@@ -74,9 +108,20 @@ impl Reconciler {
                 return Err(status);
             }
             let violations = fault::violations(&status);
+            let mut left_out = refused::named("spec.exits", &exits, &violations);
+            if left_out.is_empty() && refused::is_too_long("spec.exits", &violations) {
+                left_out = refused::excess(&exits, excess_exits, "exits");
+                excess_exits *= 2;
+            }
+            if !left_out.is_empty() {
+                // What netd says of peers may be of these exits.
+                tracing::warn!(count = left_out.len(), "netd refuses some exits");
+                self.exits.refused.extend(left_out);
+                continue;
+            }
             let mut left_out = refused::named("spec.peers", &names, &violations);
             if left_out.is_empty() && refused::is_too_long("spec.peers", &violations) {
-                left_out = refused::excess(&names, excess);
+                left_out = refused::excess(&names, excess, "peers");
                 excess *= 2;
             }
             if left_out.is_empty() {
@@ -180,7 +225,7 @@ impl Reconciler {
             let violations = fault::violations(&status);
             let mut left_out = refused::named("upserted_peers", &names, &violations);
             if refused::is_too_long("upserted_peers", &violations) && names.len() == 1 {
-                left_out = refused::excess(&names, 1);
+                left_out = refused::excess(&names, 1, "peers");
             }
             if left_out.is_empty() {
                 return Err(status);
@@ -258,15 +303,22 @@ impl Reconciler {
     }
 
     /// The whole of what netd is to own, without what it refused, and the generation that it is.
-    async fn desired(&self) -> Result<(u64, derive::NetworkSpec), Status> {
-        desired(&self.app, self.refused.clone())
-            .await
-            .map_err(|error| Status::internal(error.to_string()))
+    async fn desired(&mut self) -> Result<(u64, derive::NetworkSpec), Status> {
+        let refused_exits = std::mem::take(&mut self.exits.refused);
+        let desired = desired(&self.app, self.refused.clone(), refused_exits).await;
+        let (generation, spec, exits, nowhere) =
+            desired.map_err(|error| Status::internal(error.to_string()))?;
+        self.exits = exits;
+        self.refused.extend(nowhere);
+        Ok((generation, spec))
     }
 }
 
-async fn desired(app: &Arc<App>, without: Refused) -> Result<(u64, derive::NetworkSpec), ServiceError> {
+type Desired = (u64, derive::NetworkSpec, exits::Told, Refused);
+
+async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Result<Desired, ServiceError> {
     let settings = app.config.network.clone();
+    let known = Arc::clone(&app.exits);
     app.store
         .read_much(move |connection| {
             let generation = transaction::generation(connection)?;
@@ -275,10 +327,22 @@ async fn desired(app: &Arc<App>, without: Refused) -> Result<(u64, derive::Netwo
                 Some(cell) => table::list(connection, &cell.range)?,
                 None => Vec::new(),
             };
-            let taken = |peer: &&cell_api_core::peer::Peer| !without.contains_key(peer.name.as_str());
-            let peers = peers.iter().map(|stored| &stored.peer).filter(taken);
+            let connections = crate::store::connections::list(connection)?;
+            let (told, specs) = exits::Told::of(&connections, refused_exits);
+            let (mut ways, mut nowhere) = (Vec::with_capacity(peers.len()), Refused::new());
+            for stored in &peers {
+                let name = stored.peer.name.as_str();
+                if without.contains_key(name) {
+                    continue;
+                }
+                match told.way_of(&stored.peer, &known) {
+                    Ok(exit) => ways.push((&stored.peer, exit)),
+                    Err(why) => drop(nowhere.insert(name.to_owned(), why)),
+                }
+            }
             let range = cell.as_ref().map(|cell| &cell.range);
-            Ok((generation, derive::network_spec(&settings, range, peers)))
+            let spec = derive::network_spec(&settings, range, ways, specs);
+            Ok((generation, spec, told, nowhere))
         })
         .await
 }

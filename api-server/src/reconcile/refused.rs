@@ -9,10 +9,10 @@ use crate::network::Trouble;
 /// Peers of whom the message for people speaks.
 const NAMED_AT_MOST: usize = 5;
 
-/// Peers that netd does not take, each with why.
+/// Peers, or exits by their ids, that netd does not take, each with why.
 pub(super) type Refused = BTreeMap<String, String>;
 
-/// The peers that `violations` name by their place in `path`, e.g. `spec.peers[2].public_key`.
+/// Those of `names` that `violations` name by their place in `path`, e.g. `spec.peers[2].public_key`.
 pub(super) fn named(path: &str, names: &[String], violations: &[Violation]) -> Refused {
     let mut refused = Refused::new();
     for Violation { field, description } in violations {
@@ -35,10 +35,10 @@ pub(super) fn is_too_long(path: &str, violations: &[Violation]) -> bool {
     violations.iter().any(|violation| violation.field == path)
 }
 
-/// The last `count` of `names`, for a list that is too long.
-pub(super) fn excess(names: &[String], count: usize) -> Refused {
+/// The last `count` of `names`, for a list that is too long. `what` they are, for people.
+pub(super) fn excess(names: &[String], count: usize, what: &str) -> Refused {
     let kept = names.len().saturating_sub(count);
-    let why = || "netd's ceiling allows no more peers".to_owned();
+    let why = || format!("netd's ceiling allows no more {what}");
     names[kept..].iter().map(|name| (name.clone(), why())).collect()
 }
 
@@ -99,7 +99,7 @@ mod tests {
             "spec.peers",
             &[Violation::new("spec.peers", "at most 2")]
         ));
-        let left = |count| excess(&names, count).into_keys().collect::<Vec<_>>();
+        let left = |count| excess(&names, count, "peers").into_keys().collect::<Vec<_>>();
         assert_eq!(
             (left(1), left(2).len(), left(8).len()),
             (vec!["c".to_owned()], 2, 3)

@@ -46,7 +46,7 @@ pub struct CellView {
     pub peer_count: u64,
     /// Peers with a recent handshake; `None` while netd is not reachable.
     pub connected_peer_count: Option<u64>,
-    /// `netd`, `broker`, `vault`.
+    /// `netd`, `broker`, `vault`, and `egress` where the policy file names it.
     pub daemons: Vec<DaemonView>,
     /// When this was read, milliseconds since 1970-01-01T00:00:00Z.
     pub now: i64,
@@ -102,6 +102,21 @@ pub async fn status(app: &Arc<App>) -> Result<CellView, ServiceError> {
     let connected = activity
         .ok()
         .map(|all| all.values().filter(|peer| peer.connected).count() as u64);
+    let mut daemons = vec![
+        DaemonView {
+            name: "netd",
+            conditions: app.network.conditions(),
+        },
+        DaemonView {
+            name: "broker",
+            conditions: broker.ok(),
+        },
+        DaemonView {
+            name: "vault",
+            conditions: vault.ok(),
+        },
+    ];
+    daemons.extend(egress(app));
     Ok(CellView {
         identity,
         uptime: app.started.elapsed(),
@@ -109,21 +124,17 @@ pub async fn status(app: &Arc<App>) -> Result<CellView, ServiceError> {
         observed_generation: app.network.observed(),
         peer_count,
         connected_peer_count: connected,
-        daemons: vec![
-            DaemonView {
-                name: "netd",
-                conditions: app.network.conditions(),
-            },
-            DaemonView {
-                name: "broker",
-                conditions: broker.ok(),
-            },
-            DaemonView {
-                name: "vault",
-                conditions: vault.ok(),
-            },
-        ],
+        daemons,
         now: app.now(),
+    })
+}
+
+/// Whether `cell-egress` answered when it was asked last; it says nothing of itself but of its exits.
+fn egress(app: &App) -> Option<DaemonView> {
+    app.egress.as_ref()?;
+    Some(DaemonView {
+        name: "egress",
+        conditions: app.exits.egress().reachable.then(Vec::new),
     })
 }
 

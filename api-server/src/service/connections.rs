@@ -8,12 +8,13 @@ pub use vault::tidy_all;
 
 use std::sync::Arc;
 
-use cell_api_core::connection::health::Health;
 use cell_api_core::connection::id::ConnectionId;
+use cell_api_core::connection::judge::Judged;
 use cell_api_core::fault::Faults;
 
 use super::{ServiceError, cell};
 use crate::app::App;
+use crate::exits;
 use crate::store::connections::{self as table, StoredConnection};
 
 /// A connection as others see it.
@@ -21,29 +22,14 @@ use crate::store::connections::{self as table, StoredConnection};
 pub struct ConnectionView {
     /// As stored.
     pub stored: StoredConnection,
-    /// Whether it works.
-    pub health: Health,
-    /// Why that is thought, for people. Never holds a secret.
-    pub detail: &'static str,
+    /// Whether it works, since when, and why that is thought.
+    pub judged: Judged,
 }
 
 impl ConnectionView {
-    /// Nothing uses or probes connections yet, so that of a whole one nothing is known; one that lacks a secret cannot
-    /// work.
-    fn of(stored: StoredConnection) -> Self {
-        let (health, detail) = if stored.secrets_whole {
-            (Health::Unknown, "nothing uses or probes connections yet")
-        } else {
-            (
-                Health::Down,
-                "its secrets at the vault are missing or belong to another import: import it again",
-            )
-        };
-        ConnectionView {
-            stored,
-            health,
-            detail,
-        }
+    fn of(app: &App, stored: StoredConnection) -> Self {
+        let judged = exits::now(app, &stored);
+        ConnectionView { stored, judged }
     }
 
     /// Names this state of it.
@@ -64,7 +50,10 @@ impl ConnectionView {
 pub async fn list(app: &Arc<App>) -> Result<Vec<ConnectionView>, ServiceError> {
     cell::identity(app)?;
     let stored = app.store.read_much(table::list).await?;
-    Ok(stored.into_iter().map(ConnectionView::of).collect())
+    Ok(stored
+        .into_iter()
+        .map(|stored| ConnectionView::of(app, stored))
+        .collect())
 }
 
 /// One connection.
@@ -75,7 +64,7 @@ pub async fn get(app: &App, id: &str) -> Result<ConnectionView, ServiceError> {
     let id = parse_id(id)?;
     cell::identity(app)?;
     let stored = app.store.read(|connection| table::get(connection, &id))?;
-    Ok(ConnectionView::of(stored))
+    Ok(ConnectionView::of(app, stored))
 }
 
 fn parse_id(text: &str) -> Result<ConnectionId, Faults> {

@@ -1,7 +1,7 @@
 //! Every way to be refused, and what each is called outside. One table serves REST and gRPC.
 
 use cell_api_core::access::MAX_SERVICES_IN_ALL;
-use cell_api_core::connection::allocation;
+use cell_api_core::connection::{self, allocation};
 use cell_api_core::fault::Faults;
 use cell_api_core::peer::MAX_PEERS;
 use cell_api_core::range::Exhausted;
@@ -84,6 +84,12 @@ pub enum ServiceError {
     /// No such connection.
     #[error("there is no connection of this id")]
     NoConnection,
+    /// Nothing carries connections of this type yet.
+    #[error("a device cannot be bound to a connection of type {0}: nothing in this cell carries it yet")]
+    ExitNotCarried(connection::kind::Kind),
+    /// Peers use the connection; some of them, and whether there are more.
+    #[error("devices use this connection: bind them to another first: {}", shown(.0, *.1))]
+    ConnectionInUse(Vec<String>, bool),
     /// There are as many connections as there may be.
     #[error(transparent)]
     ConnectionsExhausted(#[from] allocation::Exhausted),
@@ -172,6 +178,8 @@ impl ServiceError {
             ServiceError::TooManyServices => (Kind::NoRoom, "SERVICES_EXHAUSTED"),
             ServiceError::ConnectionExists => (Kind::Exists, "CONNECTION_EXISTS"),
             ServiceError::NoConnection => (Kind::NotFound, "NO_CONNECTION"),
+            ServiceError::ExitNotCarried(_) => (Kind::Precondition, "EXIT_NOT_CARRIED"),
+            ServiceError::ConnectionInUse(..) => (Kind::Conflict, "CONNECTION_IN_USE"),
             ServiceError::ConnectionsExhausted(_) => (Kind::NoRoom, "CONNECTIONS_EXHAUSTED"),
             ServiceError::VaultRefuses(_) => (Kind::Precondition, "VAULT_REFUSES"),
             ServiceError::NetdRefuses(_) => (Kind::Precondition, "NETD_REFUSES"),
@@ -192,6 +200,11 @@ impl ServiceError {
             _ => None,
         }
     }
+}
+
+fn shown(names: &[String], more: bool) -> String {
+    let more = if more { " and more" } else { "" };
+    format!("{}{more}", names.join(", "))
 }
 
 impl From<rusqlite::Error> for ServiceError {

@@ -75,6 +75,15 @@ impl Actor {
         }
     }
 
+    /// The cell itself, of its own accord.
+    pub fn cell() -> Self {
+        Actor {
+            name: "cell".to_owned(),
+            role: None,
+            remote: "-".to_owned(),
+        }
+    }
+
     /// Somebody unknown.
     pub fn unknown(remote: &Remote) -> Self {
         Actor {

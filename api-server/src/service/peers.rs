@@ -1,8 +1,11 @@
 //! Peers as others see them, and their devices' configurations; what changes them is in [`change`].
 
 mod change;
+mod exit;
 
 pub use change::{CreatedPeer, create, delete, deliver_config, update};
+
+pub use exit::{ExitChange, set as set_exit};
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;

@@ -183,7 +183,7 @@ fn network_of(answer: &StoredAnswer) -> Result<Network, Faults> {
 
 /// Asks netd whether its policy file allows this network, before it is chosen for good.
 async fn netd_takes(app: &App, range: &VpnRange) -> Result<(), ServiceError> {
-    let spec = derive::network_spec(&app.config.network, Some(range), []);
+    let spec = derive::network_spec(&app.config.network, Some(range), [], Vec::new());
     let Err(violations) = app.check.whole(spec).await else {
         return Ok(());
     };

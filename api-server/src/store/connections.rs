@@ -6,6 +6,7 @@ use cell_api_core::connection::allocation::{Allocation, Device, Pools};
 use cell_api_core::connection::config::Config;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::kind::Kind;
+use cell_api_core::derive::exits::Source;
 use cell_api_core::name::ConnectionName;
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -80,6 +81,27 @@ pub fn list(connection: &Connection) -> Result<Vec<StoredConnection>, ServiceErr
             raw.into_connection(own)
         })
         .collect()
+}
+
+/// What each connection is called: its id, its name and its type.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub fn names(connection: &Connection) -> Result<Vec<(ConnectionId, String, Kind)>, ServiceError> {
+    let mut statement = connection.prepare_cached("SELECT id, name, type FROM connection ORDER BY name")?;
+    let rows = statement.query_map((), |row| {
+        Ok((
+            row.get::<_, String>(0)?,
+            row.get::<_, String>(1)?,
+            row.get::<_, String>(2)?,
+        ))
+    })?;
+    rows.map(|row| {
+        let (id, name, kind) = row?;
+        let id = ConnectionId::parse(&id).map_err(|_| CORRUPT)?;
+        Ok((id, name, Kind::parse(&kind).map_err(|_| CORRUPT)?))
+    })
+    .collect()
 }
 
 /// What a new connection gets: of each pool the lowest that is free.
@@ -244,6 +266,19 @@ struct Allocated {
     table: u32,
     iface: Option<String>,
     redirect_port: Option<u16>,
+}
+
+impl StoredConnection {
+    /// What the daemons are told of it.
+    pub fn source(&self) -> Source<'_> {
+        Source {
+            id: self.id,
+            allocation: &self.allocation,
+            config: &self.config,
+            secrets_whole: self.secrets_whole,
+            revision: self.revision,
+        }
+    }
 }
 
 impl Allocated {

@@ -1,6 +1,7 @@
 //! The tables of peers. Adding one costs the same however many there are. What is written here is handed on to the peers
 //! in memory with the commit, by the same functions, so that none can be forgotten.
 
+mod exits;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -8,20 +9,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use cell_api_core::access::{AccessPolicy, Protocol, Service, Tunnel};
+use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::key::PublicKey;
 use cell_api_core::name::PeerName;
 use cell_api_core::peer::Peer;
 use cell_api_core::range::{HostIndex, VpnRange};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+pub use exits::users;
 pub use stored::{Answer as StoredAnswer, Derived, StoredPeer};
 
 use super::transaction::Tx;
 use crate::peers::PeerChange;
 use crate::service::ServiceError;
 
-const COLUMNS: &str =
-    "name, public_key, host, internet, peer_to_peer, tunnel, config_fingerprint, created_unix_ms";
+const COLUMNS: &str = "name, public_key, host, internet, peer_to_peer, tunnel, config_fingerprint, created_unix_ms, \
+     exit_connection_id, fail_open";
 const CORRUPT: ServiceError = ServiceError::Storage("a stored peer is not one");
 
 /// One peer.
@@ -44,7 +47,8 @@ pub fn get(
         .prepare_cached(services)?
         .query_map([name], service)?
         .collect::<Result<Vec<_>, _>>()?;
-    raw.into_peer(range, services.into_iter().map(|(_, service)| service).collect())
+    let services = services.into_iter().map(|(_, service)| service).collect();
+    raw.into_peer(range, services, exits::fallbacks(connection, name)?)
         .map(Some)
 }
 
@@ -59,6 +63,7 @@ pub fn list(connection: &Connection, range: &VpnRange) -> Result<Vec<StoredPeer>
         let (peer, service) = row?;
         services.entry(peer).or_default().push(service);
     }
+    let mut fallbacks = exits::all_fallbacks(connection)?;
     let sql = format!("SELECT {COLUMNS} FROM peer ORDER BY name");
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement
@@ -67,7 +72,8 @@ pub fn list(connection: &Connection, range: &VpnRange) -> Result<Vec<StoredPeer>
     rows.into_iter()
         .map(|raw| {
             let own = services.remove(&raw.name).unwrap_or_default();
-            raw.into_peer(range, own)
+            let stand_in = fallbacks.remove(&raw.name).unwrap_or_default();
+            raw.into_peer(range, own, stand_in)
         })
         .collect()
 }
@@ -141,7 +147,7 @@ pub fn insert(tx: &mut Tx<'_>, stored: &Arc<StoredPeer>) -> Result<(), ServiceEr
     if is_known {
         return Err(ServiceError::PeerExists);
     }
-    let sql = format!("INSERT INTO peer ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+    let sql = format!("INSERT INTO peer ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
     let done = tx.prepare_cached(&sql)?.execute((
         peer.name.as_str(),
         peer.public_key.as_bytes(),
@@ -151,9 +157,12 @@ pub fn insert(tx: &mut Tx<'_>, stored: &Arc<StoredPeer>) -> Result<(), ServiceEr
         peer.tunnel.as_str(),
         config_fingerprint,
         created_unix_ms,
+        peer.exit.bound().map(|id| id.to_string()),
+        peer.exit.fail_open(),
     ));
     done.map_err(conflict)?;
     insert_services(tx, peer)?;
+    exits::insert_fallbacks(tx, peer)?;
     tx.effects.peers.push(PeerChange::Put(Arc::clone(stored)));
     Ok(())
 }
@@ -164,19 +173,24 @@ pub fn insert(tx: &mut Tx<'_>, stored: &Arc<StoredPeer>) -> Result<(), ServiceEr
 /// [`ServiceError::KeyInUse`].
 pub fn update(tx: &mut Tx<'_>, stored: &Arc<StoredPeer>) -> Result<(), ServiceError> {
     let peer = &stored.peer;
-    let sql =
-        "UPDATE peer SET public_key = ?2, internet = ?3, peer_to_peer = ?4, tunnel = ?5 WHERE name = ?1";
+    let sql = "UPDATE peer SET public_key = ?2, internet = ?3, peer_to_peer = ?4, tunnel = ?5, \
+               exit_connection_id = ?6, fail_open = ?7 WHERE name = ?1";
     let done = tx.prepare_cached(sql)?.execute((
         peer.name.as_str(),
         peer.public_key.as_bytes(),
         peer.access.internet,
         peer.access.peer_to_peer,
         peer.tunnel.as_str(),
+        peer.exit.bound().map(|id| id.to_string()),
+        peer.exit.fail_open(),
     ));
     done.map_err(conflict)?;
-    tx.prepare_cached("DELETE FROM peer_service WHERE peer = ?1")?
-        .execute([peer.name.as_str()])?;
+    for table in ["peer_service", "peer_fallback"] {
+        tx.prepare_cached(&format!("DELETE FROM {table} WHERE peer = ?1"))?
+            .execute([peer.name.as_str()])?;
+    }
     insert_services(tx, peer)?;
+    exits::insert_fallbacks(tx, peer)?;
     tx.effects.peers.push(PeerChange::Put(Arc::clone(stored)));
     Ok(())
 }
@@ -259,6 +273,8 @@ struct Raw {
     tunnel: String,
     config_fingerprint: [u8; 32],
     created_unix_ms: i64,
+    exit: Option<String>,
+    fail_open: Option<bool>,
 }
 
 impl Raw {
@@ -272,10 +288,17 @@ impl Raw {
             tunnel: row.get(5)?,
             config_fingerprint: row.get(6)?,
             created_unix_ms: row.get(7)?,
+            exit: row.get(8)?,
+            fail_open: row.get(9)?,
         })
     }
 
-    fn into_peer(self, range: &VpnRange, services: Vec<Option<Service>>) -> Result<StoredPeer, ServiceError> {
+    fn into_peer(
+        self,
+        range: &VpnRange,
+        services: Vec<Option<Service>>,
+        fallbacks: Vec<ConnectionId>,
+    ) -> Result<StoredPeer, ServiceError> {
         let services = services.into_iter().collect::<Option<_>>().ok_or(CORRUPT)?;
         let access = AccessPolicy {
             internet: self.internet,
@@ -288,6 +311,7 @@ impl Raw {
             host: range.host(self.host).ok_or(CORRUPT)?,
             access,
             tunnel: Tunnel::parse(&self.tunnel).map_err(|_| CORRUPT)?,
+            exit: exits::choice(self.exit.as_deref(), self.fail_open, fallbacks)?,
         };
         let Raw {
             config_fingerprint,

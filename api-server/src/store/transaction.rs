@@ -5,7 +5,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use cell_api_core::audit::{Entry, Hash, Record};
-use cell_api_core::derive::PeerSpec;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::audit;
@@ -48,10 +47,8 @@ pub struct Effects {
 pub enum NetworkChange {
     /// So much that netd is to be told everything.
     All,
-    /// A peer was added or altered.
-    Upserted(PeerSpec),
-    /// A peer was removed.
-    Removed(String),
+    /// The peer of this name was added, altered or removed.
+    Peer(String),
 }
 
 /// What became of a session.

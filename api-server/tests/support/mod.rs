@@ -7,6 +7,7 @@
 )]
 
 pub mod client;
+pub mod egress;
 pub mod netd;
 pub mod process;
 pub mod vault;
@@ -47,6 +48,7 @@ pub struct Cell {
     pub automation: PathBuf,
     pub netd: netd::FakeNetd,
     pub vault: vault::FakeVault,
+    pub egress: egress::FakeEgress,
     pub clock: Arc<AtomicI64>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -65,6 +67,7 @@ impl Cell {
         let clock = Arc::new(AtomicI64::new(START_MS));
         let netd = netd::FakeNetd::start(folder.path().join("netd.sock")).await;
         let vault = vault::FakeVault::start(folder.path().join("vault.sock"), START_MS).await;
+        let egress = egress::FakeEgress::start(folder.path().join("egress.sock"));
         let config = config(folder.path());
         let time = Arc::clone(&clock);
         let app = App::open(config, Arc::new(move || time.load(Ordering::SeqCst))).unwrap();
@@ -89,6 +92,7 @@ impl Cell {
             automation,
             netd,
             vault,
+            egress,
             clock,
             shutdown,
             tasks,
@@ -199,6 +203,7 @@ pub fn config(folder: &Path) -> Config {
         netd_socket: folder.join("netd.sock"),
         broker_socket: folder.join("broker.sock"),
         vault_socket: folder.join("vault.sock"),
+        egress_socket: Some(folder.join("egress.sock")),
         network: NetworkSettings {
             interface: "wg0".to_owned(),
             listen_port: 51820,

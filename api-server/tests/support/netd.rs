@@ -31,6 +31,8 @@ pub struct State {
     pub refuses_network: bool,
     /// Services at this address are refused, as the real one refuses those at link-local addresses.
     pub refused_address: Option<IpAddr>,
+    /// Whether it refuses exits of this kind, as one whose ceiling does not have them.
+    pub refuses_redirects: bool,
     /// What is asked only to be judged is taken: it learns of its limits later.
     pub validates: bool,
 }
@@ -47,6 +49,7 @@ impl Default for State {
             max_peers: None,
             refuses_network: false,
             refused_address: None,
+            refuses_redirects: false,
             validates: true,
         }
     }
@@ -80,6 +83,31 @@ impl State {
         let text = "the specification has faults";
         let fault = Fault::new(Code::InvalidArgument, "netd.cell", "INVALID_SPEC", text);
         Err(fault.violations(violations).into())
+    }
+
+    /// As the real one: exits first, and of the peers none may be bound to an exit that is not there.
+    fn judge_exits(&self, path: &str, exits: &[ExitSpec], peers: &[PeerSpec]) -> Result<(), Status> {
+        let is_refused =
+            |exit: &ExitSpec| self.refuses_redirects && matches!(exit.way, Some(exit_spec::Way::Redirect(_)));
+        let exits_refused = exits.iter().enumerate().filter(|(_, exit)| is_refused(exit));
+        let mut violations: Vec<_> = exits_refused
+            .map(|(index, _)| Violation::new(format!("spec.exits[{index}].way"), "no redirects here"))
+            .collect();
+        let is_known = |id: &str| id.is_empty() || exits.iter().any(|exit| exit.id == id);
+        let lost = peers.iter().enumerate().filter(|(_, peer)| !is_known(&peer.exit));
+        let lost =
+            lost.map(|(index, _)| Violation::new(format!("{path}[{index}].exit"), "there is no such exit"));
+        violations.extend(lost);
+        if violations.is_empty() {
+            return Ok(());
+        }
+        Err(above(violations))
+    }
+
+    /// The exit that a peer has at netd; `None`: netd does not have the peer.
+    pub fn exit_of(&self, name: &str) -> Option<String> {
+        let mut peers = self.spec.iter().flat_map(|spec| &spec.peers);
+        peers.find(|peer| peer.name == name).map(|peer| peer.exit.clone())
     }
 
     fn accept(&mut self) {
@@ -204,6 +232,7 @@ impl NetworkService for Service {
             return Err(above(vec![Violation::new(field, "the VPN may not lie there")]));
         }
         state.judge("spec.peers", &spec.peers, 0)?;
+        state.judge_exits("spec.peers", &spec.exits, &spec.peers)?;
         if request.validate_only {
             return Ok(Response::new(Default::default()));
         }
@@ -235,6 +264,8 @@ impl NetworkService for Service {
         let all = &state.spec.as_ref().unwrap().peers;
         let kept = all.len() - all.iter().filter(named).count();
         state.judge("upserted_peers", &request.upserted_peers, kept)?;
+        let exits = &state.spec.as_ref().unwrap().exits;
+        state.judge_exits("upserted_peers", exits, &request.upserted_peers)?;
         if request.validate_only {
             return Ok(Response::new(Default::default()));
         }

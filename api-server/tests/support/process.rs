@@ -92,12 +92,14 @@ pub fn prepare(folder: &Path) {
     let at = |name: &str| folder.join(name).display().to_string();
     let policy = format!(
         "state = {state:?}\nnetd_socket = {netd:?}\nbroker_socket = {broker:?}\nvault_socket = {vault:?}\n\
+         egress_socket = {egress:?}\n\
          wireguard_interface = \"wg0\"\nwireguard_port = 51820\nvpn_https_port = 443\nvpn_target_port = 3443\n\
          session_idle_minutes = 30\nsession_absolute_hours = 12\n[callers.automation]\nusers = [\"root\"]\n",
         state = folder.display().to_string(),
         netd = at("netd.sock"),
         broker = at("broker.sock"),
         vault = at("vault.sock"),
+        egress = at("egress.sock"),
     );
     std::fs::write(folder.join("api.toml"), policy).unwrap();
     std::fs::set_permissions(folder.join("api.toml"), std::fs::Permissions::from_mode(0o644)).unwrap();

@@ -335,6 +335,15 @@ impl UserService for Service {
     }
 }
 
+impl Service {
+    fn changed(&self, name: &str, change: impl FnOnce(&mut Peer)) -> Option<Peer> {
+        let mut state = self.0.lock().unwrap();
+        let peer = state.peers.iter_mut().find(|peer| peer.name == name)?;
+        change(peer);
+        Some(peer.clone())
+    }
+}
+
 #[tonic::async_trait]
 impl PeerService for Service {
     async fn list_peers(&self, _: Request<ListPeersRequest>) -> Result<Response<ListPeersResponse>, Status> {
@@ -409,6 +418,7 @@ impl PeerService for Service {
             tunnel: "full".to_owned(),
             created_unix_ms: 1_700_000_000_000,
             version: "v1".to_owned(),
+            exit_connection_id: request.exit,
             ..Peer::default()
         };
         state.peers.push(peer.clone());
@@ -433,6 +443,7 @@ impl PeerService for Service {
             access,
             tunnel,
             if_version,
+            exit,
         } = request.into_inner();
         let mut state = self.0.lock().unwrap();
         if let Some(access) = state.changed_meanwhile.take() {
@@ -457,9 +468,37 @@ impl PeerService for Service {
         peer.access = access.or(peer.access.take());
         peer.tunnel = tunnel.unwrap_or_else(|| peer.tunnel.clone());
         peer.public_key = public_key.unwrap_or_else(|| peer.public_key.clone());
+        peer.exit_connection_id = exit.unwrap_or_else(|| peer.exit_connection_id.clone());
         Ok(Response::new(UpdatePeerResponse {
             peer: Some(peer.clone()),
         }))
+    }
+
+    async fn set_peer_exit(
+        &self,
+        request: Request<SetPeerExitRequest>,
+    ) -> Result<Response<SetPeerExitResponse>, Status> {
+        let SetPeerExitRequest { name, exit } = request.into_inner();
+        let peer = self.changed(&name, |peer| peer.exit_connection_id = exit);
+        Ok(Response::new(SetPeerExitResponse { peer }))
+    }
+
+    async fn set_peer_fail_open(
+        &self,
+        request: Request<SetPeerFailOpenRequest>,
+    ) -> Result<Response<SetPeerFailOpenResponse>, Status> {
+        let SetPeerFailOpenRequest { name, fail_open } = request.into_inner();
+        let peer = self.changed(&name, |peer| peer.fail_open = fail_open);
+        Ok(Response::new(SetPeerFailOpenResponse { peer }))
+    }
+
+    async fn set_peer_fallbacks(
+        &self,
+        request: Request<SetPeerFallbacksRequest>,
+    ) -> Result<Response<SetPeerFallbacksResponse>, Status> {
+        let SetPeerFallbacksRequest { name, connections } = request.into_inner();
+        let peer = self.changed(&name, |peer| peer.fallback_connection_ids = connections);
+        Ok(Response::new(SetPeerFallbacksResponse { peer }))
     }
 
     async fn get_peer_config(

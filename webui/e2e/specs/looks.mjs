@@ -8,6 +8,8 @@ const STATES = {
   'devices-none-match': ['/devices?q=nothing-like-it', (page) => page.getByText('No device matches').waitFor()],
   device: ['/devices/ana-phone', (page) => page.getByRole('switch', { name: 'Internet' }).waitFor()],
   'device-gone': ['/devices/nobody', (page) => page.getByText('There is no device of this name').waitFor()],
+  'exits-none': ['/exits', (page) => page.getByText('No exits yet').waitFor()],
+  'dialog-exit': ['/exits', (page) => page.getByRole('button', { name: 'Add exit' }).click()],
   activity: ['/activity', openActivity],
   people: ['/people', (page) => page.getByText('you', { exact: false }).first().waitFor()],
   settings: ['/settings', (page) => page.getByText('WireGuard public key').waitFor()],

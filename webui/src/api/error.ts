@@ -43,6 +43,7 @@ export function asApiError(error: unknown): ApiError {
 /** Refusals that are about one field, though they name none. */
 const FIELD_OF_CODE: Readonly<Record<string, string>> = {
   CLAIM_TOKEN: 'claim_token',
+  CONNECTION_EXISTS: 'name',
   KEY_IN_USE: 'public_key',
   PEER_EXISTS: 'name',
   USER_EXISTS: 'username',

@@ -64,6 +64,11 @@ export const peersQuery = queryOptions({
 export const peerQuery = (name: string) =>
   queryOptions({ queryKey: ['peers', name], queryFn: () => data(sdk.getPeer({ path: { name } })) });
 
+export const connectionsQuery = queryOptions({
+  queryKey: ['connections'],
+  queryFn: async () => (await data(sdk.listConnections())).connections,
+});
+
 /** Asked for again and again, because the event stream is for administrators. */
 export const myPeerQuery = queryOptions({
   queryKey: ['peers', '', 'mine'],
@@ -117,6 +122,7 @@ const ACTIVITY_MILLIS = 5000;
 export const TOPICS: Readonly<Record<string, Topic>> = {
   peers: { keys: [['peers']], everyMillis: CHANGE_MILLIS },
   activity: { keys: [['peers'], ['status']], everyMillis: ACTIVITY_MILLIS },
+  connections: { keys: [['connections']], everyMillis: CHANGE_MILLIS },
   status: { keys: [['status'], ['wireguard']], everyMillis: CHANGE_MILLIS },
   config: { keys: [['config'], ['status'], ['wireguard']], everyMillis: CHANGE_MILLIS },
   audit: { keys: [['audit']], everyMillis: CHANGE_MILLIS },

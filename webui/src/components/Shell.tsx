@@ -1,6 +1,6 @@
 /** The frame of every signed-in page: navigation, the add button, the live banner, the account. */
 
-import { Activity, House, LogOut, type LucideIcon, Plus, Settings, Smartphone, Users } from 'lucide-react';
+import { Activity, House, LogOut, type LucideIcon, Plus, Settings, Smartphone, Users, Waypoints } from 'lucide-react';
 import type { ReactNode } from 'react';
 import { Link, useLocation } from 'wouter';
 import type { LiveState } from '../api/live';
@@ -21,6 +21,7 @@ interface Entry {
 const ADMIN_ENTRIES: Entry[] = [
   { path: paths.home, label: t.nav.home, Icon: House },
   { path: paths.devices, label: t.nav.devices, Icon: Smartphone },
+  { path: paths.exits, label: t.nav.exits, Icon: Waypoints },
   { path: paths.activity, label: t.nav.activity, Icon: Activity },
   { path: paths.people, label: t.nav.people, Icon: Users },
   { path: paths.settings, label: t.nav.settings, Icon: Settings },
@@ -94,7 +95,7 @@ export function Shell({ me, live, cellName, onAddDevice, onSignOut, children }: 
           aria-label={t.nav.label}
           className="fixed inset-x-0 bottom-0 z-20 border-line border-t bg-card pb-[env(safe-area-inset-bottom)] md:hidden"
         >
-          <ul className="grid grid-cols-5">
+          <ul className="grid grid-cols-6">
             {entries.map((entry) => (
               <NavLink key={entry.path} entry={entry} />
             ))}

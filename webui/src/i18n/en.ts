@@ -2,6 +2,7 @@
 
 import { account } from './en-account';
 import { devices } from './en-devices';
+import { exits } from './en-exits';
 
 const rules = new Intl.PluralRules('en');
 
@@ -41,6 +42,7 @@ export const en = {
     label: 'Main',
     home: 'Home',
     devices: 'Devices',
+    exits: 'Exits',
     activity: 'Activity',
     people: 'People',
     settings: 'Settings',
@@ -66,7 +68,7 @@ export const en = {
     seeField: 'Look at the field that is marked.',
     tryAgainIn: (clock: string) => `Try again in ${clock}`,
   },
-  daemons: { netd: 'Network', broker: 'Containers', vault: 'Keys and certificates' },
+  daemons: { netd: 'Network', broker: 'Containers', vault: 'Keys and certificates', egress: 'Relay of exits' },
   home: {
     title: 'Home',
     allWell: 'All is well',
@@ -206,5 +208,6 @@ export const en = {
   },
   ...account,
   ...devices,
+  ...exits,
   count,
 };

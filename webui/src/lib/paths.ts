@@ -4,6 +4,7 @@ export const paths = {
   home: '/',
   devices: '/devices',
   device: (name: string) => `/devices/${encodeURIComponent(name)}`,
+  exits: '/exits',
   activity: '/activity',
   people: '/people',
   settings: '/settings',

@@ -10,6 +10,7 @@ import { buttonClass } from '../components/Button';
 import { Card, Facts, PageHeader } from '../components/Card';
 import { DeviceAccess } from '../components/DeviceAccess';
 import { DeviceDanger } from '../components/DeviceDanger';
+import { DeviceExit } from '../components/DeviceExit';
 import { Presence } from '../components/Presence';
 import { Empty, Loaded } from '../components/States';
 import { t } from '../i18n';
@@ -62,6 +63,9 @@ function Details({ peer }: { peer: Peer }) {
           <div className="flex flex-col gap-5">
             <Card title={t.device.status}>
               <Connection peer={peer} />
+            </Card>
+            <Card title={t.exits.device}>
+              <DeviceExit peer={peer} />
             </Card>
             <Card title={t.device.danger}>
               <DeviceDanger peer={peer} />

@@ -35,6 +35,7 @@ function signedIn(peers: Peer[]) {
     get('/api/peers', { peers }),
     http.get('/api/peers/:name', ({ params }) => HttpResponse.json(peer(String(params.name)))),
     get('/api/audit', NO_RECORDS),
+    get('/api/connectivity/connections', { connections: [] }),
   );
 }
 

@@ -4,7 +4,7 @@ import { QueryClientProvider } from '@tanstack/react-query';
 import { render } from '@testing-library/react';
 import { HttpResponse, http, type JsonBodyType } from 'msw';
 import type { ReactNode } from 'react';
-import type { AuditPage, AuditVerdict, Config, Me, Peer, Problem, SetupStatus, Status } from '../api/gen';
+import type { AuditPage, AuditVerdict, Config, Connection, Me, Peer, Problem, SetupStatus, Status } from '../api/gen';
 import { makeQueryClient } from '../api/queryClient';
 
 export const ME: Me = { username: 'admin', role: 'admin', must_change_password: false };
@@ -62,10 +62,38 @@ export function peer(name: string, change: Partial<Peer> = {}): Peer {
     ipv6: 'fd00::2',
     access: { internet: true, peer_to_peer: false, services: [] },
     tunnel: 'full',
+    exit_connection_id: null,
+    route_via: null,
+    fail_open: null,
+    fallback_connection_ids: [],
     config_needs_reinstall: false,
     version: '0123456789abcdef0123456789abcdef',
     created_at: '2026-11-20T10:00:00Z',
     activity: { connected: false, endpoint: null, latest_handshake_at: null, received_bytes: 0, sent_bytes: 0 },
+    ...change,
+  };
+}
+
+export function connection(name: string, change: Partial<Connection> = {}): Connection {
+  return {
+    id: `00000000-0000-4000-8000-${name.padEnd(12, '0').slice(0, 12)}`,
+    type: 'wireguard_ext',
+    name,
+    mark: '0x1000',
+    table: 1000,
+    iface: 'wgext_00000000',
+    redirect_port: null,
+    config: {
+      servers: [{ protocol: 'wireguard', host: '192.0.2.1', port: 51820, public_key: null }],
+      username: null,
+      addresses: [],
+      resolvers: [],
+      host_public_keys: [],
+    },
+    vault_names: [],
+    status: { health: 'unknown', timestamp: null, detail: 'nothing has been seen of it yet' },
+    version: '1',
+    created_at: '2026-11-20T10:00:00Z',
     ...change,
   };
 }

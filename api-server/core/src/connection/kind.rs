@@ -82,6 +82,14 @@ impl Kind {
         }
     }
 
+    /// Whether a peer can be bound to one: netd and `cell-egress` carry these types and not yet the others.
+    pub fn is_carried(self) -> bool {
+        match self {
+            Kind::WireguardExt | Kind::Tor | Kind::Sshuttle | Kind::Proxy => true,
+            Kind::Openvpn | Kind::CellRelay => false,
+        }
+    }
+
     /// Whether a peer's traffic goes out directly while the connection does not work, unless the peer says otherwise.
     /// Only Tor fails open, as in the original.
     pub fn fails_open(self) -> bool {

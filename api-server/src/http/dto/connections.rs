@@ -3,6 +3,7 @@
 use cell_api_core::connection::allocation::Device;
 use cell_api_core::connection::config::{Server, Shown};
 use cell_api_core::connection::input::{ConnectionInput, ConnectionUpdateInput, ImportInput};
+use cell_api_core::connection::judge::Judged;
 use cell_api_core::fault::Faults;
 use cell_api_core::fields::Fields;
 use serde::{Deserialize, Serialize};
@@ -95,7 +96,7 @@ pub struct ConnectionConfig {
 pub struct ConnectionStatus {
     /// `working`, `down` or `unknown`.
     pub health: String,
-    /// When it was probed last, RFC 3339; null: never.
+    /// When that was seen, RFC 3339; null: nothing was seen.
     #[schema(required)]
     pub timestamp: Option<String>,
     /// Why that is thought, for people.
@@ -178,13 +179,19 @@ impl From<ConnectionView> for Connection {
             redirect_port,
             config: stored.config.shown().into(),
             vault_names,
-            status: ConnectionStatus {
-                health: view.health.as_str().to_owned(),
-                timestamp: None,
-                detail: view.detail.to_owned(),
-            },
+            status: view.judged.into(),
             version,
             created_at: rfc3339(stored.created_unix_ms),
+        }
+    }
+}
+
+impl From<Judged> for ConnectionStatus {
+    fn from(judged: Judged) -> Self {
+        ConnectionStatus {
+            health: judged.health.as_str().to_owned(),
+            timestamp: judged.seen_unix_ms.map(rfc3339),
+            detail: judged.detail,
         }
     }
 }

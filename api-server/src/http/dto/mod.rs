@@ -6,6 +6,7 @@ pub mod auth;
 pub mod cell;
 pub mod connections;
 mod convert;
+pub mod exit;
 pub mod explain;
 pub mod peers;
 pub mod problem;

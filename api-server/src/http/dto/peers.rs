@@ -7,7 +7,7 @@ use cell_api_core::peer::{PeerInput, PeerUpdateInput};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::rfc3339;
+use super::{exit, rfc3339};
 use crate::http::input::FromFields;
 use crate::service::peers::{Activity, PeerView};
 
@@ -57,6 +57,15 @@ pub struct PeerCreate {
     pub access: Option<PeerAccess>,
     /// `full` or `split`; absent: `full` with internet access, else `split`.
     pub tunnel: Option<String>,
+    /// The connection that carries what it sends to the internet: its id, its name, or its type where one connection alone
+    /// has it. Null or `default`: the cell's own way.
+    pub exit_connection_id: Option<String>,
+    /// The same, by its old name.
+    #[schema(deprecated)]
+    pub route_via: Option<String>,
+    /// The same, by another old name.
+    #[schema(deprecated)]
+    pub exit_via: Option<String>,
 }
 
 /// A change of a peer; what is absent stays.
@@ -69,6 +78,14 @@ pub struct PeerUpdate {
     pub access: Option<PeerAccess>,
     /// `full` or `split`.
     pub tunnel: Option<String>,
+    /// As for a new peer; null binds it to none.
+    pub exit_connection_id: Option<String>,
+    /// The same, by its old name.
+    #[schema(deprecated)]
+    pub route_via: Option<String>,
+    /// The same, by another old name.
+    #[schema(deprecated)]
+    pub exit_via: Option<String>,
 }
 
 /// What moves about a peer.
@@ -103,6 +120,18 @@ pub struct Peer {
     pub access: PeerAccess,
     /// `full` or `split`.
     pub tunnel: String,
+    /// Id of the connection that carries what it sends to the internet; null: the cell's own way.
+    #[schema(required)]
+    pub exit_connection_id: Option<String>,
+    /// The same, by its old name.
+    #[schema(required, deprecated)]
+    pub route_via: Option<String>,
+    /// Its own word on what happens while that connection does not work: true, it goes out directly; false, it goes
+    /// nowhere; null: as the connection's type says (tor goes out directly, all others nowhere).
+    #[schema(required)]
+    pub fail_open: Option<bool>,
+    /// Ids of what stands in for that connection while it does not work, the first first.
+    pub fallback_connection_ids: Vec<String>,
     /// Whether the device's configuration is older than the cell's.
     pub config_needs_reinstall: bool,
     /// Names this state of the peer; the same as the answer's `ETag`. Sent back as `If-Match` with a change.
@@ -151,6 +180,16 @@ impl From<PeerView> for Peer {
             ipv6: view.ipv6.to_string(),
             access: (&view.peer.access).into(),
             tunnel: view.peer.tunnel.as_str().to_owned(),
+            exit_connection_id: view.peer.exit.bound().map(|id| id.to_string()),
+            route_via: view.peer.exit.bound().map(|id| id.to_string()),
+            fail_open: view.peer.exit.fail_open(),
+            fallback_connection_ids: view
+                .peer
+                .exit
+                .fallbacks()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             config_needs_reinstall: view.config_needs_reinstall,
             version: view.version,
             created_at: rfc3339(view.created_unix_ms),
@@ -209,6 +248,7 @@ impl From<PeerCreate> for PeerInput {
             server_makes_key: create.server_makes_key,
             access: create.access.map(AccessInput::from),
             tunnel: create.tunnel,
+            exit: create.exit_connection_id.or(create.route_via).or(create.exit_via),
         }
     }
 }
@@ -219,6 +259,7 @@ impl From<PeerUpdate> for PeerUpdateInput {
             public_key: update.public_key,
             access: update.access.map(AccessInput::from),
             tunnel: update.tunnel,
+            exit: update.exit_connection_id.or(update.route_via).or(update.exit_via),
         }
     }
 }
@@ -251,6 +292,9 @@ impl FromFields for PeerCreate {
             server_makes_key: fields.flag("server_makes_key", faults),
             access: fields.optional_object("access", faults, PeerAccess::read),
             tunnel: fields.optional_string("tunnel", faults),
+            exit_connection_id: exit::read(fields, faults),
+            route_via: None,
+            exit_via: None,
         }
     }
 
@@ -265,6 +309,9 @@ impl FromFields for PeerUpdate {
             public_key: fields.optional_string("public_key", faults),
             access: fields.optional_object("access", faults, PeerAccess::read),
             tunnel: fields.optional_string("tunnel", faults),
+            exit_connection_id: exit::read(fields, faults),
+            route_via: None,
+            exit_via: None,
         }
     }
 

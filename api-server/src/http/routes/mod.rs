@@ -5,6 +5,7 @@ pub mod auth;
 pub mod cell;
 pub mod connections;
 pub mod events;
+pub mod exits;
 pub mod peers;
 pub mod setup;
 
@@ -57,6 +58,10 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
             connections::update,
             connections::delete
         ))
+        .routes(routes!(exits::health))
+        .routes(routes!(exits::set_exit))
+        .routes(routes!(exits::set_fail_open))
+        .routes(routes!(exits::set_fallbacks))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(events::stream))

@@ -2,6 +2,7 @@
 //! middle, and what was begun at vaultd is brought to its end all the same.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::import::{Imported, Secret};
@@ -11,9 +12,16 @@ use cell_api_core::connection::input::{
 
 use super::{ConnectionView, parse_id, vault};
 use crate::app::App;
+use crate::events::Topic;
 use crate::service::{Actor, ServiceError, cell};
 use crate::store::connections::{self as table, StoredConnection};
-use crate::store::transaction::Origin;
+use crate::store::peers;
+use crate::store::transaction::{NetworkChange, Origin};
+
+/// How long a change waits for netd before it is answered anyway.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Peers that are named to who would remove their connection.
+const USERS_NAMED: usize = 10;
 
 /// A connection that was made or altered.
 #[derive(Debug)]
@@ -68,8 +76,11 @@ async fn add(app: Arc<App>, actor: Actor, new: NewConnection) -> Result<Stored, 
     if stored.is_err() {
         vault::tidy(&app, &id).await;
     }
+    let (stored, generation) = stored?;
+    // A peer that is bound to it next should find it at netd.
+    app.network.wait_for(generation, PATIENCE).await;
     Ok(Stored {
-        view: ConnectionView::of(stored?),
+        view: ConnectionView::of(&app, stored),
         notes,
     })
 }
@@ -78,9 +89,9 @@ async fn insert(
     app: &App,
     actor: &Actor,
     candidate: StoredConnection,
-) -> Result<StoredConnection, ServiceError> {
+) -> Result<(StoredConnection, u64), ServiceError> {
     app.store
-        .mutate(Origin::new(actor, app.now()), move |tx| {
+        .commit(Origin::new(actor, app.now()), move |tx| {
             let stored = StoredConnection {
                 allocation: table::allocate(tx, &candidate.id, candidate.config.kind())?,
                 ..candidate
@@ -89,6 +100,7 @@ async fn insert(
             let (kind, allocation) = (stored.config.kind(), &stored.allocation);
             let detail = format!("{kind}; mark {:#x}; table {}", allocation.mark, allocation.table);
             tx.audit("connection.create", &stored.name, detail);
+            tx.network(NetworkChange::All);
             Ok(stored)
         })
         .await
@@ -148,19 +160,23 @@ async fn alter(
         (false, true) => "imported again".to_owned(),
         (false, false) => "no change".to_owned(),
     };
-    let stored = app
+    let (stored, generation) = app
         .store
-        .mutate(Origin::new(&actor, app.now()), move |tx| {
+        .commit(Origin::new(&actor, app.now()), move |tx| {
             table::update(tx, &after)?;
             tx.audit("connection.update", &after.name, detail);
+            if imports {
+                tx.network(NetworkChange::All);
+            }
             Ok(after)
         })
         .await?;
+    app.network.wait_for(generation, PATIENCE).await;
     if imports {
         vault::tidy(&app, &id).await;
     }
     Ok(Stored {
-        view: ConnectionView::of(stored),
+        view: ConnectionView::of(&app, stored),
         notes,
     })
 }
@@ -179,8 +195,13 @@ async fn replace_secrets(
     let known = vault::versions(app, &id).await?;
     app.store.note(move |tx| table::set_whole(tx, &id, false)).await?;
     let put = vault::put(app, &id, secrets, &known).await;
-    if put.is_err() && was_whole && vault::versions(app, &id).await.is_ok_and(|now| now == known) {
-        app.store.note(move |tx| table::set_whole(tx, &id, true)).await?;
+    if put.is_err() {
+        if was_whole && vault::versions(app, &id).await.is_ok_and(|now| now == known) {
+            app.store.note(move |tx| table::set_whole(tx, &id, true)).await?;
+        }
+        // Nobody may go on with the servers of one import and the keys of another.
+        app.events.publish([Topic::Connections]);
+        app.network.again();
     }
     put
 }
@@ -188,7 +209,7 @@ async fn replace_secrets(
 /// Removes a connection, and its secrets after it.
 ///
 /// # Errors
-/// [`ServiceError::Invalid`], [`ServiceError::NoConnection`].
+/// [`ServiceError::Invalid`], [`ServiceError::NoConnection`], [`ServiceError::ConnectionInUse`].
 pub async fn delete(app: &Arc<App>, actor: &Actor, id: &str) -> Result<(), ServiceError> {
     let id = parse_id(id)?;
     cell::identity(app)?;
@@ -200,7 +221,14 @@ async fn remove(app: Arc<App>, actor: Actor, id: ConnectionId) -> Result<(), Ser
     app.store
         .mutate(Origin::new(&actor, app.now()), move |tx| {
             let stored = table::get(tx, &id)?;
+            let mut users = peers::users(tx, &id, USERS_NAMED + 1)?;
+            if !users.is_empty() {
+                let more = users.len() > USERS_NAMED;
+                users.truncate(USERS_NAMED);
+                return Err(ServiceError::ConnectionInUse(users, more));
+            }
             table::delete(tx, &id)?;
+            tx.network(NetworkChange::All);
             tx.audit("connection.delete", &stored.name, stored.config.kind());
             Ok(())
         })

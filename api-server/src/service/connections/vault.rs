@@ -14,7 +14,7 @@ use cell_api_core::connection::import::Secret;
 use crate::app::App;
 use crate::service::{Actor, ServiceError};
 use crate::store::connections::{self as table, StoredConnection};
-use crate::store::transaction::Origin;
+use crate::store::transaction::{NetworkChange, Origin};
 
 /// What the names of all secrets of connections begin with.
 const PREFIX: &str = "conn_";
@@ -64,13 +64,8 @@ pub async fn tidy_all(app: &Arc<App>) -> Result<(), ServiceError> {
     let stored = app.store.read_much(table::list).await?;
     let lacks = |one: &StoredConnection| names_of(one).iter().any(|name| !there.contains(name));
     for broken in stored.into_iter().filter(|one| one.secrets_whole && lacks(one)) {
-        let cell = Actor {
-            name: "cell".to_owned(),
-            role: None,
-            remote: "-".to_owned(),
-        };
         app.store
-            .mutate(Origin::new(&cell, app.now()), move |tx| {
+            .mutate(Origin::new(&Actor::cell(), app.now()), move |tx| {
                 let broken = StoredConnection {
                     secrets_whole: false,
                     revision: broken.revision + 1,
@@ -78,6 +73,7 @@ pub async fn tidy_all(app: &Arc<App>) -> Result<(), ServiceError> {
                 };
                 table::update(tx, &broken)?;
                 tx.audit("connection.broken", &broken.name, "the vault lacks secrets of it");
+                tx.network(NetworkChange::All);
                 Ok(())
             })
             .await?;

@@ -4,15 +4,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cell_api_core::client_config;
+use cell_api_core::client_config::{self, CellSide};
+use cell_api_core::connection::choice::ExitChoice;
+use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::derive;
-use cell_api_core::peer::{KeySource, NewPeer, Peer, PeerInput, PeerUpdateInput};
+use cell_api_core::peer::{KeySource, NewPeer, Peer, PeerInput, PeerUpdate, PeerUpdateInput};
 use cell_api_core::range::VpnRange;
+use rusqlite::Connection;
 use zeroize::Zeroizing;
 
+use super::exit::{self, ExitChange, find};
 use super::{Activity, Look, PeerView, parse_name};
 use crate::app::App;
 use crate::events::Topic;
+use crate::peers::Peers;
 use crate::service::cell;
 use crate::service::device::{known_side, make_key, side};
 use crate::service::{Actor, ServiceError};
@@ -20,7 +25,10 @@ use crate::store::peers::{self as table, StoredPeer};
 use crate::store::transaction::{NetworkChange, Origin, Tx};
 
 /// How long a change waits for netd before it is answered anyway: accepted and converged are two facts.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The field that names the connection of a peer.
+const EXIT: &str = "exit_connection_id";
 
 /// A peer that was added.
 pub struct CreatedPeer {
@@ -47,7 +55,9 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
         key,
         access,
         tunnel,
+        exit,
     } = input.check()?;
+    let exit = exit.unwrap_or_default();
     let identity = cell::identity(app)?;
     let side = side(app, &identity).await?;
     let (public_key, private_key) = match key {
@@ -65,8 +75,9 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
             .read(|connection| table::next_host(connection, &side.range))?,
         access,
         tunnel,
+        exit: ExitChoice::default().bound_to(app.store.read(|connection| find(connection, EXIT, &exit))?),
     };
-    netd_takes(app, &side.range, &candidate).await?;
+    netd_takes(app, &side.range, &candidate, candidate.exit.bound()).await?;
     let (peers, cell_side) = (Arc::clone(&app.peers), side.clone());
     let made = if private_key.is_some() {
         "server-made key"
@@ -77,20 +88,13 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
         .store
         .commit(Origin::new(actor, app.now()), move |tx| {
             let peer = Peer {
+                // The connection may have gone meanwhile.
+                exit: ExitChoice::default().bound_to(find(tx, EXIT, &exit)?),
                 // Another peer may have taken the address meanwhile.
                 host: table::allocate(tx, &cell_side.range)?,
                 ..candidate
             };
-            let stored = Arc::new(StoredPeer {
-                config_fingerprint: client_config::fingerprint(&cell_side, &peer),
-                peer,
-                created_unix_ms: tx.now(),
-                derived: Default::default(),
-            });
-            peers.room_for(None, &stored)?;
-            table::insert(tx, &stored)?;
-            note(tx, "peer.create", &cell_side.range, &stored.peer, made);
-            Ok(stored)
+            add(tx, &peers, &cell_side, peer, made)
         })
         .await?;
     let observed_generation = app.network.wait_for(generation, PATIENCE).await;
@@ -101,6 +105,28 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
         generation,
         observed_generation,
     })
+}
+
+fn add(
+    tx: &mut Tx<'_>,
+    peers: &Peers,
+    cell_side: &CellSide,
+    peer: Peer,
+    made: &str,
+) -> Result<Arc<StoredPeer>, ServiceError> {
+    let stored = Arc::new(StoredPeer {
+        config_fingerprint: client_config::fingerprint(cell_side, &peer),
+        peer,
+        created_unix_ms: tx.now(),
+        derived: Default::default(),
+    });
+    peers.room_for(None, &stored)?;
+    table::insert(tx, &stored)?;
+    note(tx, "peer.create", &stored.peer, made);
+    if let Some(id) = stored.peer.exit.bound() {
+        note_exit(tx, &stored.peer, id.to_string())?;
+    }
+    Ok(stored)
 }
 
 /// Alters a peer; with `if_version` only the one that the caller has seen ([`Peer::version`]).
@@ -132,7 +158,9 @@ pub async fn update(
         return Err(ServiceError::KeyInUse);
     }
     if let Some(now) = app.peers.get(name.as_str()) {
-        netd_takes(app, &range, &update.applied_to(&now.peer)).await?;
+        let exit = app.store.read(|connection| exit_of(connection, &update))?;
+        // What the change leaves alone must not hold it up: it may take something away.
+        netd_takes(app, &range, &update.applied_to(&now.peer, exit), exit).await?;
     }
     let (peers, asked) = (Arc::clone(&app.peers), name.clone());
     let (stored, generation) = app
@@ -143,7 +171,7 @@ pub async fn update(
                 return Err(ServiceError::Stale);
             }
             let after = Arc::new(StoredPeer {
-                peer: update.applied_to(&before.peer),
+                peer: update.applied_to(&before.peer, exit_of(tx, &update)?),
                 ..before.clone()
             });
             peers.room_for(Some(&before), &after)?;
@@ -153,7 +181,10 @@ pub async fn update(
             } else {
                 "new key"
             };
-            note(tx, "peer.update", &range, &after.peer, key);
+            note(tx, "peer.update", &after.peer, key);
+            if let Some(exit) = update.exit {
+                note_exit(tx, &after.peer, exit)?;
+            }
             Ok(after)
         })
         .await?;
@@ -177,8 +208,8 @@ pub async fn delete(app: &App, actor: &Actor, name: &str) -> Result<(), ServiceE
                 return Err(ServiceError::NoPeer);
             }
             tx.audit("peer.delete", &name, "");
-            tx.network(NetworkChange::Removed(name.to_string()));
-            tx.effects.topics.insert(Topic::Peers);
+            tx.network(NetworkChange::Peer(name.to_string()));
+            tx.effects.topics.extend([Topic::Peers, Topic::Connections]);
             Ok(())
         })
         .await?;
@@ -211,20 +242,39 @@ pub async fn deliver_config(app: &App, actor: &Actor, name: &str) -> Result<Zero
 }
 
 /// Writes down what a peer is now, and tells netd and the browsers.
-fn note(tx: &mut Tx<'_>, action: &str, range: &VpnRange, peer: &Peer, key: &str) {
+fn note(tx: &mut Tx<'_>, action: &str, peer: &Peer, key: &str) {
     let detail = format!("{}; {}; {key}", peer.access, peer.tunnel.as_str());
     tx.audit(action, &peer.name, detail);
-    tx.network(NetworkChange::Upserted(derive::peer_spec(range, peer)));
+    tx.network(NetworkChange::Peer(peer.name.to_string()));
     tx.effects.topics.insert(Topic::Peers);
+}
+
+/// The same of what carries it: who uses a connection is shown with the connection, too.
+fn note_exit(tx: &mut Tx<'_>, peer: &Peer, exit: String) -> Result<(), ServiceError> {
+    tx.effects.topics.insert(Topic::Connections);
+    exit::note(tx, peer, &ExitChange::Exit(exit))
+}
+
+/// The connection that a change names, if it names one.
+fn exit_of(connection: &Connection, update: &PeerUpdate) -> Result<Option<ConnectionId>, ServiceError> {
+    match &update.exit {
+        Some(text) => find(connection, EXIT, text),
+        None => Ok(None),
+    }
 }
 
 /// Asks netd whether it takes a peer, so that its no is heard before anything is written down. Its sentences are told
 /// and its fields are not: where a service is in the request is not always where it is in netd's.
-async fn netd_takes(app: &App, range: &VpnRange, peer: &Peer) -> Result<(), ServiceError> {
+pub(super) async fn netd_takes(
+    app: &App,
+    range: &VpnRange,
+    peer: &Peer,
+    exit: Option<ConnectionId>,
+) -> Result<(), ServiceError> {
     let Some(etag) = app.network.etag() else {
         return Ok(());
     };
-    let asked = app.check.peer(etag, derive::peer_spec(range, peer)).await;
+    let asked = app.check.peer(etag, derive::peer_spec(range, peer, exit)).await;
     asked.map_err(|violations| {
         let said = violations.into_iter().map(|violation| violation.description);
         ServiceError::NetdRefuses(said.collect::<Vec<_>>().join("; "))

@@ -209,6 +209,14 @@ pub fn updates() -> Vec<Update> {
             fields: vec!["tunnel", "public_key"],
         },
         Update {
+            what: "exit".into(),
+            request: UpdatePeerRequest {
+                exit: Some("no such\0".into()),
+                ..base()
+            },
+            fields: vec!["exit_connection_id"],
+        },
+        Update {
             what: "name".into(),
             request: UpdatePeerRequest {
                 name: "a/b".into(),

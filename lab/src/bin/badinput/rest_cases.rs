@@ -699,6 +699,7 @@ fn connections() -> Vec<Case> {
         ),
         post("no object", "proxy", json!("socks5://p"), vec!["import"]),
     ];
+    cases.extend(exits());
     for id in ["x", "%00", "..%2f..", "00000000-0000-4000-8000-000000000000"] {
         for method in ["GET", "DELETE", "PUT"] {
             cases.push(Case {
@@ -706,6 +707,102 @@ fn connections() -> Vec<Case> {
                 method,
                 path: format!("{path}/{id}"),
                 body: json!({"name": "other"}).to_string().into_bytes(),
+                content_type: "application/json",
+                fields: Vec::new(),
+            });
+        }
+    }
+    cases
+}
+
+/// What carries a device: to connections that are none, by values that are none.
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn exits() -> Vec<Case> {
+    let stranger = "00000000-0000-4000-8000-000000000000";
+    let put = |what: &str, path: &str, body: Value, field| Case {
+        what: format!("exit: {what}"),
+        method: "PUT",
+        path: format!("/api/connectivity/peers/anchor/{path}"),
+        body: body.to_string().into_bytes(),
+        content_type: "application/json",
+        fields: vec![field],
+    };
+    let to = |id: Value| json!({"connection_id": id});
+    let many = |list: Vec<&str>| json!({"connection_ids": list});
+    let mut cases = vec![
+        put("a stranger", "exit", to(json!(stranger)), "connection_id"),
+        put("NUL", "exit", to(json!("default\0")), "connection_id"),
+        put("a path", "exit", to(json!("../anchor")), "connection_id"),
+        put("SQL", "exit", to(json!("' OR 1=1 --")), "connection_id"),
+        put(
+            "very long",
+            "exit",
+            to(json!("x".repeat(20_000))),
+            "connection_id",
+        ),
+        put("a number", "exit", to(json!(7)), "connection_id"),
+        put("a list", "exit", to(json!(["default"])), "connection_id"),
+        put("nothing", "exit", json!({}), "connection_id"),
+        put(
+            "one field more",
+            "exit",
+            json!({"connection_id": null, "mark": 1}),
+            "mark",
+        ),
+        put(
+            "open by a text",
+            "failopen",
+            json!({"fail_open": "true"}),
+            "fail_open",
+        ),
+        put(
+            "open by a number",
+            "failopen",
+            json!({"fail_open": 1}),
+            "fail_open",
+        ),
+        put("open by nothing", "failopen", json!({}), "fail_open"),
+        put(
+            "no list",
+            "fallbacks",
+            json!({"connection_ids": stranger}),
+            "connection_ids",
+        ),
+        put("nine", "fallbacks", many(vec![stranger; 9]), "connection_ids"),
+        put(
+            "the cell's own way",
+            "fallbacks",
+            many(vec!["default"]),
+            "connection_ids[0]",
+        ),
+        put(
+            "a strange stand-in",
+            "fallbacks",
+            many(vec![stranger]),
+            "connection_ids[0]",
+        ),
+    ];
+    for (field, value) in [
+        ("exit_connection_id", json!(stranger)),
+        ("route_via", json!("no such")),
+        ("exit_via", json!("no such")),
+    ] {
+        cases.push(Case {
+            what: format!("exit: {field} of a change"),
+            method: "PUT",
+            path: "/api/peers/anchor".into(),
+            body: json!({field: value}).to_string().into_bytes(),
+            content_type: "application/json",
+            fields: vec!["exit_connection_id"],
+        });
+    }
+    for path in ["exit", "failopen", "fallbacks"] {
+        for name in ["..%2f..", "%00", "nobody"] {
+            cases.push(Case {
+                what: format!("exit: {path} of {name}"),
+                method: "PUT",
+                path: format!("/api/connectivity/peers/{name}/{path}"),
+                body: json!({"connection_id": null}).to_string().into_bytes(),
                 content_type: "application/json",
                 fields: Vec::new(),
             });

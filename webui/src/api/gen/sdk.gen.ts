@@ -2,7 +2,7 @@
 
 import type { Client, Options as Options2, TDataShape } from './client';
 import { client } from './client.gen';
-import type { ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, CreateConnectionData, CreateConnectionErrors, CreateConnectionResponses, CreatePeerData, CreatePeerErrors, CreatePeerResponses, CreateUserData, CreateUserErrors, CreateUserResponses, DeleteConnectionData, DeleteConnectionErrors, DeleteConnectionResponses, DeletePeerData, DeletePeerErrors, DeletePeerResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, DeliverPeerConfigData, DeliverPeerConfigErrors, DeliverPeerConfigResponses, ExplainFlowData, ExplainFlowErrors, ExplainFlowResponses, GetConfigData, GetConfigErrors, GetConfigResponses, GetConnectionData, GetConnectionErrors, GetConnectionResponses, GetCsrfTokenData, GetCsrfTokenErrors, GetCsrfTokenResponses, GetHealthData, GetHealthResponses, GetMeData, GetMeErrors, GetMeResponses, GetMyPeerData, GetMyPeerErrors, GetMyPeerResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetPeerConfigData, GetPeerConfigErrors, GetPeerConfigResponses, GetPeerData, GetPeerErrors, GetPeerResponses, GetRootCertificateData, GetRootCertificateErrors, GetRootCertificateResponses, GetSetupStatusData, GetSetupStatusErrors, GetSetupStatusResponses, GetSetupStepData, GetSetupStepErrors, GetSetupStepResponses, GetStatusData, GetStatusErrors, GetStatusResponses, GetWireguardStatusData, GetWireguardStatusErrors, GetWireguardStatusResponses, ListActiveServicesData, ListActiveServicesErrors, ListActiveServicesResponses, ListAuditData, ListAuditErrors, ListAuditResponses, ListConnectionsData, ListConnectionsErrors, ListConnectionsResponses, ListContainersData, ListContainersErrors, ListContainersResponses, ListPeersData, ListPeersErrors, ListPeersResponses, ListUsersData, ListUsersErrors, ListUsersResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponse, StreamEventsResponses, SubmitAdminStepData, SubmitAdminStepErrors, SubmitAdminStepResponses, SubmitClaimStepData, SubmitClaimStepErrors, SubmitClaimStepResponses, SubmitIdentityStepData, SubmitIdentityStepErrors, SubmitIdentityStepResponses, SubmitNetworkStepData, SubmitNetworkStepErrors, SubmitNetworkStepResponses, UpdateConfigData, UpdateConfigErrors, UpdateConfigResponses, UpdateConnectionData, UpdateConnectionErrors, UpdateConnectionResponses, UpdatePeerData, UpdatePeerErrors, UpdatePeerResponses, VerifyAuditData, VerifyAuditErrors, VerifyAuditResponses } from './types.gen';
+import type { ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, CreateConnectionData, CreateConnectionErrors, CreateConnectionResponses, CreatePeerData, CreatePeerErrors, CreatePeerResponses, CreateUserData, CreateUserErrors, CreateUserResponses, DeleteConnectionData, DeleteConnectionErrors, DeleteConnectionResponses, DeletePeerData, DeletePeerErrors, DeletePeerResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, DeliverPeerConfigData, DeliverPeerConfigErrors, DeliverPeerConfigResponses, ExplainFlowData, ExplainFlowErrors, ExplainFlowResponses, GetConfigData, GetConfigErrors, GetConfigResponses, GetConnectionData, GetConnectionErrors, GetConnectionHealthData, GetConnectionHealthErrors, GetConnectionHealthResponses, GetConnectionResponses, GetCsrfTokenData, GetCsrfTokenErrors, GetCsrfTokenResponses, GetHealthData, GetHealthResponses, GetMeData, GetMeErrors, GetMeResponses, GetMyPeerData, GetMyPeerErrors, GetMyPeerResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetPeerConfigData, GetPeerConfigErrors, GetPeerConfigResponses, GetPeerData, GetPeerErrors, GetPeerResponses, GetRootCertificateData, GetRootCertificateErrors, GetRootCertificateResponses, GetSetupStatusData, GetSetupStatusErrors, GetSetupStatusResponses, GetSetupStepData, GetSetupStepErrors, GetSetupStepResponses, GetStatusData, GetStatusErrors, GetStatusResponses, GetWireguardStatusData, GetWireguardStatusErrors, GetWireguardStatusResponses, ListActiveServicesData, ListActiveServicesErrors, ListActiveServicesResponses, ListAuditData, ListAuditErrors, ListAuditResponses, ListConnectionsData, ListConnectionsErrors, ListConnectionsResponses, ListContainersData, ListContainersErrors, ListContainersResponses, ListPeersData, ListPeersErrors, ListPeersResponses, ListUsersData, ListUsersErrors, ListUsersResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, SetPeerExitData, SetPeerExitErrors, SetPeerExitResponses, SetPeerFailOpenData, SetPeerFailOpenErrors, SetPeerFailOpenResponses, SetPeerFallbacksData, SetPeerFallbacksErrors, SetPeerFallbacksResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponse, StreamEventsResponses, SubmitAdminStepData, SubmitAdminStepErrors, SubmitAdminStepResponses, SubmitClaimStepData, SubmitClaimStepErrors, SubmitClaimStepResponses, SubmitIdentityStepData, SubmitIdentityStepErrors, SubmitIdentityStepResponses, SubmitNetworkStepData, SubmitNetworkStepErrors, SubmitNetworkStepResponses, UpdateConfigData, UpdateConfigErrors, UpdateConfigResponses, UpdateConnectionData, UpdateConnectionErrors, UpdateConnectionResponses, UpdatePeerData, UpdatePeerErrors, UpdatePeerResponses, VerifyAuditData, VerifyAuditErrors, VerifyAuditResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -150,6 +150,47 @@ export const getConnection = <ThrowOnError extends boolean = true>(options: Opti
  */
 export const updateConnection = <ThrowOnError extends boolean = true>(options: Options<UpdateConnectionData, ThrowOnError>) => (options.client ?? client).put<UpdateConnectionResponses, UpdateConnectionErrors, ThrowOnError>({
     url: '/api/connectivity/connections/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Whether a connection works, by what the daemons saw of it.
+ */
+export const getConnectionHealth = <ThrowOnError extends boolean = true>(options: Options<GetConnectionHealthData, ThrowOnError>) => (options.client ?? client).get<GetConnectionHealthResponses, GetConnectionHealthErrors, ThrowOnError>({ url: '/api/connectivity/connections/{id}/health', ...options });
+
+/**
+ * Binds a peer to a connection, or to none. Flows of the peer that are open end.
+ */
+export const setPeerExit = <ThrowOnError extends boolean = true>(options: Options<SetPeerExitData, ThrowOnError>) => (options.client ?? client).put<SetPeerExitResponses, SetPeerExitErrors, ThrowOnError>({
+    url: '/api/connectivity/peers/{name}/exit',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Says what happens while a peer's connection does not work.
+ */
+export const setPeerFailOpen = <ThrowOnError extends boolean = true>(options: Options<SetPeerFailOpenData, ThrowOnError>) => (options.client ?? client).put<SetPeerFailOpenResponses, SetPeerFailOpenErrors, ThrowOnError>({
+    url: '/api/connectivity/peers/{name}/failopen',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Says what stands in for a peer's connection while it does not work.
+ */
+export const setPeerFallbacks = <ThrowOnError extends boolean = true>(options: Options<SetPeerFallbacksData, ThrowOnError>) => (options.client ?? client).put<SetPeerFallbacksResponses, SetPeerFallbacksErrors, ThrowOnError>({
+    url: '/api/connectivity/peers/{name}/fallbacks',
     ...options,
     headers: {
         'Content-Type': 'application/json',

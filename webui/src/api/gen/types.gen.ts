@@ -313,6 +313,24 @@ export type ConnectionCreate = {
 };
 
 /**
+ * Whether a connection works.
+ */
+export type ConnectionHealth = {
+    /**
+     * Which connection.
+     */
+    id: string;
+    /**
+     * Its name.
+     */
+    name: string;
+    /**
+     * What is thought of it.
+     */
+    status: ConnectionStatus;
+};
+
+/**
  * What a connection is made of. Which fields there must be depends on its type: `wireguard_ext` takes `file`; `openvpn`
  * takes `file`, and `username` and `password` where the profile asks for them; `sshuttle` takes `target`,
  * `private_key` and `host_keys`; `proxy` takes `url`; `tor` takes none. What is secret in it goes to the vault and is
@@ -394,7 +412,7 @@ export type ConnectionStatus = {
      */
     health: string;
     /**
-     * When it was probed last, RFC 3339; null: never.
+     * When that was seen, RFC 3339; null: nothing was seen.
      */
     timestamp: string | null;
 };
@@ -491,7 +509,7 @@ export type Daemon = {
      */
     conditions: Array<Condition>;
     /**
-     * `netd`, `broker` or `vault`.
+     * `netd`, `broker`, `vault` or `egress`.
      */
     name: string;
     /**
@@ -655,6 +673,19 @@ export type Peer = {
      */
     created_at: string;
     /**
+     * Id of the connection that carries what it sends to the internet; null: the cell's own way.
+     */
+    exit_connection_id: string | null;
+    /**
+     * Its own word on what happens while that connection does not work: true, it goes out directly; false, it goes
+     * nowhere; null: as the connection's type says (tor goes out directly, all others nowhere).
+     */
+    fail_open: boolean | null;
+    /**
+     * Ids of what stands in for that connection while it does not work, the first first.
+     */
+    fallback_connection_ids: Array<string>;
+    /**
      * Its IPv4 address in the VPN.
      */
     ipv4: string;
@@ -670,6 +701,12 @@ export type Peer = {
      * Its WireGuard public key, base64.
      */
     public_key: string;
+    /**
+     * The same, by its old name.
+     *
+     * @deprecated
+     */
+    route_via: string | null;
     /**
      * `full` or `split`.
      */
@@ -740,6 +777,17 @@ export type PeerConfig = {
 export type PeerCreate = {
     access?: null | PeerAccess;
     /**
+     * The connection that carries what it sends to the internet: its id, its name, or its type where one connection alone
+     * has it. Null or `default`: the cell's own way.
+     */
+    exit_connection_id?: string | null;
+    /**
+     * The same, by another old name.
+     *
+     * @deprecated
+     */
+    exit_via?: string | null;
+    /**
      * 1-64 characters of A-Z, a-z, 0-9, _, . and -, starting with a letter or digit.
      */
     name: string;
@@ -747,6 +795,12 @@ export type PeerCreate = {
      * Base64 of the device's WireGuard public key. Absent only with `server_makes_key`.
      */
     public_key?: string | null;
+    /**
+     * The same, by its old name.
+     *
+     * @deprecated
+     */
+    route_via?: string | null;
     /**
      * Lets the server make the key pair; the answer's configuration holds the private key, this once.
      */
@@ -781,6 +835,36 @@ export type PeerCreated = {
 };
 
 /**
+ * Binds a peer to a connection, or to none.
+ */
+export type PeerExit = {
+    /**
+     * A connection's id, its name, or its type where one connection alone has it. Null or `default`: the cell's own way.
+     */
+    connection_id: string | null;
+};
+
+/**
+ * Says what happens while a peer's connection does not work.
+ */
+export type PeerFailOpen = {
+    /**
+     * True: the peer goes out directly. False: it goes nowhere. Null: as the connection's type says.
+     */
+    fail_open: boolean | null;
+};
+
+/**
+ * Says what stands in for a peer's connection while it does not work.
+ */
+export type PeerFallbacks = {
+    /**
+     * At most 8 connections, the first first, each by its id, its name or its type; none: nothing stands in.
+     */
+    connection_ids: Array<string>;
+};
+
+/**
  * All peers.
  */
 export type PeerList = {
@@ -796,9 +880,25 @@ export type PeerList = {
 export type PeerUpdate = {
     access?: null | PeerAccess;
     /**
+     * As for a new peer; null binds it to none.
+     */
+    exit_connection_id?: string | null;
+    /**
+     * The same, by another old name.
+     *
+     * @deprecated
+     */
+    exit_via?: string | null;
+    /**
      * A new WireGuard public key of the same peer.
      */
     public_key?: string | null;
+    /**
+     * The same, by its old name.
+     *
+     * @deprecated
+     */
+    route_via?: string | null;
     /**
      * `full` or `split`.
      */
@@ -921,7 +1021,7 @@ export type Status = {
      */
     connected_peer_count: number | null;
     /**
-     * `netd`, `broker` and `vault`.
+     * `netd`, `broker`, `vault`, and `egress` where the cell has one.
      */
     daemons: Array<Daemon>;
     /**
@@ -1576,6 +1676,118 @@ export type UpdateConnectionResponses = {
 };
 
 export type UpdateConnectionResponse = UpdateConnectionResponses[keyof UpdateConnectionResponses];
+
+export type GetConnectionHealthData = {
+    body?: never;
+    path: {
+        id: string;
+    };
+    query?: never;
+    url: '/api/connectivity/connections/{id}/health';
+};
+
+export type GetConnectionHealthErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type GetConnectionHealthError = GetConnectionHealthErrors[keyof GetConnectionHealthErrors];
+
+export type GetConnectionHealthResponses = {
+    200: ConnectionHealth;
+};
+
+export type GetConnectionHealthResponse = GetConnectionHealthResponses[keyof GetConnectionHealthResponses];
+
+export type SetPeerExitData = {
+    body: PeerExit;
+    path: {
+        name: string;
+    };
+    query?: never;
+    url: '/api/connectivity/peers/{name}/exit';
+};
+
+export type SetPeerExitErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type SetPeerExitError = SetPeerExitErrors[keyof SetPeerExitErrors];
+
+export type SetPeerExitResponses = {
+    200: Peer;
+};
+
+export type SetPeerExitResponse = SetPeerExitResponses[keyof SetPeerExitResponses];
+
+export type SetPeerFailOpenData = {
+    body: PeerFailOpen;
+    path: {
+        name: string;
+    };
+    query?: never;
+    url: '/api/connectivity/peers/{name}/failopen';
+};
+
+export type SetPeerFailOpenErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type SetPeerFailOpenError = SetPeerFailOpenErrors[keyof SetPeerFailOpenErrors];
+
+export type SetPeerFailOpenResponses = {
+    200: Peer;
+};
+
+export type SetPeerFailOpenResponse = SetPeerFailOpenResponses[keyof SetPeerFailOpenResponses];
+
+export type SetPeerFallbacksData = {
+    body: PeerFallbacks;
+    path: {
+        name: string;
+    };
+    query?: never;
+    url: '/api/connectivity/peers/{name}/fallbacks';
+};
+
+export type SetPeerFallbacksErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type SetPeerFallbacksError = SetPeerFallbacksErrors[keyof SetPeerFallbacksErrors];
+
+export type SetPeerFallbacksResponses = {
+    200: Peer;
+};
+
+export type SetPeerFallbacksResponse = SetPeerFallbacksResponses[keyof SetPeerFallbacksResponses];
 
 export type ListContainersData = {
     body?: never;

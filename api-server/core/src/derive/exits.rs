@@ -1,0 +1,226 @@
+//! From connections to what netd and `cell-egress` are asked for.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::connection::allocation::{Allocation, Device};
+use crate::connection::config::Config;
+use crate::connection::id::ConnectionId;
+use crate::connection::import::proxy::Protocol;
+use crate::connection::import::wireguard::{ExitPeer, WireguardExit};
+use crate::key::PublicKey;
+use crate::name::EndpointHost;
+
+/// Where Tor's SOCKS port is on the cell; `local_servers` of `egress.toml` allows it (`docs/runtime.md`).
+pub const TOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9050);
+
+/// A connection, as far as the daemons must know it.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Its identity.
+    pub id: ConnectionId,
+    /// What it was given.
+    pub allocation: &'a Allocation,
+    /// What it was made of.
+    pub config: &'a Config,
+    /// Whether vaultd has all its secrets. Where they are missing, or are those of another import, its servers are not told,
+    /// so that nothing of one import is sent to the servers of the other.
+    pub secrets_whole: bool,
+    /// Counts with each change.
+    pub revision: u64,
+}
+
+/// A way out, as netd has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitSpec {
+    /// The connection.
+    pub id: ConnectionId,
+    /// Its packets' mark.
+    pub mark: u32,
+    /// How it takes traffic over.
+    pub way: ExitWay,
+}
+
+/// See [`ExitSpec`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExitWay {
+    /// By a WireGuard interface.
+    Wireguard(Tunnel),
+    /// By a port of `cell-egress`.
+    Redirect {
+        /// The port.
+        port: u16,
+        /// Where `cell-egress` may connect to for it.
+        servers: Vec<SocketAddr>,
+    },
+}
+
+/// A WireGuard tunnel whose client the cell is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Its routing table.
+    pub table: u32,
+    /// Its interface.
+    pub interface: String,
+    /// The cell's addresses in it, at most one of each family.
+    pub addresses: Vec<IpAddr>,
+    /// Bytes; `None`: netd's default.
+    pub mtu_bytes: Option<u16>,
+    /// Its servers.
+    pub far_ends: Vec<FarEnd>,
+    /// Another number than before: netd must read its keys again.
+    pub secret_revision: u64,
+}
+
+/// A server of a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FarEnd {
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Where it is; `None` while that is not known.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds; 0: none.
+    pub keepalive_seconds: u16,
+    /// What it carries.
+    pub allowed_ips: Vec<IpNet>,
+    /// Whether the vault has a preshared key for it.
+    pub has_preshared_key: bool,
+}
+
+/// An exit, as `cell-egress` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelaySpec {
+    /// The connection.
+    pub id: ConnectionId,
+    /// Its port.
+    pub port: u16,
+    /// Where it connects to.
+    pub server: SocketAddr,
+    /// How.
+    pub kind: RelayKind,
+}
+
+/// See [`RelaySpec`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RelayKind {
+    /// RFC 1928, with a user's name if it has one.
+    Socks5(Option<String>),
+    /// RFC 9110, section 9.3.6.
+    HttpConnect(Option<String>),
+    /// Tor's SOCKS port.
+    Tor,
+    /// SSH.
+    Ssh {
+        /// Whom to sign in as.
+        username: String,
+        /// The server's keys.
+        host_keys: Vec<String>,
+    },
+}
+
+/// Whether the server's place is not known because it is a DNS name.
+pub fn needs_resolving(config: &Config) -> bool {
+    let is_name = |host: &EndpointHost| matches!(host, EndpointHost::Name(_));
+    match config {
+        Config::WireguardExt(exit) => exit.peers.iter().any(|peer| is_name(&peer.host)),
+        Config::Sshuttle(exit) => is_name(&exit.host),
+        Config::Proxy(exit) => is_name(&exit.host),
+        Config::Openvpn(_) | Config::Tor | Config::CellRelay => false,
+    }
+}
+
+/// What netd is to have of a connection; `None` for a type that it does not carry.
+///
+/// Every connection of the other types is told, used or not: its health can be seen before a peer is bound to it, and
+/// a peer that is bound to one that cannot work has a way that leads nowhere, and not another way.
+pub fn exit_spec(source: &Source<'_>) -> Option<ExitSpec> {
+    let Allocation { mark, table, device } = source.allocation;
+    let way = match (source.config, device) {
+        (Config::WireguardExt(exit), Device::Interface(interface)) => {
+            ExitWay::Wireguard(tunnel(source, exit, *table, interface))
+        }
+        (Config::Tor | Config::Sshuttle(_) | Config::Proxy(_), Device::RedirectPort(port)) => {
+            ExitWay::Redirect {
+                port: *port,
+                servers: relay_spec(source).into_iter().map(|relay| relay.server).collect(),
+            }
+        }
+        (Config::Openvpn(_) | Config::CellRelay, _)
+        | (Config::WireguardExt(_), Device::RedirectPort(_) | Device::Link)
+        | (Config::Tor | Config::Sshuttle(_) | Config::Proxy(_), Device::Interface(_) | Device::Link) => {
+            return None;
+        }
+    };
+    Some(ExitSpec {
+        id: source.id,
+        mark: *mark,
+        way,
+    })
+}
+
+/// What `cell-egress` is to have of a connection; `None` for one that it does not carry, or whose secrets or server are
+/// not known: its port is closed then.
+pub fn relay_spec(source: &Source<'_>) -> Option<RelaySpec> {
+    let Device::RedirectPort(port) = source.allocation.device else {
+        return None;
+    };
+    let (server, kind) = match source.config {
+        Config::Tor => (Some(TOR), RelayKind::Tor),
+        Config::Sshuttle(exit) => {
+            let kind = RelayKind::Ssh {
+                username: exit.user.clone(),
+                host_keys: exit.host_keys.clone(),
+            };
+            (place(&exit.host, exit.port), kind)
+        }
+        Config::Proxy(exit) => {
+            let kind = match exit.protocol {
+                Protocol::Socks5 => RelayKind::Socks5(exit.username.clone()),
+                Protocol::HttpConnect => RelayKind::HttpConnect(exit.username.clone()),
+            };
+            (place(&exit.host, exit.port), kind)
+        }
+        Config::WireguardExt(_) | Config::Openvpn(_) | Config::CellRelay => return None,
+    };
+    Some(RelaySpec {
+        id: source.id,
+        port,
+        server: server.filter(|_| source.secrets_whole)?,
+        kind,
+    })
+}
+
+fn tunnel(source: &Source<'_>, exit: &WireguardExit, table: u32, interface: &str) -> Tunnel {
+    let first = |is_v4: bool| {
+        exit.addresses
+            .iter()
+            .map(IpNet::addr)
+            .find(|a| a.is_ipv4() == is_v4)
+    };
+    let far_end = |peer: &ExitPeer| FarEnd {
+        public_key: peer.public_key,
+        endpoint: place(&peer.host, peer.port).filter(|_| source.secrets_whole),
+        keepalive_seconds: peer.keepalive_seconds,
+        allowed_ips: peer.allowed_ips.clone(),
+        has_preshared_key: peer.preshared_key,
+    };
+    Tunnel {
+        table,
+        interface: interface.to_owned(),
+        addresses: first(true).into_iter().chain(first(false)).collect(),
+        mtu_bytes: exit.mtu,
+        far_ends: exit.peers.iter().map(far_end).collect(),
+        secret_revision: source.revision,
+    }
+}
+
+fn place(host: &EndpointHost, port: u16) -> Option<SocketAddr> {
+    match host {
+        EndpointHost::Address(address) => Some(SocketAddr::new(*address, port)),
+        EndpointHost::Name(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

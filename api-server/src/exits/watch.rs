@@ -1,0 +1,238 @@
+//! Gives `cell-egress` its exits, looks every few seconds at what the daemons saw of connections, and says what of it
+//! has changed: to browsers, in the audit, and to the reconciler, for whom a peer may have to go another way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cell_api_core::connection::allocation::Device;
+use cell_api_core::connection::health::Health;
+use cell_api_core::connection::id::ConnectionId;
+use cell_api_core::connection::judge::{Judged, Obstacle, Seen, judge};
+use cell_api_core::derive::exits::{RelaySpec, needs_resolving, relay_spec};
+use tokio_util::sync::CancellationToken;
+
+use super::Egress;
+use crate::app::App;
+use crate::daemons::egress::{EgressClient, EgressError, Seen as Relays};
+use crate::events::Topic;
+use crate::service::{Actor, ServiceError};
+use crate::store::connections::{self as table, StoredConnection};
+use crate::store::transaction::Origin;
+
+/// How often, though nothing changed.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// Runs until `shutdown`.
+pub async fn watch(app: Arc<App>, shutdown: CancellationToken) {
+    let mut events = app.events.watch();
+    let mut watcher = Watcher {
+        app: Arc::clone(&app),
+        version: 0,
+        connections: Vec::new(),
+        told: None,
+        refused: BTreeMap::new(),
+    };
+    loop {
+        if let Err(error) = watcher.look().await {
+            tracing::warn!(%error, "connections were not judged");
+        }
+        app.exits.note_look();
+        let version = watcher.version;
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+            () = app.exits.look.notified() => {}
+            changed = events.wait_for(|versions| versions.of(Topic::Connections) != version) => if changed.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+struct Watcher {
+    app: Arc<App>,
+    /// Of [`Topic::Connections`], when `connections` was read.
+    version: u64,
+    connections: Vec<StoredConnection>,
+    /// What `cell-egress` took last.
+    told: Option<Vec<RelaySpec>>,
+    /// What it did not take, when it was told last.
+    refused: BTreeMap<ConnectionId, String>,
+}
+
+impl Watcher {
+    async fn look(&mut self) -> Result<(), ServiceError> {
+        let version = self.app.events.watch().borrow().of(Topic::Connections);
+        if version != self.version {
+            self.connections = self.app.store.read_much(table::list).await?;
+            self.version = version;
+        }
+        if let Some(egress) = self.app.egress.clone() {
+            let said = self.tell_egress(&egress).await;
+            if said.reachable != self.app.exits.egress().reachable {
+                self.app.events.publish([Topic::Status]);
+            }
+            self.app.exits.see_egress(said);
+        }
+        let now = self.app.now();
+        let egress = self.app.exits.egress();
+        let of = |stored: &StoredConnection| {
+            let obstacle = obstacle(&self.app, stored, &egress);
+            (stored.id, judge(obstacle.as_ref(), &seen(stored, &egress), now))
+        };
+        let judged: BTreeMap<ConnectionId, Judged> = self.connections.iter().map(of).collect();
+        let changed = self.app.exits.judge(judged);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.reroute(&changed);
+        self.app.events.publish([Topic::Connections]);
+        // What was published by ourselves needs no other look.
+        self.version += 1;
+        self.note(changed).await
+    }
+
+    /// Tells `cell-egress` all of it after a change, when it was away, and when it has not what it was told; asks else.
+    async fn tell_egress(&mut self, egress: &EgressClient) -> Egress {
+        let wanted: Vec<RelaySpec> = self
+            .connections
+            .iter()
+            .filter_map(|stored| relay_spec(&stored.source()))
+            .collect();
+        let asked = match &self.told {
+            Some(told) if *told == wanted => egress.status().await.ok(),
+            Some(_) | None => None,
+        };
+        let taken = |seen: &Relays| {
+            let expected = wanted.iter().filter(|spec| !self.refused.contains_key(&spec.id));
+            expected.clone().count() == seen.len() && expected.clone().all(|spec| seen.contains_key(&spec.id))
+        };
+        let seen = match asked.filter(taken) {
+            Some(seen) => Some(seen),
+            None => self.apply(egress, wanted).await,
+        };
+        Egress {
+            reachable: seen.is_some(),
+            refused: self.refused.clone(),
+            seen: seen.unwrap_or_default(),
+        }
+    }
+
+    /// Whatever it says of one exit, the others are told.
+    async fn apply(&mut self, egress: &EgressClient, wanted: Vec<RelaySpec>) -> Option<Relays> {
+        self.told = None;
+        self.refused.clear();
+        let mut left = wanted.clone();
+        loop {
+            match egress.apply(&left).await {
+                Ok(seen) => {
+                    self.told = Some(wanted);
+                    return Some(seen);
+                }
+                Err(EgressError::Away) => return None,
+                Err(EgressError::Refuses(violations)) => {
+                    let named = violations.iter().filter_map(|violation| {
+                        let index = violation.field.strip_prefix("exits[")?.split_once(']')?.0;
+                        let spec = left.get(index.parse::<usize>().ok()?)?;
+                        Some((spec.id, violation.description.clone()))
+                    });
+                    let named: BTreeMap<ConnectionId, String> = named.collect();
+                    if named.is_empty() {
+                        tracing::warn!("cell-egress refuses its exits and names none");
+                        return None;
+                    }
+                    left.retain(|spec| !named.contains_key(&spec.id));
+                    self.refused.extend(named);
+                }
+            }
+        }
+    }
+
+    /// Peers that are bound to a connection whose health is another now, or fall back to it.
+    fn reroute(&self, changed: &[(ConnectionId, Health)]) {
+        let is_changed = |id: &ConnectionId| changed.iter().any(|(one, _)| one == id);
+        let all = self.app.peers.list();
+        let concerned = all.iter().filter(|stored| {
+            let exit = &stored.peer.exit;
+            exit.bound().as_ref().is_some_and(is_changed) || exit.fallbacks().iter().any(is_changed)
+        });
+        let names: Vec<String> = concerned.map(|stored| stored.peer.name.to_string()).collect();
+        if !names.is_empty() {
+            self.app.network.rerouted(names);
+        }
+    }
+
+    /// A line in the audit for each transition.
+    async fn note(&self, changed: Vec<(ConnectionId, Health)>) -> Result<(), ServiceError> {
+        let lines = changed.into_iter().filter_map(|(id, was)| {
+            let name = self
+                .connections
+                .iter()
+                .find(|stored| stored.id == id)?
+                .name
+                .to_string();
+            let Judged { health, detail, .. } = self.app.exits.judged(&id)?;
+            Some((name, format!("{} to {}: {detail}", was.as_str(), health.as_str())))
+        });
+        let lines: Vec<(String, String)> = lines.collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.app
+            .store
+            .mutate(Origin::new(&Actor::cell(), self.app.now()), move |tx| {
+                for (name, detail) in lines {
+                    tx.audit("connection.health", name, detail);
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+/// What is thought of a connection at this moment, by what was seen last and by what it is now, so that who changed it
+/// hears of that at once.
+pub fn now(app: &App, stored: &StoredConnection) -> Judged {
+    let egress = app.exits.egress();
+    let obstacle = obstacle(app, stored, &egress);
+    judge(obstacle.as_ref(), &seen(stored, &egress), app.now())
+}
+
+/// What makes it impossible that a connection works.
+fn obstacle(app: &App, stored: &StoredConnection, egress: &Egress) -> Option<Obstacle> {
+    if !stored.config.kind().is_carried() {
+        return Some(Obstacle::Type);
+    }
+    if !stored.secrets_whole {
+        return Some(Obstacle::Secrets);
+    }
+    if needs_resolving(&stored.config) {
+        return Some(Obstacle::Name);
+    }
+    if let Some(why) = app.exits.netd_refuses(&stored.id) {
+        return Some(Obstacle::NetdRefuses(why));
+    }
+    match stored.allocation.device {
+        Device::RedirectPort(_) if app.egress.is_none() => Some(Obstacle::NoEgress),
+        Device::RedirectPort(_) => egress
+            .refused
+            .get(&stored.id)
+            .cloned()
+            .map(Obstacle::EgressRefuses),
+        Device::Interface(_) | Device::Link => None,
+    }
+}
+
+/// What was seen of a connection. Of tunnels netd says nothing yet.
+fn seen(stored: &StoredConnection, egress: &Egress) -> Seen {
+    match stored.allocation.device {
+        Device::RedirectPort(_) if !egress.reachable => Seen::Away("cell-egress"),
+        Device::RedirectPort(_) => egress
+            .seen
+            .get(&stored.id)
+            .cloned()
+            .map_or(Seen::Nothing, Seen::Relay),
+        Device::Interface(_) | Device::Link => Seen::Nothing,
+    }
+}

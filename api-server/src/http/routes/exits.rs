@@ -1,0 +1,72 @@
+//! What carries peers to the internet, and whether it works.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+
+use super::Answer;
+use crate::app::App;
+use crate::http::dto::exit::{ConnectionHealth, PeerExit, PeerFailOpen, PeerFallbacks};
+use crate::http::dto::peers::Peer;
+use crate::http::dto::problem::Problems;
+use crate::http::extract::{Segment, Who};
+use crate::http::input::Input;
+use crate::service::connections;
+use crate::service::peers::{self, ExitChange};
+
+/// Whether a connection works, by what the daemons saw of it.
+#[utoipa::path(get, path = "/api/connectivity/connections/{id}/health", tag = "connections",
+    operation_id = "get_connection_health", params(("id" = String, Path)),
+    responses((status = 200, body = ConnectionHealth), Problems))]
+pub async fn health(State(app): State<Arc<App>>, Segment(id): Segment) -> Answer<ConnectionHealth> {
+    Ok(Json(connections::get(&app, &id).await?.into()))
+}
+
+/// Binds a peer to a connection, or to none. Flows of the peer that are open end.
+#[utoipa::path(put, path = "/api/connectivity/peers/{name}/exit", tag = "connections",
+    operation_id = "set_peer_exit", params(("name" = String, Path)), request_body = PeerExit,
+    responses((status = 200, body = Peer), Problems))]
+pub async fn set_exit(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Segment(name): Segment,
+    Input(exit): Input<PeerExit>,
+) -> Answer<Peer> {
+    let change = ExitChange::Exit(exit.connection_id.unwrap_or_default());
+    Ok(Json(
+        peers::set_exit(&app, &who.actor(), &name, change).await?.into(),
+    ))
+}
+
+/// Says what happens while a peer's connection does not work.
+#[utoipa::path(put, path = "/api/connectivity/peers/{name}/failopen", tag = "connections",
+    operation_id = "set_peer_fail_open", params(("name" = String, Path)), request_body = PeerFailOpen,
+    responses((status = 200, body = Peer), Problems))]
+pub async fn set_fail_open(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Segment(name): Segment,
+    Input(own): Input<PeerFailOpen>,
+) -> Answer<Peer> {
+    let change = ExitChange::FailOpen(own.fail_open);
+    Ok(Json(
+        peers::set_exit(&app, &who.actor(), &name, change).await?.into(),
+    ))
+}
+
+/// Says what stands in for a peer's connection while it does not work.
+#[utoipa::path(put, path = "/api/connectivity/peers/{name}/fallbacks", tag = "connections",
+    operation_id = "set_peer_fallbacks", params(("name" = String, Path)), request_body = PeerFallbacks,
+    responses((status = 200, body = Peer), Problems))]
+pub async fn set_fallbacks(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Segment(name): Segment,
+    Input(fallbacks): Input<PeerFallbacks>,
+) -> Answer<Peer> {
+    let change = ExitChange::Fallbacks(fallbacks.connection_ids);
+    Ok(Json(
+        peers::set_exit(&app, &who.actor(), &name, change).await?.into(),
+    ))
+}

@@ -1,0 +1,85 @@
+//! Which exits netd was told of, and which of them carries a peer.
+
+use std::collections::BTreeMap;
+
+use cell_api_core::connection::choice::{self, ExitFact, Route};
+use cell_api_core::connection::id::ConnectionId;
+use cell_api_core::connection::kind::Kind;
+use cell_api_core::derive::exits::{ExitSpec, exit_spec};
+use cell_api_core::peer::Peer;
+
+use super::refused::Refused;
+use crate::exits::Exits;
+use crate::store::connections::StoredConnection;
+
+/// What netd was told of connections.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// All of them.
+    connections: BTreeMap<ConnectionId, One>,
+    /// Those that netd does not take, by their ids, with why.
+    pub(super) refused: Refused,
+}
+
+#[derive(Debug)]
+struct One {
+    name: String,
+    kind: Kind,
+    carried: bool,
+}
+
+impl Told {
+    /// What netd is to be told of `connections`, without those that it refuses.
+    pub(super) fn of(connections: &[StoredConnection], refused: Refused) -> (Told, Vec<ExitSpec>) {
+        let mut told = Told {
+            connections: BTreeMap::new(),
+            refused,
+        };
+        let mut specs = Vec::with_capacity(connections.len());
+        for stored in connections {
+            let is_refused = told.refused.contains_key(&stored.id.to_string());
+            let spec = exit_spec(&stored.source()).filter(|_| !is_refused);
+            let one = One {
+                name: stored.name.to_string(),
+                kind: stored.config.kind(),
+                carried: spec.is_some(),
+            };
+            told.connections.insert(stored.id, one);
+            specs.extend(spec);
+        }
+        (told, specs)
+    }
+
+    /// The exit that carries a peer now; `None`: the machine's own way.
+    ///
+    /// # Errors
+    /// Why nothing carries it, for people: then it must not be on the network at all.
+    pub(super) fn way_of(&self, peer: &Peer, exits: &Exits) -> Result<Option<ConnectionId>, String> {
+        let Some(bound) = peer.exit.bound() else {
+            return Ok(None);
+        };
+        let fact = |id: &ConnectionId| {
+            let one = self.connections.get(id)?;
+            let fact = ExitFact {
+                kind: one.kind,
+                health: exits.health(id),
+                carried: one.carried,
+            };
+            Some((*id, fact))
+        };
+        let listed = std::iter::once(&bound).chain(peer.exit.fallbacks());
+        match choice::route(&peer.exit, &listed.filter_map(fact).collect()) {
+            Route::Own => Ok(None),
+            Route::Exit(id) => Ok(Some(id)),
+            Route::Nowhere => Err(self.why_not(&bound)),
+        }
+    }
+
+    fn why_not(&self, bound: &ConnectionId) -> String {
+        let name = self.connections.get(bound).map_or("its exit", |one| &one.name);
+        match self.refused.get(&bound.to_string()) {
+            Some(why) => format!("netd does not take its exit {name}: {why}"),
+            None => format!("nothing carries its exit {name}"),
+        }
+    }
+}

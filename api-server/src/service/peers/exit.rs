@@ -1,0 +1,173 @@
+//! What carries a peer to the internet.
+
+use std::sync::Arc;
+
+use cell_api_core::connection::choice::{ExitChoice, MAX_FALLBACKS};
+use cell_api_core::connection::id::ConnectionId;
+use cell_api_core::connection::reference::{Known, resolve};
+use cell_api_core::fault::Faults;
+use cell_api_core::peer::Peer;
+use rusqlite::Connection;
+
+use super::change::{PATIENCE, netd_takes};
+use super::{Look, PeerView, parse_name};
+use crate::app::App;
+use crate::events::Topic;
+use crate::service::cell;
+use crate::service::device::known_side;
+use crate::service::{Actor, ServiceError};
+use crate::store::connections;
+use crate::store::peers::{self as table, StoredPeer};
+use crate::store::transaction::{NetworkChange, Origin, Tx};
+
+/// A change of what carries a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExitChange {
+    /// Binds it to the connection of this id, name or lone type; empty or `default`: to none.
+    Exit(String),
+    /// Its own word on what happens while that connection does not work.
+    FailOpen(Option<bool>),
+    /// What stands in for that connection meanwhile: ids, names or lone types, the first first.
+    Fallbacks(Vec<String>),
+}
+
+impl ExitChange {
+    fn field(&self) -> &'static str {
+        match self {
+            ExitChange::Exit(_) => "connection_id",
+            ExitChange::FailOpen(_) => "fail_open",
+            ExitChange::Fallbacks(_) => "connection_ids",
+        }
+    }
+
+    /// The audit's name of it, and what was done, for people.
+    fn told(&self, exit: &ExitChoice, name_of: impl Fn(&ConnectionId) -> String) -> (&'static str, String) {
+        match self {
+            ExitChange::Exit(_) => match exit.bound() {
+                Some(id) => ("peer.exit", format!("through {} ({id})", name_of(&id))),
+                None => ("peer.exit", "by the cell's own way".to_owned()),
+            },
+            ExitChange::FailOpen(Some(true)) => (
+                "peer.failopen",
+                "goes out directly while its exit does not work".to_owned(),
+            ),
+            ExitChange::FailOpen(Some(false)) => (
+                "peer.failopen",
+                "goes nowhere while its exit does not work".to_owned(),
+            ),
+            ExitChange::FailOpen(None) => ("peer.failopen", "as the type of its exit says".to_owned()),
+            ExitChange::Fallbacks(_) => {
+                let names: Vec<String> = exit.fallbacks().iter().map(name_of).collect();
+                let detail = if names.is_empty() {
+                    "nothing stands in for its exit".to_owned()
+                } else {
+                    format!("stand-ins for its exit: {}", names.join(", "))
+                };
+                ("peer.fallbacks", detail)
+            }
+        }
+    }
+}
+
+/// Changes what carries a peer. netd hears of this peer alone, however many there are.
+///
+/// # Errors
+/// [`ServiceError::Invalid`], [`ServiceError::NoPeer`], [`ServiceError::ExitNotCarried`], [`ServiceError::NetdRefuses`],
+/// [`ServiceError::SetupRequired`].
+pub async fn set(app: &App, actor: &Actor, name: &str, change: ExitChange) -> Result<PeerView, ServiceError> {
+    let name = parse_name(name)?;
+    let identity = cell::identity(app)?;
+    let range = identity.range;
+    let now = app.peers.get(name.as_str()).ok_or(ServiceError::NoPeer)?;
+    let candidate = app
+        .store
+        .read(|connection| changed(connection, &now.peer, &change))?;
+    if candidate.exit.bound() != now.peer.exit.bound() {
+        netd_takes(app, &range, &candidate, candidate.exit.bound()).await?;
+    }
+    let asked = name.clone();
+    let (stored, generation) = app
+        .store
+        .commit(Origin::new(actor, app.now()), move |tx| {
+            let before = table::get(tx, &range, asked.as_str())?.ok_or(ServiceError::NoPeer)?;
+            let after = Arc::new(StoredPeer {
+                peer: changed(tx, &before.peer, &change)?,
+                ..before
+            });
+            table::update(tx, &after)?;
+            note(tx, &after.peer, &change)?;
+            tx.network(NetworkChange::Peer(asked.to_string()));
+            tx.effects.topics.extend([Topic::Peers, Topic::Connections]);
+            Ok(after)
+        })
+        .await?;
+    app.network.wait_for(generation, PATIENCE).await;
+    let side = known_side(app, &identity).await;
+    let activity = app.activity.one(name.as_str(), app.now()).await.ok();
+    Ok(Look::new(stored, identity, side.as_ref(), activity).view())
+}
+
+/// Writes down in the audit what carries a peer from now on.
+pub(super) fn note(tx: &mut Tx<'_>, peer: &Peer, change: &ExitChange) -> Result<(), ServiceError> {
+    let names = connections::names(tx)?;
+    let name_of = |id: &ConnectionId| {
+        let found = names.iter().find(|(one, _, _)| one == id);
+        found.map_or_else(|| id.to_string(), |(_, name, _)| name.clone())
+    };
+    let (action, detail) = change.told(&peer.exit, name_of);
+    tx.audit(action, &peer.name, detail);
+    Ok(())
+}
+
+/// The connection that `text` names, which must be one that a peer can be bound to; `None`: the machine's own way.
+pub(super) fn find(
+    connection: &Connection,
+    field: &str,
+    text: &str,
+) -> Result<Option<ConnectionId>, ServiceError> {
+    let names = connections::names(connection)?;
+    let known = names.iter().map(|(id, name, kind)| Known {
+        id: *id,
+        name,
+        kind: *kind,
+    });
+    let id = resolve(text, known).map_err(|error| Faults::one(field, error))?;
+    let kind = names
+        .iter()
+        .find(|(one, _, _)| Some(*one) == id)
+        .map(|(_, _, kind)| *kind);
+    match kind.filter(|kind| !kind.is_carried()) {
+        Some(kind) => Err(ServiceError::ExitNotCarried(kind)),
+        None => Ok(id),
+    }
+}
+
+fn changed(connection: &Connection, peer: &Peer, change: &ExitChange) -> Result<Peer, ServiceError> {
+    let field = change.field();
+    let exit = match change {
+        ExitChange::Exit(text) => peer.exit.bound_to(find(connection, field, text)?),
+        ExitChange::FailOpen(own) => peer.exit.failing_open(*own),
+        ExitChange::Fallbacks(texts) => {
+            // Before each is looked up: a list of any length would be so many looks.
+            if texts.len() > MAX_FALLBACKS {
+                return Err(
+                    Faults::one(field, format!("must have at most {MAX_FALLBACKS} connections")).into(),
+                );
+            }
+            let ids = texts.iter().enumerate().map(|(index, text)| {
+                let field = format!("{field}[{index}]");
+                let own_way = || {
+                    Faults::one(
+                        &field,
+                        "must be a connection: to go out directly is for fail_open to say",
+                    )
+                };
+                find(connection, &field, text)?.ok_or_else(|| own_way().into())
+            });
+            let ids = ids.collect::<Result<Vec<_>, ServiceError>>()?;
+            let choice = peer.exit.falling_back_to(ids);
+            choice.map_err(|error| Faults::one(field, error))?
+        }
+    };
+    Ok(Peer { exit, ..peer.clone() })
+}

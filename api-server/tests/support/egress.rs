@@ -1,0 +1,123 @@
+//! A `cell-egress` that keeps its exits in memory and carries nothing.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use cell_proto::egress::v1::egress_service_server::{EgressService, EgressServiceServer};
+use cell_proto::egress::v1::*;
+use cell_proto::fault::{Fault, Violation};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::{Code, Request, Response, Status};
+
+#[derive(Default)]
+pub struct State {
+    pub exits: Vec<Exit>,
+    pub statuses: Vec<ExitStatus>,
+    pub applies: u32,
+    /// Exits of this port are refused, as those whose server is above the ceiling.
+    pub refused_port: Option<u32>,
+}
+
+pub struct FakeEgress {
+    path: PathBuf,
+    pub state: Arc<Mutex<State>>,
+    serving: CancellationToken,
+}
+
+impl FakeEgress {
+    pub fn start(path: PathBuf) -> FakeEgress {
+        let mut egress = FakeEgress {
+            path,
+            state: Arc::default(),
+            serving: CancellationToken::new(),
+        };
+        egress.resume();
+        egress
+    }
+
+    /// Ends it as kill -9 would; it has forgotten everything when it is there again.
+    pub fn kill(&mut self) {
+        self.serving.cancel();
+        std::fs::remove_file(&self.path).unwrap();
+        *self.state.lock().unwrap() = State::default();
+    }
+
+    pub fn resume(&mut self) {
+        let service = EgressServiceServer::new(Service(Arc::clone(&self.state)));
+        self.serving = super::serve(&self.path, Routes::new(service));
+    }
+
+    /// Forgets everything, as one that was started anew between two looks.
+    pub fn forget(&self) {
+        let mut state = self.state.lock().unwrap();
+        (state.exits, state.statuses) = (Vec::new(), Vec::new());
+    }
+
+    pub fn ids(&self) -> Vec<String> {
+        self.state
+            .lock()
+            .unwrap()
+            .exits
+            .iter()
+            .map(|exit| exit.id.clone())
+            .collect()
+    }
+
+    /// Connections through an exit came through last, or failed, at this time.
+    pub fn see(&self, id: &str, success_unix_ms: i64, failure_unix_ms: i64) {
+        let mut state = self.state.lock().unwrap();
+        let status = state.statuses.iter_mut().find(|status| status.id == id).unwrap();
+        status.last_success_unix_ms = success_unix_ms;
+        status.last_failure_unix_ms = failure_unix_ms;
+        status.last_failure_reason = "CONNECT_FAILED".to_owned();
+        status.last_failure_detail = "the exit's server was not reached".to_owned();
+    }
+}
+
+struct Service(Arc<Mutex<State>>);
+
+#[tonic::async_trait]
+impl EgressService for Service {
+    async fn apply_exits(
+        &self,
+        request: Request<ApplyExitsRequest>,
+    ) -> Result<Response<ApplyExitsResponse>, Status> {
+        let mut state = self.0.lock().unwrap();
+        let exits = request.into_inner().exits;
+        let refused = exits
+            .iter()
+            .position(|exit| Some(exit.redirect_port) == state.refused_port);
+        if let Some(index) = refused {
+            let text = "the request has faults";
+            let fault = Fault::new(Code::InvalidArgument, "egress.cell", "INVALID_REQUEST", text);
+            let field = format!("exits[{index}].socks5.server");
+            let violation = Violation::new(field, "no exit may have its server there");
+            return Err(fault.violations(vec![violation]).into());
+        }
+        state.applies += 1;
+        let kept = std::mem::take(&mut state.statuses);
+        state.statuses = exits
+            .iter()
+            .map(|exit| {
+                let before = kept.iter().find(|status| status.id == exit.id);
+                before.cloned().unwrap_or(ExitStatus {
+                    id: exit.id.clone(),
+                    redirect_port: exit.redirect_port,
+                    listening: true,
+                    ..ExitStatus::default()
+                })
+            })
+            .collect();
+        state.exits = exits;
+        Ok(Response::new(ApplyExitsResponse {
+            exits: state.statuses.clone(),
+        }))
+    }
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+        Ok(Response::new(GetStatusResponse {
+            exits: self.0.lock().unwrap().statuses.clone(),
+        }))
+    }
+}
