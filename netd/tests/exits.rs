@@ -16,6 +16,7 @@ use anyhow::Result;
 use cell::{ALL, SECOND, Setup, link, near, setup};
 use cell_lab::probe::{Flow, tcp_echo};
 use cell_lab::prober::Prober;
+use cell_lab::process::until;
 use cell_lab::topology::{FAR_HOST, LAN_HOST};
 use cell_proto::netd::v1;
 use support::PATIENCE;
@@ -255,5 +256,31 @@ fn nobody_comes_in_by_an_exit() -> Result<()> {
     let before = setup.netd.dropped("to_peer_default")?;
     assert!(!tcp_echo(isp, SocketAddr::new("10.86.0.2".parse()?, 80), SECOND)?);
     assert!(setup.netd.dropped("to_peer_default")? > before);
+    Ok(())
+}
+
+/// As cell-egress asks the resolvers of an exit: from the machine itself, out of the exit's interface.
+#[test]
+fn sockets_that_are_bound_to_an_exit_go_by_it() -> Result<()> {
+    let setup = setup()?;
+    let asks = || {
+        FAR_HOST.each().map(|far| {
+            let far = far.to_string();
+            let arguments = ["-c", "1", "-W", "2", "-I", &link(1), &far];
+            setup.world.cell.run("ping", &arguments).is_ok()
+        })
+    };
+    assert!(!asks()[1], "control: no route leads there but the exit's");
+    setup.netd.apply(setup.spec("exit0"), "")?;
+    assert_eq!(asks(), [true, true]);
+    assert!(setup.exits[1].1.packets().iter().all(|packets| *packets > 0));
+    let others = [setup.exits[0].1.packets(), setup.own_way.packets()];
+    assert_eq!(others, [[0, 0]; 2], "and by no other way");
+    setup.cell("ip -6 rule del pref 10257")?;
+    until(LONG, "the rule", || asks()[1].then_some(()))?;
+    // Down, it has no way.
+    setup.cell(&format!("ip link set {} down", link(1)))?;
+    assert_eq!(asks(), [false, false]);
+    assert_eq!(setup.own_way.packets(), [0, 0]);
     Ok(())
 }
