@@ -11,7 +11,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::dns;
 use crate::dns::relay::Relay;
-use crate::engine::Engine;
+use crate::engine::{Engine, Seen};
 use crate::request;
 
 const DOMAIN: &str = "egress.cell";
@@ -38,13 +38,18 @@ impl EgressService for Service {
     ) -> Result<Response<v1::ApplyExitsResponse>, Status> {
         let reach = &self.engine.rules().reach;
         let table = request::apply_exits(request.get_ref(), reach).map_err(invalid)?;
-        let exits = self
-            .engine
-            .apply(table)
-            .await
-            .into_iter()
-            .map(request::status)
-            .collect();
+        let before = self.engine.status().await;
+        let exits = self.engine.apply(table).await;
+        if let Some((relay, _)) = &self.dns {
+            // Whose counters begin anew is gone, or another exit now.
+            let stays = |seen: &Seen| {
+                let same = |exit: &Seen| exit.id == seen.id && Arc::ptr_eq(&exit.counters, &seen.counters);
+                exits.iter().any(same)
+            };
+            let gone = before.iter().filter(|seen| !stays(seen));
+            relay.forget(gone.map(|seen| &seen.id));
+        }
+        let exits = exits.into_iter().map(request::status).collect();
         Ok(Response::new(v1::ApplyExitsResponse { exits }))
     }
 

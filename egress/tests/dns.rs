@@ -132,6 +132,19 @@ fn a_redirect_exit_carries_questions_over_tcp() -> Result<()> {
         (1, 1),
         "from the cache"
     );
+    // Another exit of the same id: it is told nothing of what the first one said.
+    let other = format!("{FAR}:1081").parse()?;
+    serve(
+        &lab.far,
+        other,
+        servers::socks5(Login::None, Asked::clone(&asked)),
+    );
+    relay.apply_exits(vec![exit(4, socks5(other, ""))])?;
+    assert_eq!(lab.addresses(OF_REDIRECT, "example.org"), [DEFAULT]);
+    assert_eq!((count(&heard[0]), asked.lock().unwrap().len()), (2, 2));
+    relay.apply_exits(vec![exit(4, socks5(other, ""))])?;
+    assert_eq!(lab.addresses(OF_REDIRECT, "example.org"), [DEFAULT]);
+    assert_eq!(count(&heard[0]), 2, "control: one that stays is remembered");
     relay.apply_exits(Vec::new())?;
     assert_eq!(lab.code(OF_REDIRECT, "example.net"), ResponseCode::ServFail);
     assert_eq!(lab.by_default()?, 0);

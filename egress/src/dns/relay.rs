@@ -36,7 +36,7 @@ pub struct Relay {
 
 /// What is gone by, as a whole: a question sees one state from its beginning to its end.
 struct State {
-    table: Table,
+    table: Arc<Table>,
     default: Arc<Way>,
     exits: BTreeMap<ExitId, Arc<Way>>,
 }
@@ -66,7 +66,7 @@ impl Relay {
     /// Without anything to go by: every question is refused.
     pub fn new(engine: Arc<Engine>) -> Self {
         let state = State {
-            table: Table::default(),
+            table: Arc::default(),
             default: Arc::new(Way::new(Path::Default, Vec::new())),
             exits: BTreeMap::new(),
         };
@@ -96,9 +96,25 @@ impl Relay {
             })
             .collect();
         *state = Arc::new(State {
-            table,
+            table: Arc::new(table),
             default,
             exits,
+        });
+    }
+
+    /// Forgets what the resolvers of these redirect exits answered: under their ids there are others now, or none.
+    pub fn forget<'a>(&self, exits: impl Iterator<Item = &'a ExitId>) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut ways = state.exits.clone();
+        for id in exits {
+            if let Some(way) = ways.get_mut(id).filter(|way| way.is_by(id)) {
+                *way = Arc::new(way.anew());
+            }
+        }
+        *state = Arc::new(State {
+            table: Arc::clone(&state.table),
+            default: Arc::clone(&state.default),
+            exits: ways,
         });
     }
 

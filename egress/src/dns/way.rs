@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use cell_egress_core::dns::address::Resolver;
+use cell_egress_core::exit::ExitId;
 use tokio::sync::{Semaphore, watch};
 
 use super::cache::{Cache, Outcome};
@@ -52,6 +53,19 @@ impl Way {
     /// Whether it is by this path to these resolvers.
     pub fn is(&self, path: &Path, resolvers: &[Resolver]) -> bool {
         self.path == *path && self.resolvers == resolvers
+    }
+
+    /// Whether its questions are carried by the redirect exit of this id.
+    pub fn is_by(&self, id: &ExitId) -> bool {
+        match &self.path {
+            Path::Redirect(exit) => exit == id,
+            Path::Default | Path::Interface(_) => false,
+        }
+    }
+
+    /// The same way, that knows nothing.
+    pub fn anew(&self) -> Self {
+        Way::new(self.path.clone(), self.resolvers.clone())
     }
 
     /// What the question comes to, and how old that is in seconds. The same question of several is asked once.
