@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cell_egress_core::dns::request::DnsCeiling;
 use cell_egress_core::policy::{InvalidLimits, Limits, Reach, Timeouts};
 use cell_proto::ipc::CallerPolicy;
 use ipnet::IpNet;
@@ -25,6 +26,8 @@ pub struct Config {
     pub vault_socket: PathBuf,
     /// The ceiling.
     pub rules: Rules,
+    /// The ceiling of DNS; without it there is none.
+    pub dns: Option<DnsCeiling>,
 }
 
 /// A policy file that cannot be put in force.
@@ -56,6 +59,12 @@ pub enum InvalidConfig {
     /// An address of this kind does not belong in that list.
     #[error("local_servers: {0} is not on loopback; list its prefix under `servers`")]
     NotLocal(SocketAddr),
+    /// The same of a resolver.
+    #[error("dns.local_upstreams: {0} is not on loopback; list its prefix under `dns.upstreams`")]
+    NotLocalUpstream(SocketAddr),
+    /// Every name begins with nothing.
+    #[error("dns.interface_prefixes: an empty one would be every interface's")]
+    EmptyPrefix,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +77,8 @@ struct File {
     local_servers: Vec<SocketAddr>,
     limits: FileLimits,
     timeouts: FileTimeouts,
+    #[serde(default)]
+    dns: Option<FileDns>,
     callers: Callers,
 }
 
@@ -85,6 +96,14 @@ struct FileTimeouts {
     connect_seconds: u64,
     handshake_seconds: u64,
     idle_seconds: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileDns {
+    upstreams: Vec<IpNet>,
+    local_upstreams: Vec<SocketAddr>,
+    interface_prefixes: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -143,10 +162,32 @@ impl Config {
             .map(|user| uid_of(&user).ok_or(InvalidConfig::UnknownUser(user)))
             .collect::<Result<_, _>>()?;
         let api = CallerPolicy { uids, unit };
+        let dns = file.dns.map(FileDns::checked).transpose()?;
         Ok(Config {
             api,
             vault_socket: file.vault_socket,
             rules,
+            dns,
+        })
+    }
+}
+
+impl FileDns {
+    fn checked(self) -> Result<DnsCeiling, InvalidConfig> {
+        if let Some(address) = self
+            .local_upstreams
+            .iter()
+            .find(|address| !address.ip().is_loopback())
+        {
+            return Err(InvalidConfig::NotLocalUpstream(*address));
+        }
+        if self.interface_prefixes.iter().any(String::is_empty) {
+            return Err(InvalidConfig::EmptyPrefix);
+        }
+        Ok(DnsCeiling {
+            upstreams: self.upstreams,
+            local_upstreams: self.local_upstreams,
+            interface_prefixes: self.interface_prefixes,
         })
     }
 }
@@ -179,6 +220,10 @@ per_peer = 1024
 connect_seconds = 10
 handshake_seconds = 60
 idle_seconds = 7200
+[dns]
+upstreams = ["0.0.0.0/0", "::/0"]
+local_upstreams = ["127.0.0.53:53"]
+interface_prefixes = ["wgext_", "ovpn_"]
 [callers.api]
 users = ["cell-api"]
 unit = "cell-api.service"
@@ -212,6 +257,8 @@ unit = "cell-api.service"
         assert!(fault("idle_seconds = 7200", "idle_seconds = 0").contains("idle_seconds"));
         assert!(fault("connect_seconds = 10", "connect_seconds = 301").contains("connect_seconds"));
         assert!(fault("127.0.0.1:9050", "192.0.2.1:9050").contains("not on loopback"));
+        assert!(fault("127.0.0.53:53", "192.0.2.1:53").contains("dns.local_upstreams"));
+        assert!(fault("\"wgext_\"", "\"\"").contains("interface_prefixes"));
         assert!(fault("[\"cell-api\"]", "[\"nobody-here\"]").contains("nobody-here"));
         assert!(fault("[\"cell-api\"]", "[]").contains("at least one"));
         assert!(fault("[limits]", "direct = true\n[limits]").contains("unknown field `direct`"));

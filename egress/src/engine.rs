@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cell_egress_core::admission::Ledger;
+use cell_egress_core::destination::Destination;
 use cell_egress_core::exit::{Exit, ExitId};
 use cell_egress_core::policy::{Limits, Reach, Timeouts};
 use cell_egress_core::table::Table;
@@ -12,7 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::counters::Counters;
-use crate::dial::Dialer;
+use crate::dial::{Dialer, Opened};
+use crate::failure::Failure;
 use crate::listener::listen_on;
 use crate::secrets::Secrets;
 use crate::serve::Served;
@@ -55,6 +57,8 @@ struct RunningExit {
     counters: Arc<Counters>,
     /// None where the port could not be bound. What ends it is dropped to do so.
     task: Option<(watch::Sender<()>, JoinHandle<()>)>,
+    /// What it dials by.
+    served: Option<Arc<Served>>,
 }
 
 /// An exit as it is.
@@ -110,6 +114,24 @@ impl Engine {
         self.running.lock().await.seen()
     }
 
+    /// Opens the way to a resolver through an exit, on behalf of `peer`. None: the exit does not run.
+    pub async fn open(
+        &self,
+        id: &ExitId,
+        peer: IpAddr,
+        destination: Destination,
+    ) -> Option<Result<Opened, Failure>> {
+        let running = self.running.lock().await;
+        let exit = running.exits.get(id).filter(|exit| exit.listens());
+        let served = Arc::clone(exit?.served.as_ref()?);
+        drop(running);
+        let (timeouts, secrets) = (&self.shared.rules.timeouts, self.shared.secrets.as_ref());
+        let opening = served
+            .dialer
+            .open(&served.exit, peer, destination, timeouts, secrets);
+        Some(opening.await)
+    }
+
     /// Starts what the table has and does not listen: what is new, what could not be bound before, and what a call that was
     /// given up half-way left stopped.
     fn start_missing(&self, running: &mut Running) {
@@ -126,25 +148,31 @@ impl Engine {
 
     fn start(&self, exit: &Exit, counters: Arc<Counters>) -> RunningExit {
         let port = exit.port.get();
-        let task = match listen_on(&self.shared.rules.listen, exit.port) {
+        let (task, served) = match listen_on(&self.shared.rules.listen, exit.port) {
             Ok(listeners) => {
-                let served = Served {
+                let served = Arc::new(Served {
                     shared: Arc::clone(&self.shared),
                     dialer: Dialer::of(exit),
                     exit: exit.clone(),
                     counters: Arc::clone(&counters),
-                };
+                });
                 tracing::info!(id = %exit.id, port, "exit started");
                 let (ends, ended) = watch::channel(());
-                Some((ends, tokio::spawn(Arc::new(served).serve(listeners, ended))))
+                let task = tokio::spawn(Arc::clone(&served).serve(listeners, ended));
+                (Some((ends, task)), Some(served))
             }
             Err(error) => {
                 tracing::error!(id = %exit.id, port, %error, "the redirect port cannot be bound");
                 counters.note("LISTEN", format!("port {port} cannot be bound: {error}"));
-                None
+                (None, None)
             }
         };
-        RunningExit { port, counters, task }
+        RunningExit {
+            port,
+            counters,
+            task,
+            served,
+        }
     }
 }
 

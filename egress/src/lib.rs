@@ -11,6 +11,8 @@ pub mod counters;
 pub mod failure;
 pub mod secrets;
 
+pub mod dns;
+
 pub mod client;
 pub mod dial;
 pub mod relay;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use cell_egress::config::Config;
+use cell_egress::dns::relay::{Relay, WAITING_MAX};
+use cell_egress::dns::serve::{self, CONNECTIONS};
 use cell_egress::engine::Engine;
 use cell_egress::service;
 use cell_egress::vault::{Cached, Vault};
@@ -17,8 +19,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Descriptors beside those of connections: listeners, callers, the runtime's own.
-const DESCRIPTORS_BESIDE: u64 = 512;
+/// Descriptors beside those of connections: listeners, callers, the runtime's own, and those of DNS.
+const DESCRIPTORS_BESIDE: u64 = 512 + (WAITING_MAX + CONNECTIONS) as u64;
 
 /// Carries redirected connections through exits, for cell-api.
 #[derive(Parser)]
@@ -34,8 +36,9 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    // The library would log what servers say.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,russh=off"));
+    // The libraries would log what servers say, and names.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,russh=off,hickory_proto=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -87,15 +90,26 @@ async fn run(config: Config, mut listeners: Listeners, readiness: Readiness) -> 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let secrets = Cached::new(Vault::new(config.vault_socket));
     let engine = Arc::new(Engine::new(config.rules, Box::new(secrets)));
+    let relay = Arc::new(Relay::new(Arc::clone(&engine)));
+    let mut dns = Vec::new();
+    while listeners.names().any(|name| name == "dns") {
+        dns.push(listeners.descriptor("dns")?);
+    }
+    if config.dns.is_some() == dns.is_empty() {
+        tracing::warn!("DNS needs both [dns] in egress.toml and listeners named `dns`: there is none");
+    }
+    // Without a ceiling nothing can be applied, so every question is refused.
+    let answering = serve::serve(Arc::clone(&relay), dns);
     let calls = cell_proto::ipc::serve(
         listeners.unix("api")?,
         config.api,
-        service::routes(Arc::clone(&engine)),
+        service::routes(Arc::clone(&engine), config.dns.map(|ceiling| (relay, ceiling))),
         std::future::pending(),
     );
     readiness.ready()?;
     tokio::select! {
         served = calls => served.map_err(Into::into),
+        ended = answering => ended.map_err(Into::into),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     }

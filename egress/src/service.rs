@@ -1,28 +1,33 @@
-//! `cell.egress.v1.EgressService`: from the wire to the engine and back.
+//! `cell.egress.v1.EgressService`: from the wire to the engine and the DNS relay, and back.
 
 use std::sync::Arc;
 
+use cell_egress_core::dns::request::DnsCeiling;
 use cell_proto::egress::v1;
 use cell_proto::egress::v1::egress_service_server::{EgressService, EgressServiceServer};
 use cell_proto::fault::{Fault, Violation};
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
-use crate::engine::Engine;
+use crate::dns;
+use crate::dns::relay::Relay;
+use crate::engine::{Engine, Seen};
 use crate::request;
 
 const DOMAIN: &str = "egress.cell";
-/// Largest message that is decoded, bytes: a hundred exits with all their host keys fit.
-const MESSAGE_MAX: usize = 4 * 1024 * 1024;
+/// Largest message that is decoded, bytes: all names and peers that DNS may have fit.
+const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 
 /// What is served on the listener `api`, and nothing beside it.
-pub fn routes(engine: Arc<Engine>) -> Routes {
-    let service = EgressServiceServer::new(Service { engine }).max_decoding_message_size(MESSAGE_MAX);
+pub fn routes(engine: Arc<Engine>, dns: Option<(Arc<Relay>, DnsCeiling)>) -> Routes {
+    let service = EgressServiceServer::new(Service { engine, dns }).max_decoding_message_size(MESSAGE_MAX);
     Routes::new(service)
 }
 
 struct Service {
     engine: Arc<Engine>,
+    /// None without a ceiling for it.
+    dns: Option<(Arc<Relay>, DnsCeiling)>,
 }
 
 #[tonic::async_trait]
@@ -33,13 +38,18 @@ impl EgressService for Service {
     ) -> Result<Response<v1::ApplyExitsResponse>, Status> {
         let reach = &self.engine.rules().reach;
         let table = request::apply_exits(request.get_ref(), reach).map_err(invalid)?;
-        let exits = self
-            .engine
-            .apply(table)
-            .await
-            .into_iter()
-            .map(request::status)
-            .collect();
+        let before = self.engine.status().await;
+        let exits = self.engine.apply(table).await;
+        if let Some((relay, _)) = &self.dns {
+            // Whose counters begin anew is gone, or another exit now.
+            let stays = |seen: &Seen| {
+                let same = |exit: &Seen| exit.id == seen.id && Arc::ptr_eq(&exit.counters, &seen.counters);
+                exits.iter().any(same)
+            };
+            let gone = before.iter().filter(|seen| !stays(seen));
+            relay.forget(gone.map(|seen| &seen.id));
+        }
+        let exits = exits.into_iter().map(request::status).collect();
         Ok(Response::new(v1::ApplyExitsResponse { exits }))
     }
 
@@ -55,6 +65,56 @@ impl EgressService for Service {
             .map(request::status)
             .collect();
         Ok(Response::new(v1::GetStatusResponse { exits }))
+    }
+
+    async fn apply_dns(
+        &self,
+        request: Request<v1::ApplyDnsRequest>,
+    ) -> Result<Response<v1::ApplyDnsResponse>, Status> {
+        let (relay, ceiling) = self.dns()?;
+        let table = dns::request::apply_dns(request.get_ref(), ceiling).map_err(invalid)?;
+        relay.apply(table);
+        let status = Some(dns::request::status(relay));
+        Ok(Response::new(v1::ApplyDnsResponse { status }))
+    }
+
+    async fn get_dns_status(
+        &self,
+        _: Request<v1::GetDnsStatusRequest>,
+    ) -> Result<Response<v1::GetDnsStatusResponse>, Status> {
+        let (relay, _) = self.dns()?;
+        let status = Some(dns::request::status(relay));
+        Ok(Response::new(v1::GetDnsStatusResponse { status }))
+    }
+
+    async fn resolve(
+        &self,
+        request: Request<v1::ResolveRequest>,
+    ) -> Result<Response<v1::ResolveResponse>, Status> {
+        let (relay, _) = self.dns()?;
+        let names = dns::request::resolve(request.get_ref()).map_err(invalid)?;
+        let mut looking = tokio::task::JoinSet::new();
+        for (index, name) in names.into_iter().enumerate() {
+            let relay = Arc::clone(relay);
+            looking.spawn(async move { (index, relay.resolve(&name).await) });
+        }
+        let mut found = looking.join_all().await;
+        found.sort_by_key(|(index, _)| *index);
+        let asked = request.get_ref().names.iter();
+        let names = asked
+            .zip(found)
+            .map(|(name, (_, resolved))| dns::request::resolved(name, resolved))
+            .collect();
+        Ok(Response::new(v1::ResolveResponse { names }))
+    }
+}
+
+impl Service {
+    fn dns(&self) -> Result<&(Arc<Relay>, DnsCeiling), Status> {
+        self.dns.as_ref().ok_or_else(|| {
+            let message = "egress.toml has no [dns]: add it, and hand over listeners named `dns`";
+            Fault::new(Code::FailedPrecondition, DOMAIN, "NO_DNS", message).into()
+        })
     }
 }
 

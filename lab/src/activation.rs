@@ -45,6 +45,13 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// A socket that was made elsewhere, e.g. in another namespace.
+    pub fn of(name: &'static str, descriptor: OwnedFd) -> Self {
+        Listener { name, descriptor }
+    }
+}
+
 /// An unconnected SOCK_SEQPACKET socket of AF_UNIX.
 ///
 /// # Errors

@@ -9,15 +9,20 @@
 mod cell;
 mod support;
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
 use cell::{ALL, SECOND, Setup, link, near, setup};
-use cell_lab::probe::{EchoServer, Flow, tcp_echo};
+use cell_lab::probe::{EchoServer, Flow, tcp_echo, udp_echo};
 use cell_lab::prober::Prober;
 use cell_lab::process::until;
 use cell_lab::topology::{FAR_HOST, LAN_HOST};
+use cell_proto::common::v1::Protocol;
 use cell_proto::netd::v1;
 use support::PATIENCE;
 
@@ -345,5 +350,139 @@ fn the_relays_user_answers_peers_and_speaks_to_none_first() -> Result<()> {
     let before = setup.netd.dropped("egress_stranger")?;
     assert!(!said_by(&setup, 1, "", SocketAddr::from(([10, 86, 0, 2], 80)))?);
     assert!(setup.netd.dropped("egress_stranger")? > before);
+    Ok(())
+}
+
+/// As cell-egress asks the resolvers of an exit: from the machine itself, out of the exit's interface.
+#[test]
+fn sockets_that_are_bound_to_an_exit_go_by_it() -> Result<()> {
+    let setup = setup()?;
+    let asks = || {
+        FAR_HOST.each().map(|far| {
+            let far = far.to_string();
+            let arguments = ["-c", "1", "-W", "2", "-I", &link(1), &far];
+            setup.world.cell.run("ping", &arguments).is_ok()
+        })
+    };
+    assert!(!asks()[1], "control: no route leads there but the exit's");
+    setup.netd.apply(setup.spec("exit0"), "")?;
+    assert_eq!(asks(), [true, true]);
+    assert!(setup.exits[1].1.packets().iter().all(|packets| *packets > 0));
+    let others = [setup.exits[0].1.packets(), setup.own_way.packets()];
+    assert_eq!(others, [[0, 0]; 2], "and by no other way");
+    setup.cell("ip -6 rule del pref 10257")?;
+    until(LONG, "the rule", || asks()[1].then_some(()))?;
+    // Down, it has no way.
+    setup.cell(&format!("ip link set {} down", link(1)))?;
+    assert_eq!(asks(), [false, false]);
+    assert_eq!(setup.own_way.packets(), [0, 0]);
+    Ok(())
+}
+
+/// Echoes on the hidden addresses, as cell-egress listens there, and counts what it gets.
+fn relay(setup: &Setup) -> Result<Arc<AtomicUsize>> {
+    let heard = Arc::new(AtomicUsize::new(0));
+    for at in ["169.254.67.1:9053", "[fd43:454c:4c00::1]:9053"] {
+        let bound = setup
+            .world
+            .cell
+            .inside(|| (UdpSocket::bind(at), TcpListener::bind(at)))?;
+        let (udp, tcp) = (bound.0?, bound.1?);
+        let count = Arc::clone(&heard);
+        thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while let Ok((length, from)) = udp.recv_from(&mut buffer) {
+                count.fetch_add(1, Ordering::Relaxed);
+                let _ = udp.send_to(&buffer[..length], from);
+            }
+        });
+        let count = Arc::clone(&heard);
+        thread::spawn(move || {
+            for mut stream in tcp.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::Relaxed);
+                thread::spawn(move || {
+                    let mut buffer = [0; 2048];
+                    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                        if stream.write_all(&buffer[..length]).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+    }
+    Ok(heard)
+}
+
+/// With the cell's own way of DNS.
+fn relayed(setup: &Setup, exit: &str) -> v1::NetworkSpec {
+    let mut spec = setup.spec(exit);
+    spec.cell_ports
+        .extend([Protocol::Udp, Protocol::Tcp].map(|protocol| v1::CellPort {
+            protocol: protocol.into(),
+            port: 53,
+            target_port: 9053,
+        }));
+    spec
+}
+
+#[test]
+fn questions_of_a_bound_peer_come_to_the_relay_whomever_it_asks() -> Result<()> {
+    let setup = setup()?;
+    EchoServer::start(&setup.world.internet, 53)?;
+    setup.netd.apply(relayed(&setup, ""), "")?;
+    let _client = setup.client(&setup.device)?;
+    let relay = relay(&setup)?;
+    let heard = || relay.load(Ordering::Relaxed);
+    let from = &setup.device.namespace;
+    // Over TCP and UDP, of both families.
+    let answered = || {
+        let one = |far| {
+            let to = SocketAddr::new(far, 53);
+            let udp = udp_echo(from, to, 2, SECOND).unwrap() > 0;
+            [tcp_echo(from, to, SECOND).unwrap(), udp]
+        };
+        FAR_HOST
+            .each()
+            .into_iter()
+            .flat_map(one)
+            .filter(|answered| *answered)
+            .count()
+    };
+    assert_eq!(
+        (answered(), heard()),
+        (4, 0),
+        "a peer without an exit asks whom it likes"
+    );
+    setup.bind("exit0")?;
+    let own_way = setup.own_way.packets();
+    assert_eq!(answered(), 4);
+    assert!(heard() >= 4, "each of them");
+    assert_eq!(
+        setup.exits[0].1.packets(),
+        [0, 0],
+        "no question is the exit's until the relay asks"
+    );
+    setup.cell(&format!("ip link set {} down", link(0)))?;
+    let before = heard();
+    assert_eq!(answered(), 4, "the relay is reached whatever the exit's state");
+    assert!(heard() >= before + 4);
+    // Where the cell has no relay, a question is carried as anything else is.
+    setup.netd.apply(setup.spec("exit1"), "")?;
+    let before = heard();
+    assert_eq!(
+        (answered(), heard()),
+        (0, before),
+        "nobody is there behind the exit"
+    );
+    assert!(
+        setup.exits[1].1.packets().iter().all(|packets| *packets > 0),
+        "control"
+    );
+    assert_eq!(
+        setup.own_way.packets(),
+        own_way,
+        "nothing went the machine's own way"
+    );
     Ok(())
 }

@@ -71,14 +71,18 @@ pub fn wg() -> Sandbox {
         .messages()
 }
 
-/// The relay behind redirect exits: parses what exits send, and is the one process that speaks TCP of its own. No capability;
-/// it listens on the redirect ports alone. Where it connects to is held by netd's rules for its user.
+/// The relay behind redirect exits and of DNS: parses what exits, peers and resolvers send, and is the one process that speaks TCP
+/// and UDP of its own. No capability; over TCP it listens on the redirect ports alone. Where it sends to is held by netd's rules
+/// for its user.
 ///
 /// - `vault`: vaultd's socket for the secrets of its exits.
 pub fn egress(vault: &Path) -> Sandbox {
     connecting(Sandbox::new().log_refusals(), &[vault])
         .sockets(&[Family::Inet4Stream, Family::Inet6Stream])
         .tcp(REDIRECT_PORTS)
+        // Questions to resolvers, and answers to whoever asked.
+        .sockets(&[Family::Inet4Datagram, Family::Inet6Datagram])
+        .messages()
 }
 
 /// A daemon with a folder of its own. SQLite seeds its generator from /dev/urandom, and from the clock where it cannot.

@@ -13,6 +13,7 @@ use std::path::Path;
 use cell_sandbox::{Capability, profiles};
 use common::{Attempt, attempt, folder, in_child, io_outcome, outcome, socket};
 use libc::{EACCES, EPERM};
+use nix::sys::socket::{setsockopt, sockopt};
 
 const NONE: &[Capability] = &[];
 const NET_ADMIN: &[Capability] = &[Capability::CAP_NET_ADMIN];
@@ -198,13 +199,28 @@ fn egress_dials_and_listens_on_the_redirect_ports() {
         assert_eq!(attempt(egress(), NONE, listen(9200)), Err(EACCES));
     }
     assert_eq!(attempt(None, NONE, listen(9200)), Ok(()), "control");
-    for denied in [netlink as fn() -> Attempt, inet] {
+    for denied in [netlink as fn() -> Attempt] {
         assert_eq!(denied(), Ok(()), "control");
         assert_eq!(attempt(egress(), NONE, denied), Err(EPERM));
     }
+    // Questions of DNS, out of the interface of an exit, without a capability.
+    let asks = || {
+        let socket = bound_to_loopback()?;
+        io_outcome(socket.send_to(b"x", address))
+    };
+    assert_eq!(attempt(egress(), NONE, asks), Ok(()));
+    assert_eq!(attempt(Some(profiles::wg()), NONE, asks), Err(EPERM));
     let read = || io_outcome(fs::read("/etc/passwd"));
     assert_eq!(attempt(egress(), NONE, read), Err(EACCES));
     assert_eq!(attempt(None, NONE, read), Ok(()), "control");
+}
+
+/// A datagram socket that is bound to an interface.
+fn bound_to_loopback() -> Result<std::net::UdpSocket, i32> {
+    let socket =
+        std::net::UdpSocket::bind("127.0.0.1:0").map_err(|error| error.raw_os_error().unwrap_or(-1))?;
+    let bound = setsockopt(&socket, sockopt::BindToDevice, &"lo".into());
+    bound.map(|()| socket).map_err(|errno| errno as i32)
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub struct State {
     pub exits: Vec<Exit>,
     pub statuses: Vec<ExitStatus>,
     pub applies: u32,
+    pub dns: Option<DnsSpec>,
     /// Exits of this port are refused, as those whose server is above the ceiling.
     pub refused_port: Option<u32>,
 }
@@ -119,5 +120,31 @@ impl EgressService for Service {
         Ok(Response::new(GetStatusResponse {
             exits: self.0.lock().unwrap().statuses.clone(),
         }))
+    }
+
+    async fn apply_dns(
+        &self,
+        request: Request<ApplyDnsRequest>,
+    ) -> Result<Response<ApplyDnsResponse>, Status> {
+        self.0.lock().unwrap().dns = request.into_inner().spec;
+        Ok(Response::new(ApplyDnsResponse::default()))
+    }
+
+    async fn get_dns_status(
+        &self,
+        _: Request<GetDnsStatusRequest>,
+    ) -> Result<Response<GetDnsStatusResponse>, Status> {
+        Ok(Response::new(GetDnsStatusResponse::default()))
+    }
+
+    /// Knows no name.
+    async fn resolve(&self, request: Request<ResolveRequest>) -> Result<Response<ResolveResponse>, Status> {
+        let unknown = |name| ResolvedName {
+            name,
+            failure: "NO_NAME".to_owned(),
+            ..ResolvedName::default()
+        };
+        let names = request.into_inner().names.into_iter().map(unknown).collect();
+        Ok(Response::new(ResolveResponse { names }))
     }
 }

@@ -34,6 +34,12 @@ impl Destination {
         }
     }
 
+    /// A resolver that an exit's own questions go to; None for an address that no exit can reach.
+    pub(crate) fn resolver(address: SocketAddr) -> Option<Self> {
+        let address = canonical(address);
+        (address.port() != 0 && is_host(address.ip())).then_some(Destination(address))
+    }
+
     /// As SOCKS 5 writes it: type, address, port (RFC 1928, section 4).
     pub(crate) fn socks5(&self) -> Vec<u8> {
         let mut bytes = match self.0.ip() {
@@ -68,7 +74,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// Whether one host beyond this machine and its links can have the address.
-fn is_host(ip: IpAddr) -> bool {
+pub(crate) fn is_host(ip: IpAddr) -> bool {
     let link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast() || ip.octets()[0] == 0,
         IpAddr::V6(ip) => ip.is_unicast_link_local(),

@@ -17,6 +17,8 @@ pub mod handshake;
 pub mod http_connect;
 pub mod socks5;
 
+pub mod dns;
+
 pub mod admission;
 pub mod backoff;
 pub mod policy;

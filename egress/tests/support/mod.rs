@@ -4,6 +4,7 @@
 //! to 9100-9109, everything else goes straight through.
 #![allow(dead_code, clippy::unwrap_used, reason = "shared by several test binaries")]
 
+pub mod dns;
 pub mod inside;
 pub mod servers;
 pub mod sshd;

@@ -182,9 +182,14 @@ impl ExitCeiling {
         FIRST_PRIORITY + table.number().saturating_sub(*self.tables.start())
     }
 
+    /// Where the rule stands by which sockets that are bound to the exit's interface find the table: after those of all marks.
+    pub fn priority_out(&self, table: TableId) -> u32 {
+        self.priority(table) + EXITS_MAX
+    }
+
     /// Whether rules of this priority are ours.
     pub fn is_priority(&self, priority: u32) -> bool {
-        (FIRST_PRIORITY..FIRST_PRIORITY + EXITS_MAX).contains(&priority)
+        (FIRST_PRIORITY..FIRST_PRIORITY + 2 * EXITS_MAX).contains(&priority)
     }
 
     /// Whether an exit's interface may have this name.

@@ -10,7 +10,7 @@ use crate::model::{ExitInterface, ExitMark, Family, InterfaceName, Mtu, PublicKe
 use crate::observed::{Device, DevicePeer, Link, Observed, Policy};
 use crate::plan::{PeerUpdate, Step};
 use crate::policy::{Element, ElementDelta, Elements, Ruleset, SetId};
-use crate::routing::{ExitRoute, RouteTo, Routing};
+use crate::routing::{ExitRoute, RouteTo, Routing, RoutingRule, Selector};
 
 /// The model.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -124,9 +124,13 @@ impl FakeKernel {
                 to: RouteTo::Unreachable,
             })
         };
+        let marks = |rule: &RoutingRule| match rule.selector {
+            Selector::Mark { mark: marked, .. } => marked == mark.value(),
+            Selector::Out(_) => false,
+        };
         rules
             .iter()
-            .any(|rule| rule.family == family && rule.mark == mark.value() && ends(rule.table))
+            .any(|rule| rule.family == family && marks(rule) && ends(rule.table))
     }
 
     /// As the kernel does it: one route of a metric, and none by an interface that is not up.

@@ -1,4 +1,5 @@
-//! Rules and routes of the exits: a mark leads to a table, and the table to an interface or nowhere.
+//! Rules and routes of the exits: a mark leads to a table, and so does a socket that is bound to the exit's interface; the table
+//! leads to the interface or nowhere.
 //!
 //! Each table ends in an unreachable default, made before the rule that leads to it. So an exit whose interface is missing or
 //! down, by which the kernel drops its routes, is unreachable; it is never the table `main` that is asked next.
@@ -18,19 +19,32 @@ pub struct Routing {
     pub routes: BTreeSet<ExitRoute>,
 }
 
-/// `fwmark MARK/MASK lookup TABLE`.
+/// `SELECTOR lookup TABLE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RoutingRule {
     /// Each family has its own list.
     pub family: Family,
     /// Lower is asked first.
     pub priority: u32,
-    /// What the packet's mark is, of the bits in `mask`.
-    pub mark: u32,
-    /// Bits of the mark that count.
-    pub mask: u32,
+    /// What it is for.
+    pub selector: Selector,
     /// Where it leads.
     pub table: u32,
+}
+
+/// What a rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Selector {
+    /// `fwmark MARK/MASK`: packets of peers.
+    Mark {
+        /// What the packet's mark is, of the bits in `mask`.
+        mark: u32,
+        /// Bits of the mark that count.
+        mask: u32,
+    },
+    /// `oif INTERFACE`: what the machine's own sockets send that are bound to the interface, as cell-egress's are for the
+    /// questions of DNS that go by the exit. No packet that is forwarded has it.
+    Out(ExitInterface),
 }
 
 /// A default route in the table of an exit.
@@ -73,8 +87,16 @@ pub fn wanted(desired: &Desired, ceiling: &Ceiling, up: &BTreeSet<ExitInterface>
             routing.rules.insert(RoutingRule {
                 family,
                 priority: ceiling.exits.priority(exit.table),
-                mark: exit.way.mark.value(),
-                mask: ceiling.exits.mask(),
+                selector: Selector::Mark {
+                    mark: exit.way.mark.value(),
+                    mask: ceiling.exits.mask(),
+                },
+                table,
+            });
+            routing.rules.insert(RoutingRule {
+                family,
+                priority: ceiling.exits.priority_out(exit.table),
+                selector: Selector::Out(exit.way.interface),
                 table,
             });
             let route = |to| ExitRoute { family, table, to };

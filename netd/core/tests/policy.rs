@@ -250,3 +250,59 @@ fn a_redirected_peers_packet_is_explained_by_the_relay() {
         (Target::Cell, Verdict::Passes)
     );
 }
+
+#[test]
+fn a_bound_peers_question_is_explained_by_the_relay() {
+    use cell_netd_core::explain::{Question, Target, fate};
+    use cell_netd_core::model::Protocol;
+    use cell_netd_core::policy::Counter;
+    use cell_netd_core::policy::explain::{Payload, Verdict};
+    use cell_netd_core::spec::CellPortSpec;
+
+    let mut ceiling = ceiling();
+    ceiling.service_targets.insert("udp/9053".parse().unwrap());
+    let mut spec = spec(vec![
+        through(with_access(peer(1), true, false, &[]), "exit0"),
+        with_access(peer(2), true, false, &[]),
+        through(with_access(peer(3), false, false, &[]), "exit0"),
+    ]);
+    spec.exits = vec![exit(0)];
+    spec.cell_ports = vec![CellPortSpec {
+        protocol: Ok(Protocol::Udp),
+        port: 53,
+        target_port: 9053,
+    }];
+    let desired = validate(&spec, &ceiling, None).unwrap();
+    let ask = |name: &str, to: &str, protocol, port| {
+        let question = Question {
+            peer: name.parse().unwrap(),
+            destination: to.parse().unwrap(),
+            payload: Payload::Ports(protocol, 0, port),
+        };
+        let fate = fate(&desired, &ceiling, &Default::default(), &question).unwrap();
+        (fate.target, fate.explanation.verdict)
+    };
+    for far in ["203.0.113.9", "2600::9"] {
+        let passes = |target| (target, Verdict::Passes);
+        assert_eq!(ask("p1", far, Protocol::Udp, 53), passes(Target::Cell), "{far}");
+        assert_eq!(
+            ask("p1", far, Protocol::Tcp, 53),
+            passes(Target::Exit),
+            "{far}: not asked for"
+        );
+        assert_eq!(ask("p1", far, Protocol::Udp, 853), passes(Target::Exit), "{far}");
+        assert_eq!(ask("p2", far, Protocol::Udp, 53), passes(Target::Out), "{far}");
+        let denied = (Target::Exit, Verdict::Dropped(Counter::FromPeerDefault));
+        assert_eq!(
+            ask("p3", far, Protocol::Udp, 53),
+            denied,
+            "{far}: an exit is no right"
+        );
+    }
+    for name in ["p1", "p2", "p3"] {
+        assert_eq!(
+            ask(name, "10.86.0.1", Protocol::Udp, 53),
+            (Target::Cell, Verdict::Passes)
+        );
+    }
+}

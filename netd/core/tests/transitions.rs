@@ -228,7 +228,11 @@ fn an_exit_without_an_interface_leads_nowhere_until_it_has_one() {
     let mut kernel = FakeKernel::default();
     let bound = with_exits(vec![through(online(1), "exit0")], &[0]);
     let (accepted, _) = apply(&mut kernel, None, &bound);
-    assert_eq!(kernel.routing.rules.len(), 2);
+    assert_eq!(
+        kernel.routing.rules.len(),
+        4,
+        "for marks and for sockets, of both families"
+    );
     assert_eq!(kernel.routing.routes.len(), 2, "the unreachable ones");
     kernel.exits_up = with_links().exits_up;
     let (accepted, plan) = apply(&mut kernel, Some(&accepted), &bound);

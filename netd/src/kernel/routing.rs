@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cell_netd_core::ceiling::ExitCeiling;
 use cell_netd_core::model::{ExitInterface, Family};
-use cell_netd_core::routing::{ExitRoute, RouteTo, Routing, RoutingRule};
+use cell_netd_core::routing::{ExitRoute, RouteTo, Routing, RoutingRule, Selector};
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -75,7 +75,7 @@ impl Links {
         let routing = Routing {
             rules: rules
                 .iter()
-                .filter_map(rule_of)
+                .filter_map(|rule| rule_of(rule, ceiling))
                 .filter(|rule| ceiling.is_priority(rule.priority))
                 .collect(),
             routes: routes
@@ -179,8 +179,7 @@ fn rule_message(rule: &RoutingRule) -> RuleMessage {
     let RoutingRule {
         family,
         priority,
-        mark,
-        mask,
+        selector,
         table,
     } = rule;
     let mut message = RuleMessage::default();
@@ -188,21 +187,29 @@ fn rule_message(rule: &RoutingRule) -> RuleMessage {
     message.header.action = RuleAction::ToTable;
     message.attributes = vec![
         RuleAttribute::Priority(*priority),
-        RuleAttribute::FwMark(*mark),
-        RuleAttribute::FwMask(*mask),
         RuleAttribute::Table(*table),
         RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)),
     ];
+    match selector {
+        Selector::Mark { mark, mask } => message
+            .attributes
+            .extend([RuleAttribute::FwMark(*mark), RuleAttribute::FwMask(*mask)]),
+        Selector::Out(interface) => {
+            let name = interface.as_str().to_owned();
+            message.attributes.push(RuleAttribute::Oifname(name));
+        }
+    }
     message
 }
 
 /// None: it is not of our making.
-fn rule_of(message: &RuleMessage) -> Option<RoutingRule> {
+fn rule_of(message: &RuleMessage, ceiling: &ExitCeiling) -> Option<RoutingRule> {
     let header = &message.header;
     if (header.dst_len, header.src_len, header.tos) != (0, 0, 0) || header.action != RuleAction::ToTable {
         return None;
     }
-    let (mut ours, mut priority, mut mark, mut mask, mut table) = (false, None, None, None, None);
+    let (mut ours, mut priority, mut mark, mut mask, mut out, mut table) =
+        (false, None, None, None, None, None);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Protocol(protocol) => ours = *protocol == RouteProtocol::Other(PROTOCOL),
@@ -210,8 +217,8 @@ fn rule_of(message: &RuleMessage) -> Option<RoutingRule> {
             RuleAttribute::FwMark(value) => mark = Some(*value),
             RuleAttribute::FwMask(value) => mask = Some(*value),
             RuleAttribute::Table(value) => table = Some(*value),
+            RuleAttribute::Oifname(name) => out = Some(name.as_str()),
             RuleAttribute::Iifname(_)
-            | RuleAttribute::Oifname(_)
             | RuleAttribute::UidRange(_)
             | RuleAttribute::IpProtocol(_)
             | RuleAttribute::SourcePortRange(_)
@@ -219,11 +226,18 @@ fn rule_of(message: &RuleMessage) -> Option<RoutingRule> {
             _ => {}
         }
     }
+    let selector = match (mark, mask, out) {
+        (Some(mark), Some(mask), None) => Selector::Mark { mark, mask },
+        (None, None, Some(name)) => {
+            let interface = name.parse().ok();
+            Selector::Out(interface.filter(|interface| ceiling.allows_interface(interface))?)
+        }
+        _ => return None,
+    };
     let rule = RoutingRule {
         family: family_of(header.family)?,
         priority: priority?,
-        mark: mark?,
-        mask: mask?,
+        selector,
         table: table?,
     };
     ours.then_some(rule)

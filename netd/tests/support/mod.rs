@@ -407,8 +407,8 @@ fn policy(folder: &Path) -> String {
         r#"interfaces = ["wg0"]
 listen_ports = [[1024, 65535]]
 vpn_prefixes = ["10.0.0.0/8", "fc00::/7"]
-cell_ports = ["tcp/443", "udp/53"]
-service_targets = ["tcp/3443", "tcp/3444"]
+cell_ports = ["tcp/443", "udp/53", "tcp/53"]
+service_targets = ["tcp/3443", "tcp/3444", "udp/9053", "tcp/9053"]
 service_addresses = ["169.254.67.1", "fd43:454c:4c00::1"]
 max_peers = 20000
 accept_mark = "0x2000/0x2000"

@@ -12,7 +12,7 @@ use crate::model::{ExitMark, Family, PublicKey};
 use crate::observed::{Device, DevicePeer, Observed};
 use crate::policy::{Element, Elements, SetId};
 use crate::redirect::Carrier;
-use crate::routing::{ExitRoute, RouteTo, RoutingRule};
+use crate::routing::{ExitRoute, RouteTo, RoutingRule, Selector};
 
 /// What is done with a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,10 +191,11 @@ fn leads(route: &ExitRoute) -> String {
 }
 
 fn rule_of(rule: &RoutingRule) -> String {
-    let RoutingRule {
-        family, mark, mask, ..
-    } = rule;
-    format!("{} rule for mark {mark:#x}/{mask:#x}", family_of(*family))
+    let family = family_of(rule.family);
+    match rule.selector {
+        Selector::Mark { mark, mask } => format!("{family} rule for mark {mark:#x}/{mask:#x}"),
+        Selector::Out(interface) => format!("{family} rule for sockets bound to {interface}"),
+    }
 }
 
 fn of_peer(name: impl fmt::Display, before: Option<&Peer>, after: Option<&Peer>) -> Option<Change> {

@@ -2,8 +2,11 @@
 
 use super::compile::{Compiler, base, drop, interface, when};
 use super::element::SetId;
-use super::ruleset::{Action, Chain, ChainName, Counter, HookPoint, Match, Side, Test};
+use super::ruleset::{Action, Chain, ChainName, Counter, HookPoint, Match, Rule, Side, Test};
 use crate::model::{Family, InterfaceName, Protocol};
+
+/// The port of resolvers, over UDP and TCP (RFC 1035, section 4.2).
+const DNS: u16 = 53;
 
 impl Compiler<'_> {
     /// Linux answers on any interface for any of its addresses (the weak host model, RFC 1122 section 3.3.4.2), and
@@ -48,7 +51,36 @@ impl Compiler<'_> {
                 ));
             }
         }
+        rules.extend(self.steered_questions());
         base(ChainName::Prerouting, true, HookPoint::Prerouting, -100, rules)
+    }
+
+    /// What a peer of an exit asks of resolvers on the internet is asked of the cell's own, where that has a process behind it:
+    /// only there is it known which exit carries the question. The cost grows with no peer.
+    fn steered_questions(&self) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (own, hidden) in self.own_addresses() {
+            let family = Family::of(own);
+            let of = |side, test| Match::Address(family, side, test);
+            for (port, target) in self.desired.cell_ports() {
+                let (DNS, Some(target)) = (port.number, target) else {
+                    continue;
+                };
+                rules.push(when(
+                    [
+                        self.incoming(true),
+                        of(Side::Source, Test::In(SetId::Exited(family))),
+                        of(Side::Source, Test::In(SetId::Internet(family))),
+                        of(Side::Destination, Test::NotIn(SetId::Special(family))),
+                        of(Side::Destination, Test::NotIn(SetId::Local(family))),
+                        Match::L4(port.protocol.number()),
+                        Match::DestinationPort(DNS),
+                    ],
+                    vec![Action::Dnat(hidden, *target)],
+                ));
+            }
+        }
+        rules
     }
 
     pub(super) fn forward(&self) -> Chain {

@@ -1,0 +1,146 @@
+//! All that DNS goes by: zones, resolvers, exits and peers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use super::address::Resolver;
+use super::zone::Zones;
+use crate::exit::ExitId;
+
+/// Longest name of an interface, bytes (linux/if.h).
+const INTERFACE_MAX: usize = 15;
+
+/// An interface that sockets may be bound to: an exit's.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interface(String);
+
+impl Interface {
+    /// A name that begins with one of `prefixes` and goes on.
+    pub fn try_new(name: &str, prefixes: &[String]) -> Option<Self> {
+        let fits = name.len() <= INTERFACE_MAX
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        let is_exits = |prefix: &String| {
+            !prefix.is_empty()
+                && name
+                    .strip_prefix(prefix.as_str())
+                    .is_some_and(|rest| !rest.is_empty())
+        };
+        (fits && prefixes.iter().any(is_exits)).then(|| Interface(name.to_owned()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Interface({})", self.0)
+    }
+}
+
+/// How an exit's resolvers are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reached {
+    /// By sockets that are bound to the exit's interface.
+    Interface(Interface),
+    /// By connections that the exit carries: the redirect exit of the same id.
+    Redirect,
+}
+
+/// DNS of one exit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitDns {
+    /// Asked in this order.
+    pub resolvers: Vec<Resolver>,
+    /// By which way.
+    pub reached: Reached,
+}
+
+/// See the module. Without anything in it every question is refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    zones: Zones,
+    defaults: Vec<Resolver>,
+    exits: BTreeMap<ExitId, ExitDns>,
+    peers: BTreeMap<IpAddr, Option<ExitId>>,
+}
+
+impl Table {
+    /// Of its parts. Addresses are [canonical](IpAddr::to_canonical).
+    pub fn new(
+        zones: Zones,
+        defaults: Vec<Resolver>,
+        exits: BTreeMap<ExitId, ExitDns>,
+        peers: BTreeMap<IpAddr, Option<ExitId>>,
+    ) -> Self {
+        Table {
+            zones,
+            defaults,
+            exits,
+            peers,
+        }
+    }
+
+    /// The cell's own names.
+    pub fn zones(&self) -> &Zones {
+        &self.zones
+    }
+
+    /// Resolvers for those who have no exit.
+    pub fn defaults(&self) -> &[Resolver] {
+        &self.defaults
+    }
+
+    /// The exits in the order of their ids.
+    pub fn exits(&self) -> impl ExactSizeIterator<Item = (&ExitId, &ExitDns)> {
+        self.exits.iter()
+    }
+
+    /// DNS of an exit.
+    pub fn exit(&self, id: &ExitId) -> Option<&ExitDns> {
+        self.exits.get(id)
+    }
+
+    /// Whether an address is a peer's, and that peer's exit.
+    pub fn peer(&self, source: IpAddr) -> Option<Option<&ExitId>> {
+        self.peers.get(&source.to_canonical()).map(Option::as_ref)
+    }
+
+    /// How many addresses of peers there are.
+    pub fn peers(&self) -> usize {
+        self.peers.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_interfaces_of_exits_are_bound_to() {
+        let prefixes = ["wgext_".to_owned(), "ovpn_".to_owned()];
+        let named = |name: &str| Interface::try_new(name, &prefixes).is_some();
+        assert!(named("wgext_0") && named("ovpn_de1"));
+        for bad in [
+            "",
+            "wgext_",
+            "eth0",
+            "wg0",
+            "xwgext_0",
+            "wgext_0/1",
+            "wgext_ 0",
+            "wgext_0123456789",
+        ] {
+            assert!(!named(bad), "{bad}");
+        }
+        assert!(
+            Interface::try_new("eth0", &[String::new()]).is_none(),
+            "an empty prefix is none"
+        );
+    }
+}

@@ -1,0 +1,261 @@
+//! What becomes of questions, whatever they are and whoever asks.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::net::{IpAddr, SocketAddr};
+
+use cell_egress_core::dns::decide::{Asker, Decision, Kind, Refused, decide};
+use cell_egress_core::dns::name::Name;
+use cell_egress_core::dns::request::{
+    self, AskedData, AskedDns, AskedExitDns, AskedPeer, AskedReached, AskedRecord, DnsCeiling,
+};
+use cell_egress_core::dns::table::Table;
+use cell_egress_core::dns::zone::{Data, Outcome};
+use proptest::prelude::*;
+
+const DE: &str = "6f1d2c3a-0b4e-4d5f-8a9b-0c1d2e3f4a01";
+const TOR: &str = "6f1d2c3a-0b4e-4d5f-8a9b-0c1d2e3f4a02";
+const GONE: &str = "6f1d2c3a-0b4e-4d5f-8a9b-0c1d2e3f4a03";
+
+fn ceiling() -> DnsCeiling {
+    DnsCeiling {
+        upstreams: vec!["192.0.2.0/24".parse().unwrap()],
+        local_upstreams: vec!["127.0.0.53:53".parse().unwrap()],
+        interface_prefixes: vec!["wgext_".to_owned()],
+    }
+}
+
+fn at(text: &str) -> Result<SocketAddr, String> {
+    Ok(text.parse().unwrap())
+}
+
+fn ip(text: &str) -> Result<IpAddr, String> {
+    Ok(text.parse().unwrap())
+}
+
+fn asked() -> AskedDns<'static> {
+    let record = |name, data| AskedRecord {
+        name,
+        ttl: 60,
+        data: Some(data),
+    };
+    let exit = |id, reached| AskedExitDns {
+        id,
+        upstreams: vec![at("198.51.100.53:53")],
+        reached: Some(reached),
+    };
+    let peer = |address, exit| AskedPeer {
+        addresses: vec![ip(address)],
+        exit,
+    };
+    AskedDns {
+        zones: vec!["home.arpa"],
+        records: vec![
+            record("nas.home.arpa", AskedData::Address(ip("10.8.0.1"))),
+            record("www.home.arpa", AskedData::Alias("nas.home.arpa")),
+        ],
+        upstreams: vec![at("192.0.2.53:53"), at("127.0.0.53:53")],
+        exits: vec![
+            exit(DE, AskedReached::Interface("wgext_de")),
+            exit(TOR, AskedReached::Redirect),
+        ],
+        peers: vec![
+            peer("10.8.0.2", ""),
+            peer("10.8.0.3", DE),
+            peer("10.8.0.4", TOR),
+            peer("10.8.0.5", GONE),
+        ],
+    }
+}
+
+fn table() -> Table {
+    request::table(&asked(), &ceiling()).unwrap()
+}
+
+fn peer(last: u8) -> Asker {
+    Asker::Peer([10, 8, 0, last].into())
+}
+
+fn name(text: &str) -> Name {
+    Name::of_host(text).unwrap()
+}
+
+fn way(decision: &Decision<'_>) -> String {
+    match decision {
+        Decision::Answer(local) => format!("{:?}", local.outcome),
+        Decision::Default => "default".to_owned(),
+        Decision::Exit(id, _) => id.to_string(),
+        Decision::Refuse(why) => format!("{why:?}"),
+        Decision::NoWay => "no way".to_owned(),
+    }
+}
+
+#[test]
+fn each_goes_its_own_way() {
+    let table = table();
+    let asks = |asker| way(&decide(&table, asker, &name("example.org"), Kind::A));
+    assert_eq!(asks(peer(2)), "default");
+    assert_eq!(asks(Asker::Cell), "default");
+    assert_eq!(asks(peer(3)), DE);
+    assert_eq!(asks(Asker::Peer("::ffff:10.8.0.3".parse().unwrap())), DE);
+    assert_eq!(asks(peer(4)), TOR);
+    assert_eq!(asks(peer(5)), "no way");
+    assert_eq!(asks(peer(6)), "Stranger");
+    let empty = Table::default();
+    assert_eq!(
+        decide(&empty, peer(2), &name("example.org"), Kind::A),
+        Decision::Refuse(Refused::Stranger),
+        "before anything was applied"
+    );
+}
+
+#[test]
+fn names_of_the_cell_resolve_whatever_the_exit() {
+    let table = table();
+    for asker in [peer(2), peer(3), peer(5), Asker::Cell] {
+        assert_eq!(
+            way(&decide(&table, asker, &name("www.home.arpa"), Kind::A)),
+            "Found"
+        );
+        let pointer = decide(&table, asker, &name("1.0.8.10.in-addr.arpa"), Kind::Ptr);
+        let Decision::Answer(local) = pointer else {
+            panic!("carried")
+        };
+        assert_eq!(local.lines[0].data, Data::Pointer(name("nas.home.arpa")));
+        assert_eq!(
+            way(&decide(&table, asker, &name("9.0.8.10.in-addr.arpa"), Kind::Ptr)),
+            "NoName"
+        );
+        assert_eq!(way(&decide(&table, asker, &name("nas.local"), Kind::A)), "NoName");
+        for kind in [Kind::Any, Kind::Transfer] {
+            assert_eq!(
+                way(&decide(&table, asker, &name("nas.home.arpa"), kind)),
+                "TooMuch"
+            );
+        }
+    }
+    let stranger = decide(&table, peer(6), &name("nas.home.arpa"), Kind::A);
+    assert_eq!(stranger, Decision::Refuse(Refused::Stranger));
+}
+
+#[test]
+fn every_fault_is_named() {
+    let faults = |change: &dyn Fn(&mut AskedDns<'static>)| {
+        let mut asked = asked();
+        change(&mut asked);
+        let faults = request::table(&asked, &ceiling()).unwrap_err();
+        faults.into_iter().map(|fault| fault.field).collect::<Vec<_>>()
+    };
+    assert_eq!(faults(&|dns| dns.zones.push("HOME.arpa")), ["zones[1]"]);
+    assert_eq!(
+        faults(&|dns| dns.zones[0] = "x y"),
+        ["zones[0]", "records[0].name", "records[1].name"]
+    );
+    assert_eq!(
+        faults(&|dns| dns.records[0].ttl = 86_401),
+        ["records[0].ttl_seconds"]
+    );
+    assert_eq!(faults(&|dns| dns.records[0].data = None), ["records[0].data"]);
+    assert_eq!(
+        faults(&|dns| dns.records[1].data = Some(AskedData::Alias("www.home.arpa"))),
+        ["records"],
+        "round in a circle"
+    );
+    for bad in [
+        "198.51.100.1:53",
+        "127.0.0.1:53",
+        "[::ffff:127.0.0.1]:53",
+        "0.0.0.0:53",
+        "192.0.2.1:0",
+    ] {
+        assert_eq!(
+            faults(&|dns| dns.upstreams[0] = at(bad)),
+            ["upstreams[0]"],
+            "{bad}"
+        );
+    }
+    assert_eq!(
+        faults(&|dns| dns.exits[0].upstreams.clear()),
+        ["exits[0].upstreams"]
+    );
+    assert_eq!(
+        faults(&|dns| dns.exits[0].upstreams = vec![at("127.0.0.53:53")]),
+        ["exits[0].upstreams[0]"]
+    );
+    assert_eq!(
+        faults(&|dns| dns.exits[0].reached = Some(AskedReached::Interface("eth0"))),
+        ["exits[0].interface"]
+    );
+    assert_eq!(faults(&|dns| dns.exits[1].id = DE), ["exits[1].id"]);
+    assert_eq!(faults(&|dns| dns.exits[1].reached = None), ["exits[1].reached"]);
+    assert_eq!(faults(&|dns| dns.peers[0].exit = "tor"), ["peers[0].exit_id"]);
+    assert_eq!(
+        faults(&|dns| dns.peers[0].addresses = vec![ip("10.8.0.3")]),
+        ["peers[1].addresses[0]"]
+    );
+    assert_eq!(
+        faults(&|dns| dns.records = vec![dns.records[0].clone(); 50_001]),
+        ["records"],
+        "bounded"
+    );
+}
+
+fn any_name() -> impl Strategy<Value = Name> {
+    let label = prop_oneof![
+        "[a-c]{1,3}",
+        Just("home".to_owned()),
+        Just("arpa".to_owned()),
+        Just("local".to_owned()),
+        Just("nas".to_owned()),
+        "[0-9]{1,2}",
+        Just("in-addr".to_owned()),
+    ];
+    prop::collection::vec(label, 0..7)
+        .prop_map(|labels| Name::from_labels(labels.iter().map(String::as_bytes)).unwrap())
+}
+
+fn any_kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        Just(Kind::A),
+        Just(Kind::Aaaa),
+        Just(Kind::Cname),
+        Just(Kind::Ptr),
+        Just(Kind::Soa),
+        Just(Kind::Ns),
+        Just(Kind::Any),
+        Just(Kind::Transfer),
+        any::<u16>().prop_map(Kind::Other),
+    ]
+}
+
+proptest! {
+    /// No question of a bound peer has the default way, none of the cell's names leaves, and what is decided depends on the
+    /// peer's exit in nothing but the way.
+    #[test]
+    fn nothing_goes_astray(name in any_name(), kind in any_kind(), who in any::<u8>()) {
+        let table = table();
+        let decision = decide(&table, peer(who), &name, kind);
+        let carried = matches!(decision, Decision::Default | Decision::Exit(..) | Decision::NoWay);
+        let expected = match who {
+            2 => "default",
+            3 => DE,
+            4 => TOR,
+            5 => "no way",
+            _ => "Stranger",
+        };
+        if carried || !(2..=5).contains(&who) {
+            prop_assert_eq!(way(&decision), expected);
+        }
+        let own = ["home.arpa", "local"].iter().any(|top| name.is_within(&Name::of_host(top).unwrap()));
+        if own {
+            prop_assert!(!carried);
+        }
+        if (2..=5).contains(&who) {
+            let unbound = decide(&table, peer(2), &name, kind);
+            let both = (carried, matches!(unbound, Decision::Default));
+            prop_assert!(both == (true, true) || decision == unbound);
+        }
+        if let Decision::Answer(local) = decision {
+            prop_assert_eq!(local.outcome == Outcome::Found, !local.lines.is_empty());
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The DNS relay: answers for the cell, and carries the rest of a peer's questions by the way of that peer alone.
+
+pub mod cache;
+pub mod counters;
+pub mod relay;
+pub mod request;
+pub mod serve;
+pub mod upstream;
+pub mod way;
+pub mod wire;

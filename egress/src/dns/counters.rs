@@ -1,0 +1,69 @@
+//! What is counted of DNS. Names are not.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Of the relay, since it was started.
+#[derive(Debug, Default)]
+pub struct RelayCounters {
+    /// Answered here.
+    pub answered: AtomicU64,
+    /// Refused.
+    pub refused: AtomicU64,
+    /// Beyond limits.
+    pub dropped: AtomicU64,
+    /// Of peers whose exit has no DNS.
+    pub without_way: AtomicU64,
+}
+
+/// Of one way, since it was made.
+#[derive(Debug, Default)]
+pub struct WayCounters {
+    /// A resolver was asked.
+    pub asked: AtomicU64,
+    /// Known from before.
+    pub cached: AtomicU64,
+    /// Nobody answered.
+    pub failed: AtomicU64,
+    /// Withheld.
+    pub withheld: AtomicU64,
+    last_success: AtomicI64,
+    last_failure: Mutex<(i64, String)>,
+}
+
+/// One more.
+pub fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl WayCounters {
+    /// A resolver answered.
+    pub fn succeeded(&self) {
+        self.last_success.store(now(), Ordering::Relaxed);
+    }
+
+    /// None did, and this is why, without the name.
+    pub fn failed(&self, why: String) {
+        count(&self.failed);
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = (now(), why);
+    }
+
+    /// When a resolver last answered, milliseconds since 1970; 0: never.
+    pub fn last_success(&self) -> i64 {
+        self.last_success.load(Ordering::Relaxed)
+    }
+
+    /// When none did, and why.
+    pub fn last_failure(&self) -> (i64, String) {
+        self.last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

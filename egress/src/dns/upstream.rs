@@ -1,0 +1,200 @@
+//! Asks a resolver, by the one way that the question has.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cell_egress_core::dns::address::Resolver;
+use cell_egress_core::dns::table::{Interface, Reached};
+use cell_egress_core::exit::ExitId;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+use super::wire::{Asked, DATAGRAM_MAX, Heard, Outgoing, Reply, Transport};
+use crate::engine::Engine;
+use crate::failure::Failure;
+
+/// How long a resolver may take over UDP.
+const UDP_PATIENCE: Duration = Duration::from_millis(1500);
+/// And over TCP, with the connection.
+const TCP_PATIENCE: Duration = Duration::from_secs(4);
+/// And through an exit that carries connections: Tor takes its time.
+const EXIT_PATIENCE: Duration = Duration::from_secs(15);
+/// Datagrams that are read for one question: whoever guesses has no more tries than these.
+const DATAGRAMS_MAX: usize = 8;
+
+/// By which way resolvers are asked. There is no going from one to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Path {
+    /// As the machine's routes lead.
+    Default,
+    /// Out of an interface.
+    Interface(Interface),
+    /// Through a redirect exit.
+    Redirect(ExitId),
+}
+
+impl Path {
+    /// The way of an exit.
+    pub fn of(id: &ExitId, reached: &Reached) -> Self {
+        match reached {
+            Reached::Interface(interface) => Path::Interface(interface.clone()),
+            Reached::Redirect => Path::Redirect(id.clone()),
+        }
+    }
+}
+
+/// Why a resolver gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// Nothing came.
+    #[error("it did not answer in time")]
+    Timeout,
+    /// The question could not be sent.
+    #[error("it cannot be reached: {0}")]
+    Unreachable(#[from] io::Error),
+    /// The exit did not carry the connection.
+    #[error("the exit did not carry the question: {0}")]
+    Exit(#[from] Failure),
+    /// The exit is none that runs.
+    #[error("the exit does not run")]
+    NoExit,
+    /// It said something else.
+    #[error("{0}")]
+    Unwilling(&'static str),
+    /// What came was no answer to the question.
+    #[error("what came was no answer to the question")]
+    Nonsense,
+    /// The name cannot be written, or there is no randomness.
+    #[error("the question cannot be asked")]
+    Unspeakable,
+}
+
+/// Who asks: everything that reaches resolvers.
+#[derive(Clone)]
+pub struct Asker {
+    /// The exits that carry connections.
+    pub engine: Arc<Engine>,
+}
+
+impl Asker {
+    /// Asks one resolver.
+    ///
+    /// # Errors
+    /// [`NoAnswer`]; nothing is tried by another way.
+    pub async fn ask(
+        &self,
+        path: &Path,
+        resolver: Resolver,
+        asked: &Asked,
+        peer: IpAddr,
+    ) -> Result<Reply, NoAnswer> {
+        let mut id = [0; 2];
+        getrandom::fill(&mut id).map_err(|_| NoAnswer::Unspeakable)?;
+        let outgoing = Outgoing::new(asked, u16::from_be_bytes(id)).ok_or(NoAnswer::Unspeakable)?;
+        let interface = match path {
+            Path::Default => None,
+            Path::Interface(interface) => Some(interface),
+            Path::Redirect(exit) => {
+                let carried = self.through(exit, resolver, &outgoing, peer);
+                return in_time(EXIT_PATIENCE, carried).await;
+            }
+        };
+        match in_time(UDP_PATIENCE, by_udp(interface, resolver, &outgoing)).await? {
+            Some(reply) => Ok(reply),
+            None => in_time(TCP_PATIENCE, by_tcp(interface, resolver, &outgoing)).await,
+        }
+    }
+
+    async fn through(
+        &self,
+        exit: &ExitId,
+        resolver: Resolver,
+        outgoing: &Outgoing,
+        peer: IpAddr,
+    ) -> Result<Reply, NoAnswer> {
+        let destination = resolver.destination().ok_or(NoAnswer::NoExit)?;
+        let opened = self.engine.open(exit, peer, destination).await;
+        let opened = opened.ok_or(NoAnswer::NoExit)??;
+        exchange(opened.early.as_slice(), opened.stream, outgoing).await
+    }
+}
+
+async fn in_time<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, NoAnswer>>,
+) -> Result<T, NoAnswer> {
+    timeout(patience, answer).await.unwrap_or(Err(NoAnswer::Timeout))
+}
+
+/// None: the answer comes by TCP alone. The port is the kernel's choice, a random one; only what comes from the resolver's
+/// address is read.
+async fn by_udp(
+    interface: Option<&Interface>,
+    resolver: Resolver,
+    outgoing: &Outgoing,
+) -> Result<Option<Reply>, NoAnswer> {
+    let any = match resolver.address().ip() {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    if let Some(interface) = interface {
+        socket.bind_device(Some(interface.as_str().as_bytes()))?;
+    }
+    socket.connect(resolver.address()).await?;
+    socket.send(&outgoing.bytes).await?;
+    let mut buffer = [0; DATAGRAM_MAX as usize + 1];
+    for _ in 0..DATAGRAMS_MAX {
+        let length = socket.recv(&mut buffer).await?;
+        match outgoing.hear(&buffer[..length], Transport::Udp) {
+            Heard::Reply(reply) => return Ok(Some(reply)),
+            Heard::Truncated => return Ok(None),
+            Heard::Unwilling(why) => return Err(NoAnswer::Unwilling(why)),
+            Heard::Other => {}
+        }
+    }
+    // Somebody guesses: over TCP that is of no use.
+    Ok(None)
+}
+
+async fn by_tcp(
+    interface: Option<&Interface>,
+    resolver: Resolver,
+    outgoing: &Outgoing,
+) -> Result<Reply, NoAnswer> {
+    let socket = match resolver.address().ip() {
+        IpAddr::V4(_) => TcpSocket::new_v4()?,
+        IpAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some(interface) = interface {
+        socket.bind_device(Some(interface.as_str().as_bytes()))?;
+    }
+    let stream: TcpStream = socket.connect(resolver.address()).await?;
+    exchange([].as_slice(), stream, outgoing).await
+}
+
+/// One question and one answer over a connection of their own; `early` is what came before the connection was ours.
+async fn exchange(
+    early: &[u8],
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    outgoing: &Outgoing,
+) -> Result<Reply, NoAnswer> {
+    let (reading, mut writing) = tokio::io::split(stream);
+    let length = u16::try_from(outgoing.bytes.len()).map_err(|_| NoAnswer::Unspeakable)?;
+    // In one piece: some servers take two as two messages.
+    let framed = [length.to_be_bytes().as_slice(), outgoing.bytes.as_slice()].concat();
+    writing.write_all(&framed).await?;
+    writing.flush().await?;
+    let mut reading = early.chain(reading);
+    let length = reading.read_u16().await?;
+    let mut answer = vec![0; usize::from(length)];
+    reading.read_exact(&mut answer).await?;
+    match outgoing.hear(&answer, Transport::Tcp) {
+        Heard::Reply(reply) => Ok(reply),
+        Heard::Unwilling(why) => Err(NoAnswer::Unwilling(why)),
+        Heard::Truncated | Heard::Other => Err(NoAnswer::Nonsense),
+    }
+}

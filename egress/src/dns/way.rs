@@ -1,0 +1,160 @@
+//! One way of questions: its resolvers, what they answered, and the questions that are under way.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use cell_egress_core::dns::address::Resolver;
+use cell_egress_core::exit::ExitId;
+use tokio::sync::{Semaphore, watch};
+
+use super::cache::{Cache, Outcome};
+use super::counters::{WayCounters, count};
+use super::upstream::{Asker, Path};
+use super::wire::Asked;
+
+/// Questions of one way that wait for a resolver, so that an exit whose resolvers hang takes from no other.
+const FLIGHTS_MAX: usize = 256;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Way {
+    path: Path,
+    resolvers: Vec<Resolver>,
+    /// Where to begin: the resolver that answered last.
+    first: AtomicUsize,
+    cache: Cache,
+    flights: Mutex<BTreeMap<Asked, Flight>>,
+    /// What is counted.
+    pub counters: WayCounters,
+}
+
+type Flight = watch::Receiver<Option<Outcome>>;
+
+/// There is no room for another question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+impl Way {
+    /// That knows nothing yet.
+    pub fn new(path: Path, resolvers: Vec<Resolver>) -> Self {
+        Way {
+            path,
+            resolvers,
+            first: AtomicUsize::new(0),
+            cache: Cache::default(),
+            flights: Mutex::default(),
+            counters: WayCounters::default(),
+        }
+    }
+
+    /// Whether it is by this path to these resolvers.
+    pub fn is(&self, path: &Path, resolvers: &[Resolver]) -> bool {
+        self.path == *path && self.resolvers == resolvers
+    }
+
+    /// Whether its questions are carried by the redirect exit of this id.
+    pub fn is_by(&self, id: &ExitId) -> bool {
+        match &self.path {
+            Path::Redirect(exit) => exit == id,
+            Path::Default | Path::Interface(_) => false,
+        }
+    }
+
+    /// The same way, that knows nothing.
+    pub fn anew(&self) -> Self {
+        Way::new(self.path.clone(), self.resolvers.clone())
+    }
+
+    /// What the question comes to, and how old that is in seconds. The same question of several is asked once.
+    ///
+    /// # Errors
+    /// [`Full`], when as many are under way as may be.
+    pub async fn resolve(
+        self: &Arc<Self>,
+        asker: &Asker,
+        total: &Arc<Semaphore>,
+        asked: &Asked,
+        peer: IpAddr,
+    ) -> Result<(Outcome, u32), Full> {
+        if let Some(known) = self.cache.get(asked, Instant::now()) {
+            count(&self.counters.cached);
+            return Ok(known);
+        }
+        let mut flight = self.join(asker, total, asked, peer)?;
+        let landed = flight.wait_for(Option::is_some).await;
+        // Its sender goes without a word only when the task panicked.
+        let outcome = landed.ok().and_then(|outcome| outcome.clone()).flatten();
+        Ok((outcome, 0))
+    }
+
+    /// The flight of a question, begun if there is none. It ends by itself, whoever still waits for it.
+    fn join(
+        self: &Arc<Self>,
+        asker: &Asker,
+        total: &Arc<Semaphore>,
+        asked: &Asked,
+        peer: IpAddr,
+    ) -> Result<Flight, Full> {
+        let mut flights = self.flights();
+        if let Some(flight) = flights.get(asked) {
+            return Ok(flight.clone());
+        }
+        if flights.len() >= FLIGHTS_MAX {
+            return Err(Full);
+        }
+        let place = Arc::clone(total).try_acquire_owned().map_err(|_| Full)?;
+        let (lands, flight) = watch::channel(None);
+        flights.insert(asked.clone(), flight.clone());
+        drop(flights);
+        let (way, asker, asked) = (Arc::clone(self), asker.clone(), asked.clone());
+        tokio::spawn(async move {
+            let landing = Landing(&way, &asked);
+            let outcome = way.ask(&asker, &asked, peer).await;
+            way.cache.keep(asked.clone(), outcome.clone(), Instant::now());
+            drop(landing);
+            drop(place);
+            // Nobody may wait any more.
+            let _ = lands.send(Some(outcome));
+        });
+        Ok(flight)
+    }
+
+    /// Asks one resolver after the other, beginning with the one that answered last.
+    async fn ask(&self, asker: &Asker, asked: &Asked, peer: IpAddr) -> Outcome {
+        count(&self.counters.asked);
+        let first = self.first.load(Ordering::Relaxed);
+        let mut last = None;
+        for step in 0..self.resolvers.len() {
+            let index = (first + step) % self.resolvers.len();
+            let resolver = self.resolvers[index];
+            match asker.ask(&self.path, resolver, asked, peer).await {
+                Ok(reply) => {
+                    self.first.store(index, Ordering::Relaxed);
+                    self.counters.succeeded();
+                    return Some(Arc::new(reply));
+                }
+                Err(why) => last = Some(format!("{}: {why}", resolver.address())),
+            }
+        }
+        let why = last.unwrap_or_else(|| "there is no resolver".to_owned());
+        tracing::debug!(path = ?self.path, %why, "no resolver answered");
+        self.counters.failed(why);
+        None
+    }
+
+    fn flights(&self) -> MutexGuard<'_, BTreeMap<Asked, Flight>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a flight out, however it ended.
+struct Landing<'a>(&'a Way, &'a Asked);
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.0.flights().remove(self.1);
+    }
+}
