@@ -51,7 +51,11 @@ fn main() -> anyhow::Result<()> {
     let listeners = Listeners::take().context("taking over the listeners")?;
     let callers = callers::resolve(&config.automation).context("callers.automation")?;
     let readiness = Readiness::connect().context("NOTIFY_SOCKET")?;
-    let sockets = [&config.netd_socket, &config.broker_socket, &config.vault_socket].map(PathBuf::as_path);
+    let sockets: Vec<_> = [&config.netd_socket, &config.broker_socket, &config.vault_socket]
+        .into_iter()
+        .chain(&config.egress_socket)
+        .map(PathBuf::as_path)
+        .collect();
     let report = profiles::api(&config.state, &sockets)
         .enter()
         .context("entering the sandbox")?;

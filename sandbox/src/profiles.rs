@@ -13,7 +13,7 @@ use crate::enter::Sandbox;
 /// The web process: reads what strangers send, so it has nothing but its own folder and its edges to other daemons.
 ///
 /// - `state`: database, claim token, session key.
-/// - `sockets`: netd's, the broker's and vaultd's; connected again when a daemon was started anew.
+/// - `sockets`: netd's, the broker's, vaultd's and egress's; connected again when a daemon was started anew.
 pub fn api(state: &Path, sockets: &[&Path]) -> Sandbox {
     connecting(keeping(state), sockets)
 }

@@ -126,7 +126,7 @@ impl EgressService for Service {
         &self,
         request: Request<ApplyDnsRequest>,
     ) -> Result<Response<ApplyDnsResponse>, Status> {
-        self.0.lock().unwrap().dns = request.into_inner().spec;
+        self.0.lock().unwrap().dns = request.into_inner().dns;
         Ok(Response::new(ApplyDnsResponse::default()))
     }
 

@@ -68,7 +68,7 @@ fn main() -> Result<ExitCode> {
             format!("{target}: inputs tried, {edges} edges seen"),
             executions,
             "inputs",
-            format!("no fault, at least {EXECUTIONS_LEAST}"),
+            &format!("no fault, at least {EXECUTIONS_LEAST}"),
             fault.is_none() && ran,
         );
         if let Some(fault) = fault {
