@@ -117,8 +117,9 @@ fn verdict(input: &PeerInput) -> Option<Result<(), Rejection>> {
         host: range.host(2).unwrap(),
         access: new.access,
         tunnel: new.tunnel,
+        exit: Default::default(),
     };
-    let spec = derive::network_spec(&settings(), Some(&range), [&peer]);
+    let spec = derive::network_spec(&settings(), Some(&range), [(&peer, None)], vec![]);
     Some(validate(&carried(spec), &ceiling(), None).map(|_| ()))
 }
 
@@ -245,7 +246,7 @@ fn every_range_that_the_api_takes_netd_takes() {
     ];
     for (v4, v6) in v4.iter().flat_map(|v4| v6.iter().map(move |v6| (*v4, *v6))) {
         let network = Network::check(v4, Some(v6), None, [0; 7]).unwrap();
-        let spec = derive::network_spec(&settings(), Some(&network.range), []);
+        let spec = derive::network_spec(&settings(), Some(&network.range), [], vec![]);
         let taken = validate(&carried(spec), &ceiling(), None).map(|_| ());
         assert_eq!(taken, Ok(()), "{v4} {v6}");
         // The first and the last peer that the range has room for.
@@ -256,8 +257,9 @@ fn every_range_that_the_api_takes_netd_takes() {
                 host: network.range.host(host).unwrap(),
                 access: Default::default(),
                 tunnel: cell_api_core::access::Tunnel::Split,
+                exit: Default::default(),
             };
-            let spec = derive::network_spec(&settings(), Some(&network.range), [&peer]);
+            let spec = derive::network_spec(&settings(), Some(&network.range), [(&peer, None)], vec![]);
             let taken = validate(&carried(spec), &ceiling(), None).map(|_| ());
             assert_eq!(taken, Ok(()), "{v4} {v6} host {host}");
         }
