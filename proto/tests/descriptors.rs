@@ -235,29 +235,13 @@ fn filled() -> Vec<(String, String)> {
         username: text(),
         password: text(),
     };
-    vec![
+    let mut filled = vec![
         shown(
             "cell.wg.v1.SetDeviceRequest",
             wg::v1::SetDeviceRequest {
                 private_key: bytes(),
                 ..Default::default()
             },
-        ),
-        shown(
-            "cell.vault.v1.PutSecretRequest",
-            vault::v1::PutSecretRequest {
-                name: text(),
-                value: bytes(),
-                expected_version: 1,
-            },
-        ),
-        shown(
-            "cell.vault.v1.GetWireguardPrivateKeyResponse",
-            vault::v1::GetWireguardPrivateKeyResponse { private_key: bytes() },
-        ),
-        shown(
-            "cell.vault.v1.ReadExitSecretResponse",
-            vault::v1::ReadExitSecretResponse { value: bytes() },
         ),
         shown(
             "cell.api.v1.ClaimStep",
@@ -291,6 +275,30 @@ fn filled() -> Vec<(String, String)> {
                 peer: None,
                 config: text(),
             },
+        ),
+    ];
+    filled.extend(filled_of_the_vault());
+    filled
+}
+
+fn filled_of_the_vault() -> [(String, String); 3] {
+    let (text, bytes) = (|| CANARY.to_owned(), || CANARY.as_bytes().to_vec());
+    [
+        shown(
+            "cell.vault.v1.PutSecretRequest",
+            vault::v1::PutSecretRequest {
+                name: text(),
+                value: bytes(),
+                expected_version: 1,
+            },
+        ),
+        shown(
+            "cell.vault.v1.GetWireguardPrivateKeyResponse",
+            vault::v1::GetWireguardPrivateKeyResponse { private_key: bytes() },
+        ),
+        shown(
+            "cell.vault.v1.ReadExitSecretResponse",
+            vault::v1::ReadExitSecretResponse { value: bytes() },
         ),
     ]
 }
