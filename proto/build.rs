@@ -16,6 +16,7 @@ const PROTOS: &[&str] = &[
 
 /// Messages that carry key material: they get a hand-written `Debug` that shows nothing (`src/redact.rs`).
 const SECRET: &[&str] = &[
+    "cell.wg.v1.Peer",
     "cell.wg.v1.SetDeviceRequest",
     "cell.vault.v1.PutSecretRequest",
     "cell.vault.v1.GetWireguardPrivateKeyResponse",

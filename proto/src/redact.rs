@@ -13,6 +13,7 @@ macro_rules! redact {
 }
 
 redact!(
+    crate::wg::v1::Peer,
     crate::wg::v1::SetDeviceRequest,
     crate::vault::v1::PutSecretRequest,
     crate::vault::v1::GetWireguardPrivateKeyResponse,

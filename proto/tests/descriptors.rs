@@ -277,13 +277,20 @@ fn filled() -> Vec<(String, String)> {
             },
         ),
     ];
-    filled.extend(filled_of_the_vault());
+    filled.extend(filled_with_keys());
     filled
 }
 
-fn filled_of_the_vault() -> [(String, String); 3] {
+fn filled_with_keys() -> [(String, String); 4] {
     let (text, bytes) = (|| CANARY.to_owned(), || CANARY.as_bytes().to_vec());
     [
+        shown(
+            "cell.wg.v1.Peer",
+            wg::v1::Peer {
+                preshared_key: bytes(),
+                ..Default::default()
+            },
+        ),
         shown(
             "cell.vault.v1.PutSecretRequest",
             vault::v1::PutSecretRequest {

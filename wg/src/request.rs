@@ -112,13 +112,10 @@ pub fn device(observed: Observed) -> v1::GetDeviceResponse {
 
 fn peer_state(key: PublicKey, state: PeerState) -> v1::PeerState {
     v1::PeerState {
-        peer: Some(v1::Peer {
-            public_key: key.to_vec(),
-            endpoint: state.endpoint.map(Into::into),
-            persistent_keepalive_seconds: state.keepalive.into(),
-            allowed_ips: state.allowed_ips.into_iter().map(Into::into).collect(),
-            preshared_key: Vec::new(),
-        }),
+        public_key: key.to_vec(),
+        endpoint: state.endpoint.map(Into::into),
+        persistent_keepalive_seconds: state.keepalive.into(),
+        allowed_ips: state.allowed_ips.into_iter().map(Into::into).collect(),
         latest_handshake_unix_ms: state.latest_handshake.map_or(0, unix_ms),
         received_bytes: state.received_bytes,
         sent_bytes: state.sent_bytes,

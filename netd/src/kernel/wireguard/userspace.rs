@@ -253,19 +253,15 @@ fn state(response: GetDeviceResponse) -> Result<Option<DeviceState>, BackendErro
 
 fn peer_state(state: PeerState) -> Result<(PublicKey, DevicePeer, PeerStatistics), BackendError> {
     let PeerState {
-        peer,
-        latest_handshake_unix_ms,
-        received_bytes,
-        sent_bytes,
-        has_preshared_key: _,
-    } = state;
-    let Peer {
         public_key,
         endpoint,
         persistent_keepalive_seconds,
         allowed_ips,
-        preshared_key: _,
-    } = peer.ok_or_else(|| answer_error("a peer without configuration"))?;
+        has_preshared_key: _,
+        latest_handshake_unix_ms,
+        received_bytes,
+        sent_bytes,
+    } = state;
     let key = PublicKey::try_from(public_key.as_slice()).map_err(answer_error)?;
     let endpoint = endpoint
         .as_ref()
