@@ -207,6 +207,7 @@ impl Reconciler {
             upserted_peers,
             removed_peers,
             validate_only: false,
+            confirm_within_seconds: 0,
         };
         let applied = in_time(self.apply.apply_network_delta(request)).await?;
         self.accept(Some(Accepted {
@@ -221,6 +222,7 @@ impl Reconciler {
             spec: Some(netd::network_spec(spec)),
             etag: String::new(),
             validate_only: false,
+            confirm_within_seconds: 0,
         };
         let applied = in_time(self.apply.apply_network(request)).await?;
         tracing::info!(

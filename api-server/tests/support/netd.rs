@@ -214,8 +214,7 @@ impl NetworkService for Service {
         Ok(Response::new(ApplyNetworkResponse {
             generation: state.generation,
             etag: state.etag.clone(),
-            changes: Vec::new(),
-            change_count: 0,
+            ..Default::default()
         }))
     }
 
@@ -252,8 +251,22 @@ impl NetworkService for Service {
         Ok(Response::new(ApplyNetworkDeltaResponse {
             generation,
             etag,
-            changes: Vec::new(),
+            ..Default::default()
         }))
+    }
+
+    async fn confirm_network(
+        &self,
+        _: Request<ConfirmNetworkRequest>,
+    ) -> Result<Response<ConfirmNetworkResponse>, Status> {
+        Err(Status::unimplemented("nothing waits here"))
+    }
+
+    async fn roll_back_network(
+        &self,
+        _: Request<RollBackNetworkRequest>,
+    ) -> Result<Response<RollBackNetworkResponse>, Status> {
+        Err(Status::unimplemented("nothing waits here"))
     }
 }
 
