@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::daemons::activity::ActivityReader;
 use crate::daemons::broker::Broker;
 use crate::daemons::check::NetworkCheck;
+use crate::daemons::confirm::Confirmer;
 use crate::daemons::explain::Explainer;
 use crate::daemons::key::WireguardKey;
 use crate::daemons::secrets::Secrets;
@@ -59,6 +60,10 @@ pub struct App {
     pub check: NetworkCheck,
     /// What netd does with a packet.
     pub explain: Explainer,
+    /// netd's word on the change that waits.
+    pub confirmer: Confirmer,
+    /// Held while a change that waits is settled with netd and in the database together.
+    pub change_settling: Mutex<()>,
     /// Live handshakes and traffic.
     pub activity: ActivityReader,
     /// The cell's WireGuard key, public half.
@@ -139,6 +144,8 @@ impl App {
         Ok(Arc::new(App {
             check: NetworkCheck::new(ipc::connect(&config.netd_socket)),
             explain: Explainer::new(ipc::connect(&config.netd_socket)),
+            confirmer: Confirmer::new(ipc::connect(&config.netd_socket)),
+            change_settling: Mutex::default(),
             activity: ActivityReader::new(ipc::connect(&config.netd_socket)),
             broker: Broker::new(ipc::connect(&config.broker_socket)),
             vault: Vault::new(ipc::connect(&config.vault_socket)),

@@ -243,7 +243,10 @@ async fn config_of(cell: &Cell, output: Output, options: PeerConfig) -> Result<(
 
 async fn remove(cell: &Cell, output: Output, name: String) -> Result<(), Failure> {
     cell.peers()?
-        .delete_peer(DeletePeerRequest { name: name.clone() })
+        .delete_peer(DeletePeerRequest {
+            name: name.clone(),
+            confirm_within_seconds: 0,
+        })
         .await?;
     output.result(&view::RemovedPeer { removed: &name }, || {
         format!("{name} is removed.")
@@ -284,6 +287,7 @@ async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failur
         access,
         tunnel: options.tunnel,
         if_version,
+        confirm_within_seconds: options.confirm_within.unwrap_or(0),
     };
     let peer = client
         .update_peer(request)
@@ -292,7 +296,13 @@ async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failur
         .peer
         .unwrap_or_default()
         .into();
-    output.result(&peer, || text(&peer))
+    output.result(&peer, || text(&peer))?;
+    if let Some(seconds) = options.confirm_within {
+        output.note(&format!(
+            "This is taken back in {seconds} seconds. Keep it: cellctl change confirm"
+        ));
+    }
+    Ok(())
 }
 
 fn changed(now: PeerAccess, options: &PeerSet) -> Result<PeerAccess, Failure> {

@@ -12,6 +12,7 @@ use cell_proto::api::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use super::waiting::wait;
 use super::{Automation, refused};
 use crate::service::explain;
 use crate::service::peers::{self, Activity, PeerView};
@@ -111,13 +112,15 @@ impl PeerService for Automation {
             access,
             tunnel,
             if_version,
+            confirm_within_seconds,
         } = request.into_inner();
+        let wait = wait(&actor, confirm_within_seconds)?;
         let input = PeerUpdateInput {
             public_key,
             access: access.map(access_input),
             tunnel,
         };
-        let view = peers::update(&self.app, &actor, &name, &input, if_version)
+        let view = peers::update(&self.app, &actor, &name, &input, if_version, wait)
             .await
             .map_err(refused)?;
         Ok(Response::new(UpdatePeerResponse {
@@ -155,7 +158,12 @@ impl PeerService for Automation {
         request: Request<DeletePeerRequest>,
     ) -> Result<Response<DeletePeerResponse>, Status> {
         let actor = self.actor(&request)?;
-        peers::delete(&self.app, &actor, &request.into_inner().name)
+        let DeletePeerRequest {
+            name,
+            confirm_within_seconds,
+        } = request.into_inner();
+        let wait = wait(&actor, confirm_within_seconds)?;
+        peers::delete(&self.app, &actor, &name, wait)
             .await
             .map_err(refused)?;
         Ok(Response::new(DeletePeerResponse {}))

@@ -8,6 +8,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_initial.sql"),
     include_str!("../../migrations/0002_addresses_rest.sql"),
     include_str!("../../migrations/0003_connections.sql"),
+    include_str!("../../migrations/0004_waiting_change.sql"),
 ];
 
 /// A schema that this version cannot use.

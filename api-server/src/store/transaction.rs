@@ -8,7 +8,7 @@ use cell_api_core::audit::{Entry, Hash, Record};
 use cell_api_core::derive::PeerSpec;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::audit;
+use super::{audit, waiting};
 use crate::events::Topic;
 use crate::peers::PeerChange;
 use crate::service::cell::CellIdentity;
@@ -70,6 +70,7 @@ pub struct Tx<'a> {
     transaction: Transaction<'a>,
     origin: Origin,
     entries: Vec<Entry>,
+    settles_change: bool,
     /// Handed on after the commit.
     pub effects: Effects,
 }
@@ -98,6 +99,11 @@ impl Tx<'_> {
         self.effects.topics.insert(Topic::Audit);
     }
 
+    /// This makes a change that waits, or ends it. Anything else but removals is refused while one waits.
+    pub fn settles_change(&mut self) {
+        self.settles_change = true;
+    }
+
     /// Notes a change of the network; the generation grows by one however many there are.
     pub fn network(&mut self, change: NetworkChange) {
         self.effects.network.push(change);
@@ -124,17 +130,26 @@ pub(super) fn run<T>(
         transaction,
         origin,
         entries: Vec::new(),
+        settles_change: false,
         effects: Effects::default(),
     };
     let value = change(&mut tx)?;
     let Tx {
         transaction,
         entries,
+        settles_change,
         mut effects,
-        ..
+        origin: _,
     } = tx;
     if entries.is_empty() {
         return Err(ServiceError::Storage("a mutation without an audit record"));
+    }
+    let takes_away = |change: &NetworkChange| match change {
+        NetworkChange::Removed(_) => true,
+        NetworkChange::All | NetworkChange::Upserted(_) => false,
+    };
+    if !settles_change && !effects.network.iter().all(takes_away) && waiting::any(&transaction)? {
+        return Err(ServiceError::ChangePending);
     }
     if !effects.network.is_empty() {
         effects.generation = Some(next_generation(&transaction)?);

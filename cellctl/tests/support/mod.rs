@@ -38,6 +38,8 @@ pub struct State {
     pub broken_audit: bool,
     /// What somebody else makes of the first peer between our reading and our writing.
     pub changed_meanwhile: Option<PeerAccess>,
+    /// Of the last change of a peer.
+    pub confirm_within: u32,
     pub delivered: Vec<String>,
     pub passwords: Vec<(String, String)>,
     pub connections: Vec<Connection>,
@@ -433,8 +435,10 @@ impl PeerService for Service {
             access,
             tunnel,
             if_version,
+            confirm_within_seconds,
         } = request.into_inner();
         let mut state = self.0.lock().unwrap();
+        state.confirm_within = confirm_within_seconds;
         if let Some(access) = state.changed_meanwhile.take() {
             state.peers[0].access = Some(access);
             state.peers[0].version.push('+');
