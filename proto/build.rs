@@ -6,6 +6,7 @@ const PROTOS: &[&str] = &[
     "cell/common/v1/net.proto",
     "cell/common/v1/condition.proto",
     "cell/netd/v1/network_service.proto",
+    "cell/netd/v1/state.proto",
     "cell/wg/v1/wireguard_service.proto",
     "cell/egress/v1/egress_service.proto",
     "cell/broker/v1/container_service.proto",

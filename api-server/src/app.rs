@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::daemons::activity::ActivityReader;
 use crate::daemons::broker::Broker;
 use crate::daemons::check::NetworkCheck;
+use crate::daemons::confirm::Confirmer;
 use crate::daemons::egress::EgressClient;
 use crate::daemons::explain::Explainer;
 use crate::daemons::key::WireguardKey;
@@ -63,6 +64,10 @@ pub struct App {
     pub check: NetworkCheck,
     /// What netd does with a packet.
     pub explain: Explainer,
+    /// netd's word on the change that waits.
+    pub confirmer: Confirmer,
+    /// Held while a change that waits is settled with netd and in the database together.
+    pub change_settling: Mutex<()>,
     /// Live handshakes and traffic.
     pub activity: ActivityReader,
     /// The cell's WireGuard key, public half.
@@ -146,6 +151,8 @@ impl App {
             exits: Arc::default(),
             check: NetworkCheck::new(ipc::connect(&config.netd_socket)),
             explain: Explainer::new(ipc::connect(&config.netd_socket)),
+            confirmer: Confirmer::new(ipc::connect(&config.netd_socket)),
+            change_settling: Mutex::default(),
             activity: ActivityReader::new(ipc::connect(&config.netd_socket)),
             broker: Broker::new(ipc::connect(&config.broker_socket)),
             egress: egress(&config),

@@ -4,6 +4,7 @@
 mod apply;
 mod exits;
 mod refused;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -107,7 +108,7 @@ impl Reconciler {
                 }
                 status = next(&mut statuses) => {
                     let status = status?;
-                    let foreign = self.is_foreign(&status);
+                    let foreign = self.is_foreign(&status) || self.is_over(&status)?;
                     self.seen(status);
                     if foreign {
                         tracing::info!("somebody else changed netd's state; applying everything");

@@ -323,12 +323,14 @@ async fn automation_is_the_same_cell() {
     peers
         .delete_peer(DeletePeerRequest {
             name: "laptop".to_owned(),
+            confirm_within_seconds: 0,
         })
         .await
         .unwrap();
     let gone = peers
         .delete_peer(DeletePeerRequest {
             name: "laptop".to_owned(),
+            confirm_within_seconds: 0,
         })
         .await
         .unwrap_err();

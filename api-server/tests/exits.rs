@@ -522,6 +522,7 @@ async fn the_automation_socket_does_the_same() {
     let request = SetPeerExitRequest {
         name: name(),
         exit: "work".to_owned(),
+        confirm_within_seconds: 0,
     };
     let bound = peers
         .set_peer_exit(request)
@@ -534,12 +535,14 @@ async fn the_automation_socket_does_the_same() {
     let request = SetPeerFallbacksRequest {
         name: name(),
         connections: vec!["spare".to_owned()],
+        confirm_within_seconds: 0,
     };
     peers.set_peer_fallbacks(request).await.unwrap();
     for own in [Some(true), Some(false), None] {
         let request = SetPeerFailOpenRequest {
             name: name(),
             fail_open: own,
+            confirm_within_seconds: 0,
         };
         peers.set_peer_fail_open(request).await.unwrap();
         let read = peers.get_peer(GetPeerRequest { name: name() }).await.unwrap();

@@ -29,6 +29,7 @@ async fn a_read_after_an_acknowledged_write_sees_it_on_every_listener() {
             tunnel: Some("full".to_owned()),
             if_version: None,
             exit: None,
+            confirm_within_seconds: 0,
         };
         peers.update_peer(update).await.unwrap();
         let seen = admin.get(&path).await.expect(200).json();
@@ -47,7 +48,13 @@ async fn a_read_after_an_acknowledged_write_sees_it_on_every_listener() {
             .await
             .unwrap();
         assert!(got.into_inner().peer.unwrap().access.unwrap().internet);
-        peers.delete_peer(DeletePeerRequest { name }).await.unwrap();
+        peers
+            .delete_peer(DeletePeerRequest {
+                name,
+                ..Default::default()
+            })
+            .await
+            .unwrap();
         admin.get(&path).await.refused(404, "NO_PEER");
         let listed = admin.get("/api/peers").await.expect(200).json();
         assert_eq!(listed["peers"], json!([]));
@@ -104,7 +111,12 @@ async fn a_malformed_name_is_named_on_every_listener() {
     for name in ["", "../x", "a b", "k\u{fc}che"] {
         let name = name.to_owned();
         let get = peers.get_peer(GetPeerRequest { name: name.clone() }).await;
-        let delete = peers.delete_peer(DeletePeerRequest { name: name.clone() }).await;
+        let delete = peers
+            .delete_peer(DeletePeerRequest {
+                name: name.clone(),
+                ..Default::default()
+            })
+            .await;
         let update = UpdatePeerRequest {
             name,
             public_key: Some("?".to_owned()),
@@ -112,6 +124,7 @@ async fn a_malformed_name_is_named_on_every_listener() {
             tunnel: Some("half".to_owned()),
             if_version: None,
             exit: None,
+            confirm_within_seconds: 0,
         };
         let update = peers.update_peer(update).await;
         for (refused, fields) in [

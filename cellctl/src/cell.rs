@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use cell_proto::api::v1::cell_service_client::CellServiceClient;
 use cell_proto::api::v1::connection_service_client::ConnectionServiceClient;
+use cell_proto::api::v1::network_change_service_client::NetworkChangeServiceClient;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::setup_service_client::SetupServiceClient;
 use cell_proto::api::v1::user_service_client::UserServiceClient;
@@ -35,6 +36,10 @@ impl Cell {
 
     pub(crate) fn peers(&self) -> Result<PeerServiceClient<Channel>, Failure> {
         self.channel().map(PeerServiceClient::new)
+    }
+
+    pub(crate) fn changes(&self) -> Result<NetworkChangeServiceClient<Channel>, Failure> {
+        self.channel().map(NetworkChangeServiceClient::new)
     }
 
     pub(crate) fn connections(&self) -> Result<ConnectionServiceClient<Channel>, Failure> {

@@ -63,6 +63,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Peer,
     },
+    /// The change of the network that waits for its confirmation (`--confirm-within`).
+    Change {
+        #[command(subcommand)]
+        command: Change,
+    },
     /// Whether a device reaches something, and why: the rules that its first packet meets.
     Explain(Explain),
     /// Exits that the traffic of devices may take.
@@ -80,6 +85,16 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Audit,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Change {
+    /// What waits, and whose it is.
+    Show,
+    /// Keeps it for good.
+    Confirm,
+    /// Takes it back at once.
+    Rollback,
 }
 
 #[derive(Debug, Args)]
@@ -362,6 +377,9 @@ pub(crate) struct PeerSet {
     /// Lets no connection stand in.
     #[arg(long)]
     pub(crate) no_fallbacks: bool,
+    /// Takes the change back after so many seconds (5-3600), unless it is kept by `cellctl change confirm`.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=3600))]
+    pub(crate) confirm_within: Option<u32>,
 }
 
 /// A device's own word on failing open; `None`: it has none.

@@ -4,6 +4,7 @@
 
 mod audit;
 mod cell;
+mod change;
 mod cli;
 mod config;
 mod connections;
@@ -52,6 +53,7 @@ async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Status { watch } => status::run(&cell, output, watch).await,
         Command::Setup { command } => setup::run(&cell, output, command).await,
         Command::Peer { command } => peers::run(&cell, output, command).await,
+        Command::Change { command } => change::run(&cell, output, command).await,
         Command::Explain(options) => explain::run(&cell, output, options).await,
         Command::Connection { command } => connections::run(&cell, output, command).await,
         Command::User { command } => users::run(&cell, output, command).await,

@@ -260,7 +260,10 @@ async fn config_of(cell: &Cell, output: Output, options: PeerConfig) -> Result<(
 
 async fn remove(cell: &Cell, output: Output, name: String) -> Result<(), Failure> {
     cell.peers()?
-        .delete_peer(DeletePeerRequest { name: name.clone() })
+        .delete_peer(DeletePeerRequest {
+            name: name.clone(),
+            confirm_within_seconds: 0,
+        })
         .await?;
     output.result(&view::RemovedPeer { removed: &name }, || {
         format!("{name} is removed.")
@@ -282,6 +285,14 @@ async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failur
             "there is nothing to change: name at least one option".to_owned(),
         ));
     }
+    let changes = [updates, falls_back, options.fail_open.is_some()];
+    if options.confirm_within.is_some() && changes.into_iter().filter(|made| *made).count() > 1 {
+        return Err(Failure::Usage(
+            "one change can wait at a time: with --confirm-within, give --fail-open and the fallbacks alone"
+                .to_owned(),
+        ));
+    }
+    let confirm_within_seconds = options.confirm_within.unwrap_or(0);
     let (access, if_version) = if changes_access {
         let request = GetPeerRequest {
             name: options.name.clone(),
@@ -308,6 +319,7 @@ async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failur
             tunnel: options.tunnel,
             if_version,
             exit: options.exit,
+            confirm_within_seconds,
         };
         peer = client.update_peer(request).await?.into_inner().peer;
     }
@@ -316,15 +328,26 @@ async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failur
         let request = SetPeerFallbacksRequest {
             name: name.clone(),
             connections: options.fallbacks,
+            confirm_within_seconds,
         };
         peer = client.set_peer_fallbacks(request).await?.into_inner().peer;
     }
     if let Some(FailOpen(fail_open)) = options.fail_open {
-        let request = SetPeerFailOpenRequest { name, fail_open };
+        let request = SetPeerFailOpenRequest {
+            name,
+            fail_open,
+            confirm_within_seconds,
+        };
         peer = client.set_peer_fail_open(request).await?.into_inner().peer;
     }
     let peer = view::Peer::from(peer.unwrap_or_default());
-    output.result(&peer, || text(&peer))
+    output.result(&peer, || text(&peer))?;
+    if let Some(seconds) = options.confirm_within {
+        output.note(&format!(
+            "This is taken back in {seconds} seconds. Keep it: cellctl change confirm"
+        ));
+    }
+    Ok(())
 }
 
 fn changed(now: PeerAccess, options: &PeerSet) -> Result<PeerAccess, Failure> {

@@ -266,6 +266,18 @@ fn set_keeps_what_is_not_named() {
     let access = cell.state.lock().unwrap().peers[0].access.clone().unwrap();
     assert_eq!((access.internet, access.peer_to_peer), (false, true));
     assert_eq!(access.services.iter().map(|s| s.port).collect::<Vec<_>>(), [443]);
+    assert_eq!(cell.state.lock().unwrap().confirm_within, 0);
+    let set = ["peer", "set", "laptop", "--tunnel", "split", "--confirm-within"];
+    let output = cell.run(&[&set[..], &["60"]].concat());
+    assert!(
+        stderr(&output).contains("cellctl change confirm"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(cell.state.lock().unwrap().confirm_within, 60);
+    for wrong in ["4", "3601"] {
+        assert_eq!(cell.run(&[&set[..], &[wrong]].concat()).status.code(), Some(2));
+    }
     assert_eq!(cell.run(&["peer", "set", "laptop"]).status.code(), Some(2));
     assert_eq!(
         cell.run(&["peer", "set", "laptop", "--remove-service", "tcp://10.0.0.9:80"])

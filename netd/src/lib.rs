@@ -1,8 +1,10 @@
 //! netd as a library: the acting half of what `cell-netd-core` decides.
 #![deny(unsafe_code)]
 
+pub mod clock;
 pub mod config;
 pub mod explain;
+pub mod kept;
 pub mod kernel;
 pub mod keys;
 

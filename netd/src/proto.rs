@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use cell_netd_core::confirm::{Pending, Reason, Rollback};
 use cell_netd_core::desired::{
     Access, Desired, Exit, ExitWay, FarEnd, Peer, Service, Wireguard, WireguardExit,
 };
@@ -391,6 +392,8 @@ pub fn from_status(status: &Status) -> v1::NetworkStatus {
         drift_repairs,
         drops,
         exits,
+        pending,
+        last_rollback,
     } = status;
     v1::NetworkStatus {
         generation: *generation,
@@ -416,6 +419,8 @@ pub fn from_status(status: &Status) -> v1::NetworkStatus {
             .iter()
             .map(|(id, health)| from_exit_health(id, health))
             .collect(),
+        pending: pending.as_ref().map(from_pending),
+        last_rollback: last_rollback.as_ref().map(from_rollback),
     }
 }
 
@@ -439,6 +444,66 @@ fn from_exit_health(id: &ExitId, health: &ExitHealth) -> v1::ExitStatus {
         received_bytes: moving.received_bytes,
         sent_bytes: moving.sent_bytes,
     }
+}
+
+/// A change that waits.
+pub fn from_pending(pending: &Pending) -> v1::PendingChange {
+    let Pending {
+        etag,
+        previous_etag,
+        deadline: _,
+        deadline_unix_ms,
+    } = pending;
+    v1::PendingChange {
+        etag: etag.clone(),
+        previous_etag: previous_etag.clone(),
+        deadline_unix_ms: *deadline_unix_ms,
+    }
+}
+
+/// A rollback.
+pub fn from_rollback(rollback: &Rollback) -> v1::NetworkRollback {
+    let Rollback {
+        rejected_etag,
+        restored_etag,
+        at_unix_ms,
+        reason,
+    } = rollback;
+    let reason = match reason {
+        Reason::Expired => v1::RollbackReason::Expired,
+        Reason::Requested => v1::RollbackReason::Requested,
+        Reason::Restarted => v1::RollbackReason::Restarted,
+        Reason::Failed => v1::RollbackReason::Failed,
+    };
+    v1::NetworkRollback {
+        rejected_etag: rejected_etag.clone(),
+        restored_etag: restored_etag.clone(),
+        at_unix_ms: *at_unix_ms,
+        reason: reason.into(),
+    }
+}
+
+/// A rollback that was kept; none where it names no reason.
+pub fn rollback(wire: v1::NetworkRollback) -> Option<Rollback> {
+    let v1::NetworkRollback {
+        rejected_etag,
+        restored_etag,
+        at_unix_ms,
+        reason,
+    } = wire;
+    let reason = match v1::RollbackReason::try_from(reason) {
+        Ok(v1::RollbackReason::Expired) => Reason::Expired,
+        Ok(v1::RollbackReason::Requested) => Reason::Requested,
+        Ok(v1::RollbackReason::Restarted) => Reason::Restarted,
+        Ok(v1::RollbackReason::Failed) => Reason::Failed,
+        Ok(v1::RollbackReason::Unspecified) | Err(_) => return None,
+    };
+    Some(Rollback {
+        rejected_etag,
+        restored_etag,
+        at_unix_ms,
+        reason,
+    })
 }
 
 fn from_condition(kind: &str, condition: &crate::status::Condition) -> common::Condition {

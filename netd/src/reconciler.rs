@@ -2,6 +2,7 @@
 //! knows is published for all.
 
 mod apply;
+mod confirm;
 mod drift;
 mod tunnels;
 
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cell_netd_core::confirm::{Pending, Refusal, Window};
 use cell_netd_core::explain::{Fate, NoAnswer, Question, fate};
 use cell_netd_core::model::{PeerName, PublicKey};
 use cell_netd_core::plan::Change;
@@ -22,6 +24,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 pub use apply::{BETWEEN_LOOKS, LOOKS};
 use tunnels::Tunnels;
 
+use confirm::Confirmation;
+
+use crate::kept::Kept;
 use crate::kernel::wireguard::PeerStatistics;
 use crate::kernel::{Glance, Kernel, KernelError};
 use crate::status::{Holds, Status};
@@ -41,9 +46,12 @@ pub enum ApplyError {
     /// The spec is malformed or above the ceiling.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// The state is not the one that the request was made against.
-    #[error("the state was changed by somebody else; read it and try again")]
-    EtagMismatch,
+    /// The state is not the one that the request was made against, or a change waits for its confirmation.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// netd's state folder.
+    #[error("netd's state folder could not be written: {0}")]
+    State(#[from] std::io::Error),
     /// The machine would not.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -64,6 +72,8 @@ pub struct Applied {
     pub etag: String,
     /// For people.
     pub changes: Vec<Change>,
+    /// What waits for its confirmation now.
+    pub pending: Option<Pending>,
 }
 
 /// Statistics by key, with the name of the peer where it is known.
@@ -80,6 +90,8 @@ pub enum Request {
         etag: String,
         /// Only plan.
         validate_only: bool,
+        /// How long it waits for its confirmation; none: it is for good.
+        window: Option<Window>,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Applied, ApplyError>>,
     },
@@ -91,8 +103,24 @@ pub enum Request {
         base_etag: String,
         /// Only plan.
         validate_only: bool,
+        /// How long it waits for its confirmation; none: it is for good.
+        window: Option<Window>,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Applied, ApplyError>>,
+    },
+    /// Keep the change that waits. Generation and etag are answered.
+    Confirm {
+        /// Which.
+        etag: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(u64, String), ApplyError>>,
+    },
+    /// Take it back. Generation and etag of what is accepted then are answered.
+    RollBack {
+        /// Which.
+        etag: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(u64, String), ApplyError>>,
     },
     /// The status of this moment and the accepted state.
     Get {
@@ -168,6 +196,7 @@ pub struct Reconciler<K> {
     on_link: BTreeSet<IpNet>,
     /// Other programs' chains that dropped what is forwarded at the last look; none: not seen.
     blockers: Option<Vec<String>>,
+    confirmation: Confirmation,
     /// When to read the device whole, because peers that a change touched could not be read back alone.
     unread: Option<Instant>,
     /// The cheap facts when the kernel last matched.
@@ -180,8 +209,9 @@ pub struct Reconciler<K> {
 }
 
 impl<K: Kernel> Reconciler<K> {
-    /// A task that owns `kernel` until all handles are gone. `instance` is random; `changed` wakes it to look for drift.
-    pub fn spawn(kernel: K, ceiling: Ceiling, instance: u64, changed: Arc<Notify>) -> Handle {
+    /// A task that owns `kernel` until all handles are gone. What is in `kept` comes back first. `instance` is random;
+    /// `changed` wakes it to look for drift.
+    pub fn spawn(kernel: K, ceiling: Ceiling, kept: Kept, instance: u64, changed: Arc<Notify>) -> Handle {
         let mut status = Status::default();
         status.set(
             "Converged",
@@ -206,6 +236,7 @@ impl<K: Kernel> Reconciler<K> {
             own_key: None,
             on_link: BTreeSet::new(),
             blockers: None,
+            confirmation: Confirmation::new(kept),
             unread: None,
             seen: None,
             tunnels: Tunnels::default(),
@@ -224,11 +255,17 @@ impl<K: Kernel> Reconciler<K> {
         let mut timer = interval(LOOK);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look_at: Option<Instant> = None;
+        self.restore().await;
         self.guard().await;
         loop {
+            let deadline = self.confirmation.look_at();
             tokio::select! {
-                // Requests first: a look can wait, a caller should not.
+                // Requests before looks, which can wait. But no number of requests keeps a change from being taken back.
                 biased;
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    self.expire().await;
+                    self.publish().await;
+                }
                 request = queue.recv() => match request {
                     Some(request) => self.handle(request).await,
                     None => return,
@@ -261,9 +298,10 @@ impl<K: Kernel> Reconciler<K> {
                 spec,
                 etag,
                 validate_only,
+                window,
                 reply,
             } => {
-                let outcome = self.apply(&spec, &etag, validate_only).await;
+                let outcome = self.apply(&spec, &etag, validate_only, window).await;
                 self.publish().await;
                 let _gone = reply.send(outcome);
             }
@@ -271,9 +309,20 @@ impl<K: Kernel> Reconciler<K> {
                 spec,
                 base_etag,
                 validate_only,
+                window,
                 reply,
             } => {
-                let outcome = self.apply_delta(&spec, &base_etag, validate_only).await;
+                let outcome = self.apply_delta(&spec, &base_etag, validate_only, window).await;
+                self.publish().await;
+                let _gone = reply.send(outcome);
+            }
+            Request::Confirm { etag, reply } => {
+                let outcome = self.confirm(&etag).await;
+                self.publish().await;
+                let _gone = reply.send(outcome);
+            }
+            Request::RollBack { etag, reply } => {
+                let outcome = self.roll_back_requested(&etag).await;
                 self.publish().await;
                 let _gone = reply.send(outcome);
             }
@@ -379,6 +428,10 @@ impl<K: Kernel> Reconciler<K> {
     }
 
     fn etag(&self) -> String {
-        format!("{:016x}-{}", self.instance, self.status.generation)
+        self.etag_of(self.status.generation)
+    }
+
+    fn etag_of(&self, generation: u64) -> String {
+        format!("{:016x}-{generation}", self.instance)
     }
 }

@@ -8,6 +8,7 @@ use cell_sandbox::{Sandbox, profiles};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{BackendChoice, Config};
+use crate::kept::Kept;
 use crate::kernel::KernelError;
 use crate::kernel::linux::{Choice, Linux, has_wireguard};
 use crate::kernel::nft::Owners;
@@ -54,10 +55,14 @@ pub fn choose(config: &Config) -> Result<Choice, RunError> {
     })
 }
 
+/// Where netd may write.
+pub fn state_folder() -> PathBuf {
+    std::env::var_os("STATE_DIRECTORY").map_or_else(|| PathBuf::from("/var/lib/cell/netd"), PathBuf::from)
+}
+
 /// The sandbox for that choice.
 pub fn sandbox(config: &Config, choice: &Choice) -> Sandbox {
-    let state = std::env::var_os("STATE_DIRECTORY")
-        .map_or_else(|| PathBuf::from("/var/lib/cell/netd"), PathBuf::from);
+    let state = state_folder();
     let mut sockets = vec![config.vault_socket.as_path()];
     if let Choice::Userspace {
         wg_socket,
@@ -83,7 +88,13 @@ pub async fn run(
     let listener = listeners.unix("api")?;
     let keys = KeySource::new(config.vault_socket.clone());
     let (linux, changed) = Linux::open(&config.ceiling, Owners::IfKnown, choice, keys)?;
-    let handle = Reconciler::spawn(linux, config.ceiling, instance, changed);
+    let handle = Reconciler::spawn(
+        linux,
+        config.ceiling,
+        Kept::new(state_folder()),
+        instance,
+        changed,
+    );
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let serving = ipc::serve(
         listener,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cell_netd_core::confirm::{Refusal, Window};
 use cell_netd_core::explain::NoAnswer;
 use cell_netd_core::model::PeerName;
 use cell_netd_core::validate::Rejection;
@@ -11,8 +12,9 @@ use cell_proto::netd::v1::network_service_server::{NetworkService, NetworkServic
 use cell_proto::netd::v1::network_status_service_server::{NetworkStatusService, NetworkStatusServiceServer};
 use cell_proto::netd::v1::{
     ApplyNetworkDeltaRequest, ApplyNetworkDeltaResponse, ApplyNetworkRequest, ApplyNetworkResponse,
-    ExplainFlowRequest, ExplainFlowResponse, GetNetworkRequest, GetNetworkResponse, ListPeerStatusesRequest,
-    ListPeerStatusesResponse, WatchNetworkRequest, WatchNetworkResponse,
+    ConfirmNetworkRequest, ConfirmNetworkResponse, ExplainFlowRequest, ExplainFlowResponse,
+    GetNetworkRequest, GetNetworkResponse, ListPeerStatusesRequest, ListPeerStatusesResponse,
+    RollBackNetworkRequest, RollBackNetworkResponse, WatchNetworkRequest, WatchNetworkResponse,
 };
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -63,8 +65,10 @@ impl NetworkService for Service {
             spec,
             etag,
             validate_only,
+            confirm_within_seconds,
         } = request.into_inner();
         let spec = spec.ok_or_else(|| required("spec"))?;
+        let window = window(confirm_within_seconds)?;
         let spec = proto::network_spec(spec);
         let outcome = self
             .0
@@ -72,6 +76,7 @@ impl NetworkService for Service {
                 spec,
                 etag,
                 validate_only,
+                window,
                 reply,
             })
             .await
@@ -80,6 +85,7 @@ impl NetworkService for Service {
             generation,
             etag,
             changes,
+            pending,
         } = outcome.map_err(refusal)?;
         let change_count = u32::try_from(changes.len()).unwrap_or(u32::MAX);
         let changes = changes
@@ -92,6 +98,7 @@ impl NetworkService for Service {
             etag,
             changes,
             change_count,
+            pending: pending.as_ref().map(proto::from_pending),
         }))
     }
 
@@ -105,15 +112,18 @@ impl NetworkService for Service {
             upserted_peers,
             removed_peers,
             validate_only,
+            confirm_within_seconds,
         } = request.into_inner();
         if base_etag.is_empty() {
             return Err(required("base_etag"));
         }
+        let window = window(confirm_within_seconds)?;
         let spec = proto::delta_spec(upserted_peers, removed_peers);
         let ask = |reply| Ask::ApplyDelta {
             spec,
             base_etag,
             validate_only,
+            window,
             reply,
         };
         let outcome = self.0.ask(ask).await.and_then(|done| done);
@@ -121,13 +131,37 @@ impl NetworkService for Service {
             generation,
             etag,
             changes,
+            pending,
         } = outcome.map_err(refusal)?;
         let changes = changes.into_iter().map(proto::from_change).collect();
         Ok(Response::new(ApplyNetworkDeltaResponse {
             generation,
             etag,
             changes,
+            pending: pending.as_ref().map(proto::from_pending),
         }))
+    }
+
+    async fn confirm_network(
+        &self,
+        request: Request<ConfirmNetworkRequest>,
+    ) -> Result<Response<ConfirmNetworkResponse>, Status> {
+        self.seen(&request);
+        let etag = named(request.into_inner().etag)?;
+        let outcome = self.0.ask(|reply| Ask::Confirm { etag, reply }).await;
+        let (generation, etag) = outcome.and_then(|done| done).map_err(refusal)?;
+        Ok(Response::new(ConfirmNetworkResponse { generation, etag }))
+    }
+
+    async fn roll_back_network(
+        &self,
+        request: Request<RollBackNetworkRequest>,
+    ) -> Result<Response<RollBackNetworkResponse>, Status> {
+        self.seen(&request);
+        let etag = named(request.into_inner().etag)?;
+        let outcome = self.0.ask(|reply| Ask::RollBack { etag, reply }).await;
+        let (generation, etag) = outcome.and_then(|done| done).map_err(refusal)?;
+        Ok(Response::new(RollBackNetworkResponse { generation, etag }))
     }
 }
 
@@ -215,6 +249,18 @@ fn unanswered(error: NoAnswer) -> Status {
     Fault::new(code, DOMAIN, reason, error.to_string()).into()
 }
 
+fn window(seconds: u32) -> Result<Option<Window>, Status> {
+    let fault = |error| invalid(vec![Violation::new("confirm_within_seconds", error)]);
+    Window::of_seconds(seconds).map_err(fault)
+}
+
+fn named(etag: String) -> Result<String, Status> {
+    if etag.is_empty() {
+        return Err(required("etag"));
+    }
+    Ok(etag)
+}
+
 fn required(field: &str) -> Status {
     invalid(vec![Violation::new(field, "is required")])
 }
@@ -250,7 +296,20 @@ fn refusal(error: ApplyError) -> Status {
                 .violations(named)
                 .into()
         }
-        ApplyError::EtagMismatch => fault(Code::Aborted, "ETAG_MISMATCH").into(),
+        ApplyError::Refused(refused) => {
+            let (code, reason) = match refused {
+                Refusal::EtagMismatch => (Code::Aborted, "ETAG_MISMATCH"),
+                Refusal::NotPending => (Code::Aborted, "NOT_PENDING"),
+                Refusal::ChangePending => (Code::FailedPrecondition, "CHANGE_PENDING"),
+                Refusal::RolledBack => (Code::FailedPrecondition, "ROLLED_BACK"),
+                Refusal::NoLastGood => (Code::FailedPrecondition, "NO_LAST_GOOD"),
+            };
+            fault(code, reason).into()
+        }
+        ApplyError::State(_) => {
+            tracing::error!(%error, "a change could not be kept");
+            fault(Code::Unavailable, "STATE").into()
+        }
         ApplyError::Kernel(KernelError::Foreign { object }) => {
             fault(Code::FailedPrecondition, "FOREIGN_OBJECT")
                 .with("owner", "another program")

@@ -1,11 +1,12 @@
 //! What netd says of itself, and since when.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
+use cell_netd_core::confirm::{Pending, Rollback};
 use cell_netd_core::model::{ExitId, PublicKey};
 use cell_netd_core::policy::Counter;
 
+use crate::clock;
 use crate::kernel::nft::{Drops, Ownership};
 use crate::kernel::wireguard::PeerStatistics;
 use crate::kernel::{Glance, Passage};
@@ -57,6 +58,10 @@ pub struct Status {
     pub drops: BTreeMap<Counter, Drops>,
     /// The exits' tunnels.
     pub exits: BTreeMap<ExitId, ExitHealth>,
+    /// The change that waits for its confirmation.
+    pub pending: Option<Pending>,
+    /// The last rollback.
+    pub last_rollback: Option<Rollback>,
 }
 
 /// Whether the tunnel of an exit is there.
@@ -96,7 +101,7 @@ impl Status {
         message: impl Into<String>,
     ) {
         let kept = self.conditions.get(kind).filter(|before| before.holds == holds);
-        let since_unix_ms = kept.map_or_else(now_unix_ms, |before| before.since_unix_ms);
+        let since_unix_ms = kept.map_or_else(clock::unix_ms, |before| before.since_unix_ms);
         self.conditions.insert(
             kind,
             Condition {
@@ -230,11 +235,3 @@ impl Status {
 
 /// What netd cannot know: those tables are root's alone to read.
 const LEGACY: &str = "rules of iptables-legacy are not seen";
-
-/// Milliseconds since 1970; a clock before that is 0.
-fn now_unix_ms() -> i64 {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
-}

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cell_netd::kept::Kept;
 use cell_netd::kernel::fake::Fake;
 use cell_netd::reconciler::Reconciler;
 use cell_netd::service::routes;
@@ -44,7 +45,13 @@ impl Service {
         let path = folder.path().join("netd.sock");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         let changed = Arc::new(Notify::new());
-        let handle = Reconciler::spawn(kernel.clone(), core_support::ceiling(), 7, Arc::clone(&changed));
+        let handle = Reconciler::spawn(
+            kernel.clone(),
+            core_support::ceiling(),
+            Kept::new(folder.path()),
+            7,
+            Arc::clone(&changed),
+        );
         let policy = CallerPolicy {
             uids: vec![nix::unistd::getuid().as_raw()],
             unit: None,
@@ -75,6 +82,7 @@ impl Service {
             spec: Some(spec),
             etag: String::new(),
             validate_only: false,
+            confirm_within_seconds: 0,
         })
         .await
     }
@@ -90,6 +98,7 @@ impl Service {
             upserted_peers,
             removed_peers: removed.iter().map(|name| (*name).to_owned()).collect(),
             validate_only: false,
+            confirm_within_seconds: 0,
         };
         let mut client = NetworkServiceClient::new(self.channel.clone());
         client
@@ -201,6 +210,7 @@ async fn what_was_applied_is_told_back() {
             "ExitsReady",
             "ForwardingEnabled",
             "KeyChecked",
+            "RollbackReady",
             "TableOwned"
         ]
     );
@@ -226,6 +236,7 @@ async fn tokens_order_the_writers() {
         spec: Some(spec(vec![])),
         etag: first.etag,
         validate_only: false,
+        confirm_within_seconds: 0,
     };
     refused(service.apply(stale).await, Code::Aborted, "ETAG_MISMATCH");
     refused(
@@ -243,6 +254,7 @@ async fn a_plan_changes_nothing() {
         spec: Some(spec(vec![one(1, "a")])),
         etag: String::new(),
         validate_only: true,
+        confirm_within_seconds: 0,
     };
     let answer = service.apply(request).await.unwrap();
     assert_eq!((answer.generation, answer.etag.as_str()), (0, ""));
@@ -257,6 +269,7 @@ async fn malformed_and_forbidden_requests_name_every_fault_and_change_nothing() 
         spec: None,
         etag: String::new(),
         validate_only: false,
+        confirm_within_seconds: 0,
     };
     refused(
         service.apply(missing).await,
@@ -498,6 +511,7 @@ async fn an_earlier_netds_interface_goes_down_with_a_first_spec_that_is_refused(
     let plan = v1::ApplyNetworkRequest {
         spec: Some(forbidden.clone()),
         validate_only: true,
+        confirm_within_seconds: 0,
         ..Default::default()
     };
     service.apply(plan).await.unwrap_err();

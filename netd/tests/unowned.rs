@@ -18,6 +18,7 @@ use cell_lab::prober::Prober;
 use cell_lab::process::until;
 use cell_lab::stock::Client;
 use cell_lab::topology::{CELL, Device, LAN_HOST, World};
+use cell_netd::kept::Kept;
 use cell_netd::kernel::linux::{Choice, Linux};
 use cell_netd::kernel::nft::Owners;
 use cell_netd::keys::KeySource;
@@ -46,6 +47,7 @@ impl Netd {
             wg_socket: wg.path("wg.sock"),
             device_socket: wg.path("device.sock"),
         };
+        let state = wg.path(".");
         let (started, handle) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         // A thread that a thread inside starts is inside too.
@@ -58,9 +60,10 @@ impl Netd {
                 runtime.block_on(async {
                     let ceiling = core_support::ceiling();
                     let keys = KeySource::new(vault);
+                    let kept = Kept::new(state);
                     let (linux, changed) = Linux::open(&ceiling, Owners::Never, choice, keys).unwrap();
                     started
-                        .send(Reconciler::spawn(linux, ceiling, 7, changed))
+                        .send(Reconciler::spawn(linux, ceiling, kept, 7, changed))
                         .unwrap();
                     let _dropped = stopped.await;
                 });
@@ -79,6 +82,7 @@ impl Netd {
             spec: network_spec(spec),
             etag: String::new(),
             validate_only: false,
+            window: None,
             reply,
         });
         runtime.block_on(ask)??;

@@ -228,6 +228,7 @@ mod tests {
             }),
             etag: "e".to_owned(),
             validate_only: true,
+            confirm_within_seconds: 0,
         }
     }
 

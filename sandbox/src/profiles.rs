@@ -20,7 +20,7 @@ pub fn api(state: &Path, sockets: &[&Path]) -> Sandbox {
 
 /// The network daemon: one capability, over the network alone.
 ///
-/// - `state`: the accepted spec, for the next start.
+/// - `state`: the last good spec, while a change waits for its confirmation.
 /// - `sockets`: vaultd's (the WireGuard key) and cell-wg's.
 /// - `userspace`: whether WireGuard runs in cell-wg. Then netd makes the TUN device and the UDP sockets and hands them
 ///   over, so that cell-wg needs no right at all.

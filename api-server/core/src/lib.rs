@@ -25,6 +25,7 @@ pub mod password;
 pub mod role;
 pub mod setup;
 pub mod throttle;
+pub mod waiting;
 
 pub mod audit;
 pub mod host;

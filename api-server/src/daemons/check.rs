@@ -35,6 +35,7 @@ impl NetworkCheck {
             spec: Some(netd::network_spec(spec)),
             etag: String::new(),
             validate_only: true,
+            confirm_within_seconds: 0,
         };
         judge(self.0.clone().apply_network(request)).await
     }
@@ -49,6 +50,7 @@ impl NetworkCheck {
             upserted_peers: vec![netd::peer_spec(spec)],
             removed_peers: Vec::new(),
             validate_only: true,
+            confirm_within_seconds: 0,
         };
         judge(self.0.clone().apply_network_delta(request)).await
     }

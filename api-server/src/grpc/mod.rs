@@ -5,12 +5,14 @@ pub mod connections;
 pub mod peers;
 pub mod setup;
 pub mod users;
+pub mod waiting;
 
 use std::sync::Arc;
 
 use cell_api_core::role::Role;
 use cell_proto::api::v1::cell_service_server::CellServiceServer;
 use cell_proto::api::v1::connection_service_server::ConnectionServiceServer;
+use cell_proto::api::v1::network_change_service_server::NetworkChangeServiceServer;
 use cell_proto::api::v1::peer_service_server::PeerServiceServer;
 use cell_proto::api::v1::setup_service_server::SetupServiceServer;
 use cell_proto::api::v1::user_service_server::UserServiceServer;
@@ -40,6 +42,7 @@ pub fn routes(app: Arc<App>, callers: Callers) -> Routes {
         .add_service(CellServiceServer::new(automation.clone()))
         .add_service(UserServiceServer::new(automation.clone()))
         .add_service(PeerServiceServer::new(automation.clone()))
+        .add_service(NetworkChangeServiceServer::new(automation.clone()))
         .add_service(ConnectionServiceServer::new(automation))
 }
 

@@ -14,9 +14,11 @@ use cell_proto::api::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use super::waiting::wait;
 use super::{Automation, refused};
 use crate::service::peers::{self, Activity, ExitChange, PeerView};
 use crate::service::{Actor, explain};
+use crate::store::waiting::Wait;
 
 #[tonic::async_trait]
 impl PeerService for Automation {
@@ -116,14 +118,16 @@ impl PeerService for Automation {
             tunnel,
             if_version,
             exit,
+            confirm_within_seconds,
         } = request.into_inner();
+        let wait = wait(&actor, confirm_within_seconds)?;
         let input = PeerUpdateInput {
             public_key,
             access: access.map(access_input),
             tunnel,
             exit,
         };
-        let view = peers::update(&self.app, &actor, &name, &input, if_version)
+        let view = peers::update(&self.app, &actor, &name, &input, if_version, wait)
             .await
             .map_err(refused)?;
         Ok(Response::new(UpdatePeerResponse {
@@ -136,8 +140,14 @@ impl PeerService for Automation {
         request: Request<SetPeerExitRequest>,
     ) -> Result<Response<SetPeerExitResponse>, Status> {
         let actor = self.actor(&request)?;
-        let SetPeerExitRequest { name, exit } = request.into_inner();
-        let peer = self.set_exit(&actor, &name, ExitChange::Exit(exit)).await?;
+        let SetPeerExitRequest {
+            name,
+            exit,
+            confirm_within_seconds,
+        } = request.into_inner();
+        let wait = wait(&actor, confirm_within_seconds)?;
+        let change = ExitChange::Exit(exit);
+        let peer = self.set_exit(&actor, &name, change, wait).await?;
         Ok(Response::new(SetPeerExitResponse { peer: Some(peer) }))
     }
 
@@ -146,10 +156,14 @@ impl PeerService for Automation {
         request: Request<SetPeerFailOpenRequest>,
     ) -> Result<Response<SetPeerFailOpenResponse>, Status> {
         let actor = self.actor(&request)?;
-        let SetPeerFailOpenRequest { name, fail_open } = request.into_inner();
-        let peer = self
-            .set_exit(&actor, &name, ExitChange::FailOpen(fail_open))
-            .await?;
+        let SetPeerFailOpenRequest {
+            name,
+            fail_open,
+            confirm_within_seconds,
+        } = request.into_inner();
+        let wait = wait(&actor, confirm_within_seconds)?;
+        let change = ExitChange::FailOpen(fail_open);
+        let peer = self.set_exit(&actor, &name, change, wait).await?;
         Ok(Response::new(SetPeerFailOpenResponse { peer: Some(peer) }))
     }
 
@@ -158,10 +172,14 @@ impl PeerService for Automation {
         request: Request<SetPeerFallbacksRequest>,
     ) -> Result<Response<SetPeerFallbacksResponse>, Status> {
         let actor = self.actor(&request)?;
-        let SetPeerFallbacksRequest { name, connections } = request.into_inner();
-        let peer = self
-            .set_exit(&actor, &name, ExitChange::Fallbacks(connections))
-            .await?;
+        let SetPeerFallbacksRequest {
+            name,
+            connections,
+            confirm_within_seconds,
+        } = request.into_inner();
+        let wait = wait(&actor, confirm_within_seconds)?;
+        let change = ExitChange::Fallbacks(connections);
+        let peer = self.set_exit(&actor, &name, change, wait).await?;
         Ok(Response::new(SetPeerFallbacksResponse { peer: Some(peer) }))
     }
 
@@ -195,7 +213,12 @@ impl PeerService for Automation {
         request: Request<DeletePeerRequest>,
     ) -> Result<Response<DeletePeerResponse>, Status> {
         let actor = self.actor(&request)?;
-        peers::delete(&self.app, &actor, &request.into_inner().name)
+        let DeletePeerRequest {
+            name,
+            confirm_within_seconds,
+        } = request.into_inner();
+        let wait = wait(&actor, confirm_within_seconds)?;
+        peers::delete(&self.app, &actor, &name, wait)
             .await
             .map_err(refused)?;
         Ok(Response::new(DeletePeerResponse {}))
@@ -203,9 +226,15 @@ impl PeerService for Automation {
 }
 
 impl Automation {
-    async fn set_exit(&self, actor: &Actor, name: &str, change: ExitChange) -> Result<Peer, Status> {
+    async fn set_exit(
+        &self,
+        actor: &Actor,
+        name: &str,
+        change: ExitChange,
+        wait: Option<Wait>,
+    ) -> Result<Peer, Status> {
         self.set_up()?;
-        let view = peers::set_exit(&self.app, actor, name, change).await;
+        let view = peers::set_exit(&self.app, actor, name, change, wait).await;
         view.map(peer).map_err(refused)
     }
 }

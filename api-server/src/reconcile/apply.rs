@@ -11,6 +11,7 @@ use cell_proto::netd::v1 as wire;
 use tonic::{Response, Status};
 
 use super::refused::{self, Refused};
+use super::waiting::Found;
 use super::{Accepted, Reconciler, exits};
 use crate::app::App;
 use crate::daemons::netd;
@@ -25,14 +26,14 @@ use crate::store::transaction;
 const DEADLINE: Duration = Duration::from_secs(25);
 
 /// What changes, by name; `None` is a removal.
-type Difference = BTreeMap<String, Option<PeerSpec>>;
+pub(super) type Difference = BTreeMap<String, Option<PeerSpec>>;
 
 /// Peers with the exits that carry them.
 #[derive(Default)]
-struct Routed {
-    spec: Difference,
+pub(super) struct Routed {
+    pub(super) spec: Difference,
     /// Those that no exit carries and that may go no other way, with why. They are off the network.
-    nowhere: Refused,
+    pub(super) nowhere: Refused,
 }
 
 impl Reconciler {
@@ -41,6 +42,12 @@ impl Reconciler {
         let pending = self.app.network.take();
         if pending.is_empty() {
             return Ok(());
+        }
+        match self.settle(self.accepted.is_some()).await? {
+            Found::Nothing => {}
+            Found::Unsent(waiting) => return self.send_waiting(waiting, pending).await,
+            Found::Waits => return self.remove_beside(pending.generation).await,
+            Found::Ended => return self.apply_all().await,
         }
         if pending.all || self.accepted.is_none() {
             return self.apply_all().await;
@@ -65,7 +72,7 @@ impl Reconciler {
     }
 
     /// What is to be told of peers: each as it is now, by the exit that carries it now.
-    fn routed(&self, names: BTreeSet<String>) -> Routed {
+    pub(super) fn routed(&self, names: BTreeSet<String>) -> Routed {
         let mut routed = Routed::default();
         let identity = self.app.identity();
         for name in names {
@@ -91,6 +98,13 @@ impl Reconciler {
         drop(self.app.network.take());
         self.refused.clear();
         self.exits = exits::Told::default();
+        match self.settle(false).await? {
+            Found::Waits => {
+                let (generation, _) = self.desired().await?;
+                return self.remove_beside(generation).await;
+            }
+            Found::Nothing | Found::Unsent(_) | Found::Ended => {}
+        }
         let (mut excess, mut excess_exits) = (1, 1);
         loop {
             let (generation, spec) = self.desired().await?;
@@ -161,7 +175,7 @@ impl Reconciler {
     }
 
     /// Brings the peers of netd's own accepted state to ours, leaving the interface as it is.
-    async fn apply_to_what_netd_has(&mut self) -> Result<(), Status> {
+    pub(super) async fn apply_to_what_netd_has(&mut self) -> Result<(), Status> {
         let request = wire::GetNetworkRequest { include_spec: true };
         let current = in_time(self.watch.get_network(request)).await?;
         let (Some(status), Some(spec)) = (current.status, current.spec) else {
@@ -252,6 +266,7 @@ impl Reconciler {
             upserted_peers,
             removed_peers,
             validate_only: false,
+            confirm_within_seconds: 0,
         };
         let applied = in_time(self.apply.apply_network_delta(request)).await?;
         self.accept(Some(Accepted {
@@ -262,12 +277,21 @@ impl Reconciler {
     }
 
     async fn send_all(&mut self, generation: u64, spec: derive::NetworkSpec) -> Result<(), Status> {
-        let request = wire::ApplyNetworkRequest {
+        let mut request = wire::ApplyNetworkRequest {
             spec: Some(netd::network_spec(spec)),
             etag: String::new(),
             validate_only: false,
+            confirm_within_seconds: 0,
         };
-        let applied = in_time(self.apply.apply_network(request)).await?;
+        let mut sending = in_time(self.apply.apply_network(request.clone())).await;
+        // The change that was rolled back is put back here already, or never was ours.
+        if let Err(status) = &sending
+            && fault::reason(status).as_deref() == Some("ROLLED_BACK")
+        {
+            request.etag = self.noted_etag().await?;
+            sending = in_time(self.apply.apply_network(request)).await;
+        }
+        let applied = sending?;
         tracing::info!(
             generation,
             changes = applied.change_count,
@@ -280,14 +304,14 @@ impl Reconciler {
         Ok(())
     }
 
-    fn accept(&mut self, accepted: Option<Accepted>) {
+    pub(super) fn accept(&mut self, accepted: Option<Accepted>) {
         let etag = accepted.as_ref().map(|accepted| accepted.etag.clone());
         self.app.network.set_etag(etag);
         self.accepted = accepted;
     }
 
     /// netd has a generation, but perhaps some peers.
-    fn settled(&mut self, generation: u64) {
+    pub(super) fn settled(&mut self, generation: u64) {
         self.retry_never();
         let trouble = refused::trouble(&self.refused);
         if let Some(trouble) = &trouble {
@@ -347,7 +371,7 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
         .await
 }
 
-async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+pub(super) async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
     match tokio::time::timeout(DEADLINE, call).await {
         Ok(answered) => Ok(answered?.into_inner()),
         Err(_) => Err(Status::deadline_exceeded("netd did not answer in time")),
@@ -355,7 +379,7 @@ async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> 
 }
 
 /// netd said no, or that it cannot now, as opposed to netd being away.
-fn has_answered(status: &Status) -> bool {
+pub(super) fn has_answered(status: &Status) -> bool {
     fault::reason(status).is_some()
         || matches!(
             status.code(),

@@ -102,6 +102,22 @@ pub enum ServiceError {
     /// A configuration needs an endpoint, and nobody has told it.
     #[error("it is not known where devices connect to: set endpoint_host first (PUT /api/config)")]
     EndpointUnknown,
+    /// A change waits for its confirmation.
+    #[error(
+        "a change waits for its confirmation: keep it (POST /api/network/confirm) or take it back (POST /api/network/rollback) first"
+    )]
+    ChangePending,
+    /// No change waits.
+    #[error("no change waits for a confirmation: it was taken back, or never was")]
+    NotPending,
+    /// The confirmation did not come over the changed path.
+    #[error(
+        "the change was made through the VPN: confirm it from the same device through the VPN, so that it is seen to get through"
+    )]
+    ConfirmPath,
+    /// netd did not take a change that was to wait.
+    #[error("netd did not take the change, and all is as it was: see the status, and try again")]
+    NotApplied,
     /// A daemon does not answer.
     #[error("{0} is not reachable")]
     Unreachable(&'static str),
@@ -184,6 +200,10 @@ impl ServiceError {
             ServiceError::VaultRefuses(_) => (Kind::Precondition, "VAULT_REFUSES"),
             ServiceError::NetdRefuses(_) => (Kind::Precondition, "NETD_REFUSES"),
             ServiceError::EndpointUnknown => (Kind::Precondition, "ENDPOINT_UNKNOWN"),
+            ServiceError::ChangePending => (Kind::Conflict, "CHANGE_PENDING"),
+            ServiceError::NotPending => (Kind::Conflict, "NOT_PENDING"),
+            ServiceError::ConfirmPath => (Kind::Forbidden, "CONFIRM_PATH"),
+            ServiceError::NotApplied => (Kind::Unavailable, "NOT_APPLIED"),
             ServiceError::Unreachable(_) => (Kind::Unavailable, "UNREACHABLE"),
             ServiceError::Busy => (Kind::Unavailable, "BUSY"),
             ServiceError::StorageFull => (Kind::NoRoom, "STORAGE_FULL"),

@@ -12,6 +12,8 @@ pub mod peers;
 
 pub mod connections;
 
+pub mod waiting;
+
 pub mod audit;
 pub mod cell;
 pub mod containers;

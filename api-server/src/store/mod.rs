@@ -12,6 +12,7 @@ pub mod peers;
 pub mod sessions;
 pub mod setup;
 pub mod users;
+pub mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cell_api_core::audit::{Entry, Hash, Record};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::audit;
+use super::{audit, waiting};
 use crate::events::Topic;
 use crate::peers::PeerChange;
 use crate::service::cell::CellIdentity;
@@ -47,8 +47,10 @@ pub struct Effects {
 pub enum NetworkChange {
     /// So much that netd is to be told everything.
     All,
-    /// The peer of this name was added, altered or removed.
+    /// The peer of this name was added or altered.
     Peer(String),
+    /// The peer of this name was removed.
+    Removed(String),
 }
 
 /// What became of a session.
@@ -67,6 +69,7 @@ pub struct Tx<'a> {
     transaction: Transaction<'a>,
     origin: Origin,
     entries: Vec<Entry>,
+    settles_change: bool,
     /// Handed on after the commit.
     pub effects: Effects,
 }
@@ -95,6 +98,11 @@ impl Tx<'_> {
         self.effects.topics.insert(Topic::Audit);
     }
 
+    /// This makes a change that waits, or ends it. Anything else but removals is refused while one waits.
+    pub fn settles_change(&mut self) {
+        self.settles_change = true;
+    }
+
     /// Notes a change of the network; the generation grows by one however many there are.
     pub fn network(&mut self, change: NetworkChange) {
         self.effects.network.push(change);
@@ -121,17 +129,26 @@ pub(super) fn run<T>(
         transaction,
         origin,
         entries: Vec::new(),
+        settles_change: false,
         effects: Effects::default(),
     };
     let value = change(&mut tx)?;
     let Tx {
         transaction,
         entries,
+        settles_change,
         mut effects,
-        ..
+        origin: _,
     } = tx;
     if entries.is_empty() {
         return Err(ServiceError::Storage("a mutation without an audit record"));
+    }
+    let takes_away = |change: &NetworkChange| match change {
+        NetworkChange::Removed(_) => true,
+        NetworkChange::All | NetworkChange::Peer(_) => false,
+    };
+    if !settles_change && !effects.network.iter().all(takes_away) && waiting::any(&transaction)? {
+        return Err(ServiceError::ChangePending);
     }
     if !effects.network.is_empty() {
         effects.generation = Some(next_generation(&transaction)?);

@@ -35,6 +35,13 @@ pub struct State {
     pub refuses_redirects: bool,
     /// What is asked only to be judged is taken: it learns of its limits later.
     pub validates: bool,
+    /// The change that waits, and the state before it.
+    pub pending: Option<(PendingChange, NetworkSpec)>,
+    pub last_rollback: Option<NetworkRollback>,
+    /// Nobody has sent the etag of the state that came back.
+    pub unnoted: bool,
+    /// The window of the last change that waited.
+    pub window: u32,
 }
 
 impl Default for State {
@@ -51,6 +58,10 @@ impl Default for State {
             refused_address: None,
             refuses_redirects: false,
             validates: true,
+            pending: None,
+            last_rollback: None,
+            unnoted: false,
+            window: 0,
         }
     }
 }
@@ -121,7 +132,46 @@ impl State {
             observed_generation: self.generation,
             etag: self.etag.clone(),
             wireguard_backend: "kernel".to_owned(),
+            pending: self.pending.as_ref().map(|(pending, _)| pending.clone()),
+            last_rollback: self.last_rollback.clone(),
             ..NetworkStatus::default()
+        }
+    }
+
+    /// As the real one does it, for `reason`.
+    pub fn roll_back(&mut self, reason: RollbackReason) {
+        let (pending, last_good) = self.pending.take().unwrap();
+        self.spec = Some(last_good);
+        self.accept();
+        self.etag.push_str("-back");
+        self.unnoted = true;
+        self.last_rollback = Some(NetworkRollback {
+            rejected_etag: pending.etag,
+            restored_etag: self.etag.clone(),
+            at_unix_ms: super::START_MS,
+            reason: reason.into(),
+        });
+    }
+
+    /// What the etag of a request says to a netd with which something waits or was taken back.
+    fn admit(&mut self, etag: &str) -> Result<(), Status> {
+        let fits = etag == self.etag;
+        let refusal = |reason| Fault::new(Code::FailedPrecondition, "netd.cell", reason, "not now");
+        if self.pending.is_some() && !fits {
+            return Err(refusal("CHANGE_PENDING").into());
+        }
+        if self.unnoted && !fits {
+            return Err(refusal("ROLLED_BACK").into());
+        }
+        self.unnoted = false;
+        Ok(())
+    }
+
+    fn waits(&self, etag: &str) -> Result<(), Status> {
+        match &self.pending {
+            Some((pending, _)) if pending.etag == etag => Ok(()),
+            Some(_) => Err(Fault::new(Code::Aborted, "netd.cell", "ETAG_MISMATCH", "another").into()),
+            None => Err(Fault::new(Code::Aborted, "netd.cell", "NOT_PENDING", "none").into()),
         }
     }
 
@@ -193,6 +243,13 @@ impl FakeNetd {
         self.status.send_replace(status);
     }
 
+    /// Takes the change that waits back by itself.
+    pub fn take_back(&self, reason: RollbackReason) {
+        let mut state = self.state.lock().unwrap();
+        state.roll_back(reason);
+        self.status.send_replace(state.status());
+    }
+
     /// The etag changes and nobody is told.
     pub fn silent_change(&self) {
         self.state.lock().unwrap().etag = "silent".to_owned();
@@ -236,6 +293,7 @@ impl NetworkService for Service {
         if request.validate_only {
             return Ok(Response::new(Default::default()));
         }
+        state.admit(&request.etag)?;
         state.full_applies += 1;
         state.spec = Some(spec);
         state.accept();
@@ -243,8 +301,7 @@ impl NetworkService for Service {
         Ok(Response::new(ApplyNetworkResponse {
             generation: state.generation,
             etag: state.etag.clone(),
-            changes: Vec::new(),
-            change_count: 0,
+            ..Default::default()
         }))
     }
 
@@ -269,7 +326,14 @@ impl NetworkService for Service {
         if request.validate_only {
             return Ok(Response::new(Default::default()));
         }
+        if state.pending.is_some() && !request.upserted_peers.is_empty() {
+            return Err(
+                Fault::new(Code::FailedPrecondition, "netd.cell", "CHANGE_PENDING", "not now").into(),
+            );
+        }
+        state.unnoted = false;
         state.deltas += 1;
+        let (before, previous_etag) = (state.spec.clone().unwrap(), state.etag.clone());
         let spec = state.spec.as_mut().unwrap();
         let gone = |name: &str| {
             request.removed_peers.iter().any(|n| n == name)
@@ -278,13 +342,50 @@ impl NetworkService for Service {
         spec.peers.retain(|peer| !gone(&peer.name));
         spec.peers.extend(request.upserted_peers.clone());
         state.accept();
-        self.status.send_replace(state.status());
         let (generation, etag) = (state.generation, state.etag.clone());
+        if request.confirm_within_seconds > 0 {
+            state.window = request.confirm_within_seconds;
+            let pending = PendingChange {
+                etag: etag.clone(),
+                previous_etag,
+                deadline_unix_ms: super::START_MS + 1000 * i64::from(request.confirm_within_seconds),
+            };
+            state.pending = Some((pending, before));
+        } else if let Some((pending, last_good)) = &mut state.pending {
+            pending.etag = etag.clone();
+            last_good
+                .peers
+                .retain(|peer| !request.removed_peers.contains(&peer.name));
+        }
+        self.status.send_replace(state.status());
         Ok(Response::new(ApplyNetworkDeltaResponse {
             generation,
             etag,
-            changes: Vec::new(),
+            pending: state.pending.as_ref().map(|(pending, _)| pending.clone()),
+            ..Default::default()
         }))
+    }
+
+    async fn confirm_network(
+        &self,
+        request: Request<ConfirmNetworkRequest>,
+    ) -> Result<Response<ConfirmNetworkResponse>, Status> {
+        let mut state = self.state.lock().unwrap();
+        state.waits(&request.into_inner().etag)?;
+        state.pending = None;
+        self.status.send_replace(state.status());
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn roll_back_network(
+        &self,
+        request: Request<RollBackNetworkRequest>,
+    ) -> Result<Response<RollBackNetworkResponse>, Status> {
+        let mut state = self.state.lock().unwrap();
+        state.waits(&request.into_inner().etag)?;
+        state.roll_back(RollbackReason::Requested);
+        self.status.send_replace(state.status());
+        Ok(Response::new(Default::default()))
     }
 }
 

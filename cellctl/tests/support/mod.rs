@@ -38,6 +38,8 @@ pub struct State {
     pub broken_audit: bool,
     /// What somebody else makes of the first peer between our reading and our writing.
     pub changed_meanwhile: Option<PeerAccess>,
+    /// Of the last change of a peer.
+    pub confirm_within: u32,
     pub delivered: Vec<String>,
     pub passwords: Vec<(String, String)>,
     pub connections: Vec<Connection>,
@@ -444,8 +446,10 @@ impl PeerService for Service {
             tunnel,
             if_version,
             exit,
+            confirm_within_seconds,
         } = request.into_inner();
         let mut state = self.0.lock().unwrap();
+        state.confirm_within = confirm_within_seconds;
         if let Some(access) = state.changed_meanwhile.take() {
             state.peers[0].access = Some(access);
             state.peers[0].version.push('+');
@@ -478,7 +482,7 @@ impl PeerService for Service {
         &self,
         request: Request<SetPeerExitRequest>,
     ) -> Result<Response<SetPeerExitResponse>, Status> {
-        let SetPeerExitRequest { name, exit } = request.into_inner();
+        let SetPeerExitRequest { name, exit, .. } = request.into_inner();
         let peer = self.changed(&name, |peer| peer.exit_connection_id = exit);
         Ok(Response::new(SetPeerExitResponse { peer }))
     }
@@ -487,7 +491,12 @@ impl PeerService for Service {
         &self,
         request: Request<SetPeerFailOpenRequest>,
     ) -> Result<Response<SetPeerFailOpenResponse>, Status> {
-        let SetPeerFailOpenRequest { name, fail_open } = request.into_inner();
+        let SetPeerFailOpenRequest {
+            name,
+            fail_open,
+            confirm_within_seconds,
+        } = request.into_inner();
+        self.0.lock().unwrap().confirm_within = confirm_within_seconds;
         let peer = self.changed(&name, |peer| peer.fail_open = fail_open);
         Ok(Response::new(SetPeerFailOpenResponse { peer }))
     }
@@ -496,7 +505,12 @@ impl PeerService for Service {
         &self,
         request: Request<SetPeerFallbacksRequest>,
     ) -> Result<Response<SetPeerFallbacksResponse>, Status> {
-        let SetPeerFallbacksRequest { name, connections } = request.into_inner();
+        let SetPeerFallbacksRequest {
+            name,
+            connections,
+            confirm_within_seconds,
+        } = request.into_inner();
+        self.0.lock().unwrap().confirm_within = confirm_within_seconds;
         let peer = self.changed(&name, |peer| peer.fallback_connection_ids = connections);
         Ok(Response::new(SetPeerFallbacksResponse { peer }))
     }

@@ -11,6 +11,7 @@ pub mod model;
 pub mod ceiling;
 pub mod spec;
 
+pub mod confirm;
 pub mod desired;
 pub mod explain;
 pub mod validate;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cell_netd_core::confirm::{Refusal, Window};
 use cell_netd_core::desired::Delta;
 use cell_netd_core::plan::{Plan, expected_peers, peers_hold, plan, plan_delta};
 use cell_netd_core::policy::{Ruleset, compile};
@@ -32,10 +33,15 @@ impl<K: Kernel> Reconciler<K> {
         spec: &NetworkSpec,
         etag: &str,
         validate_only: bool,
+        window: Option<Window>,
     ) -> Result<Applied, ApplyError> {
-        if !etag.is_empty() && etag != self.status.etag {
-            return Err(ApplyError::EtagMismatch);
+        if validate_only && !etag.is_empty() && etag != self.status.etag {
+            return Err(Refusal::EtagMismatch.into());
         }
+        let way = match validate_only {
+            true => None,
+            false => Some(self.admit(etag, window)?),
+        };
         self.learn_key().await;
         let desired = match validate(spec, &self.ceiling, self.own_key) {
             Ok(desired) => desired,
@@ -47,10 +53,17 @@ impl<K: Kernel> Reconciler<K> {
                 return Err(rejection.into());
             }
         };
-        self.apply_desired(desired, validate_only).await
+        match way {
+            Some(way) => self.apply_admitted(desired, way).await,
+            None => self.apply_desired(desired, true).await,
+        }
     }
 
-    async fn apply_desired(&mut self, desired: Desired, validate_only: bool) -> Result<Applied, ApplyError> {
+    pub(super) async fn apply_desired(
+        &mut self,
+        desired: Desired,
+        validate_only: bool,
+    ) -> Result<Applied, ApplyError> {
         if !validate_only {
             self.remove_strange_tunnels(&desired).await?;
         }
@@ -85,16 +98,28 @@ impl<K: Kernel> Reconciler<K> {
         spec: &DeltaSpec,
         base_etag: &str,
         validate_only: bool,
+        window: Option<Window>,
     ) -> Result<Applied, ApplyError> {
         let Some(accepted) = &self.accepted else {
-            return Err(ApplyError::EtagMismatch);
+            return Err(Refusal::EtagMismatch.into());
         };
-        if base_etag != self.status.etag {
-            return Err(ApplyError::EtagMismatch);
+        if validate_only {
+            if base_etag != self.status.etag {
+                return Err(Refusal::EtagMismatch.into());
+            }
+            let delta = validate_delta(spec, accepted, &self.ceiling)?;
+            return Ok(self.applied(plan_delta(accepted.wireguard(), &delta)));
         }
+        let way = self.admit(base_etag, window)?;
         let delta = validate_delta(spec, accepted, &self.ceiling)?;
-        let plan = plan_delta(accepted.wireguard(), &delta);
-        if validate_only || delta.is_empty() {
+        self.apply_delta_admitted(spec, delta, way).await
+    }
+
+    /// A change that is sound and admitted.
+    pub(super) async fn apply_checked(&mut self, delta: Delta) -> Result<Applied, ApplyError> {
+        let wireguard = self.accepted.as_ref().and_then(Desired::wireguard);
+        let plan = plan_delta(wireguard, &delta);
+        if delta.is_empty() {
             return Ok(self.applied(plan));
         }
         if self.status.observed_generation != self.status.generation || !self.untouched().await {
@@ -230,6 +255,7 @@ impl<K: Kernel> Reconciler<K> {
             generation: self.status.generation,
             etag: self.status.etag.clone(),
             changes: plan.changes,
+            pending: self.status.pending.clone(),
         }
     }
 }

@@ -156,7 +156,7 @@ impl<K: Kernel> Reconciler<K> {
         }
     }
 
-    async fn try_repair(&mut self, desired: &Desired) -> Result<usize, super::ApplyError> {
+    pub(super) async fn try_repair(&mut self, desired: &Desired) -> Result<usize, super::ApplyError> {
         let on_link = self.kernel.on_link().await?;
         let ruleset = compile(desired, &self.ceiling, &on_link);
         let plan = self.plan(desired, ruleset.as_ref()).await?;

@@ -208,11 +208,23 @@ impl Netd {
             .block_on(async { ipc::connect(self.folder.path().join("netd.sock")) })
     }
 
+    /// For calls that this has no method for.
+    pub fn client(&self) -> NetworkServiceClient<Channel> {
+        NetworkServiceClient::new(self.channel())
+    }
+
+    /// Waits for such a call, and no longer than `at_most`; none: it was cut off.
+    pub fn within<T>(&self, at_most: Duration, call: impl Future<Output = T>) -> Option<T> {
+        self.runtime
+            .block_on(async { tokio::time::timeout(at_most, call).await.ok() })
+    }
+
     pub fn apply(&self, spec: v1::NetworkSpec, etag: &str) -> Result<v1::ApplyNetworkResponse, Status> {
         let request = v1::ApplyNetworkRequest {
             spec: Some(spec),
             etag: etag.to_owned(),
             validate_only: false,
+            confirm_within_seconds: 0,
         };
         self.apply_request(request)
     }
@@ -225,6 +237,7 @@ impl Netd {
             spec: Some(spec),
             etag: String::new(),
             validate_only: false,
+            confirm_within_seconds: 0,
         };
         let applying = self
             .runtime
@@ -254,6 +267,7 @@ impl Netd {
             upserted_peers,
             removed_peers: removed.iter().map(|name| (*name).to_owned()).collect(),
             validate_only: false,
+            confirm_within_seconds: 0,
         };
         let mut client = NetworkServiceClient::new(self.channel());
         self.runtime

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod peers;
 pub mod problem;
 pub mod setup;
+pub mod waiting;
 
 use jiff::Timestamp;
 

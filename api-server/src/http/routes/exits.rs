@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 
 use super::Answer;
+use super::network::ConfirmWithin;
 use crate::app::App;
 use crate::http::dto::exit::{ConnectionHealth, PeerExit, PeerFailOpen, PeerFallbacks};
 use crate::http::dto::peers::Peer;
@@ -25,48 +26,63 @@ pub async fn health(State(app): State<Arc<App>>, Segment(id): Segment) -> Answer
 
 /// Binds a peer to a connection, or to none. Flows of the peer that are open end.
 #[utoipa::path(put, path = "/api/connectivity/peers/{name}/exit", tag = "connections",
-    operation_id = "set_peer_exit", params(("name" = String, Path)), request_body = PeerExit,
+    operation_id = "set_peer_exit", params(("name" = String, Path),
+        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time")),
+    request_body = PeerExit,
     responses((status = 200, body = Peer), Problems))]
 pub async fn set_exit(
     State(app): State<Arc<App>>,
     who: Who,
     Segment(name): Segment,
+    ConfirmWithin(wait): ConfirmWithin,
     Input(exit): Input<PeerExit>,
 ) -> Answer<Peer> {
     let change = ExitChange::Exit(exit.connection_id.unwrap_or_default());
     Ok(Json(
-        peers::set_exit(&app, &who.actor(), &name, change).await?.into(),
+        peers::set_exit(&app, &who.actor(), &name, change, wait)
+            .await?
+            .into(),
     ))
 }
 
 /// Says what happens while a peer's connection does not work.
 #[utoipa::path(put, path = "/api/connectivity/peers/{name}/failopen", tag = "connections",
-    operation_id = "set_peer_fail_open", params(("name" = String, Path)), request_body = PeerFailOpen,
+    operation_id = "set_peer_fail_open", params(("name" = String, Path),
+        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time")),
+    request_body = PeerFailOpen,
     responses((status = 200, body = Peer), Problems))]
 pub async fn set_fail_open(
     State(app): State<Arc<App>>,
     who: Who,
     Segment(name): Segment,
+    ConfirmWithin(wait): ConfirmWithin,
     Input(own): Input<PeerFailOpen>,
 ) -> Answer<Peer> {
     let change = ExitChange::FailOpen(own.fail_open);
     Ok(Json(
-        peers::set_exit(&app, &who.actor(), &name, change).await?.into(),
+        peers::set_exit(&app, &who.actor(), &name, change, wait)
+            .await?
+            .into(),
     ))
 }
 
 /// Says what stands in for a peer's connection while it does not work.
 #[utoipa::path(put, path = "/api/connectivity/peers/{name}/fallbacks", tag = "connections",
-    operation_id = "set_peer_fallbacks", params(("name" = String, Path)), request_body = PeerFallbacks,
+    operation_id = "set_peer_fallbacks", params(("name" = String, Path),
+        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time")),
+    request_body = PeerFallbacks,
     responses((status = 200, body = Peer), Problems))]
 pub async fn set_fallbacks(
     State(app): State<Arc<App>>,
     who: Who,
     Segment(name): Segment,
+    ConfirmWithin(wait): ConfirmWithin,
     Input(fallbacks): Input<PeerFallbacks>,
 ) -> Answer<Peer> {
     let change = ExitChange::Fallbacks(fallbacks.connection_ids);
     Ok(Json(
-        peers::set_exit(&app, &who.actor(), &name, change).await?.into(),
+        peers::set_exit(&app, &who.actor(), &name, change, wait)
+            .await?
+            .into(),
     ))
 }

@@ -6,6 +6,7 @@ pub mod cell;
 pub mod connections;
 pub mod events;
 pub mod exits;
+pub mod network;
 pub mod peers;
 pub mod setup;
 
@@ -52,6 +53,9 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(peers::config, peers::deliver_config))
         .routes(routes!(peers::explain))
         .routes(routes!(peers::mine))
+        .routes(routes!(network::pending))
+        .routes(routes!(network::confirm))
+        .routes(routes!(network::roll_back))
         .routes(routes!(connections::list, connections::create))
         .routes(routes!(
             connections::get,

@@ -10,6 +10,7 @@ use axum::http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue}
 use axum::response::{IntoResponse, Response};
 
 use super::Answer;
+use super::network::ConfirmWithin;
 use crate::app::App;
 use crate::http::dto::explain::Explanation;
 use crate::http::dto::peers::{Peer, PeerConfig, PeerCreate, PeerCreated, PeerList, PeerUpdate};
@@ -84,7 +85,8 @@ pub async fn get(State(app): State<Arc<App>>, Segment(name): Segment) -> Result<
 /// Alters a peer.
 #[utoipa::path(put, path = "/api/peers/{name}", tag = "peers", operation_id = "update_peer",
     params(("name" = String, Path),
-        ("If-Match" = Option<String>, Header, description = "the version that was read; 412 when it is another now")),
+        ("If-Match" = Option<String>, Header, description = "the version that was read; 412 when it is another now"),
+        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time")),
     request_body = PeerUpdate,
     responses((status = 200, body = Peer), Problems))]
 pub async fn update(
@@ -92,21 +94,24 @@ pub async fn update(
     who: Who,
     Segment(name): Segment,
     IfMatch(version): IfMatch,
+    ConfirmWithin(wait): ConfirmWithin,
     Input(update): Input<PeerUpdate>,
 ) -> Result<Tagged, Refusal> {
-    let view = peers::update(&app, &who.actor(), &name, &update.into(), version).await?;
+    let view = peers::update(&app, &who.actor(), &name, &update.into(), version, wait).await?;
     Ok(tagged(view))
 }
 
 /// Removes a peer; its sessions end within a second.
 #[utoipa::path(delete, path = "/api/peers/{name}", tag = "peers", operation_id = "delete_peer",
-    params(("name" = String, Path)), responses((status = 204), Problems))]
+    params(("name" = String, Path),
+        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time")), responses((status = 204), Problems))]
 pub async fn delete(
     State(app): State<Arc<App>>,
     who: Who,
     Segment(name): Segment,
+    ConfirmWithin(wait): ConfirmWithin,
 ) -> Result<StatusCode, Refusal> {
-    peers::delete(&app, &who.actor(), &name).await?;
+    peers::delete(&app, &who.actor(), &name, wait).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

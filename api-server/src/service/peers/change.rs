@@ -20,9 +20,10 @@ use crate::events::Topic;
 use crate::peers::Peers;
 use crate::service::cell;
 use crate::service::device::{known_side, make_key, side};
-use crate::service::{Actor, ServiceError};
+use crate::service::{Actor, ServiceError, waiting};
 use crate::store::peers::{self as table, StoredPeer};
 use crate::store::transaction::{NetworkChange, Origin, Tx};
+use crate::store::waiting::{self as waiting_table, Action, Wait};
 
 /// How long a change waits for netd before it is answered anyway: accepted and converged are two facts.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -129,18 +130,21 @@ fn add(
     Ok(stored)
 }
 
-/// Alters a peer; with `if_version` only the one that the caller has seen ([`Peer::version`]).
+/// Alters a peer; with `if_version` only the one that the caller has seen ([`Peer::version`]). With `wait` the change is
+/// taken back unless it is confirmed in time.
 ///
 /// # Errors
 /// [`ServiceError::Invalid`] with the faults of the name and of the change, [`ServiceError::NoPeer`],
 /// [`ServiceError::Stale`], [`ServiceError::KeyInUse`], [`ServiceError::TooManyServices`],
-/// [`ServiceError::NetdRefuses`], [`ServiceError::Unreachable`] for a new key while the cell's own is not known yet.
+/// [`ServiceError::NetdRefuses`], [`ServiceError::Unreachable`] for a new key while the cell's own is not known yet;
+/// [`ServiceError::ChangePending`]; with `wait` [`ServiceError::NotApplied`], [`ServiceError::Unreachable`].
 pub async fn update(
     app: &App,
     actor: &Actor,
     name: &str,
     input: &PeerUpdateInput,
     if_version: Option<String>,
+    wait: Option<Wait>,
 ) -> Result<PeerView, ServiceError> {
     let (name, update) = match (parse_name(name), input.check()) {
         (Ok(name), Ok(update)) => (name, update),
@@ -151,6 +155,9 @@ pub async fn update(
         }
     };
     let identity = cell::identity(app)?;
+    if wait.is_some() {
+        waiting::ready(app)?;
+    }
     let range = identity.range;
     if let Some(new) = update.public_key
         && new == app.wireguard_key.public_key(app).await?
@@ -162,7 +169,7 @@ pub async fn update(
         // What the change leaves alone must not hold it up: it may take something away.
         netd_takes(app, &range, &update.applied_to(&now.peer, exit), exit).await?;
     }
-    let (peers, asked) = (Arc::clone(&app.peers), name.clone());
+    let (peers, asked, waits) = (Arc::clone(&app.peers), name.clone(), wait.clone());
     let (stored, generation) = app
         .store
         .commit(Origin::new(actor, app.now()), move |tx| {
@@ -175,6 +182,9 @@ pub async fn update(
                 ..before.clone()
             });
             peers.room_for(Some(&before), &after)?;
+            if let Some(wait) = &waits {
+                waiting_table::begin(tx, Action::Update, &before, wait)?;
+            }
             table::update(tx, &after)?;
             let key = if after.peer.public_key == before.peer.public_key {
                 "same key"
@@ -189,32 +199,41 @@ pub async fn update(
         })
         .await?;
     app.network.wait_for(generation, PATIENCE).await;
+    waiting::applied(app, wait.as_ref())?;
     let side = known_side(app, &identity).await;
     let activity = app.activity.one(name.as_str(), app.now()).await.ok();
     Ok(Look::new(stored, identity, side.as_ref(), activity).view())
 }
 
-/// Removes a peer.
+/// Removes a peer, with `wait` only if that is confirmed in time.
 ///
 /// # Errors
-/// [`ServiceError::Invalid`], [`ServiceError::NoPeer`].
-pub async fn delete(app: &App, actor: &Actor, name: &str) -> Result<(), ServiceError> {
+/// [`ServiceError::Invalid`], [`ServiceError::NoPeer`]; with `wait` those of [`update`] too.
+pub async fn delete(app: &App, actor: &Actor, name: &str, wait: Option<Wait>) -> Result<(), ServiceError> {
     let name = parse_name(name)?;
-    cell::identity(app)?;
+    let range = cell::identity(app)?.range;
+    if wait.is_some() {
+        waiting::ready(app)?;
+    }
+    let waits = wait.clone();
     let ((), generation) = app
         .store
         .commit(Origin::new(actor, app.now()), move |tx| {
+            if let Some(wait) = &waits {
+                let before = table::get(tx, &range, name.as_str())?.ok_or(ServiceError::NoPeer)?;
+                waiting_table::begin(tx, Action::Delete, &before, wait)?;
+            }
             if !table::delete(tx, name.as_str())? {
                 return Err(ServiceError::NoPeer);
             }
             tx.audit("peer.delete", &name, "");
-            tx.network(NetworkChange::Peer(name.to_string()));
+            tx.network(NetworkChange::Removed(name.to_string()));
             tx.effects.topics.extend([Topic::Peers, Topic::Connections]);
             Ok(())
         })
         .await?;
     app.network.wait_for(generation, PATIENCE).await;
-    Ok(())
+    waiting::applied(app, wait.as_ref())
 }
 
 /// The device's configuration without its key, given to the device: it counts as up to date from now on.

@@ -15,10 +15,11 @@ use crate::app::App;
 use crate::events::Topic;
 use crate::service::cell;
 use crate::service::device::known_side;
-use crate::service::{Actor, ServiceError};
+use crate::service::{Actor, ServiceError, waiting};
 use crate::store::connections;
 use crate::store::peers::{self as table, StoredPeer};
 use crate::store::transaction::{NetworkChange, Origin, Tx};
+use crate::store::waiting::{self as waiting_table, Action, Wait};
 
 /// A change of what carries a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,14 +70,25 @@ impl ExitChange {
     }
 }
 
-/// Changes what carries a peer. netd hears of this peer alone, however many there are.
+/// Changes what carries a peer. netd hears of this peer alone, however many there are. With `wait` the change is taken back
+/// unless it is confirmed in time.
 ///
 /// # Errors
 /// [`ServiceError::Invalid`], [`ServiceError::NoPeer`], [`ServiceError::ExitNotCarried`], [`ServiceError::NetdRefuses`],
-/// [`ServiceError::SetupRequired`].
-pub async fn set(app: &App, actor: &Actor, name: &str, change: ExitChange) -> Result<PeerView, ServiceError> {
+/// [`ServiceError::SetupRequired`], [`ServiceError::ChangePending`]; with `wait` [`ServiceError::NotApplied`],
+/// [`ServiceError::Unreachable`].
+pub async fn set(
+    app: &App,
+    actor: &Actor,
+    name: &str,
+    change: ExitChange,
+    wait: Option<Wait>,
+) -> Result<PeerView, ServiceError> {
     let name = parse_name(name)?;
     let identity = cell::identity(app)?;
+    if wait.is_some() {
+        waiting::ready(app)?;
+    }
     let range = identity.range;
     let now = app.peers.get(name.as_str()).ok_or(ServiceError::NoPeer)?;
     let candidate = app
@@ -85,15 +97,18 @@ pub async fn set(app: &App, actor: &Actor, name: &str, change: ExitChange) -> Re
     if candidate.exit.bound() != now.peer.exit.bound() {
         netd_takes(app, &range, &candidate, candidate.exit.bound()).await?;
     }
-    let asked = name.clone();
+    let (asked, waits) = (name.clone(), wait.clone());
     let (stored, generation) = app
         .store
         .commit(Origin::new(actor, app.now()), move |tx| {
             let before = table::get(tx, &range, asked.as_str())?.ok_or(ServiceError::NoPeer)?;
             let after = Arc::new(StoredPeer {
                 peer: changed(tx, &before.peer, &change)?,
-                ..before
+                ..before.clone()
             });
+            if let Some(wait) = &waits {
+                waiting_table::begin(tx, Action::Update, &before, wait)?;
+            }
             table::update(tx, &after)?;
             note(tx, &after.peer, &change)?;
             tx.network(NetworkChange::Peer(asked.to_string()));
@@ -102,6 +117,7 @@ pub async fn set(app: &App, actor: &Actor, name: &str, change: ExitChange) -> Re
         })
         .await?;
     app.network.wait_for(generation, PATIENCE).await;
+    waiting::applied(app, wait.as_ref())?;
     let side = known_side(app, &identity).await;
     let activity = app.activity.one(name.as_str(), app.now()).await.ok();
     Ok(Look::new(stored, identity, side.as_ref(), activity).view())

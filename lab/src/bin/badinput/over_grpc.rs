@@ -58,7 +58,13 @@ pub async fn values(socket: &Path) -> Tally {
             .get_peer(GetPeerRequest { name: name.clone() })
             .await
             .map(drop);
-        let gone = client.delete_peer(DeletePeerRequest { name }).await.map(drop);
+        let gone = client
+            .delete_peer(DeletePeerRequest {
+                name,
+                confirm_within_seconds: 0,
+            })
+            .await
+            .map(drop);
         for (verb, answer) in [("GetPeer", got), ("DeletePeer", gone)] {
             let verdict = match answer {
                 Ok(()) => Err("was accepted".to_owned()),

@@ -638,6 +638,17 @@ export type Me = {
 };
 
 /**
+ * What waits, and what was taken back last.
+ */
+export type NetworkChange = {
+    /**
+     * When netd took a change back last; null: not since it started, or that was noted long ago.
+     */
+    last_rollback_at?: string | null;
+    waiting?: null | WaitingChange;
+};
+
+/**
  * Chooses the VPN's addresses.
  */
 export type NetworkStep = {
@@ -1140,6 +1151,36 @@ export type Violation = {
      * Path of the field; empty for the request as a whole.
      */
     field: string;
+};
+
+/**
+ * A change that is taken back unless it is confirmed.
+ */
+export type WaitingChange = {
+    /**
+     * `update` or `delete`.
+     */
+    action: string;
+    /**
+     * Who made it.
+     */
+    author: string;
+    /**
+     * Whether only the author's own device can confirm it, through the VPN.
+     */
+    confirm_by_vpn: boolean;
+    /**
+     * When it is taken back; null: netd has not taken it yet.
+     */
+    deadline?: string | null;
+    /**
+     * Name of the peer that it is of.
+     */
+    peer: string;
+    /**
+     * Seconds until then, by the cell's clock; 0 when it is over.
+     */
+    seconds_left: number;
 };
 
 /**
@@ -1710,7 +1751,12 @@ export type SetPeerExitData = {
     path: {
         name: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * seconds, 5-3600: taken back unless confirmed in time
+         */
+        confirm_within?: number;
+    };
     url: '/api/connectivity/peers/{name}/exit';
 };
 
@@ -1738,7 +1784,12 @@ export type SetPeerFailOpenData = {
     path: {
         name: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * seconds, 5-3600: taken back unless confirmed in time
+         */
+        confirm_within?: number;
+    };
     url: '/api/connectivity/peers/{name}/failopen';
 };
 
@@ -1766,7 +1817,12 @@ export type SetPeerFallbacksData = {
     path: {
         name: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * seconds, 5-3600: taken back unless confirmed in time
+         */
+        confirm_within?: number;
+    };
     url: '/api/connectivity/peers/{name}/fallbacks';
 };
 
@@ -1840,6 +1896,84 @@ export type StreamEventsResponses = {
 };
 
 export type StreamEventsResponse = StreamEventsResponses[keyof StreamEventsResponses];
+
+export type ConfirmNetworkChangeData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/network/confirm';
+};
+
+export type ConfirmNetworkChangeErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ConfirmNetworkChangeError = ConfirmNetworkChangeErrors[keyof ConfirmNetworkChangeErrors];
+
+export type ConfirmNetworkChangeResponses = {
+    204: void;
+};
+
+export type ConfirmNetworkChangeResponse = ConfirmNetworkChangeResponses[keyof ConfirmNetworkChangeResponses];
+
+export type GetNetworkChangeData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/network/pending';
+};
+
+export type GetNetworkChangeErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type GetNetworkChangeError = GetNetworkChangeErrors[keyof GetNetworkChangeErrors];
+
+export type GetNetworkChangeResponses = {
+    200: NetworkChange;
+};
+
+export type GetNetworkChangeResponse = GetNetworkChangeResponses[keyof GetNetworkChangeResponses];
+
+export type RollBackNetworkChangeData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/network/rollback';
+};
+
+export type RollBackNetworkChangeErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type RollBackNetworkChangeError = RollBackNetworkChangeErrors[keyof RollBackNetworkChangeErrors];
+
+export type RollBackNetworkChangeResponses = {
+    204: void;
+};
+
+export type RollBackNetworkChangeResponse = RollBackNetworkChangeResponses[keyof RollBackNetworkChangeResponses];
 
 export type GetOpenapiData = {
     body?: never;
@@ -1948,7 +2082,12 @@ export type DeletePeerData = {
     path: {
         name: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * seconds, 5-3600: taken back unless confirmed in time
+         */
+        confirm_within?: number;
+    };
     url: '/api/peers/{name}';
 };
 
@@ -2010,7 +2149,12 @@ export type UpdatePeerData = {
     path: {
         name: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * seconds, 5-3600: taken back unless confirmed in time
+         */
+        confirm_within?: number;
+    };
     url: '/api/peers/{name}';
 };
 

@@ -75,6 +75,7 @@ async fn plan(target: &Target, spec: NetworkSpec) -> Answer {
         spec: Some(spec),
         etag: String::new(),
         validate_only: true,
+        confirm_within_seconds: 0,
     };
     client.apply_network(request).await
 }

@@ -1,0 +1,243 @@
+//! The change that waits: sent so that netd takes it back by itself, and put back here too when netd did.
+
+use cell_api_core::waiting::{Said, Sent, Standing, standing};
+use cell_proto::fault;
+use cell_proto::netd::v1 as wire;
+use std::sync::Arc;
+use tonic::Status;
+
+use super::apply::{Routed, has_answered, in_time};
+use super::{Accepted, Reconciler};
+use crate::daemons::netd;
+use crate::events::Topic;
+use crate::network::Pending;
+use crate::service::{Actor, ServiceError, waiting};
+use crate::store::transaction::Origin;
+use crate::store::waiting::{self as table, Waiting};
+
+/// What there is to do about it.
+pub(super) enum Found {
+    /// None waits.
+    Nothing,
+    /// One waits at netd.
+    Waits,
+    /// One was made, and netd has not heard of it.
+    Unsent(Waiting),
+    /// One ended just now; what was to be sent is not what the database says any more.
+    Ended,
+}
+
+impl Reconciler {
+    /// Where the change that waits stands; what is over is put back. `may_send`: whether netd has our state, so that a
+    /// change can be made to it.
+    pub(super) async fn settle(&mut self, may_send: bool) -> Result<Found, Status> {
+        if self.waiting()?.is_none() {
+            return Ok(Found::Nothing);
+        }
+        let app = Arc::clone(&self.app);
+        let _held = app.change_settling.lock().await;
+        // It may have been settled while this waited.
+        let Some(waiting) = self.waiting()? else {
+            return Ok(Found::Ended);
+        };
+        let status = self.netd_says().await?;
+        let said = Said {
+            etag: status.etag.clone(),
+            pending: status.pending.clone().map(sent),
+        };
+        match standing(waiting.sent.as_ref(), &said) {
+            Standing::Unsent if may_send => return Ok(Found::Unsent(waiting)),
+            Standing::Waits(now) => {
+                if waiting.sent.as_ref() != Some(&now) {
+                    self.note(now).await?;
+                }
+                return Ok(Found::Waits);
+            }
+            Standing::Confirmed => self.keep(waiting).await?,
+            Standing::Unsent | Standing::Over => {
+                if let Some(pending) = status.pending {
+                    // Whether it succeeds is seen by the next status.
+                    let _settled = app.confirmer.roll_back(pending.etag).await;
+                }
+                let why = reason(status.last_rollback);
+                tracing::warn!(peer = waiting.peer, why, "the change is put back");
+                internal(waiting::put_back(&app, &cell(), waiting, why).await)?;
+            }
+        }
+        Ok(Found::Ended)
+    }
+
+    /// Sends what was committed as one change that waits; whatever netd has against it, it is put back.
+    pub(super) async fn send_waiting(&mut self, waiting: Waiting, pending: Pending) -> Result<(), Status> {
+        let Pending {
+            generation,
+            all,
+            peers,
+        } = pending;
+        let app = Arc::clone(&self.app);
+        let sending = if all {
+            Err(Status::aborted("more was changed at the same time"))
+        } else {
+            let routed = self.routed(peers);
+            self.send_to_wait(&waiting, routed).await
+        };
+        match sending {
+            Ok(Some(pending)) => {
+                self.note(sent(pending)).await?;
+                app.events.publish([Topic::Status]);
+                self.settled(generation);
+                Ok(())
+            }
+            // It changes nothing of the network, so there is nothing to come back to.
+            Ok(None) => {
+                let _held = app.change_settling.lock().await;
+                self.keep(waiting).await?;
+                self.settled(generation);
+                Ok(())
+            }
+            Err(status) if all || has_answered(&status) => {
+                tracing::warn!(
+                    reason = fault::reason(&status),
+                    message = status.message(),
+                    "netd does not take the change"
+                );
+                let held = app.change_settling.lock().await;
+                internal(waiting::put_back(&app, &cell(), waiting, "netd did not take it").await)?;
+                drop(held);
+                Box::pin(self.apply_all()).await
+            }
+            Err(status) => Err(status),
+        }
+    }
+
+    async fn send_to_wait(
+        &mut self,
+        waiting: &Waiting,
+        Routed { spec, nowhere }: Routed,
+    ) -> Result<Option<wire::PendingChange>, Status> {
+        let (mut upserted_peers, mut removed_peers) = (Vec::new(), Vec::new());
+        for (name, spec) in spec {
+            self.refused.remove(&name);
+            match spec {
+                Some(spec) => upserted_peers.push(netd::peer_spec(spec)),
+                None => removed_peers.push(name),
+            }
+        }
+        let base_etag = self.accepted.as_ref().map(|accepted| accepted.etag.clone());
+        let request = wire::ApplyNetworkDeltaRequest {
+            base_etag: base_etag.ok_or_else(|| Status::aborted("netd has nothing of ours"))?,
+            upserted_peers,
+            removed_peers,
+            validate_only: false,
+            confirm_within_seconds: waiting.wait.window.seconds(),
+        };
+        let applied = in_time(self.apply.apply_network_delta(request)).await?;
+        self.accept(Some(Accepted {
+            etag: applied.etag,
+            netd_generation: applied.generation,
+        }));
+        self.refused.extend(nowhere);
+        Ok(applied.pending)
+    }
+
+    /// While a change waits, peers can be removed alone; everything else follows when it is settled.
+    pub(super) async fn remove_beside(&mut self, generation: u64) -> Result<(), Status> {
+        match self.apply_to_what_netd_has().await {
+            Ok(()) => {
+                // netd's etag has moved, and the one that is written down is what the change is confirmed by.
+                let _found = self.settle(false).await?;
+                self.settled(generation);
+                Ok(())
+            }
+            Err(status) if has_answered(&status) => {
+                tracing::warn!(
+                    reason = fault::reason(&status),
+                    "netd refuses what goes beside the change that waits"
+                );
+                self.retry_later();
+                Ok(())
+            }
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Whether a status says that the change which waits does not wait at netd (any more).
+    pub(super) fn is_over(&self, status: &wire::NetworkStatus) -> Result<bool, Status> {
+        let sent = self.waiting()?.and_then(|waiting| waiting.sent);
+        let pending = status.pending.as_ref().map(|pending| &pending.previous_etag);
+        Ok(sent.is_some_and(|sent| pending != Some(&sent.previous_etag)))
+    }
+
+    /// netd's etag now, for whoever has taken note of its last rollback.
+    pub(super) async fn noted_etag(&mut self) -> Result<String, Status> {
+        Ok(self.netd_says().await?.etag)
+    }
+
+    async fn netd_says(&mut self) -> Result<wire::NetworkStatus, Status> {
+        let request = wire::GetNetworkRequest { include_spec: false };
+        let answer = in_time(self.watch.get_network(request)).await?;
+        answer
+            .status
+            .ok_or_else(|| Status::unavailable("netd told no status"))
+    }
+
+    fn waiting(&self) -> Result<Option<Waiting>, Status> {
+        internal(self.app.store.read(table::get))
+    }
+
+    async fn note(&self, sent: Sent) -> Result<(), Status> {
+        let noting = self
+            .app
+            .store
+            .note(move |connection| table::note_sent(connection, &sent));
+        internal(noting.await)
+    }
+
+    /// It is in force for good.
+    async fn keep(&self, waiting: Waiting) -> Result<(), Status> {
+        let origin = Origin::new(&cell(), self.app.now());
+        let ending = self.app.store.mutate(origin, move |tx| {
+            table::end(tx)?;
+            tx.audit("network.confirm", &waiting.peer, "netd has it for good");
+            tx.effects.topics.insert(Topic::Status);
+            Ok(())
+        });
+        internal(ending.await)
+    }
+}
+
+/// Who acts where nobody asked.
+fn cell() -> Actor {
+    Actor {
+        name: "cell".to_owned(),
+        role: None,
+        remote: "-".to_owned(),
+    }
+}
+
+fn sent(pending: wire::PendingChange) -> Sent {
+    let wire::PendingChange {
+        etag,
+        previous_etag,
+        deadline_unix_ms,
+    } = pending;
+    Sent {
+        etag,
+        previous_etag,
+        deadline_unix_ms,
+    }
+}
+
+fn reason(rollback: Option<wire::NetworkRollback>) -> &'static str {
+    match rollback.map(|rollback| rollback.reason()) {
+        Some(wire::RollbackReason::Expired) => "nobody confirmed it in time",
+        Some(wire::RollbackReason::Requested) => "asked for",
+        Some(wire::RollbackReason::Restarted) => "netd started anew before it was confirmed",
+        Some(wire::RollbackReason::Failed) => "the kernel refused it",
+        Some(wire::RollbackReason::Unspecified) | None => "netd does not have it",
+    }
+}
+
+fn internal<T>(outcome: Result<T, ServiceError>) -> Result<T, Status> {
+    outcome.map_err(|error| Status::internal(error.to_string()))
+}
