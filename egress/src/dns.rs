@@ -1,7 +1,9 @@
 //! The DNS relay: answers for the cell, and carries the rest of a peer's questions by the way of that peer alone.
 
 pub mod cache;
+pub mod canary;
 pub mod counters;
+pub mod listen;
 pub mod relay;
 pub mod request;
 pub mod serve;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use cell_egress_core::destination::{Destination, NotCarried};
 use cell_egress_core::exit::RedirectPort;
@@ -25,7 +25,7 @@ pub fn listen_on(addresses: &[IpAddr], port: RedirectPort) -> io::Result<Vec<Tcp
     for address in addresses {
         match listener(SocketAddr::new(*address, port.get())) {
             Ok(listener) => listeners.push(listener),
-            Err(error) if address.is_ipv6() && lacks_ipv6(&error) => {
+            Err(error) if lacks_family(*address, &error) => {
                 tracing::info!(port = port.get(), "this machine has no IPv6");
             }
             Err(error) => return Err(error),
@@ -34,26 +34,41 @@ pub fn listen_on(addresses: &[IpAddr], port: RedirectPort) -> io::Result<Vec<Tcp
     Ok(listeners)
 }
 
-fn lacks_ipv6(error: &io::Error) -> bool {
+/// Whether it is IPv6 that the machine does not have.
+pub(crate) fn lacks_family(address: IpAddr, error: &io::Error) -> bool {
     let known = [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL].map(|errno| Some(errno as i32));
-    known.contains(&error.raw_os_error())
+    address.is_ipv6() && known.contains(&error.raw_os_error())
 }
 
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::from_std(listening(address)?)
+}
+
+/// Takes connections at an address, also where it does not exist yet.
+pub(crate) fn listening(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = bound(address, SockType::Stream)?;
+    listen(&socket, Backlog::new(BACKLOG)?)?;
+    Ok(StdListener::from(socket))
+}
+
+/// A socket of this process's own at an address, also where it does not exist yet.
+pub(crate) fn bound(address: SocketAddr, kind: SockType) -> io::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(family, SockType::Stream, flags, None)?;
-    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    let socket = socket(family, kind, flags, None)?;
+    if kind == SockType::Stream {
+        // Of datagrams it would let another socket take some.
+        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    }
     if address.is_ipv6() {
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
     setsockopt(&socket, sockopt::IpFreebind, &true)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-    listen(&socket, Backlog::new(BACKLOG)?)?;
-    TcpListener::from_std(StdListener::from(socket))
+    Ok(socket)
 }
 
 /// Where a connection was meant to go, as the kernel's connection tracking remembers it.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use cell_egress::config::Config;
+use cell_egress::dns::canary::{self, PROOFS_MAX};
+use cell_egress::dns::listen::{self, Sockets};
 use cell_egress::dns::relay::{Relay, WAITING_MAX};
 use cell_egress::dns::serve::{self, CONNECTIONS};
 use cell_egress::engine::Engine;
@@ -20,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Descriptors beside those of connections: listeners, callers, the runtime's own, and those of DNS.
-const DESCRIPTORS_BESIDE: u64 = 512 + (WAITING_MAX + CONNECTIONS) as u64;
+const DESCRIPTORS_BESIDE: u64 = 512 + (WAITING_MAX + CONNECTIONS + PROOFS_MAX) as u64;
 
 /// Carries redirected connections through exits, for cell-api.
 #[derive(Parser)]
@@ -51,13 +53,18 @@ fn main() -> anyhow::Result<()> {
     let listeners = Listeners::take()?;
     let config = load(&arguments.config)?;
     raise_descriptors(config.rules.limits.total())?;
+    // Without a ceiling for DNS nobody may be answered.
+    let questions = match &config.dns {
+        Some(_) => listen::listen_on(&config.rules.listen).context("the port for DNS cannot be bound")?,
+        None => Sockets::default(),
+    };
     let readiness = Readiness::connect()?;
     let report = profiles::egress(&config.vault_socket).enter()?;
     tracing::info!("{report}");
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(run(config, listeners, readiness))
+        .block_on(run(config, listeners, questions, readiness))
 }
 
 fn load(path: &PathBuf) -> anyhow::Result<Config> {
@@ -86,20 +93,18 @@ fn raise_descriptors(connections: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run(config: Config, mut listeners: Listeners, readiness: Readiness) -> anyhow::Result<()> {
+async fn run(
+    config: Config,
+    mut listeners: Listeners,
+    questions: Sockets,
+    readiness: Readiness,
+) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let secrets = Cached::new(Vault::new(config.vault_socket));
     let engine = Arc::new(Engine::new(config.rules, Box::new(secrets)));
     let relay = Arc::new(Relay::new(Arc::clone(&engine)));
-    let mut dns = Vec::new();
-    while listeners.names().any(|name| name == "dns") {
-        dns.push(listeners.descriptor("dns")?);
-    }
-    if config.dns.is_some() == dns.is_empty() {
-        tracing::warn!("DNS needs both [dns] in egress.toml and listeners named `dns`: there is none");
-    }
-    // Without a ceiling nothing can be applied, so every question is refused.
-    let answering = serve::serve(Arc::clone(&relay), dns);
+    let answering = serve::serve(Arc::clone(&relay), questions);
+    let proving = canary::prove(Arc::clone(&relay));
     let calls = cell_proto::ipc::serve(
         listeners.unix("api")?,
         config.api,
@@ -110,6 +115,7 @@ async fn run(config: Config, mut listeners: Listeners, readiness: Readiness) -> 
     tokio::select! {
         served = calls => served.map_err(Into::into),
         ended = answering => ended.map_err(Into::into),
+        () = proving => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     }

@@ -112,7 +112,7 @@ impl EgressService for Service {
 impl Service {
     fn dns(&self) -> Result<&(Arc<Relay>, DnsCeiling), Status> {
         self.dns.as_ref().ok_or_else(|| {
-            let message = "egress.toml has no [dns]: add it, and hand over listeners named `dns`";
+            let message = "egress.toml has no [dns]: add it";
             Fault::new(Code::FailedPrecondition, DOMAIN, "NO_DNS", message).into()
         })
     }

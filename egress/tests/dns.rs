@@ -373,12 +373,55 @@ fn what_is_not_allowed_is_not_applied() -> Result<()> {
 }
 
 #[test]
+fn exits_are_proven_by_questions_of_the_relays_own() -> Result<()> {
+    let Ready { lab, relay, heard } = ready()?;
+    let proven = |number| {
+        until(PATIENCE, "a proof", || {
+            let way = relay.way(Some(number));
+            (way.last_proven_unix_ms > 0).then_some(way)
+        })
+    };
+    for way in [proven(1)?, proven(2)?] {
+        assert_eq!((way.asked, way.cached, way.failed), (0, 0, 0), "no peer asked");
+        assert_eq!(way.last_success_unix_ms, way.last_proven_unix_ms);
+        assert_eq!(way.last_proof_failure_unix_ms, 0);
+    }
+    let failed = |number, why: &str| {
+        until(PATIENCE, "a failure", || {
+            let way = relay.way(Some(number));
+            way.last_proof_failure.contains(why).then_some(way)
+        })
+    };
+    let way = failed(4, "the exit does not run")?;
+    assert_eq!((way.last_proven_unix_ms, way.failed), (0, 0));
+    assert_eq!(way.last_failure_detail, way.last_proof_failure);
+    // What is not the same way is not proven by what was.
+    lab.cell.ip("link set wgext_1 down")?;
+    let mut other = spec();
+    let resolver = other.exits[0].upstreams[0].clone();
+    other.exits[0].upstreams.push(resolver);
+    relay.apply(other)?;
+    let way = failed(1, "it cannot be reached")?;
+    assert_eq!(way.last_proven_unix_ms, 0);
+    lab.cell.ip("link set wgext_1 up")?;
+    lab.cell
+        .ip("route replace default via 10.99.1.2 dev wgext_1 table 1001")?;
+    assert!(proven(1)?.last_proof_failure_unix_ms > 0, "it is told still");
+    let way = relay.way(None);
+    assert_eq!((way.last_proven_unix_ms, way.last_success_unix_ms), (0, 0));
+    assert_eq!(lab.by_default()?, 0, "nothing went another way");
+    assert_eq!(count(&heard[0]), 0);
+    Ok(())
+}
+
+#[test]
 fn without_a_ceiling_there_is_no_dns() -> Result<()> {
     let lab = DnsLab::new()?;
     let relay = Relay::start_under(&lab, "")?;
     let status = relay.apply(spec()).unwrap_err();
     assert_eq!(fault::reason(&status).as_deref(), Some("NO_DNS"));
-    assert_eq!(lab.code(UNBOUND, "nas.home.arpa"), ResponseCode::Refused);
+    let asked = question("nas.home.arpa", RecordType::A).to_vec()?;
+    assert_eq!(lab.send(UNBOUND, &asked, PATIENCE), None, "nobody listens");
     drop(relay);
     let relay = Relay::start(&lab)?;
     assert_eq!(relay.status().names, 0);

@@ -81,6 +81,7 @@ fn carried(spec: derive::NetworkSpec) -> NetworkSpec {
     };
     NetworkSpec {
         exits: Vec::new(),
+        dns_upstreams: Vec::new(),
         wireguard: spec.wireguard.map(|wireguard| WireguardSpec {
             interface: wireguard.interface,
             listen_port: wireguard.listen_port.into(),

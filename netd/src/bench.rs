@@ -53,6 +53,7 @@ impl Sample {
                 peers,
                 cell_ports: vec![],
                 exits: vec![],
+                dns_upstreams: vec![],
             },
             ceiling,
         }

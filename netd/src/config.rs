@@ -111,6 +111,8 @@ struct Exits {
     egress_user: Option<String>,
     #[serde(default)]
     local_servers: Vec<String>,
+    #[serde(default)]
+    local_resolvers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -254,6 +256,7 @@ fn relay(
     faults: &mut Vec<String>,
 ) -> Option<RelayCeiling> {
     let local_servers = all::<SocketAddr>("exits.local_servers", &file.local_servers, faults);
+    let local_resolvers = all::<SocketAddr>("exits.local_resolvers", &file.local_resolvers, faults);
     let (ports, user) = match (file.redirect_ports, &file.egress_user) {
         (Some(ports), Some(user)) => (ports, user),
         (None, None) => return None,
@@ -269,6 +272,7 @@ fn relay(
         return None;
     };
     RelayCeiling::try_new(ports.0..=ports.1, user, local_servers.into_iter().collect())
+        .and_then(|relay| relay.with_local_resolvers(local_resolvers.into_iter().collect()))
         .map_err(|error| faults.push(format!("exits.{error}")))
         .ok()
 }
@@ -367,7 +371,7 @@ mod tests {
             let kept = |line: &&str| !keys.iter().any(|key| line.starts_with(key));
             text.lines().filter(kept).collect::<Vec<_>>().join("\n")
         };
-        let config = parse(&without(&["redirect_ports", "egress_user", "local_servers"])).unwrap();
+        let config = parse(&without(&["redirect_ports", "egress_user"])).unwrap();
         assert_eq!(config.ceiling.exits.relay(), None);
         for key in ["redirect_ports", "egress_user"] {
             let fault = parse(&without(&[key])).unwrap_err().to_string();
@@ -420,6 +424,7 @@ mod tests {
             ("[9100, 9199]", "[3000, 9199]", "service_targets"),
             ("\"cell-egress\"", "\"cell-nobody\"", "exits.egress_user"),
             ("127.0.0.1:9050", "192.0.2.1:9050", "exits.local_servers"),
+            ("127.0.0.53:53", "192.0.2.53:53", "exits.local_resolvers"),
         ] {
             let text = documented();
             assert!(text.contains(from), "{from}");

@@ -29,12 +29,17 @@ pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
         peers,
         cell_ports,
         exits,
+        dns_upstreams,
     } = wire;
     NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
         peers: peers.into_iter().map(peer_spec).collect(),
         cell_ports: cell_ports.into_iter().map(cell_port).collect(),
         exits: exits.into_iter().map(exit_spec).collect(),
+        dns_upstreams: dns_upstreams
+            .iter()
+            .map(|resolver| said(SocketAddr::try_from(resolver)))
+            .collect(),
     }
 }
 
@@ -229,6 +234,7 @@ pub fn from_desired(desired: &Desired) -> v1::NetworkSpec {
             .collect(),
         cell_ports: cell_ports.collect(),
         exits: exits.collect(),
+        dns_upstreams: desired.resolvers().iter().map(|at| (*at).into()).collect(),
     }
 }
 

@@ -305,11 +305,8 @@ fn the_relays_user_speaks_out_of_exits_interfaces_and_by_no_other_way() -> Resul
             "control: others go the machine's own way"
         );
         let (own_way, exit) = (setup.own_way.packets(), setup.exits[0].1.packets());
-        // Over IPv6 the kernel wants a route by the interface too, and the table `main` has none.
-        if far.is_ipv4() {
-            assert!(said_by(&setup, RELAY, &link(0), to)?, "{to}");
-            assert_ne!(setup.exits[0].1.packets(), exit);
-        }
+        assert!(said_by(&setup, RELAY, &link(0), to)?, "{to}");
+        assert_ne!(setup.exits[0].1.packets(), exit);
         let before = setup.netd.dropped("egress_stranger")?;
         assert!(!said_by(&setup, RELAY, "", to)?, "{to}");
         assert!(setup.netd.dropped("egress_stranger")? > before);

@@ -30,6 +30,8 @@ fn peers() -> Vec<PeerSpec> {
 fn spec(peers: Vec<PeerSpec>) -> NetworkSpec {
     let mut wanted = support::spec(peers);
     wanted.exits = vec![exit(0), exit(1), redirect(10), redirect(11)];
+    let resolvers = ["9.9.9.9:53", "127.0.0.53:53", "[2620:fe::fe]:53"];
+    wanted.dns_upstreams = resolvers.map(|at| Ok(at.parse().unwrap())).into();
     wanted
 }
 

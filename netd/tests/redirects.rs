@@ -252,3 +252,45 @@ fn a_taken_over_relay_reaches_servers_of_exits_alone() -> Result<()> {
     assert!(attacker.reaches(RELAY, "tcp", setup.server(0)), "control");
     Ok(())
 }
+
+#[test]
+fn a_taken_over_relay_asks_listed_resolvers_alone() -> Result<()> {
+    let setup = begun("")?;
+    let attacker = TakenOver(&setup);
+    let at = |far, port| SocketAddr::new(far, port);
+    let [v4, v6] = FAR_HOST.each();
+    attacker.is_held("udp", at(v4, 53));
+    attacker.is_held("tcp", at(v4, 53));
+    let mut spec = setup.spec("");
+    spec.dns_upstreams = vec![at(v4, 53).into()];
+    setup.netd.apply(spec.clone(), &setup.netd.status()?.etag)?;
+    let (held, direct) = (setup.dropped("egress_stranger"), setup.direct());
+    assert!(attacker.reaches(RELAY, "udp", at(v4, 53)), "control");
+    assert!(attacker.reaches(RELAY, "tcp", at(v4, 53)), "control");
+    assert!(setup.direct() > direct, "control: it went out");
+    assert_eq!(setup.dropped("egress_stranger"), held);
+    let direct = setup.direct();
+    for stranger in [at(v4, 54), at(v6, 53), at(CELL.v4.into(), 53)] {
+        attacker.is_held("udp", stranger);
+        attacker.is_held("tcp", stranger);
+    }
+    // On the machine itself only what netd's ceiling lists.
+    attacker.is_held("udp", "127.0.0.53:53".parse()?);
+    spec.dns_upstreams = vec!["127.0.0.54:53".parse::<SocketAddr>()?.into()];
+    let refused = setup
+        .netd
+        .apply(spec.clone(), &setup.netd.status()?.etag)
+        .unwrap_err();
+    let told = cell_proto::fault::violations(&refused);
+    assert_eq!(told[0].field, "spec.dns_upstreams[0]");
+    // One that is listed no more.
+    spec.dns_upstreams = vec![at(v6, 53).into(), "127.0.0.53:53".parse::<SocketAddr>()?.into()];
+    setup.netd.apply(spec, &setup.netd.status()?.etag)?;
+    attacker.is_held("udp", at(v4, 53));
+    assert_eq!(setup.direct(), direct, "nothing went out");
+    let held = setup.dropped("egress_stranger");
+    assert!(attacker.reaches(RELAY, "udp", at(v6, 53)), "control");
+    attacker.reaches(RELAY, "udp", "127.0.0.53:53".parse()?);
+    assert_eq!(setup.dropped("egress_stranger"), held);
+    Ok(())
+}

@@ -27,6 +27,7 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         peers: peers.into_iter().map(peer_spec).collect(),
         cell_ports: cell_ports.into_iter().map(cell_port).collect(),
         exits: exits.into_iter().map(exits::exit_spec).collect(),
+        dns_upstreams: Vec::new(),
     }
 }
 

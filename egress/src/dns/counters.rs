@@ -30,6 +30,8 @@ pub struct WayCounters {
     pub withheld: AtomicU64,
     last_success: AtomicI64,
     last_failure: Mutex<(i64, String)>,
+    last_proven: AtomicI64,
+    last_proof_failure: Mutex<(i64, String)>,
 }
 
 /// One more.
@@ -46,7 +48,29 @@ impl WayCounters {
     /// None did, and this is why, without the name.
     pub fn failed(&self, why: String) {
         count(&self.failed);
-        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = (now(), why);
+        note(&self.last_failure, why);
+    }
+
+    /// A resolver answered the relay's own question.
+    pub fn proven(&self) {
+        self.succeeded();
+        self.last_proven.store(now(), Ordering::Relaxed);
+    }
+
+    /// None answered that, and this is why.
+    pub fn not_proven(&self, why: String) {
+        note(&self.last_failure, why.clone());
+        note(&self.last_proof_failure, why);
+    }
+
+    /// When a resolver last answered the relay's own question, milliseconds since 1970; 0: never.
+    pub fn last_proven(&self) -> i64 {
+        self.last_proven.load(Ordering::Relaxed)
+    }
+
+    /// When none did, and why.
+    pub fn last_proof_failure(&self) -> (i64, String) {
+        noted(&self.last_proof_failure)
     }
 
     /// When a resolver last answered, milliseconds since 1970; 0: never.
@@ -56,11 +80,16 @@ impl WayCounters {
 
     /// When none did, and why.
     pub fn last_failure(&self) -> (i64, String) {
-        self.last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        noted(&self.last_failure)
     }
+}
+
+fn note(last: &Mutex<(i64, String)>, why: String) {
+    *last.lock().unwrap_or_else(PoisonError::into_inner) = (now(), why);
+}
+
+fn noted(last: &Mutex<(i64, String)>) -> (i64, String) {
+    last.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 fn now() -> i64 {

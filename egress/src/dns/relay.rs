@@ -133,6 +133,16 @@ impl Relay {
         }
     }
 
+    /// The ways of exits.
+    pub fn exits(&self) -> Vec<Arc<Way>> {
+        self.state().exits.values().map(Arc::clone).collect()
+    }
+
+    /// What reaches resolvers.
+    pub fn asker(&self) -> &Asker {
+        &self.asker
+    }
+
     /// What is counted.
     pub fn counters(&self) -> &RelayCounters {
         &self.counters

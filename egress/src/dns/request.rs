@@ -118,6 +118,7 @@ pub fn status(relay: &Relay) -> v1::DnsStatus {
     let ways = seen.ways.into_iter().map(|(id, way)| {
         let counters = &way.counters;
         let (last_failure_unix_ms, last_failure_detail) = counters.last_failure();
+        let (last_proof_failure_unix_ms, last_proof_failure) = counters.last_proof_failure();
         v1::DnsWayStatus {
             exit_id: id.map(|id| id.to_string()).unwrap_or_default(),
             asked: counters.asked.load(Ordering::Relaxed),
@@ -127,6 +128,9 @@ pub fn status(relay: &Relay) -> v1::DnsStatus {
             last_success_unix_ms: counters.last_success(),
             last_failure_unix_ms,
             last_failure_detail,
+            last_proven_unix_ms: counters.last_proven(),
+            last_proof_failure_unix_ms,
+            last_proof_failure,
         }
     });
     v1::DnsStatus {

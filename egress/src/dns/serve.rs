@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, UdpSocket as StdSocket};
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::sys::socket::{SockType, getsockopt, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::listen::Sockets;
 use super::relay::Relay;
 use super::wire::Transport;
 
@@ -30,31 +29,19 @@ const QUESTION_MAX: usize = 4096;
 /// How long to wait after a listener failed, e.g. for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves the listeners until it is dropped; which kind each is, the kernel tells.
+/// Serves the sockets until it is dropped.
 ///
 /// # Errors
-/// When one is neither UDP nor TCP.
-pub async fn serve(relay: Arc<Relay>, listeners: Vec<OwnedFd>) -> io::Result<()> {
+/// When the runtime does not take one.
+pub async fn serve(relay: Arc<Relay>, sockets: Sockets) -> io::Result<()> {
     let mut serving = JoinSet::new();
     let connections = Arc::new(Connections::default());
-    for listener in listeners {
-        match getsockopt(&listener, sockopt::SockType)? {
-            SockType::Datagram => {
-                let socket = StdSocket::from(listener);
-                socket.set_nonblocking(true)?;
-                serving.spawn(datagrams(Arc::clone(&relay), UdpSocket::from_std(socket)?));
-            }
-            SockType::Stream => {
-                let listener = StdListener::from(listener);
-                listener.set_nonblocking(true)?;
-                let listener = TcpListener::from_std(listener)?;
-                serving.spawn(accept(Arc::clone(&relay), listener, Arc::clone(&connections)));
-            }
-            other => {
-                let told = format!("a listener `dns` is neither UDP nor TCP but {other:?}");
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
-            }
-        }
+    for socket in sockets.datagrams {
+        serving.spawn(datagrams(Arc::clone(&relay), UdpSocket::from_std(socket)?));
+    }
+    for listener in sockets.connections {
+        let listener = TcpListener::from_std(listener)?;
+        serving.spawn(accept(Arc::clone(&relay), listener, Arc::clone(&connections)));
     }
     while let Some(ended) = serving.join_next().await {
         tracing::error!(panicked = ended.is_err(), "a DNS listener ended");

@@ -11,9 +11,10 @@ use cell_egress_core::exit::ExitId;
 use tokio::sync::{Semaphore, watch};
 
 use super::cache::{Cache, Outcome};
+use super::canary::Due;
 use super::counters::{WayCounters, count};
 use super::upstream::{Asker, Path};
-use super::wire::Asked;
+use super::wire::{Asked, Reply};
 
 /// Questions of one way that wait for a resolver, so that an exit whose resolvers hang takes from no other.
 const FLIGHTS_MAX: usize = 256;
@@ -29,6 +30,8 @@ pub struct Way {
     flights: Mutex<BTreeMap<Asked, Flight>>,
     /// What is counted.
     pub counters: WayCounters,
+    /// When it is to be proven next.
+    pub due: Due,
 }
 
 type Flight = watch::Receiver<Option<Outcome>>;
@@ -47,6 +50,7 @@ impl Way {
             cache: Cache::default(),
             flights: Mutex::default(),
             counters: WayCounters::default(),
+            due: Due::default(),
         }
     }
 
@@ -122,9 +126,25 @@ impl Way {
         Ok(flight)
     }
 
-    /// Asks one resolver after the other, beginning with the one that answered last.
     async fn ask(&self, asker: &Asker, asked: &Asked, peer: IpAddr) -> Outcome {
         count(&self.counters.asked);
+        match self.first_answer(asker, asked, peer).await {
+            Ok(reply) => {
+                self.counters.succeeded();
+                Some(Arc::new(reply))
+            }
+            Err(why) => {
+                self.counters.failed(why);
+                None
+            }
+        }
+    }
+
+    /// Asks one resolver after the other, beginning with the one that answered last.
+    ///
+    /// # Errors
+    /// Why the last of them gave no answer, without the name.
+    pub async fn first_answer(&self, asker: &Asker, asked: &Asked, peer: IpAddr) -> Result<Reply, String> {
         let first = self.first.load(Ordering::Relaxed);
         let mut last = None;
         for step in 0..self.resolvers.len() {
@@ -133,16 +153,14 @@ impl Way {
             match asker.ask(&self.path, resolver, asked, peer).await {
                 Ok(reply) => {
                     self.first.store(index, Ordering::Relaxed);
-                    self.counters.succeeded();
-                    return Some(Arc::new(reply));
+                    return Ok(reply);
                 }
                 Err(why) => last = Some(format!("{}: {why}", resolver.address())),
             }
         }
         let why = last.unwrap_or_else(|| "there is no resolver".to_owned());
         tracing::debug!(path = ?self.path, %why, "no resolver answered");
-        self.counters.failed(why);
-        None
+        Err(why)
     }
 
     fn flights(&self) -> MutexGuard<'_, BTreeMap<Asked, Flight>> {

@@ -247,7 +247,10 @@ fn answers(bytes: &[u8], address: Ipv4Addr, tcp: bool, heard: &Heard) -> Vec<Vec
     assert!(question.metadata.recursion_desired);
     let query = question.queries[0].clone();
     let name = query.name().to_ascii().to_lowercase();
-    heard.lock().unwrap().push(name.clone());
+    // The relay's own question, of which nobody is told.
+    if name != "." {
+        heard.lock().unwrap().push(name.clone());
+    }
     let mut answer = Message::response(question.metadata.id, OpCode::Query);
     answer.add_query(query.clone());
     let record = |ip: Ipv4Addr| Record::from_rdata(query.name().clone(), 60, RData::A(A(ip)));
@@ -324,16 +327,12 @@ impl Relay {
         let folder = tempfile::tempdir()?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let config = folder.path().join("egress.toml");
-        std::fs::write(&config, Ceiling::default().text() + dns)?;
+        // Datagrams are answered from where they came to.
+        let text = Ceiling::default().text();
+        let text = text.replace("[\"0.0.0.0\", \"::\"]", "[\"169.254.67.1\"]");
+        std::fs::write(&config, text + dns)?;
         let socket = folder.path().join("egress.sock");
-        let (udp, tcp) = lab
-            .cell
-            .inside(|| (UdpSocket::bind(RELAY), TcpListener::bind(RELAY)))?;
-        let listeners = [
-            Listener::of("dns", udp?.into()),
-            Listener::stream("api", &socket)?,
-            Listener::of("dns", tcp?.into()),
-        ];
+        let listeners = [Listener::stream("api", &socket)?];
         let arguments = ["--config", config.to_str().context("path")?];
         let program = Path::new(env!("CARGO_BIN_EXE_cell-egress"));
         let mut command = activation::command(program, &arguments, NOBODY, &listeners)?;

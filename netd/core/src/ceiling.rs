@@ -58,6 +58,7 @@ pub struct RelayCeiling {
     ports: RangeInclusive<u16>,
     user: u32,
     local_servers: BTreeSet<SocketAddr>,
+    local_resolvers: BTreeSet<SocketAddr>,
 }
 
 /// Not what exits can be made of.
@@ -87,6 +88,9 @@ pub enum InvalidExits {
     /// Servers on the machine itself.
     #[error("local_servers: {0} is not on loopback; others need not be listed")]
     LocalServers(SocketAddr),
+    /// Resolvers on the machine itself.
+    #[error("local_resolvers: {0} is not on loopback; others need not be listed")]
+    LocalResolvers(SocketAddr),
 }
 
 impl ExitCeiling {
@@ -224,7 +228,22 @@ impl RelayCeiling {
             ports,
             user,
             local_servers,
+            local_resolvers: BTreeSet::new(),
         })
+    }
+
+    /// The same, and it may ask these resolvers on the machine itself.
+    ///
+    /// # Errors
+    /// [`InvalidExits`] names the first that is not there.
+    pub fn with_local_resolvers(self, local_resolvers: BTreeSet<SocketAddr>) -> Result<Self, InvalidExits> {
+        match local_resolvers.iter().find(|at| !at.ip().is_loopback()) {
+            Some(resolver) => Err(InvalidExits::LocalResolvers(*resolver)),
+            None => Ok(RelayCeiling {
+                local_resolvers,
+                ..self
+            }),
+        }
     }
 
     /// Numeric id of the user that the relay runs as.
@@ -240,6 +259,11 @@ impl RelayCeiling {
     /// Whether the relay may connect to this on the machine itself.
     pub fn allows_local(&self, server: SocketAddr) -> bool {
         self.local_servers.contains(&server)
+    }
+
+    /// Whether the relay may ask this resolver on the machine itself.
+    pub fn allows_local_resolver(&self, resolver: SocketAddr) -> bool {
+        self.local_resolvers.contains(&resolver)
     }
 }
 

@@ -183,6 +183,7 @@ pub struct Desired {
     cell_ports: BTreeMap<Port, Option<u16>>,
     exits: BTreeMap<ExitId, Exit>,
     redirects: BTreeMap<ExitId, Redirect>,
+    resolvers: BTreeSet<SocketAddr>,
     peers: BTreeMap<PeerName, Arc<Peer>>,
     by_key: BTreeMap<PublicKey, PeerName>,
     by_address: BTreeMap<IpAddr, PeerName>,
@@ -196,6 +197,7 @@ impl Desired {
         cell_ports: BTreeMap<Port, Option<u16>>,
         exits: BTreeMap<ExitId, Exit>,
         redirects: BTreeMap<ExitId, Redirect>,
+        resolvers: BTreeSet<SocketAddr>,
     ) -> Self {
         Desired {
             wireguard,
@@ -203,6 +205,7 @@ impl Desired {
             cell_ports,
             exits,
             redirects,
+            resolvers,
             ..Desired::default()
         }
     }
@@ -249,6 +252,11 @@ impl Desired {
     /// Exits that the relay carries, by id. No id or mark is that of one of [`Desired::exits`].
     pub fn redirects(&self) -> &BTreeMap<ExitId, Redirect> {
         &self.redirects
+    }
+
+    /// Resolvers that the relay may ask for peers without an exit.
+    pub fn resolvers(&self) -> &BTreeSet<SocketAddr> {
+        &self.resolvers
     }
 
     /// What carries the peers that are bound to the exit of this id.

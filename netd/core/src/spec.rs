@@ -21,6 +21,8 @@ pub struct NetworkSpec {
     pub cell_ports: Vec<CellPortSpec>,
     /// Ways out that peers may be bound to.
     pub exits: Vec<ExitSpec>,
+    /// Resolvers that the relay asks for peers without an exit.
+    pub dns_upstreams: Vec<Parsed<SocketAddr>>,
 }
 
 /// A way to the internet that is not the machine's own.

@@ -25,6 +25,8 @@ pub const CELL_PORTS_MAX: usize = 64;
 pub const ALLOWED_IPS_MAX: usize = 256;
 /// Most servers of one exit of the relay.
 pub const SERVERS_MAX: usize = 16;
+/// Most resolvers of peers without an exit (proto).
+pub const RESOLVERS_MAX: usize = 8;
 /// Most peers that one change adds, and removes.
 pub const DELTA_MAX: usize = 1000;
 
@@ -72,6 +74,7 @@ pub fn validate(
         peers,
         cell_ports,
         exits,
+        dns_upstreams,
     } = spec;
     let mut faults = Faults::default();
     let interface = wireguard
@@ -85,10 +88,11 @@ pub fn validate(
         own_key,
     };
     let exits = exits::check(&context, exits, &mut faults);
+    let resolvers = redirects::resolvers(&context, dns_upstreams, &mut faults);
     // A fault of an exit is named once, not again at every peer that is bound to it.
     let exits_known = exits.is_some();
     let (exits, redirects) = exits.unwrap_or_default();
-    let mut desired = Desired::new(interface, own_key, cell_ports, exits, redirects);
+    let mut desired = Desired::new(interface, own_key, cell_ports, exits, redirects, resolvers);
     if wireguard.is_none() && !peers.is_empty() {
         faults.invalid("spec.peers", "peers need an interface; set spec.wireguard");
     }

@@ -87,6 +87,8 @@ fn redirects() {
         through(with_access(peer(3), true, true, &[]), "exit0"),
     ]);
     spec.exits = vec![exit(0), redirect(10), redirect(11)];
+    let resolvers = ["9.9.9.9:53", "127.0.0.53:53", "[2620:fe::fe]:53"];
+    spec.dns_upstreams = resolvers.map(|at| Ok(at.parse().unwrap())).into();
     golden("redirects.nft", &text(&spec));
 }
 
@@ -115,6 +117,7 @@ fn rules_do_not_grow_with_exits() {
     let mut many = spec(vec![through(peer(1), "exit3")]);
     many.exits = (0..10).map(exit).chain((10..20).map(redirect)).collect();
     many.peers.push(through(peer(2), "exit12"));
+    many.dns_upstreams.push(Ok("9.9.9.9:53".parse().unwrap()));
     assert_eq!(chains(&spec(vec![])), chains(&many));
 }
 

@@ -587,6 +587,34 @@ fn servers_of_the_relay_are_not_of_the_cell_itself() {
 }
 
 #[test]
+fn resolvers_of_the_relay_are_not_of_the_cell_itself() {
+    let resolvers = |resolvers: &'static [&str]| {
+        move |spec: &mut NetworkSpec| {
+            let parsed = resolvers.iter().map(|at| Ok(at.parse().unwrap()));
+            spec.dns_upstreams = parsed.collect();
+        }
+    };
+    let field = "spec.dns_upstreams[0]";
+    invalid(field, resolvers(&["0.0.0.0:53"]));
+    invalid(field, resolvers(&["224.0.0.251:5353"]));
+    invalid(field, resolvers(&["10.86.0.1:53"]));
+    invalid(field, resolvers(&["[::ffff:10.86.0.9]:53"]));
+    invalid(field, resolvers(&["169.254.67.1:9053"]));
+    // What an exit may have for a server is no resolver.
+    above(field, resolvers(&["127.0.0.1:9050"]));
+    above(field, resolvers(&["127.0.0.53:54"]));
+    above(field, resolvers(&["[::1]:53"]));
+    invalid("spec.dns_upstreams", resolvers(&["9.9.9.9:53"; 9]));
+    let mut wanted = spec(vec![]);
+    resolvers(&["127.0.0.53:53", "192.168.1.1:53", "[2620:fe::fe]:53"])(&mut wanted);
+    assert_eq!(
+        validate(&wanted, &ceiling(), None).unwrap().resolvers().len(),
+        3,
+        "control"
+    );
+}
+
+#[test]
 fn a_ceiling_without_a_relay_allows_no_redirects() {
     let mut ceiling = ceiling();
     let mark = "0x2000/0x2000".parse().unwrap();
@@ -607,6 +635,10 @@ fn a_ceiling_without_a_relay_allows_no_redirects() {
     wanted.exits = vec![exit(0)];
     wanted.peers[0].exit = "exit0".into();
     validate(&wanted, &ceiling, None).unwrap();
+    wanted.dns_upstreams = vec![Ok("9.9.9.9:53".parse().unwrap())];
+    let rejection = validate(&wanted, &ceiling, None).unwrap_err();
+    assert_eq!(fields(&rejection), ["spec.dns_upstreams"]);
+    assert!(matches!(rejection, Rejection::AboveCeiling(_)));
 }
 
 #[test]

@@ -440,6 +440,7 @@ max = 256
 redirect_ports = [9100, 9199]
 egress_user = "daemon"
 local_servers = ["127.0.0.1:9050"]
+local_resolvers = ["127.0.0.53:53"]
 [callers.api]
 users = ["root"]
 "#
@@ -498,6 +499,7 @@ pub fn spec(peers: Vec<v1::PeerSpec>) -> v1::NetworkSpec {
             target_port: 3443,
         }],
         exits: Vec::new(),
+        dns_upstreams: Vec::new(),
     }
 }
 

@@ -36,6 +36,11 @@ impl Name {
         Ok(Name(wire.into()))
     }
 
+    /// The name above all.
+    pub fn root() -> Self {
+        Name(Box::default())
+    }
+
     /// Reads what an administrator may give a host: letters, digits, hyphens and underscores, with or without the last dot.
     ///
     /// # Errors

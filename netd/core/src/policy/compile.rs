@@ -171,6 +171,7 @@ impl Compiler<'_> {
             links.map(|exit| (SetId::ExitLinks, Element::Link(exit.way.interface))),
         );
         insert(&mut elements, self.servers());
+        insert(&mut elements, self.resolvers());
         elements
     }
 

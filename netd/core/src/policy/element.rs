@@ -43,6 +43,8 @@ pub enum SetId {
     RelayWays(Family),
     /// (address, port): where the relay may connect to.
     RelayServers(Family),
+    /// (address, port): which resolvers the relay may ask by the machine's own way.
+    RelayResolvers(Family),
 }
 
 /// What kind of elements a set has.
@@ -72,7 +74,7 @@ pub enum SetKind {
 
 impl SetId {
     /// All of them, in the order in which they are made.
-    pub const ALL: [SetId; 31] = [
+    pub const ALL: [SetId; 33] = [
         SetId::Peers(Family::V4),
         SetId::Peers(Family::V6),
         SetId::PeerToPeer(Family::V4),
@@ -104,6 +106,8 @@ impl SetId {
         SetId::RelayWays(Family::V6),
         SetId::RelayServers(Family::V4),
         SetId::RelayServers(Family::V6),
+        SetId::RelayResolvers(Family::V4),
+        SetId::RelayResolvers(Family::V6),
     ];
 
     /// Its name in the table.
@@ -140,6 +144,8 @@ impl SetId {
             SetId::RelayWays(Family::V6) => "relay_ways6",
             SetId::RelayServers(Family::V4) => "relay_servers4",
             SetId::RelayServers(Family::V6) => "relay_servers6",
+            SetId::RelayResolvers(Family::V4) => "relay_resolvers4",
+            SetId::RelayResolvers(Family::V6) => "relay_resolvers6",
         }
     }
 
@@ -157,7 +163,7 @@ impl SetId {
             SetId::ExitMarks(family) | SetId::RelayMarks(family) => SetKind::Mark(family),
             SetId::RelayPorts(family) => SetKind::RelayPort(family),
             SetId::RelayWays(family) => SetKind::RelayWay(family),
-            SetId::RelayServers(family) => SetKind::Server(family),
+            SetId::RelayServers(family) | SetId::RelayResolvers(family) => SetKind::Server(family),
             SetId::ExitWays(family) => SetKind::Way(family),
             SetId::ExitLinks => SetKind::Link,
         }

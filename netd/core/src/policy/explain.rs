@@ -331,15 +331,19 @@ impl Walk<'_> {
                 let port = packet.payload.ports().map(|(_, source, _)| source);
                 self.is_relay_way(*family, self.destination, port, self.flow_mark & mask)
             }
-            Match::RelayServer(family) => self.port.is_some_and(|port| {
-                let server = Element::Server((self.destination, port).into());
-                Family::of(self.destination) == *family && self.has(SetId::RelayServers(*family), &server)
-            }),
+            Match::RelayServer(family) => self.is_end_of_relay(*family, SetId::RelayServers(*family)),
+            Match::RelayResolver(family) => self.is_end_of_relay(*family, SetId::RelayResolvers(*family)),
             // Explained is what comes in.
             Match::SocketUser(_) => false,
             Match::FlowPeer(family, set) => self.is_in(*family, *set, self.opener()) == Some(true),
             Match::FlowTargetNot(family, set) => self.is_in(*family, *set, self.target()) == Some(false),
         }
+    }
+
+    /// Whether (destination, destination port) is in that set of the family.
+    fn is_end_of_relay(&self, family: Family, set: SetId) -> bool {
+        let known = |port| self.has(set, &Element::Server((self.destination, port).into()));
+        Family::of(self.destination) == family && self.port.is_some_and(known)
     }
 
     fn interface(&self, side: Side) -> Option<&InterfaceName> {

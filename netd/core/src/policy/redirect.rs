@@ -29,6 +29,14 @@ impl Compiler<'_> {
         })
     }
 
+    /// Which resolvers the relay may ask by the machine's own way.
+    pub(super) fn resolvers(&self) -> impl Iterator<Item = (SetId, Element)> {
+        self.desired.resolvers().iter().map(|resolver| {
+            let family = Family::of(resolver.ip());
+            (SetId::RelayResolvers(family), Element::Server(*resolver))
+        })
+    }
+
     /// Turns new connections of bound peers to the internet, as [`Compiler::leaving`] understands it, to the relay.
     pub(super) fn redirect(&self) -> Chain {
         let mut rules = vec![when([self.incoming(false)], vec![Action::Accept])];
@@ -105,7 +113,7 @@ impl Compiler<'_> {
         rules
     }
 
-    /// What the relay itself may send: to servers of exits, out of exits' interfaces, and to peers what answers them. In a flow
+    /// What the relay itself may send: to servers of exits, to the resolvers of peers without an exit, out of exits' interfaces, and to peers what answers them. In a flow
     /// of an exit that is only while the exit is the peer's.
     pub(super) fn relay(&self) -> Chain {
         let mut rules = Vec::new();
@@ -115,6 +123,12 @@ impl Compiler<'_> {
                 [tcp.clone(), Match::RelayServer(family)],
                 vec![Action::Accept],
             ));
+            for protocol in [Protocol::Udp, Protocol::Tcp] {
+                rules.push(when(
+                    [Match::L4(protocol.number()), Match::RelayResolver(family)],
+                    vec![Action::Accept],
+                ));
+            }
             rules.push(when(
                 [
                     self.outgoing(true),

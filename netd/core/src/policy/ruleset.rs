@@ -199,6 +199,8 @@ pub enum Match {
     RelayAnswer(Family, u32),
     /// (destination, destination port) is in the family's set of the relay's servers.
     RelayServer(Family),
+    /// (destination, destination port) is in the family's set of resolvers that the relay may ask.
+    RelayResolver(Family),
     /// The packet was sent by a socket of this user (numeric id); one that the kernel sends by itself is nobody's.
     SocketUser(u32),
 }

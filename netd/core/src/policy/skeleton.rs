@@ -22,6 +22,7 @@ pub fn skeleton(interface: &InterfaceName, ceiling: &Ceiling) -> Vec<Chain> {
         Default::default(),
         Default::default(),
         Default::default(),
+        Default::default(),
     );
     compile(&desired, ceiling, &Default::default())
         .map(|ruleset| ruleset.chains)

@@ -191,10 +191,8 @@ fn render_match(condition: &Match) -> String {
         Match::FirstOfFlow => "ct status ! confirmed".to_owned(),
         Match::RelayRequest(family, mask) => relay_way(*family, "saddr . th dport", *mask),
         Match::RelayAnswer(family, mask) => relay_way(*family, "daddr . th sport", *mask),
-        Match::RelayServer(family) => {
-            let (ip, set) = (ip(*family), SetId::RelayServers(*family).name());
-            format!("{ip} daddr . th dport @{set}")
-        }
+        Match::RelayServer(family) => relay_end(*family, SetId::RelayServers(*family)),
+        Match::RelayResolver(family) => relay_end(*family, SetId::RelayResolvers(*family)),
         Match::SocketUser(id) => format!("meta skuid {id}"),
     }
 }
@@ -202,6 +200,10 @@ fn render_match(condition: &Match) -> String {
 fn service(family: Family, [peer, other]: [&str; 2], port: &str) -> String {
     let (ip, set) = (ip(family), SetId::Services(family).name());
     format!("{ip} {peer} . {ip} {other} . meta l4proto . {port} @{set}")
+}
+
+fn relay_end(family: Family, set: SetId) -> String {
+    format!("{} daddr . th dport @{}", ip(family), set.name())
 }
 
 fn relay_way(family: Family, peer_and_port: &str, mask: u32) -> String {

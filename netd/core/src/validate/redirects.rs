@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use super::exits::{Context, Taken, id_and_mark, unique};
 use super::peers::unreachable_kind;
-use super::{Faults, SERVERS_MAX};
-use crate::ceiling::RelayCeiling;
+use super::{Faults, RESOLVERS_MAX, SERVERS_MAX};
 use crate::redirect::{Redirect, RelayWay};
 use crate::spec::{ExitSpec, Parsed, RedirectSpec};
 
@@ -39,7 +38,12 @@ pub(super) fn one(
         faults.above(at("redirect.port"), "no exit may have this port of the relay");
     }
     unique(&mut taken.ports, port, index, at("redirect.port"), faults);
-    let servers = all(context, relay, servers, at("redirect.servers"), faults);
+    let local = Local {
+        allowed: &|server| relay.allows_local(server),
+        most: SERVERS_MAX,
+        noun: "server",
+    };
+    let servers = all(context, &local, servers, at("redirect.servers"), faults);
     let way = RelayWay {
         id: id?,
         mark: mark?,
@@ -51,23 +55,54 @@ pub(super) fn one(
     })
 }
 
+/// Resolvers that the relay may ask for peers without an exit; none if one of them is not sound.
+pub(super) fn resolvers(
+    context: &Context<'_>,
+    specs: &[Parsed<SocketAddr>],
+    faults: &mut Faults,
+) -> BTreeSet<SocketAddr> {
+    if specs.is_empty() {
+        return BTreeSet::new();
+    }
+    let path = "spec.dns_upstreams";
+    let Some(relay) = context.ceiling.relay() else {
+        faults.above(path, "there is no relay here that could ask resolvers");
+        return BTreeSet::new();
+    };
+    let local = Local {
+        allowed: &|resolver| relay.allows_local_resolver(resolver),
+        most: RESOLVERS_MAX,
+        noun: "resolver",
+    };
+    all(context, &local, specs, path, faults).unwrap_or_default()
+}
+
+/// What is particular to one list of places that the relay may send to.
+struct Local<'a> {
+    /// Whether this, on the machine itself, may be one.
+    allowed: &'a dyn Fn(SocketAddr) -> bool,
+    most: usize,
+    noun: &'static str,
+}
+
 fn all(
     context: &Context<'_>,
-    relay: &RelayCeiling,
+    local: &Local<'_>,
     specs: &[Parsed<SocketAddr>],
     path: impl fmt::Display,
     faults: &mut Faults,
 ) -> Option<BTreeSet<SocketAddr>> {
-    if specs.len() > SERVERS_MAX {
+    let Local { most, noun, .. } = local;
+    if specs.len() > *most {
         let count = specs.len();
-        faults.invalid(path, format!("at most {SERVERS_MAX} servers, not {count}"));
+        faults.invalid(path, format!("at most {most} {noun}s, not {count}"));
         return None;
     }
     let mut servers = BTreeSet::new();
     for (number, spec) in specs.iter().enumerate() {
         let field = format_args!("{path}[{number}]");
         if let Some(server) = faults.parsed(spec.clone(), field)
-            && let Some(server) = server_of(context, relay, server, field, faults)
+            && let Some(server) = server_of(context, local, server, field, faults)
         {
             servers.insert(server);
         }
@@ -78,24 +113,25 @@ fn all(
 /// As the kernel will see it. None: its fault is named.
 fn server_of(
     context: &Context<'_>,
-    relay: &RelayCeiling,
+    local: &Local<'_>,
     server: SocketAddr,
     field: impl fmt::Display,
     faults: &mut Faults,
 ) -> Option<SocketAddr> {
     let server = SocketAddr::new(server.ip().to_canonical(), server.port());
+    let noun = local.noun;
     if server.ip().is_loopback() {
-        let allowed = relay.allows_local(server);
+        let allowed = (local.allowed)(server);
         if !allowed {
             faults.above(field, "the relay may not connect to this on the machine itself");
         }
         return allowed.then_some(server);
     }
     if let Some(kind) = unreachable_kind(server.ip()) {
-        faults.invalid(field, format!("a server is not at {kind}"));
+        faults.invalid(field, format!("a {noun} is not at {kind}"));
         None
     } else if context.is_inside(server.ip()) || context.hidden.contains(&server.ip()) {
-        faults.invalid(field, "a server is not inside the VPN");
+        faults.invalid(field, format!("a {noun} is not inside the VPN"));
         None
     } else {
         Some(server)

@@ -46,6 +46,8 @@ pub fn relay() -> RelayCeiling {
         ["127.0.0.1:9050".parse().unwrap()].into(),
     )
     .unwrap()
+    .with_local_resolvers(["127.0.0.53:53".parse().unwrap()].into())
+    .unwrap()
 }
 
 /// Exit number `index`, 10-19, of the relay: `exit10` on port 9110, with a server at 198.51.100.10 and 2001:db8::10.
@@ -162,5 +164,6 @@ pub fn spec(peers: Vec<PeerSpec>) -> NetworkSpec {
         peers,
         cell_ports: vec![port(Protocol::Tcp, 443, 3443), port(Protocol::Udp, 53, 0)],
         exits: vec![],
+        dns_upstreams: vec![],
     }
 }

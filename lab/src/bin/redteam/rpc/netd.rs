@@ -110,6 +110,7 @@ fn spec() -> NetworkSpec {
         peers: vec![peer(1)],
         cell_ports: Vec::new(),
         exits: Vec::new(),
+        dns_upstreams: Vec::new(),
     }
 }
 

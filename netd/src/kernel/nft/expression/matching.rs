@@ -82,7 +82,8 @@ pub(super) fn matching(condition: &Match) -> Vec<Expressions> {
         Match::FirstOfFlow => first_of_flow(),
         Match::RelayRequest(family, mask) => relay_way(*family, Side::Source, 2, *mask),
         Match::RelayAnswer(family, mask) => relay_way(*family, Side::Destination, 0, *mask),
-        Match::RelayServer(family) => relay_server(*family),
+        Match::RelayServer(family) => relay_end(*family, SetId::RelayServers(*family)),
+        Match::RelayResolver(family) => relay_end(*family, SetId::RelayResolvers(*family)),
         Match::SocketUser(id) => vec![meta(MetaKey::SocketUserId, Reg1), equal(&id.to_ne_bytes())],
     }
 }
@@ -95,9 +96,9 @@ fn first_of_flow() -> Vec<Expressions> {
     ]
 }
 
-/// (destination, destination port), looked up in the family's servers of the relay.
-fn relay_server(family: Family) -> Vec<Expressions> {
-    let found = lookup(SetId::RelayServers(family), false);
+/// (destination, destination port), looked up in that set of the family.
+fn relay_end(family: Family, set: SetId) -> Vec<Expressions> {
+    let found = lookup(set, false);
     let end = end(family, Side::Destination, 2);
     end.into_iter().chain([found]).collect()
 }

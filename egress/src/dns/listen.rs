@@ -1,0 +1,45 @@
+//! The sockets that questions come to. They are made by this process itself: netd's rules for its user hold a socket by who made
+//! it, so one that was handed over would be held by none.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+
+use nix::sys::socket::SockType;
+
+use crate::listener::{bound, lacks_family, listening};
+
+/// UDP and TCP, on the hidden service addresses; netd translates port 53 of the cell to it.
+pub const PORT: u16 = 9053;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// One of each family that there is.
+    pub datagrams: Vec<UdpSocket>,
+    /// The same.
+    pub connections: Vec<TcpListener>,
+}
+
+/// Binds [`PORT`] of each address, also where that does not exist yet; a machine may lack IPv6. It is done before the process
+/// seals itself: afterwards no TCP port but the redirect ports can be had.
+///
+/// # Errors
+/// When the port is taken.
+pub fn listen_on(addresses: &[IpAddr]) -> io::Result<Sockets> {
+    let mut sockets = Sockets::default();
+    for address in addresses {
+        let at = SocketAddr::new(*address, PORT);
+        let both = bound(at, SockType::Datagram).and_then(|datagrams| Ok((datagrams, listening(at)?)));
+        match both {
+            Ok((datagrams, connections)) => {
+                sockets.datagrams.push(datagrams.into());
+                sockets.connections.push(connections);
+            }
+            Err(error) if lacks_family(*address, &error) => {
+                tracing::info!(port = PORT, "this machine has no IPv6");
+            }
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{at}: {error}"))),
+        }
+    }
+    Ok(sockets)
+}
