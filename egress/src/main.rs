@@ -120,3 +120,24 @@ async fn run(
         _ = interrupt.recv() => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// The value of a `key = 1` or `key=1`.
+    fn number(text: &str, key: &str) -> u64 {
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+        let digits = line[key.len()..].trim_start_matches([' ', '=']);
+        let end = digits.find(|letter: char| !letter.is_ascii_digit());
+        digits[..end.unwrap_or(digits.len())].parse().unwrap()
+    }
+
+    #[test]
+    fn the_unit_has_the_descriptors_that_the_shipped_policy_needs() {
+        let total = number(include_str!("../../systemd/etc/egress.toml"), "total");
+        let unit = include_str!("../../systemd/cell-egress.service");
+        assert!(2 * total + DESCRIPTORS_BESIDE <= number(unit, "LimitNOFILE"));
+    }
+}

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use super::support::{Keys, Netd, address};
 use anyhow::Result;
 use cell_lab::counter::{Counter, Protocol, Spec, host};
+use cell_lab::netns::Namespace;
 use cell_lab::probe::EchoServer;
 use cell_lab::stock::Client;
 use cell_lab::topology::{Device, FAR_HOST, World};
@@ -54,6 +55,11 @@ impl Provider {
     /// The near end's keys.
     pub fn near(&self) -> Keys {
         self.near.lock().unwrap().clone()
+    }
+
+    /// Where it is, and what lies behind it.
+    pub fn namespace(&self) -> &Namespace {
+        &self.device.namespace
     }
 
     /// Gives the near end other keys.

@@ -231,7 +231,7 @@ impl ExitSecretService for Vault {
 }
 
 impl Egress {
-    fn start(namespace: &Namespace) -> Result<Self> {
+    pub fn start(namespace: &Namespace) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let open = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode));
         open(folder.path(), 0o755)?;
@@ -270,6 +270,38 @@ impl Egress {
         Ok(())
     }
 
+    /// As cell-api tells it about DNS, as soon as it answers.
+    pub fn apply_dns(&self, dns: &egress::DnsSpec) -> Result<()> {
+        until(PATIENCE, "egress answers", || {
+            let request = egress::ApplyDnsRequest {
+                dns: Some(dns.clone()),
+            };
+            let told = self.runtime.block_on(async {
+                EgressServiceClient::new(ipc::connect(self.socket()))
+                    .apply_dns(request)
+                    .await
+            });
+            told.ok().map(drop)
+        })
+        .with_context(|| self.process.borrow().output())
+    }
+
+    /// Of the way of the exit of this id; empty: the default one.
+    pub fn dns_way(&self, id: &str) -> Result<egress::DnsWayStatus> {
+        let told = self.runtime.block_on(async {
+            EgressServiceClient::new(ipc::connect(self.socket()))
+                .get_dns_status(egress::GetDnsStatusRequest {})
+                .await
+        })?;
+        let ways = told.into_inner().status.unwrap_or_default().ways;
+        let way = ways.into_iter().find(|way| way.exit_id == id);
+        way.context("the way is not told of")
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.folder.path().join("egress.sock")
+    }
+
     /// As cell-api tells it, until it listens for all.
     pub fn apply(&self, kinds: [Kind; 3]) -> Result<()> {
         let exits: Vec<_> = EXITS
@@ -281,7 +313,7 @@ impl Egress {
                 kind: Some(kind),
             })
             .collect();
-        let socket = self.folder.path().join("egress.sock");
+        let socket = self.socket();
         until(PATIENCE, "egress listens", || {
             let request = egress::ApplyExitsRequest { exits: exits.clone() };
             let told = self.runtime.block_on(async {
@@ -308,6 +340,7 @@ fn policy_text(vault: &Path) -> String {
          peers = [\"10.86.0.0/24\", \"fd86::/64\"]\nservers = [\"0.0.0.0/0\", \"::/0\"]\nlocal_servers = [\"127.0.0.1:9050\"]\n\
          [limits]\ntotal = 100\nper_exit = 50\nper_peer = 20\n\
          [timeouts]\nconnect_seconds = 2\nhandshake_seconds = 5\nidle_seconds = 60\n\
+         [dns]\nupstreams = [\"0.0.0.0/0\", \"::/0\"]\nlocal_upstreams = []\ninterface_prefixes = [\"wgext_\"]\n\
          [callers.api]\nusers = [\"root\"]\n",
         vault.display()
     )

@@ -186,6 +186,7 @@ impl Compiler<'_> {
             self.arriving(),
             self.cell(),
             self.relay(),
+            self.of_exit(),
             self.raw(),
             self.prerouting(),
             self.redirect(),

@@ -4,17 +4,41 @@
 //! opened through. Either alone could be led astray, by a rule of ip-rule(8) that somebody deleted or by a peer that was
 //! bound to another exit meanwhile; then the packet is dropped here, whatever the routing says.
 
-use super::compile::{Compiler, base, drop, goto, plain, when};
+use super::compile::{Compiler, base, drop, goto, interface, plain, when};
 use super::element::SetId;
 use super::ruleset::{Action, Chain, ChainName, Counter, CtDirection, CtState, HookPoint};
 use super::ruleset::{MarkOf, Match, Rule, Side, Test};
-use crate::model::Family;
+use crate::model::{Family, InterfaceName};
 
 /// After the translation of destinations (-100), so that what somebody else's DNAT turns inside is not sent outside; before
 /// the routing decision, which follows this hook.
 const AFTER_DNAT: i32 = -90;
 
 impl Compiler<'_> {
+    /// What the machine sends in flows of exits without a socket of the relay. The kernel sends it by itself, by the table `main`: when
+    /// a late answer to the relay finds nobody any more (ICMP, RST), or a peer's is too large. It would tell whoever is on the
+    /// machine's own way what came by the exit.
+    pub(super) fn of_exits(&self) -> Rule {
+        when(
+            [Match::Marked(MarkOf::Flow, self.mask())],
+            goto(ChainName::OfExit),
+        )
+    }
+
+    /// Leaves by exits' interfaces, or stays in the cell.
+    pub(super) fn of_exit(&self) -> Chain {
+        let loopback = interface(Side::Destination, &InterfaceName::loopback(), true);
+        let stays = [
+            Match::InterfaceIn(Side::Destination, SetId::ExitLinks),
+            self.outgoing(true),
+            loopback,
+        ];
+        let accepted = |stays| when([stays], vec![Action::Accept]);
+        let mut rules: Vec<Rule> = stays.into_iter().map(accepted).collect();
+        rules.push(when([], drop(Counter::ExitLeak)));
+        plain(ChainName::OfExit, rules)
+    }
+
     fn mask(&self) -> u32 {
         self.ceiling.exits.mask()
     }

@@ -247,6 +247,7 @@ impl Walk<'_> {
                 Action::MarkBySource(family) => {
                     self.packet_mark = self.exit_mark(*family, self.packet.source)?;
                 }
+                Action::SetFlowMark(mark) => self.flow_mark = *mark,
                 Action::SaveMark(mask) => {
                     self.flow_mark = self.flow_mark & !mask | self.packet_mark & mask;
                 }

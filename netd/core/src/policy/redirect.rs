@@ -20,6 +20,12 @@ impl Compiler<'_> {
         self.ceiling.exits.mask()
     }
 
+    /// The mark of the relay's own flows by exits' interfaces: some bit of the mask, for no packet is routed or let through by it.
+    fn own_flow(&self) -> u32 {
+        let mask = self.flow_mask();
+        mask & mask.wrapping_neg()
+    }
+
     /// Where the relay may connect to, for any exit.
     pub(super) fn servers(&self) -> impl Iterator<Item = (SetId, Element)> {
         let exits = self.desired.redirects().values();
@@ -117,6 +123,12 @@ impl Compiler<'_> {
     /// of an exit that is only while the exit is the peer's.
     pub(super) fn relay(&self) -> Chain {
         let mut rules = Vec::new();
+        // Remembered, so that what the kernel says about the flow by itself is known to be the exit's. First: a resolver of peers
+        // without an exit may be that of an exit too.
+        rules.push(when(
+            [Match::InterfaceIn(Side::Destination, SetId::ExitLinks)],
+            vec![Action::SetFlowMark(self.own_flow()), Action::Accept],
+        ));
         for family in Family::BOTH {
             let tcp = Match::L4(Protocol::Tcp.number());
             rules.push(when(
@@ -139,10 +151,6 @@ impl Compiler<'_> {
             ));
         }
         rules.push(when(
-            [Match::InterfaceIn(Side::Destination, SetId::ExitLinks)],
-            vec![Action::Accept],
-        ));
-        rules.push(when(
             [Match::Marked(MarkOf::Flow, self.flow_mask())],
             drop(Counter::EgressStranger),
         ));
@@ -158,13 +166,14 @@ impl Compiler<'_> {
         plain(ChainName::Relay, rules)
     }
 
-    /// One look at whose a packet is, for all but the relay's.
+    /// What the machine itself sends: the relay's is held to its list, and what belongs to exits to their interfaces.
     pub(super) fn output(&self) -> Chain {
         let relay = self.ceiling.exits.relay();
-        let rules = relay
+        let mut rules: Vec<Rule> = relay
             .map(|relay| when([Match::SocketUser(relay.user())], goto(ChainName::Relay)))
             .into_iter()
             .collect();
+        rules.push(self.of_exits());
         base(ChainName::Output, false, HookPoint::Output, BEFORE_DNAT, rules)
     }
 }

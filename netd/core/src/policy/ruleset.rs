@@ -33,6 +33,7 @@ pub enum ChainName {
     Mark,
     Redirect,
     Relay,
+    OfExit,
     Output,
     Prerouting,
     Forward,
@@ -55,6 +56,7 @@ impl ChainName {
             ChainName::Mark => "c_mark",
             ChainName::Redirect => "c_redirect",
             ChainName::Relay => "c_relay",
+            ChainName::OfExit => "c_of_exit",
             ChainName::Output => "c_output",
             ChainName::Raw => "c_raw",
             ChainName::Prerouting => "c_prerouting",
@@ -234,6 +236,8 @@ pub enum Action {
     MarkBySource(Family),
     /// Remembers those bits of the packet's mark in its flow.
     SaveMark(u32),
+    /// Remembers this mark in the packet's flow.
+    SetFlowMark(u32),
     /// Remembers in the flow the mark that the family's map of the relay has for its source; a source that is not there ends
     /// the rule.
     FlowMarkBySource(Family),

@@ -33,8 +33,8 @@ impl ChainName {
     /// Whether a table that guards something has rules in this chain.
     pub fn always_has_rules(self) -> bool {
         match self {
-            // Translations of ports are not always wanted, nor is there always a relay.
-            ChainName::Prerouting | ChainName::Output => false,
+            // Translations of ports are not always wanted.
+            ChainName::Prerouting => false,
             ChainName::Accept
             | ChainName::Answer
             | ChainName::PeerToPeer
@@ -46,8 +46,10 @@ impl ChainName {
             | ChainName::Mark
             | ChainName::Redirect
             | ChainName::Relay
+            | ChainName::OfExit
             | ChainName::Raw
             | ChainName::Forward
+            | ChainName::Output
             | ChainName::Input
             | ChainName::Postrouting => true,
         }

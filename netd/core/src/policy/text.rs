@@ -242,6 +242,7 @@ fn render_action(action: &Action) -> String {
             format!("dnat {ip} to {to} : {ip} saddr map @{map}")
         }
         Action::Refuse => "reject with icmpx admin-prohibited".to_owned(),
+        Action::SetFlowMark(mark) => format!("ct mark set {mark:#010x}"),
         Action::SaveMark(mask) => format!("ct mark set meta mark & {mask:#010x}"),
         Action::Dnat(address, port) if address.is_ipv4() => format!("dnat ip to {address}:{port}"),
         Action::Dnat(address, port) => format!("dnat ip6 to [{address}]:{port}"),

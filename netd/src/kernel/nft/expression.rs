@@ -63,6 +63,7 @@ fn acting(action: &Action) -> Vec<Expressions> {
             translate(SetId::ExitMarks(*family)),
             set_mark(),
         ],
+        Action::SetFlowMark(mark) => vec![immediate(Reg1, &mark.to_ne_bytes()), set_flow_mark()],
         Action::SaveMark(mask) => vec![
             meta(MetaKey::Mark, Reg1),
             bitwise(&mask.to_ne_bytes(), &[0; 4]),

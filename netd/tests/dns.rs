@@ -1,0 +1,271 @@
+//! Questions of a peer, end to end: a stock WireGuard client, netd, cell-egress, and exits whose tunnels are real. Whomever the peer
+//! asks, its question goes to the relay and from there by its exit or not at all. Needs root.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/provider.rs"]
+mod provider;
+#[path = "support/relay.rs"]
+mod relay;
+#[path = "support/resolver.rs"]
+mod resolver;
+#[allow(dead_code, reason = "egress's own tests use all of it")]
+#[path = "../../egress/tests/support/servers.rs"]
+mod servers;
+#[path = "../../egress/tests/support/sshd.rs"]
+mod sshd;
+mod support;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use cell_lab::counter::{Counter, Protocol as Counted, Spec, host};
+use cell_lab::process::until;
+use cell_lab::stock::Client;
+use cell_lab::topology::{CELL, Device, FAR_HOST, World};
+use cell_proto::common::v1::{Endpoint, Protocol};
+use cell_proto::egress::v1 as egress;
+use cell_proto::netd::v1;
+use provider::{Provider, id, link};
+use relay::Egress;
+use resolver::{Ended, FAILED, REFUSED, ask, found};
+use support::{Keys, Netd, PATIENCE, PORT, access, client_file, peer, spec};
+
+/// What the resolvers behind the ways have for every name: the machine's own way, and each exit.
+const DEFAULT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+const BY: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 10), Ipv4Addr::new(203, 0, 113, 11)];
+/// The cell's own name and address.
+const NAS: &str = "nas.home.arpa";
+const CELL_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 86, 0, 1);
+/// Nobody is there: a resolver that somebody wrote into a device by hand.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 88);
+
+struct Setup {
+    world: World,
+    netd: Netd,
+    device: Arc<Device>,
+    keys: Keys,
+    providers: Arc<[Provider; 2]>,
+    egress: Egress,
+    /// Whatever leaves the cell for the far host's addresses, or for that of nobody, outside of the tunnels.
+    own_way: Vec<Counter>,
+}
+
+impl Setup {
+    fn new() -> Result<Self> {
+        let mut world = World::new()?;
+        world.cell.set_sysctl("ipv4/ip_forward", "1")?;
+        world.cell.set_sysctl("ipv6/conf/all/forwarding", "1")?;
+        world.cell.set_sysctl("ipv4/conf/all/rp_filter", "1")?;
+        let device = Arc::new(world.device("a")?);
+        let netd = Netd::start(&world.cell)?;
+        let providers = [
+            Provider::start(&mut world, &netd, 0)?,
+            Provider::start(&mut world, &netd, 1)?,
+        ];
+        for far in FAR_HOST.each() {
+            let at = SocketAddr::new(far, 53);
+            resolver::serve(&world.internet, at, DEFAULT)?;
+            for (provider, address) in providers.iter().zip(BY) {
+                resolver::serve(provider.namespace(), at, address)?;
+            }
+        }
+        let [v4, v6] = FAR_HOST.each();
+        let own_way = [v4, v6, NOBODY.into()].map(|far| Spec::to(host(far), Counted::Any));
+        let own_way = own_way.map(|spec| Counter::install(&world.internet, spec));
+        Ok(Setup {
+            own_way: own_way.into_iter().collect::<Result<_>>()?,
+            egress: Egress::start(&world.cell)?,
+            world,
+            netd,
+            device,
+            keys: Keys::make()?,
+            providers: Arc::new(providers),
+        })
+    }
+
+    fn peer(&self, through: Option<u32>) -> v1::PeerSpec {
+        let mut peer = peer(1, "a", &self.keys.public_bytes, access(true, false, &[]));
+        peer.exit = through.map(id).unwrap_or_default();
+        peer
+    }
+
+    fn spec(&self, through: Option<u32>) -> v1::NetworkSpec {
+        let mut spec = spec(vec![self.peer(through)]);
+        let dns = [Protocol::Udp, Protocol::Tcp].map(|protocol| v1::CellPort {
+            protocol: protocol.into(),
+            port: 53,
+            target_port: 9053,
+        });
+        spec.cell_ports.extend(dns);
+        spec.exits = self.providers.iter().map(|provider| provider.exit(0)).collect();
+        spec.dns_upstreams = vec![SocketAddr::new(FAR_HOST.v4.into(), 53).into()];
+        spec
+    }
+
+    /// The first exit's resolver is asked over IPv4, the second's over IPv6.
+    fn dns(through: Option<u32>) -> egress::DnsSpec {
+        let [v4, v6] = FAR_HOST
+            .each()
+            .map(|far| Endpoint::from(SocketAddr::new(far, 53)));
+        let exit = |index, resolver| egress::DnsExit {
+            id: id(index),
+            upstreams: vec![resolver],
+            reached: Some(egress::dns_exit::Reached::Interface(link(index))),
+        };
+        let nas = egress::dns_record::Data::Address(IpAddr::V4(CELL_INSIDE).into());
+        let own = ["10.86.0.2", "fd86::2"].map(|own| own.parse::<IpAddr>().unwrap().into());
+        egress::DnsSpec {
+            zones: vec!["home.arpa".to_owned()],
+            records: vec![egress::DnsRecord {
+                name: NAS.to_owned(),
+                ttl_seconds: 60,
+                data: Some(nas),
+            }],
+            upstreams: vec![v4.clone()],
+            exits: vec![exit(0, v4), exit(1, v6)],
+            peers: vec![egress::DnsPeer {
+                addresses: own.into(),
+                exit_id: through.map(id).unwrap_or_default(),
+            }],
+        }
+    }
+
+    /// As cell-api does it: DNS first.
+    fn bind(&self, through: Option<u32>) -> Result<()> {
+        self.egress.apply_dns(&Setup::dns(through))?;
+        self.netd.delta(vec![self.peer(through)], &[])?;
+        Ok(())
+    }
+
+    fn client<'a>(&self, device: &'a Device) -> Result<Client<'a>> {
+        let endpoint = SocketAddr::new(IpAddr::V4(CELL.v4), PORT).to_string();
+        let file = client_file(1, &self.keys, &self.netd.keys, &endpoint);
+        let client = Client::up(&device.namespace, &file)?;
+        client.wait_for_handshake()?;
+        Ok(client)
+    }
+
+    fn ask(&self, to: IpAddr, name: &str, tcp: bool) -> Option<Ended> {
+        let to = SocketAddr::new(to, 53);
+        ask(&self.device.namespace, to, name, tcp, 3 * PATIENCE / 4)
+    }
+
+    /// Whomever the peer asks, over UDP and TCP, it is told this of a name that it has not asked for before.
+    fn whoever_is_asked(&self, round: &str, expected: Ended) {
+        let resolvers = [
+            NOBODY.into(),
+            FAR_HOST.v4.into(),
+            FAR_HOST.v6.into(),
+            CELL_INSIDE.into(),
+        ];
+        for (number, resolver) in resolvers.into_iter().enumerate() {
+            for tcp in [false, true] {
+                let name = format!("{round}{number}{tcp}.example");
+                assert_eq!(
+                    self.ask(resolver, &name, tcp),
+                    Some(expected),
+                    "{resolver} tcp {tcp} {round}"
+                );
+            }
+        }
+    }
+
+    /// The relay's own question comes back by the exit.
+    fn is_proven(&self, index: u32) -> Result<()> {
+        until(PATIENCE, "a proof", || {
+            let way = self.egress.dns_way(&id(index)).ok()?;
+            (way.last_proven_unix_ms > 0).then_some(())
+        })
+    }
+
+    fn leaked(&self) -> u64 {
+        let packets = self.own_way.iter().map(|counter| counter.packets().unwrap());
+        packets.sum()
+    }
+}
+
+#[test]
+fn a_bound_peers_questions_go_by_its_exit_whomever_it_asks() -> Result<()> {
+    let setup = Setup::new()?;
+    setup.egress.apply_dns(&Setup::dns(Some(0)))?;
+    setup.netd.apply(setup.spec(Some(0)), "")?;
+    let (device, providers) = (Arc::clone(&setup.device), Arc::clone(&setup.providers));
+    let _client = setup.client(&device)?;
+    let mut far = vec![providers[0].up()?, providers[1].up()?];
+    // Without a question of a peer.
+    for index in [0, 1] {
+        setup.is_proven(index)?;
+        assert_eq!(setup.egress.dns_way(&id(index))?.asked, 0);
+        assert!(providers[index as usize].packets()[index as usize] > 0, "{index}");
+    }
+    assert_eq!(setup.egress.dns_way("")?.last_proven_unix_ms, 0);
+    for index in [0, 1, 0] {
+        setup.bind(Some(index))?;
+        let before = providers[index as usize].packets();
+        setup.whoever_is_asked(&format!("by{index}"), found(BY[index as usize]));
+        let asked = providers[index as usize].packets()[index as usize];
+        assert!(asked > before[index as usize] || index == 0, "control");
+        assert_eq!(setup.leaked(), 0, "by {index}");
+    }
+    // The exit is down: the cell's names are there, others are not, and no other way is taken.
+    far.remove(0);
+    for tcp in [false, true] {
+        assert_eq!(
+            setup.ask(NOBODY.into(), NAS, tcp),
+            Some(found(CELL_INSIDE)),
+            "tcp {tcp}"
+        );
+    }
+    assert_eq!(setup.ask(NOBODY.into(), "down.example", false), Some(FAILED));
+    assert_eq!(setup.leaked(), 0, "while the exit is down");
+    // Control: without an exit the peer is answered by the default resolver, and that is counted.
+    setup.bind(None)?;
+    let held = setup.netd.dropped("egress_stranger")?;
+    for tcp in [false, true] {
+        let name = format!("own{tcp}.example");
+        assert_eq!(
+            setup.ask(CELL_INSIDE.into(), &name, tcp),
+            Some(found(DEFAULT)),
+            "tcp {tcp}"
+        );
+    }
+    assert!(setup.leaked() > 0, "control: the counters count");
+    assert_eq!(setup.netd.dropped("egress_stranger")?, held);
+    Ok(())
+}
+
+#[test]
+fn while_the_relay_is_away_no_question_goes_anywhere() -> Result<()> {
+    let setup = Setup::new()?;
+    setup.egress.apply_dns(&Setup::dns(Some(0)))?;
+    setup.netd.apply(setup.spec(Some(0)), "")?;
+    let (device, providers) = (Arc::clone(&setup.device), Arc::clone(&setup.providers));
+    let _client = setup.client(&device)?;
+    let _far = [providers[0].up()?, providers[1].up()?];
+    setup.is_proven(0)?;
+    setup.whoever_is_asked("before", found(BY[0]));
+    setup.egress.kill()?;
+    let short = Duration::from_secs(1);
+    for resolver in [NOBODY.into(), FAR_HOST.v6.into(), CELL_INSIDE.into()] {
+        for tcp in [false, true] {
+            let to = SocketAddr::new(resolver, 53);
+            assert_eq!(ask(&device.namespace, to, "away.example", tcp, short), None);
+        }
+    }
+    setup.egress.restart(&setup.world.cell)?;
+    until(PATIENCE, "it answers, and knows nobody yet", || {
+        (setup.ask(NOBODY.into(), NAS, true)? == REFUSED).then_some(())
+    })?;
+    setup.egress.apply_dns(&Setup::dns(Some(0)))?;
+    setup.whoever_is_asked("after", found(BY[0]));
+    assert_eq!(setup.leaked(), 0);
+    setup.bind(None)?;
+    assert_eq!(
+        setup.ask(FAR_HOST.v4.into(), "control.example", false),
+        Some(found(DEFAULT))
+    );
+    assert!(setup.leaked() > 0, "control: the counters count");
+    Ok(())
+}
