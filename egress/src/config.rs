@@ -213,8 +213,8 @@ peers = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00
 servers = ["0.0.0.0/0", "::/0"]
 local_servers = ["127.0.0.1:9050"]
 [limits]
-total = 3840
-per_exit = 3840
+total = 3072
+per_exit = 3072
 per_peer = 1024
 [timeouts]
 connect_seconds = 10
@@ -237,7 +237,7 @@ unit = "cell-api.service"
     fn the_documented_file_is_understood() {
         let config = parse(DOCUMENTED).unwrap();
         assert_eq!(config.api.uids, [990]);
-        assert_eq!(config.rules.limits, Limits::try_new(3840, 3840, 1024).unwrap());
+        assert_eq!(config.rules.limits, Limits::try_new(3072, 3072, 1024).unwrap());
         assert_eq!(config.rules.timeouts.idle, Duration::from_secs(7200));
         let documents = include_str!("../../docs/runtime.md");
         for line in DOCUMENTED.lines() {
@@ -253,7 +253,7 @@ unit = "cell-api.service"
         };
         assert!(fault("\"169.254.67.1\", ", "\"fd00::1\", ").contains("listen"));
         assert!(fault("\"169.254.67.1\", \"fd43:454c:4c00::1\"", "").contains("listen"));
-        assert!(fault("total = 3840", "total = 1").contains("limits"));
+        assert!(fault("total = 3072", "total = 1").contains("limits"));
         assert!(fault("idle_seconds = 7200", "idle_seconds = 0").contains("idle_seconds"));
         assert!(fault("connect_seconds = 10", "connect_seconds = 301").contains("connect_seconds"));
         assert!(fault("127.0.0.1:9050", "192.0.2.1:9050").contains("not on loopback"));

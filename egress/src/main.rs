@@ -71,9 +71,14 @@ fn load(path: &PathBuf) -> anyhow::Result<Config> {
     Config::parse(&text, uid_of).with_context(|| format!("{} is not in order", path.display()))
 }
 
-/// As many descriptors as the connections that are allowed need: a peer's and a server's each. Later nobody may raise them.
+/// Of each connection the peer's and the server's, and those beside.
+fn wanted_descriptors(connections: u32) -> u64 {
+    2 * u64::from(connections) + DESCRIPTORS_BESIDE
+}
+
+/// As many descriptors as the connections that are allowed need. Later nobody may raise them.
 fn raise_descriptors(connections: u32) -> anyhow::Result<()> {
-    let wanted = 2 * u64::from(connections) + DESCRIPTORS_BESIDE;
+    let wanted = wanted_descriptors(connections);
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     ensure!(
         hard >= wanted,
@@ -112,5 +117,28 @@ async fn run(config: Config, mut listeners: Listeners, readiness: Readiness) -> 
         ended = answering => ended.map_err(Into::into),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn number(text: &str, key: &str) -> u64 {
+        let rest = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        let digits = rest.trim_start_matches([' ', '=']).split(' ').next().unwrap();
+        digits.parse().unwrap()
+    }
+
+    #[test]
+    fn the_unit_allows_what_the_policy_file_needs() {
+        let total = number(include_str!("../../systemd/etc/egress.toml"), "total");
+        let most = number(include_str!("../../systemd/cell-egress.service"), "LimitNOFILE");
+        let wanted = wanted_descriptors(total.try_into().unwrap());
+        assert!(
+            wanted <= most,
+            "{total} connections need {wanted} descriptors, the unit allows {most}"
+        );
     }
 }
