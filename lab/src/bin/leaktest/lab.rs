@@ -397,7 +397,11 @@ impl<'a> Lab<'a> {
     ///
     /// # Errors
     /// When something does not come back.
-    pub fn mend(&mut self) -> Result<()> {
+    pub fn mend(&mut self, speakers: &[Speaker]) -> Result<()> {
+        // Each type of exit has a peer again, or nothing could be seen of it.
+        for (peer, kind) in Kind::ALL.into_iter().enumerate() {
+            self.assign(peer, kind, speakers)?;
+        }
         for kind in Kind::ALL {
             if !self.far[usize::from(kind.place())].is_up() {
                 self.far[usize::from(kind.place())].up()?;

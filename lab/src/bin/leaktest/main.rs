@@ -140,7 +140,7 @@ fn prove(lab: &mut Lab, speakers: &[Speaker], options: &Options, seed: u64) -> R
             );
         }
     }
-    lab.mend().context("at the end")?;
+    lab.mend(speakers).context("at the end")?;
     all_carry(lab).context("at the end")?;
     found.settle(lab, speakers)?;
     planted(lab, &mut found)?;
