@@ -64,8 +64,8 @@ clean-host: ## Remove every interface, rule and route that a cell left on this m
 # --- prove ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: deps build-test users test-webui test-rust demo redteam badinput chaos browsertest systemtest bench-short ## Everything.
-	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,browsertest,systemtest,bench-short
+test: deps build-test users test-webui test-rust demo redteam badinput chaos leaktest-short browsertest systemtest bench-short ## Everything.
+	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,leaktest-short,browsertest,systemtest,bench-short
 	@echo "make test: all of it passed"
 
 .PHONY: test-webui
@@ -98,6 +98,14 @@ badinput: build-test users ## Send malformed requests; each must be refused, not
 .PHONY: chaos
 chaos: build-test users ## Kill daemons at random moments, 100 times, while they work (KILLS=520: each a hundred times).
 	@$(BIN)/cell-chaos $(if $(KILLS),--kills $(KILLS))
+
+.PHONY: leaktest
+leaktest: build-test users ## Break and change everything around exits 2,000 times; no packet of a bound peer leaks (some 15 minutes).
+	@$(BIN)/cell-leaktest $(if $(SEED),--seed $(SEED))
+
+.PHONY: leaktest-short
+leaktest-short: build-test users
+	@$(BIN)/cell-leaktest --short --transitions 200 $(if $(SEED),--seed $(SEED))
 
 .PHONY: systemtest
 systemtest: build-test users ## Install the package under a real systemd in a container, use it, purge it.

@@ -11,7 +11,7 @@ build=(gcc libc6-dev pkg-config make)
 # servers of exits (OpenSSH, a SOCKS and an HTTP proxy).
 test=(wireguard-go iptables curl procps iputils-ping jq python3 python3-venv python3-flask
       mmdebstrap e2fsprogs binutils docker.io busybox-static openssl zbar-tools iperf3 ethtool chromium libnss3-tools
-      fonts-dejavu-core openssh-server microsocks tinyproxy-bin)
+      fonts-dejavu-core openssh-server openssh-client conntrack microsocks tinyproxy-bin)
 
 what=${1:-test}
 case $what in

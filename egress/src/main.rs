@@ -78,9 +78,14 @@ fn load(path: &PathBuf) -> anyhow::Result<Config> {
     Config::parse(&text, uid_of).with_context(|| format!("{} is not in order", path.display()))
 }
 
-/// As many descriptors as the connections that are allowed need: a peer's and a server's each. Later nobody may raise them.
+/// Of each connection the peer's and the server's, and those beside.
+fn wanted_descriptors(connections: u32) -> u64 {
+    2 * u64::from(connections) + DESCRIPTORS_BESIDE
+}
+
+/// As many descriptors as the connections that are allowed need. Later nobody may raise them.
 fn raise_descriptors(connections: u32) -> anyhow::Result<()> {
-    let wanted = 2 * u64::from(connections) + DESCRIPTORS_BESIDE;
+    let wanted = wanted_descriptors(connections);
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     ensure!(
         hard >= wanted,
@@ -138,6 +143,6 @@ mod tests {
     fn the_unit_has_the_descriptors_that_the_shipped_policy_needs() {
         let total = number(include_str!("../../systemd/etc/egress.toml"), "total");
         let unit = include_str!("../../systemd/cell-egress.service");
-        assert!(2 * total + DESCRIPTORS_BESIDE <= number(unit, "LimitNOFILE"));
+        assert!(wanted_descriptors(total.try_into().unwrap()) <= number(unit, "LimitNOFILE"));
     }
 }

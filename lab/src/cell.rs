@@ -107,12 +107,36 @@ impl Cell {
     /// # Errors
     /// When it does not come back.
     pub fn crash(&self, name: &str) -> Result<()> {
+        self.end_daemon(name, Signal::SIGKILL)
+    }
+
+    /// Ends a daemon by a signal, SIGTERM as for a restart or SIGKILL, and waits until the launcher has started it anew.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn end_daemon(&self, name: &str, signal: Signal) -> Result<()> {
         let before = self.daemon(name)?;
-        kill(pid(before)?, Signal::SIGKILL)?;
-        until(BACK, &format!("{name} back after SIGKILL"), || {
+        kill(pid(before)?, signal)?;
+        until(BACK, &format!("{name} back after {signal}"), || {
             self.daemon(name).ok().filter(|now| *now != before)
         })
         .map(drop)
+    }
+
+    /// Holds the launcher (SIGSTOP), so that a daemon that dies stays dead.
+    ///
+    /// # Errors
+    /// As kill(2).
+    pub fn hold_launcher(&self) -> Result<()> {
+        self.launcher.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets the launcher go on (SIGCONT).
+    ///
+    /// # Errors
+    /// As kill(2).
+    pub fn release_launcher(&self) -> Result<()> {
+        self.launcher.signal(Signal::SIGCONT)
     }
 
     /// Ends it as Ctrl-C does.

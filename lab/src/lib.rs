@@ -15,6 +15,7 @@ pub mod counter;
 pub mod probe;
 pub mod prober;
 pub mod quick;
+pub mod random;
 pub mod stock;
 
 pub mod cell;

@@ -294,3 +294,39 @@ fn a_taken_over_relay_asks_listed_resolvers_alone() -> Result<()> {
     assert_eq!(setup.dropped("egress_stranger"), held);
     Ok(())
 }
+
+/// As what the relay had still to say to a peer when the interface went away.
+#[test]
+fn the_addresses_that_peers_see_speak_to_peers_alone() -> Result<()> {
+    let setup = begun(&id(0))?;
+    let say = |from: IpAddr, to: IpAddr| {
+        let socket = setup.world.cell.inside(|| UdpSocket::bind((from, 0)))??;
+        // That it is refused is told at once.
+        anyhow::Ok(socket.send_to(b"for a peer", (to, 7)).is_ok())
+    };
+    let arrived = |from: IpAddr, to: IpAddr| {
+        let before = setup.direct();
+        let sent = say(from, to)?;
+        std::thread::sleep(Duration::from_millis(50));
+        anyhow::Ok((sent, setup.direct() - before))
+    };
+    for (cell, far) in CELL.each().into_iter().zip(FAR_HOST.each()) {
+        assert_eq!(arrived(cell, far)?, (true, 1), "control: from {cell}");
+    }
+    let [v4, v6] = FAR_HOST.each();
+    for (own, far) in [
+        ("169.254.67.1", v4),
+        ("10.86.0.1", v4),
+        ("fd43:454c:4c00::1", v6),
+        ("fd86::1", v6),
+    ] {
+        let counted = setup.dropped("weak_host");
+        assert_eq!(arrived(own.parse()?, far)?, (false, 0), "from {own}");
+        assert_eq!(setup.dropped("weak_host"), counted + 1, "from {own}");
+        assert!(
+            say(own.parse()?, own.parse()?)?,
+            "control: {own} to the machine itself"
+        );
+    }
+    Ok(())
+}

@@ -22,9 +22,14 @@ struct Options {
 }
 
 /// What is proven, by the target that proves it.
-const PROOFS: [(&str, &str); 10] = [
+const PROOFS: [(&str, &str); 12] = [
     ("demo", "who reaches what, and how soon it ends"),
     ("chaos", "killed at random: nothing lost, nothing let through"),
+    (
+        "leaktest-short",
+        "nothing of a bound peer leaks, in 200 transitions",
+    ),
+    ("leaktest", "the same in 2,000"),
     ("redteam", "a web process that was taken over gets nothing"),
     ("fuzz", "parsers under random input"),
     ("badinput", "malformed requests change nothing"),

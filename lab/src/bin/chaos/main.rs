@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use cell_lab::cell::Cell;
 use cell_lab::process::until;
+use cell_lab::random::Random;
 use cell_lab::report::Report;
 use cell_lab::rest::{Rest, Setup};
 use cell_lab::topology::{CELL, World};
@@ -158,7 +159,7 @@ fn kill_at_random(
     seed: u64,
     mut look: impl FnMut() -> Result<()>,
 ) -> Result<BTreeMap<&'static str, usize>> {
-    let (mut random, kills) = (writer::Random::new(seed), options.kills);
+    let (mut random, kills) = (Random::new(seed), options.kills);
     let often = ["api", "netd", "vaultd", "egress", "broker"];
     let userspace = cell.daemon("wg").is_ok();
     let mut victims = BTreeMap::new();

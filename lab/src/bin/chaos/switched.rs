@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use cell_lab::probe::Arrivals;
 use cell_lab::process::until;
+use cell_lab::random::Random;
 use cell_lab::rest::Rest;
 use cell_lab::topology::LAN_HOST;
 use serde_json::{Value, json};
 
 use crate::RECOVERY;
 use crate::kernel::Policy;
-use crate::writer::{Random, Shared};
+use crate::writer::Shared;
 
 /// Its peer.
 pub const NAME: &str = "switched";

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use cell_lab::random::Random;
 use cell_lab::rest::{Answer, Rest};
 use serde_json::{Value, json};
 
@@ -19,24 +20,6 @@ pub const WRITERS: u16 = 6;
 
 /// Name prefix of the peers that writers make, so that those of the traffic are left alone.
 const PREFIX: &str = "chaos-";
-
-/// A small generator (SplitMix64): the run can be repeated from its seed.
-pub struct Random(u64);
-
-impl Random {
-    /// From a seed.
-    pub fn new(seed: u64) -> Self {
-        Random(seed)
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
 
 /// What all that change the cell share.
 #[derive(Debug, Clone, Default)]

@@ -4,11 +4,11 @@
 //! that it was opened for, and its packets are let in only while peer, port and mark belong together: so it dies when its
 //! peer's exit changes, even where another exit has got the port. What the relay cannot carry never leaves by another way.
 
-use super::compile::{Compiler, base, drop, goto, plain, when};
+use super::compile::{Compiler, base, drop, goto, interface, plain, when};
 use super::element::{Element, SetId};
 use super::ruleset::{Action, Chain, ChainName, Counter, CtDirection, CtState, HookPoint};
 use super::ruleset::{MarkOf, Match, Rule, Side, Test};
-use crate::model::{Family, Protocol};
+use crate::model::{Family, InterfaceName, Protocol};
 
 /// After the translations of others (-100): what they turn inside is not redirected. The first translation of a flow counts.
 const AFTER_OTHERS: i32 = -95;
@@ -167,12 +167,26 @@ impl Compiler<'_> {
     }
 
     /// What the machine itself sends: the relay's is held to its list, and what belongs to exits to their interfaces.
+    ///
+    /// The cell's addresses in the VPN speak by `wg0` and the machine itself alone, as [`Compiler::raw`] has it of what arrives: while
+    /// the interface is away, routes lead what answers peers to the uplink. Sockets that are closed and have something to send
+    /// are nobody's, so no look at a user finds them. Then one look at whose a packet is, for all but the relay's.
     pub(super) fn output(&self) -> Chain {
+        let mut rules = Vec::new();
+        for (own, hidden) in self.own_addresses() {
+            for address in [own, hidden] {
+                rules.push(when(
+                    [
+                        self.outgoing(false),
+                        interface(Side::Destination, &InterfaceName::loopback(), false),
+                        Match::Address(Family::of(address), Side::Source, Test::Is(address)),
+                    ],
+                    drop(Counter::WeakHost),
+                ));
+            }
+        }
         let relay = self.ceiling.exits.relay();
-        let mut rules: Vec<Rule> = relay
-            .map(|relay| when([Match::SocketUser(relay.user())], goto(ChainName::Relay)))
-            .into_iter()
-            .collect();
+        rules.extend(relay.map(|relay| when([Match::SocketUser(relay.user())], goto(ChainName::Relay))));
         rules.push(self.of_exits());
         base(ChainName::Output, false, HookPoint::Output, BEFORE_DNAT, rules)
     }

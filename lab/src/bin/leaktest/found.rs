@@ -1,0 +1,181 @@
+//! What was counted, and the report of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use cell_lab::report::Report;
+
+use crate::far::Kind;
+use crate::isp::{self, Key, Meant, Protocol, Tally};
+use crate::lab::Lab;
+use crate::speaker::Speaker;
+use crate::transition::Transition;
+
+const NOTHING: Tally = Tally([0; Key::COUNT]);
+
+/// What was found.
+pub struct Found {
+    transitions: BTreeMap<String, usize>,
+    /// What the ISP saw, all of it and up to the last look.
+    seen: Tally,
+    strangers: u64,
+    arrived: Tally,
+    sent: Tally,
+    last_answers: Vec<(Kind, Duration)>,
+    planted: Tally,
+    caught: bool,
+    after: Tally,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Found {
+            transitions: BTreeMap::new(),
+            seen: NOTHING,
+            strangers: 0,
+            arrived: NOTHING,
+            sent: NOTHING,
+            last_answers: Vec::new(),
+            planted: NOTHING,
+            caught: false,
+            after: NOTHING,
+        }
+    }
+}
+
+impl Found {
+    /// Looks what the ISP saw, and tells at once what leaked.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn look(&mut self, lab: &Lab, number: usize, transition: Transition, took: Duration) -> Result<()> {
+        *self.transitions.entry(transition.kind()).or_default() += 1;
+        let (seen, strangers) = (
+            isp::read(&lab.world.internet)?,
+            isp::strangers(&lab.world.internet)?,
+        );
+        for (key, packets) in seen.since(&self.seen).bound() {
+            println!(
+                "  LEAK at {number}, {transition} ({} ms): {packets} packets, {key}",
+                took.as_millis()
+            );
+        }
+        if strangers > self.strangers {
+            let packets = strangers - self.strangers;
+            let seen = isp::seen(&lab.world.internet)?.join("\n    ");
+            println!(
+                "  LEAK at {number}, {transition}: {packets} packets to nobody's target, so far:\n    {seen}"
+            );
+        }
+        (self.seen, self.strangers) = (seen, strangers);
+        Ok(())
+    }
+
+    /// Packets of bound peers that the ISP saw.
+    pub fn leaked(&self) -> u64 {
+        self.seen
+            .bound()
+            .into_iter()
+            .map(|(_, packets)| packets)
+            .sum::<u64>()
+            + self.strangers
+    }
+
+    /// Keeps what was sent and carried, before a leak is planted.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn settle(&mut self, lab: &Lab, speakers: &[Speaker]) -> Result<()> {
+        self.arrived = crate::arrived(lab)?;
+        self.seen = isp::read(&lab.world.internet)?;
+        self.strangers = isp::strangers(&lab.world.internet)?;
+        for speaker in speakers {
+            let sent = speaker.sent();
+            for (sum, packets) in self.sent.0.iter_mut().zip(sent.0) {
+                *sum += packets;
+            }
+        }
+        self.last_answers.clone_from(&lab.last_answers);
+        Ok(())
+    }
+
+    /// Keeps what became of the planted leak.
+    pub fn planted(&mut self, leaked: Tally, after: Tally, caught: bool) {
+        (self.planted, self.after, self.caught) = (leaked, after, caught);
+    }
+
+    /// All of it.
+    pub fn report(&self, name: &str, seed: u64) -> Report {
+        let mut report = Report::new(name);
+        report.add("seed", seed, "", "", true);
+        let all: usize = self.transitions.values().sum();
+        report.add("transitions", all, "", "> 0", all > 0);
+        for (kind, times) in &self.transitions {
+            report.add(format!("of these: {kind}"), times, "times", "", true);
+        }
+        for key in Key::all().filter(|key| key.meant != Meant::Direct) {
+            let (leaked, sent) = (self.seen.of(key), self.sent.of(key));
+            // Where nothing was sent, nothing could leak.
+            let ok = leaked == 0 && sent > 0;
+            report.add(
+                format!("leaked: {key}"),
+                leaked,
+                &format!("packets, {sent} sent"),
+                "0",
+                ok,
+            );
+        }
+        let strangers = self.strangers;
+        let what = "leaked: anything else from the cell's uplink";
+        report.add(what, strangers, "packets", "0", strangers == 0);
+        self.controls(&mut report);
+        for kind in Kind::ALL {
+            let times = self.last_answers.iter().filter(|(of, _)| *of == kind);
+            let times: Vec<u128> = times.map(|(_, time)| time.as_millis()).collect();
+            let what = format!(
+                "{kind}: from its far end's end to the last answer, of {} ends",
+                times.len()
+            );
+            let longest = times.iter().max().map_or_else(|| "-".to_owned(), u128::to_string);
+            report.add(what, longest, "ms, the longest", "", true);
+        }
+        report
+    }
+
+    fn controls(&self, report: &mut Report) {
+        for key in Key::all() {
+            let (place, must) = match key.meant {
+                Meant::For(kind) => ("far end", kind.carries(key.protocol)),
+                Meant::Direct => ("ISP", true),
+            };
+            let packets = self.arrived.of(key);
+            let (goal, ok) = if must {
+                (">= 1", packets > 0)
+            } else {
+                ("0", packets == 0)
+            };
+            report.add(
+                format!("arrived at the {place}: {key}"),
+                packets,
+                "packets",
+                goal,
+                ok,
+            );
+        }
+        for protocol in Protocol::ALL {
+            for v6 in [false, true] {
+                let of = |tally: &Tally| -> u64 {
+                    let meant = Kind::ALL.into_iter().map(Meant::For);
+                    meant.map(|meant| tally.of(Key { meant, protocol, v6 })).sum()
+                };
+                let (leaked, after) = (of(&self.planted), of(&self.after));
+                let family = if v6 { "IPv6" } else { "IPv4" };
+                let what = format!("control: a planted leak is seen, {protocol}, {family}");
+                report.add(what, leaked, "packets", ">= 1", leaked > 0 && self.caught);
+                let what = format!("planted leak put right by the cell, {protocol}, {family}");
+                report.add(what, after, "packets in 2 s", "0", after == 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! `make leaktest`: a whole cell with real exits behind an ISP that counts. While everything that may happen to them happens, in
+//! a random order, not one packet of a peer that is bound to an exit goes by the machine's own way.
+
+#![forbid(unsafe_code)]
+
+mod far;
+mod found;
+mod isp;
+mod lab;
+mod speaker;
+mod transition;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use cell_lab::probe::EchoServer;
+use cell_lab::process::until;
+use cell_lab::random::Random;
+use cell_lab::topology::{Device, World};
+use clap::Parser;
+
+use crate::far::Kind;
+use crate::found::Found;
+use crate::isp::{Key, Meant, Tally};
+use crate::lab::Lab;
+use crate::speaker::{PORTS, Speaker};
+use crate::transition::Transition;
+
+/// Every so many transitions it is the turn of cell-wg, if the cell has one, or of the cell's own tunnel.
+const RARELY: usize = 50;
+/// Between two transitions, milliseconds: at least, and what is drawn on top.
+const BETWEEN: (u64, u64) = (40, 120);
+const CARRIED: Duration = Duration::from_secs(60);
+const PLANTED: Duration = Duration::from_secs(20);
+
+/// Changes, breaks and kills at random while bound peers speak, and counts what the ISP sees of them.
+#[derive(Parser)]
+struct Options {
+    /// How many transitions.
+    #[arg(long, default_value_t = 2000)]
+    transitions: usize,
+    /// Seed of their order; printed, so that a run can be repeated.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Writes its report as the short form.
+    #[arg(long)]
+    short: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    let seed = options.seed.unwrap_or_else(|| std::process::id().into());
+    println!("seed {seed}, {} transitions", options.transitions);
+    let mut world = World::new()?;
+    let devices = |world: &mut World, names: &[&str]| -> Result<Vec<Device>> {
+        names.iter().map(|name| world.device(name)).collect()
+    };
+    let fars = devices(&mut world, &Kind::ALL.map(Kind::label))?;
+    let mouths = devices(&mut world, &["a", "b", "c", "d", "control"])?;
+    ensure!(
+        mouths.len() == Kind::ALL.len() + 1,
+        "a device for each type, and the control"
+    );
+    for address in Kind::ALL
+        .into_iter()
+        .flat_map(|kind| Meant::For(kind).target().each())
+    {
+        // Whatever leaks is answered, so that it goes on.
+        world.internet.add_address("lo", address.into())?;
+    }
+    for port in PORTS {
+        EchoServer::start(&world.internet, port)?;
+    }
+    isp::install(&world.internet)?;
+    let lab = Lab::start(&world, &fars, &mouths)?;
+    let meant = Kind::ALL.into_iter().map(Meant::For).chain([Meant::Direct]);
+    let speakers: Vec<_> = mouths
+        .iter()
+        .zip(meant)
+        .map(|(device, meant)| Speaker::new(&device.namespace, meant))
+        .collect();
+    let stop = AtomicBool::new(false);
+    let found = std::thread::scope(|scope| {
+        let threads: Vec<_> = speakers
+            .iter()
+            .map(|speaker| scope.spawn(|| speaker.run(&stop)))
+            .collect();
+        let found = drive(lab, &speakers, &options, seed);
+        stop.store(true, Ordering::Relaxed);
+        for thread in threads {
+            thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("a speaker panicked"))??;
+        }
+        found
+    })?;
+    let name = if options.short {
+        "leaktest-short"
+    } else {
+        "leaktest"
+    };
+    found.report(name, seed).finish(Path::new("target"))
+}
+
+fn drive(mut lab: Lab, speakers: &[Speaker], options: &Options, seed: u64) -> Result<Found> {
+    let outcome = prove(&mut lab, speakers, options, seed);
+    if outcome.is_err() {
+        eprintln!("--- output of the cell:\n{}", lab.cell.output());
+    }
+    let found = outcome?;
+    lab.peers.clear();
+    lab.cell.stop()?;
+    Ok(found)
+}
+
+fn prove(lab: &mut Lab, speakers: &[Speaker], options: &Options, seed: u64) -> Result<Found> {
+    all_carry(lab).context("at first")?;
+    let mut found = Found::default();
+    let mut random = Random::new(seed);
+    let bound = speakers.len() - 1;
+    let has_wg = lab.cell.daemon("wg").is_ok();
+    let start = Instant::now();
+    for number in 1..=options.transitions {
+        let rarely = number % RARELY == RARELY / 2;
+        let transition = Transition::draw(&mut random, bound, rarely, has_wg);
+        let happened = Instant::now();
+        lab.happen(transition, speakers)
+            .with_context(|| format!("transition {number}: {transition}"))?;
+        std::thread::sleep(Duration::from_millis(BETWEEN.0 + random.below(BETWEEN.1)));
+        found.look(lab, number, transition, happened.elapsed())?;
+        if number.is_multiple_of(50) {
+            let seconds = start.elapsed().as_secs();
+            println!(
+                "  {number} of {} transitions, {seconds} s, {} packets leaked",
+                options.transitions,
+                found.leaked()
+            );
+        }
+    }
+    lab.mend(speakers).context("at the end")?;
+    all_carry(lab).context("at the end")?;
+    found.settle(lab, speakers)?;
+    planted(lab, &mut found)?;
+    Ok(found)
+}
+
+/// Everything that an exit can carry arrives at its far end, and what the control sends at the ISP.
+fn all_carry(lab: &mut Lab) -> Result<()> {
+    let before = arrived(lab)?;
+    let mut missing = Vec::new();
+    until(CARRIED, "everything to be carried", || {
+        let came = arrived(lab).ok()?.since(&before);
+        let must = |key: &Key| match key.meant {
+            Meant::For(kind) => {
+                kind.carries(key.protocol)
+                    && lab
+                        .peers
+                        .iter()
+                        .any(|peer| peer.exit == Some(kind) && !peer.on_spare)
+            }
+            Meant::Direct => true,
+        };
+        missing = Key::all().filter(must).filter(|key| came.of(*key) == 0).collect();
+        missing.is_empty().then_some(())
+    })
+    .with_context(|| missing.iter().map(Key::to_string).collect::<Vec<_>>().join("; "))
+}
+
+/// What came where it must: at the far end of the exit's type, and at the ISP of the control.
+fn arrived(lab: &Lab) -> Result<Tally> {
+    let direct = isp::read(&lab.world.internet)?;
+    let far: Vec<Tally> = lab
+        .far
+        .iter()
+        .map(|far| isp::read(&far.device.namespace))
+        .collect::<Result<_>>()?;
+    let mut tally = Tally([0; Key::COUNT]);
+    for key in Key::all() {
+        tally.0[key.place()] = match key.meant {
+            Meant::For(kind) => far[usize::from(kind.place())].of(key),
+            Meant::Direct => direct.of(key),
+        };
+    }
+    Ok(tally)
+}
+
+/// A leak is made by hand, and must be seen by the same counters; once the cell has put it right, no more of it.
+fn planted(lab: &mut Lab, found: &mut Found) -> Result<()> {
+    let before = isp::read(&lab.world.internet)?;
+    lab.plant()?;
+    let all = Kind::ALL.len() * 8;
+    let caught = until(PLANTED, "the planted leak to be seen", || {
+        let leaked = isp::read(&lab.world.internet).ok()?.since(&before);
+        (leaked.bound().len() == all).then_some(())
+    });
+    let leaked = isp::read(&lab.world.internet)?.since(&before);
+    lab.unplant()?;
+    std::thread::sleep(Duration::from_millis(200));
+    let mended = isp::read(&lab.world.internet)?;
+    std::thread::sleep(Duration::from_secs(2));
+    let after = isp::read(&lab.world.internet)?.since(&mended);
+    found.planted(leaked, after, caught.is_ok());
+    Ok(())
+}
