@@ -207,6 +207,9 @@ pub(crate) enum Peer {
     Remove {
         /// Its name.
         name: String,
+        /// Lets it back after so many seconds (5-3600), unless that is kept by `cellctl change confirm`.
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=3600))]
+        confirm_within: Option<u32>,
     },
     /// Changes what a device may reach, what carries it to the Internet, or its key.
     Set(PeerSet),

@@ -6,11 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::{
     CreatePeerRequest, DeletePeerRequest, DeliverPeerConfigRequest, GetPeerConfigRequest, GetPeerRequest,
     ListPeersRequest, PeerAccess, ServiceAccess, SetPeerFailOpenRequest, SetPeerFallbacksRequest,
     UpdatePeerRequest,
 };
+use tonic::transport::Channel;
 use zeroize::Zeroizing;
 
 use crate::cell::Cell;
@@ -26,7 +28,7 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Peer) -> Result<()
         Peer::List => list(cell, output).await,
         Peer::Show { name } => show(cell, output, name).await,
         Peer::Add(options) => add(cell, output, options).await,
-        Peer::Remove { name } => remove(cell, output, name).await,
+        Peer::Remove { name, confirm_within } => remove(cell, output, name, confirm_within).await,
         Peer::Set(options) => set(cell, output, options).await,
         Peer::Config(options) => config_of(cell, output, options).await,
     }
@@ -258,16 +260,31 @@ async fn config_of(cell: &Cell, output: Output, options: PeerConfig) -> Result<(
     Ok(())
 }
 
-async fn remove(cell: &Cell, output: Output, name: String) -> Result<(), Failure> {
+async fn remove(
+    cell: &Cell,
+    output: Output,
+    name: String,
+    confirm_within: Option<u32>,
+) -> Result<(), Failure> {
     cell.peers()?
         .delete_peer(DeletePeerRequest {
             name: name.clone(),
-            confirm_within_seconds: 0,
+            confirm_within_seconds: confirm_within.unwrap_or(0),
         })
         .await?;
     output.result(&view::RemovedPeer { removed: &name }, || {
         format!("{name} is removed.")
-    })
+    })?;
+    note_waiting(output, confirm_within);
+    Ok(())
+}
+
+fn note_waiting(output: Output, confirm_within: Option<u32>) {
+    if let Some(seconds) = confirm_within {
+        output.note(&format!(
+            "This is taken back in {seconds} seconds. Keep it: cellctl change confirm"
+        ));
+    }
 }
 
 /// The policy is replaced as a whole on the wire, so what is not named here is read first and kept.
@@ -285,27 +302,10 @@ async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failur
             "there is nothing to change: name at least one option".to_owned(),
         ));
     }
-    let changes = [updates, falls_back, options.fail_open.is_some()];
-    if options.confirm_within.is_some() && changes.into_iter().filter(|made| *made).count() > 1 {
-        return Err(Failure::Usage(
-            "one change can wait at a time: with --confirm-within, give --fail-open and the fallbacks alone"
-                .to_owned(),
-        ));
-    }
+    waits_alone(&options, updates, falls_back)?;
     let confirm_within_seconds = options.confirm_within.unwrap_or(0);
     let (access, if_version) = if changes_access {
-        let request = GetPeerRequest {
-            name: options.name.clone(),
-        };
-        let now = client
-            .get_peer(request)
-            .await?
-            .into_inner()
-            .peer
-            .unwrap_or_default();
-        // Only what was read is changed: else an access that was taken meanwhile would come back.
-        let access = changed(now.access.unwrap_or_default(), &options)?;
-        (Some(access), Some(now.version))
+        changed_access(&mut client, &options).await?
     } else {
         (None, None)
     };
@@ -342,12 +342,39 @@ async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failur
     }
     let peer = view::Peer::from(peer.unwrap_or_default());
     output.result(&peer, || text(&peer))?;
-    if let Some(seconds) = options.confirm_within {
-        output.note(&format!(
-            "This is taken back in {seconds} seconds. Keep it: cellctl change confirm"
+    note_waiting(output, options.confirm_within);
+    Ok(())
+}
+
+/// Only one change waits at a time, and a line must not be done in halves.
+fn waits_alone(options: &PeerSet, updates: bool, falls_back: bool) -> Result<(), Failure> {
+    let changes = [updates, falls_back, options.fail_open.is_some()];
+    if options.confirm_within.is_some() && changes.into_iter().filter(|made| *made).count() > 1 {
+        return Err(Failure::Usage(
+            "one change can wait at a time: with --confirm-within, give --fail-open and the fallbacks alone"
+                .to_owned(),
         ));
     }
     Ok(())
+}
+
+/// The new policy, and the version that it was made from.
+async fn changed_access(
+    client: &mut PeerServiceClient<Channel>,
+    options: &PeerSet,
+) -> Result<(Option<PeerAccess>, Option<String>), Failure> {
+    let request = GetPeerRequest {
+        name: options.name.clone(),
+    };
+    let now = client
+        .get_peer(request)
+        .await?
+        .into_inner()
+        .peer
+        .unwrap_or_default();
+    // Only what was read is changed: else an access that was taken meanwhile would come back.
+    let access = changed(now.access.unwrap_or_default(), options)?;
+    Ok((Some(access), Some(now.version)))
 }
 
 fn changed(now: PeerAccess, options: &PeerSet) -> Result<PeerAccess, Failure> {

@@ -8,6 +8,7 @@ import type { Me } from './api/types';
 import { Dialog } from './components/Dialog';
 import { Shell } from './components/Shell';
 import { NotFound, Skeleton } from './components/States';
+import { WaitingChange } from './components/WaitingChange';
 import { t } from './i18n';
 import { paths } from './lib/paths';
 import { useLive } from './lib/useLive';
@@ -37,6 +38,7 @@ export default function SignedIn({ me, onSignOut }: { me: Me; onSignOut: () => v
       <Suspense fallback={<Skeleton onRetry={() => window.location.reload()} />}>
         {admin ? <AdminPages me={me} onAddDevice={add} /> : <MyDevice />}
       </Suspense>
+      {admin && <WaitingChange />}
       {adding && <AddDialog onClose={() => setAdding(false)} />}
     </Shell>
   );

@@ -111,6 +111,15 @@ impl VpnRange {
         [self.v4_of(host).into(), self.v6_of(host).into()]
     }
 
+    /// The host that has an address; `None` outside of the ranges, and for what is no host's.
+    pub fn host_of(&self, address: IpAddr) -> Option<HostIndex> {
+        let index = match address {
+            IpAddr::V4(v4) => v4.to_bits() ^ self.v4.network().to_bits(),
+            IpAddr::V6(v6) => u32::try_from(v6.to_bits() ^ self.v6.network().to_bits()).ok()?,
+        };
+        self.host(index)
+    }
+
     /// Chooses the address of a new peer: the next never used, else the one that a removed peer left behind first.
     /// `longest_freed` and `highest_used` are what the database knows; the choice costs the same with 10 peers and
     /// with 10,000.

@@ -112,6 +112,30 @@ fn ranges_that_a_vpn_may_have() {
 }
 
 #[test]
+fn an_address_leads_back_to_its_host_alone() {
+    let range = range("10.86.0.0/24", "fd00:1::/64");
+    for index in [1, 2, 254] {
+        let host = range.host(index).unwrap();
+        for address in range.addresses_of(host) {
+            assert_eq!(range.host_of(address), Some(host), "{address}");
+        }
+    }
+    for nobodys in [
+        "10.86.0.0",
+        "10.86.0.255",
+        "10.86.1.2",
+        "127.0.0.1",
+        "fd00:1::",
+        "fd00:1::ff",
+        "fd00:1:0:1::2",
+        "fd00:1::1:0:2",
+        "::1",
+    ] {
+        assert_eq!(range.host_of(nobodys.parse().unwrap()), None, "{nobodys}");
+    }
+}
+
+#[test]
 fn a_range_runs_out_and_says_how_many_it_had() {
     let small = range("10.86.0.0/29", "fd00:1::/64");
     assert_eq!(small.allocate(None, 1).unwrap().get(), 2);

@@ -20,7 +20,7 @@ use super::ServiceError;
 use super::cell::{self, CellIdentity};
 use super::device::{known_side, side};
 use crate::app::App;
-use crate::store::peers::StoredPeer;
+use crate::store::peers::{self as table, StoredPeer};
 
 /// What moves about a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +161,19 @@ pub async fn of_user(app: &App, username: &Username) -> Result<PeerView, Service
     let identity = cell::identity(app)?;
     let name = PeerName::parse(username.as_str()).map_err(|_| ServiceError::NoPeer)?;
     Ok(find(app, identity, &name).await?.view())
+}
+
+/// The name of the peer that has an address; `None`: none has it, or it is no address.
+///
+/// # Errors
+/// [`ServiceError::SetupRequired`], [`ServiceError::Storage`].
+pub fn at_address(app: &App, address: &str) -> Result<Option<String>, ServiceError> {
+    let range = cell::identity(app)?.range;
+    let Some(host) = address.parse().ok().and_then(|address| range.host_of(address)) else {
+        return Ok(None);
+    };
+    app.store
+        .read(|connection| Ok(table::name_of_host(connection, host)?))
 }
 
 /// The device's configuration without its key. Nothing changes; see [`deliver_config`].

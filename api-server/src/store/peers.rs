@@ -52,6 +52,18 @@ pub fn get(
         .map(Some)
 }
 
+/// The name of the peer that has a host's addresses.
+///
+/// # Errors
+/// SQLite's.
+pub fn name_of_host(connection: &Connection, host: HostIndex) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT name FROM peer WHERE host = ?1";
+    connection
+        .prepare_cached(sql)?
+        .query_row([host.get()], |row| row.get(0))
+        .optional()
+}
+
 /// All peers, in the order of names.
 ///
 /// # Errors

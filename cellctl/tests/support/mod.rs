@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use cell_proto::api::v1::cell_service_server::{CellService, CellServiceServer};
 use cell_proto::api::v1::connection_service_server::{ConnectionService, ConnectionServiceServer};
+use cell_proto::api::v1::network_change_service_server::{NetworkChangeService, NetworkChangeServiceServer};
 use cell_proto::api::v1::peer_service_server::{PeerService, PeerServiceServer};
 use cell_proto::api::v1::setup_service_server::{SetupService, SetupServiceServer};
 use cell_proto::api::v1::user_service_server::{UserService, UserServiceServer};
@@ -40,6 +41,9 @@ pub struct State {
     pub changed_meanwhile: Option<PeerAccess>,
     /// Of the last change of a peer.
     pub confirm_within: u32,
+    pub waiting: Option<WaitingChange>,
+    /// What was done to changes that waited.
+    pub settled: Vec<&'static str>,
     pub delivered: Vec<String>,
     pub passwords: Vec<(String, String)>,
     pub connections: Vec<Connection>,
@@ -71,6 +75,7 @@ impl FakeCell {
                 .add_service(SetupServiceServer::new(cell.clone()))
                 .add_service(UserServiceServer::new(cell.clone()))
                 .add_service(ConnectionServiceServer::new(cell.clone()))
+                .add_service(NetworkChangeServiceServer::new(cell.clone()))
                 .add_service(CellServiceServer::new(cell));
             let callers = CallerPolicy {
                 uids: vec![nix::unistd::geteuid().as_raw()],
@@ -537,14 +542,56 @@ impl PeerService for Service {
         &self,
         request: Request<DeletePeerRequest>,
     ) -> Result<Response<DeletePeerResponse>, Status> {
-        let name = request.into_inner().name;
+        let DeletePeerRequest {
+            name,
+            confirm_within_seconds,
+        } = request.into_inner();
         let mut state = self.0.lock().unwrap();
+        state.confirm_within = confirm_within_seconds;
         let before = state.peers.len();
         state.peers.retain(|peer| peer.name != name);
         if state.peers.len() == before {
             return Err(fault(Code::NotFound, "NO_PEER", "there is no such peer"));
         }
         Ok(Response::new(DeletePeerResponse {}))
+    }
+}
+
+impl Service {
+    fn settle(&self, how: &'static str) -> Result<(), Status> {
+        let mut state = self.0.lock().unwrap();
+        if state.waiting.take().is_none() {
+            return Err(fault(Code::FailedPrecondition, "NOT_PENDING", "no change waits"));
+        }
+        state.settled.push(how);
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl NetworkChangeService for Service {
+    async fn get_network_change(
+        &self,
+        _: Request<GetNetworkChangeRequest>,
+    ) -> Result<Response<GetNetworkChangeResponse>, Status> {
+        let waiting = self.0.lock().unwrap().waiting.clone();
+        Ok(Response::new(GetNetworkChangeResponse { waiting }))
+    }
+
+    async fn confirm_network_change(
+        &self,
+        _: Request<ConfirmNetworkChangeRequest>,
+    ) -> Result<Response<ConfirmNetworkChangeResponse>, Status> {
+        self.settle("confirmed")?;
+        Ok(Response::new(ConfirmNetworkChangeResponse {}))
+    }
+
+    async fn roll_back_network_change(
+        &self,
+        _: Request<RollBackNetworkChangeRequest>,
+    ) -> Result<Response<RollBackNetworkChangeResponse>, Status> {
+        self.settle("taken back")?;
+        Ok(Response::new(RollBackNetworkChangeResponse {}))
     }
 }
 

@@ -126,8 +126,32 @@ async function https(world) {
     await far.getByRole('button', { name: 'Done' }).click();
     await page.goto(`${url}/devices?q=added-by-https`);
     await page.getByRole('link', { name: 'added-by-https' }).first().waitFor();
+    await ownChange(far);
     recorder.take(own);
   } finally {
     await browser.close();
+  }
+}
+
+/** Who changes the device that they sit at is asked whether to keep it, and it is undone otherwise. */
+async function ownChange(far) {
+  await far.goto('https://nest.cell/devices/real-phone');
+  const internet = far.getByRole('switch', { name: 'Internet' });
+  await internet.waitFor();
+  const before = await internet.isChecked();
+  const question = far.getByText('Keep the change of real-phone?');
+  for (const [answer, after] of [
+    ['Undo', before],
+    ['Keep', !before],
+  ]) {
+    await internet.click();
+    await far.getByRole('main').getByRole('button', { name: 'Save' }).click();
+    await question.waitFor();
+    await far.getByText(/It is undone by itself in \d+ s/).waitFor();
+    await far.getByRole('button', { name: answer, exact: true }).click();
+    await question.waitFor({ state: 'detached' });
+    await far.reload();
+    await internet.waitFor();
+    assert((await internet.isChecked()) === after, `${answer}: not as it should be`);
   }
 }

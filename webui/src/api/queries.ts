@@ -64,6 +64,13 @@ export const peersQuery = queryOptions({
 export const peerQuery = (name: string) =>
   queryOptions({ queryKey: ['peers', name], queryFn: () => data(sdk.getPeer({ path: { name } })) });
 
+/** Asked for again while one waits: netd takes it back by itself. */
+export const networkChangeQuery = queryOptions({
+  queryKey: ['network-change'],
+  queryFn: () => data(sdk.getNetworkChange()),
+  refetchInterval: (query) => (query.state.data?.waiting ? 2000 : false),
+});
+
 export const connectionsQuery = queryOptions({
   queryKey: ['connections'],
   queryFn: async () => (await data(sdk.listConnections())).connections,
@@ -123,7 +130,7 @@ export const TOPICS: Readonly<Record<string, Topic>> = {
   peers: { keys: [['peers']], everyMillis: CHANGE_MILLIS },
   activity: { keys: [['peers'], ['status']], everyMillis: ACTIVITY_MILLIS },
   connections: { keys: [['connections']], everyMillis: CHANGE_MILLIS },
-  status: { keys: [['status'], ['wireguard']], everyMillis: CHANGE_MILLIS },
+  status: { keys: [['status'], ['wireguard'], ['network-change']], everyMillis: CHANGE_MILLIS },
   config: { keys: [['config'], ['status'], ['wireguard']], everyMillis: CHANGE_MILLIS },
   audit: { keys: [['audit']], everyMillis: CHANGE_MILLIS },
   services: { keys: [['services']], everyMillis: CHANGE_MILLIS },

@@ -20,6 +20,7 @@ export type {
   Status,
   User,
   Violation,
+  WaitingChange,
   WireguardStatus,
 } from './gen';
 

@@ -4,9 +4,10 @@ import { useQueryClient } from '@tanstack/react-query';
 import { type FormEvent, useEffect, useState } from 'react';
 import { data, sdk } from '../api/client';
 import { splitViolations } from '../api/error';
-import { peerQuery, peersQuery } from '../api/queries';
+import { networkChangeQuery, peerQuery, peersQuery } from '../api/queries';
 import { fullAccess, type Peer } from '../api/types';
 import { t } from '../i18n';
+import { useSafeChange } from '../lib/ownDevice';
 import { useAction } from '../lib/useAction';
 import { AccessEditor, accessFields } from './AccessEditor';
 import { Button } from './Button';
@@ -17,6 +18,7 @@ import { TUNNELS } from './MoreOptions';
 export function DeviceAccess({ peer }: { peer: Peer }) {
   const queries = useQueryClient();
   const action = useAction();
+  const query = useSafeChange(peer.name);
   const stored = { access: fullAccess(peer.access), tunnel: peer.tunnel };
   const storedText = JSON.stringify(stored);
   const [draft, setDraft] = useState(stored);
@@ -38,13 +40,14 @@ export function DeviceAccess({ peer }: { peer: Peer }) {
   const onSubmit = (event: FormEvent) => {
     event.preventDefault();
     void action.run(async () => {
-      const updated = await data(sdk.updatePeer({ path: { name: peer.name }, body: draft }));
+      const updated = await data(sdk.updatePeer({ path: { name: peer.name }, query, body: draft }));
       const now = { access: fullAccess(updated.access), tunnel: updated.tunnel };
       setDraft(now);
       setBase(JSON.stringify(now));
       setSaved(true);
       queries.setQueryData(peerQuery(peer.name).queryKey, updated);
       void queries.invalidateQueries({ queryKey: peersQuery.queryKey });
+      void queries.invalidateQueries({ queryKey: networkChangeQuery.queryKey });
     });
   };
   const discard = () => {

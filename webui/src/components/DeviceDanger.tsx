@@ -4,10 +4,11 @@ import { useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useLocation } from 'wouter';
 import { data, sdk } from '../api/client';
-import { peerQuery, peersQuery } from '../api/queries';
+import { networkChangeQuery, peerQuery, peersQuery } from '../api/queries';
 import type { Peer } from '../api/types';
 import { t } from '../i18n';
 import { withPrivateKey } from '../lib/config';
+import { useSafeChange } from '../lib/ownDevice';
 import { paths } from '../lib/paths';
 import { useAction } from '../lib/useAction';
 import { makeKeyPair } from '../lib/wgkeys';
@@ -101,11 +102,13 @@ function KeylessConfig({ name, onClose }: Props) {
 function Remove({ name, onClose }: Props) {
   const queries = useQueryClient();
   const [, navigate] = useLocation();
+  const query = useSafeChange(name);
   const remove = async () => {
-    await sdk.deletePeer({ path: { name } });
+    await sdk.deletePeer({ path: { name }, query });
     navigate(paths.devices);
     queries.removeQueries({ queryKey: peerQuery(name).queryKey });
     void queries.invalidateQueries({ queryKey: peersQuery.queryKey });
+    void queries.invalidateQueries({ queryKey: networkChangeQuery.queryKey });
   };
   return (
     <Confirm

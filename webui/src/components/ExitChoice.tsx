@@ -3,10 +3,11 @@
 import { useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { data, sdk } from '../api/client';
-import { peerQuery, peersQuery } from '../api/queries';
+import { networkChangeQuery, peerQuery, peersQuery } from '../api/queries';
 import type { Connection, Peer } from '../api/types';
 import { t } from '../i18n';
 import { failOpenOf, isCarried, opens, ownWord } from '../lib/exits';
+import { useSafeChange } from '../lib/ownDevice';
 import { type Action, useAction } from '../lib/useAction';
 import { Confirm } from './Confirm';
 import { ErrorNote } from './ErrorNote';
@@ -25,6 +26,7 @@ export function useExitChange(): { action: Action; change: (ask: () => Promise<P
     void action.run(async () => {
       const updated = await ask();
       queries.setQueryData(peerQuery(updated.name).queryKey, updated);
+      void queries.invalidateQueries({ queryKey: networkChangeQuery.queryKey });
       await queries.invalidateQueries({ queryKey: peersQuery.queryKey });
     });
   };
@@ -35,12 +37,14 @@ export function ExitChoice({ peer, connections }: Props) {
   const { action, change } = useExitChange();
   const [opening, setOpening] = useState(false);
   const path = { name: peer.name };
+  const query = useSafeChange(peer.name);
   const exit = connections.find((one) => one.id === peer.exit_connection_id);
   // What is bound already is shown, whatever it is.
   const offered = connections.filter((one) => isCarried(one) || one === exit);
   const exits = [['', t.exits.own] as const, ...offered.map((one) => [one.id, one.name] as const)];
-  const bind = (id: string) => change(() => data(sdk.setPeerExit({ path, body: { connection_id: id || null } })));
-  const setOpen = (fail_open: boolean | null) => data(sdk.setPeerFailOpen({ path, body: { fail_open } }));
+  const bind = (id: string) =>
+    change(() => data(sdk.setPeerExit({ path, query, body: { connection_id: id || null } })));
+  const setOpen = (fail_open: boolean | null) => data(sdk.setPeerFailOpen({ path, query, body: { fail_open } }));
   const choose = (chosen: string) => {
     // The kill switch is given up by nobody by mistake.
     if (chosen === 'yes') setOpening(true);

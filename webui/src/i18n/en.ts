@@ -50,6 +50,14 @@ export const en = {
     addDevice: 'Add device',
   },
   theme: { label: 'Theme', system: 'System', light: 'Light', dark: 'Dark' },
+  waiting: {
+    label: 'A change waits',
+    title: (name: string, removal: boolean) => (removal ? `Remove ${name} for good?` : `Keep the change of ${name}?`),
+    text: (seconds: number) => `It is undone by itself in ${seconds} s, unless you keep it.`,
+    over: 'It is being undone…',
+    keep: 'Keep',
+    undo: 'Undo',
+  },
   live: {
     lost: (clock: string) => `Not live since ${clock}. Reconnecting…`,
   },

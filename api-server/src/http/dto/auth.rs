@@ -40,6 +40,8 @@ pub struct Me {
     pub role: Role,
     /// Whether nothing else is answered until the password is changed.
     pub must_change_password: bool,
+    /// The peer that this request came from, through the VPN; null: by another way.
+    pub device: Option<String>,
 }
 
 /// What to send as `X-CSRF-Token`.
@@ -182,12 +184,14 @@ impl FromFields for UserCreate {
     }
 }
 
-impl From<&crate::sessions::SessionUser> for Me {
-    fn from(user: &crate::sessions::SessionUser) -> Self {
+impl Me {
+    /// Of a session, with the peer that it is used from.
+    pub fn of(user: &crate::sessions::SessionUser, device: Option<String>) -> Self {
         Me {
             username: user.username.to_string(),
             role: user.role.into(),
             must_change_password: user.must_change_password,
+            device,
         }
     }
 }

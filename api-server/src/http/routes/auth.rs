@@ -20,7 +20,7 @@ use crate::http::extract::{Segment, Who};
 use crate::http::input::Input;
 use crate::http::problem::Refusal;
 use crate::http::transport::Transport;
-use crate::service::{Remote, auth, users};
+use crate::service::{Remote, auth, peers, users};
 
 /// Opens a session.
 #[utoipa::path(post, path = "/api/auth/login", tag = "auth", operation_id = "login", request_body = Login,
@@ -34,7 +34,8 @@ pub async fn login(
     let password = Password::new(login.password);
     let (session, token) = auth::login(&app, &remote, &login.username, password).await?;
     let cookie = cookie::set(transport, &token, app.config.session_absolute);
-    Ok(([(SET_COOKIE, cookie)], Json(Me::from(&session.user))).into_response())
+    let me = Me::of(&session.user, device(&app, transport, &remote)?);
+    Ok(([(SET_COOKIE, cookie)], Json(me)).into_response())
 }
 
 /// Ends the session.
@@ -52,8 +53,17 @@ pub async fn logout(
 /// Who is logged in.
 #[utoipa::path(get, path = "/api/auth/me", tag = "auth", operation_id = "get_me",
     responses((status = 200, body = Me), Problems))]
-pub async fn me(who: Who) -> Answer<Me> {
-    Ok(Json(Me::from(&who.session.user)))
+pub async fn me(State(app): State<Arc<App>>, transport: Transport, remote: Remote, who: Who) -> Answer<Me> {
+    let device = device(&app, transport, &remote)?;
+    Ok(Json(Me::of(&who.session.user, device)))
+}
+
+/// The peer that a request came from: who changes its access may cut off the way that they came by.
+fn device(app: &App, transport: Transport, remote: &Remote) -> Result<Option<String>, Refusal> {
+    match transport {
+        Transport::Tls => Ok(peers::at_address(app, &remote.shown)?),
+        Transport::Loopback => Ok(None),
+    }
 }
 
 /// What to send as `X-CSRF-Token` with every change.

@@ -624,6 +624,10 @@ export type Login = {
  */
 export type Me = {
     /**
+     * The peer that this request came from, through the VPN; null: by another way.
+     */
+    device?: string | null;
+    /**
      * Whether nothing else is answered until the password is changed.
      */
     must_change_password: boolean;

@@ -1,0 +1,112 @@
+//! Changes that wait for their confirmation: shown, kept, taken back, and asked for.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use cell_proto::api::v1::WaitingChange;
+use serde_json::{Value, json};
+use support::FakeCell;
+
+fn waiting(by_vpn: bool, removal: bool) -> Option<WaitingChange> {
+    Some(WaitingChange {
+        peer: "laptop".to_owned(),
+        removal,
+        author: "anna".to_owned(),
+        deadline_unix_ms: 1_700_000_000_000,
+        by_vpn,
+    })
+}
+
+#[test]
+fn what_waits_is_shown_with_who_may_keep_it() {
+    let cell = FakeCell::start();
+    let show = ["change", "show"];
+    assert!(cell.say(&show).contains("No change waits"));
+    let document = |args: &[&str]| serde_json::from_str::<Value>(&cell.say(args)).unwrap();
+    assert_eq!(document(&["change", "show", "--json"]), json!({"waiting": null}));
+    cell.state.lock().unwrap().waiting = waiting(false, true);
+    let said = cell.say(&show);
+    assert!(
+        said.contains("The removal of laptop by anna") && said.contains("cellctl change confirm"),
+        "{said}"
+    );
+    cell.state.lock().unwrap().waiting = waiting(true, false);
+    let said = cell.say(&show);
+    assert!(
+        said.contains("A change of laptop") && said.contains("through the VPN"),
+        "{said}"
+    );
+    let shown = json!({"peer": "laptop", "removal": false, "author": "anna",
+        "deadline_unix_ms": 1_700_000_000_000_i64, "by_vpn": true});
+    assert_eq!(document(&["change", "show", "--json"]), json!({"waiting": shown}));
+}
+
+#[test]
+fn it_is_kept_or_taken_back_once() {
+    let cell = FakeCell::start();
+    for (command, settled) in [("confirm", "confirmed"), ("rollback", "taken back")] {
+        cell.state.lock().unwrap().waiting = waiting(false, false);
+        cell.say(&["change", command]);
+        assert_eq!(cell.state.lock().unwrap().settled.pop(), Some(settled));
+        let again = cell.run(&["change", command]);
+        let error = String::from_utf8(again.stderr).unwrap();
+        assert!(
+            again.status.code() == Some(1) && error.contains("no change waits"),
+            "{error}"
+        );
+        assert!(cell.state.lock().unwrap().settled.is_empty());
+    }
+}
+
+#[test]
+fn a_removal_waits_when_it_is_asked_for_alone() {
+    let cell = FakeCell::start();
+    for (name, options, seconds) in [
+        ("laptop", &["--confirm-within", "60"][..], 60),
+        ("phone", &[][..], 0),
+    ] {
+        cell.say(&["peer", "add", name]);
+        let output = cell.run(&[&["peer", "remove", name], options].concat());
+        let note = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{note}");
+        assert_eq!(note.contains("cellctl change confirm"), seconds > 0, "{note}");
+        assert_eq!(cell.state.lock().unwrap().confirm_within, seconds);
+    }
+    for wrong in ["4", "3601", "soon"] {
+        let output = cell.run(&["peer", "remove", "laptop", "--confirm-within", wrong]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+    }
+}
+
+/// One change can wait at a time, and what is asked for in one line must not be done in halves.
+#[test]
+fn two_changes_of_a_device_cannot_wait_together() {
+    let cell = FakeCell::start();
+    cell.say(&["peer", "add", "laptop"]);
+    let both = [
+        "--tunnel",
+        "split",
+        "--fail-open",
+        "yes",
+        "--confirm-within",
+        "60",
+    ];
+    let output = cell.run(&[&["peer", "set", "laptop"], &both[..]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        cell.state.lock().unwrap().confirm_within,
+        0,
+        "nothing was changed"
+    );
+    cell.say(&[
+        "peer",
+        "set",
+        "laptop",
+        "--fail-open",
+        "yes",
+        "--confirm-within",
+        "60",
+    ]);
+    assert_eq!(cell.state.lock().unwrap().confirm_within, 60);
+}

@@ -1,0 +1,93 @@
+//! An administrator locks their own device out by a change that waits, and everything that could undo it is killed: the
+//! device is back by itself. A real cell, a stock client. Needs root and the built programs.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use cell_lab::cell::Cell;
+use cell_lab::process::until;
+use cell_lab::quick;
+use cell_lab::rest::{Rest, Setup};
+use cell_lab::stock::Client;
+use cell_lab::topology::{CELL, Device, World};
+use serde_json::{Value, json};
+use wireguard_control::KeyPair;
+
+const USER: &str = "ada";
+const PASSWORD: &str = "correct horse battery staple";
+/// A client whose peer was gone notices by WireGuard's own timers (15 s without an answer, then a handshake).
+const NEW_HANDSHAKE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn claimed(cell: &Cell) -> Result<Rest> {
+    let mut rest = cell.rest();
+    rest.setup(&Setup {
+        claim_token: cell.claim_token()?,
+        cell_name: "casa".into(),
+        vpn_range_ipv4: "10.67.0.0/24".into(),
+        vpn_range_ipv6: "fd67::/64".into(),
+        endpoint_host: CELL.v4.to_string(),
+        username: USER.into(),
+        password: PASSWORD.into(),
+    })?;
+    Ok(rest)
+}
+
+fn join<'a>(rest: &mut Rest, device: &'a Device) -> Result<Client<'a>> {
+    let keys = KeyPair::generate();
+    let peer = json!({"name": "phone", "public_key": keys.public.to_base64(), "tunnel": "split"});
+    let (_, file) = rest.add_peer(&peer)?;
+    let client = Client::up(
+        &device.namespace,
+        &quick::with_private_key(&file, &keys.private.to_base64()),
+    )?;
+    client.wait_for_handshake()?;
+    Ok(client)
+}
+
+/// Whether the web UI answers the device through the VPN.
+fn reaches(device: &Device) -> bool {
+    let address = SocketAddr::new("10.67.0.1".parse().unwrap(), 443);
+    let connects = move || std::net::TcpStream::connect_timeout(&address, SECOND).is_ok();
+    device.namespace.inside(connects).unwrap()
+}
+
+/// As somebody who logs in anew: it was started anew.
+fn asked(cell: &Cell, path: &str) -> Option<Value> {
+    let mut rest = cell.rest();
+    rest.login(USER, PASSWORD).ok()?;
+    rest.get(path).ok()?.expect(200).ok()
+}
+
+#[test]
+fn whoever_is_killed_the_device_that_was_locked_out_is_back() -> Result<()> {
+    let mut world = World::new()?;
+    let device = world.device("phone")?;
+    let cell = Cell::start(&world.cell)?;
+    let mut rest = claimed(&cell)?;
+    let _client = join(&mut rest, &device)?;
+    ensure!(reaches(&device), "the control");
+    // Longer than the test: nothing but the kills brings it back.
+    rest.delete("/api/peers/phone?confirm_within=3600")?.expect(204)?;
+    ensure!(!reaches(&device), "it was not locked out");
+    ensure!(asked(&cell, "/api/network/pending").is_some_and(|change| change["waiting"]["peer"] == "phone"));
+    for daemon in ["api", "netd"] {
+        cell.crash(daemon)?;
+    }
+    until(NEW_HANDSHAKE, "the device is back", || {
+        reaches(&device).then_some(())
+    })?;
+    until(NEW_HANDSHAKE, "the cell says so", || {
+        let pending = asked(&cell, "/api/network/pending")?;
+        let peer = asked(&cell, "/api/peers/phone")?;
+        (pending["waiting"].is_null() && peer["name"] == "phone").then_some(())
+    })?;
+    // netd hears nothing else from an API that was started anew.
+    for _ in 0..3 {
+        ensure!(reaches(&device), "it was lost again");
+        std::thread::sleep(SECOND);
+    }
+    cell.stop()
+}
