@@ -33,7 +33,7 @@ done
 put 644 "$root/systemd/sysusers.d/cell.conf" usr/lib/sysusers.d/cell.conf
 put 644 "$root/systemd/tmpfiles.d/cell.conf" usr/lib/tmpfiles.d/cell.conf
 put 644 "$root/systemd/sysctl.d/60-cell.conf" usr/lib/sysctl.d/60-cell.conf
-for policy in "$root"/systemd/etc/*.toml; do put 644 "$policy" "etc/cell/$(basename "$policy")"; done
+for policy in "$root"/systemd/etc/*; do put 644 "$policy" "etc/cell/$(basename "$policy")"; done
 for drop_in in "$root"/systemd/drop-in/*/*.conf; do
   put 644 "$drop_in" "usr/share/cell/drop-in/${drop_in#"$root"/systemd/drop-in/}"
 done

@@ -1,6 +1,7 @@
 //! The policy file `/etc/cell/api.toml` (`docs/runtime.md`): read once, unknown keys refused.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub struct Config {
     pub vault_socket: PathBuf,
     /// Path of `cell-egress`'s socket; `None`: this cell has none, and connections of its types carry nothing.
     pub egress_socket: Option<PathBuf>,
+    /// SOCKS port of the cell's Tor, on this machine's loopback; `local_servers` of `netd.toml` and `egress.toml` allow it.
+    pub tor_socks: SocketAddr,
     /// Interface and ports.
     pub network: NetworkSettings,
     /// Host values beyond loopback, VPN addresses and the cell's names.
@@ -77,6 +80,8 @@ struct File {
     vault_socket: PathBuf,
     #[serde(default)]
     egress_socket: Option<PathBuf>,
+    #[serde(default = "shipped_tor")]
+    tor_socks: SocketAddr,
     wireguard_interface: String,
     wireguard_port: u16,
     vpn_https_port: u16,
@@ -86,6 +91,11 @@ struct File {
     session_idle_minutes: u32,
     session_absolute_hours: u32,
     callers: BTreeMap<String, AutomationCallers>,
+}
+
+/// The port of `cell-tor` as it is shipped.
+const fn shipped_tor() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9150)
 }
 
 impl Config {
@@ -119,6 +129,12 @@ impl Config {
                 "must be 1-65535",
             );
         }
+        if !file.tor_socks.ip().is_loopback() || file.tor_socks.port() == 0 {
+            return wrong(
+                "tor_socks",
+                "must be a port of this machine's loopback, as 127.0.0.1:9150",
+            );
+        }
         if !(1..=1_440).contains(&file.session_idle_minutes) {
             return wrong("session_idle_minutes", "must be 1-1440");
         }
@@ -131,6 +147,7 @@ impl Config {
             broker_socket: file.broker_socket,
             vault_socket: file.vault_socket,
             egress_socket: file.egress_socket,
+            tor_socks: file.tor_socks,
             network: NetworkSettings {
                 interface: file.wireguard_interface,
                 listen_port: file.wireguard_port,
@@ -180,6 +197,23 @@ mod tests {
             "egress_socket = \"/run/e.sock\"\n        vpn_https_port",
         );
         assert_eq!(egress(&with), Some(PathBuf::from("/run/e.sock")));
+        let tor = |text: &str| parse(text).ok().map(|config| config.tor_socks.to_string());
+        assert_eq!(tor(GOOD).as_deref(), Some("127.0.0.1:9150"));
+        assert_eq!(tor(&with_tor("[::1]:9050")).as_deref(), Some("[::1]:9050"));
+    }
+
+    fn with_tor(at: &str) -> String {
+        GOOD.replace(
+            "wireguard_port",
+            &format!("tor_socks = \"{at}\"\n        wireguard_port"),
+        )
+    }
+
+    #[test]
+    fn tor_is_on_this_machine() {
+        for elsewhere in ["192.0.2.1:9150", "127.0.0.1:0", "0.0.0.0:9150", "localhost:9150"] {
+            assert!(parse(&with_tor(elsewhere)).is_err(), "{elsewhere}");
+        }
     }
 
     #[test]

@@ -79,11 +79,10 @@ impl Nursery<'_> {
             listeners,
             reach: process.reach.clone(),
             parent: i32::try_from(process::id()).map_err(|_| Error::fault("no process id is that large"))?,
-            program: vec![
-                path(&process.program),
-                "--config".to_owned(),
-                path(&process.policy),
-            ],
+            program: std::iter::once(path(&process.program))
+                .chain(daemon.arguments().iter().map(ToString::to_string))
+                .chain([path(&process.policy)])
+                .collect(),
         };
         let mut command = Command::new("/proc/self/exe");
         command

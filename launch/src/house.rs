@@ -2,6 +2,7 @@
 //! units in `systemd/` to the same table.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use cell_sandbox::Capability;
 
@@ -14,6 +15,8 @@ pub enum Daemon {
     Wg,
     /// WireGuard and nftables.
     Netd,
+    /// Debian's Tor, where it is installed: a program of others.
+    Tor,
     /// Relay of exits.
     Egress,
     /// Docker.
@@ -21,6 +24,9 @@ pub enum Daemon {
     /// Web and automation API.
     Api,
 }
+
+/// Where Debian's package `tor` has it.
+pub const TOR: &str = "/usr/bin/tor";
 
 /// The network of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +39,11 @@ pub enum Network {
 
 impl Daemon {
     /// All, in the order of their start.
-    pub const ALL: [Daemon; 6] = [
+    pub const ALL: [Daemon; 7] = [
         Daemon::Vaultd,
         Daemon::Wg,
         Daemon::Netd,
+        Daemon::Tor,
         Daemon::Egress,
         Daemon::Broker,
         Daemon::Api,
@@ -48,18 +55,20 @@ impl Daemon {
             Daemon::Vaultd => "vaultd",
             Daemon::Wg => "wg",
             Daemon::Netd => "netd",
+            Daemon::Tor => "tor",
             Daemon::Egress => "egress",
             Daemon::Broker => "broker",
             Daemon::Api => "api",
         }
     }
 
-    /// Program, user and primary group, which bear one name.
+    /// User and primary group, which bear one name; the program too, if it is ours.
     pub const fn user(self) -> &'static str {
         match self {
             Daemon::Vaultd => "cell-vaultd",
             Daemon::Wg => "cell-wg",
             Daemon::Netd => "cell-netd",
+            Daemon::Tor => "cell-tor",
             Daemon::Egress => "cell-egress",
             Daemon::Broker => "cell-broker",
             Daemon::Api => "cell-api",
@@ -77,7 +86,38 @@ impl Daemon {
                 "cell-edge-broker",
                 "cell-edge-vault",
             ],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Broker => &[],
+            Daemon::Vaultd | Daemon::Wg | Daemon::Tor | Daemon::Broker => &[],
+        }
+    }
+
+    /// Its program, `bin` being the folder of ours.
+    pub fn program(self, bin: &Path) -> PathBuf {
+        match self {
+            Daemon::Tor => PathBuf::from(TOR),
+            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Broker | Daemon::Api => {
+                bin.join(self.user())
+            }
+        }
+    }
+
+    /// Arguments of its program, before the path of its policy.
+    pub const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            // Without Debian's own settings.
+            Daemon::Tor => &["--defaults-torrc", "/dev/null", "-f"],
+            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Broker | Daemon::Api => {
+                &["--config"]
+            }
+        }
+    }
+
+    /// The name of its policy file.
+    pub fn policy_name(self) -> String {
+        match self {
+            Daemon::Tor => "torrc".to_owned(),
+            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Broker | Daemon::Api => {
+                format!("{}.toml", self.name())
+            }
         }
     }
 
@@ -85,7 +125,7 @@ impl Daemon {
     pub const fn optional_groups(self) -> &'static [&'static str] {
         match self {
             Daemon::Broker => &["docker"],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Api => &[],
+            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Tor | Daemon::Egress | Daemon::Api => &[],
         }
     }
 
@@ -93,14 +133,14 @@ impl Daemon {
     pub const fn capabilities(self) -> &'static [Capability] {
         match self {
             Daemon::Netd => &[Capability::CAP_NET_ADMIN],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Egress | Daemon::Broker | Daemon::Api => &[],
+            Daemon::Vaultd | Daemon::Wg | Daemon::Tor | Daemon::Egress | Daemon::Broker | Daemon::Api => &[],
         }
     }
 
     /// Its network.
     pub const fn network(self) -> Network {
         match self {
-            Daemon::Netd | Daemon::Egress => Network::Cell,
+            Daemon::Netd | Daemon::Tor | Daemon::Egress => Network::Cell,
             Daemon::Vaultd | Daemon::Wg | Daemon::Broker | Daemon::Api => Network::Empty,
         }
     }
@@ -126,6 +166,7 @@ impl Daemon {
             Daemon::Vaultd => include_str!("../../systemd/etc/vaultd.toml"),
             Daemon::Wg => include_str!("../../systemd/etc/wg.toml"),
             Daemon::Netd => include_str!("../../systemd/etc/netd.toml"),
+            Daemon::Tor => include_str!("../../systemd/etc/torrc"),
             Daemon::Egress => include_str!("../../systemd/etc/egress.toml"),
             Daemon::Broker => include_str!("../../systemd/etc/broker.toml"),
             Daemon::Api => include_str!("../../systemd/etc/api.toml"),

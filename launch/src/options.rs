@@ -87,6 +87,8 @@ pub struct RunOptions {
 pub enum Optional {
     /// No Docker.
     Broker,
+    /// No Tor, though it is installed.
+    Tor,
 }
 
 /// What to clean.

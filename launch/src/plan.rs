@@ -171,7 +171,7 @@ fn folders(settings: &Settings, started: &[Daemon]) -> Vec<Folder> {
 
 fn policy_file(settings: &Settings, daemon: Daemon) -> Policy {
     Policy {
-        path: settings.home.join("etc").join(format!("{}.toml", daemon.name())),
+        path: settings.home.join("etc").join(daemon.policy_name()),
         text: policy::render(daemon, &settings.home),
     }
 }
@@ -212,7 +212,7 @@ fn process(settings: &Settings, daemon: Daemon) -> Process {
         environment.push(("CREDENTIALS_DIRECTORY", credentials(settings, daemon)));
     }
     let policy = policy_file(settings, daemon).path;
-    let program = settings.bin.join(daemon.user());
+    let program = daemon.program(&settings.bin);
     reach.extend([policy.clone(), program.clone()]);
     Process {
         daemon,
@@ -399,6 +399,8 @@ mod tests {
             "process  /opt/cell/cell-api as cell-api, groups \
              cell-edge-netd,cell-edge-egress,cell-edge-broker,cell-edge-vault, capabilities none, network empty",
             "process  /opt/cell/cell-egress as cell-egress, groups cell-edge-exit-keys, capabilities none, network the cell's",
+            "process  /usr/bin/tor as cell-tor, groups none, capabilities none, network the cell's",
+            "policy   0644 root:root /srv/cell/etc/torrc (kept if it is there)",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn nothing_points_outside_the_folder() {
-        for daemon in Daemon::ALL {
+        for daemon in Daemon::ALL.into_iter().filter(|daemon| *daemon != Daemon::Tor) {
             let text = render(daemon, Path::new("/home/a/var"));
             let table: toml::Table = text.parse().unwrap();
             assert!(
@@ -93,6 +93,38 @@ mod tests {
                 assert!(caller.get("users").is_some(), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn tor_keeps_its_state_in_the_folder() {
+        let text = render(Daemon::Tor, Path::new("/home/a b/var"));
+        assert!(
+            text.contains("DataDirectory \"/home/a b/var/lib/tor\"\n"),
+            "{text}"
+        );
+        assert!(!text.contains("/var/lib/cell"), "{text}");
+    }
+
+    #[test]
+    fn the_port_of_tor_is_the_same_in_every_policy() {
+        let policy = |daemon: Daemon| daemon.shipped_policy().parse::<toml::Table>().unwrap();
+        let api = policy(Daemon::Api)["tor_socks"].as_str().unwrap().to_owned();
+        assert!(
+            Daemon::Tor
+                .shipped_policy()
+                .lines()
+                .any(|line| line == format!("SocksPort {api} IsolateSOCKSAuth")),
+            "{api}"
+        );
+        let servers = |value: &toml::Value| value.as_array().unwrap().clone();
+        assert_eq!(
+            servers(&policy(Daemon::Egress)["local_servers"]),
+            [api.as_str().into()]
+        );
+        assert_eq!(
+            servers(&policy(Daemon::Netd)["exits"]["local_servers"]),
+            [api.as_str().into()]
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 use nix::unistd::geteuid;
 
 use crate::error::Error;
-use crate::house::Daemon;
+use crate::house::{self, Daemon};
 use crate::network;
 use crate::plan::{self, Plan};
 use crate::policy::Owned;
@@ -42,6 +42,7 @@ pub fn facts(home: &Path) -> Result<Facts, Error> {
         own_bin: own.parent().unwrap_or(&cwd).to_owned(),
         cwd,
         kernel_wireguard: network::kernel_has_wireguard(),
+        tor: program_fault(Path::new(house::TOR)).is_none(),
         backend: None,
         foreign: foreign(),
     };

@@ -47,6 +47,8 @@ pub struct Facts {
     pub own_bin: PathBuf,
     /// Whether the kernel makes WireGuard links.
     pub kernel_wireguard: bool,
+    /// Whether Tor is installed.
+    pub tor: bool,
     /// `backend` of an existing netd.toml.
     pub backend: Option<String>,
     /// Why the machine is not the user's own, if it seems so: "a container", "CI".
@@ -163,6 +165,7 @@ fn daemons(options: &RunOptions, facts: &Facts) -> BTreeSet<Daemon> {
     };
     let left_out = |daemon: &Daemon| match daemon {
         Daemon::Wg => !userspace,
+        Daemon::Tor => !facts.tor || options.without.contains(&Optional::Tor),
         Daemon::Broker => options.without.contains(&Optional::Broker),
         Daemon::Vaultd | Daemon::Netd | Daemon::Egress | Daemon::Api => false,
     };
@@ -193,6 +196,7 @@ mod tests {
             cwd: "/src/cell".into(),
             own_bin: "/src/cell/target/release".into(),
             kernel_wireguard: true,
+            tor: true,
             backend: None,
             foreign: None,
         }
@@ -258,6 +262,17 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!(faults.len(), 4, "{faults:?}");
+    }
+
+    #[test]
+    fn tor_runs_where_it_is_installed_and_may_be_left_out() {
+        let runs = |arguments: &[&str], tor| {
+            let facts = Facts { tor, ..facts() };
+            resolve(arguments, &facts).daemons.contains(&Daemon::Tor)
+        };
+        assert!(runs(&["--host"], true));
+        assert!(!runs(&["--host"], false));
+        assert!(!runs(&["--host", "--without", "broker,tor"], true));
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn every_process_has_what_the_page_says_and_no_more() {
 }
 
 #[test]
-fn only_netd_and_egress_are_in_a_network_and_nobody_in_the_launchers() {
+fn only_netd_egress_and_tor_are_in_a_network_and_nobody_in_the_launchers() {
     let mut cell = Cell::new("cell", 0o755);
     cell.start(&[]);
     let launcher = namespace(cell.launcher_pid(), "net");
@@ -74,9 +74,9 @@ fn only_netd_and_egress_are_in_a_network_and_nobody_in_the_launchers() {
         let net = namespace(cell.pid(daemon.name()), "net");
         let is_cells = net.to_str() == Some(&format!("net:[{inode}]"));
         assert_eq!(is_cells, daemon.network() == Network::Cell, "{}", daemon.user());
-        // Those two share the cell's.
+        // Those share the cell's.
         assert!(
-            seen.insert(net) || daemon == Daemon::Egress,
+            seen.insert(net) || [Daemon::Tor, Daemon::Egress].contains(&daemon),
             "{} shares a network",
             daemon.user()
         );

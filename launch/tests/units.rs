@@ -35,15 +35,21 @@ fn one<'a>(unit: &'a Unit, key: &str) -> &'a str {
     &values[0]
 }
 
+/// The launcher gives the path of a policy; our own programs know it.
+fn exec_start(daemon: Daemon) -> String {
+    let program = daemon.program(Path::new("/usr/lib/cell")).display().to_string();
+    match daemon {
+        Daemon::Tor => format!("{program} {} /etc/cell/torrc", daemon.arguments().join(" ")),
+        Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Broker | Daemon::Api => program,
+    }
+}
+
 #[test]
 fn services_have_the_users_capabilities_and_networks_of_the_table() {
     for daemon in Daemon::ALL {
         let service = unit(&format!("{}.service", daemon.user()));
         assert_eq!(one(&service, "User"), daemon.user());
-        assert_eq!(
-            one(&service, "ExecStart"),
-            format!("/usr/lib/cell/{}", daemon.user())
-        );
+        assert_eq!(one(&service, "ExecStart"), exec_start(daemon));
         let capabilities: Vec<String> = daemon.capabilities().iter().map(ToString::to_string).collect();
         assert_eq!(
             one(&service, "CapabilityBoundingSet"),

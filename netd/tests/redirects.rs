@@ -221,14 +221,14 @@ fn a_taken_over_relay_reaches_servers_of_exits_alone() -> Result<()> {
     let _listening = setup
         .world
         .cell
-        .inside(|| [9050, 2375].map(|port| TcpListener::bind(local(port)).unwrap()))?;
+        .inside(|| [9150, 2375].map(|port| TcpListener::bind(local(port)).unwrap()))?;
     for number in EXITS {
         assert!(
             attacker.reaches(RELAY, "tcp", setup.server(number)),
             "control: {number}"
         );
     }
-    assert!(attacker.reaches(RELAY, "tcp", local(9050)), "control");
+    assert!(attacker.reaches(RELAY, "tcp", local(9150)), "control");
     for far in FAR_HOST.each() {
         let to = SocketAddr::new(far, 80);
         assert!(attacker.reaches(0, "tcp", to), "control: others do");

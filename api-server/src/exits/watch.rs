@@ -95,10 +95,11 @@ impl Watcher {
 
     /// Tells `cell-egress` all of it after a change, when it was away, and when it has not what it was told; asks else.
     async fn tell_egress(&mut self, egress: &EgressClient) -> Egress {
+        let tor = self.app.config.tor_socks;
         let wanted: Vec<RelaySpec> = self
             .connections
             .iter()
-            .filter_map(|stored| relay_spec(&stored.source()))
+            .filter_map(|stored| relay_spec(&stored.source(tor)))
             .collect();
         let asked = match &self.told {
             Some(told) if *told == wanted => egress.status().await.ok(),

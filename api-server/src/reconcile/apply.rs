@@ -342,6 +342,7 @@ type Desired = (u64, derive::NetworkSpec, exits::Told, Refused);
 
 async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Result<Desired, ServiceError> {
     let settings = app.config.network.clone();
+    let tor = app.config.tor_socks;
     let known = Arc::clone(&app.exits);
     app.store
         .read_much(move |connection| {
@@ -352,7 +353,7 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
                 None => Vec::new(),
             };
             let connections = crate::store::connections::list(connection)?;
-            let (told, specs) = exits::Told::of(&connections, refused_exits);
+            let (told, specs) = exits::Told::of(&connections, refused_exits, tor);
             let (mut ways, mut nowhere) = (Vec::with_capacity(peers.len()), Refused::new());
             for stored in &peers {
                 let name = stored.peer.name.as_str();

@@ -1,6 +1,7 @@
 //! Which exits netd was told of, and which of them carries a peer.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use cell_api_core::connection::choice::{self, ExitFact, Route};
 use cell_api_core::connection::id::ConnectionId;
@@ -29,8 +30,12 @@ struct One {
 }
 
 impl Told {
-    /// What netd is to be told of `connections`, without those that it refuses.
-    pub(super) fn of(connections: &[StoredConnection], refused: Refused) -> (Told, Vec<ExitSpec>) {
+    /// What netd is to be told of `connections`, without those that it refuses; `tor`: where Tor's SOCKS port is.
+    pub(super) fn of(
+        connections: &[StoredConnection],
+        refused: Refused,
+        tor: SocketAddr,
+    ) -> (Told, Vec<ExitSpec>) {
         let mut told = Told {
             connections: BTreeMap::new(),
             refused,
@@ -38,7 +43,7 @@ impl Told {
         let mut specs = Vec::with_capacity(connections.len());
         for stored in connections {
             let is_refused = told.refused.contains_key(&stored.id.to_string());
-            let spec = exit_spec(&stored.source()).filter(|_| !is_refused);
+            let spec = exit_spec(&stored.source(tor)).filter(|_| !is_refused);
             let one = One {
                 name: stored.name.to_string(),
                 kind: stored.config.kind(),

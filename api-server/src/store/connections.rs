@@ -1,6 +1,7 @@
 //! The tables of connections. There are few, so that each look reads them from the database.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use cell_api_core::connection::allocation::{Allocation, Device, Pools};
 use cell_api_core::connection::config::Config;
@@ -269,14 +270,15 @@ struct Allocated {
 }
 
 impl StoredConnection {
-    /// What the daemons are told of it.
-    pub fn source(&self) -> Source<'_> {
+    /// What the daemons are told of it; `tor`: where Tor's SOCKS port is.
+    pub fn source(&self, tor: SocketAddr) -> Source<'_> {
         Source {
             id: self.id,
             allocation: &self.allocation,
             config: &self.config,
             secrets_whole: self.secrets_whole,
             revision: self.revision,
+            tor,
         }
     }
 }

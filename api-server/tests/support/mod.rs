@@ -204,6 +204,7 @@ pub fn config(folder: &Path) -> Config {
         broker_socket: folder.join("broker.sock"),
         vault_socket: folder.join("vault.sock"),
         egress_socket: Some(folder.join("egress.sock")),
+        tor_socks: "127.0.0.1:9150".parse().unwrap(),
         network: NetworkSettings {
             interface: "wg0".to_owned(),
             listen_port: 51820,

@@ -439,7 +439,7 @@ interface_prefix = "wgext_"
 max = 256
 redirect_ports = [9100, 9199]
 egress_user = "daemon"
-local_servers = ["127.0.0.1:9050"]
+local_servers = ["127.0.0.1:9150"]
 local_resolvers = ["127.0.0.53:53"]
 [callers.api]
 users = ["root"]

@@ -1,6 +1,6 @@
 //! From connections to what netd and `cell-egress` are asked for.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -11,9 +11,6 @@ use crate::connection::import::proxy::Protocol;
 use crate::connection::import::wireguard::{ExitPeer, WireguardExit};
 use crate::key::PublicKey;
 use crate::name::EndpointHost;
-
-/// Where Tor's SOCKS port is on the cell; `local_servers` of `egress.toml` allows it (`docs/runtime.md`).
-pub const TOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9050);
 
 /// A connection, as far as the daemons must know it.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +26,8 @@ pub struct Source<'a> {
     pub secrets_whole: bool,
     /// Counts with each change.
     pub revision: u64,
+    /// Where Tor's SOCKS port is on the cell.
+    pub tor: SocketAddr,
 }
 
 /// A way out, as netd has it.
@@ -166,7 +165,7 @@ pub fn relay_spec(source: &Source<'_>) -> Option<RelaySpec> {
         return None;
     };
     let (server, kind) = match source.config {
-        Config::Tor => (Some(TOR), RelayKind::Tor),
+        Config::Tor => (Some(source.tor), RelayKind::Tor),
         Config::Sshuttle(exit) => {
             let kind = RelayKind::Ssh {
                 username: exit.user.clone(),

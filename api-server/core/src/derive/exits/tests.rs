@@ -22,6 +22,7 @@ fn source<'a>(allocation: &'a Allocation, config: &'a Config, secrets_whole: boo
         config,
         secrets_whole,
         revision: 7,
+        tor: "127.0.0.1:9150".parse().unwrap(),
     }
 }
 
@@ -89,7 +90,7 @@ fn a_relay_is_told_to_both_daemons_or_leads_nowhere() {
         host_keys: vec!["ssh-ed25519 AAAA".to_owned()],
     });
     for (config, server) in [
-        (Config::Tor, "127.0.0.1:9050"),
+        (Config::Tor, "127.0.0.1:9150"),
         (ssh, "[2001:db8::7]:22"),
         (proxy("192.0.2.9"), "192.0.2.9:1080"),
     ] {

@@ -17,7 +17,7 @@ const FORBIDDEN: [&str; 6] = [
     "127.0.0.1:3000",
     "[::1]:53",
     "[::ffff:127.0.0.1]:2375",
-    "127.0.0.2:9050",
+    "127.0.0.2:9150",
 ];
 
 pub fn checks() -> Vec<RpcCheck> {
@@ -47,7 +47,7 @@ fn takes_an_exit(target: &Target) -> Outcome {
             Ok(_) => return Outcome::Void("it carries exits already".to_owned()),
             Err(status) => return Outcome::Void(status.to_string()),
         }
-        let taken = apply(target, Some("127.0.0.1:9050")).await;
+        let taken = apply(target, Some("127.0.0.1:9150")).await;
         let cleared = client.apply_exits(ApplyExitsRequest { exits: vec![] }).await;
         match cleared {
             Ok(_) => taken,
@@ -58,7 +58,7 @@ fn takes_an_exit(target: &Target) -> Outcome {
 
 /// Asks for one exit; without a server it is one of a port that others listen on.
 async fn apply(target: &Target, server: Option<&str>) -> Outcome {
-    let Ok(at) = server.unwrap_or("127.0.0.1:9050").parse::<std::net::SocketAddr>() else {
+    let Ok(at) = server.unwrap_or("127.0.0.1:9150").parse::<std::net::SocketAddr>() else {
         return Outcome::Void("not an address".to_owned());
     };
     let exit = Exit {

@@ -1,0 +1,177 @@
+//! A private Tor network: three authorities, which are relays too, and one exit relay of another address. A consensus every ten
+//! seconds, so that a client finds its way in less than half a minute.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use cell_lab::netns::Namespace;
+use cell_lab::process::{Process, run_with_input};
+use cell_lab::topology::Device;
+
+const AUTHORITIES: [&str; 3] = ["red", "green", "blue"];
+/// How fast they vote; and without a history of a relay they know too little to call it an exit or a guard.
+const VOTING: &str = "AuthoritativeDirectory 1\nV3AuthoritativeDirectory 1\nContactInfo lab\nExitPolicy reject *:*\n\
+    TestingV3AuthInitialVotingInterval 10\nTestingV3AuthInitialVoteDelay 2\nTestingV3AuthInitialDistDelay 2\n\
+    V3AuthVotingInterval 10\nV3AuthVoteDelay 2\nV3AuthDistDelay 2\nV3AuthNIntervalsValid 3\n\
+    TestingDirAuthVoteExit *\nTestingDirAuthVoteGuard *\nTestingMinExitFlagThreshold 0\n";
+
+pub struct TorNetwork {
+    folder: tempfile::TempDir,
+    /// What every member must know: who the authorities are.
+    common: String,
+    relays: Vec<Process>,
+}
+
+impl TorNetwork {
+    /// Starts it: the authorities at one host, the exit relay at another.
+    pub fn start(authorities: &Device, exit: &Device) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755))?;
+        let mut common = "TestingTorNetwork 1\nAssumeReachable 1\n".to_owned();
+        for (number, name) in AUTHORITIES.into_iter().enumerate() {
+            common += &authority(&folder.path().join(name), name, number, authorities)?;
+        }
+        let mut network = TorNetwork {
+            folder,
+            common,
+            relays: Vec::new(),
+        };
+        for (number, name) in AUTHORITIES.into_iter().enumerate() {
+            let at = authorities.address.v4;
+            let own = format!(
+                "{VOTING}Address {at}\nORPort {at}:{}\nDirPort {at}:{}\n",
+                or(number),
+                dir(number)
+            );
+            network.relay(&authorities.namespace, name, &own)?;
+        }
+        let at = exit.address;
+        let own = format!(
+            "Address {}\nORPort {}:5010\nExitRelay 1\nIPv6Exit 1\nExitPolicyRejectPrivate 0\nExitPolicy accept *:*\n\
+             ContactInfo lab\n",
+            at.v4, at.v4
+        );
+        network.relay(&exit.namespace, "leaver", &own)?;
+        Ok(network)
+    }
+
+    fn relay(&mut self, namespace: &Namespace, name: &str, own: &str) -> Result<()> {
+        let data = self.folder.path().join(name);
+        fs::create_dir_all(&data)?;
+        fs::set_permissions(&data, PermissionsExt::from_mode(0o700))?;
+        let file = self.folder.path().join(format!("{name}.torrc"));
+        let text = format!(
+            "{}Nickname {name}\nDataDirectory {}\nSocksPort 0\n{own}",
+            self.common,
+            data.display()
+        );
+        fs::write(&file, text)?;
+        let mut command = Command::new("tor");
+        command.args(["--defaults-torrc", "/dev/null", "-f"]).arg(file);
+        self.relays.push(namespace.spawn(name, &mut command)?);
+        Ok(())
+    }
+
+    /// The cell's Tor, by the torrc that is shipped, as a member of this network instead of the world's; and its control socket,
+    /// which the shipped one does not have.
+    pub fn client(&self, namespace: &Namespace, uid: u32) -> Result<(Process, PathBuf)> {
+        let folder = self.folder.path();
+        let (data, defaults, torrc) = (
+            folder.join("client"),
+            folder.join("defaults"),
+            folder.join("torrc"),
+        );
+        fs::create_dir_all(&data)?;
+        fs::set_permissions(&data, PermissionsExt::from_mode(0o700))?;
+        chown(&data, Some(uid), Some(uid))?;
+        let control = data.join("control");
+        fs::write(
+            &defaults,
+            format!("{}ControlSocket {}\n", self.common, control.display()),
+        )?;
+        let shipped = include_str!("../../../systemd/etc/torrc");
+        fs::write(
+            &torrc,
+            shipped.replace("/var/lib/cell/tor", data.to_str().context("path")?),
+        )?;
+        let path = |path: &Path| path.display().to_string();
+        let (defaults, torrc) = (path(&defaults), path(&torrc));
+        let arguments = ["--defaults-torrc", &defaults, "-f", &torrc];
+        let mut command = cell_lab::activation::command(Path::new("/usr/bin/tor"), &arguments, uid, &[])?;
+        Ok((namespace.spawn("cell-tor", &mut command)?, control))
+    }
+}
+
+const fn or(number: usize) -> usize {
+    5001 + number
+}
+
+const fn dir(number: usize) -> usize {
+    7001 + number
+}
+
+/// Makes the keys of an authority, and the line by which all others know it.
+fn authority(data: &Path, name: &str, number: usize, at: &Device) -> Result<String> {
+    let keys = data.join("keys");
+    fs::create_dir_all(&keys)?;
+    for folder in [data, &keys] {
+        fs::set_permissions(folder, PermissionsExt::from_mode(0o700))?;
+    }
+    let address = format!("{}:{}", at.address.v4, dir(number));
+    let certificate = keys.join("authority_certificate");
+    let mut gencert = Command::new("tor-gencert");
+    gencert
+        .args([
+            "--create-identity-key",
+            "--passphrase-fd",
+            "0",
+            "-m",
+            "12",
+            "-a",
+            &address,
+        ])
+        .arg("-i")
+        .arg(keys.join("authority_identity_key"))
+        .arg("-s")
+        .arg(keys.join("authority_signing_key"))
+        .arg("-c")
+        .arg(&certificate);
+    run_with_input(&mut gencert, "lab\n")?;
+    // A relay's fingerprint is asked of a relay.
+    let mut list = Command::new("tor");
+    list.args([
+        "--defaults-torrc",
+        "/dev/null",
+        "-f",
+        "/dev/null",
+        "--list-fingerprint",
+    ])
+    .args([
+        "--ORPort",
+        &or(number).to_string(),
+        "--Nickname",
+        name,
+        "--DataDirectory",
+    ])
+    .arg(data);
+    let said = run_with_input(&mut list, "")?;
+    let (_, fingerprint) = said
+        .trim()
+        .lines()
+        .last()
+        .and_then(|line| line.split_once(' '))
+        .context("a fingerprint")?;
+    let identity = fs::read_to_string(certificate)?
+        .lines()
+        .find_map(|line| line.strip_prefix("fingerprint ").map(str::to_owned))
+        .context("an identity")?;
+    Ok(format!(
+        "DirAuthority {name} orport={} no-v2 v3ident={identity} {address} {}\n",
+        or(number),
+        fingerprint.replace(' ', "")
+    ))
+}
