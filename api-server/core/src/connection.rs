@@ -11,3 +11,4 @@ pub mod input;
 pub mod judge;
 pub mod kind;
 pub mod reference;
+pub mod steady;

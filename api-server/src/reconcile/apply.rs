@@ -14,6 +14,7 @@ use super::refused::{self, Refused};
 use super::{Accepted, Reconciler, exits};
 use crate::app::App;
 use crate::daemons::netd;
+use crate::dns;
 use crate::events::Topic;
 use crate::network::{MAX_DELTA, Trouble};
 use crate::service::ServiceError;
@@ -91,6 +92,7 @@ impl Reconciler {
         drop(self.app.network.take());
         self.refused.clear();
         self.exits = exits::Told::default();
+        self.app.dns.forget_refusal();
         let (mut excess, mut excess_exits) = (1, 1);
         loop {
             let (generation, spec) = self.desired().await?;
@@ -108,6 +110,9 @@ impl Reconciler {
                 return Err(status);
             }
             let violations = fault::violations(&status);
+            if self.app.dns.note_refusal(&violations) {
+                continue;
+            }
             let mut left_out = refused::named("spec.exits", &exits, &violations);
             if left_out.is_empty() && refused::is_too_long("spec.exits", &violations) {
                 left_out = refused::excess(&exits, excess_exits, "exits");
@@ -246,6 +251,9 @@ impl Reconciler {
         upserted_peers: Vec<wire::PeerSpec>,
         removed_peers: Vec<String>,
     ) -> Result<(), Status> {
+        let ways = dns::ways_of(&upserted_peers);
+        self.app.dns.before_some(&self.app, &ways).await;
+        let gone = removed_peers.clone();
         let base_etag = self.accepted.as_ref().map(|accepted| accepted.etag.clone());
         let request = wire::ApplyNetworkDeltaRequest {
             base_etag: base_etag.ok_or_else(|| Status::aborted("netd has nothing of ours"))?,
@@ -254,6 +262,7 @@ impl Reconciler {
             validate_only: false,
         };
         let applied = in_time(self.apply.apply_network_delta(request)).await?;
+        self.app.dns.after_some(ways, &gone);
         self.accept(Some(Accepted {
             etag: applied.etag,
             netd_generation: applied.generation,
@@ -262,12 +271,15 @@ impl Reconciler {
     }
 
     async fn send_all(&mut self, generation: u64, spec: derive::NetworkSpec) -> Result<(), Status> {
+        let dns = dns::all_of(&spec);
+        self.app.dns.before_all(&self.app, &dns).await;
         let request = wire::ApplyNetworkRequest {
             spec: Some(netd::network_spec(spec)),
             etag: String::new(),
             validate_only: false,
         };
         let applied = in_time(self.apply.apply_network(request)).await?;
+        self.app.dns.after_all(dns);
         tracing::info!(
             generation,
             changes = applied.change_count,
@@ -319,6 +331,7 @@ type Desired = (u64, derive::NetworkSpec, exits::Told, Refused);
 async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Result<Desired, ServiceError> {
     let settings = app.config.network.clone();
     let known = Arc::clone(&app.exits);
+    let has_dns = app.egress.is_some() && !app.dns.is_refused_by_netd();
     app.store
         .read_much(move |connection| {
             let generation = transaction::generation(connection)?;
@@ -341,7 +354,8 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
                 }
             }
             let range = cell.as_ref().map(|cell| &cell.range);
-            let spec = derive::network_spec(&settings, range, ways, specs);
+            let dns = cell.as_ref().map(|cell| &cell.dns_upstreams).filter(|_| has_dns);
+            let spec = derive::network_spec(&settings, range, ways, specs, dns);
             Ok((generation, spec, told, nowhere))
         })
         .await

@@ -9,6 +9,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0002_addresses_rest.sql"),
     include_str!("../../migrations/0003_connections.sql"),
     include_str!("../../migrations/0004_peer_exits.sql"),
+    include_str!("../../migrations/0005_dns_upstreams.sql"),
 ];
 
 /// A schema that this version cannot use.

@@ -69,6 +69,8 @@ pub struct Tunnel {
     pub mtu_bytes: Option<u16>,
     /// Its servers.
     pub far_ends: Vec<FarEnd>,
+    /// Resolvers that it came with: `cell-egress` asks them through it, and netd does not hear of them.
+    pub resolvers: Vec<IpAddr>,
     /// Another number than before: netd must read its keys again.
     pub secret_revision: u64,
 }
@@ -211,6 +213,7 @@ fn tunnel(source: &Source<'_>, exit: &WireguardExit, table: u32, interface: &str
         addresses: first(true).into_iter().chain(first(false)).collect(),
         mtu_bytes: exit.mtu,
         far_ends: exit.peers.iter().map(far_end).collect(),
+        resolvers: exit.resolvers.clone(),
         secret_revision: source.revision,
     }
 }
