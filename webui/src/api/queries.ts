@@ -64,9 +64,14 @@ export const peersQuery = queryOptions({
 export const peerQuery = (name: string) =>
   queryOptions({ queryKey: ['peers', name], queryFn: () => data(sdk.getPeer({ path: { name } })) });
 
+/** The cell proves each exit every 20 s or so. */
+const PROVEN_MILLIS = 15_000;
+
 export const connectionsQuery = queryOptions({
   queryKey: ['connections'],
   queryFn: async () => (await data(sdk.listConnections())).connections,
+  // That an exit was proven again is no event.
+  refetchInterval: PROVEN_MILLIS,
 });
 
 /** Asked for again and again, because the event stream is for administrators. */
