@@ -1,17 +1,19 @@
 //! What is known of connections at this moment: whether each works, since when, and why that is thought. It is kept
 //! nowhere else: after a start nothing is known, and so nothing is taken for working.
 
+mod names;
 mod watch;
 
 pub use watch::{now, watch};
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use cell_api_core::connection::health::Health;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::judge::{Judged, Proof, Relayed, Silence};
+use cell_api_core::connection::names::Names;
 use cell_api_core::connection::steady::Trust;
 use tokio::sync::{Notify, watch as watch_channel};
 
@@ -38,6 +40,7 @@ struct State {
     /// By id, with netd's words.
     refused_by_netd: BTreeMap<String, String>,
     egress: Egress,
+    names: Arc<Names>,
 }
 
 /// What `cell-egress` was told and says.
@@ -142,6 +145,16 @@ impl Exits {
     /// Why netd does not take a connection, if it does not.
     pub(crate) fn netd_refuses(&self, id: &ConnectionId) -> Option<String> {
         self.read().refused_by_netd.get(&id.to_string()).cloned()
+    }
+
+    /// What names of servers lead to.
+    pub(crate) fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.read().names)
+    }
+
+    /// They lead elsewhere now, or nobody knows.
+    pub(crate) fn learn(&self, names: Names) {
+        self.write().names = Arc::new(names);
     }
 
     /// What `cell-egress` says.

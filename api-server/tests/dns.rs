@@ -33,6 +33,9 @@ async fn bind(admin: &Client, peer: &str, connection: Value) {
         .expect(200);
 }
 
+/// A peer's exit as netd is told of it, and as the relay has it then.
+type Told = (String, Option<String>);
+
 /// The exit of the peer whose IPv4 address ends so; `None`: the relay does not know the peer.
 fn way(dns: &DnsSpec, host: u8) -> Option<String> {
     let address = IpAddr::from([10, 86, 0, host]).into();
@@ -123,7 +126,7 @@ async fn no_question_goes_directly_while_packets_do_not() {
     add(&admin, "phone", 1).await;
     let import = json!({"url": "socks5://192.0.2.9:1080"});
     let work = connect(&admin, json!({"name": "work", "type": "proxy", "import": import})).await;
-    let journal: Arc<Mutex<Vec<(String, Option<String>)>>> = Arc::default();
+    let journal: Arc<Mutex<Vec<Told>>> = Arc::default();
     let (egress, seen) = (Arc::clone(&cell.egress.state), Arc::clone(&journal));
     cell.netd.state.lock().unwrap().on_apply = Some(Box::new(move |peers| {
         let dns = egress.lock().unwrap().dns.clone().unwrap_or_default();

@@ -185,3 +185,51 @@ async fn an_exit_that_comes_and_goes_does_not_drag_its_peers_along() {
     ];
     assert_eq!(turns, expected);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_by_name_is_looked_up_and_kept_while_nobody_knows_it() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let import = json!({"url": "socks5://proxy.example.org:1080"});
+    let body = json!({"name": "named", "type": "proxy", "import": import});
+    let made = admin.post(ALL, &body).await.expect(201).json();
+    let id = made["connection"]["id"].as_str().unwrap().to_owned();
+    let status = becomes(&admin, &id, "down").await;
+    assert!(
+        status["detail"].as_str().unwrap().contains("proxy.example.org"),
+        "{status}"
+    );
+    let leads_to = |ip: Option<[u8; 4]>| {
+        let all = ip.map(|ip| ("proxy.example.org".to_owned(), vec![ip.into()]));
+        cell.egress.state.lock().unwrap().hosts = all.into_iter().collect();
+    };
+    let told = || {
+        let state = cell.netd.state.lock().unwrap();
+        let exits = &state.spec.as_ref().unwrap().exits;
+        let Some(cell_proto::netd::v1::exit_spec::Way::Redirect(way)) = exits[0].way.clone() else {
+            panic!("a redirect")
+        };
+        let server = way
+            .servers
+            .first()
+            .map(|server| std::net::SocketAddr::try_from(server).unwrap());
+        server.map(|server| server.to_string())
+    };
+    leads_to(Some([192, 0, 2, 7]));
+    cell.advance(Duration::from_secs(10));
+    eventually("both daemons know it", || {
+        told().as_deref() == Some("192.0.2.7:1080") && cell.egress.ids() == [id.clone()]
+    })
+    .await;
+    leads_to(None);
+    cell.advance(Duration::from_secs(300));
+    eventually("nobody knows it any more", || {
+        let judged = cell.app.exits.judged(&parsed(&id)).unwrap();
+        judged.detail.contains("is used as before")
+    })
+    .await;
+    assert_eq!(told().as_deref(), Some("192.0.2.7:1080"));
+    leads_to(Some([192, 0, 2, 8]));
+    cell.advance(Duration::from_secs(300));
+    eventually("it moved", || told().as_deref() == Some("192.0.2.8:1080")).await;
+}

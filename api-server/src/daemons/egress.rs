@@ -3,9 +3,11 @@
 mod dns;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::judge::{Proof, Relayed};
+use cell_api_core::connection::names::Answer;
 use cell_api_core::derive::dns::DnsSpec;
 use cell_api_core::derive::exits::{RelayKind, RelaySpec};
 use cell_proto::common::v1::Endpoint;
@@ -13,7 +15,7 @@ use cell_proto::egress::v1::egress_service_client::EgressServiceClient;
 use cell_proto::egress::v1::exit::Kind;
 use cell_proto::egress::v1::{
     ApplyDnsRequest, ApplyExitsRequest, DnsStatus, Exit, ExitStatus, GetDnsStatusRequest, GetStatusRequest,
-    HttpConnectExit, Socks5Exit, SshExit, TorExit,
+    HttpConnectExit, ResolveRequest, Socks5Exit, SshExit, TorExit,
 };
 use cell_proto::fault::{self, Violation};
 use cell_proto::ipc::serve::MAX_MESSAGE_BYTES;
@@ -90,6 +92,33 @@ impl EgressClient {
         });
         let mut client = self.0.clone().max_encoding_message_size(MAX_MESSAGE_BYTES);
         within(client.apply_dns(request)).await.map(drop)
+    }
+
+    /// Where a name leads to.
+    pub async fn resolve(&self, name: &str) -> Answer {
+        let request = read(ResolveRequest {
+            names: vec![name.to_owned()],
+        });
+        let mut client = self.0.clone();
+        let answered = match within(client.resolve(request)).await {
+            Ok(answered) => answered.names.into_iter().next().unwrap_or_default(),
+            Err(EgressError::Away) => return Answer::Failure("cell-egress does not answer".to_owned()),
+            Err(EgressError::NoDns) => return Answer::Failure("cell-egress has no DNS relay".to_owned()),
+            Err(EgressError::Refuses(_)) => {
+                return Answer::Failure("cell-egress takes it for no name of a host".to_owned());
+            }
+        };
+        if !answered.failure.is_empty() {
+            return Answer::Failure(answered.failure);
+        }
+        let addresses = answered
+            .addresses
+            .iter()
+            .filter_map(|ip| IpAddr::try_from(ip).ok());
+        Answer::Addresses {
+            addresses: addresses.collect(),
+            ttl_seconds: answered.ttl_seconds,
+        }
     }
 
     /// What its DNS relay saw.

@@ -9,7 +9,7 @@ use cell_api_core::connection::allocation::Device;
 use cell_api_core::connection::config::Config;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::judge::{Judged, Obstacle, Seen, judge};
-use cell_api_core::derive::exits::{RelaySpec, needs_resolving, relay_spec};
+use cell_api_core::derive::exits::{RelaySpec, relay_spec, server_names};
 use cell_proto::netd::v1::ExitState;
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +70,9 @@ impl Watcher {
             self.version = version;
         }
         if let Some(egress) = self.app.egress.clone() {
+            if super::names::resolve(&self.app, &egress, &self.connections).await {
+                self.app.network.again();
+            }
             let said = self.tell_egress(&egress).await;
             if said.reachable != self.app.exits.egress().reachable {
                 self.app.events.publish([Topic::Status]);
@@ -106,10 +109,11 @@ impl Watcher {
 
     /// Tells `cell-egress` all of it after a change, when it was away, and when it has not what it was told; asks else.
     async fn tell_egress(&mut self, egress: &EgressClient) -> Egress {
+        let names = self.app.exits.names();
         let wanted: Vec<RelaySpec> = self
             .connections
             .iter()
-            .filter_map(|stored| relay_spec(&stored.source()))
+            .filter_map(|stored| relay_spec(&stored.source(&names)))
             .collect();
         let asked = match &self.told {
             Some(told) if *told == wanted => egress.status().await.ok(),
@@ -221,7 +225,15 @@ pub fn now(app: &App, stored: &StoredConnection) -> Judged {
 fn judged(app: &App, stored: &StoredConnection, egress: &Egress, now: i64) -> Judged {
     let proof = egress.proofs.get(&stored.id).cloned().unwrap_or_default();
     let seen = seen(app, stored, egress);
-    judge(obstacle(app, stored, egress).as_ref(), &seen, &proof, now)
+    let mut judged = judge(obstacle(app, stored, egress).as_ref(), &seen, &proof, now);
+    let names = app.exits.names();
+    for name in server_names(&stored.config) {
+        if let (Some(address), Some(why)) = (names.address(name), names.trouble(name)) {
+            let kept = format!("; {name} is not resolved any more ({why}), and {address} is used as before");
+            judged.detail.push_str(&kept);
+        }
+    }
+    judged
 }
 
 /// What makes it impossible that a connection works.
@@ -232,8 +244,11 @@ fn obstacle(app: &App, stored: &StoredConnection, egress: &Egress) -> Option<Obs
     if !stored.secrets_whole {
         return Some(Obstacle::Secrets);
     }
-    if needs_resolving(&stored.config) {
-        return Some(Obstacle::Name);
+    let names = app.exits.names();
+    let mut unknown = server_names(&stored.config).into_iter();
+    if let Some(name) = unknown.find(|name| names.address(name).is_none()) {
+        let why = names.trouble(name).unwrap_or("it has not been asked for yet");
+        return Some(Obstacle::Name(format!("{name}: {why}")));
     }
     if let Some(why) = app.exits.netd_refuses(&stored.id) {
         return Some(Obstacle::NetdRefuses(why));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cell_api_core::connection::choice::{self, ExitFact, Route};
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::kind::Kind;
+use cell_api_core::connection::names::Names;
 use cell_api_core::derive::exits::{ExitSpec, exit_spec};
 use cell_api_core::peer::Peer;
 
@@ -29,8 +30,12 @@ struct One {
 }
 
 impl Told {
-    /// What netd is to be told of `connections`, without those that it refuses.
-    pub(super) fn of(connections: &[StoredConnection], refused: Refused) -> (Told, Vec<ExitSpec>) {
+    /// What netd is to be told of `connections`, as far as the `names` of their servers are known, without those that it refuses.
+    pub(super) fn of(
+        connections: &[StoredConnection],
+        names: &Names,
+        refused: Refused,
+    ) -> (Told, Vec<ExitSpec>) {
         let mut told = Told {
             connections: BTreeMap::new(),
             refused,
@@ -38,7 +43,7 @@ impl Told {
         let mut specs = Vec::with_capacity(connections.len());
         for stored in connections {
             let is_refused = told.refused.contains_key(&stored.id.to_string());
-            let spec = exit_spec(&stored.source()).filter(|_| !is_refused);
+            let spec = exit_spec(&stored.source(names)).filter(|_| !is_refused);
             let one = One {
                 name: stored.name.to_string(),
                 kind: stored.config.kind(),

@@ -6,6 +6,7 @@ use cell_api_core::connection::allocation::{Allocation, Device, Pools};
 use cell_api_core::connection::config::Config;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::kind::Kind;
+use cell_api_core::connection::names::Names;
 use cell_api_core::derive::exits::Source;
 use cell_api_core::name::ConnectionName;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -269,14 +270,15 @@ struct Allocated {
 }
 
 impl StoredConnection {
-    /// What the daemons are told of it.
-    pub fn source(&self) -> Source<'_> {
+    /// What the daemons are told of it, with what names of servers lead to.
+    pub fn source<'a>(&'a self, names: &'a Names) -> Source<'a> {
         Source {
             id: self.id,
             allocation: &self.allocation,
             config: &self.config,
             secrets_whole: self.secrets_whole,
             revision: self.revision,
+            names,
         }
     }
 }

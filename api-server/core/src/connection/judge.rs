@@ -16,8 +16,8 @@ pub enum Obstacle {
     Secrets,
     /// Nothing carries its type yet.
     Type,
-    /// Its server is a DNS name, and nothing resolves it yet.
-    Name,
+    /// Its server is a DNS name, of which no address is known; why.
+    Name(String),
     /// The policy file names no `cell-egress`.
     NoEgress,
     /// netd does not take it, with its words.
@@ -255,9 +255,7 @@ impl std::fmt::Display for Obstacle {
                 "its secrets at the vault are missing or belong to another import: import it again",
             ),
             Obstacle::Type => f.write_str("nothing carries connections of this type yet"),
-            Obstacle::Name => f.write_str(
-                "its server is a DNS name, which nothing resolves yet: import it with the server's address",
-            ),
+            Obstacle::Name(why) => write!(f, "its server's DNS name is not resolved: {why}"),
             Obstacle::NoEgress => {
                 f.write_str("no cell-egress is there to carry it: set egress_socket in the cell's api.toml")
             }

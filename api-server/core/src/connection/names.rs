@@ -43,6 +43,11 @@ struct Known {
 }
 
 impl Names {
+    /// Nothing is known.
+    pub const fn new() -> Self {
+        Names(BTreeMap::new())
+    }
+
     /// Where a name leads to, as far as was ever answered.
     pub fn address(&self, name: &str) -> Option<IpAddr> {
         self.0.get(name)?.address
@@ -135,11 +140,17 @@ mod tests {
         assert_eq!(first, "192.0.2.1".parse().ok());
         assert!(!ask(&mut names, 299_999) && ask(&mut names, 300_000));
         assert!(!names.take(NAME, Answer::Failure("nobody answers".to_owned()), 300_000));
-        assert_eq!((names.address(NAME), names.trouble(NAME)), (first, Some("nobody answers")));
+        assert_eq!(
+            (names.address(NAME), names.trouble(NAME)),
+            (first, Some("nobody answers"))
+        );
         assert!(!names.take(NAME, answer(&[], 300), 310_000));
         assert_eq!(names.address(NAME), first);
         let others = answer(&["192.0.2.2", "192.0.2.1"], 300);
-        assert!(!names.take(NAME, others, 320_000), "another order is no other server");
+        assert!(
+            !names.take(NAME, others, 320_000),
+            "another order is no other server"
+        );
         assert_eq!(names.trouble(NAME), None);
         assert!(names.take(NAME, answer(&["192.0.2.2"], 300), 700_000));
         assert_eq!(names.address(NAME), "192.0.2.2".parse().ok());

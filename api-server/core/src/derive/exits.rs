@@ -9,6 +9,7 @@ use crate::connection::config::Config;
 use crate::connection::id::ConnectionId;
 use crate::connection::import::proxy::Protocol;
 use crate::connection::import::wireguard::{ExitPeer, WireguardExit};
+use crate::connection::names::Names;
 use crate::key::PublicKey;
 use crate::name::EndpointHost;
 
@@ -29,6 +30,8 @@ pub struct Source<'a> {
     pub secrets_whole: bool,
     /// Counts with each change.
     pub revision: u64,
+    /// What names of servers lead to.
+    pub names: &'a Names,
 }
 
 /// A way out, as netd has it.
@@ -121,14 +124,20 @@ pub enum RelayKind {
     },
 }
 
-/// Whether the server's place is not known because it is a DNS name.
-pub fn needs_resolving(config: &Config) -> bool {
-    let is_name = |host: &EndpointHost| matches!(host, EndpointHost::Name(_));
+/// The DNS names of a connection's servers.
+pub fn server_names(config: &Config) -> Vec<&str> {
     match config {
-        Config::WireguardExt(exit) => exit.peers.iter().any(|peer| is_name(&peer.host)),
-        Config::Sshuttle(exit) => is_name(&exit.host),
-        Config::Proxy(exit) => is_name(&exit.host),
-        Config::Openvpn(_) | Config::Tor | Config::CellRelay => false,
+        Config::WireguardExt(exit) => exit.peers.iter().filter_map(|peer| name_of(&peer.host)).collect(),
+        Config::Sshuttle(exit) => name_of(&exit.host).into_iter().collect(),
+        Config::Proxy(exit) => name_of(&exit.host).into_iter().collect(),
+        Config::Openvpn(_) | Config::Tor | Config::CellRelay => Vec::new(),
+    }
+}
+
+fn name_of(host: &EndpointHost) -> Option<&str> {
+    match host {
+        EndpointHost::Name(name) => Some(name),
+        EndpointHost::Address(_) => None,
     }
 }
 
@@ -174,14 +183,14 @@ pub fn relay_spec(source: &Source<'_>) -> Option<RelaySpec> {
                 username: exit.user.clone(),
                 host_keys: exit.host_keys.clone(),
             };
-            (place(&exit.host, exit.port), kind)
+            (place(&exit.host, exit.port, source.names), kind)
         }
         Config::Proxy(exit) => {
             let kind = match exit.protocol {
                 Protocol::Socks5 => RelayKind::Socks5(exit.username.clone()),
                 Protocol::HttpConnect => RelayKind::HttpConnect(exit.username.clone()),
             };
-            (place(&exit.host, exit.port), kind)
+            (place(&exit.host, exit.port, source.names), kind)
         }
         Config::WireguardExt(_) | Config::Openvpn(_) | Config::CellRelay => return None,
     };
@@ -202,7 +211,7 @@ fn tunnel(source: &Source<'_>, exit: &WireguardExit, table: u32, interface: &str
     };
     let far_end = |peer: &ExitPeer| FarEnd {
         public_key: peer.public_key,
-        endpoint: place(&peer.host, peer.port).filter(|_| source.secrets_whole),
+        endpoint: place(&peer.host, peer.port, source.names).filter(|_| source.secrets_whole),
         keepalive_seconds: peer.keepalive_seconds,
         allowed_ips: peer.allowed_ips.clone(),
         has_preshared_key: peer.preshared_key,
@@ -218,10 +227,10 @@ fn tunnel(source: &Source<'_>, exit: &WireguardExit, table: u32, interface: &str
     }
 }
 
-fn place(host: &EndpointHost, port: u16) -> Option<SocketAddr> {
+fn place(host: &EndpointHost, port: u16, names: &Names) -> Option<SocketAddr> {
     match host {
         EndpointHost::Address(address) => Some(SocketAddr::new(*address, port)),
-        EndpointHost::Name(_) => None,
+        EndpointHost::Name(name) => names.address(name).map(|address| SocketAddr::new(address, port)),
     }
 }
 

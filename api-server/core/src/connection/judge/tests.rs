@@ -60,7 +60,7 @@ fn an_obstacle_outweighs_what_is_seen() {
     let all = [
         Obstacle::Secrets,
         Obstacle::Type,
-        Obstacle::Name,
+        Obstacle::Name("no".to_owned()),
         Obstacle::NoEgress,
         Obstacle::NetdRefuses("no".to_owned()),
         Obstacle::EgressRefuses("no".to_owned()),
