@@ -18,6 +18,7 @@ use crate::daemons::explain::Explainer;
 use crate::daemons::key::WireguardKey;
 use crate::daemons::secrets::Secrets;
 use crate::daemons::vault::Vault;
+use crate::dns::Dns;
 use crate::events::Events;
 use crate::exits::Exits;
 use crate::network::Network;
@@ -60,6 +61,8 @@ pub struct App {
     pub network: Arc<Network>,
     /// Which connections work.
     pub exits: Arc<Exits>,
+    /// What the DNS relay goes by.
+    pub dns: Dns,
     /// What netd would say.
     pub check: NetworkCheck,
     /// What netd does with a packet.
@@ -149,6 +152,7 @@ impl App {
         }
         Ok(Arc::new(App {
             exits: Arc::default(),
+            dns: Dns::default(),
             check: NetworkCheck::new(ipc::connect(&config.netd_socket)),
             explain: Explainer::new(ipc::connect(&config.netd_socket)),
             confirmer: Confirmer::new(ipc::connect(&config.netd_socket)),

@@ -13,6 +13,7 @@ pub mod grpc;
 pub mod service;
 
 pub mod app;
+pub mod dns;
 pub mod events;
 pub mod exits;
 pub mod password;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cell_proto::common::v1::{Condition, ConditionStatus};
-use cell_proto::netd::v1::NetworkStatus;
+use cell_proto::netd::v1::{ExitStatus, NetworkStatus};
 use tokio::sync::{Notify, watch};
 
 use crate::store::transaction::NetworkChange;
@@ -141,6 +141,18 @@ impl Network {
         self.status.borrow().clone()
     }
 
+    /// Whether netd is.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.status.borrow().is_some()
+    }
+
+    /// What netd says of the tunnel of an exit; `None`: nothing.
+    pub(crate) fn exit(&self, id: &str) -> Option<ExitStatus> {
+        let status = self.status.borrow();
+        let exits = &status.as_ref()?.exits;
+        exits.iter().find(|exit| exit.id == id).cloned()
+    }
+
     /// What netd says of itself, and whether it took what it was asked for; `None` while it is not reachable.
     pub fn conditions(&self) -> Option<Vec<Condition>> {
         let mut conditions = self.status()?.conditions;
@@ -199,12 +211,16 @@ impl Network {
     }
 
     /// netd said something of itself, or is lost. Whether that differs from before in what anybody shows: packets are
-    /// dropped all the time.
+    /// dropped all the time, and what moves in tunnels is judged by who watches them.
     pub(crate) fn see(&self, status: Option<NetworkStatus>) -> bool {
         let shown = |status: &Option<NetworkStatus>| {
             let mut status = status.clone();
             if let Some(status) = &mut status {
                 status.drops.clear();
+                for exit in &mut status.exits {
+                    exit.latest_handshake_unix_ms = 0;
+                    (exit.received_bytes, exit.sent_bytes) = (0, 0);
+                }
             }
             status
         };

@@ -180,7 +180,7 @@ mod tests {
         let full = full();
         let exit = ConnectionId::from_random([0xff; 16]);
         let peers = full.iter().map(|stored| (&stored.peer, Some(exit)));
-        let spec = derive::network_spec(&settings, Some(&range()), peers, Vec::new());
+        let spec = derive::network_spec(&settings, Some(&range()), peers, Vec::new(), None);
         let bytes = netd::network_spec(spec).encoded_len();
         assert!(bytes < MAX_MESSAGE_BYTES, "{bytes}");
     }

@@ -294,7 +294,7 @@ async fn cell_egress_gets_its_exits_again_whatever_becomes_of_it() {
     };
     eventually("it has both, and no tunnel, and no name", || has(&cell, &both)).await;
     let status = health(&admin, &named).await;
-    assert!(status["health"] == "down" && status["detail"].as_str().unwrap().contains("DNS name"));
+    assert!(status["health"] == "down" && status["detail"].as_str().unwrap().contains("proxy.example.org"));
     cell.egress.forget();
     eventually("it was started anew between two looks", || has(&cell, &both)).await;
     let reachable = async || {

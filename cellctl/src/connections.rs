@@ -25,11 +25,18 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Connection) -> Res
             output.result(&connection, || text(&connection))
         }
         Connection::Health { name } => {
-            let connection = view::Connection::from(find(&mut client, &name).await?);
-            let status = &connection.status;
-            output.result(status, || {
+            let found = find(&mut client, &name).await?;
+            let proven = found.status.as_ref().map_or(0, |status| status.proven_unix_ms);
+            let status = view::Connection::from(found).status;
+            output.result(&status, || {
                 let seen = status.timestamp.as_ref().map(|at| format!(" ({at})"));
-                format!("{}: {}{}", status.health, status.detail, seen.unwrap_or_default())
+                let proven = human::ago(proven, jiff::Timestamp::now().as_millisecond());
+                format!(
+                    "{}: {}{}; last proven: {proven}",
+                    status.health,
+                    status.detail,
+                    seen.unwrap_or_default()
+                )
             })
         }
         Connection::Add { name, kind, import } => {

@@ -166,6 +166,8 @@ pub(crate) struct ConnectionServer {
 pub(crate) struct ConnectionStatus {
     pub(crate) health: String,
     pub(crate) timestamp: Option<String>,
+    /// When something last came back through it.
+    pub(crate) proven_at: Option<String>,
     pub(crate) detail: String,
 }
 
@@ -204,6 +206,7 @@ impl From<wire::Connection> for Connection {
             status: ConnectionStatus {
                 health: status.health,
                 timestamp: rfc3339(status.probed_unix_ms),
+                proven_at: rfc3339(status.proven_unix_ms),
                 detail: status.detail,
             },
             version: connection.version,

@@ -74,6 +74,7 @@ fn a_connection_is_added_from_a_file_shown_renamed_replaced_and_removed() {
     );
     let health = cell.say(&["connection", "health", "sweden"]);
     assert!(health.starts_with("unknown: "), "{health}");
+    assert!(health.trim_end().ends_with("last proven: never"), "{health}");
     let gone = cell.run(&["connection", "show", "mullvad"]);
     assert_eq!(gone.status.code(), Some(1));
     cell.say(&["connection", "replace", "sweden", "--from", file]);
@@ -179,7 +180,7 @@ fn json_has_the_shapes_of_the_rest_api() {
             "username": null, "addresses": [], "resolvers": [], "host_public_keys": [],
         },
         "vault_names": ["conn_6f1d_private_key"],
-        "status": {"health": "unknown", "timestamp": null, "detail": "nothing uses it yet"},
+        "status": {"health": "unknown", "timestamp": null, "proven_at": null, "detail": "nothing uses it yet"},
         "version": "1", "created_at": "2023-11-14T22:13:20Z",
     });
     let added = parse(&["connection", "add", "onion", "--type", "tor", "--json"]);

@@ -120,7 +120,7 @@ fn verdict(input: &PeerInput) -> Option<Result<(), Rejection>> {
         tunnel: new.tunnel,
         exit: Default::default(),
     };
-    let spec = derive::network_spec(&settings(), Some(&range), [(&peer, None)], vec![]);
+    let spec = derive::network_spec(&settings(), Some(&range), [(&peer, None)], vec![], None);
     Some(validate(&carried(spec), &ceiling(), None).map(|_| ()))
 }
 
@@ -247,7 +247,7 @@ fn every_range_that_the_api_takes_netd_takes() {
     ];
     for (v4, v6) in v4.iter().flat_map(|v4| v6.iter().map(move |v6| (*v4, *v6))) {
         let network = Network::check(v4, Some(v6), None, [0; 7]).unwrap();
-        let spec = derive::network_spec(&settings(), Some(&network.range), [], vec![]);
+        let spec = derive::network_spec(&settings(), Some(&network.range), [], vec![], None);
         let taken = validate(&carried(spec), &ceiling(), None).map(|_| ());
         assert_eq!(taken, Ok(()), "{v4} {v6}");
         // The first and the last peer that the range has room for.
@@ -260,7 +260,7 @@ fn every_range_that_the_api_takes_netd_takes() {
                 tunnel: cell_api_core::access::Tunnel::Split,
                 exit: Default::default(),
             };
-            let spec = derive::network_spec(&settings(), Some(&network.range), [(&peer, None)], vec![]);
+            let spec = derive::network_spec(&settings(), Some(&network.range), [(&peer, None)], vec![], None);
             let taken = validate(&carried(spec), &ceiling(), None).map(|_| ());
             assert_eq!(taken, Ok(()), "{v4} {v6} host {host}");
         }

@@ -1,8 +1,6 @@
 //! The wg-quick configuration of a device (wg-quick(8)), from typed values alone.
 //!
-//! There is no `DNS =` line: the cell serves no DNS yet, and naming a resolver that does not answer would take the
-//! device's names away. It comes with the cell's DNS service, and [`fingerprint`] will then mark the devices that
-//! need the new configuration.
+//! Where the cell answers DNS, the device asks the cell: its own names are known nowhere else.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -16,7 +14,7 @@ use crate::derive::MTU_BYTES;
 use crate::key::PublicKey;
 use crate::name::EndpointHost;
 use crate::peer::Peer;
-use crate::range::VpnRange;
+use crate::range::{HostIndex, VpnRange};
 
 /// Seconds between keepalives, so that the NAT in front of a device keeps its mapping.
 pub const KEEPALIVE_SECONDS: u16 = 25;
@@ -32,6 +30,8 @@ pub struct CellSide {
     pub endpoint_host: EndpointHost,
     /// The UDP port that they connect to.
     pub listen_port: u16,
+    /// Whether the cell answers DNS: naming a resolver that does not would take the device's names away.
+    pub dns: bool,
 }
 
 /// Renders the configuration. `private_key` is the base64 of a key that the server made for this answer; without it
@@ -43,6 +43,10 @@ pub fn render(cell: &CellSide, peer: &Peer, private_key: Option<&str>) -> Zeroiz
     let _ = writeln!(text, "[Interface]");
     let _ = writeln!(text, "PrivateKey = {}", private_key.unwrap_or_default());
     let _ = writeln!(text, "Address = {v4}, {v6}");
+    if cell.dns {
+        let [v4, v6] = cell.range.addresses_of(HostIndex::CELL);
+        let _ = writeln!(text, "DNS = {v4}, {v6}");
+    }
     let _ = writeln!(text, "MTU = {MTU_BYTES}");
     let _ = writeln!(text);
     let _ = writeln!(text, "[Peer]");

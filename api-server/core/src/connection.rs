@@ -10,4 +10,6 @@ pub mod import;
 pub mod input;
 pub mod judge;
 pub mod kind;
+pub mod names;
 pub mod reference;
+pub mod steady;

@@ -1,8 +1,9 @@
 //! From the cell's state to what netd is asked for. The same state always gives the same specification.
 
+pub mod dns;
 pub mod exits;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -11,6 +12,7 @@ use crate::connection::id::ConnectionId;
 use crate::key::PublicKey;
 use crate::peer::Peer;
 use crate::range::{HostIndex, VpnRange};
+use dns::Upstreams;
 use exits::ExitSpec;
 
 /// MTU of the tunnel, bytes: 1,500 less IPv6, UDP and WireGuard's own headers.
@@ -27,6 +29,8 @@ pub struct NetworkSpec {
     pub cell_ports: Vec<CellPort>,
     /// Ways out that peers may be bound to.
     pub exits: Vec<ExitSpec>,
+    /// Resolvers that `cell-egress` may ask by the machine's own way.
+    pub dns_upstreams: Vec<SocketAddr>,
 }
 
 /// The cell's WireGuard interface.
@@ -82,12 +86,13 @@ pub struct NetworkSettings {
 }
 
 /// The specification of a cell; `range` is `None` until setup is complete, and then there is nothing to own. Each peer
-/// comes with the exit that carries it ([`crate::connection::choice::route`]).
+/// comes with the exit that carries it ([`crate::connection::choice::route`]). `dns` is `None` where no relay answers DNS.
 pub fn network_spec<'a>(
     settings: &NetworkSettings,
     range: Option<&VpnRange>,
     peers: impl IntoIterator<Item = (&'a Peer, Option<ConnectionId>)>,
     exits: Vec<ExitSpec>,
+    dns: Option<&Upstreams>,
 ) -> NetworkSpec {
     let Some(range) = range else {
         return NetworkSpec::default();
@@ -97,6 +102,11 @@ pub fn network_spec<'a>(
         .map(|(peer, exit)| peer_spec(range, peer, exit))
         .collect();
     peers.sort_by(|a, b| a.name.cmp(&b.name));
+    let https = CellPort {
+        protocol: Protocol::Tcp,
+        port: settings.https_port,
+        target_port: settings.https_target_port,
+    };
     NetworkSpec {
         wireguard: Some(WireguardSpec {
             interface: settings.interface.clone(),
@@ -105,12 +115,13 @@ pub fn network_spec<'a>(
             mtu_bytes: MTU_BYTES,
         }),
         peers,
-        cell_ports: vec![CellPort {
-            protocol: Protocol::Tcp,
-            port: settings.https_port,
-            target_port: settings.https_target_port,
-        }],
+        cell_ports: std::iter::once(https)
+            .chain(dns.into_iter().flat_map(|_| dns::PORTS))
+            .collect(),
         exits,
+        dns_upstreams: dns
+            .map(|upstreams| upstreams.as_slice().to_vec())
+            .unwrap_or_default(),
     }
 }
 

@@ -102,6 +102,15 @@ impl Fields {
         None
     }
 
+    /// A list of strings that may be absent or null.
+    pub fn optional_strings(&mut self, name: &str, faults: &mut Faults) -> Option<Vec<String>> {
+        if matches!(self.map.get(name), None | Some(Value::Null)) {
+            self.map.remove(name);
+            return None;
+        }
+        Some(self.strings(name, faults))
+    }
+
     /// A list of strings that must be there; empty after a fault.
     pub fn strings(&mut self, name: &str, faults: &mut Faults) -> Vec<String> {
         let items = match self.map.remove(name) {

@@ -11,12 +11,13 @@ use std::net::IpAddr;
 use cell_api_core::access::{AccessInput, AccessPolicy, Protocol, Service, ServiceInput, Tunnel};
 use cell_api_core::client_config::{self, CellSide};
 use cell_api_core::connection::choice::ExitChoice;
+use cell_api_core::derive::dns::Upstreams;
 use cell_api_core::derive::{self, NetworkSettings, NetworkSpec};
 use cell_api_core::fault::Faults;
 use cell_api_core::key::PublicKey;
 use cell_api_core::name::{EndpointHost, PeerName};
 use cell_api_core::peer::{Peer, PeerInput, PeerUpdate};
-use cell_api_core::range::{self, InvalidRange, VpnRange};
+use cell_api_core::range::{self, HostIndex, InvalidRange, VpnRange};
 use proptest::prelude::*;
 
 fn range(v4: &str, v6: &str) -> VpnRange {
@@ -49,7 +50,13 @@ fn peer(name: &str, host: u32, tunnel: Tunnel, services: &[&str]) -> Peer {
 /// What netd is told of these peers.
 fn whole(peers: &[Peer]) -> NetworkSpec {
     let own_way = peers.iter().map(|peer| (peer, None));
-    derive::network_spec(&settings(), Some(&home()), own_way, Vec::new())
+    derive::network_spec(
+        &settings(),
+        Some(&home()),
+        own_way,
+        Vec::new(),
+        Some(&Upstreams::default()),
+    )
 }
 
 fn side(host: &str) -> CellSide {
@@ -58,6 +65,7 @@ fn side(host: &str) -> CellSide {
         range: home(),
         endpoint_host: EndpointHost::parse(host).unwrap(),
         listen_port: 51820,
+        dns: false,
     }
 }
 
@@ -236,12 +244,18 @@ fn the_fingerprint_changes_with_what_the_device_must_know() {
         print(
             &CellSide {
                 public_key: key,
-                ..own
+                ..own.clone()
             },
             &base
         ),
         same
     );
+    let text = |side: &CellSide| client_config::render(side, &base, None).to_string();
+    assert!(!text(&own).contains("DNS"));
+    let answering = CellSide { dns: true, ..own };
+    assert_ne!(print(&answering, &base), same);
+    let [v4, v6] = answering.range.addresses_of(HostIndex::CELL);
+    assert!(text(&answering).contains(&format!("\nDNS = {v4}, {v6}\n")));
 }
 
 #[test]
@@ -308,7 +322,7 @@ fn a_peer_names_every_fault_at_once() {
 #[test]
 fn an_unclaimed_cell_asks_netd_for_nothing() {
     assert_eq!(
-        derive::network_spec(&settings(), None, [], Vec::new()),
+        derive::network_spec(&settings(), None, [], Vec::new(), None),
         NetworkSpec::default()
     );
 }

@@ -1,17 +1,24 @@
-//! `cell-egress`: exits out, their counters in.
+//! `cell-egress`: exits and DNS out, their counters in.
+
+mod dns;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use cell_api_core::connection::id::ConnectionId;
-use cell_api_core::connection::judge::Relayed;
+use cell_api_core::connection::judge::{Proof, Relayed};
+use cell_api_core::connection::names::Answer;
+use cell_api_core::derive::dns::DnsSpec;
 use cell_api_core::derive::exits::{RelayKind, RelaySpec};
 use cell_proto::common::v1::Endpoint;
 use cell_proto::egress::v1::egress_service_client::EgressServiceClient;
 use cell_proto::egress::v1::exit::Kind;
 use cell_proto::egress::v1::{
-    ApplyExitsRequest, Exit, ExitStatus, GetStatusRequest, HttpConnectExit, Socks5Exit, SshExit, TorExit,
+    ApplyDnsRequest, ApplyExitsRequest, DnsStatus, Exit, ExitStatus, GetDnsStatusRequest, GetStatusRequest,
+    HttpConnectExit, ResolveRequest, Socks5Exit, SshExit, TorExit,
 };
 use cell_proto::fault::{self, Violation};
+use cell_proto::ipc::serve::MAX_MESSAGE_BYTES;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -19,6 +26,17 @@ use super::{READ_DEADLINE, read};
 
 /// What it saw of each exit.
 pub type Seen = BTreeMap<ConnectionId, Relayed>;
+
+/// What it says of its DNS relay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DnsSeen {
+    /// Names of the cell that it knows.
+    pub names: u32,
+    /// Addresses of peers that it knows.
+    pub peer_addresses: u32,
+    /// What became of its own questions, by exit.
+    pub proofs: BTreeMap<ConnectionId, Proof>,
+}
 
 /// A client of `cell-egress`.
 #[derive(Debug, Clone)]
@@ -29,6 +47,8 @@ pub struct EgressClient(EgressServiceClient<Channel>);
 pub enum EgressError {
     /// It is away, or does not answer in time.
     Away,
+    /// It has no DNS relay.
+    NoDns,
     /// It finds faults.
     Refuses(Vec<Violation>),
 }
@@ -61,6 +81,55 @@ impl EgressClient {
         let answer = within(client.get_status(read(GetStatusRequest {}))).await?;
         Ok(seen(answer.exits))
     }
+
+    /// Gives its DNS relay all that it goes by.
+    ///
+    /// # Errors
+    /// [`EgressError`]; nothing is changed when it refuses.
+    pub async fn apply_dns(&self, spec: &DnsSpec) -> Result<(), EgressError> {
+        let request = read(ApplyDnsRequest {
+            dns: Some(dns::spec(spec)),
+        });
+        let mut client = self.0.clone().max_encoding_message_size(MAX_MESSAGE_BYTES);
+        within(client.apply_dns(request)).await.map(drop)
+    }
+
+    /// Where a name leads to.
+    pub async fn resolve(&self, name: &str) -> Answer {
+        let request = read(ResolveRequest {
+            names: vec![name.to_owned()],
+        });
+        let mut client = self.0.clone();
+        let answered = match within(client.resolve(request)).await {
+            Ok(answered) => answered.names.into_iter().next().unwrap_or_default(),
+            Err(EgressError::Away) => return Answer::Failure("cell-egress does not answer".to_owned()),
+            Err(EgressError::NoDns) => return Answer::Failure("cell-egress has no DNS relay".to_owned()),
+            Err(EgressError::Refuses(_)) => {
+                return Answer::Failure("cell-egress takes it for no name of a host".to_owned());
+            }
+        };
+        if !answered.failure.is_empty() {
+            return Answer::Failure(answered.failure);
+        }
+        let addresses = answered
+            .addresses
+            .iter()
+            .filter_map(|ip| IpAddr::try_from(ip).ok());
+        Answer::Addresses {
+            addresses: addresses.collect(),
+            ttl_seconds: answered.ttl_seconds,
+        }
+    }
+
+    /// What its DNS relay saw.
+    ///
+    /// # Errors
+    /// [`EgressError::Away`].
+    pub async fn dns_status(&self) -> Result<DnsSeen, EgressError> {
+        let mut client = self.0.clone();
+        let answer = within(client.get_dns_status(read(GetDnsStatusRequest {}))).await?;
+        Ok(dns_seen(answer.status.unwrap_or_default()))
+    }
 }
 
 async fn within<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, EgressError> {
@@ -69,7 +138,9 @@ async fn within<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>
         Ok(Err(status)) => {
             let violations = fault::violations(&status);
             tracing::debug!(code = ?status.code(), message = status.message(), "cell-egress did not do it");
-            if violations.is_empty() {
+            if fault::reason(&status).as_deref() == Some("NO_DNS") {
+                Err(EgressError::NoDns)
+            } else if violations.is_empty() {
                 Err(EgressError::Away)
             } else {
                 Err(EgressError::Refuses(violations))
@@ -105,7 +176,6 @@ fn exit(spec: &RelaySpec) -> Exit {
 }
 
 fn seen(exits: Vec<ExitStatus>) -> Seen {
-    let time = |at: i64| Some(at).filter(|at| *at > 0);
     let one = |exit: ExitStatus| {
         let relayed = Relayed {
             listening: exit.listening,
@@ -117,4 +187,24 @@ fn seen(exits: Vec<ExitStatus>) -> Seen {
         ConnectionId::parse(&exit.id).ok().map(|id| (id, relayed))
     };
     exits.into_iter().filter_map(one).collect()
+}
+
+fn dns_seen(status: DnsStatus) -> DnsSeen {
+    let ways = status.ways.into_iter().filter_map(|way| {
+        let proof = Proof {
+            success_unix_ms: time(way.last_proven_unix_ms),
+            failure_unix_ms: time(way.last_proof_failure_unix_ms),
+            failure_detail: way.last_proof_failure,
+        };
+        Some((ConnectionId::parse(&way.exit_id).ok()?, proof))
+    });
+    DnsSeen {
+        names: status.names,
+        peer_addresses: status.peer_addresses,
+        proofs: ways.collect(),
+    }
+}
+
+fn time(at: i64) -> Option<i64> {
+    Some(at).filter(|at| *at > 0)
 }

@@ -21,13 +21,14 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         peers,
         cell_ports,
         exits,
+        dns_upstreams,
     } = spec;
     wire::NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
         peers: peers.into_iter().map(peer_spec).collect(),
         cell_ports: cell_ports.into_iter().map(cell_port).collect(),
         exits: exits.into_iter().map(exits::exit_spec).collect(),
-        dns_upstreams: Vec::new(),
+        dns_upstreams: dns_upstreams.into_iter().map(SocketAddr::into).collect(),
     }
 }
 

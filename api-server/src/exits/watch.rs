@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_api_core::connection::allocation::Device;
-use cell_api_core::connection::health::Health;
+use cell_api_core::connection::config::Config;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::judge::{Judged, Obstacle, Seen, judge};
-use cell_api_core::derive::exits::{RelaySpec, needs_resolving, relay_spec};
+use cell_api_core::derive::exits::{RelaySpec, relay_spec, server_names};
+use cell_proto::netd::v1::ExitState;
 use tokio_util::sync::CancellationToken;
 
-use super::Egress;
+use super::{Egress, Turned};
 use crate::app::App;
 use crate::daemons::egress::{EgressClient, EgressError, Seen as Relays};
 use crate::events::Topic;
@@ -69,6 +70,9 @@ impl Watcher {
             self.version = version;
         }
         if let Some(egress) = self.app.egress.clone() {
+            if super::names::resolve(&self.app, &egress, &self.connections).await {
+                self.app.network.again();
+            }
             let said = self.tell_egress(&egress).await;
             if said.reachable != self.app.exits.egress().reachable {
                 self.app.events.publish([Topic::Status]);
@@ -76,13 +80,11 @@ impl Watcher {
             self.app.exits.see_egress(said);
         }
         let now = self.app.now();
+        self.listen(now);
         let egress = self.app.exits.egress();
-        let of = |stored: &StoredConnection| {
-            let obstacle = obstacle(&self.app, stored, &egress);
-            (stored.id, judge(obstacle.as_ref(), &seen(stored, &egress), now))
-        };
+        let of = |stored: &StoredConnection| (stored.id, judged(&self.app, stored, &egress, now));
         let judged: BTreeMap<ConnectionId, Judged> = self.connections.iter().map(of).collect();
-        let changed = self.app.exits.judge(judged);
+        let changed = self.app.exits.judge(judged, now);
         if changed.is_empty() {
             return Ok(());
         }
@@ -93,13 +95,25 @@ impl Watcher {
         self.note(changed).await
     }
 
+    /// Notes which tunnels wait for a handshake.
+    fn listen(&self, now: i64) {
+        let exits = &self.app.exits;
+        exits.listen_to_none_but(|id| self.connections.iter().any(|stored| stored.id == *id));
+        for stored in &self.connections {
+            if let Some(exit) = self.app.network.exit(&stored.id.to_string()) {
+                let handshake = Some(exit.latest_handshake_unix_ms).filter(|at| *at > 0);
+                exits.listen(stored.id, handshake, exit.sent_bytes, now);
+            }
+        }
+    }
+
     /// Tells `cell-egress` all of it after a change, when it was away, and when it has not what it was told; asks else.
     async fn tell_egress(&mut self, egress: &EgressClient) -> Egress {
-        let tor = self.app.config.tor_socks;
+        let (tor, names) = (self.app.config.tor_socks, self.app.exits.names());
         let wanted: Vec<RelaySpec> = self
             .connections
             .iter()
-            .filter_map(|stored| relay_spec(&stored.source(tor)))
+            .filter_map(|stored| relay_spec(&stored.source(tor, &names)))
             .collect();
         let asked = match &self.told {
             Some(told) if *told == wanted => egress.status().await.ok(),
@@ -113,10 +127,15 @@ impl Watcher {
             Some(seen) => Some(seen),
             None => self.apply(egress, wanted).await,
         };
+        let proofs = match &seen {
+            Some(_) => egress.dns_status().await.map(|status| status.proofs),
+            None => Err(EgressError::Away),
+        };
         Egress {
             reachable: seen.is_some(),
             refused: self.refused.clone(),
             seen: seen.unwrap_or_default(),
+            proofs: proofs.unwrap_or_default(),
         }
     }
 
@@ -131,7 +150,7 @@ impl Watcher {
                     self.told = Some(wanted);
                     return Some(seen);
                 }
-                Err(EgressError::Away) => return None,
+                Err(EgressError::Away | EgressError::NoDns) => return None,
                 Err(EgressError::Refuses(violations)) => {
                     let named = violations.iter().filter_map(|violation| {
                         let index = violation.field.strip_prefix("exits[")?.split_once(']')?.0;
@@ -150,9 +169,9 @@ impl Watcher {
         }
     }
 
-    /// Peers that are bound to a connection whose health is another now, or fall back to it.
-    fn reroute(&self, changed: &[(ConnectionId, Health)]) {
-        let is_changed = |id: &ConnectionId| changed.iter().any(|(one, _)| one == id);
+    /// Peers that are bound to a connection that is relied on now or is not any more, or fall back to it.
+    fn reroute(&self, changed: &[Turned]) {
+        let is_changed = |id: &ConnectionId| changed.iter().any(|turned| turned.reroutes && turned.id == *id);
         let all = self.app.peers.list();
         let concerned = all.iter().filter(|stored| {
             let exit = &stored.peer.exit;
@@ -165,16 +184,21 @@ impl Watcher {
     }
 
     /// A line in the audit for each transition.
-    async fn note(&self, changed: Vec<(ConnectionId, Health)>) -> Result<(), ServiceError> {
-        let lines = changed.into_iter().filter_map(|(id, was)| {
+    async fn note(&self, changed: Vec<Turned>) -> Result<(), ServiceError> {
+        let lines = changed.into_iter().filter_map(|Turned { id, was, is, .. }| {
             let name = self
                 .connections
                 .iter()
                 .find(|stored| stored.id == id)?
                 .name
                 .to_string();
-            let Judged { health, detail, .. } = self.app.exits.judged(&id)?;
-            Some((name, format!("{} to {}: {detail}", was.as_str(), health.as_str())))
+            let Judged { detail, .. } = self.app.exits.judged(&id)?;
+            let turn = if was == is {
+                "it has worked for long enough: peers go by it again".to_owned()
+            } else {
+                format!("{} to {}: {detail}", was.as_str(), is.as_str())
+            };
+            Some((name, turn))
         });
         let lines: Vec<(String, String)> = lines.collect();
         if lines.is_empty() {
@@ -195,9 +219,21 @@ impl Watcher {
 /// What is thought of a connection at this moment, by what was seen last and by what it is now, so that who changed it
 /// hears of that at once.
 pub fn now(app: &App, stored: &StoredConnection) -> Judged {
-    let egress = app.exits.egress();
-    let obstacle = obstacle(app, stored, &egress);
-    judge(obstacle.as_ref(), &seen(stored, &egress), app.now())
+    judged(app, stored, &app.exits.egress(), app.now())
+}
+
+fn judged(app: &App, stored: &StoredConnection, egress: &Egress, now: i64) -> Judged {
+    let proof = egress.proofs.get(&stored.id).cloned().unwrap_or_default();
+    let seen = seen(app, stored, egress);
+    let mut judged = judge(obstacle(app, stored, egress).as_ref(), &seen, &proof, now);
+    let names = app.exits.names();
+    for name in server_names(&stored.config) {
+        if let (Some(address), Some(why)) = (names.address(name), names.trouble(name)) {
+            let kept = format!("; {name} is not resolved any more ({why}), and {address} is used as before");
+            judged.detail.push_str(&kept);
+        }
+    }
+    judged
 }
 
 /// What makes it impossible that a connection works.
@@ -208,8 +244,11 @@ fn obstacle(app: &App, stored: &StoredConnection, egress: &Egress) -> Option<Obs
     if !stored.secrets_whole {
         return Some(Obstacle::Secrets);
     }
-    if needs_resolving(&stored.config) {
-        return Some(Obstacle::Name);
+    let names = app.exits.names();
+    let mut unknown = server_names(&stored.config).into_iter();
+    if let Some(name) = unknown.find(|name| names.address(name).is_none()) {
+        let why = names.trouble(name).unwrap_or("it has not been asked for yet");
+        return Some(Obstacle::Name(format!("{name}: {why}")));
     }
     if let Some(why) = app.exits.netd_refuses(&stored.id) {
         return Some(Obstacle::NetdRefuses(why));
@@ -225,8 +264,8 @@ fn obstacle(app: &App, stored: &StoredConnection, egress: &Egress) -> Option<Obs
     }
 }
 
-/// What was seen of a connection. Of tunnels netd says nothing yet.
-fn seen(stored: &StoredConnection, egress: &Egress) -> Seen {
+/// What was seen of a connection.
+fn seen(app: &App, stored: &StoredConnection, egress: &Egress) -> Seen {
     match stored.allocation.device {
         Device::RedirectPort(_) if !egress.reachable => Seen::Away("cell-egress"),
         Device::RedirectPort(_) => egress
@@ -234,6 +273,33 @@ fn seen(stored: &StoredConnection, egress: &Egress) -> Seen {
             .get(&stored.id)
             .cloned()
             .map_or(Seen::Nothing, Seen::Relay),
-        Device::Interface(_) | Device::Link => Seen::Nothing,
+        Device::Interface(_) => tunnel(app, stored),
+        Device::Link => Seen::Nothing,
+    }
+}
+
+/// What netd says of a tunnel.
+fn tunnel(app: &App, stored: &StoredConnection) -> Seen {
+    if !app.network.is_reachable() {
+        return Seen::Away("cell-netd");
+    }
+    let Some(exit) = app.network.exit(&stored.id.to_string()) else {
+        return Seen::Nothing;
+    };
+    match exit.state() {
+        ExitState::Ready => Seen::Tunnel {
+            handshake_unix_ms: Some(exit.latest_handshake_unix_ms).filter(|at| *at > 0),
+            keeps_alive: match &stored.config {
+                Config::WireguardExt(exit) => exit.peers.iter().any(|peer| peer.keepalive_seconds > 0),
+                Config::Openvpn(_)
+                | Config::Tor
+                | Config::Sshuttle(_)
+                | Config::Proxy(_)
+                | Config::CellRelay => false,
+            },
+            unanswered: app.exits.is_unanswered(&stored.id),
+        },
+        ExitState::NoKey | ExitState::Foreign | ExitState::Failed => Seen::NoTunnel(exit.detail),
+        ExitState::Unspecified => Seen::Nothing,
     }
 }

@@ -147,6 +147,7 @@ fn connection(view: ConnectionView) -> Connection {
             health: view.judged.health.as_str().to_owned(),
             detail: view.judged.detail,
             probed_unix_ms: view.judged.seen_unix_ms.unwrap_or(0),
+            proven_unix_ms: view.judged.proven_unix_ms.unwrap_or(0),
         }),
         version,
         created_unix_ms: stored.created_unix_ms,

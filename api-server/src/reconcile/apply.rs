@@ -15,6 +15,7 @@ use super::waiting::Found;
 use super::{Accepted, Reconciler, exits};
 use crate::app::App;
 use crate::daemons::netd;
+use crate::dns;
 use crate::events::Topic;
 use crate::network::{MAX_DELTA, Trouble};
 use crate::service::ServiceError;
@@ -98,6 +99,7 @@ impl Reconciler {
         drop(self.app.network.take());
         self.refused.clear();
         self.exits = exits::Told::default();
+        self.app.dns.forget_refusal();
         match self.settle(false).await? {
             Found::Waits => {
                 let (generation, _) = self.desired().await?;
@@ -122,6 +124,9 @@ impl Reconciler {
                 return Err(status);
             }
             let violations = fault::violations(&status);
+            if self.app.dns.note_refusal(&violations) {
+                continue;
+            }
             let mut left_out = refused::named("spec.exits", &exits, &violations);
             if left_out.is_empty() && refused::is_too_long("spec.exits", &violations) {
                 left_out = refused::excess(&exits, excess_exits, "exits");
@@ -260,6 +265,9 @@ impl Reconciler {
         upserted_peers: Vec<wire::PeerSpec>,
         removed_peers: Vec<String>,
     ) -> Result<(), Status> {
+        let ways = dns::ways_of(&upserted_peers);
+        self.app.dns.before_some(&self.app, &ways).await;
+        let gone = removed_peers.clone();
         let base_etag = self.accepted.as_ref().map(|accepted| accepted.etag.clone());
         let request = wire::ApplyNetworkDeltaRequest {
             base_etag: base_etag.ok_or_else(|| Status::aborted("netd has nothing of ours"))?,
@@ -269,6 +277,7 @@ impl Reconciler {
             confirm_within_seconds: 0,
         };
         let applied = in_time(self.apply.apply_network_delta(request)).await?;
+        self.app.dns.after_some(ways, &gone);
         self.accept(Some(Accepted {
             etag: applied.etag,
             netd_generation: applied.generation,
@@ -277,6 +286,8 @@ impl Reconciler {
     }
 
     async fn send_all(&mut self, generation: u64, spec: derive::NetworkSpec) -> Result<(), Status> {
+        let dns = dns::all_of(&spec);
+        self.app.dns.before_all(&self.app, &dns).await;
         let mut request = wire::ApplyNetworkRequest {
             spec: Some(netd::network_spec(spec)),
             etag: String::new(),
@@ -292,6 +303,7 @@ impl Reconciler {
             sending = in_time(self.apply.apply_network(request)).await;
         }
         let applied = sending?;
+        self.app.dns.after_all(dns);
         tracing::info!(
             generation,
             changes = applied.change_count,
@@ -344,6 +356,7 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
     let settings = app.config.network.clone();
     let tor = app.config.tor_socks;
     let known = Arc::clone(&app.exits);
+    let has_dns = app.egress.is_some() && !app.dns.is_refused_by_netd();
     app.store
         .read_much(move |connection| {
             let generation = transaction::generation(connection)?;
@@ -353,7 +366,7 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
                 None => Vec::new(),
             };
             let connections = crate::store::connections::list(connection)?;
-            let (told, specs) = exits::Told::of(&connections, refused_exits, tor);
+            let (told, specs) = exits::Told::of(&connections, &known.names(), refused_exits, tor);
             let (mut ways, mut nowhere) = (Vec::with_capacity(peers.len()), Refused::new());
             for stored in &peers {
                 let name = stored.peer.name.as_str();
@@ -366,7 +379,8 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
                 }
             }
             let range = cell.as_ref().map(|cell| &cell.range);
-            let spec = derive::network_spec(&settings, range, ways, specs);
+            let dns = cell.as_ref().map(|cell| &cell.dns_upstreams).filter(|_| has_dns);
+            let spec = derive::network_spec(&settings, range, ways, specs, dns);
             Ok((generation, spec, told, nowhere))
         })
         .await

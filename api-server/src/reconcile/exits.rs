@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use cell_api_core::connection::choice::{self, ExitFact, Route};
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::kind::Kind;
+use cell_api_core::connection::names::Names;
 use cell_api_core::derive::exits::{ExitSpec, exit_spec};
 use cell_api_core::peer::Peer;
 
@@ -30,9 +31,11 @@ struct One {
 }
 
 impl Told {
-    /// What netd is to be told of `connections`, without those that it refuses; `tor`: where Tor's SOCKS port is.
+    /// What netd is to be told of `connections`, as far as the `names` of their servers are known, without those that it refuses;
+    /// `tor`: where Tor's SOCKS port is.
     pub(super) fn of(
         connections: &[StoredConnection],
+        names: &Names,
         refused: Refused,
         tor: SocketAddr,
     ) -> (Told, Vec<ExitSpec>) {
@@ -43,7 +46,7 @@ impl Told {
         let mut specs = Vec::with_capacity(connections.len());
         for stored in connections {
             let is_refused = told.refused.contains_key(&stored.id.to_string());
-            let spec = exit_spec(&stored.source(tor)).filter(|_| !is_refused);
+            let spec = exit_spec(&stored.source(tor, names)).filter(|_| !is_refused);
             let one = One {
                 name: stored.name.to_string(),
                 kind: stored.config.kind(),

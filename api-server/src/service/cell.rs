@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_api_core::derive::NetworkSettings;
+use cell_api_core::derive::dns::Upstreams;
 use cell_api_core::fault::Faults;
 use cell_api_core::key::PublicKey;
 use cell_api_core::name::{CellName, EndpointHost};
@@ -15,7 +16,7 @@ use super::peers::Activity;
 use super::{Actor, ServiceError};
 use crate::app::App;
 use crate::events::Topic;
-use crate::store::transaction::{self, Origin};
+use crate::store::transaction::{self, NetworkChange, Origin};
 use crate::store::{peers, setup as table};
 
 /// What a cell is once setup is complete.
@@ -29,6 +30,40 @@ pub struct CellIdentity {
     pub range: VpnRange,
     /// Where devices connect to, if it is known yet.
     pub endpoint_host: Option<EndpointHost>,
+    /// Resolvers that are asked for who has no exit.
+    pub dns_upstreams: Upstreams,
+}
+
+/// A change of the configuration; what is absent stays.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigInput {
+    /// Where devices connect to; empty forgets it.
+    pub endpoint_host: Option<String>,
+    /// Resolvers that are asked for who has no exit; none at all are the default ones.
+    pub dns_upstreams: Option<Vec<String>>,
+}
+
+impl ConfigInput {
+    /// Everything that is wrong with it.
+    pub fn faults(&self) -> Faults {
+        self.check().err().unwrap_or_default()
+    }
+
+    fn check(&self) -> Result<(Option<Option<EndpointHost>>, Option<Upstreams>), Faults> {
+        let mut faults = Faults::default();
+        let host = self.endpoint_host.as_deref();
+        let host = host.map(|text| setup::check_endpoint(Some(text), &mut faults));
+        let upstreams = self.dns_upstreams.as_ref().and_then(|texts| {
+            let parsed = Upstreams::parse(texts.iter().map(String::as_str));
+            let named = |(place, error)| faults.add(format!("dns_upstreams[{place}]"), error);
+            parsed.map_err(named).ok()
+        });
+        if faults.is_empty() {
+            Ok((host, upstreams))
+        } else {
+            Err(faults)
+        }
+    }
 }
 
 /// The cell at a glance.
@@ -129,44 +164,48 @@ pub async fn status(app: &Arc<App>) -> Result<CellView, ServiceError> {
     })
 }
 
-/// Whether `cell-egress` answered when it was asked last; it says nothing of itself but of its exits.
+/// Whether `cell-egress` answered when it was asked last; it says nothing of itself but of its exits and its DNS.
 fn egress(app: &App) -> Option<DaemonView> {
     app.egress.as_ref()?;
     Some(DaemonView {
         name: "egress",
-        conditions: app.exits.egress().reachable.then(Vec::new),
+        conditions: app.exits.egress().reachable.then(|| app.dns.conditions()),
     })
 }
 
-/// Sets where devices connect to; empty forgets it.
+/// Changes the configuration.
 ///
 /// # Errors
 /// [`ServiceError::Invalid`], [`ServiceError::SetupRequired`].
-pub async fn set_endpoint_host(
+pub async fn configure(
     app: &App,
     actor: &Actor,
-    endpoint_host: Option<&str>,
+    input: ConfigInput,
 ) -> Result<Arc<CellIdentity>, ServiceError> {
-    let Some(text) = endpoint_host else {
+    let (host, upstreams) = input.check()?;
+    if host.is_none() && upstreams.is_none() {
         return identity(app);
-    };
-    let mut faults = Faults::default();
-    let host = setup::check_endpoint(Some(text), &mut faults);
-    if !faults.is_empty() {
-        return Err(faults.into());
     }
     let origin = Origin::new(actor, app.now());
     app.store
         .mutate(origin, move |tx| {
-            let before = table::cell(tx)?.ok_or(ServiceError::SetupRequired)?;
-            table::set_endpoint_host(tx, host.as_ref())?;
-            let shown = host.as_ref().map(ToString::to_string).unwrap_or_default();
-            let after = Arc::new(CellIdentity {
-                endpoint_host: host,
-                ..before
-            });
-            tx.audit("config.update", "endpoint_host", shown);
-            tx.effects.topics.extend([Topic::Config, Topic::Peers]);
+            let mut cell = table::cell(tx)?.ok_or(ServiceError::SetupRequired)?;
+            if let Some(host) = host {
+                table::set_endpoint_host(tx, host.as_ref())?;
+                let shown = host.as_ref().map(ToString::to_string).unwrap_or_default();
+                tx.audit("config.update", "endpoint_host", shown);
+                tx.effects.topics.extend([Topic::Config, Topic::Peers]);
+                cell.endpoint_host = host;
+            }
+            if let Some(upstreams) = upstreams {
+                let stored = Some(&upstreams).filter(|all| **all != Upstreams::default());
+                table::set_dns_upstreams(tx, stored)?;
+                tx.audit("config.update", "dns_upstreams", upstreams.to_string());
+                tx.effects.topics.insert(Topic::Config);
+                tx.network(NetworkChange::All);
+                cell.dns_upstreams = upstreams;
+            }
+            let after = Arc::new(cell);
             tx.effects.identity = Some(Arc::clone(&after));
             Ok(after)
         })

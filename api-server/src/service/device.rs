@@ -3,7 +3,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cell_api_core::client_config::CellSide;
-use cell_api_core::derive::NetworkSettings;
 use cell_api_core::key::PublicKey;
 use cell_api_core::name::EndpointHost;
 use x25519_dalek::StaticSecret;
@@ -12,12 +11,13 @@ use zeroize::Zeroizing;
 use super::ServiceError;
 use super::cell::CellIdentity;
 use crate::app::App;
+use crate::config::Config;
 
 /// The cell's side of configurations, if all of it can be known now.
 pub(super) async fn known_side(app: &App, identity: &CellIdentity) -> Option<CellSide> {
     let public_key = app.wireguard_key.public_key(app).await.ok()?;
     Some(side_of(
-        &app.config.network,
+        &app.config,
         identity,
         public_key,
         identity.endpoint_host.clone()?,
@@ -31,11 +31,11 @@ pub(super) async fn side(app: &App, identity: &CellIdentity) -> Result<CellSide,
         .clone()
         .ok_or(ServiceError::EndpointUnknown)?;
     let public_key = app.wireguard_key.public_key(app).await?;
-    Ok(side_of(&app.config.network, identity, public_key, endpoint_host))
+    Ok(side_of(&app.config, identity, public_key, endpoint_host))
 }
 
 fn side_of(
-    settings: &NetworkSettings,
+    config: &Config,
     identity: &CellIdentity,
     public_key: PublicKey,
     endpoint_host: EndpointHost,
@@ -44,7 +44,8 @@ fn side_of(
         public_key,
         range: identity.range,
         endpoint_host,
-        listen_port: settings.listen_port,
+        listen_port: config.network.listen_port,
+        dns: config.egress_socket.is_some(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cell_api_core::derive;
+use cell_api_core::derive::dns::Upstreams;
 use cell_api_core::fault::Faults;
 use cell_api_core::name::Username;
 use cell_api_core::password::Password;
@@ -167,6 +168,7 @@ fn stored_cell(tx: &Tx<'_>) -> Result<CellIdentity, ServiceError> {
         domain_mode,
         range,
         endpoint_host,
+        dns_upstreams: Upstreams::default(),
     })
 }
 
@@ -183,7 +185,7 @@ fn network_of(answer: &StoredAnswer) -> Result<Network, Faults> {
 
 /// Asks netd whether its policy file allows this network, before it is chosen for good.
 async fn netd_takes(app: &App, range: &VpnRange) -> Result<(), ServiceError> {
-    let spec = derive::network_spec(&app.config.network, Some(range), [], Vec::new());
+    let spec = derive::network_spec(&app.config.network, Some(range), [], Vec::new(), None);
     let Err(violations) = app.check.whole(spec).await else {
         return Ok(());
     };

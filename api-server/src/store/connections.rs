@@ -7,6 +7,7 @@ use cell_api_core::connection::allocation::{Allocation, Device, Pools};
 use cell_api_core::connection::config::Config;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::kind::Kind;
+use cell_api_core::connection::names::Names;
 use cell_api_core::derive::exits::Source;
 use cell_api_core::name::ConnectionName;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -270,8 +271,8 @@ struct Allocated {
 }
 
 impl StoredConnection {
-    /// What the daemons are told of it; `tor`: where Tor's SOCKS port is.
-    pub fn source(&self, tor: SocketAddr) -> Source<'_> {
+    /// What the daemons are told of it, with what names of servers lead to; `tor`: where Tor's SOCKS port is.
+    pub fn source<'a>(&'a self, tor: SocketAddr, names: &'a Names) -> Source<'a> {
         Source {
             id: self.id,
             allocation: &self.allocation,
@@ -279,6 +280,7 @@ impl StoredConnection {
             secrets_whole: self.secrets_whole,
             revision: self.revision,
             tor,
+            names,
         }
     }
 }

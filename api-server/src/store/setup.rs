@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cell_api_core::derive::dns::Upstreams;
 use cell_api_core::name::{CellName, EndpointHost};
 use cell_api_core::range::{self, VpnRange};
 use cell_api_core::setup::{DomainMode, Progress, Step};
@@ -129,12 +130,24 @@ pub fn set_endpoint_host(connection: &Connection, host: Option<&EndpointHost>) -
         .map(|_| ())
 }
 
+/// Sets which resolvers the cell asks; `None`: the default ones.
+///
+/// # Errors
+/// SQLite's.
+pub fn set_dns_upstreams(connection: &Connection, upstreams: Option<&Upstreams>) -> rusqlite::Result<()> {
+    let upstreams = upstreams.map(ToString::to_string);
+    connection
+        .execute("UPDATE cell SET dns_upstreams = ?1", [upstreams])
+        .map(|_| ())
+}
+
 /// The cell; `None` until setup is complete.
 ///
 /// # Errors
 /// [`ServiceError::Storage`].
 pub fn cell(connection: &Connection) -> Result<Option<CellIdentity>, ServiceError> {
-    let sql = "SELECT cell_name, domain_mode, vpn_range_ipv4, vpn_range_ipv6, endpoint_host FROM cell";
+    let sql = "SELECT cell_name, domain_mode, vpn_range_ipv4, vpn_range_ipv6, endpoint_host, dns_upstreams
+         FROM cell";
     let read = |row: &rusqlite::Row<'_>| {
         let text = |index| row.get::<_, String>(index);
         Ok((
@@ -143,9 +156,11 @@ pub fn cell(connection: &Connection) -> Result<Option<CellIdentity>, ServiceErro
             text(2)?,
             text(3)?,
             row.get::<_, Option<String>>(4)?,
+            row.get::<_, Option<String>>(5)?,
         ))
     };
-    let Some((name, mode, v4, v6, endpoint)) = connection.query_row(sql, (), read).optional()? else {
+    let Some((name, mode, v4, v6, endpoint, upstreams)) = connection.query_row(sql, (), read).optional()?
+    else {
         return Ok(None);
     };
     let v4 = range::parse_v4(&v4).map_err(|_| CORRUPT)?;
@@ -157,6 +172,8 @@ pub fn cell(connection: &Connection) -> Result<Option<CellIdentity>, ServiceErro
         endpoint_host: endpoint
             .map(|host| EndpointHost::parse(&host))
             .transpose()
+            .map_err(|_| CORRUPT)?,
+        dns_upstreams: Upstreams::parse(upstreams.iter().flat_map(|text| text.split(' ')))
             .map_err(|_| CORRUPT)?,
     }))
 }

@@ -1,5 +1,6 @@
 //! A `cell-egress` that keeps its exits in memory and carries nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +17,11 @@ pub struct State {
     pub statuses: Vec<ExitStatus>,
     pub applies: u32,
     pub dns: Option<DnsSpec>,
+    pub dns_applies: u32,
+    /// What names lead to; all others are unknown.
+    pub hosts: BTreeMap<String, Vec<std::net::IpAddr>>,
+    /// What became of its own questions, by exit.
+    pub ways: Vec<DnsWayStatus>,
     /// Exits of this port are refused, as those whose server is above the ceiling.
     pub refused_port: Option<u32>,
 }
@@ -53,6 +59,24 @@ impl FakeEgress {
     pub fn forget(&self) {
         let mut state = self.state.lock().unwrap();
         (state.exits, state.statuses) = (Vec::new(), Vec::new());
+        (state.dns, state.ways) = (None, Vec::new());
+    }
+
+    /// Its own questions through an exit were answered last, or not, at this time.
+    pub fn prove(&self, id: &str, success_unix_ms: i64, failure_unix_ms: i64) {
+        let mut state = self.state.lock().unwrap();
+        state.ways.retain(|way| way.exit_id != id);
+        state.ways.push(DnsWayStatus {
+            exit_id: id.to_owned(),
+            last_proven_unix_ms: success_unix_ms,
+            last_proof_failure_unix_ms: failure_unix_ms,
+            last_proof_failure: "nobody answered in time".to_owned(),
+            ..DnsWayStatus::default()
+        });
+    }
+
+    pub fn dns(&self) -> DnsSpec {
+        self.state.lock().unwrap().dns.clone().unwrap_or_default()
     }
 
     pub fn ids(&self) -> Vec<String> {
@@ -126,7 +150,9 @@ impl EgressService for Service {
         &self,
         request: Request<ApplyDnsRequest>,
     ) -> Result<Response<ApplyDnsResponse>, Status> {
-        self.0.lock().unwrap().dns = request.into_inner().dns;
+        let mut state = self.0.lock().unwrap();
+        state.dns = request.into_inner().dns;
+        state.dns_applies += 1;
         Ok(Response::new(ApplyDnsResponse::default()))
     }
 
@@ -134,17 +160,34 @@ impl EgressService for Service {
         &self,
         _: Request<GetDnsStatusRequest>,
     ) -> Result<Response<GetDnsStatusResponse>, Status> {
-        Ok(Response::new(GetDnsStatusResponse::default()))
+        let state = self.0.lock().unwrap();
+        let dns = state.dns.clone().unwrap_or_default();
+        let status = DnsStatus {
+            names: u32::try_from(dns.records.len()).unwrap(),
+            peer_addresses: u32::try_from(dns.peers.iter().map(|peer| peer.addresses.len()).sum::<usize>())
+                .unwrap(),
+            ways: state.ways.clone(),
+            ..DnsStatus::default()
+        };
+        Ok(Response::new(GetDnsStatusResponse { status: Some(status) }))
     }
 
-    /// Knows no name.
     async fn resolve(&self, request: Request<ResolveRequest>) -> Result<Response<ResolveResponse>, Status> {
-        let unknown = |name| ResolvedName {
-            name,
-            failure: "NO_NAME".to_owned(),
-            ..ResolvedName::default()
+        let state = self.0.lock().unwrap();
+        let resolved = |name: String| match state.hosts.get(&name) {
+            Some(all) => ResolvedName {
+                addresses: all.iter().copied().map(Into::into).collect(),
+                ttl_seconds: 300,
+                name,
+                ..ResolvedName::default()
+            },
+            None => ResolvedName {
+                name,
+                failure: "NO_NAME".to_owned(),
+                ..ResolvedName::default()
+            },
         };
-        let names = request.into_inner().names.into_iter().map(unknown).collect();
+        let names = request.into_inner().names.into_iter().map(resolved).collect();
         Ok(Response::new(ResolveResponse { names }))
     }
 }

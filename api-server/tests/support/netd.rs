@@ -18,7 +18,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
+/// What is called with the peers of a difference.
+pub type OnApply = Box<dyn Fn(&[PeerSpec]) + Send>;
+
 pub struct State {
+    pub exits: Vec<ExitStatus>,
+    /// Whether it refuses ports that are led to the DNS relay, as one whose ceiling is older.
+    pub refuses_dns: bool,
+    /// Called before a difference is taken.
+    pub on_apply: Option<OnApply>,
     pub generation: u64,
     pub etag: String,
     pub spec: Option<NetworkSpec>,
@@ -47,6 +55,9 @@ pub struct State {
 impl Default for State {
     fn default() -> Self {
         State {
+            exits: Vec::new(),
+            refuses_dns: false,
+            on_apply: None,
             generation: 0,
             etag: String::new(),
             spec: None,
@@ -134,6 +145,7 @@ impl State {
             wireguard_backend: "kernel".to_owned(),
             pending: self.pending.as_ref().map(|(pending, _)| pending.clone()),
             last_rollback: self.last_rollback.clone(),
+            exits: self.exits.clone(),
             ..NetworkStatus::default()
         }
     }
@@ -250,6 +262,14 @@ impl FakeNetd {
         self.status.send_replace(state.status());
     }
 
+    /// The tunnel of an exit is as this says.
+    pub fn see_exit(&self, exit: ExitStatus) {
+        let mut state = self.state.lock().unwrap();
+        state.exits.retain(|other| other.id != exit.id);
+        state.exits.push(exit);
+        self.status.send_replace(state.status());
+    }
+
     /// The etag changes and nobody is told.
     pub fn silent_change(&self) {
         self.state.lock().unwrap().etag = "silent".to_owned();
@@ -287,6 +307,12 @@ impl NetworkService for Service {
         if state.refuses_network && spec.wireguard.is_some() {
             let field = "spec.wireguard.addresses[0]";
             return Err(above(vec![Violation::new(field, "the VPN may not lie there")]));
+        }
+        if state.refuses_dns && spec.cell_ports.len() > 1 {
+            return Err(above(vec![Violation::new(
+                "spec.cell_ports[1].target_port",
+                "is not allowed",
+            )]));
         }
         state.judge("spec.peers", &spec.peers, 0)?;
         state.judge_exits("spec.peers", &spec.exits, &spec.peers)?;
@@ -332,6 +358,9 @@ impl NetworkService for Service {
             );
         }
         state.unnoted = false;
+        if let Some(tell) = &state.on_apply {
+            tell(&request.upserted_peers);
+        }
         state.deltas += 1;
         let (before, previous_etag) = (state.spec.clone().unwrap(), state.etag.clone());
         let spec = state.spec.as_mut().unwrap();

@@ -644,6 +644,7 @@ impl ConnectionService for Service {
                 health: "unknown".to_owned(),
                 detail: "nothing uses it yet".to_owned(),
                 probed_unix_ms: 0,
+                proven_unix_ms: 0,
             }),
             version: "1".to_owned(),
             created_unix_ms: 1_700_000_000_000,

@@ -71,9 +71,14 @@ export const networkChangeQuery = queryOptions({
   refetchInterval: (query) => (query.state.data?.waiting ? 2000 : false),
 });
 
+/** The cell proves each exit every 20 s or so. */
+const PROVEN_MILLIS = 15_000;
+
 export const connectionsQuery = queryOptions({
   queryKey: ['connections'],
   queryFn: async () => (await data(sdk.listConnections())).connections,
+  // That an exit was proven again is no event.
+  refetchInterval: PROVEN_MILLIS,
 });
 
 /** Asked for again and again, because the event stream is for administrators. */

@@ -24,3 +24,11 @@ export function Health({ status }: { status: ConnectionStatus }) {
     </span>
   );
 }
+
+/** When something last came back through it: what "working" stands on. */
+export function Proven({ at }: { at: string | null }) {
+  const now = useServerNow();
+  if (at === null) return null;
+  const seconds = Math.max(0, (now - Date.parse(at)) / 1000);
+  return <p className="text-muted text-sm in-data-[live=lost]:hidden">{t.exits.proven(formatAgo(seconds))}</p>;
+}

@@ -19,6 +19,7 @@ export const exits = {
       proxy: 'Proxy',
       cell_relay: 'Another cell',
     } as Record<string, string>,
+    proven: (ago: string) => `Last proven ${ago}`,
     health: { working: 'Works', down: 'Does not work', unknown: 'Not known' } as Record<string, string>,
     users: (names: string[], more: number) =>
       names.length === 0 ? 'No device uses it' : `Used by ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`,

@@ -185,6 +185,11 @@ export const en = {
       `What devices connect to from outside: a DNS name or an IP address. Your router must pass UDP port ${port} on to this cell.`,
     endpointMissing: 'Not set: devices cannot be added until it is.',
     endpointChanged: 'Saved. Devices that are set up already keep the old name until they get a new configuration.',
+    resolvers: 'DNS resolvers',
+    resolversLabel: 'Addresses',
+    resolversHelp:
+      'Asked for devices without an exit, and through exits that came without resolvers of their own. Separate them by spaces; left empty: Quad9.',
+    resolversChanged: 'Saved.',
     identity: 'This cell',
     cellName: 'Name',
     domain: 'Domain',

@@ -15,7 +15,7 @@ import { ErrorNote } from '../components/ErrorNote';
 import { ExitForm } from '../components/ExitForm';
 import { ExitMatrix } from '../components/ExitMatrix';
 import { Field } from '../components/Field';
-import { Health } from '../components/Health';
+import { Health, Proven } from '../components/Health';
 import { Empty, Loaded } from '../components/States';
 import { t } from '../i18n';
 import { isCarried, usersOf } from '../lib/exits';
@@ -154,6 +154,7 @@ function Exit({ connection, peers, onOpen }: ExitProps) {
         <div className="mt-2">
           <Health status={connection.status} />
           <p className="break-words text-muted text-sm first-letter:uppercase">{connection.status.detail}</p>
+          <Proven at={connection.status.proven_at} />
         </div>
         <p className="mt-1 break-words text-sm">
           {isCarried(connection)

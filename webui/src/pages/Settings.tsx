@@ -12,6 +12,7 @@ import { Card, Facts, PageHeader } from '../components/Card';
 import { Disclosure } from '../components/Disclosure';
 import { EndpointField } from '../components/EndpointField';
 import { ErrorNote } from '../components/ErrorNote';
+import { Field } from '../components/Field';
 import { PasswordForm } from '../components/PasswordForm';
 import { Loaded } from '../components/States';
 import { ThemeSwitch } from '../components/ThemeSwitch';
@@ -33,6 +34,9 @@ export default function Settings() {
             <div className="flex flex-col gap-5">
               <Card title={t.settings.reach}>
                 <Endpoint stored={stored.endpoint_host ?? ''} />
+              </Card>
+              <Card title={t.settings.resolvers}>
+                <Resolvers stored={stored.dns_upstreams} />
               </Card>
               <Identity config={stored} />
             </div>
@@ -92,6 +96,54 @@ function Endpoint({ stored }: { stored: string }) {
       </Button>
       <p role="status" className="text-good text-sm empty:hidden">
         {saved ? t.settings.endpointChanged : ''}
+      </p>
+    </form>
+  );
+}
+
+function Resolvers({ stored }: { stored: string[] }) {
+  const queries = useQueryClient();
+  const action = useAction();
+  const [value, setValue] = useState(stored.join(' '));
+  const [saved, setSaved] = useState(false);
+  const onSubmit = (event: FormEvent) => {
+    event.preventDefault();
+    void action.run(async () => {
+      const dns_upstreams = value.split(/[\s,]+/).filter(Boolean);
+      const config = await data(sdk.updateConfig({ body: { dns_upstreams } }));
+      queries.setQueryData(configQuery.queryKey, config);
+      setValue(config.dns_upstreams.join(' '));
+      setSaved(true);
+    });
+  };
+  return (
+    <form onSubmit={onSubmit} className="flex flex-col gap-4">
+      <ErrorNote error={action.error} />
+      <Field
+        label={t.settings.resolversLabel}
+        help={t.settings.resolversHelp}
+        error={undefined}
+        value={value}
+        onChange={(event) => {
+          setValue(event.target.value);
+          setSaved(false);
+        }}
+        name="dns_upstreams"
+        autoComplete="off"
+        spellCheck={false}
+        maxLength={500}
+      />
+      <Button
+        kind="primary"
+        type="submit"
+        pending={action.pending}
+        disabled={value.trim() === stored.join(' ')}
+        className="self-start"
+      >
+        {action.pending ? t.app.saving : t.app.save}
+      </Button>
+      <p role="status" className="text-good text-sm empty:hidden">
+        {saved ? t.settings.resolversChanged : ''}
       </p>
     </form>
   );

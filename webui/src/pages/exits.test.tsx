@@ -20,12 +20,20 @@ function cell(connections: Connection[], peers: Peer[]) {
 
 test('an exit is shown with its health in words and with who uses it', async () => {
   const vpn = connection('vpn', {
-    status: { health: 'working', timestamp: new Date().toISOString(), detail: 'its server answers' },
+    status: {
+      health: 'working',
+      timestamp: new Date().toISOString(),
+      proven_at: new Date(Date.now() - 120_000).toISOString(),
+      detail: 'its server answers',
+    },
   });
   cell(
     [
       vpn,
-      connection('old', { type: 'openvpn', status: { health: 'down', timestamp: null, detail: 'nothing carries it' } }),
+      connection('old', {
+        type: 'openvpn',
+        status: { health: 'down', timestamp: null, proven_at: null, detail: 'nothing carries it' },
+      }),
     ],
     [peer('phone', { exit_connection_id: vpn.id }), peer('tv')],
   );
@@ -33,6 +41,7 @@ test('an exit is shown with its health in words and with who uses it', async () 
   const list = await screen.findByRole('list', { name: 'All exits' });
   const [first, second] = within(list).getAllByRole('listitem');
   expect(within(first as HTMLElement).getByText('Works')).toBeTruthy();
+  expect(within(first as HTMLElement).getByText('Last proven 2 min ago')).toBeTruthy();
   await within(first as HTMLElement).findByText('Used by phone');
   expect(within(second as HTMLElement).getByText('Does not work')).toBeTruthy();
   expect(within(second as HTMLElement).getByText('nothing carries it')).toBeTruthy();

@@ -3,9 +3,11 @@
 use super::health::Health;
 
 /// WireGuard's REJECT_AFTER_TIME, milliseconds: a session whose handshake is older carries nothing.
-const HANDSHAKE_MS: i64 = 180_000;
+pub const HANDSHAKE_MS: i64 = 180_000;
 /// How long a connection that came through, or did not, says something of the next, milliseconds.
 const RELAYED_MS: i64 = 300_000;
+/// `cell-egress` asks through each exit every 20 s or so. One lost question says nothing; a minute without an answer does.
+const PROOF_MS: i64 = 60_000;
 
 /// Why a connection cannot work, whatever is seen of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +16,8 @@ pub enum Obstacle {
     Secrets,
     /// Nothing carries its type yet.
     Type,
-    /// Its server is a DNS name, and nothing resolves it yet.
-    Name,
+    /// Its server is a DNS name, of which no address is known; why.
+    Name(String),
     /// The policy file names no `cell-egress`.
     NoEgress,
     /// netd does not take it, with its words.
@@ -31,12 +33,16 @@ pub enum Seen {
     Nothing,
     /// Nothing: the daemon of this name does not answer.
     Away(&'static str),
+    /// Its tunnel is not there, with netd's words.
+    NoTunnel(String),
     /// Its tunnel, by netd.
     Tunnel {
         /// Milliseconds since 1970-01-01T00:00:00Z; `None`: never.
         handshake_unix_ms: Option<i64>,
         /// Whether the cell speaks without being asked, so that silence means something.
         keeps_alive: bool,
+        /// Whether the cell asked for a handshake and got none ([`Silence`]).
+        unanswered: bool,
     },
     /// Its relay, by `cell-egress`.
     Relay(Relayed),
@@ -57,6 +63,68 @@ pub struct Relayed {
     pub failure_detail: String,
 }
 
+/// What became of the questions that `cell-egress` asks through a connection by itself: real requests, out and back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// When the last was answered, milliseconds since 1970-01-01T00:00:00Z; `None`: never.
+    pub success_unix_ms: Option<i64>,
+    /// When the last was not.
+    pub failure_unix_ms: Option<i64>,
+    /// Why, for people.
+    pub failure_detail: String,
+}
+
+impl Proof {
+    /// When the last came back, while that says something.
+    fn passed(&self, now: i64) -> Option<i64> {
+        self.success_unix_ms
+            .filter(|at| now.saturating_sub(*at) < PROOF_MS)
+    }
+
+    /// When the last did not come back, where none has for a minute.
+    fn failed(&self, now: i64) -> Option<i64> {
+        let failed = self
+            .failure_unix_ms
+            .filter(|at| now.saturating_sub(*at) < PROOF_MS);
+        failed.filter(|_| self.passed(now).is_none())
+    }
+}
+
+/// Tells an idle tunnel from a dead one. Once a session is too old to carry anything, all that WireGuard sends is the
+/// request for a new handshake, which only a dead server leaves unanswered; an idle tunnel sends nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Silence {
+    /// Bytes that were sent when the session was seen to be too old.
+    sent_before: Option<u64>,
+    unanswered: bool,
+}
+
+impl Silence {
+    /// After another look: when the latest handshake was (`None`: never), and how many bytes were sent in all.
+    #[must_use]
+    pub fn after(self, handshake_unix_ms: Option<i64>, sent_bytes: u64, now: i64) -> Self {
+        if handshake_unix_ms.is_some_and(|at| now.saturating_sub(at) < HANDSHAKE_MS) {
+            return Silence::default();
+        }
+        match self.sent_before {
+            Some(before) if sent_bytes >= before => Silence {
+                sent_before: Some(before),
+                unanswered: sent_bytes > before,
+            },
+            // The first look at it, or another tunnel of the same name.
+            Some(_) | None => Silence {
+                sent_before: Some(sent_bytes),
+                unanswered: false,
+            },
+        }
+    }
+
+    /// Whether a handshake was asked for and did not come.
+    pub fn unanswered(&self) -> bool {
+        self.unanswered
+    }
+}
+
 /// A judgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
@@ -64,41 +132,73 @@ pub struct Judged {
     pub health: Health,
     /// When that was seen, milliseconds since 1970-01-01T00:00:00Z; `None`: it was not.
     pub seen_unix_ms: Option<i64>,
+    /// When something last came back through it, whatever it was, milliseconds since 1970-01-01T00:00:00Z; `None`: never.
+    pub proven_unix_ms: Option<i64>,
     /// Why that is thought, for people. Never holds a secret.
     pub detail: String,
 }
 
 /// Judges, as of `now` (milliseconds since 1970-01-01T00:00:00Z).
-pub fn judge(obstacle: Option<&Obstacle>, seen: &Seen, now: i64) -> Judged {
-    if let Some(obstacle) = obstacle {
-        return judged(Health::Down, None, obstacle.to_string());
-    }
-    match seen {
-        Seen::Nothing => judged(Health::Unknown, None, "nothing has been seen of it yet"),
-        Seen::Away(daemon) => judged(Health::Unknown, None, format!("{daemon} does not answer")),
+pub fn judge(obstacle: Option<&Obstacle>, seen: &Seen, proof: &Proof, now: i64) -> Judged {
+    let by_itself = match seen {
+        Seen::Nothing | Seen::Away(_) | Seen::NoTunnel(_) => None,
         Seen::Tunnel {
-            handshake_unix_ms,
-            keeps_alive,
-        } => tunnel(*handshake_unix_ms, *keeps_alive, now),
-        Seen::Relay(relayed) => relay(relayed, now),
+            handshake_unix_ms, ..
+        } => *handshake_unix_ms,
+        Seen::Relay(relayed) => relayed.success_unix_ms,
+    };
+    let judged = match (obstacle, seen) {
+        (Some(obstacle), _) => judged(Health::Down, None, obstacle.to_string()),
+        (None, Seen::Nothing) => judged(Health::Unknown, None, "nothing has been seen of it yet"),
+        (None, Seen::Away(daemon)) => judged(Health::Unknown, None, format!("{daemon} does not answer")),
+        (None, Seen::NoTunnel(why)) => judged(Health::Down, None, format!("it has no tunnel: {why}")),
+        (
+            None,
+            Seen::Tunnel {
+                handshake_unix_ms,
+                keeps_alive,
+                unanswered,
+            },
+        ) => tunnel(*handshake_unix_ms, *keeps_alive || *unanswered, proof, now),
+        (None, Seen::Relay(relayed)) => relay(relayed, proof, now),
+    };
+    Judged {
+        proven_unix_ms: by_itself.max(proof.success_unix_ms),
+        ..judged
     }
 }
 
-fn tunnel(handshake: Option<i64>, keeps_alive: bool, now: i64) -> Judged {
+/// `speaks`: whether silence of the server means something.
+fn tunnel(handshake: Option<i64>, speaks: bool, proof: &Proof, now: i64) -> Judged {
+    if let Some(at) = proof.passed(now) {
+        return judged(Health::Working, Some(at), "requests through it are answered");
+    }
+    let failed = proof.failed(now);
     let Some(at) = handshake else {
+        if speaks && failed.is_some() {
+            return judged(Health::Down, failed, "its server does not answer");
+        }
         return judged(Health::Unknown, None, "its server has not answered yet");
     };
-    if now.saturating_sub(at) < HANDSHAKE_MS {
-        return judged(Health::Working, Some(at), "its server answers");
+    let is_young = now.saturating_sub(at) < HANDSHAKE_MS;
+    match failed {
+        Some(failed) if is_young => judged(
+            Health::Down,
+            Some(failed),
+            format!(
+                "its server answers, but requests through it are not answered: {}",
+                proof.failure_detail
+            ),
+        ),
+        None if is_young => judged(Health::Working, Some(at), "its server answers"),
+        Some(_) => judged(Health::Down, Some(at), "its server has stopped answering"),
+        None if speaks => judged(Health::Down, Some(at), "its server has stopped answering"),
+        // Nothing was sent, so nothing could come back.
+        None => judged(Health::Unknown, Some(at), "nothing has gone through it of late"),
     }
-    if keeps_alive {
-        return judged(Health::Down, Some(at), "its server has stopped answering");
-    }
-    // Without keepalive an idle tunnel and a dead one look the same.
-    judged(Health::Unknown, Some(at), "nothing has gone through it of late")
 }
 
-fn relay(relayed: &Relayed, now: i64) -> Judged {
+fn relay(relayed: &Relayed, proof: &Proof, now: i64) -> Judged {
     let Relayed {
         listening,
         success_unix_ms,
@@ -118,17 +218,24 @@ fn relay(relayed: &Relayed, now: i64) -> Judged {
     // Who is refused a destination has spoken with the server.
     let blames_exit = !matches!(&**failure_reason, "REFUSED" | "PAUSED");
     let failed = failure_unix_ms.filter(|at| is_recent(at) && blames_exit);
-    let passed = success_unix_ms.filter(is_recent);
+    let passed = success_unix_ms.filter(is_recent).max(proof.passed(now));
     match (passed, failed) {
         (Some(passed), None) => judged(Health::Working, Some(passed), "connections come through"),
         (Some(passed), Some(failed)) if passed > failed => {
             judged(Health::Working, Some(passed), "connections come through")
         }
         (Some(_) | None, Some(failed)) => judged(Health::Down, Some(failed), why()),
-        (None, None) => {
-            let at = (*success_unix_ms).max(*failure_unix_ms);
-            judged(Health::Unknown, at, "nothing has gone through it of late")
-        }
+        (None, None) => match proof.failed(now) {
+            Some(failed) => judged(
+                Health::Down,
+                Some(failed),
+                format!("requests through it are not answered: {}", proof.failure_detail),
+            ),
+            None => {
+                let at = (*success_unix_ms).max(*failure_unix_ms);
+                judged(Health::Unknown, at, "nothing has gone through it of late")
+            }
+        },
     }
 }
 
@@ -136,6 +243,7 @@ fn judged(health: Health, seen_unix_ms: Option<i64>, detail: impl Into<String>) 
     Judged {
         health,
         seen_unix_ms,
+        proven_unix_ms: None,
         detail: detail.into(),
     }
 }
@@ -147,9 +255,7 @@ impl std::fmt::Display for Obstacle {
                 "its secrets at the vault are missing or belong to another import: import it again",
             ),
             Obstacle::Type => f.write_str("nothing carries connections of this type yet"),
-            Obstacle::Name => f.write_str(
-                "its server is a DNS name, which nothing resolves yet: import it with the server's address",
-            ),
+            Obstacle::Name(why) => write!(f, "its server's DNS name is not resolved: {why}"),
             Obstacle::NoEgress => {
                 f.write_str("no cell-egress is there to carry it: set egress_socket in the cell's api.toml")
             }
@@ -160,79 +266,4 @@ impl std::fmt::Display for Obstacle {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: i64 = 1_800_000_000_000;
-
-    fn tunnel_at(ago: Option<i64>, keeps_alive: bool) -> Health {
-        let seen = Seen::Tunnel {
-            handshake_unix_ms: ago.map(|ago| NOW - ago),
-            keeps_alive,
-        };
-        judge(None, &seen, NOW).health
-    }
-
-    fn relay_at(success: Option<i64>, failure: Option<(i64, &str)>) -> Health {
-        let seen = Seen::Relay(Relayed {
-            listening: true,
-            success_unix_ms: success.map(|ago| NOW - ago),
-            failure_unix_ms: failure.map(|(ago, _)| NOW - ago),
-            failure_reason: failure.map(|(_, reason)| reason.to_owned()).unwrap_or_default(),
-            failure_detail: "of the test".to_owned(),
-        });
-        judge(None, &seen, NOW).health
-    }
-
-    #[test]
-    fn a_tunnel_works_while_its_handshake_is_young() {
-        for keeps_alive in [false, true] {
-            assert_eq!(tunnel_at(Some(0), keeps_alive), Health::Working);
-            assert_eq!(tunnel_at(Some(179_999), keeps_alive), Health::Working);
-            assert_eq!(tunnel_at(None, keeps_alive), Health::Unknown);
-        }
-        assert_eq!(tunnel_at(Some(180_000), true), Health::Down);
-        assert_eq!(tunnel_at(Some(180_000), false), Health::Unknown);
-    }
-
-    #[test]
-    fn a_relay_is_judged_by_what_came_last() {
-        assert_eq!(relay_at(None, None), Health::Unknown);
-        assert_eq!(relay_at(Some(10), None), Health::Working);
-        assert_eq!(relay_at(Some(10), Some((20, "CLOSED"))), Health::Working);
-        assert_eq!(relay_at(Some(20), Some((10, "CLOSED"))), Health::Down);
-        assert_eq!(relay_at(None, Some((10, "CONNECT_FAILED"))), Health::Down);
-        assert_eq!(relay_at(Some(20), Some((10, "REFUSED"))), Health::Working);
-        assert_eq!(
-            relay_at(Some(300_000), Some((300_000, "CLOSED"))),
-            Health::Unknown
-        );
-        let deaf = Seen::Relay(Relayed::default());
-        assert_eq!(judge(None, &deaf, NOW).health, Health::Down);
-    }
-
-    #[test]
-    fn an_obstacle_outweighs_what_is_seen() {
-        let seen = Seen::Tunnel {
-            handshake_unix_ms: Some(NOW),
-            keeps_alive: true,
-        };
-        assert_eq!(judge(None, &seen, NOW).health, Health::Working);
-        let all = [
-            Obstacle::Secrets,
-            Obstacle::Type,
-            Obstacle::Name,
-            Obstacle::NoEgress,
-            Obstacle::NetdRefuses("no".to_owned()),
-            Obstacle::EgressRefuses("no".to_owned()),
-        ];
-        for obstacle in all {
-            let judged = judge(Some(&obstacle), &seen, NOW);
-            assert_eq!(judged.health, Health::Down, "{obstacle:?}");
-            assert!(!judged.detail.is_empty());
-        }
-        for nothing in [Seen::Nothing, Seen::Away("netd")] {
-            assert_eq!(judge(None, &nothing, NOW).health, Health::Unknown);
-        }
-    }
-}
+mod tests;

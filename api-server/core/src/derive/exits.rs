@@ -9,6 +9,7 @@ use crate::connection::config::Config;
 use crate::connection::id::ConnectionId;
 use crate::connection::import::proxy::Protocol;
 use crate::connection::import::wireguard::{ExitPeer, WireguardExit};
+use crate::connection::names::Names;
 use crate::key::PublicKey;
 use crate::name::EndpointHost;
 
@@ -28,6 +29,8 @@ pub struct Source<'a> {
     pub revision: u64,
     /// Where Tor's SOCKS port is on the cell.
     pub tor: SocketAddr,
+    /// What names of servers lead to.
+    pub names: &'a Names,
 }
 
 /// A way out, as netd has it.
@@ -68,6 +71,8 @@ pub struct Tunnel {
     pub mtu_bytes: Option<u16>,
     /// Its servers.
     pub far_ends: Vec<FarEnd>,
+    /// Resolvers that it came with: `cell-egress` asks them through it, and netd does not hear of them.
+    pub resolvers: Vec<IpAddr>,
     /// Another number than before: netd must read its keys again.
     pub secret_revision: u64,
 }
@@ -118,14 +123,20 @@ pub enum RelayKind {
     },
 }
 
-/// Whether the server's place is not known because it is a DNS name.
-pub fn needs_resolving(config: &Config) -> bool {
-    let is_name = |host: &EndpointHost| matches!(host, EndpointHost::Name(_));
+/// The DNS names of a connection's servers.
+pub fn server_names(config: &Config) -> Vec<&str> {
     match config {
-        Config::WireguardExt(exit) => exit.peers.iter().any(|peer| is_name(&peer.host)),
-        Config::Sshuttle(exit) => is_name(&exit.host),
-        Config::Proxy(exit) => is_name(&exit.host),
-        Config::Openvpn(_) | Config::Tor | Config::CellRelay => false,
+        Config::WireguardExt(exit) => exit.peers.iter().filter_map(|peer| name_of(&peer.host)).collect(),
+        Config::Sshuttle(exit) => name_of(&exit.host).into_iter().collect(),
+        Config::Proxy(exit) => name_of(&exit.host).into_iter().collect(),
+        Config::Openvpn(_) | Config::Tor | Config::CellRelay => Vec::new(),
+    }
+}
+
+fn name_of(host: &EndpointHost) -> Option<&str> {
+    match host {
+        EndpointHost::Name(name) => Some(name),
+        EndpointHost::Address(_) => None,
     }
 }
 
@@ -171,14 +182,14 @@ pub fn relay_spec(source: &Source<'_>) -> Option<RelaySpec> {
                 username: exit.user.clone(),
                 host_keys: exit.host_keys.clone(),
             };
-            (place(&exit.host, exit.port), kind)
+            (place(&exit.host, exit.port, source.names), kind)
         }
         Config::Proxy(exit) => {
             let kind = match exit.protocol {
                 Protocol::Socks5 => RelayKind::Socks5(exit.username.clone()),
                 Protocol::HttpConnect => RelayKind::HttpConnect(exit.username.clone()),
             };
-            (place(&exit.host, exit.port), kind)
+            (place(&exit.host, exit.port, source.names), kind)
         }
         Config::WireguardExt(_) | Config::Openvpn(_) | Config::CellRelay => return None,
     };
@@ -199,7 +210,7 @@ fn tunnel(source: &Source<'_>, exit: &WireguardExit, table: u32, interface: &str
     };
     let far_end = |peer: &ExitPeer| FarEnd {
         public_key: peer.public_key,
-        endpoint: place(&peer.host, peer.port).filter(|_| source.secrets_whole),
+        endpoint: place(&peer.host, peer.port, source.names).filter(|_| source.secrets_whole),
         keepalive_seconds: peer.keepalive_seconds,
         allowed_ips: peer.allowed_ips.clone(),
         has_preshared_key: peer.preshared_key,
@@ -210,14 +221,15 @@ fn tunnel(source: &Source<'_>, exit: &WireguardExit, table: u32, interface: &str
         addresses: first(true).into_iter().chain(first(false)).collect(),
         mtu_bytes: exit.mtu,
         far_ends: exit.peers.iter().map(far_end).collect(),
+        resolvers: exit.resolvers.clone(),
         secret_revision: source.revision,
     }
 }
 
-fn place(host: &EndpointHost, port: u16) -> Option<SocketAddr> {
+fn place(host: &EndpointHost, port: u16, names: &Names) -> Option<SocketAddr> {
     match host {
         EndpointHost::Address(address) => Some(SocketAddr::new(*address, port)),
-        EndpointHost::Name(_) => None,
+        EndpointHost::Name(name) => names.address(name).map(|address| SocketAddr::new(address, port)),
     }
 }
 

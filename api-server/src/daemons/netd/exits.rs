@@ -37,6 +37,7 @@ fn wireguard(tunnel: Tunnel) -> (u32, String, Way) {
         addresses,
         mtu_bytes,
         far_ends,
+        resolvers: _,
         secret_revision,
     } = tunnel;
     let exit = wire::WireguardExit {

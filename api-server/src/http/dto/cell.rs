@@ -2,12 +2,12 @@
 
 use cell_api_core::fault::Faults;
 use cell_api_core::fields::Fields;
-use cell_api_core::setup;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::peers::PeerActivity;
 use crate::http::input::FromFields;
+use crate::service::cell::ConfigInput;
 
 /// That the process serves.
 #[derive(Debug, Serialize, ToSchema)]
@@ -106,6 +106,9 @@ pub struct Config {
     pub endpoint_host: Option<String>,
     /// The UDP port that devices connect to.
     pub wireguard_port: u16,
+    /// Resolvers that are asked for devices without an exit, and through exits that came without any.
+    #[schema(example = json!(["9.9.9.9", "149.112.112.112"]))]
+    pub dns_upstreams: Vec<String>,
 }
 
 /// A change of the configuration. Everything else is set by setup.
@@ -114,6 +117,21 @@ pub struct Config {
 pub struct ConfigUpdate {
     /// Host name or address that devices connect to.
     pub endpoint_host: Option<String>,
+    /// Addresses of resolvers, each with a port where it is not 53; at most 8. An empty list is the default: Quad9.
+    pub dns_upstreams: Option<Vec<String>>,
+}
+
+impl From<ConfigUpdate> for ConfigInput {
+    fn from(update: ConfigUpdate) -> Self {
+        let ConfigUpdate {
+            endpoint_host,
+            dns_upstreams,
+        } = update;
+        ConfigInput {
+            endpoint_host,
+            dns_upstreams,
+        }
+    }
 }
 
 /// The WireGuard interface.
@@ -203,12 +221,11 @@ impl FromFields for ConfigUpdate {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
         ConfigUpdate {
             endpoint_host: fields.optional_string("endpoint_host", faults),
+            dns_upstreams: fields.optional_strings("dns_upstreams", faults),
         }
     }
 
     fn check(self) -> Faults {
-        let mut faults = Faults::default();
-        setup::check_endpoint(self.endpoint_host.as_deref(), &mut faults);
-        faults
+        ConfigInput::from(self).faults()
     }
 }

@@ -99,6 +99,10 @@ pub struct ConnectionStatus {
     /// When that was seen, RFC 3339; null: nothing was seen.
     #[schema(required)]
     pub timestamp: Option<String>,
+    /// When something last came back through it: a handshake, a connection, or an answer to one of the cell's own questions,
+    /// RFC 3339; null: nothing has.
+    #[schema(required)]
+    pub proven_at: Option<String>,
     /// Why that is thought, for people.
     pub detail: String,
 }
@@ -191,6 +195,7 @@ impl From<Judged> for ConnectionStatus {
         ConnectionStatus {
             health: judged.health.as_str().to_owned(),
             timestamp: judged.seen_unix_ms.map(rfc3339),
+            proven_at: judged.proven_unix_ms.map(rfc3339),
             detail: judged.detail,
         }
     }

@@ -25,6 +25,7 @@ impl Config {
             vpn_address_ipv6: identity.range.v6_of(HostIndex::CELL).to_string(),
             endpoint_host: identity.endpoint_host.as_ref().map(ToString::to_string),
             wireguard_port: config.network.listen_port,
+            dns_upstreams: identity.dns_upstreams.shown(),
         }
     }
 }

@@ -59,7 +59,7 @@ pub async fn update_config(
     who: Who,
     Input(update): Input<ConfigUpdate>,
 ) -> Answer<Config> {
-    let identity = cell::set_endpoint_host(&app, &who.actor(), update.endpoint_host.as_deref()).await?;
+    let identity = cell::configure(&app, &who.actor(), update.into()).await?;
     Ok(Json(Config::of(&identity, &app.config)))
 }
 

@@ -174,6 +174,10 @@ export type Config = {
      */
     cell_name: string;
     /**
+     * Resolvers that are asked for devices without an exit, and through exits that came without any.
+     */
+    dns_upstreams: Array<string>;
+    /**
      * The cell's DNS domain.
      */
     domain: string;
@@ -211,6 +215,10 @@ export type Config = {
  * A change of the configuration. Everything else is set by setup.
  */
 export type ConfigUpdate = {
+    /**
+     * Addresses of resolvers, each with a port where it is not 53; at most 8. An empty list is the default: Quad9.
+     */
+    dns_upstreams?: Array<string> | null;
     /**
      * Host name or address that devices connect to.
      */
@@ -411,6 +419,11 @@ export type ConnectionStatus = {
      * `working`, `down` or `unknown`.
      */
     health: string;
+    /**
+     * When something last came back through it: a handshake, a connection, or an answer to one of the cell's own questions,
+     * RFC 3339; null: nothing has.
+     */
+    proven_at: string | null;
     /**
      * When that was seen, RFC 3339; null: nothing was seen.
      */

@@ -23,6 +23,7 @@ fn source<'a>(allocation: &'a Allocation, config: &'a Config, secrets_whole: boo
         secrets_whole,
         revision: 7,
         tor: "127.0.0.1:9150".parse().unwrap(),
+        names: const { &Names::new() },
     }
 }
 
@@ -77,7 +78,7 @@ fn a_tunnel_is_told_with_its_server_where_that_is_known_and_the_secrets_are_its_
     assert_eq!(endpoint(&known, false), None);
     let named = wireguard("vpn.example.org");
     assert_eq!(endpoint(&named, true), None);
-    assert!(needs_resolving(&named) && !needs_resolving(&known));
+    assert!(!server_names(&named).is_empty() && server_names(&known).is_empty());
 }
 
 #[test]

@@ -1,0 +1,165 @@
+use super::*;
+
+const NOW: i64 = 1_800_000_000_000;
+
+fn tunnel_at(ago: Option<i64>, keeps_alive: bool) -> Health {
+    let seen = Seen::Tunnel {
+        handshake_unix_ms: ago.map(|ago| NOW - ago),
+        keeps_alive,
+        unanswered: false,
+    };
+    judge(None, &seen, &Proof::default(), NOW).health
+}
+
+fn relay_at(success: Option<i64>, failure: Option<(i64, &str)>) -> Health {
+    let seen = Seen::Relay(Relayed {
+        listening: true,
+        success_unix_ms: success.map(|ago| NOW - ago),
+        failure_unix_ms: failure.map(|(ago, _)| NOW - ago),
+        failure_reason: failure.map(|(_, reason)| reason.to_owned()).unwrap_or_default(),
+        failure_detail: "of the test".to_owned(),
+    });
+    judge(None, &seen, &Proof::default(), NOW).health
+}
+
+#[test]
+fn a_tunnel_works_while_its_handshake_is_young() {
+    for keeps_alive in [false, true] {
+        assert_eq!(tunnel_at(Some(0), keeps_alive), Health::Working);
+        assert_eq!(tunnel_at(Some(179_999), keeps_alive), Health::Working);
+        assert_eq!(tunnel_at(None, keeps_alive), Health::Unknown);
+    }
+    assert_eq!(tunnel_at(Some(180_000), true), Health::Down);
+    assert_eq!(tunnel_at(Some(180_000), false), Health::Unknown);
+}
+
+#[test]
+fn a_relay_is_judged_by_what_came_last() {
+    assert_eq!(relay_at(None, None), Health::Unknown);
+    assert_eq!(relay_at(Some(10), None), Health::Working);
+    assert_eq!(relay_at(Some(10), Some((20, "CLOSED"))), Health::Working);
+    assert_eq!(relay_at(Some(20), Some((10, "CLOSED"))), Health::Down);
+    assert_eq!(relay_at(None, Some((10, "CONNECT_FAILED"))), Health::Down);
+    assert_eq!(relay_at(Some(20), Some((10, "REFUSED"))), Health::Working);
+    assert_eq!(
+        relay_at(Some(300_000), Some((300_000, "CLOSED"))),
+        Health::Unknown
+    );
+    let deaf = Seen::Relay(Relayed::default());
+    assert_eq!(judge(None, &deaf, &Proof::default(), NOW).health, Health::Down);
+}
+
+#[test]
+fn an_obstacle_outweighs_what_is_seen() {
+    let seen = Seen::Tunnel {
+        handshake_unix_ms: Some(NOW),
+        keeps_alive: true,
+        unanswered: false,
+    };
+    assert_eq!(judge(None, &seen, &Proof::default(), NOW).health, Health::Working);
+    let all = [
+        Obstacle::Secrets,
+        Obstacle::Type,
+        Obstacle::Name("no".to_owned()),
+        Obstacle::NoEgress,
+        Obstacle::NetdRefuses("no".to_owned()),
+        Obstacle::EgressRefuses("no".to_owned()),
+    ];
+    for obstacle in all {
+        let judged = judge(Some(&obstacle), &seen, &Proof::default(), NOW);
+        assert_eq!(judged.health, Health::Down, "{obstacle:?}");
+        assert!(!judged.detail.is_empty());
+    }
+    for nothing in [Seen::Nothing, Seen::Away("netd")] {
+        assert_eq!(
+            judge(None, &nothing, &Proof::default(), NOW).health,
+            Health::Unknown
+        );
+    }
+}
+
+fn proof(success: Option<i64>, failure: Option<i64>) -> Proof {
+    Proof {
+        success_unix_ms: success.map(|ago| NOW - ago),
+        failure_unix_ms: failure.map(|ago| NOW - ago),
+        failure_detail: "of the test".to_owned(),
+    }
+}
+
+fn tunnel_with(handshake: Option<i64>, unanswered: bool, proof: &Proof) -> Judged {
+    let seen = Seen::Tunnel {
+        handshake_unix_ms: handshake.map(|ago| NOW - ago),
+        keeps_alive: false,
+        unanswered,
+    };
+    judge(None, &seen, proof, NOW)
+}
+
+#[test]
+fn a_request_that_came_back_outweighs_the_handshake() {
+    let none = Proof::default();
+    let health = |handshake, unanswered, proof: &Proof| tunnel_with(handshake, unanswered, proof).health;
+    assert_eq!(health(None, false, &proof(Some(59_999), None)), Health::Working);
+    assert_eq!(
+        health(Some(10), false, &proof(Some(30_000), Some(5))),
+        Health::Working,
+        "one lost question says nothing"
+    );
+    assert_eq!(
+        health(Some(10), false, &proof(Some(60_000), Some(5))),
+        Health::Down,
+        "a handshake alone carries nothing"
+    );
+    assert_eq!(
+        health(Some(10), false, &proof(None, Some(60_000))),
+        Health::Working,
+        "an old failure is none"
+    );
+    assert_eq!(health(Some(180_000), false, &proof(None, Some(5))), Health::Down);
+    assert_eq!(health(Some(180_000), true, &none), Health::Down);
+    assert_eq!(health(Some(180_000), false, &none), Health::Unknown);
+    assert_eq!(health(None, true, &proof(None, Some(5))), Health::Down);
+    let gone = Seen::NoTunnel("no key".to_owned());
+    assert_eq!(
+        judge(None, &gone, &proof(Some(5), None), NOW).health,
+        Health::Down
+    );
+}
+
+#[test]
+fn a_relay_is_proven_by_questions_too() {
+    let seen = Seen::Relay(Relayed {
+        listening: true,
+        ..Relayed::default()
+    });
+    let health = |proof: &Proof| judge(None, &seen, proof, NOW).health;
+    assert_eq!(health(&proof(Some(5), None)), Health::Working);
+    assert_eq!(health(&proof(Some(30_000), Some(5))), Health::Working);
+    assert_eq!(health(&proof(Some(60_000), Some(5))), Health::Down);
+    assert_eq!(health(&proof(Some(60_000), Some(60_000))), Health::Unknown);
+}
+
+#[test]
+fn what_came_back_last_is_told_whatever_it_was() {
+    let told = |handshake, proof: &Proof| tunnel_with(handshake, false, proof).proven_unix_ms;
+    assert_eq!(told(Some(10), &proof(Some(20), None)), Some(NOW - 10));
+    assert_eq!(told(Some(20), &proof(Some(10), Some(1))), Some(NOW - 10));
+    assert_eq!(told(None, &proof(None, Some(1))), None);
+}
+
+#[test]
+fn an_idle_tunnel_is_no_dead_one() {
+    let (young, old) = (Some(NOW - 1), Some(NOW - HANDSHAKE_MS));
+    let idle = Silence::default().after(old, 500, NOW).after(old, 500, NOW);
+    assert!(!idle.unanswered(), "nothing was sent");
+    let asking = idle.after(old, 648, NOW);
+    assert!(asking.unanswered(), "a handshake was asked for");
+    assert!(
+        asking.after(old, 648, NOW).unanswered(),
+        "until there is an answer"
+    );
+    assert!(!asking.after(young, 740, NOW).unanswered());
+    assert!(!asking.after(old, 0, NOW).unanswered(), "it was made anew");
+    let new = Silence::default().after(None, 148, NOW);
+    assert!(!new.unanswered() && new.after(None, 296, NOW).unanswered());
+}

@@ -1,0 +1,336 @@
+//! Keeps the DNS relay of `cell-egress` in step with netd: who is bound to an exit asks through it before its packets go
+//! there, and until they do not any more ([`before`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cell_api_core::connection::id::ConnectionId;
+use cell_api_core::derive::NetworkSpec;
+use cell_api_core::derive::dns::{self, DnsSpec, Way, Ways, before};
+use cell_api_core::derive::exits::ExitSpec;
+use cell_proto::common::v1::{Condition, ConditionStatus};
+use cell_proto::fault::Violation;
+use cell_proto::netd::v1::PeerSpec;
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::daemons::egress::{EgressClient, EgressError};
+use crate::events::Topic;
+
+/// How often it is looked whether the relay still has what it was told.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// What the relay is to go by, and what became of it.
+#[derive(Debug, Default)]
+pub struct Dns {
+    wanted: StdMutex<Wanted>,
+    /// What the relay took last, as a whole.
+    told: Mutex<Option<DnsSpec>>,
+    said: StdMutex<Said>,
+    wake: Notify,
+    /// netd's words, where its ceiling has no DNS.
+    refused_by_netd: StdMutex<Option<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    ways: Ways,
+    exits: Vec<ExitSpec>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Said {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    Took,
+    /// It took all but these, with its words.
+    TookAllBut(String),
+    NoRelay,
+    Away,
+}
+
+/// The ways of peers as netd is told of them.
+pub(crate) fn ways_of(peers: &[PeerSpec]) -> Ways {
+    let way = |peer: &PeerSpec| Way {
+        addresses: peer
+            .addresses
+            .iter()
+            .filter_map(|ip| IpAddr::try_from(ip).ok())
+            .collect(),
+        exit: ConnectionId::parse(&peer.exit).ok(),
+    };
+    peers.iter().map(|peer| (peer.name.clone(), way(peer))).collect()
+}
+
+/// The ways of peers and the exits of a whole specification.
+pub(crate) fn all_of(spec: &NetworkSpec) -> (Ways, Vec<ExitSpec>) {
+    let ways = spec.peers.iter().map(|peer| {
+        let way = Way {
+            addresses: peer.addresses.into(),
+            exit: peer.exit,
+        };
+        (peer.name.clone(), way)
+    });
+    (ways.collect(), spec.exits.clone())
+}
+
+impl Dns {
+    /// Before netd hears of a difference: `upserted` peers, and the names of removed ones.
+    pub(crate) async fn before_some(&self, app: &App, upserted: &Ways) {
+        let will = {
+            let mut will = self.wanted().ways.clone();
+            will.extend(upserted.clone());
+            will
+        };
+        self.before(app, &will, None).await;
+    }
+
+    /// After netd took it.
+    pub(crate) fn after_some(&self, upserted: Ways, removed: &[String]) {
+        let mut wanted = self.wanted();
+        wanted.ways.extend(upserted);
+        wanted.ways.retain(|name, _| !removed.contains(name));
+        drop(wanted);
+        self.wake.notify_one();
+    }
+
+    /// Before netd hears of everything.
+    pub(crate) async fn before_all(&self, app: &App, (ways, exits): &(Ways, Vec<ExitSpec>)) {
+        self.before(app, ways, Some(exits)).await;
+    }
+
+    /// After netd took it.
+    pub(crate) fn after_all(&self, (ways, exits): (Ways, Vec<ExitSpec>)) {
+        *self.wanted() = Wanted { ways, exits };
+        self.wake.notify_one();
+    }
+
+    /// Whether netd refused the ports of DNS or the resolvers: then it is told of neither.
+    pub(crate) fn is_refused_by_netd(&self) -> bool {
+        self.refused().is_some()
+    }
+
+    /// What netd says of the whole. Whether it is of DNS, and news.
+    pub(crate) fn note_refusal(&self, violations: &[Violation]) -> bool {
+        let is_of_dns = |fault: &&Violation| {
+            fault.field.starts_with("spec.cell_ports") || fault.field.starts_with("spec.dns_upstreams")
+        };
+        let faults: Vec<Violation> = violations.iter().filter(is_of_dns).cloned().collect();
+        let mut refused = self.refused();
+        if faults.is_empty() || refused.is_some() {
+            return false;
+        }
+        tracing::warn!(faults = words(&faults), "netd refuses DNS");
+        *refused = Some(words(&faults));
+        true
+    }
+
+    /// netd may take it now: its ceiling may be another, or the resolvers.
+    pub(crate) fn forget_refusal(&self) {
+        *self.refused() = None;
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<String>> {
+        self.refused_by_netd
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing that is taken away is held up by it: only who is bound to another exit is told of beforehand.
+    async fn before(&self, app: &App, will: &Ways, exits: Option<&[ExitSpec]>) {
+        let is_binding = {
+            let mut wanted = self.wanted();
+            let exit_of = |ways: &Ways, name: &str| ways.get(name).and_then(|way| way.exit);
+            let is_binding = will
+                .iter()
+                .any(|(name, way)| way.exit.is_some() && way.exit != exit_of(&wanted.ways, name));
+            wanted.ways = before(&wanted.ways, will);
+            if let Some(exits) = exits {
+                let new: BTreeSet<_> = exits.iter().map(|exit| exit.id).collect();
+                wanted.exits.retain(|exit| !new.contains(&exit.id));
+                wanted.exits.extend(exits.iter().cloned());
+            }
+            is_binding
+        };
+        if is_binding {
+            self.tell(app).await;
+        }
+    }
+
+    /// Tells the relay, unless it has it.
+    async fn tell(&self, app: &App) {
+        let Some(egress) = &app.egress else { return };
+        let mut told = self.told.lock().await;
+        let Some(wanted) = self.spec(app) else { return };
+        if told.as_ref() == Some(&wanted) {
+            return;
+        }
+        *told = None;
+        let said = match apply(egress, wanted.clone()).await {
+            Ok(left_out) => {
+                *told = Some(wanted);
+                if left_out.is_empty() {
+                    Said::Took
+                } else {
+                    Said::TookAllBut(left_out.into_values().collect::<Vec<_>>().join("; "))
+                }
+            }
+            Err(EgressError::NoDns) => Said::NoRelay,
+            Err(EgressError::Away) => Said::Away,
+            Err(EgressError::Refuses(faults)) => Said::TookAllBut(words(&faults)),
+        };
+        drop(told);
+        self.say(app, said);
+    }
+
+    fn spec(&self, app: &App) -> Option<DnsSpec> {
+        let cell = app.identity()?;
+        let wanted = self.wanted();
+        let exits = dns::exits(&wanted.exits, &cell.dns_upstreams);
+        let ways = wanted.ways.clone();
+        Some(dns::spec(
+            &cell.cell_name,
+            &cell.range,
+            &cell.dns_upstreams,
+            exits,
+            ways,
+        ))
+    }
+
+    /// One that was started anew between two looks has nothing.
+    async fn forget_if_lost(&self, egress: &EgressClient) {
+        let mut told = self.told.lock().await;
+        let Some(has) = told.as_ref() else { return };
+        let addresses: usize = has.peers.values().map(|way| way.addresses.len()).sum();
+        let is_lost = match egress.dns_status().await {
+            Ok(status) => {
+                status.names == 0 || usize::try_from(status.peer_addresses).is_ok_and(|n| n != addresses)
+            }
+            Err(EgressError::Away | EgressError::NoDns | EgressError::Refuses(_)) => true,
+        };
+        if is_lost {
+            *told = None;
+        }
+    }
+
+    fn say(&self, app: &App, said: Said) {
+        let mut before = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *before != said {
+            tracing::info!(?said, "what cell-egress says of DNS");
+            *before = said;
+            drop(before);
+            app.events.publish([Topic::Status]);
+        }
+    }
+
+    /// Whether the relay goes by what it was told, as a condition of `cell-egress`.
+    pub fn conditions(&self) -> Vec<Condition> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (status, reason, message) = match said {
+            _ if self.is_refused_by_netd() => (
+                ConditionStatus::False,
+                "NETD_REFUSES",
+                format!(
+                    "netd lets nobody ask it: {}; see service_targets in netd.toml",
+                    self.refused().as_deref().unwrap_or_default()
+                ),
+            ),
+            Said::Nothing => (
+                ConditionStatus::Unknown,
+                "NOT_TOLD",
+                "it has not been told of DNS yet".to_owned(),
+            ),
+            Said::Took => (
+                ConditionStatus::True,
+                "ACCEPTED",
+                "it goes by all that it was told".to_owned(),
+            ),
+            Said::TookAllBut(words) => (
+                ConditionStatus::False,
+                "REFUSED",
+                format!("it does not take all that it was told: {words}"),
+            ),
+            Said::NoRelay => (
+                ConditionStatus::False,
+                "NO_DNS",
+                "it has no DNS relay: give egress.toml the table [dns]".to_owned(),
+            ),
+            Said::Away => (ConditionStatus::Unknown, "AWAY", "it does not answer".to_owned()),
+        };
+        vec![Condition {
+            r#type: "DnsAccepted".to_owned(),
+            status: status.into(),
+            reason: reason.to_owned(),
+            message,
+            last_transition_unix_ms: 0,
+        }]
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the relay what waits, and all of it again when it has lost it, until `shutdown`.
+pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
+    let Some(egress) = app.egress.clone() else { return };
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = app.dns.wake.notified() => {}
+            () = tokio::time::sleep(INTERVAL) => app.dns.forget_if_lost(&egress).await,
+        }
+        app.dns.tell(&app).await;
+    }
+}
+
+/// Whatever it says of one exit, name or resolver, it is told of the others; what it did not take, by its place. A peer
+/// whose exit it does not take has no DNS but the cell's, and no other way.
+async fn apply(egress: &EgressClient, mut spec: DnsSpec) -> Result<BTreeMap<String, String>, EgressError> {
+    let mut left_out = BTreeMap::new();
+    loop {
+        let faults = match egress.apply_dns(&spec).await {
+            Ok(()) => return Ok(left_out),
+            Err(EgressError::Refuses(faults)) => faults,
+            Err(error @ (EgressError::Away | EgressError::NoDns)) => return Err(error),
+        };
+        let (exits, records) = (places("dns.exits", &faults), places("dns.records", &faults));
+        if exits.is_empty() && records.is_empty() {
+            return Err(EgressError::Refuses(faults));
+        }
+        spec.exits = without(spec.exits, &exits);
+        spec.records = without(spec.records, &records);
+        let named = faults
+            .into_iter()
+            .map(|fault| (fault.field.clone(), words(&[fault])));
+        left_out.extend(named);
+    }
+}
+
+fn without<T>(all: Vec<T>, places: &BTreeSet<usize>) -> Vec<T> {
+    let kept = all
+        .into_iter()
+        .enumerate()
+        .filter(|(place, _)| !places.contains(place));
+    kept.map(|(_, one)| one).collect()
+}
+
+fn places(path: &str, faults: &[Violation]) -> BTreeSet<usize> {
+    let place = |fault: &Violation| {
+        let rest = fault.field.strip_prefix(path)?.strip_prefix('[')?;
+        rest.split_once(']')?.0.parse().ok()
+    };
+    faults.iter().filter_map(place).collect()
+}
+
+fn words(faults: &[Violation]) -> String {
+    let all = faults
+        .iter()
+        .take(5)
+        .map(|fault| format!("{} {}", fault.field, fault.description));
+    all.collect::<Vec<_>>().join("; ")
+}
