@@ -9,6 +9,7 @@ use tonic::Status;
 use super::apply::{Routed, has_answered, in_time};
 use super::{Accepted, Reconciler};
 use crate::daemons::netd;
+use crate::dns;
 use crate::events::Topic;
 use crate::network::Pending;
 use crate::service::{Actor, ServiceError, waiting};
@@ -123,6 +124,11 @@ impl Reconciler {
                 None => removed_peers.push(name),
             }
         }
+        // Questions follow a new exit from the first one; an exit that is left keeps them until the change stands, since it may
+        // come back.
+        let mut ways = dns::ways_of(&upserted_peers);
+        ways.retain(|_, way| way.exit.is_some());
+        self.app.dns.before_some(&self.app, &ways).await;
         let base_etag = self.accepted.as_ref().map(|accepted| accepted.etag.clone());
         let request = wire::ApplyNetworkDeltaRequest {
             base_etag: base_etag.ok_or_else(|| Status::aborted("netd has nothing of ours"))?,
@@ -132,6 +138,7 @@ impl Reconciler {
             confirm_within_seconds: waiting.wait.window.seconds(),
         };
         let applied = in_time(self.apply.apply_network_delta(request)).await?;
+        self.app.dns.after_some(ways, &[]);
         self.accept(Some(Accepted {
             etag: applied.etag,
             netd_generation: applied.generation,
