@@ -114,6 +114,17 @@ pub enum StartError {
     Service(#[from] ServiceError),
 }
 
+/// Puts the cell and its peers, as stored, into memory.
+fn recall(store: &Store, shared: &Shared) -> Result<(), StartError> {
+    if let Some(cell) = store.read(setup::cell)? {
+        let stored = store.read(|connection| peers::list(connection, &cell.range))?;
+        let all = stored.into_iter().map(|peer| PeerChange::Put(Arc::new(peer)));
+        shared.peers.apply(all);
+        shared.set_identity(Arc::new(cell));
+    }
+    Ok(())
+}
+
 impl App {
     /// Opens the database and everything that stands on it. Talks to nobody yet.
     ///
@@ -144,12 +155,7 @@ impl App {
         let sessions = Arc::new(Sessions::new(lifetimes, stored));
         sessions.forget_expired(now);
         *shared.sessions.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sessions));
-        if let Some(cell) = store.read(setup::cell)? {
-            let stored = store.read(|connection| peers::list(connection, &cell.range))?;
-            let all = stored.into_iter().map(|peer| PeerChange::Put(Arc::new(peer)));
-            shared.peers.apply(all);
-            shared.set_identity(Arc::new(cell));
-        }
+        recall(&store, &shared)?;
         Ok(Arc::new(App {
             exits: Arc::default(),
             dns: Dns::default(),
