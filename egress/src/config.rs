@@ -211,7 +211,7 @@ vault_socket = "/run/cell/exit-keys/vault.sock"
 listen = ["169.254.67.1", "fd43:454c:4c00::1"]
 peers = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]
 servers = ["0.0.0.0/0", "::/0"]
-local_servers = ["127.0.0.1:9050"]
+local_servers = ["127.0.0.1:9150"]
 [limits]
 total = 3040
 per_exit = 3040
@@ -256,7 +256,7 @@ unit = "cell-api.service"
         assert!(fault("total = 3040", "total = 1").contains("limits"));
         assert!(fault("idle_seconds = 7200", "idle_seconds = 0").contains("idle_seconds"));
         assert!(fault("connect_seconds = 10", "connect_seconds = 301").contains("connect_seconds"));
-        assert!(fault("127.0.0.1:9050", "192.0.2.1:9050").contains("not on loopback"));
+        assert!(fault("127.0.0.1:9150", "192.0.2.1:9150").contains("not on loopback"));
         assert!(fault("127.0.0.53:53", "192.0.2.1:53").contains("dns.local_upstreams"));
         assert!(fault("\"wgext_\"", "\"\"").contains("interface_prefixes"));
         assert!(fault("[\"cell-api\"]", "[\"nobody-here\"]").contains("nobody-here"));
