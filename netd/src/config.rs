@@ -423,7 +423,7 @@ mod tests {
             ("[9100, 9199]", "[9199, 9100]", "exits.redirect_ports"),
             ("[9100, 9199]", "[3000, 9199]", "service_targets"),
             ("\"cell-egress\"", "\"cell-nobody\"", "exits.egress_user"),
-            ("127.0.0.1:9050", "192.0.2.1:9050", "exits.local_servers"),
+            ("127.0.0.1:9150", "192.0.2.1:9150", "exits.local_servers"),
             ("127.0.0.53:53", "192.0.2.53:53", "exits.local_resolvers"),
         ] {
             let text = documented();
