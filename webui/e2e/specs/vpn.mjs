@@ -17,7 +17,7 @@ const HANDSHAKE_SECONDS = 20;
 async function endpoint({ page, url }) {
   await page.goto(`${url}/settings`);
   await page.getByLabel('Public name or address').fill(CELL_ADDRESS);
-  await page.getByRole('main').getByRole('button', { name: 'Save' }).click();
+  await page.locator('form', { has: page.getByLabel('Public name or address') }).getByRole('button', { name: 'Save' }).click();
   await page.getByText(/^Saved\. Devices that are set up already/).waitFor();
 }
 
@@ -145,7 +145,7 @@ async function ownChange(far) {
     ['Keep', !before],
   ]) {
     await internet.click();
-    await far.getByRole('main').getByRole('button', { name: 'Save' }).click();
+    await far.locator('form', { has: far.getByLabel('Public name or address') }).getByRole('button', { name: 'Save' }).click();
     await question.waitFor();
     await far.getByText(/It is undone by itself in \d+ s/).waitFor();
     await far.getByRole('button', { name: answer, exact: true }).click();
