@@ -145,7 +145,7 @@ async function ownChange(far) {
     ['Keep', !before],
   ]) {
     await internet.click();
-    await far.locator('form', { has: far.getByLabel('Public name or address') }).getByRole('button', { name: 'Save' }).click();
+    await far.getByRole('main').getByRole('button', { name: 'Save' }).click();
     await question.waitFor();
     await far.getByText(/It is undone by itself in \d+ s/).waitFor();
     await far.getByRole('button', { name: answer, exact: true }).click();
