@@ -148,6 +148,7 @@ fn authority(data: &Path, name: &str, number: usize, at: &Device) -> Result<Stri
         "/dev/null",
         "-f",
         "/dev/null",
+        "--ignore-missing-torrc",
         "--list-fingerprint",
     ])
     .args([
