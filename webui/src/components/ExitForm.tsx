@@ -46,7 +46,7 @@ export function ExitForm({ connection, onSaved }: Props) {
   const types = TYPES.map((one) => [one, t.exits.types[one] ?? one] as const);
   return (
     <form onSubmit={submit} className="flex flex-col gap-4">
-      <p className="text-muted text-sm">{connection ? t.exits.replaceText : t.exits.addressesOnly}</p>
+      <p className="text-muted text-sm">{connection ? t.exits.replaceText : t.exits.serverText}</p>
       <ErrorNote error={action.error} fields={fields} />
       {!connection && (
         <>

@@ -49,7 +49,7 @@ export const exits = {
     hostKeysHelp: 'What ssh-keyscan prints. Another key is refused.',
     torText: 'Nothing to fill in: the cell’s own Tor is used.',
     addTitle: 'Add an exit',
-    addressesOnly: 'The server must be given by its address for now, not by its name.',
+    serverText: 'The server may be given by its address or by its name.',
     replaceTitle: (name: string) => `Replace ${name}`,
     replaceText: 'Everything that it is made of, its keys too. Name, type and devices stay.',
     renameTitle: (name: string) => `Rename ${name}`,
