@@ -79,28 +79,45 @@ pub(crate) fn all_of(spec: &NetworkSpec) -> (Ways, Vec<ExitSpec>) {
 }
 
 impl Dns {
-    /// Before netd hears of a difference: `upserted` peers, and the names of removed ones.
+    /// Before netd hears of a difference. Costs what it changes, but where somebody is bound: the relay is told everything.
     pub(crate) async fn before_some(&self, app: &App, upserted: &Ways) {
-        let will = {
-            let mut will = self.wanted().ways.clone();
-            will.extend(upserted.clone());
-            will
+        let is_binding = {
+            let mut wanted = self.wanted();
+            let of_them = upserted.keys().filter_map(|name| wanted.ways.get_key_value(name));
+            let had: Ways = of_them.map(|(name, way)| (name.clone(), way.clone())).collect();
+            wanted.ways.extend(before(&had, upserted));
+            binds(&had, upserted)
         };
-        self.before(app, &will, None).await;
+        if is_binding {
+            self.tell(app).await;
+        }
     }
 
     /// After netd took it.
     pub(crate) fn after_some(&self, upserted: Ways, removed: &[String]) {
         let mut wanted = self.wanted();
         wanted.ways.extend(upserted);
-        wanted.ways.retain(|name, _| !removed.contains(name));
+        for name in removed {
+            wanted.ways.remove(name);
+        }
         drop(wanted);
         self.wake.notify_one();
     }
 
     /// Before netd hears of everything.
     pub(crate) async fn before_all(&self, app: &App, (ways, exits): &(Ways, Vec<ExitSpec>)) {
-        self.before(app, ways, Some(exits)).await;
+        let is_binding = {
+            let mut wanted = self.wanted();
+            let is_binding = binds(&wanted.ways, ways);
+            wanted.ways = before(&wanted.ways, ways);
+            let new: BTreeSet<_> = exits.iter().map(|exit| exit.id).collect();
+            wanted.exits.retain(|exit| !new.contains(&exit.id));
+            wanted.exits.extend(exits.iter().cloned());
+            is_binding
+        };
+        if is_binding {
+            self.tell(app).await;
+        }
     }
 
     /// After netd took it.
@@ -138,27 +155,6 @@ impl Dns {
         self.refused_by_netd
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Nothing that is taken away is held up by it: only who is bound to another exit is told of beforehand.
-    async fn before(&self, app: &App, will: &Ways, exits: Option<&[ExitSpec]>) {
-        let is_binding = {
-            let mut wanted = self.wanted();
-            let exit_of = |ways: &Ways, name: &str| ways.get(name).and_then(|way| way.exit);
-            let is_binding = will
-                .iter()
-                .any(|(name, way)| way.exit.is_some() && way.exit != exit_of(&wanted.ways, name));
-            wanted.ways = before(&wanted.ways, will);
-            if let Some(exits) = exits {
-                let new: BTreeSet<_> = exits.iter().map(|exit| exit.id).collect();
-                wanted.exits.retain(|exit| !new.contains(&exit.id));
-                wanted.exits.extend(exits.iter().cloned());
-            }
-            is_binding
-        };
-        if is_binding {
-            self.tell(app).await;
-        }
     }
 
     /// Tells the relay, unless it has it.
@@ -273,6 +269,13 @@ impl Dns {
     fn wanted(&self) -> MutexGuard<'_, Wanted> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether somebody gets another exit. The relay hears of that before netd; nothing that is taken away is held up by it.
+fn binds(had: &Ways, will: &Ways) -> bool {
+    let bound = |name: &String| had.get(name).and_then(|way| way.exit);
+    will.iter()
+        .any(|(name, way)| way.exit.is_some() && way.exit != bound(name))
 }
 
 /// Tells the relay what waits, and all of it again when it has lost it, until `shutdown`.
