@@ -17,8 +17,8 @@ use std::time::Duration;
 use cell_api_core::audit::Verifier;
 use serde_json::{Value, json};
 use support::client::Client;
-use support::process::{Process, prepare, set_up};
-use support::{PASSWORD, egress, key, netd, vault};
+use support::process::{Process, prepare, started};
+use support::{egress, key, netd, vault};
 
 const ROUNDS: u64 = 12;
 
@@ -29,10 +29,7 @@ async fn acknowledged_writes_survive_sigkill() {
     prepare(folder);
     let netd = netd::FakeNetd::start(folder.join("netd.sock")).await;
     let _vault = vault::FakeVault::start(folder.join("vault.sock"), support::START_MS).await;
-    let mut process = Process::start(folder);
-    let mut client = process.ready(folder).await;
-    set_up(&mut client, folder).await;
-    client.login("anna", PASSWORD).await;
+    let (mut process, mut client) = started(folder).await;
 
     let mut acknowledged: BTreeMap<String, String> = BTreeMap::new();
     let mut attempted = 0u64;
@@ -188,10 +185,7 @@ async fn no_kill_leaves_a_connection_that_seems_whole_with_other_secrets_or_a_se
     prepare(folder);
     let _netd = netd::FakeNetd::start(folder.join("netd.sock")).await;
     let vault = vault::FakeVault::start(folder.join("vault.sock"), support::START_MS).await;
-    let mut process = Process::start(folder);
-    let mut client = process.ready(folder).await;
-    set_up(&mut client, folder).await;
-    client.login("anna", PASSWORD).await;
+    let (mut process, mut client) = started(folder).await;
     vault.secrets.lock().unwrap().delay = Duration::from_millis(8);
 
     let (mut known, mut next, mut broken, mut orphans) = (Known::new(), 0, 0, 0);
@@ -295,10 +289,7 @@ async fn an_acknowledged_binding_survives_sigkill_and_netd_has_it_afterwards() {
     prepare(folder);
     let netd = netd::FakeNetd::start(folder.join("netd.sock")).await;
     let _vault = vault::FakeVault::start(folder.join("vault.sock"), support::START_MS).await;
-    let mut process = Process::start(folder);
-    let mut client = process.ready(folder).await;
-    set_up(&mut client, folder).await;
-    client.login("anna", PASSWORD).await;
+    let (mut process, mut client) = started(folder).await;
     let mut ids = Vec::new();
     for number in [1, 2] {
         let body = json!({"name": format!("c{number}"), "type": "wireguard_ext", "import": tunnel(number)});
@@ -350,10 +341,7 @@ async fn a_kill_sends_nobody_out_directly_whose_exit_works() {
     let netd = netd::FakeNetd::start(folder.join("netd.sock")).await;
     let egress = egress::FakeEgress::start(folder.join("egress.sock"));
     let _vault = vault::FakeVault::start(folder.join("vault.sock"), support::START_MS).await;
-    let mut process = Process::start(folder);
-    let mut client = process.ready(folder).await;
-    set_up(&mut client, folder).await;
-    client.login("anna", PASSWORD).await;
+    let (mut process, client) = started(folder).await;
     let body = json!({"name": "onion", "type": "tor"});
     let made = client.post(CONNECTIONS, &body).await.expect(201).json();
     let id = made["connection"]["id"].as_str().unwrap().to_owned();

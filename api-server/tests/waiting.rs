@@ -13,8 +13,8 @@ use cell_api_core::waiting::Window;
 use cell_proto::netd::v1::RollbackReason;
 use serde_json::{Value, json};
 use support::client::Client;
-use support::process::{Process, prepare, set_up};
-use support::{Cell, PASSWORD, add, eventually, key};
+use support::process::{Process, prepare, started};
+use support::{Cell, add, eventually, key};
 
 const INTERNET: &str = r#"{"access": {"internet": true, "peer_to_peer": false, "services": []}}"#;
 
@@ -322,10 +322,7 @@ async fn an_api_that_was_killed_puts_back_what_netd_took_back_or_lets_it_wait_on
     prepare(folder);
     let netd = support::netd::FakeNetd::start(folder.join("netd.sock")).await;
     let _vault = support::vault::FakeVault::start(folder.join("vault.sock"), support::START_MS).await;
-    let mut process = Process::start(folder);
-    let mut client = process.ready(folder).await;
-    set_up(&mut client, folder).await;
-    client.login("anna", PASSWORD).await;
+    let (mut process, mut client) = started(folder).await;
     for (name, number) in [("laptop", 1), ("phone", 2)] {
         add(&client, name, number).await;
     }

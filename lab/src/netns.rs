@@ -117,6 +117,15 @@ impl Namespace {
         let path = PathBuf::from("/proc/sys/net").join(key);
         self.inside(|| fs::write(&path, value).with_context(|| path.display().to_string()))?
     }
+
+    /// Has it forward packets, of both families.
+    ///
+    /// # Errors
+    /// As write(2).
+    pub fn forward(&self) -> Result<()> {
+        self.set_sysctl("ipv4/ip_forward", "1")?;
+        self.set_sysctl("ipv6/conf/all/forwarding", "1")
+    }
 }
 
 impl Drop for Namespace {

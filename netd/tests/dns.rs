@@ -55,15 +55,11 @@ struct Setup {
 impl Setup {
     fn new() -> Result<Self> {
         let mut world = World::new()?;
-        world.cell.set_sysctl("ipv4/ip_forward", "1")?;
-        world.cell.set_sysctl("ipv6/conf/all/forwarding", "1")?;
+        world.cell.forward()?;
         world.cell.set_sysctl("ipv4/conf/all/rp_filter", "1")?;
         let device = Arc::new(world.device("a")?);
         let netd = Netd::start(&world.cell)?;
-        let providers = [
-            Provider::start(&mut world, &netd, 0)?,
-            Provider::start(&mut world, &netd, 1)?,
-        ];
+        let providers = Provider::pair(&mut world, &netd)?;
         for far in FAR_HOST.each() {
             let at = SocketAddr::new(far, 53);
             resolver::serve(&world.internet, at, DEFAULT)?;

@@ -132,9 +132,7 @@ impl Road {
         addresses(&router, "wg0", &own);
         addresses(&router, "out0", &["198.51.100.1/24", "2001:db8:1::1/64"]);
         addresses(&behind, "eth0", &["198.51.100.2/24", "2001:db8:1::2/64"]);
-        for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            router.set_sysctl(key, "1").unwrap();
-        }
+        router.forward().unwrap();
         neighbours(&client, "eth0", &DESTINATIONS, &mac(&router, "wg0"));
         let next = ["198.51.100.2", "198.51.100.7", "2001:db8:1::2", "2001:db8:1::7"];
         neighbours(&router, "out0", &next, &mac(&behind, "eth0"));

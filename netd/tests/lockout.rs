@@ -39,8 +39,7 @@ struct Setup {
 
 fn setup() -> Result<Setup> {
     let mut world = World::new()?;
-    world.cell.set_sysctl("ipv4/ip_forward", "1")?;
-    world.cell.set_sysctl("ipv6/conf/all/forwarding", "1")?;
+    world.cell.forward()?;
     let (admin, other) = (world.device("a")?, world.device("b")?);
     EchoServer::start(&world.internet, 80)?;
     EchoServer::start(&world.cell, 3443)?;

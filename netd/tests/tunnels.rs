@@ -43,16 +43,12 @@ impl Setup {
     /// On a machine that checks return paths strictly wherever nobody says otherwise.
     fn new() -> Result<Self> {
         let mut world = World::new()?;
-        world.cell.set_sysctl("ipv4/ip_forward", "1")?;
-        world.cell.set_sysctl("ipv6/conf/all/forwarding", "1")?;
+        world.cell.forward()?;
         world.cell.set_sysctl("ipv4/conf/all/rp_filter", "1")?;
         world.cell.set_sysctl("ipv4/conf/default/rp_filter", "1")?;
         let device = Arc::new(world.device("a")?);
         let netd = Netd::start(&world.cell)?;
-        let providers = [
-            Provider::start(&mut world, &netd, 0)?,
-            Provider::start(&mut world, &netd, 1)?,
-        ];
+        let providers = Provider::pair(&mut world, &netd)?;
         let far = FAR_HOST.each().into_iter();
         let own_way = far.map(|far| Counter::install(&world.internet, Spec::to(host(far), Protocol::Any)));
         Ok(Setup {

@@ -29,8 +29,7 @@ struct Setup {
 /// A cell with netd, and two devices; an echo server on port 80 wherever one may want to go.
 fn setup() -> Result<Setup> {
     let mut world = World::new()?;
-    world.cell.set_sysctl("ipv4/ip_forward", "1")?;
-    world.cell.set_sysctl("ipv6/conf/all/forwarding", "1")?;
+    world.cell.forward()?;
     let (a, b) = (world.device("a")?, world.device("b")?);
     for namespace in [&world.internet, &world.lan, &a.namespace, &b.namespace] {
         EchoServer::start(namespace, 80)?;

@@ -105,7 +105,16 @@ pub fn prepare(folder: &Path) {
     std::fs::set_permissions(folder.join("api.toml"), std::fs::Permissions::from_mode(0o644)).unwrap();
 }
 
-pub async fn set_up(client: &mut Client, folder: &Path) {
+/// The first process of a folder that was prepared: the cell is set up, and its administrator has logged in.
+pub async fn started(folder: &Path) -> (Process, Client) {
+    let mut process = Process::start(folder);
+    let mut client = process.ready(folder).await;
+    set_up(&mut client, folder).await;
+    client.login("anna", PASSWORD).await;
+    (process, client)
+}
+
+async fn set_up(client: &mut Client, folder: &Path) {
     let token = std::fs::read_to_string(folder.join("claim-token"))
         .unwrap()
         .trim()

@@ -122,8 +122,7 @@ fn exit(index: u32) -> v1::ExitSpec {
 /// A cell on a machine that checks return paths strictly unless told otherwise (`all`), with two exits and a way of its own.
 pub fn setup() -> Result<Setup> {
     let mut world = World::new()?;
-    world.cell.set_sysctl("ipv4/ip_forward", "1")?;
-    world.cell.set_sysctl("ipv6/conf/all/forwarding", "1")?;
+    world.cell.forward()?;
     world.cell.set_sysctl("ipv4/conf/all/rp_filter", "1")?;
     world.cell.set_sysctl("ipv4/conf/default/rp_filter", "2")?;
     let device = Arc::new(world.device("a")?);

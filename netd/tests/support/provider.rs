@@ -29,6 +29,11 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// Two of them, with the first two exits.
+    pub fn pair(world: &mut World, netd: &Netd) -> Result<[Self; 2]> {
+        Ok([Self::start(world, netd, 0)?, Self::start(world, netd, 1)?])
+    }
+
     /// Its secrets are given to the vault.
     pub fn start(world: &mut World, netd: &Netd, index: u32) -> Result<Self> {
         let device = world.device(&format!("isp{index}"))?;

@@ -58,9 +58,7 @@ pub fn id(number: u16) -> String {
 
 pub fn setup() -> Result<Setup> {
     let mut world = World::new()?;
-    for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-        world.cell.set_sysctl(key, "1")?;
-    }
+    world.cell.forward()?;
     let (device, proxies) = (world.device("a")?, world.device("proxies")?);
     for far in FAR_HOST.each() {
         serve(&world.internet, SocketAddr::new(far, 80), who);
