@@ -17,7 +17,10 @@ const HANDSHAKE_SECONDS = 20;
 async function endpoint({ page, url }) {
   await page.goto(`${url}/settings`);
   await page.getByLabel('Public name or address').fill(CELL_ADDRESS);
-  await page.locator('form', { has: page.getByLabel('Public name or address') }).getByRole('button', { name: 'Save' }).click();
+  await page
+    .locator('form', { has: page.getByLabel('Public name or address') })
+    .getByRole('button', { name: 'Save' })
+    .click();
   await page.getByText(/^Saved\. Devices that are set up already/).waitFor();
 }
 
