@@ -67,6 +67,28 @@ fn through(from: &Namespace, to: IpAddr) -> std::io::Result<(Talk, String)> {
     Ok((talk, seen))
 }
 
+/// Connections of one peer until one opens no circuit: were they kept apart, each would. Tor takes another circuit now and then,
+/// where the first is slow.
+fn on_one_circuit(
+    from: &Namespace,
+    far: IpAddr,
+    exit: &str,
+    control: &Path,
+) -> Result<(Vec<Talk>, BTreeSet<String>)> {
+    let mut kept = Vec::new();
+    let own = until(
+        PATIENCE,
+        "control: connections of one peer on one circuit",
+        || {
+            let before = circuits(control);
+            let (talk, seen) = through(from, far).ok()?;
+            kept.push(talk);
+            (seen == exit && circuits(control) == before).then_some(before)
+        },
+    )?;
+    Ok((kept, own))
+}
+
 #[test]
 fn tor_carries_each_peer_on_circuits_of_its_own_or_nothing_at_all() -> Result<()> {
     let mut setup = setup()?;
@@ -101,12 +123,7 @@ fn tor_carries_each_peer_on_circuits_of_its_own_or_nothing_at_all() -> Result<()
     assert_eq!(seen, exit, "the far host sees the exit relay");
     let own = circuits(&control);
     assert_eq!(own.len(), 1, "{own:?}");
-    let (_two, seen) = through(from, far)?;
-    assert_eq!(
-        (seen, circuits(&control)),
-        (exit.clone(), own.clone()),
-        "control: one peer, one circuit"
-    );
+    let (_kept, own) = on_one_circuit(from, far, &exit, &control)?;
     let (_three, seen) = until(PATIENCE, "a way for the other", || {
         through(&other.namespace, far).ok()
     })?;
