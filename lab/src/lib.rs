@@ -21,5 +21,6 @@ pub mod stock;
 pub mod cell;
 pub mod rest;
 
+pub mod measure;
 pub mod report;
 pub mod scenario;
