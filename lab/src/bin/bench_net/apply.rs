@@ -18,8 +18,8 @@ pub const FEW: Size = Size { peers: 10, exits: 2 };
 /// The private key of both sides' devices.
 const PRIVATE_KEY: [u8; 32] = [0x40; 32];
 
-/// Adds the rows.
-pub fn run_all(bench: &mut Bench, scratch: &Path, size: Size, rounds: usize) -> Result<()> {
+/// Adds the rows of the whole state.
+pub fn whole(bench: &mut Bench, scratch: &Path, size: Size, rounds: usize) -> Result<()> {
     let mut best: Option<(Duration, Stock)> = None;
     let mut kernel = false;
     for _ in 0..rounds {
@@ -54,7 +54,7 @@ pub fn run_all(bench: &mut Bench, scratch: &Path, size: Size, rounds: usize) -> 
         theirs,
         Goal::AtMost(1.0),
     );
-    assignments(bench, size)
+    Ok(())
 }
 
 /// A netd without a state gets all of it.
@@ -146,8 +146,8 @@ fn wireguard_go(namespace: &Namespace) -> Result<Process> {
     Ok(go)
 }
 
-/// One peer goes from exit to exit, in a large and in a small cell in turn.
-fn assignments(bench: &mut Bench, size: Size) -> Result<()> {
+/// Adds the rows of one peer that goes from exit to exit, in a large and in a small cell in turn.
+pub fn assignments(bench: &mut Bench, size: Size) -> Result<()> {
     const SAMPLES: u32 = 40;
     let sizes = [FEW, size];
     let mut cells = Vec::new();

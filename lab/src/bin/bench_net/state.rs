@@ -13,7 +13,7 @@ use cell_netd::proto;
 use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
 use cell_netd_core::model::{ExitInterface, Family};
 use cell_netd_core::policy::{Ruleset, compile, render};
-use cell_netd_core::routing::{RouteTo, Selector, wanted};
+use cell_netd_core::routing::{Action, RouteTo, Selector, wanted};
 use cell_netd_core::validate::validate;
 use cell_netd_core::{Ceiling, Desired};
 use cell_proto::common::v1 as common;
@@ -147,12 +147,15 @@ impl Size {
             let selector = match rule.selector {
                 Selector::Mark { mark, mask } => format!("fwmark {mark:#x}/{mask:#x}"),
                 Selector::Out(name) => format!("oif {name}"),
+                Selector::Own { mask } => format!("iif lo fwmark 0/{mask:#x}"),
+                Selector::All => "from all".to_owned(),
             };
-            writeln!(
-                text,
-                "rule add pref {} {selector} lookup {}",
-                rule.priority, rule.table
-            )?;
+            let action = match rule.action {
+                Action::Table(table) => format!("lookup {table}"),
+                Action::Goto(priority) => format!("goto {priority}"),
+                Action::Nop => "nop".to_owned(),
+            };
+            writeln!(text, "rule add pref {} {selector} {action}", rule.priority)?;
         }
         Ok(text)
     }
