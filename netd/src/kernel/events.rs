@@ -13,11 +13,38 @@ use super::changes;
 /// NFNLGRP_NFTABLES (include/uapi/linux/netfilter/nfnetlink.h).
 const NFNLGRP_NFTABLES: u32 = 7;
 
+/// Who is told of nftables transactions.
+#[derive(Clone)]
+pub(super) struct PolicyWord(Arc<TokioSocket>);
+
+impl PolicyWord {
+    /// Nobody is told, until what is returned is dropped. The kernel makes a message for each element of a transaction where
+    /// somebody listens, some kilobytes each: a policy of 10,000 peers takes twice as long. What others do meanwhile is found
+    /// when the transaction is read back.
+    pub(super) fn pause(&self) -> Paused {
+        if let Err(error) = self.0.socket_ref().drop_membership(NFNLGRP_NFTABLES) {
+            tracing::debug!(%error, "word of a transaction of our own is not held back");
+        }
+        Paused(self.clone())
+    }
+}
+
+/// Until then nobody is told.
+pub(super) struct Paused(PolicyWord);
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.0.socket_ref().add_membership(NFNLGRP_NFTABLES) {
+            tracing::warn!(%error, "no more word of nftables changes; the timer goes on looking");
+        }
+    }
+}
+
 /// Wakes the returned handle at every change, ours included; what changed is for the listener to look at.
 ///
 /// # Errors
 /// Of socket(2) and bind(2).
-pub(super) fn listen() -> io::Result<Arc<Notify>> {
+pub(super) fn listen() -> io::Result<(Arc<Notify>, PolicyWord)> {
     let notify = Arc::new(Notify::new());
     let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&changes::GROUPS)?;
     tokio::spawn(connection);
@@ -32,12 +59,13 @@ pub(super) fn listen() -> io::Result<Arc<Notify>> {
     socket.socket_mut().add_membership(NFNLGRP_NFTABLES)?;
     // A burst may overrun the buffer; that something changed is all we want to know.
     socket.socket_mut().set_no_enobufs(true)?;
-    let changed = Arc::clone(&notify);
+    let word = PolicyWord(Arc::new(socket));
+    let (told, changed) = (word.clone(), Arc::clone(&notify));
     tokio::spawn(async move {
         let mut buffer = Vec::with_capacity(1 << 16);
         loop {
             buffer.clear();
-            match socket.recv(&mut buffer).await {
+            match told.0.recv(&mut buffer).await {
                 Ok(_) => changed.notify_one(),
                 Err(error) => {
                     tracing::warn!(%error, "no more word of nftables changes; the timer goes on looking");
@@ -46,5 +74,5 @@ pub(super) fn listen() -> io::Result<Arc<Notify>> {
             }
         }
     });
-    Ok(notify)
+    Ok((notify, word))
 }

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use super::changes::Changes;
+use super::events::PolicyWord;
 use super::link::Links;
 use super::nft::{Drops, Nft, NftError, Owners, Ownership, blockers, passage};
 use super::wireguard::kernel::InKernel;
@@ -37,6 +38,9 @@ pub enum Choice {
     },
 }
 
+/// Elements of a transaction that nobody is told of.
+const MANY: usize = 256;
+
 /// Prefixes on the machine's links, and what there is of exits.
 type Around = (BTreeSet<IpNet>, ExitsSeen);
 
@@ -48,6 +52,7 @@ pub struct Linux {
     backend: Box<dyn Backend>,
     keys: KeySource,
     changes: Changes,
+    word: PolicyWord,
     /// As last read; none: it may have changed since.
     around: Option<Around>,
     /// Fetched by `prepare`, used and wiped by the step that needs it.
@@ -69,6 +74,7 @@ impl Linux {
         let mut nft = Nft::open(ceiling.table.clone(), owners)?;
         nft.adopt()?;
         let links = Links::open(&ceiling.table)?;
+        let (changed, word) = events::listen()?;
         let backend: Box<dyn Backend> = match choice {
             Choice::Kernel => Box::new(InKernel::with_links(links.clone())),
             Choice::Userspace {
@@ -83,10 +89,11 @@ impl Linux {
             backend,
             keys,
             changes: Changes::open()?,
+            word,
             around: None,
             key: None,
         };
-        Ok((linux, events::listen()?))
+        Ok((linux, changed))
     }
 
     /// nftables answers within milliseconds, and large transactions within a second: not on the runtime's threads.
@@ -251,10 +258,12 @@ impl Kernel for Linux {
             Step::UpdatePeers(name, update) => Ok(self.backend.update(name, update).await?),
             Step::ReplacePolicy(ruleset) => {
                 let ruleset = ruleset.clone();
+                let _paused = self.word.pause();
                 self.nft(move |nft| nft.replace(&ruleset)).await
             }
             Step::UpdatePolicy(delta) => {
                 let delta = delta.clone();
+                let _paused = (delta.len() > MANY).then(|| self.word.pause());
                 self.nft(move |nft| nft.update(&delta)).await
             }
             Step::RemovePolicy => self.nft(Nft::remove).await,
