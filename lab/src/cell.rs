@@ -8,6 +8,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use cell_launch::files::MARKER;
+use cell_launch::house::Daemon;
+use cell_launch::policy;
 use nix::sys::signal::{Signal, kill};
 
 use crate::netns::Namespace;
@@ -36,9 +39,18 @@ impl Cell {
     /// # Errors
     /// With the output of the launcher.
     pub fn start(namespace: &Namespace) -> Result<Self> {
+        Self::start_told(namespace, &[])
+    }
+
+    /// [`Cell::start`], with lines behind what the shipped policies of daemons say.
+    ///
+    /// # Errors
+    /// With the output of the launcher.
+    pub fn start_told(namespace: &Namespace, lines: &[(Daemon, String)]) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("cell-home-").tempdir()?;
         // The daemons' users pass through it to their own folders.
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755))?;
+        write_policies(home.path(), lines)?;
         let http = free_port()?;
         let mut cell = Cell {
             launcher: launch(home.path(), namespace.name(), http)?,
@@ -92,7 +104,7 @@ impl Cell {
         Ok(token.trim().to_owned())
     }
 
-    /// The process id of a daemon: `api`, `netd`, `wg`, `egress`, `vaultd`, `broker`.
+    /// The process id of a daemon: `api`, `netd`, `wg`, `egress`, `tor`, `vaultd`, `broker`.
     ///
     /// # Errors
     /// When it does not run.
@@ -194,6 +206,18 @@ pub fn program(name: &str) -> Result<PathBuf> {
         path.display()
     );
     Ok(path)
+}
+
+/// The launcher keeps policies that are there, in a folder that a cell has left.
+fn write_policies(home: &Path, lines: &[(Daemon, String)]) -> Result<()> {
+    let folder = home.join("etc");
+    for (daemon, lines) in lines {
+        fs::create_dir_all(&folder)?;
+        fs::write(home.join(MARKER), "")?;
+        let text = policy::render(*daemon, home) + lines;
+        fs::write(folder.join(daemon.policy_name()), text)?;
+    }
+    Ok(())
 }
 
 fn launch(home: &Path, namespace: &str, http: SocketAddr) -> Result<Process> {

@@ -83,12 +83,14 @@ impl TorNetwork {
         self.leaver = None;
     }
 
-    /// Starts the exit relay, as the one that it was, at the host that it was at.
+    /// Starts the exit relay, as the one that it was, at the host that it was at, unless it runs.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn exit_up(&mut self, exit: &Device) -> Result<()> {
-        self.leaver = Some(self.relay(&exit.namespace, LEAVER, &self.exit)?);
+        if self.leaver.is_none() {
+            self.leaver = Some(self.relay(&exit.namespace, LEAVER, &self.exit)?);
+        }
         Ok(())
     }
 
