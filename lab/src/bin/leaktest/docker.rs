@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cell_lab::netns::Namespace;
-use cell_lab::process::{Process, pid, run, until};
+use cell_lab::process::{Process, pid, run};
 use nix::sys::signal::{Signal, kill};
 
 /// How long it may take to answer.
@@ -58,7 +58,9 @@ impl<'a> Docker<'a> {
     }
 
     fn up(&mut self) -> Result<()> {
+        // Files with process ids of the last one, which may be others' by now.
         let _stale = std::fs::remove_file(self.path("pid"));
+        let _stale = std::fs::remove_dir_all(self.path("exec"));
         let socket = format!("unix://{}", self.path("sock").display());
         // Processes of its own, so that containerd ends with it.
         let mut command = Command::new("unshare");
@@ -71,9 +73,9 @@ impl<'a> Docker<'a> {
         ] {
             command.arg(option).arg(self.path(name));
         }
-        let process = self.namespace.spawn("dockerd", &mut command)?;
-        let answers = || run(Command::new("docker").args(["--host", &socket, "version"])).ok();
-        until(START, "an answer of Docker", answers).with_context(|| process.output())?;
+        let mut process = self.namespace.spawn("dockerd", &mut command)?;
+        let answers = |_: &str| run(Command::new("docker").args(["--host", &socket, "version"])).ok();
+        process.wait_for(START, "answer", answers)?;
         self.running = Some(process);
         Ok(())
     }
