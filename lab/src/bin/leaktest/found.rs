@@ -28,7 +28,7 @@ pub struct Found {
     arrived: Tally,
     sent: Tally,
     times: Times,
-    planted_questions: Option<Tally>,
+    planted_questions: bool,
     planted: Tally,
     caught: bool,
     after: Tally,
@@ -44,7 +44,7 @@ impl Default for Found {
             arrived: NOTHING,
             sent: NOTHING,
             times: Times::default(),
-            planted_questions: None,
+            planted_questions: false,
             planted: NOTHING,
             caught: false,
             after: NOTHING,
@@ -113,8 +113,8 @@ impl Found {
         Ok(())
     }
 
-    /// Keeps what was seen of the planted questions, if all were.
-    pub fn planted_questions(&mut self, seen: Option<Tally>) {
+    /// Keeps whether all planted questions were seen.
+    pub fn planted_questions(&mut self, seen: bool) {
         self.planted_questions = seen;
     }
 
@@ -191,7 +191,7 @@ impl Found {
                 ok,
             );
         }
-        let seen = self.planted_questions.is_some();
+        let seen = self.planted_questions;
         let what =
             "control: planted questions of the relay's kind are seen, one of each type and family, and TCP";
         report.fact(what, if seen { "all seen" } else { "not all seen" }, seen);

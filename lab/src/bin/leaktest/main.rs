@@ -223,11 +223,12 @@ fn planted(lab: &mut Lab, found: &mut Found) -> Result<()> {
     let seen = until(PLANTED, "the planted questions to be seen", || {
         let leaked = isp::read(&lab.world.internet).ok()?.since(&before);
         let others = isp::strangers(&lab.world.internet).ok()? - strangers;
-        // Each question is of another key, and TCP is nobody's.
-        let all = Key::all().filter(is_question).all(|key| leaked.of(key) == 1);
-        (all && others > 0).then_some(leaked)
+        // Each question is of another key, and all of them are strangers; so is TCP, which is nobody's.
+        let mut questions = Key::all().filter(is_question);
+        let all = questions.all(|key| leaked.of(key) == 1);
+        (all && others > Key::all().filter(is_question).count() as u64).then_some(())
     });
-    found.planted_questions(seen.ok());
+    found.planted_questions(seen.is_ok());
     let before = isp::read(&lab.world.internet)?;
     lab.plant()?;
     let all = Kind::ALL.len() * 8;
