@@ -64,8 +64,8 @@ clean-host: ## Remove every interface, rule and route that a cell left on this m
 # --- prove ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: deps build-test users test-webui test-rust demo redteam badinput chaos leaktest-short browsertest systemtest bench-short ## Everything.
-	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,leaktest-short,browsertest,systemtest,bench-short
+test: deps build-test users test-webui test-rust demo redteam badinput chaos leaktest-short browsertest systemtest bench-short bench-net-short ## Everything.
+	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,leaktest-short,browsertest,systemtest,bench-short,bench-net-short
 	@echo "make test: all of it passed"
 
 .PHONY: test-webui
@@ -122,6 +122,14 @@ bench: build users ## Measure Cell beside its peers (takes some minutes).
 .PHONY: bench-short
 bench-short: build-test users
 	@$(BIN)/cell-bench --short
+
+.PHONY: bench-net
+bench-net: build users ## Measure exits, with 10,000 peers over 200 of them, beside their peers (some minutes).
+	@$(RUN)/cell-bench-net
+
+.PHONY: bench-net-short
+bench-net-short: build-test users
+	@$(BIN)/cell-bench-net --short
 
 # Coverage without a nightly compiler: what cargo-fuzz(1) tells rustc, for the targets and all that they stand on.
 FUZZ_SECONDS ?= 60

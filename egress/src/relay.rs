@@ -4,11 +4,15 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::time::sleep;
 
 use crate::client::Client;
 use crate::dial::{Far, Opened};
+
+/// Of each direction, bytes: the fewer calls for what is carried, and all connections that may be (3,040) still fit
+/// into what the unit allows.
+const BUFFER: usize = 32 << 10;
 
 /// How a relay ended that carried not all.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +25,7 @@ pub enum Cut {
     Broken(#[from] io::Error),
 }
 
-/// Relays until the end. Each direction has 8 KiB of its own and is read from only when that is free, so the slower side
+/// Relays until the end. Each direction has [`BUFFER`] of its own and is read from only when that is free, so the slower side
 /// sets the pace; the end of one direction is passed on, and the other goes on (half-close).
 ///
 /// # Errors
@@ -42,7 +46,9 @@ pub async fn relay(mut client: Client, opened: Opened, idle: Duration) -> Result
 
 async fn carry(client: &mut Client, stream: &mut Far, early: &[u8]) -> io::Result<()> {
     client.write_all(early).await?;
-    copy_bidirectional(client, stream).await.map(drop)
+    copy_bidirectional_with_sizes(client, stream, BUFFER, BUFFER)
+        .await
+        .map(drop)
 }
 
 /// Ends when `moved` has stood still for `idle`; looks once in that time, so it ends after at most twice of it.

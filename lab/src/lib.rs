@@ -23,5 +23,6 @@ pub mod tor_network;
 pub mod cell;
 pub mod rest;
 
+pub mod measure;
 pub mod report;
 pub mod scenario;

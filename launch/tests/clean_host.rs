@@ -24,11 +24,11 @@ ip link add other type bridge
 ip link add wgext_1 type bridge
 ip link add wgext_2 type bridge
 ip link add wgext_3 type bridge
-ip -4 rule add pref 10000 fwmark 0x1000/0x1ff0 lookup 1000 proto 206
-ip -6 rule add pref 10000 fwmark 0x1000/0x1ff0 lookup 1000 proto 206
+ip -4 rule add pref 10033 fwmark 0x1000/0x1ff0 lookup 1000 proto 206
+ip -6 rule add pref 10033 fwmark 0x1000/0x1ff0 lookup 1000 proto 206
 ip -4 route add unreachable default table 1000 metric 20000 proto 206
 ip -6 route add unreachable default table 1000 metric 20000 proto 206
-ip -4 rule add pref 10001 fwmark 0x1010/0x1ff0 lookup 1001
+ip -4 rule add pref 10034 fwmark 0x1010/0x1ff0 lookup 1001
 ip -6 route add unreachable default table 1001 metric 20000
 ";
 

@@ -5,6 +5,7 @@ pub mod linux;
 pub mod nft;
 pub mod wireguard;
 
+mod changes;
 mod events;
 mod link;
 mod on_link;
@@ -75,10 +76,12 @@ pub trait Kernel: Send + 'static {
         key: &PublicKey,
     ) -> impl Future<Output = Result<Option<PeerStatistics>, KernelError>> + Send;
 
-    /// What is cheap to see, and changes whenever somebody changes something.
+    /// What is cheap to see, and changes whenever somebody changes something. Links, routes and rules, which are as many as
+    /// there are exits, are read anew where the kernel told of a change, or if `anew`.
     fn glance(
         &mut self,
         interface: Option<&InterfaceName>,
+        anew: bool,
     ) -> impl Future<Output = Result<Glance, KernelError>> + Send;
 
     /// Makes the way through other tables' drops as it should be; none takes it away.

@@ -123,7 +123,7 @@ fn an_exit_that_is_down_is_unreachable_and_what_others_undo_is_put_right() -> Re
     setup.repaired(1)?;
     assert_eq!(setup.netd.status()?.drift_repairs, 0, "nobody meddled");
     let spoil: [&[&str]; 4] = [
-        &["ip -4 rule del pref 10001", "ip -6 rule del pref 10001"],
+        &["ip -4 rule del pref 10034", "ip -6 rule del pref 10034"],
         &["ip -4 route flush table 1001", "ip -6 route flush table 1001"],
         &["nft flush ruleset"],
         &["ip -4 rule flush", "ip -4 rule add pref 32766 lookup main"],
@@ -143,8 +143,8 @@ fn an_exit_that_is_down_is_unreachable_and_what_others_undo_is_put_right() -> Re
 fn what_others_have_in_our_ranges_is_left_alone() -> Result<()> {
     let setup = setup()?;
     let foreign = [
-        "-4 rule add pref 10007 fwmark 0x1070/0x1ff0 lookup 1007",
-        "-6 rule add pref 10001 fwmark 0x1010/0x1ff0 lookup 1007",
+        "-4 rule add pref 10040 fwmark 0x1070/0x1ff0 lookup 1007",
+        "-6 rule add pref 10034 fwmark 0x1010/0x1ff0 lookup 1007",
         "-4 route add unreachable default table 1007 metric 20000",
         "-4 route add 192.0.2.0/24 dev uplink table 1001",
     ];
@@ -187,8 +187,8 @@ fn while_netd_is_dead_the_policy_alone_holds() -> Result<()> {
     setup.netd.process.signal(nix::sys::signal::Signal::SIGKILL)?;
     setup.netd.process.wait(PATIENCE)?;
     setup.all_by(1);
-    setup.cell("ip -4 rule del pref 10001")?;
-    setup.cell("ip -6 rule del pref 10001")?;
+    setup.cell("ip -4 rule del pref 10034")?;
+    setup.cell("ip -6 rule del pref 10034")?;
     assert_eq!(setup.answered(), 0, "without a rule");
     setup.cell(&format!("ip link del {}", link(1)))?;
     assert_eq!(setup.answered(), 0, "without an interface");
@@ -210,8 +210,8 @@ fn a_planted_leak_is_seen() -> Result<()> {
     setup.all_by(0);
     setup.netd.process.signal(nix::sys::signal::Signal::SIGKILL)?;
     setup.netd.process.wait(PATIENCE)?;
-    setup.cell("ip -4 rule del pref 10000")?;
-    setup.cell("ip -6 rule del pref 10000")?;
+    setup.cell("ip -4 rule del pref 10033")?;
+    setup.cell("ip -6 rule del pref 10033")?;
     assert_eq!(setup.answered(), 0);
     assert_eq!(setup.own_way.packets(), [0, 0]);
     for (set, own) in [("exit_ways4", "10.86.0.2"), ("exit_ways6", "fd86::2")] {
@@ -371,7 +371,7 @@ fn sockets_that_are_bound_to_an_exit_go_by_it() -> Result<()> {
     assert!(setup.exits[1].1.packets().iter().all(|packets| *packets > 0));
     let others = [setup.exits[0].1.packets(), setup.own_way.packets()];
     assert_eq!(others, [[0, 0]; 2], "and by no other way");
-    setup.cell("ip -6 rule del pref 10257")?;
+    setup.cell("ip -6 rule del pref 10602")?;
     until(LONG, "the rule", || asks()[1].then_some(()))?;
     // Down, it has no way.
     setup.cell(&format!("ip link set {} down", link(1)))?;

@@ -94,7 +94,7 @@ impl Lab {
                     link(exit)
                 ))?;
             }
-            Transition::NoRules => self.each(&["ip -4 rule del pref", "ip -6 rule del pref"], 10_000),
+            Transition::NoRules => self.each(&["ip -4 rule del pref", "ip -6 rule del pref"], 10_033),
             Transition::NoRoutes => self.each(&["ip -4 route flush table", "ip -6 route flush table"], 1000),
             Transition::Flush => drop(setup.cell("nft flush ruleset")?),
             Transition::Exchange => {
@@ -104,7 +104,7 @@ impl Lab {
             Transition::Kill => {
                 setup.netd.process.signal(nix::sys::signal::Signal::SIGKILL)?;
                 setup.netd.process.wait(PATIENCE)?;
-                self.each(&["ip -4 rule del pref", "ip -6 rule del pref"], 10_000);
+                self.each(&["ip -4 rule del pref", "ip -6 rule del pref"], 10_033);
                 std::thread::sleep(BETWEEN);
                 self.setup.netd.restart(&self.setup.world.cell)?;
                 self.setup.netd.apply(self.spec(), "")?;

@@ -35,10 +35,7 @@ pub struct Ceiling {
     pub exits: ExitCeiling,
 }
 
-/// Priorities of the rules of ip-rule(8) that are ours, one for each table: after the table `local`, and after those of
-/// VPNs that want to be asked first (Tailscale: 5210-5270), before the table `main`.
-const FIRST_PRIORITY: u32 = 10_000;
-/// Most exits, and most tables.
+/// Most exits, most marks, and most tables.
 const EXITS_MAX: u32 = 256;
 
 /// Marks, tables and names of exits.
@@ -65,11 +62,16 @@ pub struct RelayCeiling {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidExits {
     /// The marks.
-    #[error("marks: first and last, not 0, first not above last, both within the mask")]
+    #[error(
+        "marks: first and last, not 0, first not above last, both within the mask, at most {EXITS_MAX} of them"
+    )]
     Marks,
     /// The mask.
     #[error("mask: its bits are not those of accept_mark ({0})")]
     Mask(Mark),
+    /// The mask's bits.
+    #[error("mask: its bits are next to each other, four at least")]
+    MaskBits,
     /// The tables.
     #[error("tables: first and last, from 256 on, first not above last, at most {EXITS_MAX} of them")]
     Tables,
@@ -121,6 +123,13 @@ impl ExitCeiling {
     ) -> Result<Self, InvalidExits> {
         let outside = |mark: u32| mark == 0 || mark & !mask != 0;
         if marks.is_empty() || outside(*marks.start()) || outside(*marks.end()) {
+            return Err(InvalidExits::Marks);
+        }
+        let bits = mask.checked_shr(mask.trailing_zeros()).unwrap_or_default();
+        if bits & bits.wrapping_add(1) != 0 || bits < 0xf {
+            return Err(InvalidExits::MaskBits);
+        }
+        if (*marks.end() - *marks.start()) >> mask.trailing_zeros() >= EXITS_MAX {
             return Err(InvalidExits::Marks);
         }
         if mask & accept_mark.mask() != 0 {
@@ -181,19 +190,12 @@ impl ExitCeiling {
         allowed.then(|| TableId::try_new(number)).flatten()
     }
 
-    /// Where the rule stands that leads to the table.
-    pub fn priority(&self, table: TableId) -> u32 {
-        FIRST_PRIORITY + table.number().saturating_sub(*self.tables.start())
+    pub(crate) fn first_mark(&self) -> u32 {
+        *self.marks.start()
     }
 
-    /// Where the rule stands by which sockets that are bound to the exit's interface find the table: after those of all marks.
-    pub fn priority_out(&self, table: TableId) -> u32 {
-        self.priority(table) + EXITS_MAX
-    }
-
-    /// Whether rules of this priority are ours.
-    pub fn is_priority(&self, priority: u32) -> bool {
-        (FIRST_PRIORITY..FIRST_PRIORITY + 2 * EXITS_MAX).contains(&priority)
+    pub(crate) fn first_table(&self) -> u32 {
+        *self.tables.start()
     }
 
     /// Whether an exit's interface may have this name.

@@ -10,7 +10,7 @@ use crate::model::{ExitInterface, ExitMark, Family, InterfaceName, Mtu, PublicKe
 use crate::observed::{Device, DevicePeer, Link, Observed, Policy};
 use crate::plan::{PeerUpdate, Step};
 use crate::policy::{Element, ElementDelta, Elements, Ruleset, SetId};
-use crate::routing::{ExitRoute, RouteTo, Routing, RoutingRule, Selector};
+use crate::routing::{Action, ExitRoute, RouteTo, Routing, RoutingRule, Selector};
 
 /// The model.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -124,13 +124,13 @@ impl FakeKernel {
                 to: RouteTo::Unreachable,
             })
         };
-        let marks = |rule: &RoutingRule| match rule.selector {
-            Selector::Mark { mark: marked, .. } => marked == mark.value(),
-            Selector::Out(_) => false,
+        let marks = |rule: &RoutingRule| match (rule.selector, rule.action) {
+            (Selector::Mark { mark: marked, .. }, Action::Table(table)) => {
+                marked == mark.value() && ends(table)
+            }
+            (Selector::Mark { .. } | Selector::Out(_) | Selector::Own { .. } | Selector::All, _) => false,
         };
-        rules
-            .iter()
-            .any(|rule| rule.family == family && marks(rule) && ends(rule.table))
+        rules.iter().any(|rule| rule.family == family && marks(rule))
     }
 
     /// As the kernel does it: one route of a metric, and none by an interface that is not up.

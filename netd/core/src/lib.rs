@@ -17,6 +17,7 @@ pub mod explain;
 pub mod validate;
 
 pub mod policy;
+pub mod priorities;
 pub mod redirect;
 pub mod routing;
 pub mod tunnel;

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::ceiling::Ceiling;
-use crate::desired::Desired;
+use crate::ceiling::{Ceiling, ExitCeiling};
+use crate::desired::{Desired, Exit};
 use crate::model::{ExitInterface, Family};
+use crate::priorities::{END, INTERFACES, OWN, UNMARKED};
 
 /// Everything in the routing that is ours.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,7 +20,7 @@ pub struct Routing {
     pub routes: BTreeSet<ExitRoute>,
 }
 
-/// `SELECTOR lookup TABLE`.
+/// `SELECTOR ACTION`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RoutingRule {
     /// Each family has its own list.
@@ -28,14 +29,25 @@ pub struct RoutingRule {
     pub priority: u32,
     /// What it is for.
     pub selector: Selector,
-    /// Where it leads.
-    pub table: u32,
+    /// What becomes of it.
+    pub action: Action,
+}
+
+/// What becomes of a packet that a rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// `lookup`: the table is asked; if it knows no way, the list goes on.
+    Table(u32),
+    /// `goto`: the list goes on at that priority.
+    Goto(u32),
+    /// `nop`: a place that a `goto` leads to.
+    Nop,
 }
 
 /// What a rule is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Selector {
-    /// `fwmark MARK/MASK`: packets of peers.
+    /// `fwmark MARK/MASK`: packets of peers; with mark 0, of everybody else.
     Mark {
         /// What the packet's mark is, of the bits in `mask`.
         mark: u32,
@@ -45,6 +57,13 @@ pub enum Selector {
     /// `oif INTERFACE`: what the machine's own sockets send that are bound to the interface, as cell-egress's are for the
     /// questions of DNS that go by the exit. No packet that is forwarded has it.
     Out(ExitInterface),
+    /// `iif lo fwmark 0/MASK`: what the machine sends itself, without a mark.
+    Own {
+        /// Bits of the mark that are 0.
+        mask: u32,
+    },
+    /// `from all`: every packet.
+    All,
 }
 
 /// A default route in the table of an exit.
@@ -84,21 +103,14 @@ pub fn wanted(desired: &Desired, ceiling: &Ceiling, up: &BTreeSet<ExitInterface>
     for exit in desired.exits().values() {
         let table = exit.table.number();
         for family in Family::BOTH {
-            routing.rules.insert(RoutingRule {
-                family,
-                priority: ceiling.exits.priority(exit.table),
-                selector: Selector::Mark {
-                    mark: exit.way.mark.value(),
-                    mask: ceiling.exits.mask(),
-                },
-                table,
-            });
-            routing.rules.insert(RoutingRule {
-                family,
-                priority: ceiling.exits.priority_out(exit.table),
-                selector: Selector::Out(exit.way.interface),
-                table,
-            });
+            for (priority, selector, action) in rules(exit, &ceiling.exits) {
+                routing.rules.insert(RoutingRule {
+                    family,
+                    priority,
+                    selector,
+                    action,
+                });
+            }
             let route = |to| ExitRoute { family, table, to };
             routing.routes.insert(route(RouteTo::Unreachable));
             let interface = exit.way.interface;
@@ -108,4 +120,30 @@ pub fn wanted(desired: &Desired, ceiling: &Ceiling, up: &BTreeSet<ExitInterface>
         }
     }
     routing
+}
+
+/// The rules of one exit, those that it shares with others among them ([`crate::priorities`]).
+fn rules(exit: &Exit, ceiling: &ExitCeiling) -> [(u32, Selector, Action); 8] {
+    let (mark, mask, table) = (exit.way.mark, ceiling.mask(), exit.table);
+    let to_table = Action::Table(table.number());
+    let group = ceiling.group(mark);
+    let of_group = Selector::Mark {
+        mark: group.mark,
+        mask: group.mask,
+    };
+    let of_mark = Selector::Mark {
+        mark: mark.value(),
+        mask,
+    };
+    let interface = Selector::Out(exit.way.interface);
+    [
+        (OWN, Selector::Own { mask }, Action::Goto(INTERFACES)),
+        (UNMARKED, Selector::Mark { mark: 0, mask }, Action::Goto(END)),
+        (group.priority, of_group, Action::Goto(group.anchor)),
+        (group.anchor, Selector::All, Action::Nop),
+        (ceiling.priority(mark), of_mark, to_table),
+        (INTERFACES, Selector::All, Action::Nop),
+        (ceiling.priority_out(table), interface, to_table),
+        (END, Selector::All, Action::Nop),
+    ]
 }

@@ -10,6 +10,7 @@ use cell_netd_core::model::PublicKey;
 use cell_netd_core::observed::Device;
 use cell_netd_core::plan::{Plan, expected_peers, peers_hold, plan, plan_delta};
 use cell_netd_core::policy::compile;
+use cell_netd_core::routing::{Action, RoutingRule};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use cell_netd_core::{Desired, Step};
@@ -228,10 +229,16 @@ fn an_exit_without_an_interface_leads_nowhere_until_it_has_one() {
     let mut kernel = FakeKernel::default();
     let bound = with_exits(vec![through(online(1), "exit0")], &[0]);
     let (accepted, _) = apply(&mut kernel, None, &bound);
+    let to_its_table = |rule: &&RoutingRule| rule.action == Action::Table(1000);
     assert_eq!(
-        kernel.routing.rules.len(),
+        kernel.routing.rules.iter().filter(to_its_table).count(),
         4,
         "for marks and for sockets, of both families"
+    );
+    assert_eq!(
+        kernel.routing.rules.len(),
+        16,
+        "three that lead past others and three anchors, of both families"
     );
     assert_eq!(kernel.routing.routes.len(), 2, "the unreachable ones");
     kernel.exits_up = with_links().exits_up;

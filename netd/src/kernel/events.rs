@@ -6,8 +6,9 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket};
-use rtnetlink::MulticastGroup;
 use tokio::sync::Notify;
+
+use super::changes;
 
 /// NFNLGRP_NFTABLES (include/uapi/linux/netfilter/nfnetlink.h).
 const NFNLGRP_NFTABLES: u32 = 7;
@@ -18,16 +19,7 @@ const NFNLGRP_NFTABLES: u32 = 7;
 /// Of socket(2) and bind(2).
 pub(super) fn listen() -> io::Result<Arc<Notify>> {
     let notify = Arc::new(Notify::new());
-    let groups = [
-        MulticastGroup::Link,
-        MulticastGroup::Ipv4Ifaddr,
-        MulticastGroup::Ipv6Ifaddr,
-        MulticastGroup::Ipv4Route,
-        MulticastGroup::Ipv6Route,
-        MulticastGroup::Ipv4Rule,
-        MulticastGroup::Ipv6Rule,
-    ];
-    let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
+    let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&changes::GROUPS)?;
     tokio::spawn(connection);
     let changed = Arc::clone(&notify);
     tokio::spawn(async move {

@@ -237,7 +237,7 @@ impl Kernel for Fake {
         Ok(self.statistics(interface).await?.get(key).copied())
     }
 
-    async fn glance(&mut self, _: Option<&InterfaceName>) -> Result<Glance, KernelError> {
+    async fn glance(&mut self, _: Option<&InterfaceName>, _: bool) -> Result<Glance, KernelError> {
         let inner = self.inner();
         let link = inner.kernel.link.as_ref();
         Ok(Glance {

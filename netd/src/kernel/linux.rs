@@ -14,6 +14,7 @@ use cell_netd_core::{Ceiling, Observed, Plan, Step};
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
+use super::changes::Changes;
 use super::link::Links;
 use super::nft::{Drops, Nft, NftError, Owners, Ownership, blockers, passage};
 use super::wireguard::kernel::InKernel;
@@ -36,6 +37,9 @@ pub enum Choice {
     },
 }
 
+/// Prefixes on the machine's links, and what there is of exits.
+type Around = (BTreeSet<IpNet>, ExitsSeen);
+
 /// nftables, links and the device.
 pub struct Linux {
     nft: Arc<Mutex<Nft>>,
@@ -43,6 +47,9 @@ pub struct Linux {
     links: Links,
     backend: Box<dyn Backend>,
     keys: KeySource,
+    changes: Changes,
+    /// As last read; none: it may have changed since.
+    around: Option<Around>,
     /// Fetched by `prepare`, used and wiped by the step that needs it.
     key: Option<PrivateKey>,
 }
@@ -88,6 +95,8 @@ impl Linux {
             links,
             backend,
             keys,
+            changes: Changes::open()?,
+            around: None,
             key: None,
         };
         Ok((linux, events::listen()?))
@@ -136,6 +145,25 @@ impl Linux {
             public_key,
         };
         self.links.record(name, &record).await
+    }
+
+    /// The prefixes on the machine's links, and what there is of exits; what was read before, if nothing changed since.
+    async fn around(&mut self, anew: bool) -> Result<Around, KernelError> {
+        let changed = self.changes.any();
+        if changed || anew {
+            self.around = None;
+        }
+        if let Some(around) = &self.around {
+            return Ok(around.clone());
+        }
+        let Ceiling {
+            interfaces, exits, ..
+        } = &self.ceiling;
+        // Read once for both.
+        let (links, routes) = (self.links.links().await?, self.links.routes().await?);
+        let on_link = self.links.prefixes(interfaces, &links, &routes).await?;
+        let exits = self.links.exits_among(exits, &links, &routes).await?;
+        Ok(self.around.insert((on_link, exits)).clone())
     }
 
     async fn own_link(&self, name: &InterfaceName) -> Result<Option<LinkGlance>, KernelError> {
@@ -300,7 +328,7 @@ impl Kernel for Linux {
         Ok(self.backend.statistics_of(interface, key).await?)
     }
 
-    async fn glance(&mut self, interface: Option<&InterfaceName>) -> Result<Glance, KernelError> {
+    async fn glance(&mut self, interface: Option<&InterfaceName>, anew: bool) -> Result<Glance, KernelError> {
         let (generation, table) = self.nft(|nft| Ok((nft.generation()?, nft.ownership()?))).await?;
         let (mut link, mut device) = (None, None);
         if let Some(name) = interface {
@@ -309,13 +337,7 @@ impl Kernel for Linux {
                 device = self.backend.identity(name).await?;
             }
         }
-        let Ceiling {
-            interfaces, exits, ..
-        } = &self.ceiling;
-        // Read once for both.
-        let (links, routes) = (self.links.links().await?, self.links.routes().await?);
-        let on_link = self.links.prefixes(interfaces, &links, &routes).await?;
-        let exits = self.links.exits_among(exits, &links, &routes).await?;
+        let (on_link, exits) = self.around(anew).await?;
         Ok(Glance {
             exits,
             on_link,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cell_netd_core::ceiling::ExitCeiling;
 use cell_netd_core::model::{ExitInterface, Family};
-use cell_netd_core::routing::{ExitRoute, RouteTo, Routing, RoutingRule, Selector};
+use cell_netd_core::routing::{Action, ExitRoute, RouteTo, Routing, RoutingRule, Selector};
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -24,6 +24,8 @@ use super::link::Links;
 /// Of rules and routes that netd makes (RTPROT_*): among the numbers that nobody has registered
 /// (include/uapi/linux/rtnetlink.h, and iproute2's rt_protos).
 const PROTOCOL: u8 = 206;
+/// As the input interface of a rule, it stands for what the machine sends itself (ip-rule(8)).
+const LOOPBACK: &str = "lo";
 
 /// Rules and routes that are ours, and the exits' interfaces that are up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -180,16 +182,25 @@ fn rule_message(rule: &RoutingRule) -> RuleMessage {
         family,
         priority,
         selector,
-        table,
+        action,
     } = rule;
     let mut message = RuleMessage::default();
     message.header.family = address_family(*family);
-    message.header.action = RuleAction::ToTable;
     message.attributes = vec![
         RuleAttribute::Priority(*priority),
-        RuleAttribute::Table(*table),
         RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)),
     ];
+    message.header.action = match action {
+        Action::Table(table) => {
+            message.attributes.push(RuleAttribute::Table(*table));
+            RuleAction::ToTable
+        }
+        Action::Goto(priority) => {
+            message.attributes.push(RuleAttribute::Goto(*priority));
+            RuleAction::Goto
+        }
+        Action::Nop => RuleAction::Nop,
+    };
     match selector {
         Selector::Mark { mark, mask } => message
             .attributes
@@ -198,6 +209,12 @@ fn rule_message(rule: &RoutingRule) -> RuleMessage {
             let name = interface.as_str().to_owned();
             message.attributes.push(RuleAttribute::Oifname(name));
         }
+        Selector::Own { mask } => message.attributes.extend([
+            RuleAttribute::Iifname(LOOPBACK.to_owned()),
+            RuleAttribute::FwMark(0),
+            RuleAttribute::FwMask(*mask),
+        ]),
+        Selector::All => {}
     }
     message
 }
@@ -205,11 +222,11 @@ fn rule_message(rule: &RoutingRule) -> RuleMessage {
 /// None: it is not of our making.
 fn rule_of(message: &RuleMessage, ceiling: &ExitCeiling) -> Option<RoutingRule> {
     let header = &message.header;
-    if (header.dst_len, header.src_len, header.tos) != (0, 0, 0) || header.action != RuleAction::ToTable {
+    if (header.dst_len, header.src_len, header.tos) != (0, 0, 0) {
         return None;
     }
-    let (mut ours, mut priority, mut mark, mut mask, mut out, mut table) =
-        (false, None, None, None, None, None);
+    let (mut ours, mut priority, mut mark, mut mask) = (false, None, None, None);
+    let (mut iif, mut oif, mut table, mut goto) = (None, None, None, None);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Protocol(protocol) => ours = *protocol == RouteProtocol::Other(PROTOCOL),
@@ -217,28 +234,41 @@ fn rule_of(message: &RuleMessage, ceiling: &ExitCeiling) -> Option<RoutingRule> 
             RuleAttribute::FwMark(value) => mark = Some(*value),
             RuleAttribute::FwMask(value) => mask = Some(*value),
             RuleAttribute::Table(value) => table = Some(*value),
-            RuleAttribute::Oifname(name) => out = Some(name.as_str()),
-            RuleAttribute::Iifname(_)
-            | RuleAttribute::UidRange(_)
+            RuleAttribute::Goto(value) => goto = Some(*value),
+            RuleAttribute::Iifname(name) => iif = Some(name.as_str()),
+            RuleAttribute::Oifname(name) => oif = Some(name.as_str()),
+            RuleAttribute::UidRange(_)
             | RuleAttribute::IpProtocol(_)
             | RuleAttribute::SourcePortRange(_)
             | RuleAttribute::DestinationPortRange(_) => return None,
             _ => {}
         }
     }
-    let selector = match (mark, mask, out) {
-        (Some(mark), Some(mask), None) => Selector::Mark { mark, mask },
-        (None, None, Some(name)) => {
+    // The kernel leaves out a mark of 0.
+    let selector = match (iif, oif, mask) {
+        (None, None, Some(mask)) => Selector::Mark {
+            mark: mark.unwrap_or_default(),
+            mask,
+        },
+        (Some(LOOPBACK), None, Some(mask)) if mark.is_none_or(|mark| mark == 0) => Selector::Own { mask },
+        (None, Some(name), None) => {
             let interface = name.parse().ok();
             Selector::Out(interface.filter(|interface| ceiling.allows_interface(interface))?)
         }
+        (None, None, None) => Selector::All,
+        _ => return None,
+    };
+    let action = match header.action {
+        RuleAction::ToTable => Action::Table(table?),
+        RuleAction::Goto => Action::Goto(goto?),
+        RuleAction::Nop => Action::Nop,
         _ => return None,
     };
     let rule = RoutingRule {
         family: family_of(header.family)?,
         priority: priority?,
         selector,
-        table: table?,
+        action,
     };
     ours.then_some(rule)
 }

@@ -122,7 +122,7 @@ impl<K: Kernel> Reconciler<K> {
         if delta.is_empty() {
             return Ok(self.applied(plan));
         }
-        if self.status.observed_generation != self.status.generation || !self.untouched().await {
+        if self.status.observed_generation != self.status.generation || !self.untouched(false).await {
             let mut desired = accepted_clone(&self.accepted);
             let _inverse = desired.apply(delta);
             return self.apply_desired(desired, false).await;

@@ -47,7 +47,7 @@ impl<K: Kernel> Reconciler<K> {
         }
         if self.accepted.is_none() {
             self.guard().await;
-        } else if deep || !self.untouched().await {
+        } else if deep || !self.untouched(true).await {
             self.repair(true).await;
         }
         self.tend_tunnels(true).await;
@@ -120,12 +120,12 @@ impl<K: Kernel> Reconciler<K> {
         }
     }
 
-    /// Whether nothing changed since the kernel last matched.
-    pub(super) async fn untouched(&mut self) -> bool {
+    /// Whether nothing changed since the kernel last matched; `anew` reads all of it, whatever the kernel told.
+    pub(super) async fn untouched(&mut self, anew: bool) -> bool {
         if self.seen.is_none() {
             return false;
         }
-        match self.glance().await {
+        match self.glance(anew).await {
             Ok(glance) => self.seen.as_ref() == Some(&glance),
             Err(_) => false,
         }
@@ -185,16 +185,16 @@ impl<K: Kernel> Reconciler<K> {
     /// Remembers the cheap facts of a match, but of the links those that the policy was made for.
     async fn remember(&mut self) {
         let seen = self
-            .glance()
+            .glance(false)
             .await
             .map_err(|error| tracing::warn!(%error, "the kernel could not be looked at"));
         let on_link = self.on_link.clone();
         self.seen = seen.ok().map(|glance| Glance { on_link, ..glance });
     }
 
-    async fn glance(&mut self) -> Result<Glance, KernelError> {
+    async fn glance(&mut self, anew: bool) -> Result<Glance, KernelError> {
         let interface = self.interface();
-        self.kernel.glance(interface.as_ref()).await
+        self.kernel.glance(interface.as_ref(), anew).await
     }
 
     fn interface(&self) -> Option<InterfaceName> {

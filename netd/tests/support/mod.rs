@@ -456,7 +456,7 @@ fn own_tun(folder: &Path) -> Result<String> {
     Ok(node.display().to_string())
 }
 
-fn policy(folder: &Path) -> String {
+pub fn policy(folder: &Path) -> String {
     let folder = folder.display();
     format!(
         r#"interfaces = ["wg0"]

@@ -11,8 +11,8 @@ use cell_netd::bench::addresses;
 use cell_netd::kernel::nft::Nft;
 use ipnet::IpNet;
 
-use crate::measure::{Bench, Goal};
 use crate::state;
+use cell_lab::measure::{Bench, Goal};
 
 const SERVER: &str = "198.51.100.7";
 /// Those of even index may reach the internet.

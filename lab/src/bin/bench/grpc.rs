@@ -17,7 +17,7 @@ use tonic::service::Routes;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 
-use crate::measure::{Bench, Goal};
+use cell_lab::measure::{Bench, Goal};
 
 /// Short and many: what else the machine does disturbs some, and the best are compared.
 const ROUND: Duration = Duration::from_millis(300);

@@ -15,7 +15,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::measure::{Bench, Goal};
+use cell_lab::measure::{Bench, Goal};
 
 const CONNECTIONS: usize = 8;
 const ROUND: Duration = Duration::from_secs(1);

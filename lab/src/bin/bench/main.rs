@@ -4,7 +4,6 @@ mod forward;
 mod grpc;
 mod http;
 mod iptables;
-mod measure;
 mod nft;
 mod scale;
 mod state;
@@ -15,10 +14,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use cell_lab::measure::Bench;
 use cell_lab::report::Report;
 use clap::{Parser, Subcommand};
-
-use crate::measure::Bench;
 
 /// How long the part of the kernel's WireGuard may take.
 const BUDGET: Duration = Duration::from_secs(60);

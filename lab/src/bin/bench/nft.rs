@@ -9,8 +9,8 @@ use cell_lab::netns::Namespace;
 use cell_netd::bench::{Sample, Timing};
 use cell_netd_core::policy::Elements;
 
-use crate::measure::{Bench, Goal};
 use crate::{iptables, state};
+use cell_lab::measure::{Bench, Goal};
 
 const ROUNDS: usize = 5;
 

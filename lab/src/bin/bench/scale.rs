@@ -13,7 +13,7 @@ use cell_lab::rest::{Rest, Setup};
 use serde_json::json;
 
 use crate::http::{self, Target};
-use crate::measure::{Bench, Goal};
+use cell_lab::measure::{Bench, Goal};
 
 /// Peers added on each side of the comparison, in turn.
 const SAMPLES: usize = 40;

@@ -16,8 +16,8 @@ use cell_netd_core::model::InterfaceName;
 use cell_netd_core::plan::PeerUpdate;
 use tokio::runtime::Runtime;
 
-use crate::measure::{Bench, Goal};
 use crate::state;
+use cell_lab::measure::{Bench, Goal};
 
 const ROUNDS: u32 = 3;
 const DEVICE: &str = "wg0";

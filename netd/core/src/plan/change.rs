@@ -12,7 +12,7 @@ use crate::model::{ExitMark, Family, PublicKey};
 use crate::observed::{Device, DevicePeer, Observed};
 use crate::policy::{Element, Elements, SetId};
 use crate::redirect::Carrier;
-use crate::routing::{ExitRoute, RouteTo, RoutingRule, Selector};
+use crate::routing::{Action, ExitRoute, RouteTo, RoutingRule, Selector};
 
 /// What is done with a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,8 +162,8 @@ fn of_step(step: &Step) -> Option<Change> {
         Step::RemovePolicy => change(Remove, "policy table".to_owned(), "nothing is left to protect"),
         Step::AddRoute(route) => change(Add, table_of(route), leads(route)),
         Step::RemoveRoute(route) => change(Remove, table_of(route), leads(route)),
-        Step::AddRule(rule) => change(Add, rule_of(rule), format!("leads to table {}", rule.table)),
-        Step::RemoveRule(rule) => change(Remove, rule_of(rule), format!("led to table {}", rule.table)),
+        Step::AddRule(rule) => change(Add, rule_of(rule), leads_on(rule.action)),
+        Step::RemoveRule(rule) => change(Remove, rule_of(rule), leads_on(rule.action)),
         Step::UpdatePeers(..) | Step::UpdatePolicy(_) => return None,
     })
 }
@@ -190,11 +190,21 @@ fn leads(route: &ExitRoute) -> String {
     }
 }
 
+fn leads_on(action: Action) -> String {
+    match action {
+        Action::Table(table) => format!("leads to table {table}"),
+        Action::Goto(priority) => format!("goes on at {priority}"),
+        Action::Nop => "leads nowhere".to_owned(),
+    }
+}
+
 fn rule_of(rule: &RoutingRule) -> String {
     let family = family_of(rule.family);
     match rule.selector {
         Selector::Mark { mark, mask } => format!("{family} rule for mark {mark:#x}/{mask:#x}"),
         Selector::Out(interface) => format!("{family} rule for sockets bound to {interface}"),
+        Selector::Own { .. } => format!("{family} rule for the machine's own packets without a mark"),
+        Selector::All => format!("{family} anchor of rules at {}", rule.priority),
     }
 }
 

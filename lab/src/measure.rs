@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cell_lab::report::Report;
+use crate::report::Report;
 
 /// The rows of one run. A short run shows that everything is measured; its numbers are too few to be judged.
 pub struct Bench {
@@ -82,4 +82,11 @@ fn shown(value: f64) -> String {
         small if small >= 0.1 => format!("{value:.2}"),
         _ => format!("{value:.4}"),
     }
+}
+
+/// The middle one; none of nothing.
+pub fn median<T: Ord>(mut values: Vec<T>) -> Option<T> {
+    values.sort();
+    let middle = values.len() / 2;
+    (!values.is_empty()).then(|| values.swap_remove(middle))
 }

@@ -1,0 +1,267 @@
+//! The state that is measured: peers of both families, each bound to one of many exits, half of which are tunnels and half
+//! relays.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, anyhow};
+use cell_lab::netns::Namespace;
+use cell_lab::process::run_with_input;
+use cell_netd::proto;
+use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
+use cell_netd_core::model::{ExitInterface, Family};
+use cell_netd_core::policy::{Ruleset, compile, render};
+use cell_netd_core::routing::{Action, RouteTo, Selector, wanted};
+use cell_netd_core::validate::validate;
+use cell_netd_core::{Ceiling, Desired};
+use cell_proto::common::v1 as common;
+use cell_proto::netd::v1;
+use ipnet::IpNet;
+
+/// The cell's interface.
+pub const DEVICE: &str = "wg0";
+/// The table of netd.
+pub const TABLE: &str = "cell";
+/// The port of the device.
+pub const PORT: u16 = 51820;
+/// The cell in the VPN.
+pub const CELL: [&str; 2] = ["10.64.0.1/10", "fd86::1/64"];
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Peers, 1-20,000.
+    pub peers: u32,
+    /// Exits, 2-200; even.
+    pub exits: u32,
+}
+
+impl Size {
+    /// The exit of peer `index`.
+    pub fn exit_of(self, index: u32) -> u32 {
+        index % self.exits
+    }
+
+    /// Whether that exit is a tunnel; if not, it is a relay.
+    pub fn is_tunnel(self, exit: u32) -> bool {
+        exit < self.exits / 2
+    }
+
+    /// The tunnels' interfaces.
+    pub fn tunnels(self) -> impl Iterator<Item = String> {
+        (0..self.exits / 2).map(interface)
+    }
+
+    /// The state, as cell-api would send it.
+    pub fn spec(self) -> v1::NetworkSpec {
+        v1::NetworkSpec {
+            wireguard: Some(v1::WireguardSpec {
+                interface: DEVICE.to_owned(),
+                listen_port: PORT.into(),
+                addresses: CELL.map(prefix).into(),
+                mtu_bytes: 0,
+            }),
+            peers: (1..=self.peers)
+                .map(|index| peer(index, self.exit_of(index)))
+                .collect(),
+            cell_ports: vec![v1::CellPort {
+                protocol: common::Protocol::Tcp.into(),
+                port: 443,
+                target_port: 3443,
+            }],
+            exits: (0..self.exits).map(|exit| self.exit(exit)).collect(),
+            dns_upstreams: vec![],
+        }
+    }
+
+    fn exit(self, number: u32) -> v1::ExitSpec {
+        let tunnel = self.is_tunnel(number);
+        let way = if tunnel {
+            v1::exit_spec::Way::Wireguard(v1::WireguardExit {
+                addresses: near(number).map(Into::into).into(),
+                mtu_bytes: 0,
+                far_ends: vec![v1::WireguardFarEnd {
+                    public_key: [&number.to_be_bytes()[..], &[7; 28]].concat(),
+                    endpoint: Some(SocketAddr::from(([192, 0, 2, 9], PORT)).into()),
+                    persistent_keepalive_seconds: 0,
+                    allowed_ips: ["0.0.0.0/0", "::/0"].map(prefix).into(),
+                    has_preshared_key: false,
+                }],
+                secret_revision: 0,
+            })
+        } else {
+            v1::exit_spec::Way::Redirect(v1::RedirectExit {
+                port: 9100 + number - self.exits / 2,
+                servers: vec![SocketAddr::from(([192, 0, 2, 9], 1080)).into()],
+            })
+        };
+        v1::ExitSpec {
+            id: exit_id(number),
+            mark: 0x1000 + 0x10 * number,
+            table: if tunnel { 1000 + number } else { 0 },
+            interface: if tunnel { interface(number) } else { String::new() },
+            way: Some(way),
+        }
+    }
+
+    /// The same, checked under [`ceiling`].
+    pub fn desired(self) -> Result<Desired> {
+        let spec = proto::network_spec(self.spec());
+        validate(&spec, &ceiling()?, None).map_err(|rejection| anyhow!("{rejection}"))
+    }
+
+    /// Its policy.
+    pub fn ruleset(self) -> Result<Ruleset> {
+        compile(&self.desired()?, &ceiling()?, &BTreeSet::new()).context("no interface")
+    }
+
+    /// Its policy for `nft -f`.
+    pub fn nft(self) -> Result<String> {
+        Ok(render(&self.ruleset()?))
+    }
+
+    /// Its rules and routes of that family for `ip -batch`, the interfaces of all tunnels being up.
+    pub fn ip(self, family: Family) -> Result<String> {
+        let ceiling = ceiling()?;
+        let up: BTreeSet<ExitInterface> = self
+            .tunnels()
+            .map(|name| name.parse())
+            .collect::<Result<_, _>>()?;
+        let routing = wanted(&self.desired()?, &ceiling, &up);
+        let mut text = String::new();
+        for route in routing.routes.iter().filter(|route| route.family == family) {
+            let to = match route.to {
+                RouteTo::Unreachable => "unreachable default".to_owned(),
+                RouteTo::Interface(name) => format!("default dev {name}"),
+            };
+            writeln!(
+                text,
+                "route add {to} table {} metric {}",
+                route.table,
+                route.to.metric()
+            )?;
+        }
+        for rule in routing.rules.iter().filter(|rule| rule.family == family) {
+            let selector = match rule.selector {
+                Selector::Mark { mark, mask } => format!("fwmark {mark:#x}/{mask:#x}"),
+                Selector::Out(name) => format!("oif {name}"),
+                Selector::Own { mask } => format!("iif lo fwmark 0/{mask:#x}"),
+                Selector::All => "from all".to_owned(),
+            };
+            let action = match rule.action {
+                Action::Table(table) => format!("lookup {table}"),
+                Action::Goto(priority) => format!("goto {priority}"),
+                Action::Nop => "nop".to_owned(),
+            };
+            writeln!(text, "rule add pref {} {selector} {action}", rule.priority)?;
+        }
+        Ok(text)
+    }
+
+    /// Its peers for `wg setconf`.
+    pub fn wg(self, private_key: &str) -> String {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::STANDARD;
+        let mut text = format!("[Interface]\nPrivateKey = {private_key}\nListenPort = {PORT}\n");
+        for index in 1..=self.peers {
+            let [v4, v6] = addresses(index);
+            let key = STANDARD.encode(key(index));
+            text += &format!("[Peer]\nPublicKey = {key}\nAllowedIPs = {v4}/32, {v6}/128\n");
+        }
+        text
+    }
+}
+
+/// What netd may do here.
+pub fn ceiling() -> Result<Ceiling> {
+    let accept_mark = "0x2000/0x2000".parse()?;
+    let relay = RelayCeiling::try_new(9100..=9199, 1, BTreeSet::new())?;
+    let exits = ExitCeiling::try_new(0x1000..=0x1ff0, 0x1ff0, 1000..=1255, "wgext_", 256, accept_mark)?;
+    Ok(Ceiling {
+        interfaces: [DEVICE.parse()?].into(),
+        listen_ports: vec![1024..=65535],
+        vpn_prefixes: vec!["10.0.0.0/8".parse()?, "fc00::/7".parse()?],
+        cell_ports: ["tcp/443".parse()?].into(),
+        service_targets: ["tcp/3443".parse()?].into(),
+        service_v4: [169, 254, 67, 1].into(),
+        service_v6: "fd43:454c:4c00::1".parse()?,
+        max_peers: 20_000,
+        accept_mark,
+        table: TABLE.parse()?,
+        exits: exits.with_relay(relay),
+    })
+}
+
+/// Peer `index`, from 1, bound to that exit.
+pub fn peer(index: u32, exit: u32) -> v1::PeerSpec {
+    v1::PeerSpec {
+        name: format!("peer{index}"),
+        public_key: key(index),
+        addresses: addresses(index).map(Into::into).into(),
+        endpoint: None,
+        persistent_keepalive_seconds: 0,
+        access: Some(v1::AccessPolicy {
+            internet: true,
+            peer_to_peer: index.is_multiple_of(3),
+            services: vec![v1::Service {
+                address: Some(IpAddr::from([10, 0, 5, 7]).into()),
+                protocol: common::Protocol::Tcp.into(),
+                port: 443,
+            }],
+        }),
+        exit: exit_id(exit),
+    }
+}
+
+fn key(index: u32) -> Vec<u8> {
+    [&index.to_be_bytes()[..], &[9; 28]].concat()
+}
+
+fn exit_id(number: u32) -> String {
+    format!("exit{number}")
+}
+
+/// The interface of an exit that is a tunnel.
+pub fn interface(exit: u32) -> String {
+    format!("wgext_{exit:08}")
+}
+
+/// For [`batch`]: stand-ins for the tunnels of these exits, up. Their other ends are there too.
+pub fn links(exits: std::ops::Range<u32>) -> String {
+    let link = |number| {
+        let name = interface(number);
+        format!(
+            "link add {name} type veth peer name far{number}\nlink set far{number} up\nlink set {name} up\n"
+        )
+    };
+    exits.map(link).collect()
+}
+
+/// Many commands of ip(8) at once.
+pub fn batch(namespace: &Namespace, commands: &str, options: &[&str]) -> Result<()> {
+    let run = || run_with_input(Command::new("ip").args(options).args(["-batch", "-"]), commands);
+    namespace.inside(run)?.map(drop)
+}
+
+/// The near end's addresses of an exit that is a tunnel.
+pub fn near(exit: u32) -> [IpAddr; 2] {
+    let number = 2 + exit;
+    [
+        Ipv4Addr::from_bits(Ipv4Addr::new(172, 20, 0, 0).to_bits() + number).into(),
+        Ipv6Addr::from_bits((0xfd20 << 112) | u128::from(number)).into(),
+    ]
+}
+
+/// The VPN addresses of peer `index`, from 1.
+pub fn addresses(index: u32) -> [IpAddr; 2] {
+    [
+        Ipv4Addr::from_bits(Ipv4Addr::new(10, 64, 0, 1).to_bits() + index).into(),
+        Ipv6Addr::from_bits((0xfd86 << 112) | u128::from(index + 1)).into(),
+    ]
+}
+
+fn prefix(text: &str) -> common::IpPrefix {
+    text.parse::<IpNet>().unwrap_or_default().into()
+}
