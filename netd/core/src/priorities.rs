@@ -53,7 +53,7 @@ impl ExitCeiling {
     /// Which group the mark is of.
     pub fn group(&self, mark: ExitMark) -> Group {
         let (number, _) = self.place(mark);
-        let mask = self.mask() & !((1 << GROUP_BITS) - 1 << self.mask().trailing_zeros());
+        let mask = self.mask() & !(((1 << GROUP_BITS) - 1) << self.mask().trailing_zeros());
         Group {
             priority: FIRST_GROUP + number,
             mark: mark.value() & mask,
@@ -92,6 +92,7 @@ impl ExitCeiling {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use std::collections::BTreeSet;
 
     use super::*;
