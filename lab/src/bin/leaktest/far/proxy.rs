@@ -31,12 +31,7 @@ impl Server for Socks5<'_> {
         let mut command = Command::new("microsocks");
         let (address, port) = (self.device.address.v4.to_string(), SOCKS_PORT.to_string());
         command.args(["-i", &address, "-p", &port, "-u", USER, "-P", PASSWORD]);
-        self.running = Some(Program::start(
-            self.device,
-            "microsocks",
-            SOCKS_PORT,
-            &mut command,
-        )?);
+        self.running = Some(Program::start(self.device, "microsocks", SOCKS_PORT, &command)?);
         Ok(())
     }
 
@@ -85,7 +80,7 @@ impl Server for HttpProxy<'_> {
             .arg("-d")
             .arg("-c")
             .arg(self.folder.path().join("tinyproxy"));
-        self.running = Some(Program::start(self.device, "tinyproxy", HTTP_PORT, &mut command)?);
+        self.running = Some(Program::start(self.device, "tinyproxy", HTTP_PORT, &command)?);
         Ok(())
     }
 

@@ -57,7 +57,7 @@ impl Server for Ssh<'_> {
         let mut command = Command::new("unshare");
         command.args(["--mount", "bash", "-c", script, "bash"]);
         command.arg(self.folder.path().join("sshd"));
-        self.running = Some(Program::start(self.device, "sshd", PORT, &mut command)?);
+        self.running = Some(Program::start(self.device, "sshd", PORT, &command)?);
         Ok(())
     }
 
