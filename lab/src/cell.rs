@@ -20,7 +20,7 @@ use crate::rest::Rest;
 /// How long a cell may take to be ready, keys and certificates made, on a busy machine.
 const START: Duration = Duration::from_secs(60);
 /// How long a daemon that was killed may take to be back.
-const BACK: Duration = Duration::from_secs(20);
+const BACK: Duration = Duration::from_secs(60);
 /// How long everything may take to end.
 const END: Duration = Duration::from_secs(15);
 
@@ -129,10 +129,17 @@ impl Cell {
     pub fn end_daemon(&self, name: &str, signal: Signal) -> Result<()> {
         let before = self.daemon(name)?;
         kill(pid(before)?, signal)?;
-        until(BACK, &format!("{name} back after {signal}"), || {
-            self.daemon(name).ok().filter(|now| *now != before)
-        })
-        .map(drop)
+        self.wait_until_back(name, before)
+            .with_context(|| format!("after {signal}"))
+    }
+
+    /// Waits until the launcher has started a daemon anew that was of this process id.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn wait_until_back(&self, name: &str, before: u32) -> Result<()> {
+        let started = || self.daemon(name).ok().filter(|now| *now != before);
+        until(BACK, &format!("{name} back"), started).map(drop)
     }
 
     /// Holds the launcher (SIGSTOP), so that a daemon that dies stays dead.

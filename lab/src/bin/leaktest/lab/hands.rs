@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use cell_lab::netns::Namespace;
+use cell_lab::process::pid;
 use nix::sys::signal::{Signal, kill};
 
 use super::{Lab, MOMENT};
@@ -88,20 +89,16 @@ impl Lab<'_> {
 
     /// netd stays dead for a moment, in which somebody flushes.
     pub(super) fn flush_headless(&mut self) -> Result<()> {
+        let netd = self.cell.daemon("netd")?;
         self.cell.hold_launcher()?;
-        let dead = self.kill_netd().and_then(|()| {
-            std::thread::sleep(MOMENT / 4);
-            self.flush()
-        });
+        let dead = pid(netd).and_then(|netd| Ok(kill(netd, Signal::SIGKILL)?));
+        std::thread::sleep(MOMENT / 4);
+        let flushed = self.flush();
         std::thread::sleep(MOMENT);
         self.cell.release_launcher()?;
-        dead?;
+        dead.and(flushed)?;
+        self.cell.wait_until_back("netd", netd)?;
         self.converged()
-    }
-
-    pub(super) fn kill_netd(&self) -> Result<()> {
-        let netd = self.cell.daemon("netd")?;
-        Ok(kill(cell_lab::process::pid(netd)?, Signal::SIGKILL)?)
     }
 }
 
