@@ -64,8 +64,8 @@ clean-host: ## Remove every interface, rule and route that a cell left on this m
 # --- prove ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: deps build-test users test-webui test-rust demo redteam badinput chaos browsertest systemtest bench-short bench-net-short ## Everything.
-	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,browsertest,systemtest,bench-short,bench-net-short
+test: deps build-test users test-webui test-rust demo redteam badinput chaos leaktest-short browsertest systemtest bench-short bench-net-short ## Everything.
+	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,leaktest-short,browsertest,systemtest,bench-short,bench-net-short
 	@echo "make test: all of it passed"
 
 .PHONY: test-webui
@@ -104,7 +104,7 @@ leaktest: build-test users ## Break and change everything around exits 2,000 tim
 	@$(BIN)/cell-leaktest $(if $(SEED),--seed $(SEED))
 
 .PHONY: leaktest-short
-leaktest-short: build-test users
+leaktest-short: build-test users ## The same 200 times (some two minutes).
 	@$(BIN)/cell-leaktest --short --transitions 200 $(if $(SEED),--seed $(SEED))
 
 .PHONY: systemtest

@@ -8,6 +8,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use cell_launch::files::MARKER;
+use cell_launch::house::Daemon;
+use cell_launch::policy;
 use nix::sys::signal::{Signal, kill};
 
 use crate::netns::Namespace;
@@ -17,7 +20,7 @@ use crate::rest::Rest;
 /// How long a cell may take to be ready, keys and certificates made, on a busy machine.
 const START: Duration = Duration::from_secs(60);
 /// How long a daemon that was killed may take to be back.
-const BACK: Duration = Duration::from_secs(20);
+const BACK: Duration = Duration::from_secs(60);
 /// How long everything may take to end.
 const END: Duration = Duration::from_secs(15);
 
@@ -36,9 +39,18 @@ impl Cell {
     /// # Errors
     /// With the output of the launcher.
     pub fn start(namespace: &Namespace) -> Result<Self> {
+        Self::start_told(namespace, &[])
+    }
+
+    /// [`Cell::start`], with lines behind what the shipped policies of daemons say.
+    ///
+    /// # Errors
+    /// With the output of the launcher.
+    pub fn start_told(namespace: &Namespace, lines: &[(Daemon, String)]) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("cell-home-").tempdir()?;
         // The daemons' users pass through it to their own folders.
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755))?;
+        write_policies(home.path(), lines)?;
         let http = free_port()?;
         let mut cell = Cell {
             launcher: launch(home.path(), namespace.name(), http)?,
@@ -92,7 +104,7 @@ impl Cell {
         Ok(token.trim().to_owned())
     }
 
-    /// The process id of a daemon: `api`, `netd`, `wg`, `egress`, `vaultd`, `broker`.
+    /// The process id of a daemon: `api`, `netd`, `wg`, `egress`, `tor`, `vaultd`, `broker`.
     ///
     /// # Errors
     /// When it does not run.
@@ -117,10 +129,17 @@ impl Cell {
     pub fn end_daemon(&self, name: &str, signal: Signal) -> Result<()> {
         let before = self.daemon(name)?;
         kill(pid(before)?, signal)?;
-        until(BACK, &format!("{name} back after {signal}"), || {
-            self.daemon(name).ok().filter(|now| *now != before)
-        })
-        .map(drop)
+        self.wait_until_back(name, before)
+            .with_context(|| format!("after {signal}"))
+    }
+
+    /// Waits until the launcher has started a daemon anew that was of this process id.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn wait_until_back(&self, name: &str, before: u32) -> Result<()> {
+        let started = || self.daemon(name).ok().filter(|now| *now != before);
+        until(BACK, &format!("{name} back"), started).map(drop)
     }
 
     /// Holds the launcher (SIGSTOP), so that a daemon that dies stays dead.
@@ -194,6 +213,18 @@ pub fn program(name: &str) -> Result<PathBuf> {
         path.display()
     );
     Ok(path)
+}
+
+/// The launcher keeps policies that are there, in a folder that a cell has left.
+fn write_policies(home: &Path, lines: &[(Daemon, String)]) -> Result<()> {
+    let folder = home.join("etc");
+    for (daemon, lines) in lines {
+        fs::create_dir_all(&folder)?;
+        fs::write(home.join(MARKER), "")?;
+        let text = policy::render(*daemon, home) + lines;
+        fs::write(folder.join(daemon.policy_name()), text)?;
+    }
+    Ok(())
 }
 
 fn launch(home: &Path, namespace: &str, http: SocketAddr) -> Result<Process> {

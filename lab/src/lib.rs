@@ -16,7 +16,9 @@ pub mod probe;
 pub mod prober;
 pub mod quick;
 pub mod random;
+pub mod resolver;
 pub mod stock;
+pub mod tor_network;
 
 pub mod cell;
 pub mod rest;

@@ -40,6 +40,24 @@ impl EchoServer {
     /// # Errors
     /// When the port is taken.
     pub fn recording(namespace: &Namespace, port: u16) -> Result<(Self, Arrivals)> {
+        let arrivals = Arrivals::default();
+        let noted = arrivals.clone();
+        let note = move |heard: Heard| match heard {
+            Heard::Datagram(_) => noted.note(),
+            Heard::Stream(_) => {}
+        };
+        Ok((Self::hearing(namespace, port, note)?, arrivals))
+    }
+
+    /// Starts it on `port`, and tells `hear` all that comes, as it comes.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn hearing(
+        namespace: &Namespace,
+        port: u16,
+        hear: impl Fn(Heard) + Send + Sync + 'static,
+    ) -> Result<Self> {
         let sockets = namespace.inside(|| -> io::Result<_> {
             // An IPv6 socket on `::` serves IPv4 too (ipv6(7), IPV6_V6ONLY off).
             Ok((
@@ -48,17 +66,27 @@ impl EchoServer {
             ))
         })?;
         let (tcp, udp) = sockets.with_context(|| format!("echo on port {port} in {}", namespace.name()))?;
+        let hear = Arc::new(hear);
+        let heard = Arc::clone(&hear);
         thread::spawn(move || {
             for stream in tcp.incoming().flatten() {
-                thread::spawn(move || echo_stream(stream));
+                let hear = Arc::clone(&heard);
+                thread::spawn(move || echo_stream(stream, &*hear));
             }
         });
         setsockopt(&udp, sockopt::Ipv6RecvPacketInfo, &true)?;
-        let arrivals = Arrivals::default();
-        let noted = arrivals.clone();
-        thread::spawn(move || echo_datagrams(&udp, &noted));
-        Ok((EchoServer { port }, arrivals))
+        thread::spawn(move || echo_datagrams(&udp, &*hear));
+        Ok(EchoServer { port })
     }
+}
+
+/// What came to an [`EchoServer`].
+#[derive(Debug, Clone, Copy)]
+pub enum Heard<'a> {
+    /// A datagram.
+    Datagram(&'a [u8]),
+    /// A piece of what a connection brought.
+    Stream(&'a [u8]),
 }
 
 /// When datagrams arrived at an [`EchoServer`], in their order.
@@ -80,19 +108,20 @@ impl Arrivals {
     }
 }
 
-fn echo_stream(mut stream: TcpStream) {
+fn echo_stream(mut stream: TcpStream, hear: &dyn Fn(Heard)) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        hear(Heard::Stream(&buffer[..length]));
         if stream.write_all(&buffer[..length]).is_err() {
             return;
         }
     }
 }
 
-fn echo_datagrams(socket: &UdpSocket, arrivals: &Arrivals) {
+fn echo_datagrams(socket: &UdpSocket, hear: &dyn Fn(Heard)) {
     let mut buffer = [0; 2048];
     loop {
-        if echo_datagram(socket, &mut buffer, arrivals).is_err() {
+        if echo_datagram(socket, &mut buffer, hear).is_err() {
             thread::sleep(IDLE);
         }
     }
@@ -100,7 +129,7 @@ fn echo_datagrams(socket: &UdpSocket, arrivals: &Arrivals) {
 
 /// Answers from the address that was asked (IPV6_PKTINFO, which tells IPv4 addresses as mapped ones): a namespace has
 /// several, and a connected asker takes no answer from another.
-fn echo_datagram(socket: &UdpSocket, buffer: &mut [u8], arrivals: &Arrivals) -> nix::Result<()> {
+fn echo_datagram(socket: &UdpSocket, buffer: &mut [u8], hear: &dyn Fn(Heard)) -> nix::Result<()> {
     let mut control = nix::cmsg_space!(nix::libc::in6_pktinfo);
     let mut parts = [IoSliceMut::new(buffer)];
     let message = recvmsg::<SockaddrIn6>(
@@ -109,7 +138,6 @@ fn echo_datagram(socket: &UdpSocket, buffer: &mut [u8], arrivals: &Arrivals) -> 
         Some(&mut control),
         MsgFlags::empty(),
     )?;
-    arrivals.note();
     let (length, from) = (message.bytes, message.address);
     let asked = message.cmsgs()?.find_map(|control| match control {
         ControlMessageOwned::Ipv6PacketInfo(info) => Some(nix::libc::in6_pktinfo {
@@ -118,6 +146,7 @@ fn echo_datagram(socket: &UdpSocket, buffer: &mut [u8], arrivals: &Arrivals) -> 
         }),
         _ => None,
     });
+    hear(Heard::Datagram(&buffer[..length]));
     let control = asked.as_ref().map(ControlMessage::Ipv6PacketInfo);
     let parts = [IoSlice::new(&buffer[..length])];
     sendmsg(

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import device
-from machine import SLOW, role, run, until
+from machine import SLOW, prop, role, run, until
 from rest import Rest
 from stock import CELL, INTERNET, INTERNET6, NAS, NAS6, NO_ANSWER, Device, Flow, House, arrived, count, echo
 
@@ -84,6 +84,7 @@ def cell(rows):
     phone, tablet = Device("phone", 11), Device("tablet", 12)
     peers = (add(rest, phone, {**NOTHING, "internet": True}), add(rest, tablet, {**NOTHING, "services": nas}))
     talk(rows, rest, config, phone, tablet)
+    without_netd(rows)
     peer_to_peer(rows, rest, (phone, tablet), peers)
     narrow(rows, rest, tablet)
     remove(rows, rest, config, phone, tablet)
@@ -117,6 +118,18 @@ def talk(rows, rest, config, phone, tablet):
                lambda url=internet: tablet.fetches(url, patience=NO_ANSWER))
         rows.equal(f"tablet reaches a service, {family}", "use.py" in tablet.fetches(nas), True)
         denied(rows, f"phone does not, {family}", "from_peer_default", lambda url=nas: phone.fetches(url, patience=NO_ANSWER))
+
+
+def without_netd(rows):
+    """While netd is dead, nobody takes the policy away: the socket that it belongs to is held by its unit."""
+    rows.equal("cell-netd-nft.socket", prop("cell-netd-nft.socket", "SubState"), "running")
+    pid = prop("cell-netd.service", "MainPID")
+    script = f"kill -KILL {pid}; while grep -qs '^State:.[^Z]' /proc/{pid}/status; do :; done; nft flush ruleset; nft delete table inet cell"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    rows.add("netd killed: its policy is deleted by hand", done.stderr.strip().splitlines()[0] if done.stderr else "gone",
+             goal="not permitted", ok="Operation not permitted" in done.stderr)
+    until("netd is back", 10, lambda: prop("cell-netd.service", "MainPID") not in ("0", pid))
+    rows.equal("its policy afterwards", "inet cell" in run("nft", "list", "tables"), True)
 
 
 def cut(rows, name, counter, flows, change):

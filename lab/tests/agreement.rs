@@ -3,103 +3,18 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+#[path = "support/wire.rs"]
+mod wire;
 
-use cell_api_core::access::{AccessInput, MAX_SERVICES, Protocol, ServiceInput};
-use cell_api_core::derive::{self, NetworkSettings};
+use std::net::IpAddr;
+
+use cell_api_core::access::{AccessInput, MAX_SERVICES, ServiceInput};
+use cell_api_core::derive;
 use cell_api_core::peer::{MAX_PEERS, PeerInput};
 use cell_api_core::range::{self, HostIndex, VpnRange};
 use cell_api_core::setup::Network;
-use cell_netd_core::Ceiling;
-use cell_netd_core::model as netd;
-use cell_netd_core::spec::{AccessSpec, CellPortSpec, NetworkSpec, PeerSpec, ServiceSpec, WireguardSpec};
 use cell_netd_core::validate::{Rejection, SERVICES_MAX, validate};
-
-/// As the package ships it (`packaging/` and `docs/runtime.md`).
-fn ceiling() -> Ceiling {
-    let prefixes = [
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "100.64.0.0/10",
-        "fc00::/7",
-    ];
-    Ceiling {
-        interfaces: ["wg0".parse().unwrap()].into(),
-        listen_ports: vec![1024..=65535],
-        vpn_prefixes: prefixes.map(|net| net.parse().unwrap()).into(),
-        cell_ports: ["tcp/443".parse().unwrap()].into(),
-        service_targets: ["tcp/3443".parse().unwrap()].into(),
-        service_v4: "169.254.67.1".parse().unwrap(),
-        service_v6: "fd43:454c:4c00::1".parse().unwrap(),
-        max_peers: 20_000,
-        accept_mark: "0x2000/0x2000".parse().unwrap(),
-        table: "cell".parse().unwrap(),
-        exits: cell_netd_core::ceiling::ExitCeiling::none(),
-    }
-}
-
-fn settings() -> NetworkSettings {
-    NetworkSettings {
-        interface: "wg0".to_owned(),
-        listen_port: 51820,
-        https_port: 443,
-        https_target_port: 3443,
-    }
-}
-
-fn protocol(protocol: Protocol) -> netd::Protocol {
-    match protocol {
-        Protocol::Tcp => netd::Protocol::Tcp,
-        Protocol::Udp => netd::Protocol::Udp,
-    }
-}
-
-/// As the wire carries it from one to the other.
-fn carried(spec: derive::NetworkSpec) -> NetworkSpec {
-    let peer = |peer: derive::PeerSpec| PeerSpec {
-        name: peer.name,
-        public_key: peer.public_key.as_bytes().to_vec(),
-        addresses: peer.addresses.map(Ok).into(),
-        endpoint: None,
-        persistent_keepalive_seconds: 0,
-        access: Some(AccessSpec {
-            internet: peer.access.internet,
-            peer_to_peer: peer.access.peer_to_peer,
-            services: peer
-                .access
-                .services
-                .iter()
-                .map(|service| ServiceSpec {
-                    address: Ok(service.address),
-                    protocol: Ok(protocol(service.protocol)),
-                    port: service.port.into(),
-                })
-                .collect(),
-        }),
-        exit: String::new(),
-    };
-    NetworkSpec {
-        exits: Vec::new(),
-        dns_upstreams: Vec::new(),
-        wireguard: spec.wireguard.map(|wireguard| WireguardSpec {
-            interface: wireguard.interface,
-            listen_port: wireguard.listen_port.into(),
-            addresses: wireguard.addresses.map(Ok).into(),
-            mtu_bytes: wireguard.mtu_bytes,
-        }),
-        peers: spec.peers.into_iter().map(peer).collect(),
-        cell_ports: spec
-            .cell_ports
-            .into_iter()
-            .map(|port| CellPortSpec {
-                protocol: Ok(protocol(port.protocol)),
-                port: port.port.into(),
-                target_port: port.target_port.into(),
-            })
-            .collect(),
-    }
-}
+use wire::{addresses, carried, ceiling, settings};
 
 fn range_of(v4: &str, v6: &str) -> VpnRange {
     VpnRange::new(range::parse_v4(v4).unwrap(), range::parse_v6(v6).unwrap()).unwrap()
@@ -142,49 +57,6 @@ fn at(address: IpAddr) -> Vec<ServiceInput> {
         protocol: "tcp".to_owned(),
         port: 443,
     }]
-}
-
-/// One address of each /8 and of each kind that the registries of RFC 6890 know, with their edges.
-fn addresses() -> impl Iterator<Item = IpAddr> {
-    let every_eighth = (0..=255).map(|first| IpAddr::V4(Ipv4Addr::new(first, 254, 3, 9)));
-    let every_tenth_bit = (0..=1023u16).map(|first| Ipv6Addr::from_bits(u128::from(first) << 118 | 9).into());
-    let named = [
-        "0.0.0.0",
-        "0.0.0.1",
-        "0.255.255.255",
-        "1.0.0.0",
-        "10.0.5.7",
-        "127.0.0.1",
-        "169.253.255.255",
-        "169.254.0.0",
-        "169.254.67.1",
-        "169.254.169.254",
-        "169.254.255.255",
-        "169.255.0.0",
-        "192.0.2.1",
-        "223.255.255.255",
-        "224.0.0.1",
-        "239.255.255.255",
-        "240.0.0.1",
-        "255.255.255.254",
-        "255.255.255.255",
-        "::",
-        "::1",
-        "::2",
-        "::ffff:10.0.0.1",
-        "::ffff:169.254.169.254",
-        "64:ff9b::a00:1",
-        "2001:db8::1",
-        "fd43:454c:4c00::1",
-        "fe7f:ffff::1",
-        "fe80::",
-        "fe80::1",
-        "febf:ffff::1",
-        "fec0::1",
-        "ff02::1",
-    ];
-    let named = named.into_iter().map(|text| text.parse().unwrap());
-    every_eighth.chain(every_tenth_bit).chain(named)
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::settings::Settings;
 /// Bytes of the key-encryption key.
 const KEK_BYTES: usize = 32;
 /// Says that a folder is the home of a cell, so that clearing its run folder cannot hit anything else.
-const MARKER: &str = ".cell-home";
+pub const MARKER: &str = ".cell-home";
 
 /// Held while a cell runs.
 #[derive(Debug)]

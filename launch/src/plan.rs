@@ -70,6 +70,8 @@ pub enum Address {
     Here(SocketAddr),
     /// TCP in the cell's network, on an address that may not exist yet (IP_FREEBIND).
     Hidden(SocketAddr),
+    /// A socket of NETLINK_NETFILTER in the cell's network: what it owns stays owned for as long as the launcher holds it.
+    Netfilter,
 }
 
 /// One process.
@@ -194,7 +196,13 @@ fn listeners(settings: &Settings, started: &[Daemon]) -> Vec<Listener> {
         name,
         address,
     };
-    unix.chain([api("loopback", Address::Here(settings.http))])
+    let policy = started.contains(&Daemon::Netd).then_some(Listener {
+        server: Daemon::Netd,
+        name: "nft",
+        address: Address::Netfilter,
+    });
+    unix.chain(policy)
+        .chain([api("loopback", Address::Here(settings.http))])
         .chain(HIDDEN.map(|address| api("vpn", Address::Hidden(address))))
         .collect()
 }
@@ -267,6 +275,7 @@ impl fmt::Display for Address {
             }
             Address::Here(address) => write!(f, "tcp {address}, where cell-launch was started"),
             Address::Hidden(address) => write!(f, "tcp {address}, in the cell's network"),
+            Address::Netfilter => write!(f, "netlink netfilter, in the cell's network"),
         }
     }
 }
@@ -393,6 +402,7 @@ mod tests {
         for line in [
             "folder   0750 root:cell-edge-keys /srv/cell/run/keys",
             "listener vpn of cell-api: tcp [fd43:454c:4c00::1]:3443, in the cell's network",
+            "listener nft of cell-netd: netlink netfilter, in the cell's network",
             "listener netd of cell-vaultd: 0660 root:cell-edge-keys /srv/cell/run/keys/vault.sock",
             "process  /opt/cell/cell-netd as cell-netd, groups cell-edge-keys,cell-edge-wg, \
              capabilities CAP_NET_ADMIN, network the cell's",

@@ -8,8 +8,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, listen, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, NetlinkAddr, SockFlag, SockProtocol, SockType, SockaddrStorage, UnixAddr, bind,
+    listen, setsockopt, socket, sockopt,
 };
 use nix::sys::stat::{Mode, umask};
 
@@ -40,6 +40,10 @@ pub fn bind_all(plan: &Plan, place: &Place, accounts: &Accounts) -> Result<Vec<O
                     Err(nix::Error::EAFNOSUPPORT) => None,
                     fd => Some(busy(*address, fd)?),
                 }
+            }
+            Address::Netfilter => {
+                let fd = network::inside(plan::netns_path(place).as_deref(), netfilter)?;
+                Some(fd.map_err(Error::call("a socket of netfilter"))?)
             }
         });
     }
@@ -87,6 +91,17 @@ fn bind_tcp(address: SocketAddr, free: bool) -> Result<OwnedFd, nix::Error> {
         .map_err(|error| error.raw_os_error().map_or(nix::Error::EIO, nix::Error::from_raw))?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&fd, Backlog::new(QUEUE)?)?;
+    Ok(fd)
+}
+
+fn netfilter() -> Result<OwnedFd, nix::Error> {
+    let fd = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkNetFilter,
+    )?;
+    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     Ok(fd)
 }
 

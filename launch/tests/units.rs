@@ -154,6 +154,22 @@ fn https_for_peers_is_bound_to_the_hidden_addresses() {
 }
 
 #[test]
+fn the_socket_that_owns_the_policy_is_held_for_netd() {
+    let socket = unit("cell-netd-nft.socket");
+    assert_eq!(
+        (one(&socket, "ListenNetlink"), one(&socket, "FileDescriptorName")),
+        ("netfilter", "nft")
+    );
+    assert_eq!(one(&socket, "Service"), "cell-netd.service");
+    assert!(one(&unit("cell-netd.service"), "Sockets").contains("cell-netd-nft.socket"));
+    assert!(
+        unit("cell.target")["Wants"]
+            .iter()
+            .any(|line| line.contains("cell-netd-nft.socket"))
+    );
+}
+
+#[test]
 fn sysusers_and_tmpfiles_have_the_groups_and_folders_of_the_table() {
     let lines = |text: String| -> BTreeSet<String> {
         let words = |line: &str| {

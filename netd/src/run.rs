@@ -11,7 +11,7 @@ use crate::config::{BackendChoice, Config};
 use crate::kept::Kept;
 use crate::kernel::KernelError;
 use crate::kernel::linux::{Choice, Linux, has_wireguard};
-use crate::kernel::nft::Owners;
+use crate::kernel::nft::{Nft, NftSocket, Owners};
 use crate::keys::KeySource;
 use crate::reconciler::Reconciler;
 use crate::service;
@@ -74,6 +74,21 @@ pub fn sandbox(config: &Config, choice: &Choice) -> Sandbox {
     profiles::netd(&state, &sockets, *choice != Choice::Kernel)
 }
 
+/// The socket that owns the policy. Who starts netd holds it (`docs/runtime.md`), so that nobody else may change the policy while
+/// netd is dead; without one, the policy is protected while netd lives.
+fn nft_socket(listeners: &mut Listeners) -> io::Result<NftSocket> {
+    match listeners.descriptor("nft") {
+        Ok(held) => NftSocket::held(held),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            tracing::warn!(
+                "nobody holds the nftables socket: while netd is dead, root may change the policy"
+            );
+            NftSocket::open()
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Serves until SIGTERM or SIGINT. What is in the kernel stays there.
 ///
 /// # Errors
@@ -87,7 +102,9 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let listener = listeners.unix("api")?;
     let keys = KeySource::new(config.vault_socket.clone());
-    let (linux, changed) = Linux::open(&config.ceiling, Owners::IfKnown, choice, keys)?;
+    let socket = nft_socket(&mut listeners)?;
+    let nft = Nft::with(socket, config.ceiling.table.clone(), Owners::IfKnown);
+    let (linux, changed) = Linux::with(nft, &config.ceiling, choice, keys)?;
     let handle = Reconciler::spawn(
         linux,
         config.ceiling,

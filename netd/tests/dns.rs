@@ -6,8 +6,6 @@
 mod provider;
 #[path = "support/relay.rs"]
 mod relay;
-#[path = "support/resolver.rs"]
-mod resolver;
 #[allow(dead_code, reason = "egress's own tests use all of it")]
 #[path = "../../egress/tests/support/servers.rs"]
 mod servers;
@@ -22,6 +20,7 @@ use std::time::Duration;
 use anyhow::Result;
 use cell_lab::counter::{Counter, Protocol as Counted, Spec, host};
 use cell_lab::process::until;
+use cell_lab::resolver::{self, Ended, FAILED, REFUSED, found};
 use cell_lab::stock::Client;
 use cell_lab::topology::{CELL, Device, FAR_HOST, World};
 use cell_proto::common::v1::{Endpoint, Protocol};
@@ -29,7 +28,6 @@ use cell_proto::egress::v1 as egress;
 use cell_proto::netd::v1;
 use provider::{Provider, id, link};
 use relay::Egress;
-use resolver::{Ended, FAILED, REFUSED, ask, found};
 use support::{Keys, Netd, PATIENCE, PORT, access, client_file, peer, spec};
 
 /// What the resolvers behind the ways have for every name: the machine's own way, and each exit.
@@ -145,7 +143,7 @@ impl Setup {
 
     fn ask(&self, to: IpAddr, name: &str, tcp: bool) -> Option<Ended> {
         let to = SocketAddr::new(to, 53);
-        ask(&self.device.namespace, to, name, tcp, 3 * PATIENCE / 4)
+        resolver::ask(&self.device.namespace, to, name, tcp, 3 * PATIENCE / 4).unwrap()
     }
 
     /// Whomever the peer asks, over UDP and TCP, it is told this of a name that it has not asked for before.
@@ -247,7 +245,8 @@ fn while_the_relay_is_away_no_question_goes_anywhere() -> Result<()> {
     for resolver in [NOBODY.into(), FAR_HOST.v6.into(), CELL_INSIDE.into()] {
         for tcp in [false, true] {
             let to = SocketAddr::new(resolver, 53);
-            assert_eq!(ask(&device.namespace, to, "away.example", tcp, short), None);
+            let answer = resolver::ask(&device.namespace, to, "away.example", tcp, short)?;
+            assert_eq!(answer, None);
         }
     }
     setup.egress.restart(&setup.world.cell)?;

@@ -1,5 +1,5 @@
 //! What `explain` says of a packet is what the kernel does with it: every pair of a source and a destination, over UDP and
-//! TCP, some of them redirected to the relay, is sent through a real router with the policy, and the counter that moves is the one that was named.
+//! TCP, some of them redirected to the relay, led to an exit's interface, or turned to the cell's resolver, is sent through a real router with the policy, and the counter that moves is the one that was named.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../core/tests/support/mod.rs"]
@@ -11,28 +11,37 @@ use std::time::{Duration, Instant};
 
 use cell_lab::netns::{Namespace, join};
 use cell_netd::kernel::nft::{Nft, Owners};
+use cell_netd_core::Ceiling;
 use cell_netd_core::model::{InterfaceName, Protocol};
 use cell_netd_core::policy::explain::{Explanation, Flow, Packet, Payload, Verdict, Way, explain};
 use cell_netd_core::policy::{Counter, Ruleset, compile};
+use cell_netd_core::spec::CellPortSpec;
 use cell_netd_core::validate::validate;
-use support::{ceiling, peer, redirect, spec, through, with_access};
+use support::{ceiling, exit, peer, redirect, spec, through, with_access};
 
-/// Of peers: none of anything, internet and peer-to-peer, services, an exit of the relay, the same without internet; and of
-/// nobody.
-const SOURCES: [&str; 12] = [
+/// Of peers: none of anything, internet and peer-to-peer, services, an exit of the relay, the same without internet, an exit with
+/// an interface, one whose rule somebody has deleted; and of nobody.
+const SOURCES: [&str; 16] = [
     "10.86.0.2",
     "10.86.0.3",
     "10.86.0.4",
     "10.86.0.7",
     "10.86.0.8",
+    "10.86.0.9",
+    "10.86.0.10",
     "10.86.0.99",
     "fd86::2",
     "fd86::3",
     "fd86::4",
     "fd86::7",
     "fd86::8",
+    "fd86::9",
+    "fd86::a",
     "fd86::99",
 ];
+/// Of the exit with an interface, and of the one without its rule.
+const MARKS: [u32; 2] = [0x1000, 0x1010];
+const LINK: &str = "wgext_00000000";
 const DESTINATIONS: [&str; 16] = [
     "10.86.0.1",
     "169.254.67.1",
@@ -65,12 +74,31 @@ fn ruleset() -> Ruleset {
             "exit10",
         ),
         through(with_access(peer(7), false, true, &[]), "exit11"),
+        through(with_access(peer(8), true, false, &[]), "exit0"),
+        through(with_access(peer(9), true, true, &[]), "exit1"),
     ];
     let mut wanted = spec(peers);
-    wanted.exits = vec![redirect(10), redirect(11)];
-    let desired = validate(&wanted, &ceiling(), None).unwrap();
+    wanted.exits = vec![exit(0), exit(1), redirect(10), redirect(11)];
+    let dns = [Protocol::Udp, Protocol::Tcp].map(|protocol| CellPortSpec {
+        protocol: Ok(protocol),
+        port: 53,
+        target_port: 9053,
+    });
+    wanted.cell_ports.retain(|port| port.port != 53);
+    wanted.cell_ports.extend(dns);
+    let ceiling = ceiling_with_dns();
+    let desired = validate(&wanted, &ceiling, None).unwrap();
     let on_link = ["198.51.100.0/24", "2001:db8:1::/64"].map(|net| net.parse().unwrap());
-    compile(&desired, &ceiling(), &on_link.into()).unwrap()
+    compile(&desired, &ceiling, &on_link.into()).unwrap()
+}
+
+/// As it is shipped: the relay answers DNS.
+fn ceiling_with_dns() -> Ceiling {
+    let mut ceiling = ceiling();
+    for port in ["udp/9053", "tcp/9053"] {
+        ceiling.service_targets.insert(port.parse().unwrap());
+    }
+    ceiling
 }
 
 /// A client that has all sources, a router with the policy, and what lies behind it.
@@ -78,7 +106,7 @@ struct Road {
     client: Namespace,
     router: Namespace,
     nft: Nft,
-    _behind: Namespace,
+    _behind: [Namespace; 2],
 }
 
 /// What the client and what lies behind say: nothing beyond what the test says (neighbours, multicast groups), and nothing
@@ -118,10 +146,11 @@ fn neighbours(namespace: &Namespace, link: &str, all: &[&str], mac: &str) {
 
 impl Road {
     fn new(ruleset: &Ruleset) -> Road {
-        let [client, router, behind] =
-            ["client", "router", "behind"].map(|name| Namespace::new(name).unwrap());
+        let [client, router, behind, far] =
+            ["client", "router", "behind", "far"].map(|name| Namespace::new(name).unwrap());
         join((&client, "eth0"), (&router, "wg0")).unwrap();
         join((&router, "out0"), (&behind, "eth0")).unwrap();
+        join((&router, LINK), (&far, "eth0")).unwrap();
         addresses(&client, "eth0", &SOURCES);
         let own = [
             "10.86.0.1/24",
@@ -138,7 +167,13 @@ impl Road {
         neighbours(&router, "out0", &next, &mac(&behind, "eth0"));
         let others = ["10.86.0.5", "10.86.0.6", "fd86::5", "fd86::6"];
         neighbours(&router, "wg0", &others, &mac(&client, "eth0"));
+        addresses(&router, LINK, &["172.20.0.2", "fd20::2"]);
+        neighbours(&router, LINK, &DESTINATIONS, &mac(&far, "eth0"));
         for (namespace, line) in [
+            (&router, "rule add fwmark 0x1000/0x1ff0 lookup 1000"),
+            (&router, "-6 rule add fwmark 0x1000/0x1ff0 lookup 1000"),
+            (&router, "route add default dev wgext_00000000 table 1000"),
+            (&router, "-6 route add default dev wgext_00000000 table 1000"),
             (&client, "route add default dev eth0 metric 1"),
             (&client, "-6 route add default dev eth0 metric 1"),
             (&router, "route add default via 198.51.100.2 dev out0"),
@@ -147,7 +182,9 @@ impl Road {
             namespace.ip(line).unwrap();
         }
         client.run("nft", &[SILENCE]).unwrap();
-        behind.run("nft", &[SILENCE]).unwrap();
+        for namespace in [&behind, &far] {
+            namespace.run("nft", &[SILENCE]).unwrap();
+        }
         let open = || Nft::open(ceiling().table, Owners::IfKnown).unwrap();
         let mut nft = router.inside(open).unwrap();
         nft.replace(ruleset).unwrap();
@@ -156,7 +193,7 @@ impl Road {
             client,
             router,
             nft,
-            _behind: behind,
+            _behind: [behind, far],
         }
     }
 
@@ -227,11 +264,13 @@ fn explained(ruleset: &Ruleset, protocol: Protocol, from: SocketAddr, to: Socket
         .map(|text| text.parse::<IpAddr>().unwrap());
     let vpn = ["10.86.0.0/24", "fd86::/64"].map(|text| text.parse::<ipnet::IpNet>().unwrap());
     let by = |name: &str| Way::Forwarded(name.parse::<InterfaceName>().unwrap());
-    explain(ruleset, &packet, |destination, _| {
+    explain(ruleset, &packet, |destination, mark| {
         if own.contains(&destination) {
             Way::Local
         } else if vpn.iter().any(|net| net.contains(&destination)) {
             by("wg0")
+        } else if mark == MARKS[0] {
+            by(LINK)
         } else {
             by("out0")
         }
@@ -256,8 +295,17 @@ fn what_is_explained_is_what_the_kernel_does() {
                     let (from, to) = (SocketAddr::new(from, source_port), SocketAddr::new(to, port));
                     let explanation = explained(&ruleset, protocol, from, to);
                     let found = road.send(protocol, from, to);
-                    if explanation.translated.is_some_and(|(_, port)| port == 9110) {
-                        *seen.entry("redirected".to_owned()).or_default() += 1;
+                    let port = explanation.translated.map(|(_, port)| port);
+                    let passes = found == Verdict::Passes;
+                    for (fate, met) in [
+                        ("redirected", port == Some(9110)),
+                        ("asked the cell", port == Some(9053) && passes),
+                        ("by the exit", explanation.mark == MARKS[0] && passes),
+                        ("without its rule", explanation.mark == MARKS[1]),
+                    ] {
+                        if met {
+                            *seen.entry(fate.to_owned()).or_default() += 1;
+                        }
                     }
                     assert_eq!(
                         explanation.verdict, found,
@@ -273,6 +321,10 @@ fn what_is_explained_is_what_the_kernel_does() {
     for fate in [
         "Passes",
         "redirected",
+        "asked the cell",
+        "by the exit",
+        "without its rule",
+        "ExitLeak",
         "SpoofedSource",
         "FromPeerDefault",
         "PeerToPeer",

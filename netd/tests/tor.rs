@@ -10,8 +10,6 @@ mod servers;
 #[path = "../../egress/tests/support/sshd.rs"]
 mod sshd;
 mod support;
-#[path = "support/tor_network.rs"]
-mod tor_network;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -26,13 +24,13 @@ use cell_lab::probe::{tcp_echo, udp_echo};
 use cell_lab::process::until;
 use cell_lab::stock::Client;
 use cell_lab::topology::{CELL, FAR_HOST};
+use cell_lab::tor_network::TorNetwork;
 use cell_proto::egress::v1 as egress;
 use cell_proto::egress::v1::exit::Kind;
 use nix::sys::signal::Signal;
 use nix::unistd::User;
 use relay::{SECOND, Talk, id, setup};
 use support::{Keys, PATIENCE, PORT, access, client_file, peer};
-use tor_network::TorNetwork;
 
 /// Until the relays have a consensus and the client its circuits.
 const BOOTSTRAP: Duration = Duration::from_secs(90);

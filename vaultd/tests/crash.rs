@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use cell_vaultd::VaultError;
@@ -22,6 +22,8 @@ use common::faulty::{Fault, FaultyFiles};
 use common::memory::{LOSSES, Loss, MemoryFiles};
 use common::{API, KEK, open_with, some_day, value};
 
+/// How long a child may take until it has something done.
+const PATIENCE: Duration = Duration::from_secs(60);
 const NOW: Timestamp = Timestamp(1);
 
 fn secret(name: &str) -> ItemName {
@@ -326,12 +328,22 @@ fn kill_9_under_load_loses_nothing_that_was_acknowledged() {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
+        let (tells, told) = mpsc::channel();
         let reader = std::thread::spawn(move || {
             let lines = output.lines().map_while(Result::ok);
             lines
                 .filter_map(|line| line.strip_prefix("acknowledged ")?.parse::<u64>().ok())
+                .inspect(|sequence| {
+                    // Nobody listens any more where the child is killed at any time.
+                    let _ = tells.send(*sequence);
+                })
                 .max()
         });
+        // Every other one is killed while it works, however long a busy machine lets it take until then; the others at any time,
+        // as while they start.
+        if cycle.is_multiple_of(2) {
+            told.recv_timeout(PATIENCE).unwrap();
+        }
         std::thread::sleep(Duration::from_millis(20 + cycle * 37 % 90));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -365,5 +377,5 @@ fn kill_9_under_load_loses_nothing_that_was_acknowledged() {
             "cycle {cycle}: anchor {anchored}, {acknowledged} acknowledged"
         );
     }
-    assert!(fast > 10, "only {fast} of 40 children got anything done");
+    assert!(fast >= 20, "only {fast} of 40 children got anything done");
 }

@@ -92,6 +92,7 @@ impl ExitCeiling {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use std::collections::BTreeSet;
 
     use super::*;

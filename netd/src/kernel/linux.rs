@@ -60,18 +60,31 @@ pub struct Linux {
 }
 
 impl Linux {
-    /// Opens the sockets, and makes the table of an earlier netd our own without touching what is in it. Needs a tokio
-    /// runtime.
+    /// [`Linux::with`] a socket of its own.
     ///
     /// # Errors
-    /// Of socket(2), and of nftables if it cannot be spoken to at all.
+    /// As [`Linux::with`].
     pub fn open(
         ceiling: &Ceiling,
         owners: Owners,
         choice: Choice,
         keys: KeySource,
     ) -> Result<(Self, Arc<Notify>), KernelError> {
-        let mut nft = Nft::open(ceiling.table.clone(), owners)?;
+        let nft = Nft::open(ceiling.table.clone(), owners)?;
+        Self::with(nft, ceiling, choice, keys)
+    }
+
+    /// Opens the other sockets, and makes the table of an earlier netd our own without touching what is in it. Needs a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// Of socket(2), and of nftables if it cannot be spoken to at all.
+    pub fn with(
+        mut nft: Nft,
+        ceiling: &Ceiling,
+        choice: Choice,
+        keys: KeySource,
+    ) -> Result<(Self, Arc<Notify>), KernelError> {
         nft.adopt()?;
         let links = Links::open(&ceiling.table)?;
         let (changed, word) = events::listen()?;

@@ -25,7 +25,7 @@ pub use socket::{NftError, NftSocket};
 pub enum Ownership {
     /// There is none.
     Absent,
-    /// Ours, and no other process can change it (NFT_TABLE_F_OWNER).
+    /// Ours, and nobody without our socket can change it (NFT_TABLE_F_OWNER).
     Owned,
     /// Ours, and not protected: made by a netd that is gone, or the kernel does not know ownership.
     Unowned,
@@ -78,11 +78,16 @@ impl Nft {
     /// # Errors
     /// Of socket(2); without CAP_NET_ADMIN the later calls fail.
     pub fn open(table: TableName, owners: Owners) -> io::Result<Self> {
-        Ok(Nft {
-            socket: NftSocket::open()?,
+        Ok(Nft::with(NftSocket::open()?, table, owners))
+    }
+
+    /// Through this socket.
+    pub fn with(socket: NftSocket, table: TableName, owners: Owners) -> Self {
+        Nft {
+            socket,
             table,
             owner_flags: owners == Owners::IfKnown,
-        })
+        }
     }
 
     /// Whose the table is.

@@ -113,6 +113,7 @@ pub struct Netd {
     folder: tempfile::TempDir,
     netns: PathBuf,
     listener: OwnedFd,
+    nft: Option<OwnedFd>,
     wg_listeners: [Listener; 2],
     vault_key: Arc<Mutex<Vec<u8>>>,
     pub exit_secrets: Secrets,
@@ -122,6 +123,28 @@ pub struct Netd {
 
 impl Netd {
     pub fn start(namespace: &Namespace) -> Result<Self> {
+        Self::start_with(namespace, None)
+    }
+
+    /// netd is given the socket that owns the policy, which is held here until [`Netd::let_go`].
+    pub fn start_held(namespace: &Namespace) -> Result<Self> {
+        use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
+        let made = namespace.inside(|| -> Result<OwnedFd> {
+            let netfilter = SockProtocol::NetlinkNetFilter;
+            let (kind, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK);
+            let made = socket(AddressFamily::Netlink, kind, flags, netfilter)?;
+            bind(made.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+            Ok(made)
+        })??;
+        Self::start_with(namespace, Some(made))
+    }
+
+    /// What holds the policy is not held any more.
+    pub fn let_go(&mut self) {
+        self.nft = None;
+    }
+
+    fn start_with(namespace: &Namespace, nft: Option<OwnedFd>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let keys = Keys::make()?;
@@ -148,7 +171,7 @@ impl Netd {
         std::fs::write(folder.path().join("netd.toml"), policy(folder.path()))?;
         let listener = std::os::unix::net::UnixListener::bind(folder.path().join("netd.sock"))?;
         let listener = OwnedFd::from(listener);
-        let process = start_netd(namespace, folder.path(), &listener)?;
+        let process = start_netd(namespace, folder.path(), &listener, nft.as_ref())?;
         let netns = namespace.path();
         let netd = Netd {
             keys,
@@ -156,6 +179,7 @@ impl Netd {
             folder,
             netns,
             listener,
+            nft,
             wg_listeners,
             vault_key,
             exit_secrets,
@@ -182,7 +206,8 @@ impl Netd {
 
     /// Starts netd anew on the same socket.
     pub fn restart(&mut self, namespace: &Namespace) -> Result<()> {
-        self.process = start_netd(namespace, self.folder.path(), &self.listener)?;
+        let nft = self.nft.as_ref();
+        self.process = start_netd(namespace, self.folder.path(), &self.listener, nft)?;
         self.wait()
     }
 
@@ -376,19 +401,35 @@ fn start_wg(folder: &Path, listeners: &[Listener]) -> Result<Process> {
     Process::spawn("cell-wg", &mut command)
 }
 
-fn start_netd(namespace: &Namespace, folder: &Path, listener: &OwnedFd) -> Result<Process> {
-    // A duplicate without close-on-exec, which the shell moves to where sd_listen_fds(3) wants it.
-    let raw = nix::fcntl::fcntl(listener, nix::fcntl::FcntlArg::F_DUPFD(100))?;
+/// A duplicate without close-on-exec, which the shell moves to where sd_listen_fds(3) wants it.
+fn duplicate(fd: &OwnedFd) -> Result<OwnedFd> {
+    let raw = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD(100))?;
     // SAFETY: F_DUPFD has just made it and nothing else knows it.
-    let duplicate = unsafe { OwnedFd::from_raw_fd(raw) };
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+fn start_netd(
+    namespace: &Namespace,
+    folder: &Path,
+    listener: &OwnedFd,
+    nft: Option<&OwnedFd>,
+) -> Result<Process> {
+    let (listener, nft) = (duplicate(listener)?, nft.map(duplicate).transpose()?);
     let state = folder.join("state");
     std::fs::create_dir_all(&state)?;
     std::os::unix::fs::chown(&state, Some(NOBODY), Some(NOBODY))?;
     let tun = own_tun(folder)?;
+    let held = nft.as_ref().map(|nft| format!(" 4<&{0} {0}<&-", nft.as_raw_fd()));
     let script = format!(
-        "mount --bind {tun} /dev/net/tun && exec 3<&{0} {0}<&- && LISTEN_PID=$$ exec \"$@\"",
-        duplicate.as_raw_fd()
+        "mount --bind {tun} /dev/net/tun && exec 3<&{0} {0}<&-{1} && LISTEN_PID=$$ exec \"$@\"",
+        listener.as_raw_fd(),
+        held.unwrap_or_default(),
     );
+    let (count, names) = if nft.is_some() {
+        ("2", "api:nft")
+    } else {
+        ("1", "api")
+    };
     let user = NOBODY.to_string();
     let mut command = Command::new("unshare");
     command
@@ -398,8 +439,8 @@ fn start_netd(namespace: &Namespace, folder: &Path, listener: &OwnedFd) -> Resul
         .args(["--bounding-set=-all,+net_admin", "--no-new-privs"])
         .args([env!("CARGO_BIN_EXE_cell-netd"), "--config"])
         .arg(folder.join("netd.toml"))
-        .env("LISTEN_FDS", "1")
-        .env("LISTEN_FDNAMES", "api")
+        .env("LISTEN_FDS", count)
+        .env("LISTEN_FDNAMES", names)
         .env("STATE_DIRECTORY", &state);
     namespace.spawn("cell-netd", &mut command)
 }

@@ -4,6 +4,7 @@
 //! the cell itself writes out again. What would run a program is refused, never dropped in silence; what the cell decides
 //! itself (marks, tables, routes) is left out and said so.
 
+mod host;
 mod line;
 pub mod openvpn;
 pub mod proxy;

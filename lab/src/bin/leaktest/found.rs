@@ -1,28 +1,34 @@
 //! What was counted, and the report of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use anyhow::Result;
 use cell_lab::report::Report;
 
-use crate::far::Kind;
-use crate::isp::{self, Key, Meant, Protocol, Tally};
-use crate::lab::Lab;
+use crate::isp;
+use crate::key::{Key, Meant, Protocol, Tally};
+use crate::kind::Kind;
+use crate::lab::{Lab, Times};
 use crate::speaker::Speaker;
 use crate::transition::Transition;
 
+/// How many transitions are told of where something leaked.
+const RECENT: usize = 4;
 const NOTHING: Tally = Tally([0; Key::COUNT]);
 
 /// What was found.
 pub struct Found {
     transitions: BTreeMap<String, usize>,
+    /// The last ones, for messages: what leaks now may have been begun by one before.
+    recent: VecDeque<String>,
     /// What the ISP saw, all of it and up to the last look.
     seen: Tally,
     strangers: u64,
     arrived: Tally,
     sent: Tally,
-    last_answers: Vec<(Kind, Duration)>,
+    times: Times,
+    planted_questions: bool,
     planted: Tally,
     caught: bool,
     after: Tally,
@@ -32,11 +38,13 @@ impl Default for Found {
     fn default() -> Self {
         Found {
             transitions: BTreeMap::new(),
+            recent: VecDeque::new(),
             seen: NOTHING,
             strangers: 0,
             arrived: NOTHING,
             sent: NOTHING,
-            last_answers: Vec::new(),
+            times: Times::default(),
+            planted_questions: false,
             planted: NOTHING,
             caught: false,
             after: NOTHING,
@@ -51,22 +59,27 @@ impl Found {
     /// When the counters cannot be read.
     pub fn look(&mut self, lab: &Lab, number: usize, transition: Transition, took: Duration) -> Result<()> {
         *self.transitions.entry(transition.kind()).or_default() += 1;
+        self.recent
+            .push_back(format!("{number}, {transition} ({} ms)", took.as_millis()));
+        while self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
         let (seen, strangers) = (
             isp::read(&lab.world.internet)?,
             isp::strangers(&lab.world.internet)?,
         );
-        for (key, packets) in seen.since(&self.seen).bound() {
-            println!(
-                "  LEAK at {number}, {transition} ({} ms): {packets} packets, {key}",
-                took.as_millis()
-            );
+        let leaked = seen.since(&self.seen).bound();
+        if !leaked.is_empty() || strangers > self.strangers {
+            let recent: Vec<_> = self.recent.iter().map(String::as_str).collect();
+            println!("  LEAK after: {}", recent.join("; "));
+        }
+        for (key, packets) in leaked {
+            println!("    {packets} packets, {key}");
         }
         if strangers > self.strangers {
             let packets = strangers - self.strangers;
             let seen = isp::seen(&lab.world.internet)?.join("\n    ");
-            println!(
-                "  LEAK at {number}, {transition}: {packets} packets to nobody's target, so far:\n    {seen}"
-            );
+            println!("    {packets} packets to nobody's target, so far:\n    {seen}");
         }
         (self.seen, self.strangers) = (seen, strangers);
         Ok(())
@@ -96,8 +109,13 @@ impl Found {
                 *sum += packets;
             }
         }
-        self.last_answers.clone_from(&lab.last_answers);
+        self.times.clone_from(&lab.times);
         Ok(())
+    }
+
+    /// Keeps whether all planted questions were seen.
+    pub fn planted_questions(&mut self, seen: bool) {
+        self.planted_questions = seen;
     }
 
     /// Keeps what became of the planted leak.
@@ -130,17 +148,27 @@ impl Found {
         let what = "leaked: anything else from the cell's uplink";
         report.add(what, strangers, "packets", "0", strangers == 0);
         self.controls(&mut report);
-        for kind in Kind::ALL {
-            let times = self.last_answers.iter().filter(|(of, _)| *of == kind);
-            let times: Vec<u128> = times.map(|(_, time)| time.as_millis()).collect();
-            let what = format!(
-                "{kind}: from its far end's end to the last answer, of {} ends",
-                times.len()
-            );
-            let longest = times.iter().max().map_or_else(|| "-".to_owned(), u128::to_string);
-            report.add(what, longest, "ms, the longest", "", true);
-        }
+        self.times(&mut report);
         report
+    }
+
+    fn times(&self, report: &mut Report) {
+        let of_what = [
+            ("from its far end's end to the last packet", &self.times.after_end),
+            (
+                "from a peer's assignment elsewhere, acknowledged, to its last packet",
+                &self.times.after_move,
+            ),
+        ];
+        for (what, times) in of_what {
+            for kind in Kind::ALL {
+                let times = times.iter().filter(|(of, _)| *of == kind);
+                let times: Vec<u128> = times.map(|(_, time)| time.as_millis()).collect();
+                let name = format!("{kind}: {what} through it, of {} times", times.len());
+                let longest = times.iter().max().map_or_else(|| "-".to_owned(), u128::to_string);
+                report.add(name, longest, "ms, the longest", "", true);
+            }
+        }
     }
 
     fn controls(&self, report: &mut Report) {
@@ -163,6 +191,10 @@ impl Found {
                 ok,
             );
         }
+        let seen = self.planted_questions;
+        let what =
+            "control: planted questions of the relay's kind are seen, one of each type and family, and TCP";
+        report.fact(what, if seen { "all seen" } else { "not all seen" }, seen);
         for protocol in Protocol::ALL {
             for v6 in [false, true] {
                 let of = |tally: &Tally| -> u64 {
@@ -173,7 +205,7 @@ impl Found {
                 let family = if v6 { "IPv6" } else { "IPv4" };
                 let what = format!("control: a planted leak is seen, {protocol}, {family}");
                 report.add(what, leaked, "packets", ">= 1", leaked > 0 && self.caught);
-                let what = format!("planted leak put right by the cell, {protocol}, {family}");
+                let what = format!("once it is taken away, {protocol}, {family}");
                 report.add(what, after, "packets in 2 s", "0", after == 0);
             }
         }

@@ -1,153 +1,16 @@
 //! What is counted, and where: a table of counters that stands before everything else in a namespace, the same at the ISP and at
-//! each far end. Each exit type has targets of its own, so a counter tells for which exit a packet was meant.
+//! each far end. Each exit type has targets of its own, so a counter tells for which exit a packet was meant; of a question that the
+//! cell's relay asks, its name does.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use cell_lab::netns::Namespace;
 use cell_lab::process::{run, run_with_input};
-use cell_lab::topology::{Both, FAR_HOST};
 use serde_json::Value;
 
-use crate::far::Kind;
-
-/// Of what kind a packet is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Protocol {
-    /// TCP but for port 53.
-    Tcp,
-    /// UDP but for port 53.
-    Udp,
-    /// ICMP and ICMPv6.
-    Icmp,
-    /// Port 53, by UDP and TCP.
-    Dns,
-}
-
-impl Protocol {
-    /// All of them.
-    pub const ALL: [Protocol; 4] = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp, Protocol::Dns];
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Protocol::Tcp => "TCP",
-            Protocol::Udp => "UDP",
-            Protocol::Icmp => "ICMP",
-            Protocol::Dns => "DNS",
-        })
-    }
-}
-
-/// Whose targets a packet is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Meant {
-    /// A flow that a bound peer opened while it was assigned to an exit of this type.
-    For(Kind),
-    /// The peer without an exit.
-    Direct,
-}
-
-impl Meant {
-    /// All of them.
-    pub fn all() -> impl Iterator<Item = Meant> {
-        Kind::ALL.into_iter().map(Meant::For).chain([Meant::Direct])
-    }
-
-    /// The public hosts that are asked.
-    pub fn target(self) -> Both {
-        let last = match self {
-            Meant::For(kind) => 20 + kind.place(),
-            Meant::Direct => return FAR_HOST,
-        };
-        let mut both = FAR_HOST;
-        let mut v4 = both.v4.octets();
-        v4[3] = last;
-        let mut v6 = both.v6.segments();
-        v6[7] = last.into();
-        (both.v4, both.v6) = (v4.into(), v6.into());
-        both
-    }
-}
-
-impl fmt::Display for Meant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Meant::For(kind) => kind.fmt(f),
-            Meant::Direct => f.write_str("no exit"),
-        }
-    }
-}
-
-/// One counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    /// For whose targets.
-    pub meant: Meant,
-    /// Of what kind.
-    pub protocol: Protocol,
-    /// IPv6, else IPv4.
-    pub v6: bool,
-}
-
-impl Key {
-    /// How many there are.
-    pub const COUNT: usize = (Kind::ALL.len() + 1) * Protocol::ALL.len() * 2;
-
-    /// All of them, each at its [`Key::place`].
-    pub fn all() -> impl Iterator<Item = Key> {
-        Meant::all().flat_map(|meant| {
-            Protocol::ALL
-                .into_iter()
-                .flat_map(move |protocol| [false, true].map(|v6| Key { meant, protocol, v6 }))
-        })
-    }
-
-    /// Its place in a [`Tally`].
-    pub fn place(self) -> usize {
-        let meant = match self.meant {
-            Meant::For(kind) => usize::from(kind.place()),
-            Meant::Direct => Kind::ALL.len(),
-        };
-        (meant * Protocol::ALL.len() + self.protocol as usize) * 2 + usize::from(self.v6)
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let family = if self.v6 { "IPv6" } else { "IPv4" };
-        write!(f, "{}, {}, {family}", self.meant, self.protocol)
-    }
-}
-
-/// Packets by counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tally(pub [u64; Key::COUNT]);
-
-impl Tally {
-    /// Of one counter.
-    pub fn of(&self, key: Key) -> u64 {
-        self.0[key.place()]
-    }
-
-    /// What came since an earlier one.
-    pub fn since(&self, earlier: &Tally) -> Tally {
-        Tally(std::array::from_fn(|place| {
-            self.0[place].saturating_sub(earlier.0[place])
-        }))
-    }
-
-    /// The counters of bound peers that are not 0.
-    pub fn bound(&self) -> Vec<(Key, u64)> {
-        Key::all()
-            .filter(|key| key.meant != Meant::Direct)
-            .map(|key| (key, self.of(key)))
-            .filter(|(_, packets)| *packets > 0)
-            .collect()
-    }
-}
+use crate::key::{CONTROL, Key, Protocol, RESOLVER, Tally, V4, V6, far_host};
 
 const TABLE: &str = "leaktest";
 
@@ -165,33 +28,86 @@ pub fn install_far(namespace: &Namespace) -> Result<()> {
 /// # Errors
 /// With nft's words.
 pub fn install(namespace: &Namespace) -> Result<()> {
-    load(namespace, &rules("iifname br0 "))?;
-    load(namespace, STRANGERS)
+    load(namespace, &(rules("iifname br0 ") + &questions("iifname br0 ")))?;
+    load(namespace, &strangers_table())
+}
+
+/// The first letter of a name is behind the header of UDP (8 bytes), that of DNS (12) and the length of its label; relays write
+/// letters in random case (0x20), and digits as they are.
+const NAME_BITS: u32 = (8 + 12 + 1) * 8;
+/// The same in the answer that an ICMP error brings back, behind its own header (8) and that of IPv4 or IPv6.
+const NAME_BITS_IN_ERROR: [u32; 2] = [(8 + 20) * 8 + NAME_BITS, (8 + 40) * 8 + NAME_BITS];
+
+/// That the byte at `bits` of a transport's header is this letter, in either case.
+fn letter_at(bits: u32, letter: char) -> String {
+    format!("@th,{bits},8 & 0xdf == {:#x}", u32::from(letter) & 0xdf)
+}
+
+/// Questions that come to the ISP's resolver, by who asked for the name.
+fn questions(of: &str) -> String {
+    let mut lines = String::new();
+    for key in Key::all().filter(|key| key.protocol == Protocol::Dns) {
+        let family = u32::from(if key.v6 { V6 } else { V4 });
+        for to in far_host(RESOLVER).each() {
+            let ip = if to.is_ipv6() { "ip6" } else { "ip" };
+            let name = key.place();
+            let letter = letter_at(NAME_BITS, key.meant.letter());
+            let family_bits = NAME_BITS + 8;
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                lines,
+                "add rule inet {TABLE} arriving {of}{ip} daddr {to} udp dport 53 {letter} @th,{family_bits},8 == {family:#x} \
+                 counter name c{name}"
+            );
+        }
+    }
+    lines
 }
 
 /// Counts what comes from the cell's uplink and is neither for a target, nor for a host on the ISP's own link, where the far ends are,
-/// nor what links say to themselves; and questions to port 53 of the link's hosts, none of which is a resolver.
-const STRANGERS: &str = r#"table bridge leaktest {
-    counter stranger { }
-    set seen4 { type ipv4_addr . ipv4_addr . inet_proto; size 64; flags dynamic; }
-    set seen6 { type ipv6_addr . ipv6_addr . inet_proto; size 64; flags dynamic; }
-    chain from_cell {
+/// nor what links say to themselves; questions to port 53 of the link's hosts, none of which is a resolver; and at the ISP's resolver all
+/// but the questions of who has no exit, over UDP, and what the kernel says about late answers to them.
+fn strangers_table() -> String {
+    let control = letter_at(NAME_BITS, CONTROL);
+    let late = NAME_BITS_IN_ERROR.map(|bits| letter_at(bits, CONTROL));
+    let resolver = far_host(RESOLVER);
+    format!(
+        r#"table bridge {TABLE} {{
+    counter stranger {{ }}
+    set seen4 {{ type ipv4_addr . ipv4_addr . inet_proto; size 64; flags dynamic; }}
+    set seen6 {{ type ipv6_addr . ipv6_addr . inet_proto; size 64; flags dynamic; }}
+    chain strange {{
+        counter name stranger
+        add @seen4 {{ ip saddr . ip daddr . meta l4proto }}
+        add @seen6 {{ ip6 saddr . ip6 daddr . meta l4proto }}
+    }}
+    chain from_cell {{
         type filter hook prerouting priority -300; policy accept;
         iifname != "p10" accept
         ether type arp accept
         # What the control was answered and the cell, whose wg0 is away, sends back to where it came from.
         ip saddr 198.51.100.7 accept
         ip6 saddr 2001:db8:7::7 accept
-        ip daddr 203.0.113.0/24 th dport 53 counter name stranger accept
-        ip6 daddr 2001:db8:1::/64 th dport 53 counter name stranger accept
-        ip daddr { 203.0.113.0/24, 198.51.100.0/24, 224.0.0.0/4 } accept
-        ip6 daddr { 2001:db8:1::/64, 2001:db8:7::/64, fe80::/10, ff00::/8 } accept
-        counter name stranger
-        add @seen4 { ip saddr . ip daddr . meta l4proto }
-        add @seen6 { ip6 saddr . ip6 daddr . meta l4proto }
-    }
+        ip daddr {v4} udp dport 53 {control} accept
+        ip6 daddr {v6} udp dport 53 {control} accept
+        ip daddr {v4} icmp type destination-unreachable {late4} accept
+        ip6 daddr {v6} icmpv6 type destination-unreachable {late6} accept
+        ip daddr {v4} goto strange
+        ip6 daddr {v6} goto strange
+        ip daddr 203.0.113.0/24 th dport 53 goto strange
+        ip6 daddr 2001:db8:1::/64 th dport 53 goto strange
+        ip daddr {{ 203.0.113.0/24, 198.51.100.0/24, 224.0.0.0/4 }} accept
+        ip6 daddr {{ 2001:db8:1::/64, 2001:db8:7::/64, fe80::/10, ff00::/8 }} accept
+        goto strange
+    }}
+}}
+"#,
+        v4 = resolver.v4,
+        v6 = resolver.v6,
+        late4 = late[0],
+        late6 = late[1],
+    )
 }
-"#;
 
 fn load(namespace: &Namespace, rules: &str) -> Result<()> {
     namespace
@@ -285,26 +201,53 @@ fn table(namespace: &Namespace, family: &str) -> Result<Vec<Value>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::UdpSocket;
+    use std::time::Duration;
 
-    #[test]
-    fn each_counter_has_a_place_of_its_own() {
-        let places: Vec<usize> = Key::all().map(Key::place).collect();
-        assert_eq!(places, (0..Key::COUNT).collect::<Vec<_>>());
+    use cell_lab::process::until;
+    use cell_lab::resolver::question;
+    use cell_lab::topology::{CELL, World};
+
+    use super::*;
+    use crate::key::Meant;
+    use crate::kind::Kind;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const CLOSED: u16 = 40_000;
+
+    fn key(meant: Meant, v6: bool) -> Key {
+        let protocol = Protocol::Dns;
+        Key { meant, protocol, v6 }
+    }
+
+    /// An answer comes too late, to a port that is closed: the cell's kernel says so, and sends it back.
+    fn late_answer(world: &World, meant: Meant, v6: bool) -> Result<()> {
+        let [from, to] = [far_host(RESOLVER), CELL].map(|host| host.each()[usize::from(v6)]);
+        let text = question(1, &key(meant, v6).name('a', 1))?;
+        world.internet.inside(|| -> Result<()> {
+            UdpSocket::bind((from, 53))?.send_to(&text, (to, CLOSED))?;
+            Ok(())
+        })?
     }
 
     #[test]
-    fn what_the_control_sends_is_no_leak() {
-        let mut tally = Tally([0; Key::COUNT]);
-        let key = |meant| Key {
-            meant,
-            protocol: Protocol::Dns,
-            v6: true,
-        };
-        tally.0[key(Meant::Direct).place()] = 7;
-        assert_eq!(tally.bound(), []);
-        let leaked = key(Meant::For(Kind::Ssh));
-        tally.0[leaked.place()] = 3;
-        assert_eq!(tally.bound(), [(leaked, 3)]);
+    fn what_the_kernel_says_of_late_answers_is_told_apart_too() -> Result<()> {
+        let world = World::new()?;
+        for address in far_host(RESOLVER).each() {
+            world.internet.add_address("lo", address.into())?;
+        }
+        install(&world.internet)?;
+        for v6 in [false, true] {
+            late_answer(&world, Meant::Direct, v6)?;
+        }
+        std::thread::sleep(SECOND / 2);
+        assert_eq!(strangers(&world.internet)?, 0, "{:?}", seen(&world.internet)?);
+        for (number, v6) in [(1, false), (2, true)] {
+            late_answer(&world, Meant::For(Kind::Tor), v6)?;
+            until(10 * SECOND, "a stranger", || {
+                (strangers(&world.internet).ok()? == number).then_some(())
+            })?;
+        }
+        Ok(())
     }
 }

@@ -3,38 +3,45 @@
 
 #![forbid(unsafe_code)]
 
+mod docker;
+mod ear;
 mod far;
 mod found;
 mod isp;
+mod key;
+mod kind;
 mod lab;
 mod speaker;
 mod transition;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use cell_lab::probe::EchoServer;
+use cell_lab::netns::Namespace;
 use cell_lab::process::until;
 use cell_lab::random::Random;
 use cell_lab::topology::{Device, World};
 use clap::Parser;
 
-use crate::far::Kind;
+use crate::ear::{Ear, SPEAKERS};
 use crate::found::Found;
-use crate::isp::{Key, Meant, Tally};
-use crate::lab::Lab;
-use crate::speaker::{PORTS, Speaker};
+use crate::key::{Key, Meant, Protocol, RESOLVER, Tally, far_host};
+use crate::kind::Kind;
+use crate::lab::{Lab, Places};
+use crate::speaker::Speaker;
 use crate::transition::Transition;
 
-/// Every so many transitions it is the turn of cell-wg, if the cell has one, or of the cell's own tunnel.
+/// Every so many transitions it is the turn of what takes seconds: Docker, cell-wg, the cell's own tunnel.
 const RARELY: usize = 50;
 /// Between two transitions, milliseconds: at least, and what is drawn on top.
 const BETWEEN: (u64, u64) = (40, 120);
-const CARRIED: Duration = Duration::from_secs(60);
-const PLANTED: Duration = Duration::from_secs(20);
+/// How long it may take until everything is carried: Tor learns of its network, and the machine may have other things to do.
+const CARRIED: Duration = Duration::from_secs(240);
+const PLANTED: Duration = Duration::from_secs(60);
 
 /// Changes, breaks and kills at random while bound peers speak, and counts what the ISP sees of them.
 #[derive(Parser)]
@@ -59,36 +66,58 @@ fn main() -> Result<ExitCode> {
         names.iter().map(|name| world.device(name)).collect()
     };
     let fars = devices(&mut world, &Kind::ALL.map(Kind::label))?;
-    let mouths = devices(&mut world, &["a", "b", "c", "d", "control"])?;
+    let helper = world.device("helper")?;
+    let mouths = devices(&mut world, &["a", "b", "c", "d", "e", "control"])?;
     ensure!(
-        mouths.len() == Kind::ALL.len() + 1,
+        mouths.len() == SPEAKERS,
         "a device for each type, and the control"
     );
-    for address in Kind::ALL
-        .into_iter()
-        .flat_map(|kind| Meant::For(kind).target().each())
-    {
-        // Whatever leaks is answered, so that it goes on.
-        world.internet.add_address("lo", address.into())?;
+    let places = Places {
+        world: &world,
+        fars: &fars,
+        helper: &helper,
+        devices: &mouths,
+    };
+    let name = if options.short {
+        "leaktest-short"
+    } else {
+        "leaktest"
+    };
+    let found = speak(&places, &options, seed)?;
+    found.report(name, seed).finish(Path::new("target"))
+}
+
+/// Whatever leaks is answered by the ISP, so that it goes on.
+fn open_isp(isp: &Namespace) -> Result<Arc<Ear>> {
+    let hosts = Kind::ALL.map(|kind| Meant::For(kind).target());
+    for host in hosts.into_iter().chain([far_host(RESOLVER)]) {
+        for address in host.each() {
+            isp.add_address("lo", address.into())?;
+        }
     }
-    for port in PORTS {
-        EchoServer::start(&world.internet, port)?;
-    }
-    isp::install(&world.internet)?;
-    let lab = Lab::start(&world, &fars, &mouths)?;
+    let ear = Ear::open(isp)?;
+    isp::install(isp)?;
+    Ok(ear)
+}
+
+/// All devices speak while everything happens.
+fn speak(places: &Places, options: &Options, seed: u64) -> Result<Found> {
+    let lab = Lab::start(places, open_isp(&places.world.internet)?)?;
     let meant = Kind::ALL.into_iter().map(Meant::For).chain([Meant::Direct]);
-    let speakers: Vec<_> = mouths
+    let speakers: Vec<_> = places
+        .devices
         .iter()
         .zip(meant)
-        .map(|(device, meant)| Speaker::new(&device.namespace, meant))
+        .enumerate()
+        .map(|(number, (device, meant))| Speaker::new(&device.namespace, number, meant))
         .collect();
     let stop = AtomicBool::new(false);
-    let found = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let threads: Vec<_> = speakers
             .iter()
             .map(|speaker| scope.spawn(|| speaker.run(&stop)))
             .collect();
-        let found = drive(lab, &speakers, &options, seed);
+        let found = drive(lab, &speakers, options, seed);
         stop.store(true, Ordering::Relaxed);
         for thread in threads {
             thread
@@ -96,13 +125,7 @@ fn main() -> Result<ExitCode> {
                 .map_err(|_| anyhow::anyhow!("a speaker panicked"))??;
         }
         found
-    })?;
-    let name = if options.short {
-        "leaktest-short"
-    } else {
-        "leaktest"
-    };
-    found.report(name, seed).finish(Path::new("target"))
+    })
 }
 
 fn drive(mut lab: Lab, speakers: &[Speaker], options: &Options, seed: u64) -> Result<Found> {
@@ -140,6 +163,7 @@ fn prove(lab: &mut Lab, speakers: &[Speaker], options: &Options, seed: u64) -> R
             );
         }
     }
+    (0..bound).for_each(|peer| lab.note_move(peer));
     lab.mend(speakers).context("at the end")?;
     all_carry(lab).context("at the end")?;
     found.settle(lab, speakers)?;
@@ -169,26 +193,42 @@ fn all_carry(lab: &mut Lab) -> Result<()> {
     .with_context(|| missing.iter().map(Key::to_string).collect::<Vec<_>>().join("; "))
 }
 
-/// What came where it must: at the far end of the exit's type, and at the ISP of the control.
+/// What came where it must: at the far end of the exit's type, and at the ISP of the control. Of DNS it is the questions that the
+/// resolvers there were asked.
 fn arrived(lab: &Lab) -> Result<Tally> {
-    let direct = isp::read(&lab.world.internet)?;
+    let direct = lab.direct.with_questions(isp::read(&lab.world.internet)?);
     let far: Vec<Tally> = lab
         .far
         .iter()
-        .map(|far| isp::read(&far.device.namespace))
+        .map(|far| Ok(far.ear.with_questions(isp::read(&far.device.namespace)?)))
         .collect::<Result<_>>()?;
     let mut tally = Tally([0; Key::COUNT]);
     for key in Key::all() {
         tally.0[key.place()] = match key.meant {
-            Meant::For(kind) => far[usize::from(kind.place())].of(key),
+            Meant::For(kind) => far[kind.index()].of(key),
             Meant::Direct => direct.of(key),
         };
     }
     Ok(tally)
 }
 
-/// A leak is made by hand, and must be seen by the same counters; once the cell has put it right, no more of it.
+/// Leaks are made by hand, and must be seen by the same counters; once they are taken away, no more of them.
 fn planted(lab: &mut Lab, found: &mut Found) -> Result<()> {
+    let (before, strangers) = (
+        isp::read(&lab.world.internet)?,
+        isp::strangers(&lab.world.internet)?,
+    );
+    lab.plant_questions()?;
+    let is_question = |key: &Key| key.protocol == Protocol::Dns && key.meant != Meant::Direct;
+    let seen = until(PLANTED, "the planted questions to be seen", || {
+        let leaked = isp::read(&lab.world.internet).ok()?.since(&before);
+        let others = isp::strangers(&lab.world.internet).ok()? - strangers;
+        // Each question is of another key, and all of them are strangers; so is TCP, which is nobody's.
+        let mut questions = Key::all().filter(is_question);
+        let all = questions.all(|key| leaked.of(key) == 1);
+        (all && others > Key::all().filter(is_question).count() as u64).then_some(())
+    });
+    found.planted_questions(seen.is_ok());
     let before = isp::read(&lab.world.internet)?;
     lab.plant()?;
     let all = Kind::ALL.len() * 8;
@@ -199,9 +239,9 @@ fn planted(lab: &mut Lab, found: &mut Found) -> Result<()> {
     let leaked = isp::read(&lab.world.internet)?.since(&before);
     lab.unplant()?;
     std::thread::sleep(Duration::from_millis(200));
-    let mended = isp::read(&lab.world.internet)?;
+    let undone = isp::read(&lab.world.internet)?;
     std::thread::sleep(Duration::from_secs(2));
-    let after = isp::read(&lab.world.internet)?.since(&mended);
+    let after = isp::read(&lab.world.internet)?.since(&undone);
     found.planted(leaked, after, caught.is_ok());
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use cell_lab::random::Random;
 use nix::sys::signal::Signal;
 
-use crate::far::Kind;
+use crate::kind::Kind;
 
 /// One thing that happens. Peers are numbers from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Transition {
     Assign(usize, Kind),
     /// Two peers exchange their exits.
     Swap(usize, usize),
+    /// Another exit stands in for the peer's while that does not work; or what did does not any more.
+    Fallback(usize, Kind),
     /// The far end dies; or the one that is dead comes back.
     FarEnd(Kind),
     /// The link of the far end loses its carrier; or the one that lost it has it again.
@@ -46,11 +48,15 @@ pub enum Transition {
     NoTunnel,
     /// netd is killed, and rules and routes are deleted before it is back.
     Headless,
+    /// netd is killed and stays dead for a moment, in which `nft flush ruleset` is done.
+    FlushHeadless,
+    /// The Docker daemon beside the cell ends by this signal and is started anew.
+    Docker(Signal),
 }
 
 impl Transition {
     /// Names of all kinds, in the order of [`Transition::kind`].
-    pub const KINDS: [&'static str; 17] = [
+    pub const KINDS: [&'static str; 19] = [
         "connection created and assigned",
         "connection deleted",
         "deletion of a connection in use refused (409)",
@@ -68,6 +74,8 @@ impl Transition {
         "conntrack flushed",
         "netd killed, rules and routes gone before it is back",
         "wg0 deleted by hand",
+        "stand-in of a peer changed",
+        "netd killed, nft flush ruleset before it is back",
     ];
 
     /// What it is, for counting.
@@ -90,45 +98,50 @@ impl Transition {
             Transition::Conntrack => 14,
             Transition::Headless => 15,
             Transition::NoTunnel => 16,
+            Transition::Fallback(..) => 17,
+            Transition::FlushHeadless => 18,
+            Transition::Docker(signal) => return format!("{signal} of dockerd"),
             Transition::Daemon(name, signal) => return format!("{signal} of {name}"),
         };
         Transition::KINDS[place].to_owned()
     }
 
-    /// Draws one. `rarely`: it is the turn of what all devices' sessions end with; `has_wg`: there is a cell-wg for it.
+    /// Draws one. `rarely`: it is the turn of what takes long; `has_wg`: there is a cell-wg.
     pub fn draw(random: &mut Random, peers: usize, rarely: bool, has_wg: bool) -> Self {
         let kind = Kind::ALL[random.place(Kind::ALL.len())];
         let (one, other) = (random.place(peers), random.place(peers));
         let hard = random.below(2) == 0;
         let signal = if hard { Signal::SIGKILL } else { Signal::SIGTERM };
         if rarely {
-            let tunnel = random.below(2) == 0 || !has_wg;
-            return if tunnel {
-                Transition::NoTunnel
-            } else {
-                Transition::Daemon("wg", signal)
+            return match random.below(4) {
+                0 | 1 => Transition::Docker(signal),
+                2 if has_wg => Transition::Daemon("wg", signal),
+                _ => Transition::NoTunnel,
             };
         }
         match random.below(100) {
             0..5 => Transition::Create(kind, one),
             5..9 => Transition::Delete,
-            9..13 => Transition::DeleteUsed(kind),
-            13..27 => Transition::Assign(one, kind),
-            27..35 => Transition::Swap(one, other),
-            35..44 => Transition::FarEnd(kind),
-            44..53 => Transition::FarLink(kind),
-            53..58 => Transition::Interface,
-            58..60 => Transition::NoInterface,
-            60..64 => Transition::Uplink,
-            64..70 => Transition::Flush,
-            70..75 => Transition::NoRules,
-            75..80 => Transition::NoRoutes,
-            80..84 => Transition::ForeignRule,
-            84..88 => Transition::Conntrack,
-            88..91 => Transition::Daemon("netd", signal),
-            91..94 => Transition::Daemon("egress", signal),
-            94..96 => Transition::Daemon("api", signal),
-            96..98 => Transition::Daemon("vaultd", signal),
+            9..12 => Transition::DeleteUsed(kind),
+            12..25 => Transition::Assign(one, kind),
+            25..33 => Transition::Swap(one, other),
+            33..36 => Transition::Fallback(one, kind),
+            36..44 => Transition::FarEnd(kind),
+            44..51 => Transition::FarLink(kind),
+            51..55 => Transition::Interface,
+            55..58 => Transition::NoInterface,
+            58..61 => Transition::Uplink,
+            61..66 => Transition::Flush,
+            66..71 => Transition::NoRules,
+            71..76 => Transition::NoRoutes,
+            76..80 => Transition::ForeignRule,
+            80..84 => Transition::Conntrack,
+            84..87 => Transition::Daemon("netd", signal),
+            87..90 => Transition::Daemon("egress", signal),
+            90..92 => Transition::Daemon("api", signal),
+            92..94 => Transition::Daemon("vaultd", signal),
+            94..96 => Transition::Daemon("tor", signal),
+            96..98 => Transition::FlushHeadless,
             _ => Transition::Headless,
         }
     }

@@ -11,7 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use cell_lab::cell::program;
 use cell_launch::accounts::Accounts;
 use cell_launch::exec_daemon::Orders;
@@ -139,6 +139,7 @@ fn orders(
 fn like(address: &Address, path: &std::path::Path, callers: &mut Vec<TcpStream>) -> Result<OwnedFd> {
     Ok(match address {
         Address::Unix { .. } => UnixListener::bind(path)?.into(),
+        Address::Netfilter => bail!("cell-api is given no socket of netfilter"),
         Address::Here(address) => {
             let listener = TcpListener::bind(address)?;
             callers.push(listeners::as_of_the_api(&listener)?);

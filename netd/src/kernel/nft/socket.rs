@@ -1,13 +1,18 @@
 //! The nfnetlink socket: transactions, dumps, and single reads. Blocking; calls are made from a thread that may wait.
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use netlink_packet_core::{DecodeError, NLM_F_DUMP, NetlinkBuffer, NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, connect, getsockname, recv,
+    send, setsockopt, socket, sockopt,
+};
 use nix::sys::time::TimeVal;
 
 use super::batch::{self, Batch};
@@ -51,24 +56,50 @@ impl NftError {
     }
 }
 
+/// The kernel's address; for bind(2), any.
+const KERNEL: u32 = 0;
+
 /// A socket of NETLINK_NETFILTER.
 #[derive(Debug)]
 pub struct NftSocket {
-    socket: Socket,
+    socket: OwnedFd,
     port: u32,
     sequence: u32,
     buffer: Vec<u8>,
 }
 
 impl NftSocket {
-    /// Opens it.
+    /// Opens one.
     ///
     /// # Errors
     /// Of socket(2) and setsockopt(2).
     pub fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_NETFILTER)?;
-        let port = socket.bind_auto()?.port_number();
-        socket.connect(&SocketAddr::new(0, 0))?;
+        let netfilter = SockProtocol::NetlinkNetFilter;
+        let made = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            netfilter,
+        )?;
+        bind(made.as_raw_fd(), &NetlinkAddr::new(KERNEL, 0))?;
+        Self::held(made)
+    }
+
+    /// Takes one that somebody else opened and keeps open: what it owns stays owned when this process ends, so that nobody may
+    /// change it before the next comes. What an earlier holder did not read is thrown away.
+    ///
+    /// # Errors
+    /// When it is no bound socket of netlink, and of setsockopt(2).
+    pub fn held(socket: OwnedFd) -> io::Result<Self> {
+        let port = getsockname::<NetlinkAddr>(socket.as_raw_fd())?.pid();
+        if port == KERNEL {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the nftables socket is not bound",
+            ));
+        }
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::empty()))?;
+        connect(socket.as_raw_fd(), &NetlinkAddr::new(KERNEL, 0))?;
         setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER)?;
         setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
         setsockopt(
@@ -76,12 +107,26 @@ impl NftSocket {
             sockopt::ReceiveTimeout,
             &TimeVal::new(ANSWER.as_secs() as i64, 0),
         )?;
-        Ok(NftSocket {
+        let mut taken = NftSocket {
             socket,
             port,
             sequence: 1,
-            buffer: Vec::with_capacity(DATAGRAM),
-        })
+            buffer: vec![0; DATAGRAM],
+        };
+        taken.drain()?;
+        Ok(taken)
+    }
+
+    /// Reads what waits, and with it the rest of a dump that nobody ended, during which the kernel begins no other.
+    fn drain(&mut self) -> io::Result<()> {
+        loop {
+            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
+                // Lost words of an earlier time (ENOBUFS).
+                Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
     }
 
     /// The socket's address, which the kernel names as the owner of our table.
@@ -96,10 +141,10 @@ impl NftSocket {
         }
         let wire = batch.serialize(self.sequence + 1);
         self.sequence = wire.last + 1;
-        self.socket.send(&wire.bytes, 0)?;
+        self.send(&wire.bytes)?;
         loop {
-            self.receive()?;
-            for message in messages(&self.buffer) {
+            let length = self.receive()?;
+            for message in messages(&self.buffer[..length]) {
                 let message = message?;
                 let header = NetlinkBuffer::new_checked(&message)?;
                 let sequence = header.sequence_number();
@@ -161,12 +206,12 @@ impl NftSocket {
         self.sequence += 1;
         let mut bytes = Vec::new();
         batch::append(&mut bytes, batch::request(family, request, flags, self.sequence));
-        self.socket.send(&bytes, 0)?;
+        self.send(&bytes)?;
         let mut found = Vec::new();
         let mut interrupted = false;
         loop {
-            self.receive()?;
-            for message in messages(&self.buffer) {
+            let length = self.receive()?;
+            for message in messages(&self.buffer[..length]) {
                 let message = message?;
                 let header = NetlinkBuffer::new_checked(&message)?;
                 if header.sequence_number() != self.sequence {
@@ -188,11 +233,18 @@ impl NftSocket {
         }
     }
 
-    /// Takes one datagram into the buffer.
-    fn receive(&mut self) -> Result<(), NftError> {
-        self.buffer.clear();
-        self.socket.recv(&mut self.buffer, 0)?;
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        send(self.socket.as_raw_fd(), bytes, MsgFlags::empty())?;
         Ok(())
+    }
+
+    /// Takes one datagram into the buffer, and answers its length.
+    fn receive(&mut self) -> io::Result<usize> {
+        Ok(recv(
+            self.socket.as_raw_fd(),
+            &mut self.buffer,
+            MsgFlags::empty(),
+        )?)
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
+use super::host::{self, Loopback};
 use super::{Imported, Secret};
 use crate::fault::Faults;
 use crate::name::EndpointHost;
@@ -115,7 +116,7 @@ fn host(url: &Url) -> Result<EndpointHost, String> {
         Some(Host::Ipv6(address)) => address.to_string(),
         None => return Err("is required".to_owned()),
     };
-    EndpointHost::parse(&text).map_err(|error| error.to_string())
+    host::server(&text, Loopback::Listed)
 }
 
 /// User name and password, decoded; none where the URL has neither.

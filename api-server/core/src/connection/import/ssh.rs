@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use ssh_key::{Algorithm, PrivateKey, PublicKey};
 
+use super::host::{self, Loopback};
 use super::{Imported, Secret};
 use crate::fault::Faults;
 use crate::name::EndpointHost;
@@ -90,7 +91,7 @@ fn read_target(text: &str) -> Result<(String, EndpointHost, u16), String> {
             None => (place, None),
         },
     };
-    let host = EndpointHost::parse(host).map_err(|error| error.to_string())?;
+    let host = host::server(host, Loopback::Listed)?;
     let port = match port {
         None => PORT,
         Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => port

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::host::{self, Loopback};
 use super::line::{lines, place};
 use super::{Imported, Secret};
 use crate::fault::Faults;
@@ -343,7 +344,7 @@ fn endpoint(text: &str) -> Result<(EndpointHost, u16), String> {
     let wrong = || "must be a host and a port, e.g. vpn.example.org:51820 or [2001:db8::1]:51820".to_owned();
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let host = EndpointHost::parse(bracketed.unwrap_or(host)).map_err(|error| error.to_string())?;
+    let host = host::server(bracketed.unwrap_or(host), Loopback::Never)?;
     let is_v6 = matches!(host, EndpointHost::Address(IpAddr::V6(_)));
     if is_v6 != bracketed.is_some() {
         return Err(wrong());

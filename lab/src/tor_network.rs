@@ -1,6 +1,5 @@
 //! A private Tor network: three authorities, which are relays too, and one exit relay of another address. A consensus every ten
 //! seconds, so that a client finds its way in less than half a minute.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -8,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use cell_lab::netns::Namespace;
-use cell_lab::process::{Process, run_with_input};
-use cell_lab::topology::Device;
+use cell_launch::house::{Daemon, TOR};
+
+use crate::activation;
+use crate::netns::Namespace;
+use crate::process::{Process, run_with_input};
+use crate::topology::Device;
 
 const AUTHORITIES: [&str; 3] = ["red", "green", "blue"];
 /// How fast they vote; and without a history of a relay they know too little to call it an exit or a guard.
@@ -19,15 +21,25 @@ const VOTING: &str = "AuthoritativeDirectory 1\nV3AuthoritativeDirectory 1\nCont
     V3AuthVotingInterval 10\nV3AuthVoteDelay 2\nV3AuthDistDelay 2\nV3AuthNIntervalsValid 3\n\
     TestingDirAuthVoteExit *\nTestingDirAuthVoteGuard *\nTestingMinExitFlagThreshold 0\n";
 
+/// What the exit relay is called.
+const LEAVER: &str = "leaver";
+
+/// The network. Dropping it ends its relays.
+#[derive(Debug)]
 pub struct TorNetwork {
     folder: tempfile::TempDir,
-    /// What every member must know: who the authorities are.
     common: String,
-    relays: Vec<Process>,
+    exit: String,
+    /// Whoever votes; held, not looked at.
+    authorities: Vec<Process>,
+    leaver: Option<Process>,
 }
 
 impl TorNetwork {
     /// Starts it: the authorities at one host, the exit relay at another.
+    ///
+    /// # Errors
+    /// With the words of the program that failed.
     pub fn start(authorities: &Device, exit: &Device) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755))?;
@@ -35,10 +47,17 @@ impl TorNetwork {
         for (number, name) in AUTHORITIES.into_iter().enumerate() {
             common += &authority(&folder.path().join(name), name, number, authorities)?;
         }
+        let at = exit.address.v4;
+        let exit_own = format!(
+            "Address {at}\nORPort {at}:5010\nExitRelay 1\nIPv6Exit 1\nExitPolicyRejectPrivate 0\nExitPolicy accept *:*\n\
+             ContactInfo lab\n"
+        );
         let mut network = TorNetwork {
             folder,
             common,
-            relays: Vec::new(),
+            exit: exit_own,
+            authorities: Vec::new(),
+            leaver: None,
         };
         for (number, name) in AUTHORITIES.into_iter().enumerate() {
             let at = authorities.address.v4;
@@ -47,19 +66,35 @@ impl TorNetwork {
                 or(number),
                 dir(number)
             );
-            network.relay(&authorities.namespace, name, &own)?;
+            let authority = network.relay(&authorities.namespace, name, &own)?;
+            network.authorities.push(authority);
         }
-        let at = exit.address;
-        let own = format!(
-            "Address {}\nORPort {}:5010\nExitRelay 1\nIPv6Exit 1\nExitPolicyRejectPrivate 0\nExitPolicy accept *:*\n\
-             ContactInfo lab\n",
-            at.v4, at.v4
-        );
-        network.relay(&exit.namespace, "leaver", &own)?;
+        network.exit_up(exit)?;
         Ok(network)
     }
 
-    fn relay(&mut self, namespace: &Namespace, name: &str, own: &str) -> Result<()> {
+    /// What every member must know, as lines of a torrc: who the authorities are.
+    pub fn membership(&self) -> &str {
+        &self.common
+    }
+
+    /// Ends the exit relay as a crash would.
+    pub fn exit_down(&mut self) {
+        self.leaver = None;
+    }
+
+    /// Starts the exit relay, as the one that it was, at the host that it was at, unless it runs.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn exit_up(&mut self, exit: &Device) -> Result<()> {
+        if self.leaver.is_none() {
+            self.leaver = Some(self.relay(&exit.namespace, LEAVER, &self.exit)?);
+        }
+        Ok(())
+    }
+
+    fn relay(&self, namespace: &Namespace, name: &str, own: &str) -> Result<Process> {
         let data = self.folder.path().join(name);
         fs::create_dir_all(&data)?;
         fs::set_permissions(&data, PermissionsExt::from_mode(0o700))?;
@@ -70,14 +105,16 @@ impl TorNetwork {
             data.display()
         );
         fs::write(&file, text)?;
-        let mut command = Command::new("tor");
+        let mut command = Command::new(TOR);
         command.args(["--defaults-torrc", "/dev/null", "-f"]).arg(file);
-        self.relays.push(namespace.spawn(name, &mut command)?);
-        Ok(())
+        namespace.spawn(name, &mut command)
     }
 
     /// The cell's Tor, by the torrc that is shipped, as a member of this network instead of the world's; and its control socket,
     /// which the shipped one does not have.
+    ///
+    /// # Errors
+    /// When it cannot be started.
     pub fn client(&self, namespace: &Namespace, uid: u32) -> Result<(Process, PathBuf)> {
         let folder = self.folder.path();
         let (data, defaults, torrc) = (
@@ -93,7 +130,7 @@ impl TorNetwork {
             &defaults,
             format!("{}ControlSocket {}\n", self.common, control.display()),
         )?;
-        let shipped = include_str!("../../../systemd/etc/torrc");
+        let shipped = Daemon::Tor.shipped_policy();
         fs::write(
             &torrc,
             shipped.replace("/var/lib/cell/tor", data.to_str().context("path")?),
@@ -101,7 +138,7 @@ impl TorNetwork {
         let path = |path: &Path| path.display().to_string();
         let (defaults, torrc) = (path(&defaults), path(&torrc));
         let arguments = ["--defaults-torrc", &defaults, "-f", &torrc];
-        let mut command = cell_lab::activation::command(Path::new("/usr/bin/tor"), &arguments, uid, &[])?;
+        let mut command = activation::command(Path::new(TOR), &arguments, uid, &[])?;
         Ok((namespace.spawn("cell-tor", &mut command)?, control))
     }
 }
@@ -142,7 +179,7 @@ fn authority(data: &Path, name: &str, number: usize, at: &Device) -> Result<Stri
         .arg(&certificate);
     run_with_input(&mut gencert, "lab\n")?;
     // A relay's fingerprint is asked of a relay.
-    let mut list = Command::new("tor");
+    let mut list = Command::new(TOR);
     list.args([
         "--defaults-torrc",
         "/dev/null",

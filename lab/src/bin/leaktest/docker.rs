@@ -1,0 +1,82 @@
+//! A Docker daemon in the cell's namespace: it sets FORWARD to DROP, translates, and does so again whenever it starts.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use cell_lab::netns::Namespace;
+use cell_lab::process::{Process, pid, run};
+use nix::sys::signal::{Signal, kill};
+
+/// How long it may take to answer.
+const START: Duration = Duration::from_secs(90);
+const END: Duration = Duration::from_secs(30);
+
+/// It. Dropping it ends it and all that it started.
+pub struct Docker<'a> {
+    namespace: &'a Namespace,
+    folder: tempfile::TempDir,
+    running: Option<Process>,
+}
+
+impl<'a> Docker<'a> {
+    /// Starts it, with a socket and a folder of its own.
+    ///
+    /// # Errors
+    /// With its output.
+    pub fn start(namespace: &'a Namespace) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("cell-docker-").tempdir()?;
+        let running = None;
+        let mut docker = Docker {
+            namespace,
+            folder,
+            running,
+        };
+        docker.up()?;
+        Ok(docker)
+    }
+
+    /// Ends it by a signal, with all that it started, and starts it anew.
+    ///
+    /// # Errors
+    /// With its output.
+    pub fn restart(&mut self, signal: Signal) -> Result<()> {
+        if let Some(mut running) = self.running.take() {
+            // `unshare` waits for it, and passes no signal on.
+            let parent = running.id();
+            let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+            let dockerd = children.trim().parse().context("no Docker below unshare")?;
+            kill(pid(dockerd)?, signal)?;
+            running.wait(END)?;
+        }
+        self.up()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn up(&mut self) -> Result<()> {
+        // Files with process ids of the last one, which may be others' by now.
+        let _stale = std::fs::remove_file(self.path("pid"));
+        let _stale = std::fs::remove_dir_all(self.path("exec"));
+        let socket = format!("unix://{}", self.path("sock").display());
+        // Processes of its own, so that containerd ends with it.
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        command.args(["dockerd", "--host", &socket, "--group", "root"]);
+        for (option, name) in [
+            ("--data-root", "data"),
+            ("--exec-root", "exec"),
+            ("--pidfile", "pid"),
+        ] {
+            command.arg(option).arg(self.path(name));
+        }
+        let mut process = self.namespace.spawn("dockerd", &mut command)?;
+        let answers = |_: &str| run(Command::new("docker").args(["--host", &socket, "version"])).ok();
+        process.wait_for(START, "answer", answers)?;
+        self.running = Some(process);
+        Ok(())
+    }
+}

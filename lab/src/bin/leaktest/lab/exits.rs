@@ -1,0 +1,146 @@
+//! What a user does: connections, and which of them carries whom.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Lab, Peer};
+use crate::key::Meant;
+use crate::kind::Kind;
+use crate::speaker::Speaker;
+
+const CONNECTIONS: &str = "/api/connectivity/connections";
+
+impl Lab<'_> {
+    pub(super) fn create(&mut self, kind: Kind, name: &str, is_first: bool) -> Result<String> {
+        let mut body = json!({"name": name, "type": kind.api_type()});
+        if let Some(import) = self.far[kind.index()].import(is_first)? {
+            body["import"] = import;
+        }
+        let answer = self.ask(Method::POST, CONNECTIONS, &body)?;
+        // A daemon that died between the change and the answer leaves the change made.
+        if answer.code() == "CONNECTION_EXISTS" && !is_first {
+            return self.named(name);
+        }
+        let id = answer.expect(201)?["connection"]["id"]
+            .as_str()
+            .map(str::to_owned);
+        id.context("a connection without an id")
+    }
+
+    fn named(&mut self, name: &str) -> Result<String> {
+        let all = self.ask(Method::GET, CONNECTIONS, &Value::Null)?.expect(200)?;
+        let all = all["connections"].as_array().context("a list of connections")?;
+        let one = all
+            .iter()
+            .find(|one| one["name"] == name)
+            .context("no such connection")?;
+        one["id"].as_str().map(str::to_owned).context("an id")
+    }
+
+    pub(super) fn assign(&mut self, peer: usize, kind: Kind, speakers: &[Speaker]) -> Result<()> {
+        let id = self.ids[kind.index()].clone();
+        self.bind(peer, &id, kind)?;
+        self.peers[peer].on_spare = false;
+        speakers[peer].assign(Meant::For(kind));
+        Ok(())
+    }
+
+    fn bind(&mut self, peer: usize, id: &str, kind: Kind) -> Result<()> {
+        self.note_move(peer);
+        let path = format!("/api/connectivity/peers/{}/exit", self.peers[peer].name);
+        let bound = self
+            .ask(Method::PUT, &path, &json!({"connection_id": id}))?
+            .expect(200)?;
+        let said = Instant::now();
+        ensure!(bound["exit_connection_id"] == id, "{bound}");
+        ensure!(
+            bound["fail_open"] == false,
+            "it is not fail-closed any more: {bound}"
+        );
+        let peer = &mut self.peers[peer];
+        let before = peer.exit.replace(kind).filter(|before| *before != kind);
+        // What it is bound to does not stand in for itself any more; with something that does, it may be carried by that at any time.
+        peer.fallback = peer.fallback.filter(|fallback| *fallback != kind);
+        peer.moved = before
+            .filter(|_| peer.fallback.is_none())
+            .map(|before| (before, said));
+        Ok(())
+    }
+
+    /// Before the peer is bound anew, how long its last exit carried something of it after it had been bound elsewhere.
+    pub fn note_move(&mut self, peer: usize) {
+        if let Some((kind, said)) = self.peers[peer].moved.take() {
+            let last = self.far[kind.index()].ear.heard_after(peer, said);
+            self.times.after_move.push((kind, last.unwrap_or_default()));
+        }
+    }
+
+    pub(super) fn create_spare(&mut self, kind: Kind, peer: usize, speakers: &[Speaker]) -> Result<()> {
+        if self.spare.is_none() {
+            self.spare = Some((self.create(kind, "spare", false)?, kind));
+        }
+        let Some((id, kind)) = self.spare.clone() else {
+            bail!("no spare connection");
+        };
+        self.bind(peer, &id, kind)?;
+        self.peers[peer].on_spare = true;
+        speakers[peer].assign(Meant::For(kind));
+        Ok(())
+    }
+
+    pub(super) fn delete_spare(&mut self, speakers: &[Speaker]) -> Result<()> {
+        let Some((id, kind)) = self.spare.clone() else {
+            return self.delete_used(Kind::Wireguard, speakers);
+        };
+        for peer in 0..self.peers.len() {
+            if self.peers[peer].on_spare {
+                self.assign(peer, kind, speakers)?;
+            }
+        }
+        let answer = self.ask(Method::DELETE, &format!("{CONNECTIONS}/{id}"), &Value::Null)?;
+        ensure!(
+            matches!(answer.status, 200 | 204 | 404),
+            "deleting what nobody uses: {} {}",
+            answer.status,
+            answer.code()
+        );
+        self.spare = None;
+        Ok(())
+    }
+
+    /// Somebody uses it: if nobody does, the first peer is given it first.
+    pub(super) fn delete_used(&mut self, kind: Kind, speakers: &[Speaker]) -> Result<()> {
+        let uses = |peer: &Peer| peer.exit == Some(kind) && !peer.on_spare;
+        if !self.peers.iter().any(uses) {
+            self.assign(0, kind, speakers)?;
+        }
+        let path = format!("{CONNECTIONS}/{}", self.ids[kind.index()]);
+        let answer = self.ask(Method::DELETE, &path, &Value::Null)?;
+        ensure!(answer.status == 409, "{} {}", answer.status, answer.code());
+        Ok(())
+    }
+
+    /// Another exit stands in for the peer's from now on; or what stood in does not any more.
+    pub(super) fn change_fallback(&mut self, peer: usize, kind: Kind) -> Result<()> {
+        let has = self.peers[peer].fallback.is_some();
+        let is_bound = self.peers[peer].exit == Some(kind);
+        self.set_fallback(peer, (!has && !is_bound).then_some(kind))
+    }
+
+    pub(super) fn set_fallback(&mut self, peer: usize, kind: Option<Kind>) -> Result<()> {
+        let ids: Vec<_> = kind.iter().map(|kind| &self.ids[kind.index()]).collect();
+        let path = format!("/api/connectivity/peers/{}/fallbacks", self.peers[peer].name);
+        let body = json!({"connection_ids": ids});
+        let changed = self.ask(Method::PUT, &path, &body)?.expect(200)?;
+        ensure!(
+            changed["fallback_connection_ids"] == body["connection_ids"],
+            "{changed}"
+        );
+        self.peers[peer].fallback = kind;
+        self.peers[peer].moved = None;
+        Ok(())
+    }
+}

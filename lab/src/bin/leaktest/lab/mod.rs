@@ -1,0 +1,265 @@
+//! The cell, its exits and its peers, and what is done to them: over REST as a user would ([`exits`]), to what runs ([`ends`]), by
+//! hand as root might ([`hands`]), and with the aim of a leak ([`plant`]).
+
+mod ends;
+mod exits;
+mod hands;
+mod plant;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use cell_lab::cell::Cell;
+use cell_lab::process::until;
+use cell_lab::rest::{Answer, Rest, Setup};
+use cell_lab::stock::Client;
+use cell_lab::topology::{CELL, Device, World};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::docker::Docker;
+use crate::ear::Ear;
+use crate::far::FarEnd;
+use crate::key::{RESOLVER, far_host};
+use crate::kind::Kind;
+use crate::speaker::Speaker;
+use crate::transition::Transition;
+
+/// How long the cell may take to answer while its daemons die, and to be itself again: on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How long something that a hand has undone for a moment stays undone.
+const MOMENT: Duration = Duration::from_millis(150);
+
+/// A peer, its device's stock client and what it is bound to.
+pub struct Peer<'a> {
+    name: String,
+    client: Client<'a>,
+    file: String,
+    /// Its exit's type; `None`: it has no exit, and is the control.
+    pub exit: Option<Kind>,
+    /// Whether it has the connection that was created last instead of the first of the type.
+    pub on_spare: bool,
+    /// What stands in for its exit while that does not work.
+    fallback: Option<Kind>,
+    /// When the API said that it is bound to another exit than this.
+    moved: Option<(Kind, Instant)>,
+}
+
+/// The namespaces that a lab stands on.
+pub struct Places<'a> {
+    /// Everything.
+    pub world: &'a World,
+    /// Of the far ends, in the order of [`Kind::ALL`].
+    pub fars: &'a [Device],
+    /// For what far ends need elsewhere.
+    pub helper: &'a Device,
+    /// Of the bound peers, in the order of [`Kind::ALL`], and of the control.
+    pub devices: &'a [Device],
+}
+
+/// How long things took.
+#[derive(Debug, Clone, Default)]
+pub struct Times {
+    /// By exit type, from its far end's end to the last packet of a device through it.
+    pub after_end: Vec<(Kind, Duration)>,
+    /// By exit type, from the moment when the API said that a peer is bound elsewhere to its last packet through it.
+    pub after_move: Vec<(Kind, Duration)>,
+}
+
+/// Everything.
+pub struct Lab<'a> {
+    /// The namespaces.
+    pub world: &'a World,
+    /// The cell.
+    pub cell: Cell,
+    /// The far ends, in the order of [`Kind::ALL`].
+    pub far: Vec<FarEnd<'a>>,
+    /// What is heard at the ISP.
+    pub direct: std::sync::Arc<Ear>,
+    /// The bound peers, then the control.
+    pub peers: Vec<Peer<'a>>,
+    /// What was measured.
+    pub times: Times,
+    docker: Docker<'a>,
+    rest: Rest,
+    ids: Vec<String>,
+    spare: Option<(String, Kind)>,
+    linked: [bool; Kind::ALL.len()],
+}
+
+impl<'a> Lab<'a> {
+    /// Starts a cell, gives it an exit of each type and a peer for each, and one peer without. `direct`: what is heard at the ISP.
+    ///
+    /// # Errors
+    /// At the first step that fails.
+    pub fn start(places: &Places<'a>, direct: std::sync::Arc<Ear>) -> Result<Self> {
+        let world = places.world;
+        let far = Kind::ALL.into_iter().zip(places.fars);
+        let far = far.map(|(kind, device)| FarEnd::start(kind, device, places.helper));
+        let far: Vec<_> = far.collect::<Result<_>>()?;
+        let docker = Docker::start(&world.cell)?;
+        let told: Vec<_> = far.iter().filter_map(FarEnd::told_to_the_cell).collect();
+        let cell = Cell::start_told(&world.cell, &told)?;
+        let mut lab = Lab {
+            world,
+            far,
+            direct,
+            peers: Vec::new(),
+            times: Times::default(),
+            docker,
+            rest: cell.rest(),
+            cell,
+            ids: Vec::new(),
+            spare: None,
+            linked: [true; Kind::ALL.len()],
+        };
+        lab.sign_in()?;
+        lab.set_resolvers()?;
+        for kind in Kind::ALL {
+            let id = lab.create(kind, kind.label(), true)?;
+            lab.ids.push(id);
+        }
+        let exits = Kind::ALL.into_iter().map(Some).chain([None]);
+        for (exit, device) in exits.zip(places.devices) {
+            let peer = lab.join(exit, device)?;
+            lab.peers.push(peer);
+        }
+        lab.converged()?;
+        Ok(lab)
+    }
+
+    fn sign_in(&mut self) -> Result<()> {
+        self.rest.setup(&Setup {
+            claim_token: self.cell.claim_token()?,
+            cell_name: "leaktest".into(),
+            vpn_range_ipv4: "10.87.0.0/24".into(),
+            vpn_range_ipv6: "fd87::/64".into(),
+            endpoint_host: CELL.v4.to_string(),
+            username: "admin".into(),
+            password: "correct horse battery".into(),
+        })
+    }
+
+    /// The ones that are asked for who has no exit, and through exits that bring none.
+    fn set_resolvers(&mut self) -> Result<()> {
+        let [v4, v6] = far_host(RESOLVER).each();
+        let body = json!({"dns_upstreams": [v4.to_string(), v6.to_string()]});
+        let answer = self.ask(Method::PUT, "/api/config", &body)?;
+        answer.expect(200).context("dns_upstreams").map(drop)
+    }
+
+    fn join(&mut self, exit: Option<Kind>, device: &'a Device) -> Result<Peer<'a>> {
+        let name = exit.map_or("control", Kind::label).to_owned();
+        let mut asked = json!({"name": name, "server_makes_key": true, "tunnel": "full",
+            "access": {"internet": true, "peer_to_peer": false, "services": []}});
+        if let Some(kind) = exit {
+            asked["exit_connection_id"] = json!(self.ids[kind.index()]);
+        }
+        let (_, file) = self.rest.add_peer(&asked)?;
+        if exit.is_some() {
+            let path = format!("/api/connectivity/peers/{name}/failopen");
+            self.ask(Method::PUT, &path, &json!({"fail_open": false}))?
+                .expect(200)?;
+        }
+        let client = Client::up(&device.namespace, &file)?;
+        client.wait_for_handshake()?;
+        Ok(Peer {
+            name,
+            client,
+            file,
+            exit,
+            on_spare: false,
+            fallback: None,
+            moved: None,
+        })
+    }
+
+    /// Asks until the API answers: it, and what it needs, may be coming back.
+    fn ask(&mut self, method: Method, path: &str, body: &Value) -> Result<Answer> {
+        let start = Instant::now();
+        loop {
+            let sent = (!body.is_null()).then_some(body);
+            match self.rest.request(method.clone(), path, sent) {
+                Ok(answer) if answer.status < 500 && answer.status != 429 => return Ok(answer),
+                Ok(answer) if start.elapsed() > PATIENCE => {
+                    answer.expect(200).with_context(|| format!("{method} {path}"))?;
+                }
+                Err(error) if start.elapsed() > PATIENCE => return Err(error),
+                Ok(_) | Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+
+    /// Waits until the kernel has what is wanted.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub fn converged(&mut self) -> Result<()> {
+        let rest = &mut self.rest;
+        until(PATIENCE, "observed = desired", || {
+            let status = rest
+                .get("/api/status")
+                .ok()
+                .filter(|answer| answer.status == 200)?
+                .json();
+            (status["generation"] == status["observed_generation"]).then_some(())
+        })
+    }
+
+    /// Lets it happen; the speakers of bound peers learn what they are assigned to.
+    ///
+    /// # Errors
+    /// When the cell does not do as it must.
+    pub fn happen(&mut self, transition: Transition, speakers: &[Speaker]) -> Result<()> {
+        match transition {
+            Transition::Create(kind, peer) => self.create_spare(kind, peer, speakers),
+            Transition::Delete => self.delete_spare(speakers),
+            Transition::DeleteUsed(kind) => self.delete_used(kind, speakers),
+            Transition::Assign(peer, kind) => self.assign(peer, kind, speakers),
+            Transition::Swap(one, other) => {
+                let (Some(to), Some(back)) = (self.peers[other].exit, self.peers[one].exit) else {
+                    bail!("a peer without an exit is not swapped");
+                };
+                self.assign(one, to, speakers)?;
+                self.assign(other, back, speakers)
+            }
+            Transition::Fallback(peer, kind) => self.change_fallback(peer, kind),
+            Transition::FarEnd(kind) => self.far_end(kind),
+            Transition::FarLink(kind) => self.far_link(kind),
+            Transition::Interface => self.flap_interface(),
+            Transition::NoInterface => self.no_interface(),
+            Transition::NoTunnel => self.no_tunnel(),
+            Transition::Uplink => self.flap_uplink(),
+            Transition::Flush => self.flush(),
+            Transition::NoRules => self.no_rules(),
+            Transition::NoRoutes => self.no_routes(),
+            Transition::ForeignRule => self.foreign_rule(),
+            Transition::Conntrack => self.no_flows(),
+            Transition::Daemon(name, signal) => self.daemon(name, signal),
+            Transition::Headless => self.headless(),
+            Transition::FlushHeadless => self.flush_headless(),
+            Transition::Docker(signal) => self.docker.restart(signal),
+        }
+    }
+
+    /// All far ends are there, and the cell has put everything right.
+    ///
+    /// # Errors
+    /// When something does not come back.
+    pub fn mend(&mut self, speakers: &[Speaker]) -> Result<()> {
+        // Each type of exit has a peer again, and nothing else carries it, or nothing could be seen of it.
+        for (peer, kind) in Kind::ALL.into_iter().enumerate() {
+            self.assign(peer, kind, speakers)?;
+            self.set_fallback(peer, None)?;
+        }
+        for kind in Kind::ALL {
+            if !self.far[kind.index()].is_up() {
+                self.bring_up(kind.index())?;
+            }
+        }
+        if let Some(place) = self.linked.iter().position(|linked| !linked) {
+            self.far_link(Kind::ALL[place])?;
+        }
+        self.converged()
+    }
+}

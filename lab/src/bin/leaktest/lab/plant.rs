@@ -1,0 +1,68 @@
+//! Leaks that are made by hand, so that it is seen that they would be seen.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+use cell_lab::process::run_with_input;
+use cell_lab::resolver;
+use cell_lab::topology::GATEWAY;
+
+use super::Lab;
+use crate::key::{Key, Meant, Protocol, RESOLVER, far_host};
+
+/// How long a connection is tried that is only to be seen.
+const TRIED: Duration = Duration::from_secs(1);
+
+impl Lab<'_> {
+    /// Has what comes from devices go out by the uplink before anybody judges it, as somebody with root might who wants a leak. The
+    /// policy itself nobody can take away, dead or alive as netd may be.
+    ///
+    /// # Errors
+    /// With nft's words.
+    pub fn plant(&self) -> Result<()> {
+        let rules = format!(
+            "table netdev planted {{\nchain in {{\ntype filter hook ingress device \"wg0\" priority 0;\n\
+             meta protocol ip fwd ip to {} device \"uplink\"\nmeta protocol ip6 fwd ip6 to {} device \"uplink\"\n}}\n}}\n",
+            GATEWAY.v4, GATEWAY.v6
+        );
+        let load = || run_with_input(Command::new("nft").args(["-f", "-"]), &rules);
+        self.world.cell.inside(load)?.map(drop)
+    }
+
+    /// Undoes it.
+    ///
+    /// # Errors
+    /// With nft's words.
+    pub fn unplant(&self) -> Result<()> {
+        self.by_hand("nft", "delete table netdev planted")
+    }
+
+    /// Asks the ISP's resolver from the cell itself what bound peers ask, as its relay must not, by UDP; and by TCP, as it does for
+    /// nobody by this way.
+    ///
+    /// # Errors
+    /// When there is no socket.
+    pub fn plant_questions(&self) -> Result<()> {
+        let bound = |key: &Key| key.protocol == Protocol::Dns && key.meant != Meant::Direct;
+        let [v4, v6] = far_host(RESOLVER).each();
+        self.world.cell.inside(|| -> Result<()> {
+            for key in Key::all().filter(bound) {
+                let any: IpAddr = if key.v6 {
+                    Ipv6Addr::UNSPECIFIED.into()
+                } else {
+                    Ipv4Addr::UNSPECIFIED.into()
+                };
+                let to = if key.v6 { v6 } else { v4 };
+                // In capitals, as a relay may have it.
+                let name = key.name('z', 0).to_uppercase();
+                UdpSocket::bind((any, 0))?.send_to(&resolver::question(1, &name)?, (to, 53))?;
+            }
+            for to in [v4, v6] {
+                TcpStream::connect_timeout(&(to, 53).into(), TRIED)?;
+            }
+            Ok(())
+        })?
+    }
+}
