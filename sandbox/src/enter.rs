@@ -58,6 +58,11 @@ impl Sandbox {
         self.rule(path, Use::Device, false)
     }
 
+    /// As [`Sandbox::device`], left out when there is no such path.
+    pub fn device_if_exists(self, path: impl AsRef<Path>) -> Self {
+        self.rule(path, Use::Device, true)
+    }
+
     /// The path of a socket that will be connected to; needs [`Family::Unix`] as well. Landlock before Linux 7.1 cannot
     /// hold back connect(2) on a path, so there the mode of socket and folder decide. The rule is on the folder, because a
     /// server that starts again makes a new socket in it; a folder that is not there gets no rule.

@@ -42,6 +42,13 @@ pub fn netd(state: &Path, sockets: &[&Path], userspace: bool) -> Sandbox {
         .sockets(&[Family::Inet4Datagram, Family::Inet6Datagram])
 }
 
+/// netd where it also makes TUNs for another user, whose programs carry exits (`[exits] tunnel_user`): persistent ones, which
+/// that user alone may attach to. Left out where the machine has no TUNs; such exits have no interface then, and netd says so.
+pub fn netd_with_tunnels(netd: Sandbox) -> Sandbox {
+    netd.device_if_exists("/dev/net/tun")
+        .allow_ioctls(&[TUNSETIFF, TUNSETOWNER, TUNSETPERSIST])
+}
+
 /// The Docker broker: whoever may speak to Docker is root on the machine, so it may do nothing else.
 ///
 /// - `state`: its own records.
@@ -104,6 +111,9 @@ fn connecting(sandbox: Sandbox, sockets: &[&Path]) -> Sandbox {
 const REDIRECT_PORTS: RangeInclusive<u16> = 9100..=9199;
 /// ioctl(2) requests of linux/if_tun.h: makes a device or attaches to one.
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+/// For which user a device is, and whether it stays without a descriptor.
+const TUNSETOWNER: libc::c_ulong = 0x4004_54cc;
+const TUNSETPERSIST: libc::c_ulong = 0x4004_54cb;
 /// Which segmentation offloads the reader understands.
 const TUNSETOFFLOAD: libc::c_ulong = 0x4004_54d0;
 /// Asks for name and flags.

@@ -113,6 +113,34 @@ fn netd_makes_tun_and_udp_for_userspace_wireguard() {
 }
 
 #[test]
+fn netd_makes_tuns_for_another_user_where_its_policy_names_one() {
+    const TUNSETOWNER: libc::c_ulong = 0x4004_54cc;
+    const TUNSETPERSIST: libc::c_ulong = 0x4004_54cb;
+    const TUNSETGROUP: libc::c_ulong = 0x4004_54ce;
+    let own = folder();
+    let answer = in_child(|| {
+        namespaces_with_tun(own.path());
+        common::NOBODY.assume(NET_ADMIN).unwrap();
+        let netd = profiles::netd(own.path(), &[], false);
+        profiles::netd_with_tunnels(netd).enter().unwrap();
+        let made = tun();
+        let device = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+            .unwrap();
+        // Without an interface each of them is answered by the TUN (EBADFD), or refused before it.
+        let asked = [TUNSETOWNER, TUNSETPERSIST, TUNSETGROUP].map(|request| {
+            // SAFETY: these take a number.
+            outcome(unsafe { libc::ioctl(device.as_raw_fd(), request, 0) }.into())
+        });
+        format!("{made:?} {asked:?} {:?}", inet())
+    });
+    let [bad, refused] = [libc::EBADFD, EPERM].map(|errno| format!("Err({errno})"));
+    assert_eq!(answer, format!("Ok(()) [{bad}, {bad}, {refused}] {refused}"));
+}
+
+#[test]
 fn broker_keeps_docker_s_socket() {
     let own = folder();
     let path = own.path().join("docker.sock");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cell_netd_core::Desired;
+use cell_netd_core::ceiling::TunnelCeiling;
 use cell_netd_core::desired::Exit;
 use cell_netd_core::model::{ExitId, ExitInterface, PublicKey};
 use cell_netd_core::tunnel::{TunnelStep, steps};
@@ -122,7 +123,8 @@ impl<K: Kernel> Reconciler<K> {
     async fn tend(&mut self, exit: &Exit, tunnel: Option<&Tunnel>, pass: &mut Pass) -> ExitHealth {
         let id = &exit.way.id;
         let before = self.tunnels.made.get(id);
-        let Ok(steps) = steps(exit, before, tunnel.map(|tunnel| &tunnel.seen)) else {
+        let user = self.ceiling.exits.tunnel().map(TunnelCeiling::user);
+        let Ok(steps) = steps(exit, before, tunnel.map(|tunnel| &tunnel.seen), user) else {
             self.tunnels.made.remove(id);
             return health(
                 ExitState::Foreign,
