@@ -130,6 +130,21 @@ pub fn steps(
     }
 }
 
+/// The network on the machine's links that an address of a program's tunnel would be taken from. Its far end gives the addresses
+/// while it runs, and could take a neighbour's: the machine would speak to itself instead. What is on a link alone, as the
+/// tunnel's own, is no network.
+pub fn neighbourhood(tunnel: &Tunnel, on_link: &BTreeSet<IpNet>) -> Option<(IpNet, IpNet)> {
+    match tunnel {
+        Tunnel::Wireguard(_) => None,
+        Tunnel::User(_) => tunnel.addresses().into_iter().find_map(|address| {
+            let around = on_link
+                .iter()
+                .find(|net| net.contains(&address.addr()) && net.prefix_len() < net.max_prefix_len());
+            around.map(|net| (address, *net))
+        }),
+    }
+}
+
 /// A TUN is what it was made as: one for somebody else is made anew. Who reads it then begins anew too.
 fn of_user(tunnel: &Tunnel, seen: Option<&TunnelSeen>, user: u32) -> Result<Vec<TunnelStep>, Foreign> {
     if seen.is_some_and(|seen| !seen.ours) {

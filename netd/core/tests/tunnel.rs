@@ -9,7 +9,7 @@ use cell_netd_core::observed::Device;
 use cell_netd_core::plan::PeerUpdate;
 use cell_netd_core::spec::{UserTunnelSpec, WaySpec, WireguardExitSpec};
 use cell_netd_core::tunnel::{
-    self, Foreign, SecretRecord, TunnelSeen, TunnelStep, device_peers, secret_name,
+    self, Foreign, SecretRecord, TunnelSeen, TunnelStep, device_peers, neighbourhood, secret_name,
 };
 use cell_netd_core::validate::validate;
 use support::{TUNNEL_USER, ceiling, exit, spec, user_tunnel};
@@ -308,4 +308,23 @@ fn a_tun_for_somebody_else_is_made_anew_and_a_foreign_one_left_alone() {
     let mut foreign = made_for(&exit, Some(TUNNEL_USER));
     foreign.ours = false;
     assert_eq!(steps(&exit, None, Some(&foreign)), Err(Foreign));
+}
+
+/// Whom the far end calls itself is its word; a neighbour's address is not its to give.
+#[test]
+fn an_address_of_a_neighbour_is_not_taken() {
+    let on_link = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect();
+    let program = carried(|_| {});
+    let found = neighbourhood(&program.tunnel, &on_link(&["192.168.1.0/24", "172.21.0.0/16"]));
+    assert_eq!(
+        found,
+        Some(("172.21.5.2/32".parse().unwrap(), "172.21.0.0/16".parse().unwrap()))
+    );
+    let six = neighbourhood(&program.tunnel, &on_link(&["fd21:5::/64"]));
+    assert!(six.is_some());
+    for apart in [&[][..], &["172.21.5.2/32", "fd21:5::2/128"], &["172.21.6.0/24"]] {
+        assert_eq!(neighbourhood(&program.tunnel, &on_link(apart)), None, "{apart:?}");
+    }
+    let of_file = wanted(|_| {});
+    assert_eq!(neighbourhood(&of_file.tunnel, &on_link(&["172.20.0.0/16"])), None);
 }

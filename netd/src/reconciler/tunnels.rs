@@ -8,7 +8,7 @@ use cell_netd_core::Desired;
 use cell_netd_core::ceiling::TunnelCeiling;
 use cell_netd_core::desired::Exit;
 use cell_netd_core::model::{ExitId, ExitInterface, PublicKey};
-use cell_netd_core::tunnel::{TunnelStep, steps};
+use cell_netd_core::tunnel::{TunnelStep, neighbourhood, steps};
 use tokio::time::Instant;
 
 use super::Reconciler;
@@ -166,6 +166,12 @@ impl<K: Kernel> Reconciler<K> {
         steps: &[TunnelStep],
         pass: &mut Pass,
     ) -> Result<(), KernelError> {
+        if let Some((address, net)) = neighbourhood(&exit.tunnel, &self.on_link) {
+            return Err(KernelError::Refused(format!(
+                "its far end gives it the address {}, which lies in the machine's own network {net}",
+                address.addr()
+            )));
+        }
         if pass.away && steps.contains(&TunnelStep::Create) {
             return Err(BackendError::Away("waited for already".to_owned()).into());
         }
