@@ -73,6 +73,17 @@ impl Sandbox {
         }
     }
 
+    /// A program that may be started as a process of its own, which keeps this sandbox: what it needs is to be listed beside what
+    /// the daemon needs. The rule is on the file that is there now, as on `loaders`, those of the dynamic linker that there are;
+    /// its libraries are to be listed as what may be read.
+    pub fn program(mut self, path: impl AsRef<Path>, loaders: &[&Path]) -> Self {
+        self.allowed.spawns = true;
+        let sandbox = self.rule(path, Use::Execute, true);
+        loaders.iter().fold(sandbox, |sandbox, loader| {
+            sandbox.rule(loader, Use::Execute, true)
+        })
+    }
+
     /// Kinds of sockets that may still be made.
     pub fn sockets(mut self, families: &[Family]) -> Self {
         self.allowed.families.extend(families);
@@ -87,6 +98,12 @@ impl Sandbox {
             connect: true,
         };
         self.allowed.calls.push(libc::SYS_listen);
+        self
+    }
+
+    /// TCP sockets that connect to anywhere and do not listen; needs the families as well.
+    pub fn tcp_connect(mut self) -> Self {
+        self.tcp.connect = true;
         self
     }
 

@@ -120,6 +120,10 @@ impl OpenvpnServer {
         self.process.as_ref().map(Process::output).unwrap_or_default()
     }
 
+    pub fn offer(&self) -> Offer {
+        self.offer
+    }
+
     pub fn namespace(&self) -> &Namespace {
         &self.device.namespace
     }
