@@ -1,6 +1,11 @@
 //! Connections of the type openvpn: what netd, cell-openvpn and cell-egress hear of them, and how what a server gave gets from the
 //! one to the others.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "tests: a case is one story"
+)]
 
 mod support;
 

@@ -170,6 +170,17 @@ fn becomes(rest: &mut Rest, health: &str) -> Result<Value> {
     })
 }
 
+fn asked_through_exit(stage: &Stage) -> Result<()> {
+    until(PATIENCE, "a name is looked up through the exit", || {
+        let resolver = stage.device.namespace.run(
+            "/usr/bin/python3",
+            &["-c", &format!("{ASK}\nprint(ask('10.67.0.1'))")],
+        );
+        let answer = resolver.ok()?;
+        (answer.trim() == IpAddr::from(ANYWHERE).to_string()).then_some(())
+    })
+}
+
 #[test]
 fn a_profile_becomes_an_exit_and_whatever_dies_nothing_goes_another_way() -> Result<()> {
     let stage = stage()?;
@@ -195,15 +206,7 @@ fn a_profile_becomes_an_exit_and_whatever_dies_nothing_goes_another_way() -> Res
     let bound = stage.direct();
 
     // Its questions go to the provider's resolver, through it.
-    until(PATIENCE, "a name is looked up through the exit", || {
-        let resolver = stage.device.namespace.run(
-            "/usr/bin/python3",
-            &["-c", &format!("{ASK}\nprint(ask('10.67.0.1'))")],
-        );
-        let answer = resolver.ok()?;
-        (answer.trim() == IpAddr::from(ANYWHERE).to_string()).then_some(())
-    })
-    .with_context(|| cell.output())?;
+    asked_through_exit(&stage).with_context(|| cell.output())?;
 
     for daemon in ["openvpn", "netd", "egress", "api", "vaultd"] {
         cell.crash(daemon)?;

@@ -118,7 +118,7 @@ impl Driven {
         };
         let started = match self.start() {
             Ok(started) => started,
-            Err(error) => return failed(Trouble::Spawn(error.to_string())),
+            Err(error) => return failed(not_started(&error)),
         };
         let Started { mut child, connected } = started;
         let pid = child.id();
@@ -256,6 +256,17 @@ async fn end(child: &mut Child) -> Option<ExitStatus> {
         tracing::error!(%error, "OpenVPN cannot be killed");
     }
     child.wait().await.ok()
+}
+
+fn not_started(error: &std::io::Error) -> Trouble {
+    Trouble::Spawn(match error.kind() {
+        std::io::ErrorKind::NotFound => "it is not installed: apt install openvpn".to_owned(),
+        // The sandbox knows the program by the file that was there.
+        std::io::ErrorKind::PermissionDenied => {
+            "if it was installed or upgraded meanwhile, start cell-openvpn anew".to_owned()
+        }
+        _ => error.to_string(),
+    })
 }
 
 fn described(status: Option<ExitStatus>) -> String {
