@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 # Exposure in tenths, at most (systemd-analyze security; a unit with nothing but User= has 92). See README.md.
-limits="api=2 netd=11 egress=12 tor=10 broker=4 vaultd=4 wg=4"
+limits="api=2 netd=11 egress=12 openvpn=12 tor=10 broker=4 vaultd=4 wg=4"
 # The same with a drop-in: unit/file=limit.
 drop_in_limits="netd/userspace-wireguard.conf=15 broker/docker.conf=4 api/api-admin-group.conf=4"
 
@@ -52,6 +52,7 @@ for unit in cell-*.service; do
   [ -s "$work/common-$unit" ] || fail "$unit has no common part"
   cmp -s "$work/common-$unit" "$work/common-cell-api.service" || fail "$unit: its common part differs from that of cell-api.service"
   program=/usr/lib/cell/${unit%.service}; [ "$unit" != cell-tor.service ] || program=/usr/bin/tor
+  [ "$unit" != cell-openvpn.service ] || program="$program -/usr/sbin/openvpn"
   grep -qx "ExecPaths=$program /usr/lib /lib /lib64" "$unit" || fail "$unit: ExecPaths="
 done
 exit $failed

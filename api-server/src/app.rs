@@ -16,6 +16,7 @@ use crate::daemons::confirm::Confirmer;
 use crate::daemons::egress::EgressClient;
 use crate::daemons::explain::Explainer;
 use crate::daemons::key::WireguardKey;
+use crate::daemons::openvpn::OpenvpnClient;
 use crate::daemons::secrets::Secrets;
 use crate::daemons::vault::Vault;
 use crate::dns::Dns;
@@ -79,6 +80,8 @@ pub struct App {
     pub broker: Broker,
     /// `cell-egress`, where the policy file names it.
     pub egress: Option<EgressClient>,
+    /// `cell-openvpn`, where the policy file names it.
+    pub openvpn: Option<OpenvpnClient>,
     /// vaultd.
     pub vault: Vault,
     /// vaultd's store of secrets.
@@ -166,6 +169,7 @@ impl App {
             activity: ActivityReader::new(ipc::connect(&config.netd_socket)),
             broker: Broker::new(ipc::connect(&config.broker_socket)),
             egress: egress(&config),
+            openvpn: openvpn(&config),
             vault: Vault::new(ipc::connect(&config.vault_socket)),
             secrets: Secrets::new(ipc::connect(&config.vault_socket)),
             connection_changes: Mutex::default(),
@@ -272,6 +276,11 @@ impl Shared {
 fn egress(config: &Config) -> Option<EgressClient> {
     let path = config.egress_socket.as_ref()?;
     Some(EgressClient::new(ipc::connect(path)))
+}
+
+fn openvpn(config: &Config) -> Option<OpenvpnClient> {
+    let path = config.openvpn_socket.as_ref()?;
+    Some(OpenvpnClient::new(ipc::connect(path)))
 }
 
 fn millis(duration: std::time::Duration) -> i64 {

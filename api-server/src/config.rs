@@ -21,6 +21,8 @@ pub struct Config {
     pub vault_socket: PathBuf,
     /// Path of `cell-egress`'s socket; `None`: this cell has none, and connections of its types carry nothing.
     pub egress_socket: Option<PathBuf>,
+    /// Path of `cell-openvpn`'s socket; `None`: this cell has none, and connections of its type carry nothing.
+    pub openvpn_socket: Option<PathBuf>,
     /// SOCKS port of the cell's Tor, on this machine's loopback; `local_servers` of `netd.toml` and `egress.toml` allow it.
     pub tor_socks: SocketAddr,
     /// Interface and ports.
@@ -80,6 +82,8 @@ struct File {
     vault_socket: PathBuf,
     #[serde(default)]
     egress_socket: Option<PathBuf>,
+    #[serde(default)]
+    openvpn_socket: Option<PathBuf>,
     #[serde(default = "shipped_tor")]
     tor_socks: SocketAddr,
     wireguard_interface: String,
@@ -147,6 +151,7 @@ impl Config {
             broker_socket: file.broker_socket,
             vault_socket: file.vault_socket,
             egress_socket: file.egress_socket,
+            openvpn_socket: file.openvpn_socket,
             tor_socks: file.tor_socks,
             network: NetworkSettings {
                 interface: file.wireguard_interface,

@@ -2,8 +2,10 @@
 //! nowhere else: after a start nothing is known, and so nothing is taken for working.
 
 mod names;
+mod openvpn;
 mod watch;
 
+pub(crate) use openvpn::Openvpn;
 pub use watch::{now, watch};
 
 use std::collections::BTreeMap;
@@ -40,6 +42,7 @@ struct State {
     /// By id, with netd's words.
     refused_by_netd: BTreeMap<String, String>,
     egress: Egress,
+    openvpn: Openvpn,
     names: Arc<Names>,
 }
 
@@ -165,6 +168,16 @@ impl Exits {
     /// What `cell-egress` said last.
     pub(crate) fn egress(&self) -> Egress {
         self.read().egress.clone()
+    }
+
+    /// What `cell-openvpn` says.
+    pub(crate) fn see_openvpn(&self, openvpn: Openvpn) {
+        self.write().openvpn = openvpn;
+    }
+
+    /// What `cell-openvpn` said last.
+    pub(crate) fn openvpn(&self) -> Openvpn {
+        self.read().openvpn.clone()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

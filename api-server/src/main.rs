@@ -54,6 +54,7 @@ fn main() -> anyhow::Result<()> {
     let sockets: Vec<_> = [&config.netd_socket, &config.broker_socket, &config.vault_socket]
         .into_iter()
         .chain(&config.egress_socket)
+        .chain(&config.openvpn_socket)
         .map(PathBuf::as_path)
         .collect();
     let report = profiles::api(&config.state, &sockets)

@@ -249,31 +249,6 @@ async fn a_connection_in_use_is_not_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nothing_carries_cannot_be_bound() {
-    let cell = Cell::ready().await;
-    let admin = cell.admin().await;
-    add(&admin, "phone", 1).await;
-    let file = include_str!("../../fuzz/corpus/openvpn_profile/provider");
-    let import = json!({"file": file, "username": "anna", "password": "secret"});
-    let body = json!({"name": "ovpn", "type": "openvpn", "import": import});
-    let answer = admin.post(ALL, &body).await;
-    let made = if answer.status == 201 {
-        answer.json()
-    } else {
-        let body = json!({"name": "ovpn", "type": "openvpn", "import": {"file": file}});
-        admin.post(ALL, &body).await.expect(201).json()
-    };
-    let id = made["connection"]["id"].clone();
-    let refused = bind(&admin, "phone", id.clone()).await.expect(409).json();
-    assert_eq!(refused["code"], "EXIT_NOT_CARRIED");
-    let status = health(&admin, id.as_str().unwrap()).await;
-    assert_eq!(status["health"], "down");
-    assert_eq!(exit_at_netd(&cell, "phone"), Some(String::new()));
-    let good = wireguard(&admin, "home").await;
-    bind(&admin, "phone", json!(good)).await.expect(200);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn cell_egress_gets_its_exits_again_whatever_becomes_of_it() {
     let mut cell = Cell::ready().await;
     let admin = cell.admin().await;

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 PACKAGE = "cell"
-SERVICES = ["cell-vaultd", "cell-netd", "cell-egress", "cell-broker", "cell-api"]
+SERVICES = ["cell-vaultd", "cell-netd", "cell-egress", "cell-openvpn", "cell-broker", "cell-api"]
 # Not ours to judge: what is no disk, what the test itself makes, and what any installation or any running Debian changes.
 PASSED_OVER = (
     "/proc", "/sys", "/dev", "/tmp", "/systemtest",
@@ -27,7 +27,8 @@ PASSED_OVER = (
 # What Debian's practice lets a purged package leave: its users and groups, as files in a backup may still be theirs.
 ACCOUNTS = {"cell-api", "cell-netd", "cell-wg", "cell-broker", "cell-vaultd", "cell-admin", "cell-edge-netd",
             "cell-edge-broker", "cell-edge-vault", "cell-edge-keys", "cell-edge-wg", "cell-egress", "cell-edge-egress",
-            "cell-edge-exit-keys", "cell-tor"}
+            "cell-edge-exit-keys", "cell-tor", "cell-openvpn", "cell-edge-openvpn", "cell-edge-openvpn-keys",
+            "cell-edge-programs"}
 
 
 def role():

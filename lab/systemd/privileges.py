@@ -16,12 +16,16 @@ PROCESSES = {
     "cell-wg": (NONE, set(), False),
     "cell-netd": (NET_ADMIN, {"cell-edge-keys", "cell-edge-wg"}, True),
     "cell-egress": (NONE, {"cell-edge-exit-keys"}, True),
+    "cell-openvpn": (NONE, {"cell-edge-openvpn-keys", "cell-edge-programs"}, True),
     "cell-broker": (NONE, set(), False),
-    "cell-api": (NONE, {"cell-edge-netd", "cell-edge-egress", "cell-edge-broker", "cell-edge-vault"}, False),
+    "cell-api": (NONE, {"cell-edge-netd", "cell-edge-egress", "cell-edge-openvpn", "cell-edge-broker", "cell-edge-vault"}, False),
 }
 SOCKETS = {
     "netd/netd.sock": "cell-edge-netd",
     "egress/egress.sock": "cell-edge-egress",
+    "openvpn/openvpn.sock": "cell-edge-openvpn",
+    "openvpn-keys/vault.sock": "cell-edge-openvpn-keys",
+    "programs/management.sock": "cell-edge-programs",
     "broker/broker.sock": "cell-edge-broker",
     "vault/vault.sock": "cell-edge-vault",
     "keys/vault.sock": "cell-edge-keys",

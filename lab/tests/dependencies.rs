@@ -18,6 +18,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cell-wg", &["cell-wg-core", "cell-proto", "cell-sandbox"]),
     ("cell-egress-core", &[]),
     ("cell-egress", &["cell-egress-core", "cell-proto", "cell-sandbox"]),
+    ("cell-openvpn-core", &[]),
+    (
+        "cell-openvpn",
+        &["cell-openvpn-core", "cell-proto", "cell-sandbox"],
+    ),
     ("cell-broker-core", &[]),
     ("cell-broker", &["cell-broker-core", "cell-proto", "cell-sandbox"]),
     ("cell-vaultd-core", &[]),
@@ -172,8 +177,8 @@ fn what_decides_cannot_act() {
         .collect();
     assert_eq!(
         cores.len(),
-        6,
-        "netd, wg, egress, broker, vaultd and api each have a core"
+        7,
+        "netd, wg, egress, openvpn, broker, vaultd and api each have a core"
     );
     for name in cores {
         let reached = tree(name);
@@ -187,10 +192,11 @@ fn what_decides_cannot_act() {
 }
 
 /// The folders of the crates that decide.
-const CORES: [&str; 6] = [
+const CORES: [&str; 7] = [
     "netd/core",
     "wg/core",
     "egress/core",
+    "openvpn/core",
     "containerd-shim/core",
     "vaultd/core",
     "api-server/core",

@@ -63,7 +63,7 @@ impl Stage {
         let listeners = listeners
             .filter_map(|(kept, listener)| kept.then_some(listener))
             .collect();
-        let processes = ["vaultd", "netd", "egress", "broker", "wg"].map(|name| {
+        let processes = ["vaultd", "netd", "egress", "openvpn", "broker", "wg"].map(|name| {
             let child = Command::new("sleep").arg("600").uid(user(name)).spawn().unwrap();
             fs::write(stage("run/pids").join(name), child.id().to_string()).unwrap();
             child
@@ -86,20 +86,24 @@ impl Drop for Stage {
 }
 
 /// What cell-api calls: nobody answers on the stage.
-const ABSENT: [&str; 4] = [
+const ABSENT: [&str; 5] = [
     "netd/netd.sock",
     "egress/egress.sock",
+    "openvpn/openvpn.sock",
     "broker/broker.sock",
     "vault/vault.sock",
 ];
 
-const EDGES: [(&str, &str); 9] = [
+const EDGES: [(&str, &str); 12] = [
     ("netd/netd.sock", "cell-edge-netd"),
     ("egress/egress.sock", "cell-edge-egress"),
     ("broker/broker.sock", "cell-edge-broker"),
     ("vault/vault.sock", "cell-edge-vault"),
     ("keys/vault.sock", "cell-edge-keys"),
     ("exit-keys/vault.sock", "cell-edge-exit-keys"),
+    ("openvpn/openvpn.sock", "cell-edge-openvpn"),
+    ("openvpn-keys/vault.sock", "cell-edge-openvpn-keys"),
+    ("programs/management.sock", "cell-edge-programs"),
     ("wg/wg.sock", "cell-edge-wg"),
     ("wg/device.sock", "cell-edge-wg"),
     ("api/api.sock", "cell-admin"),

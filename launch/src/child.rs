@@ -74,7 +74,7 @@ impl Nursery<'_> {
             netns: self.netns.clone().filter(|_| daemon.network() == Network::Cell),
             empty_network: daemon.network() == Network::Empty,
             settings: daemon.sees_settings(),
-            tun: daemon == Daemon::Netd && self.runs(Daemon::Wg),
+            tun: daemon.uses_tuns(self.runs(Daemon::Wg), self.runs(Daemon::Openvpn)),
             lock_memory: daemon.locks_memory(),
             listeners,
             reach: process.reach.clone(),

@@ -156,7 +156,7 @@ fn remove_tunnels(owned: &Owned) -> Result<(), Error> {
     let alias = format!("{ALIAS} for table {}", owned.table);
     for line in links.lines() {
         let name = line.split(": ").nth(1).and_then(|name| name.split('@').next());
-        let Some(name) = name.filter(|name| name.starts_with(&exits.interface_prefix)) else {
+        let Some(name) = name.filter(|name| exits.names(name)) else {
             continue;
         };
         let ours = line.split_once(&alias).is_some_and(|(_, rest)| {

@@ -17,6 +17,8 @@ pub enum Daemon {
     Netd,
     /// Debian's Tor, where it is installed: a program of others.
     Tor,
+    /// Supervisor of OpenVPN, which it starts by itself.
+    Openvpn,
     /// Relay of exits.
     Egress,
     /// Docker.
@@ -39,11 +41,12 @@ pub enum Network {
 
 impl Daemon {
     /// All, in the order of their start.
-    pub const ALL: [Daemon; 7] = [
+    pub const ALL: [Daemon; 8] = [
         Daemon::Vaultd,
         Daemon::Wg,
         Daemon::Netd,
         Daemon::Tor,
+        Daemon::Openvpn,
         Daemon::Egress,
         Daemon::Broker,
         Daemon::Api,
@@ -56,6 +59,7 @@ impl Daemon {
             Daemon::Wg => "wg",
             Daemon::Netd => "netd",
             Daemon::Tor => "tor",
+            Daemon::Openvpn => "openvpn",
             Daemon::Egress => "egress",
             Daemon::Broker => "broker",
             Daemon::Api => "api",
@@ -69,6 +73,7 @@ impl Daemon {
             Daemon::Wg => "cell-wg",
             Daemon::Netd => "cell-netd",
             Daemon::Tor => "cell-tor",
+            Daemon::Openvpn => "cell-openvpn",
             Daemon::Egress => "cell-egress",
             Daemon::Broker => "cell-broker",
             Daemon::Api => "cell-api",
@@ -79,10 +84,12 @@ impl Daemon {
     pub const fn edges(self) -> &'static [&'static str] {
         match self {
             Daemon::Netd => &["cell-edge-keys", "cell-edge-wg"],
+            Daemon::Openvpn => &["cell-edge-openvpn-keys", "cell-edge-programs"],
             Daemon::Egress => &["cell-edge-exit-keys"],
             Daemon::Api => &[
                 "cell-edge-netd",
                 "cell-edge-egress",
+                "cell-edge-openvpn",
                 "cell-edge-broker",
                 "cell-edge-vault",
             ],
@@ -94,9 +101,13 @@ impl Daemon {
     pub fn program(self, bin: &Path) -> PathBuf {
         match self {
             Daemon::Tor => PathBuf::from(TOR),
-            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Broker | Daemon::Api => {
-                bin.join(self.user())
-            }
+            Daemon::Vaultd
+            | Daemon::Wg
+            | Daemon::Netd
+            | Daemon::Openvpn
+            | Daemon::Egress
+            | Daemon::Broker
+            | Daemon::Api => bin.join(self.user()),
         }
     }
 
@@ -105,9 +116,13 @@ impl Daemon {
         match self {
             // Without Debian's own settings.
             Daemon::Tor => &["--defaults-torrc", "/dev/null", "-f"],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Broker | Daemon::Api => {
-                &["--config"]
-            }
+            Daemon::Vaultd
+            | Daemon::Wg
+            | Daemon::Netd
+            | Daemon::Openvpn
+            | Daemon::Egress
+            | Daemon::Broker
+            | Daemon::Api => &["--config"],
         }
     }
 
@@ -115,7 +130,13 @@ impl Daemon {
     pub fn policy_name(self) -> String {
         match self {
             Daemon::Tor => "torrc".to_owned(),
-            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Broker | Daemon::Api => {
+            Daemon::Vaultd
+            | Daemon::Wg
+            | Daemon::Netd
+            | Daemon::Openvpn
+            | Daemon::Egress
+            | Daemon::Broker
+            | Daemon::Api => {
                 format!("{}.toml", self.name())
             }
         }
@@ -125,7 +146,13 @@ impl Daemon {
     pub const fn optional_groups(self) -> &'static [&'static str] {
         match self {
             Daemon::Broker => &["docker"],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Tor | Daemon::Egress | Daemon::Api => &[],
+            Daemon::Vaultd
+            | Daemon::Wg
+            | Daemon::Netd
+            | Daemon::Tor
+            | Daemon::Openvpn
+            | Daemon::Egress
+            | Daemon::Api => &[],
         }
     }
 
@@ -133,26 +160,43 @@ impl Daemon {
     pub const fn capabilities(self) -> &'static [Capability] {
         match self {
             Daemon::Netd => &[Capability::CAP_NET_ADMIN],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Tor | Daemon::Egress | Daemon::Broker | Daemon::Api => &[],
+            Daemon::Vaultd
+            | Daemon::Wg
+            | Daemon::Tor
+            | Daemon::Openvpn
+            | Daemon::Egress
+            | Daemon::Broker
+            | Daemon::Api => &[],
         }
     }
 
     /// Its network.
     pub const fn network(self) -> Network {
         match self {
-            Daemon::Netd | Daemon::Tor | Daemon::Egress => Network::Cell,
+            Daemon::Netd | Daemon::Tor | Daemon::Openvpn | Daemon::Egress => Network::Cell,
             Daemon::Vaultd | Daemon::Wg | Daemon::Broker | Daemon::Api => Network::Empty,
         }
     }
 
     /// Whether it keeps anything on disk.
     pub const fn has_state(self) -> bool {
-        !matches!(self, Daemon::Wg | Daemon::Egress)
+        !matches!(self, Daemon::Wg | Daemon::Openvpn | Daemon::Egress)
     }
 
     /// Whether it sees /proc/sys, read-only: netd reports whether forwarding is on.
     pub const fn sees_settings(self) -> bool {
         matches!(self, Daemon::Netd)
+    }
+
+    /// Whether it uses TUNs, where `userspace` says whether WireGuard runs in cell-wg: netd makes them, for cell-wg and for OpenVPN.
+    pub const fn uses_tuns(self, userspace: bool, openvpn: bool) -> bool {
+        match self {
+            Daemon::Netd => userspace || openvpn,
+            Daemon::Openvpn => true,
+            Daemon::Vaultd | Daemon::Wg | Daemon::Tor | Daemon::Egress | Daemon::Broker | Daemon::Api => {
+                false
+            }
+        }
     }
 
     /// Whether it locks its memory, keys being in it.
@@ -167,6 +211,7 @@ impl Daemon {
             Daemon::Wg => include_str!("../../systemd/etc/wg.toml"),
             Daemon::Netd => include_str!("../../systemd/etc/netd.toml"),
             Daemon::Tor => include_str!("../../systemd/etc/torrc"),
+            Daemon::Openvpn => include_str!("../../systemd/etc/openvpn.toml"),
             Daemon::Egress => include_str!("../../systemd/etc/egress.toml"),
             Daemon::Broker => include_str!("../../systemd/etc/broker.toml"),
             Daemon::Api => include_str!("../../systemd/etc/api.toml"),
@@ -201,7 +246,7 @@ pub struct Edge {
 }
 
 /// All edges.
-pub const EDGES: [Edge; 9] = [
+pub const EDGES: [Edge; 12] = [
     edge(
         "netd",
         "netd.sock",
@@ -216,6 +261,22 @@ pub const EDGES: [Edge; 9] = [
         "cell-edge-egress",
         Daemon::Egress,
         "api",
+        Kind::Stream,
+    ),
+    edge(
+        "openvpn",
+        "openvpn.sock",
+        "cell-edge-openvpn",
+        Daemon::Openvpn,
+        "api",
+        Kind::Stream,
+    ),
+    edge(
+        "programs",
+        "management.sock",
+        "cell-edge-programs",
+        Daemon::Openvpn,
+        "management",
         Kind::Stream,
     ),
     edge(
@@ -248,6 +309,14 @@ pub const EDGES: [Edge; 9] = [
         "cell-edge-exit-keys",
         Daemon::Vaultd,
         "egress",
+        Kind::Stream,
+    ),
+    edge(
+        "openvpn-keys",
+        "vault.sock",
+        "cell-edge-openvpn-keys",
+        Daemon::Vaultd,
+        "openvpn",
         Kind::Stream,
     ),
     edge("wg", "wg.sock", "cell-edge-wg", Daemon::Wg, "netd", Kind::Stream),

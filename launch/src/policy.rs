@@ -44,6 +44,19 @@ pub struct Owned {
 pub struct OwnedExits {
     /// How the names of their links begin.
     pub interface_prefix: String,
+    /// The same of TUNs that it makes for OpenVPN; none: it makes none.
+    #[serde(default)]
+    pub tunnel_prefix: Option<String>,
+}
+
+impl OwnedExits {
+    /// Whether a link of this name may be one of these.
+    pub fn names(&self, link: &str) -> bool {
+        let prefixes = std::iter::once(&self.interface_prefix).chain(&self.tunnel_prefix);
+        prefixes
+            .into_iter()
+            .any(|prefix| link.starts_with(prefix.as_str()))
+    }
 }
 
 impl Owned {
@@ -70,9 +83,10 @@ mod tests {
         let owned = Owned::parse(&text).unwrap();
         assert_eq!(owned.interfaces, ["wg7", "wg8"]);
         assert_eq!(owned.table, "mine");
+        let exits = owned.exits.unwrap();
         assert_eq!(
-            owned.exits.map(|exits| exits.interface_prefix).as_deref(),
-            Some("wgext_")
+            (exits.interface_prefix.as_str(), exits.tunnel_prefix.as_deref()),
+            ("wgext_", Some("ovpn_"))
         );
         let hidden = crate::house::HIDDEN.map(|address| address.ip().to_string());
         assert_eq!(Owned::parse(shipped).unwrap().addresses, hidden);

@@ -167,7 +167,7 @@ fn daemons(options: &RunOptions, facts: &Facts) -> BTreeSet<Daemon> {
         Daemon::Wg => !userspace,
         Daemon::Tor => !facts.tor || options.without.contains(&Optional::Tor),
         Daemon::Broker => options.without.contains(&Optional::Broker),
-        Daemon::Vaultd | Daemon::Netd | Daemon::Egress | Daemon::Api => false,
+        Daemon::Vaultd | Daemon::Netd | Daemon::Openvpn | Daemon::Egress | Daemon::Api => false,
     };
     Daemon::ALL
         .into_iter()

@@ -76,7 +76,7 @@ fn only_netd_egress_and_tor_are_in_a_network_and_nobody_in_the_launchers() {
         assert_eq!(is_cells, daemon.network() == Network::Cell, "{}", daemon.user());
         // Those share the cell's.
         assert!(
-            seen.insert(net) || [Daemon::Tor, Daemon::Egress].contains(&daemon),
+            seen.insert(net) || [Daemon::Tor, Daemon::Openvpn, Daemon::Egress].contains(&daemon),
             "{} shares a network",
             daemon.user()
         );

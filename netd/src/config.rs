@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cell_netd_core::Ceiling;
-use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
+use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling, TunnelCeiling};
 use cell_netd_core::model::{Mark, Port};
 use cell_proto::ipc::CallerPolicy;
 use clap::Parser;
@@ -113,6 +113,11 @@ struct Exits {
     local_servers: Vec<String>,
     #[serde(default)]
     local_resolvers: Vec<String>,
+    /// Absent, as `tunnel_prefix`: no tunnel that a program carries may be asked for.
+    #[serde(default)]
+    tunnel_user: Option<String>,
+    #[serde(default)]
+    tunnel_prefix: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -225,7 +230,8 @@ fn exits(
     let Some(exits) = file else {
         return Some(ExitCeiling::none());
     };
-    let relay = relay(exits, uid_of, faults);
+    let relay = relay(exits, &uid_of, faults);
+    let tunnel = tunnel(exits, &uid_of, faults);
     let Exits {
         marks,
         mask,
@@ -244,10 +250,41 @@ fn exits(
     )
     .map_err(|error| faults.push(format!("exits.{error}")))
     .ok()?;
-    Some(match relay {
+    let ceiling = match relay {
         Some(relay) => ceiling.with_relay(relay),
         None => ceiling,
-    })
+    };
+    match tunnel {
+        Some(tunnel) => ceiling
+            .with_tunnels(tunnel)
+            .map_err(|error| faults.push(format!("exits.{error}")))
+            .ok(),
+        None => Some(ceiling),
+    }
+}
+
+fn tunnel(
+    file: &Exits,
+    uid_of: impl Fn(&str) -> Option<u32>,
+    faults: &mut Vec<String>,
+) -> Option<TunnelCeiling> {
+    let (user, prefix) = match (&file.tunnel_user, &file.tunnel_prefix) {
+        (Some(user), Some(prefix)) => (user, prefix),
+        (None, None) => return None,
+        (Some(_), None) | (None, Some(_)) => {
+            faults.push("exits.tunnel_user, exits.tunnel_prefix: set both or neither".to_owned());
+            return None;
+        }
+    };
+    let Some(user) = uid_of(user) else {
+        faults.push(format!(
+            "exits.tunnel_user: there is no user \"{user}\" on this machine"
+        ));
+        return None;
+    };
+    TunnelCeiling::try_new(user, prefix)
+        .map_err(|error| faults.push(format!("exits.{error}")))
+        .ok()
 }
 
 fn relay(
@@ -349,6 +386,7 @@ mod tests {
         Config::parse(text, |user| match user {
             "cell-api" => Some(990),
             "cell-egress" => Some(991),
+            "cell-openvpn" => Some(992),
             _ => None,
         })
     }
@@ -362,6 +400,7 @@ mod tests {
         assert_eq!(config.ceiling.exits.most(), 256);
         assert_eq!(config.ceiling.exits.mask(), 0x1ff0);
         assert_eq!(config.ceiling.exits.relay().unwrap().user(), 991);
+        assert_eq!(config.ceiling.exits.tunnel().unwrap().user(), 992);
     }
 
     #[test]
@@ -423,6 +462,14 @@ mod tests {
             ("[9100, 9199]", "[9199, 9100]", "exits.redirect_ports"),
             ("[9100, 9199]", "[3000, 9199]", "service_targets"),
             ("\"cell-egress\"", "\"cell-nobody\"", "exits.egress_user"),
+            ("\"cell-openvpn\"", "\"cell-nobody\"", "exits.tunnel_user"),
+            ("\"cell-openvpn\"", "\"cell-egress\"", "exits.tunnel_user"),
+            (
+                "tunnel_prefix = \"ovpn_\"",
+                "tunnel_prefix = \"wgext_x\"",
+                "exits.tunnel_prefix",
+            ),
+            ("tunnel_prefix = \"ovpn_\"", "", "exits.tunnel_user"),
             ("127.0.0.1:9150", "192.0.2.1:9150", "exits.local_servers"),
             ("127.0.0.53:53", "192.0.2.53:53", "exits.local_resolvers"),
         ] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cell_netd_core::desired::Exit;
+use cell_netd_core::desired::{Exit, Tunnel};
 use cell_netd_core::model::{ExitId, PublicKey};
 use cell_netd_core::tunnel::secret_name;
 use cell_proto::vault::v1::exit_secret_service_client::ExitSecretServiceClient;
@@ -83,14 +83,18 @@ impl KeySource {
     /// [`KernelError::NoExitSecret`] names the first that vaultd does not give.
     pub async fn exit(&mut self, exit: &Exit) -> Result<TunnelSecrets, KernelError> {
         let id = &exit.way.id;
+        let Tunnel::Wireguard(tunnel) = &exit.tunnel else {
+            return Err(KernelError::Refused(
+                "the exit has no keys that netd reads".to_owned(),
+            ));
+        };
         let key = self.exit_secret(id, "wireguard_key").await?;
         let key = PrivateKey::from_slice(&*key).ok_or_else(|| not_a_key("wireguard_key"))?;
         let mut secrets = TunnelSecrets {
             key,
             preshared: Default::default(),
         };
-        for (index, far) in exit
-            .tunnel
+        for (index, far) in tunnel
             .far_ends
             .iter()
             .enumerate()

@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use cell_netd_core::confirm::{Pending, Reason, Rollback};
 use cell_netd_core::desired::{
-    Access, Desired, Exit, ExitWay, FarEnd, Peer, Service, Wireguard, WireguardExit,
+    Access, Desired, Exit, ExitWay, FarEnd, Peer, Service, Tunnel, UserTunnel, Wireguard, WireguardExit,
 };
 use cell_netd_core::model::{ExitId, PeerName, Protocol};
 use cell_netd_core::plan::{Change, ChangeAction};
 use cell_netd_core::redirect::Redirect;
 use cell_netd_core::spec::{
     AccessSpec, CellPortSpec, DeltaSpec, ExitSpec, FarEndSpec, NetworkSpec, Parsed, PeerSpec, RedirectSpec,
-    ServiceSpec, WaySpec, WireguardExitSpec, WireguardSpec,
+    ServiceSpec, TunnelServerSpec, UserTunnelSpec, WaySpec, WireguardExitSpec, WireguardSpec,
 };
 use cell_proto::common::v1 as common;
 use cell_proto::net::{self, InvalidNet};
@@ -54,6 +54,7 @@ fn exit_spec(wire: v1::ExitSpec) -> ExitSpec {
     let way = way.map(|way| match way {
         v1::exit_spec::Way::Wireguard(wire) => WaySpec::Wireguard(wireguard_exit(wire)),
         v1::exit_spec::Way::Redirect(wire) => WaySpec::Redirect(redirect(wire)),
+        v1::exit_spec::Way::Tunnel(wire) => WaySpec::Tunnel(user_tunnel(wire)),
     });
     ExitSpec {
         id,
@@ -72,6 +73,29 @@ fn redirect(wire: v1::RedirectExit) -> RedirectSpec {
             .iter()
             .map(|server| said(SocketAddr::try_from(server)))
             .collect(),
+    }
+}
+
+fn user_tunnel(wire: v1::TunnelExit) -> UserTunnelSpec {
+    let v1::TunnelExit {
+        addresses,
+        mtu_bytes,
+        servers,
+    } = wire;
+    let server = |wire: v1::TunnelServer| TunnelServerSpec {
+        endpoint: match &wire.endpoint {
+            Some(endpoint) => said(SocketAddr::try_from(endpoint)),
+            None => Err("is required".to_owned()),
+        },
+        protocol: protocol_of(wire.protocol),
+    };
+    UserTunnelSpec {
+        addresses: addresses
+            .iter()
+            .map(|address| said(IpAddr::try_from(address)))
+            .collect(),
+        mtu_bytes,
+        servers: servers.into_iter().map(server).collect(),
     }
 }
 
@@ -241,26 +265,47 @@ pub fn from_desired(desired: &Desired) -> v1::NetworkSpec {
 fn from_exit(exit: &Exit) -> v1::ExitSpec {
     let Exit { way, table, tunnel } = exit;
     let ExitWay { id, mark, interface } = &**way;
-    let WireguardExit {
-        v4,
-        v6,
-        mtu,
-        far_ends,
-        secret_revision,
-    } = tunnel;
-    let addresses = v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6));
-    let wireguard = v1::WireguardExit {
-        addresses: addresses.map(Into::into).collect(),
-        mtu_bytes: mtu.bytes(),
-        far_ends: far_ends.iter().map(from_far_end).collect(),
-        secret_revision: *secret_revision,
+    let way = match tunnel {
+        Tunnel::Wireguard(exit) => v1::exit_spec::Way::Wireguard(from_wireguard_exit(exit)),
+        Tunnel::User(exit) => v1::exit_spec::Way::Tunnel(from_user_tunnel(exit)),
     };
     v1::ExitSpec {
         id: id.to_string(),
         mark: mark.value(),
         table: table.number(),
         interface: interface.to_string(),
-        way: Some(v1::exit_spec::Way::Wireguard(wireguard)),
+        way: Some(way),
+    }
+}
+
+fn from_wireguard_exit(exit: &WireguardExit) -> v1::WireguardExit {
+    let WireguardExit {
+        v4,
+        v6,
+        mtu,
+        far_ends,
+        secret_revision,
+    } = exit;
+    let addresses = v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6));
+    v1::WireguardExit {
+        addresses: addresses.map(Into::into).collect(),
+        mtu_bytes: mtu.bytes(),
+        far_ends: far_ends.iter().map(from_far_end).collect(),
+        secret_revision: *secret_revision,
+    }
+}
+
+fn from_user_tunnel(exit: &UserTunnel) -> v1::TunnelExit {
+    let UserTunnel { v4, v6, mtu, servers } = exit;
+    let addresses = v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6));
+    let server = |(protocol, endpoint): &(Protocol, SocketAddr)| v1::TunnelServer {
+        endpoint: Some((*endpoint).into()),
+        protocol: from_protocol(*protocol),
+    };
+    v1::TunnelExit {
+        addresses: addresses.map(Into::into).collect(),
+        mtu_bytes: mtu.bytes(),
+        servers: servers.iter().map(server).collect(),
     }
 }
 

@@ -71,7 +71,11 @@ pub fn sandbox(config: &Config, choice: &Choice) -> Sandbox {
     {
         sockets.extend([wg_socket.as_path(), device_socket.as_path()]);
     }
-    profiles::netd(&state, &sockets, *choice != Choice::Kernel)
+    let netd = profiles::netd(&state, &sockets, *choice != Choice::Kernel);
+    match config.ceiling.exits.tunnel() {
+        Some(_) => profiles::netd_with_tunnels(netd),
+        None => netd,
+    }
 }
 
 /// The socket that owns the policy. Who starts netd holds it (`docs/runtime.md`), so that nobody else may change the policy while

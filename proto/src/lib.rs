@@ -69,6 +69,21 @@ pub mod egress {
     }
 }
 
+/// The supervisor of OpenVPN.
+pub mod openvpn {
+    /// `cell.openvpn.v1`
+    #[allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated; the protos carry the comments"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("cell.openvpn.v1");
+    }
+}
+
 /// The Docker broker.
 pub mod broker {
     /// `cell.broker.v1`

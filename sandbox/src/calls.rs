@@ -131,6 +131,35 @@ pub(crate) const LEGACY: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) const LEGACY: &[c_long] = &[];
 
+/// Calls of who starts a program and sees to its end, and of the program while it is loaded. Which program, says Landlock; whom
+/// a signal reaches, too (Linux 6.12), and before that whose user it is.
+pub(crate) const OF_PROGRAMS: &[c_long] = &[
+    libc::SYS_execve,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_kill,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_set_tid_address,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_arch_prctl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_dup2,
+];
+
+/// Calls that start a program by posix_spawn(3), which shares the memory until the program is there, and load it: code is mapped
+/// from files, and what is mapped so is not written to (PR_SET_MDWE holds that over execve(2)).
+pub(crate) fn spawning() -> Vec<Narrowed> {
+    let spawn = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    vec![
+        (libc::SYS_clone, vec![vec![(0, Test::Is(spawn as u32))]]),
+        (
+            libc::SYS_mmap,
+            vec![vec![(2, Test::Masked(libc::PROT_WRITE as u32, 0))]],
+        ),
+    ]
+}
+
 /// Calls that connect or bind a socket of a family that is allowed. bind(2) of an AF_UNIX path is nothing that a daemon
 /// does: its listeners are handed over.
 pub(crate) fn of_families(families: &[Family]) -> Vec<c_long> {

@@ -58,6 +58,11 @@ impl Sandbox {
         self.rule(path, Use::Device, false)
     }
 
+    /// As [`Sandbox::device`], left out when there is no such path.
+    pub fn device_if_exists(self, path: impl AsRef<Path>) -> Self {
+        self.rule(path, Use::Device, true)
+    }
+
     /// The path of a socket that will be connected to; needs [`Family::Unix`] as well. Landlock before Linux 7.1 cannot
     /// hold back connect(2) on a path, so there the mode of socket and folder decide. The rule is on the folder, because a
     /// server that starts again makes a new socket in it; a folder that is not there gets no rule.
@@ -66,6 +71,17 @@ impl Sandbox {
             Some(folder) => self.rule(folder, Use::Connect, true),
             None => self,
         }
+    }
+
+    /// A program that may be started as a process of its own, which keeps this sandbox: what it needs is to be listed beside what
+    /// the daemon needs. The rule is on the file that is there now, as on `loaders`, those of the dynamic linker that there are;
+    /// its libraries are to be listed as what may be read.
+    pub fn program(mut self, path: impl AsRef<Path>, loaders: &[&Path]) -> Self {
+        self.allowed.spawns = true;
+        let sandbox = self.rule(path, Use::Execute, true);
+        loaders.iter().fold(sandbox, |sandbox, loader| {
+            sandbox.rule(loader, Use::Execute, true)
+        })
     }
 
     /// Kinds of sockets that may still be made.
@@ -82,6 +98,12 @@ impl Sandbox {
             connect: true,
         };
         self.allowed.calls.push(libc::SYS_listen);
+        self
+    }
+
+    /// TCP sockets that connect to anywhere and do not listen; needs the families as well.
+    pub fn tcp_connect(mut self) -> Self {
+        self.tcp.connect = true;
         self
     }
 

@@ -18,6 +18,7 @@ pub(crate) struct Allowed {
     pub(crate) calls: Vec<c_long>,
     pub(crate) ioctls: Vec<u32>,
     pub(crate) messages: bool,
+    pub(crate) spawns: bool,
 }
 
 /// Why the filters are not in force.
@@ -70,14 +71,22 @@ fn rules(allowed: &Allowed) -> Result<Rules, BackendError> {
         allowed.messages,
         std::process::id(),
     );
-    for (call, ways) in narrowed {
-        rules.insert(call, conditions(&(call, ways))?);
+    let spawning = if allowed.spawns {
+        calls::spawning()
+    } else {
+        Vec::new()
+    };
+    for (call, ways) in narrowed.into_iter().chain(spawning) {
+        // What starts programs is allowed beside what every daemon is.
+        let more = conditions(&(call, ways))?;
+        rules.entry(call).or_default().extend(more);
     }
     let plain = [
         calls::PLAIN,
         calls::LEGACY,
         &calls::of_families(&allowed.families),
         &allowed.calls,
+        if allowed.spawns { calls::OF_PROGRAMS } else { &[] },
         &[libc::SYS_clone3],
     ];
     // A call that is allowed without conditions is allowed in every form: extras widen what is narrowed.

@@ -23,6 +23,8 @@ pub(crate) enum Use {
     ReadWrite,
     /// Read, write and control a device file.
     Device,
+    /// Run the program, and read it.
+    Execute,
     /// Connect to the sockets in the folder (Linux 7.1; before, the file's mode alone decides).
     Connect,
 }
@@ -31,6 +33,7 @@ impl Use {
     fn rights(self) -> BitFlags<AccessFs> {
         match self {
             Use::Read => make_bitflags!(AccessFs::{ReadFile | ReadDir}),
+            Use::Execute => make_bitflags!(AccessFs::{ReadFile | Execute}),
             Use::ReadWrite => make_bitflags!(AccessFs::{
                 ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
             }),

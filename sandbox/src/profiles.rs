@@ -42,6 +42,13 @@ pub fn netd(state: &Path, sockets: &[&Path], userspace: bool) -> Sandbox {
         .sockets(&[Family::Inet4Datagram, Family::Inet6Datagram])
 }
 
+/// netd where it also makes TUNs for another user, whose programs carry exits (`[exits] tunnel_user`): persistent ones, which
+/// that user alone may attach to. Left out where the machine has no TUNs; such exits have no interface then, and netd says so.
+pub fn netd_with_tunnels(netd: Sandbox) -> Sandbox {
+    netd.device_if_exists("/dev/net/tun")
+        .allow_ioctls(&[TUNSETIFF, TUNSETOWNER, TUNSETPERSIST])
+}
+
 /// The Docker broker: whoever may speak to Docker is root on the machine, so it may do nothing else.
 ///
 /// - `state`: its own records.
@@ -85,6 +92,38 @@ pub fn egress(vault: &Path) -> Sandbox {
         .messages()
 }
 
+/// The supervisor of OpenVPN, and each OpenVPN that it starts: a child inherits all of this, and gains nothing by execve(2). So
+/// this is what the two need together. The program parses what strangers send; it has no capability, runs no other program, reads
+/// its libraries, and uses the TUNs that netd made for its user. Where it sends to is held by netd's rules for that user.
+///
+/// - `vault`: vaultd's socket for the secrets of its exits.
+/// - `management`: what its programs connect to.
+/// - `program`: OpenVPN.
+pub fn openvpn(vault: &Path, management: &Path, program: &Path) -> Sandbox {
+    let sandbox = connecting(Sandbox::new().log_refusals(), &[vault, management])
+        .program(program, &LOADERS.map(Path::new))
+        .sockets(&[Family::Inet4Stream, Family::Inet6Stream])
+        .sockets(&[Family::Inet4Datagram, Family::Inet6Datagram])
+        .tcp_connect()
+        .messages()
+        .device_if_exists("/dev/net/tun")
+        .allow_ioctls(&[TUNSETIFF]);
+    READ_BY_PROGRAMS
+        .iter()
+        .fold(sandbox, |sandbox, path| sandbox.read_only_if_exists(path))
+}
+
+/// Libraries, where the linker finds them, and the settings of OpenSSL.
+const READ_BY_PROGRAMS: [&str; 5] = [
+    "/usr/lib",
+    "/lib",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/etc/ssl/openssl.cnf",
+];
+/// The dynamic linkers of Debian's architectures of 64 bits that the project is built for.
+const LOADERS: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+
 /// A daemon with a folder of its own. SQLite seeds its generator from /dev/urandom, and from the clock where it cannot.
 fn keeping(state: &Path) -> Sandbox {
     Sandbox::new()
@@ -104,6 +143,9 @@ fn connecting(sandbox: Sandbox, sockets: &[&Path]) -> Sandbox {
 const REDIRECT_PORTS: RangeInclusive<u16> = 9100..=9199;
 /// ioctl(2) requests of linux/if_tun.h: makes a device or attaches to one.
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+/// For which user a device is, and whether it stays without a descriptor.
+const TUNSETOWNER: libc::c_ulong = 0x4004_54cc;
+const TUNSETPERSIST: libc::c_ulong = 0x4004_54cb;
 /// Which segmentation offloads the reader understands.
 const TUNSETOFFLOAD: libc::c_ulong = 0x4004_54d0;
 /// Asks for name and flags.

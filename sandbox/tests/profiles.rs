@@ -113,6 +113,34 @@ fn netd_makes_tun_and_udp_for_userspace_wireguard() {
 }
 
 #[test]
+fn netd_makes_tuns_for_another_user_where_its_policy_names_one() {
+    const TUNSETOWNER: libc::c_ulong = 0x4004_54cc;
+    const TUNSETPERSIST: libc::c_ulong = 0x4004_54cb;
+    const TUNSETGROUP: libc::c_ulong = 0x4004_54ce;
+    let own = folder();
+    let answer = in_child(|| {
+        namespaces_with_tun(own.path());
+        common::NOBODY.assume(NET_ADMIN).unwrap();
+        let netd = profiles::netd(own.path(), &[], false);
+        profiles::netd_with_tunnels(netd).enter().unwrap();
+        let made = tun();
+        let device = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+            .unwrap();
+        // Without an interface each of them is answered by the TUN (EBADFD), or refused before it.
+        let asked = [TUNSETOWNER, TUNSETPERSIST, TUNSETGROUP].map(|request| {
+            // SAFETY: these take a number.
+            outcome(unsafe { libc::ioctl(device.as_raw_fd(), request, 0) }.into())
+        });
+        format!("{made:?} {asked:?} {:?}", inet())
+    });
+    let [bad, refused] = [libc::EBADFD, EPERM].map(|errno| format!("Err({errno})"));
+    assert_eq!(answer, format!("Ok(()) [{bad}, {bad}, {refused}] {refused}"));
+}
+
+#[test]
 fn broker_keeps_docker_s_socket() {
     let own = folder();
     let path = own.path().join("docker.sock");
@@ -213,6 +241,86 @@ fn egress_dials_and_listens_on_the_redirect_ports() {
     assert_eq!(attempt(None, NONE, read), Ok(()), "control");
 }
 
+#[test]
+fn openvpn_runs_one_program_that_can_do_no_more() {
+    let own = folder();
+    let [vault, management] = ["vault.sock", "management.sock"].map(|name| own.path().join(name));
+    let _daemons = [&vault, &management].map(|path| {
+        let daemon = UnixListener::bind(path).unwrap();
+        std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
+        daemon
+    });
+    let [program, other] = ["/usr/bin/true", "/usr/bin/printf"];
+    let openvpn = || Some(profiles::openvpn(&vault, &management, Path::new(program)));
+    let run = |program: &'static str| {
+        move || {
+            let null = std::process::Stdio::inherit;
+            let mut command = std::process::Command::new(program);
+            // Neither says anything.
+            command
+                .arg("")
+                .env_clear()
+                .stdin(null())
+                .stdout(null())
+                .stderr(null());
+            let status = command
+                .status()
+                .map_err(|error| error.raw_os_error().unwrap_or(-1))?;
+            if status.success() { Ok(()) } else { Err(-2) }
+        }
+    };
+    assert_eq!(attempt(openvpn(), NONE, run(program)), Ok(()));
+    assert_eq!(attempt(openvpn(), NONE, run(other)), Err(EACCES));
+    assert_eq!(attempt(None, NONE, run(other)), Ok(()), "control");
+    assert_eq!(attempt(Some(profiles::wg()), NONE, run(program)), Err(EPERM));
+
+    let far_end = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = far_end.local_addr().unwrap();
+    let connect = || io_outcome(std::net::TcpStream::connect(address));
+    assert_eq!(attempt(openvpn(), NONE, connect), Ok(()));
+    assert_eq!(attempt(openvpn(), NONE, inet), Ok(()));
+    let listen = || io_outcome(std::net::TcpListener::bind("127.0.0.1:0"));
+    assert!(attempt(openvpn(), NONE, listen).is_err());
+    assert_eq!(attempt(openvpn(), NONE, netlink), Err(EPERM));
+    let ask = || io_outcome(UnixStream::connect(&management));
+    assert_eq!(attempt(openvpn(), NONE, ask), Ok(()));
+    assert_eq!(attempt(openvpn(), NONE, || write(own.path())), Err(EACCES));
+    let read = || io_outcome(fs::read("/etc/passwd"));
+    assert_eq!(attempt(openvpn(), NONE, read), Err(EACCES));
+    assert_eq!(attempt(None, NONE, read), Ok(()), "control");
+    // Code comes from files, and is not written; processes come from posix_spawn(3) alone.
+    let map = |protection: i32| {
+        move || {
+            // SAFETY: a new anonymous mapping, which nobody uses.
+            let at = unsafe {
+                libc::mmap(
+                    std::ptr::null_mut(),
+                    4096,
+                    protection,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                    -1,
+                    0,
+                )
+            };
+            outcome(if at == libc::MAP_FAILED { -1 } else { 0 })
+        }
+    };
+    let written_code = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+    assert_eq!(attempt(openvpn(), NONE, map(written_code)), Err(EPERM));
+    assert_eq!(attempt(None, NONE, map(written_code)), Ok(()), "control");
+    let fork = || {
+        // SAFETY: the child, if there is one, ends at once.
+        let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+        if child == 0 {
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) };
+        }
+        outcome(child)
+    };
+    assert_eq!(attempt(openvpn(), NONE, fork), Err(EPERM));
+    assert_eq!(attempt(None, NONE, fork), Ok(()), "control");
+}
+
 /// A datagram socket that is bound to an interface.
 fn bound_to_loopback() -> Result<std::net::UdpSocket, i32> {
     let socket =
@@ -222,7 +330,7 @@ fn bound_to_loopback() -> Result<std::net::UdpSocket, i32> {
 }
 
 #[test]
-fn only_egress_makes_tcp_sockets() {
+fn only_egress_and_openvpn_make_tcp_sockets() {
     let own = folder();
     let tcp = || socket(libc::AF_INET, libc::SOCK_STREAM, 0)();
     for (other, kept) in [

@@ -31,6 +31,8 @@ pub struct Config {
     pub netd: CallerPolicy,
     /// Who may use the listener `egress`; no user: nobody.
     pub egress: CallerPolicy,
+    /// Who may use the listener `openvpn`; no user: nobody.
+    pub openvpn: CallerPolicy,
 }
 
 /// Why the policy file is not taken.
@@ -88,12 +90,17 @@ impl Config {
         let egress = egress.map_or_else(nobody, |callers| {
             look_up("callers.egress.users", callers, &mut faults)
         });
+        let openvpn = policy.openvpn_callers.as_ref();
+        let openvpn = openvpn.map_or_else(nobody, |callers| {
+            look_up("callers.openvpn.users", callers, &mut faults)
+        });
         if faults.is_empty() {
             Ok(Config {
                 policy,
                 api,
                 netd,
                 egress,
+                openvpn,
             })
         } else {
             Err(values(faults))
@@ -118,7 +125,8 @@ impl Config {
         format!(
             "state            {}\ncertifies\n  {}\nleaf lifetime    {} h, {issuances_per_hour} an hour at most\n\
              secrets          {secrets_max} at most; the API writes {}\nlistener api     users {:?}, unit {}\n\
-             listener netd    users {:?}, unit {}\nlistener egress  users {:?}, unit {}",
+             listener netd    users {:?}, unit {}\nlistener egress  users {:?}, unit {}\n\
+             listener openvpn users {:?}, unit {}",
             state.display(),
             scope.encode().trim_end().replace('\n', "\n  "),
             leaf_lifetime / cell_vaultd_core::timestamp::HOUR,
@@ -133,6 +141,8 @@ impl Config {
             self.netd.unit.as_deref().unwrap_or("any"),
             self.egress.uids,
             self.egress.unit.as_deref().unwrap_or("any"),
+            self.openvpn.uids,
+            self.openvpn.unit.as_deref().unwrap_or("any"),
         )
     }
 }

@@ -18,7 +18,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::files::StateFolder;
 use crate::kek::Kek;
-use crate::service::{Shared, api_routes, egress_routes, netd_routes};
+use crate::service::{Shared, api_routes, egress_routes, netd_routes, openvpn_routes};
 use crate::vault::{self, Aspect, Surroundings};
 
 /// How much locked memory is asked for before everything is locked, bytes. With less, a later allocation would fail and
@@ -84,25 +84,16 @@ pub async fn run(
     }
     let shared = Shared::new(opened, memory_locked, started);
     let (api, netd) = (listeners.unix("api")?, listeners.unix("netd")?);
-    let egress = match listeners.unix("egress") {
-        // Whoever starts vaultd for a policy without egress need not hand its listener over.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && config.egress.uids.is_empty() => None,
-        listener => Some(listener?),
-    };
+    let egress = optional(listeners.unix("egress"), &config.egress)?;
+    let openvpn = optional(listeners.unix("openvpn"), &config.openvpn)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (stop, stopped) = watch::channel(());
     let serving = async {
         tokio::try_join!(
             listen(api, config.api, api_routes(&shared), stopped.clone()),
             listen(netd, config.netd, netd_routes(&shared), stopped.clone()),
-            async {
-                match egress {
-                    Some(egress) => {
-                        listen(egress, config.egress, egress_routes(&shared), stopped.clone()).await
-                    }
-                    None => Ok(()),
-                }
-            },
+            listen_if_there(egress, config.egress, egress_routes(&shared), stopped.clone()),
+            listen_if_there(openvpn, config.openvpn, openvpn_routes(&shared), stopped.clone()),
         )
     };
     ready();
@@ -118,6 +109,26 @@ pub async fn run(
 
 /// How long calls under way may take after the signal.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Whoever starts vaultd for a policy without that caller need not hand its listener over.
+fn optional(listener: io::Result<UnixListener>, callers: &CallerPolicy) -> io::Result<Option<UnixListener>> {
+    match listener {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && callers.uids.is_empty() => Ok(None),
+        listener => listener.map(Some),
+    }
+}
+
+async fn listen_if_there(
+    listener: Option<UnixListener>,
+    callers: CallerPolicy,
+    routes: Routes,
+    stopped: watch::Receiver<()>,
+) -> Result<(), tonic::transport::Error> {
+    match listener {
+        Some(listener) => listen(listener, callers, routes, stopped).await,
+        None => Ok(()),
+    }
+}
 
 async fn listen(
     listener: UnixListener,

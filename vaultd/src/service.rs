@@ -1,5 +1,5 @@
 //! gRPC: decodes, asks the vault, encodes. Which services a listener has is [`api_routes`], [`netd_routes`] and
-//! [`egress_routes`]; what is not there answers UNIMPLEMENTED on that socket.
+//! [`egress_routes`] and [`openvpn_routes`]; what is not there answers UNIMPLEMENTED on that socket.
 
 mod anchors;
 mod certificates;
@@ -113,6 +113,12 @@ pub fn egress_routes(vault: &Shared) -> Routes {
     Routes::new(ExitSecretServiceServer::new(egress).max_decoding_message_size(MESSAGE_MAX))
 }
 
+/// The permit table of the listener `openvpn`.
+pub fn openvpn_routes(vault: &Shared) -> Routes {
+    let openvpn = OpenvpnListener(vault.clone());
+    Routes::new(ExitSecretServiceServer::new(openvpn).max_decoding_message_size(MESSAGE_MAX))
+}
+
 /// The services of the listener `api`. They know no other role.
 #[derive(Clone)]
 struct ApiListener(Shared);
@@ -124,3 +130,7 @@ struct NetdListener(Shared);
 /// The service of the listener `egress`.
 #[derive(Clone)]
 struct EgressListener(Shared);
+
+/// The service of the listener `openvpn`.
+#[derive(Clone)]
+struct OpenvpnListener(Shared);

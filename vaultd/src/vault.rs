@@ -122,11 +122,12 @@ impl Vault {
             | Action::AppendAuditAnchor
             | Action::ListAuditAnchors => &mut self.requests,
         };
-        let [api, netd, egress] = windows;
+        let [api, netd, egress, openvpn] = windows;
         let window = match asker.role {
             Role::Api => api,
             Role::Netd => netd,
             Role::Egress => egress,
+            Role::Openvpn => openvpn,
         };
         if let Err(full) = window.admit(self.clock.steady()) {
             return Err(VaultError::Rate {

@@ -35,7 +35,7 @@ fn told(result: Result<Vec<u8>, Status>) -> (Code, String) {
 async fn each_daemon_reads_its_own_and_the_api_none() {
     let served = Served::open();
     let mut secrets = SecretServiceClient::new(served.channel("api"));
-    for field in ["wireguard_key", "preshared_key_2", "password"] {
+    for field in ["wireguard_key", "preshared_key_2", "password", "openvpn_password"] {
         secrets
             .put_secret(put(&name(field), field.as_bytes(), 0))
             .await
@@ -45,6 +45,7 @@ async fn each_daemon_reads_its_own_and_the_api_none() {
         ("netd", "egress", "wireguard_key"),
         ("netd", "egress", "preshared_key_2"),
         ("egress", "netd", "password"),
+        ("openvpn", "egress", "openvpn_password"),
     ] {
         assert_eq!(
             read(&served, reader, name(field)).await.unwrap(),
@@ -121,7 +122,7 @@ async fn many_reads_leave_room_for_the_cells_own_key() {
 #[tokio::test]
 async fn a_sealed_vault_gives_none() {
     let served = Served::sealed(SealReason::KekMissing);
-    for listener in ["netd", "egress"] {
+    for listener in ["netd", "egress", "openvpn"] {
         let sealed = (Code::FailedPrecondition, "SEALED".to_owned());
         assert_eq!(told(read(&served, listener, name("password")).await), sealed);
     }

@@ -4,6 +4,7 @@
 pub mod allocation;
 pub mod choice;
 pub mod config;
+pub mod driven;
 pub mod health;
 pub mod id;
 pub mod import;

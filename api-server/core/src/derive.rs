@@ -2,6 +2,7 @@
 
 pub mod dns;
 pub mod exits;
+pub mod openvpn;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -8,6 +8,7 @@ pub mod egress;
 pub mod explain;
 pub mod key;
 pub mod netd;
+pub mod openvpn;
 pub mod secrets;
 pub mod vault;
 

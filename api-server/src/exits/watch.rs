@@ -9,7 +9,8 @@ use cell_api_core::connection::allocation::Device;
 use cell_api_core::connection::config::Config;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::judge::{Judged, Obstacle, Seen, judge};
-use cell_api_core::derive::exits::{RelaySpec, relay_spec, server_names};
+use cell_api_core::derive::exits::{RelaySpec, Source, relay_spec, server_names};
+use cell_api_core::derive::openvpn::openvpn_spec;
 use cell_proto::netd::v1::ExitState;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +34,7 @@ pub async fn watch(app: Arc<App>, shutdown: CancellationToken) {
         connections: Vec::new(),
         told: None,
         refused: BTreeMap::new(),
+        openvpn: super::openvpn::Told::default(),
     };
     loop {
         if let Err(error) = watcher.look().await {
@@ -60,6 +62,7 @@ struct Watcher {
     told: Option<Vec<RelaySpec>>,
     /// What it did not take, when it was told last.
     refused: BTreeMap<ConnectionId, String>,
+    openvpn: super::openvpn::Told,
 }
 
 impl Watcher {
@@ -79,6 +82,10 @@ impl Watcher {
             }
             self.app.exits.see_egress(said);
         }
+        if let Some(client) = self.app.openvpn.clone() {
+            let wanted = self.specs(openvpn_spec);
+            self.openvpn.look(&self.app, &client, wanted).await;
+        }
         let now = self.app.now();
         self.listen(now);
         let egress = self.app.exits.egress();
@@ -95,6 +102,17 @@ impl Watcher {
         self.note(changed).await
     }
 
+    /// What a daemon is to have of all connections.
+    fn specs<T>(&self, spec: impl Fn(&Source<'_>) -> Option<T>) -> Vec<T> {
+        let (tor, names) = (self.app.config.tor_socks, self.app.exits.names());
+        let pushed = self.app.exits.openvpn().pushed;
+        let specs = self
+            .connections
+            .iter()
+            .filter_map(|stored| spec(&stored.source(tor, &names, &pushed)));
+        specs.collect()
+    }
+
     /// Notes which tunnels wait for a handshake.
     fn listen(&self, now: i64) {
         let exits = &self.app.exits;
@@ -109,12 +127,7 @@ impl Watcher {
 
     /// Tells `cell-egress` all of it after a change, when it was away, and when it has not what it was told; asks else.
     async fn tell_egress(&mut self, egress: &EgressClient) -> Egress {
-        let (tor, names) = (self.app.config.tor_socks, self.app.exits.names());
-        let wanted: Vec<RelaySpec> = self
-            .connections
-            .iter()
-            .filter_map(|stored| relay_spec(&stored.source(tor, &names)))
-            .collect();
+        let wanted = self.specs(relay_spec);
         let asked = match &self.told {
             Some(told) if *told == wanted => egress.status().await.ok(),
             Some(_) | None => None,
@@ -260,8 +273,17 @@ fn obstacle(app: &App, stored: &StoredConnection, egress: &Egress) -> Option<Obs
             .get(&stored.id)
             .cloned()
             .map(Obstacle::EgressRefuses),
-        Device::Interface(_) | Device::Link => None,
+        Device::Interface(_) if is_openvpn(stored) && app.openvpn.is_none() => Some(Obstacle::NoOpenvpn),
+        Device::Interface(_) => {
+            let refused = app.exits.openvpn().refused.remove(&stored.id);
+            refused.map(Obstacle::OpenvpnRefuses)
+        }
+        Device::Link => None,
     }
+}
+
+fn is_openvpn(stored: &StoredConnection) -> bool {
+    matches!(stored.config, Config::Openvpn(_))
 }
 
 /// What was seen of a connection.
@@ -287,6 +309,7 @@ fn tunnel(app: &App, stored: &StoredConnection) -> Seen {
         return Seen::Nothing;
     };
     match exit.state() {
+        ExitState::Ready if is_openvpn(stored) => program(app, stored),
         ExitState::Ready => Seen::Tunnel {
             handshake_unix_ms: Some(exit.latest_handshake_unix_ms).filter(|at| *at > 0),
             keeps_alive: match &stored.config {
@@ -302,4 +325,16 @@ fn tunnel(app: &App, stored: &StoredConnection) -> Seen {
         ExitState::NoKey | ExitState::Foreign | ExitState::Failed => Seen::NoTunnel(exit.detail),
         ExitState::Unspecified => Seen::Nothing,
     }
+}
+
+/// What `cell-openvpn` says of a tunnel that netd has made.
+fn program(app: &App, stored: &StoredConnection) -> Seen {
+    let mut openvpn = app.exits.openvpn();
+    if !openvpn.reachable {
+        return Seen::Away("cell-openvpn");
+    }
+    openvpn
+        .seen
+        .remove(&stored.id)
+        .map_or(Seen::Nothing, Seen::Program)
 }

@@ -366,7 +366,13 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
                 None => Vec::new(),
             };
             let connections = crate::store::connections::list(connection)?;
-            let (told, specs) = exits::Told::of(&connections, &known.names(), refused_exits, tor);
+            let (told, specs) = exits::Told::of(
+                &connections,
+                &known.names(),
+                &known.openvpn().pushed,
+                refused_exits,
+                tor,
+            );
             let (mut ways, mut nowhere) = (Vec::with_capacity(peers.len()), Refused::new());
             for stored in &peers {
                 let name = stored.peer.name.as_str();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use cell_api_core::connection::choice::{self, ExitFact, Route};
+use cell_api_core::connection::driven::AllPushed;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::kind::Kind;
 use cell_api_core::connection::names::Names;
@@ -31,11 +32,12 @@ struct One {
 }
 
 impl Told {
-    /// What netd is to be told of `connections`, as far as the `names` of their servers are known, without those that it refuses;
+    /// What netd is to be told of `connections`, as far as the `names` of their servers are known, and what servers gave (`pushed`), without those that it refuses;
     /// `tor`: where Tor's SOCKS port is.
     pub(super) fn of(
         connections: &[StoredConnection],
         names: &Names,
+        pushed: &AllPushed,
         refused: Refused,
         tor: SocketAddr,
     ) -> (Told, Vec<ExitSpec>) {
@@ -46,7 +48,7 @@ impl Told {
         let mut specs = Vec::with_capacity(connections.len());
         for stored in connections {
             let is_refused = told.refused.contains_key(&stored.id.to_string());
-            let spec = exit_spec(&stored.source(tor, names)).filter(|_| !is_refused);
+            let spec = exit_spec(&stored.source(tor, names, pushed)).filter(|_| !is_refused);
             let one = One {
                 name: stored.name.to_string(),
                 kind: stored.config.kind(),

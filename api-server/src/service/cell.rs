@@ -81,7 +81,7 @@ pub struct CellView {
     pub peer_count: u64,
     /// Peers with a recent handshake; `None` while netd is not reachable.
     pub connected_peer_count: Option<u64>,
-    /// `netd`, `broker`, `vault`, and `egress` where the policy file names it.
+    /// `netd`, `broker`, `vault`, and `egress` and `openvpn` where the policy file names them.
     pub daemons: Vec<DaemonView>,
     /// When this was read, milliseconds since 1970-01-01T00:00:00Z.
     pub now: i64,
@@ -152,6 +152,7 @@ pub async fn status(app: &Arc<App>) -> Result<CellView, ServiceError> {
         },
     ];
     daemons.extend(egress(app));
+    daemons.extend(openvpn(app));
     Ok(CellView {
         identity,
         uptime: app.started.elapsed(),
@@ -170,6 +171,15 @@ fn egress(app: &App) -> Option<DaemonView> {
     Some(DaemonView {
         name: "egress",
         conditions: app.exits.egress().reachable.then(|| app.dns.conditions()),
+    })
+}
+
+/// Whether `cell-openvpn` answered when it was asked last; it says nothing of itself but of its exits.
+fn openvpn(app: &App) -> Option<DaemonView> {
+    app.openvpn.as_ref()?;
+    Some(DaemonView {
+        name: "openvpn",
+        conditions: app.exits.openvpn().reachable.then(Vec::new),
     })
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use cell_api_core::connection::allocation::{Allocation, Device, Pools};
 use cell_api_core::connection::config::Config;
+use cell_api_core::connection::driven::AllPushed;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::kind::Kind;
 use cell_api_core::connection::names::Names;
@@ -271,8 +272,8 @@ struct Allocated {
 }
 
 impl StoredConnection {
-    /// What the daemons are told of it, with what names of servers lead to; `tor`: where Tor's SOCKS port is.
-    pub fn source<'a>(&'a self, tor: SocketAddr, names: &'a Names) -> Source<'a> {
+    /// What the daemons are told of it, with what names of servers lead to, and what servers gave; `tor`: where Tor's SOCKS port is.
+    pub fn source<'a>(&'a self, tor: SocketAddr, names: &'a Names, pushed: &'a AllPushed) -> Source<'a> {
         Source {
             id: self.id,
             allocation: &self.allocation,
@@ -281,6 +282,7 @@ impl StoredConnection {
             revision: self.revision,
             tor,
             names,
+            pushed: pushed.get(&self.id),
         }
     }
 }

@@ -9,6 +9,7 @@
 pub mod client;
 pub mod egress;
 pub mod netd;
+pub mod openvpn;
 pub mod process;
 pub mod vault;
 
@@ -49,6 +50,7 @@ pub struct Cell {
     pub netd: netd::FakeNetd,
     pub vault: vault::FakeVault,
     pub egress: egress::FakeEgress,
+    pub openvpn: openvpn::FakeOpenvpn,
     pub clock: Arc<AtomicI64>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -68,6 +70,7 @@ impl Cell {
         let netd = netd::FakeNetd::start(folder.path().join("netd.sock")).await;
         let vault = vault::FakeVault::start(folder.path().join("vault.sock"), START_MS).await;
         let egress = egress::FakeEgress::start(folder.path().join("egress.sock"));
+        let openvpn = openvpn::FakeOpenvpn::start(folder.path().join("openvpn.sock"));
         let config = config(folder.path());
         let time = Arc::clone(&clock);
         let app = App::open(config, Arc::new(move || time.load(Ordering::SeqCst))).unwrap();
@@ -93,6 +96,7 @@ impl Cell {
             netd,
             vault,
             egress,
+            openvpn,
             clock,
             shutdown,
             tasks,
@@ -204,6 +208,7 @@ pub fn config(folder: &Path) -> Config {
         broker_socket: folder.join("broker.sock"),
         vault_socket: folder.join("vault.sock"),
         egress_socket: Some(folder.join("egress.sock")),
+        openvpn_socket: Some(folder.join("openvpn.sock")),
         tor_socks: "127.0.0.1:9150".parse().unwrap(),
         network: NetworkSettings {
             interface: "wg0".to_owned(),

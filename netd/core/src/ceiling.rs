@@ -47,6 +47,14 @@ pub struct ExitCeiling {
     prefix: String,
     most: usize,
     relay: Option<RelayCeiling>,
+    tunnel: Option<TunnelCeiling>,
+}
+
+/// What tunnels of a user may be made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunnelCeiling {
+    user: u32,
+    prefix: String,
 }
 
 /// What exits of the relay may be made of.
@@ -87,6 +95,15 @@ pub enum InvalidExits {
     /// The relay's user.
     #[error("egress_user: is not root, which no rule holds")]
     EgressUser,
+    /// The user of tunnels.
+    #[error("tunnel_user: is neither root, which no rule holds, nor egress_user, whose rules are others")]
+    TunnelUser,
+    /// The prefix of tunnels.
+    #[error(
+        "tunnel_prefix: 1-14 characters that an interface's name may have, and neither begins with interface_prefix nor \
+         the other way round"
+    )]
+    TunnelPrefix,
     /// Servers on the machine itself.
     #[error("local_servers: {0} is not on loopback; others need not be listed")]
     LocalServers(SocketAddr),
@@ -106,6 +123,7 @@ impl ExitCeiling {
             prefix: "wgext_".to_owned(),
             most: 0,
             relay: None,
+            tunnel: None,
         }
     }
 
@@ -152,6 +170,7 @@ impl ExitCeiling {
             prefix: prefix.to_owned(),
             most,
             relay: None,
+            tunnel: None,
         })
     }
 
@@ -161,6 +180,28 @@ impl ExitCeiling {
             relay: Some(relay),
             ..self
         }
+    }
+
+    /// The same with tunnels of a user. To be called after [`ExitCeiling::with_relay`].
+    ///
+    /// # Errors
+    /// [`InvalidExits`] names the first that is wrong.
+    pub fn with_tunnels(self, tunnel: TunnelCeiling) -> Result<Self, InvalidExits> {
+        if self.relay.as_ref().is_some_and(|relay| relay.user == tunnel.user) {
+            return Err(InvalidExits::TunnelUser);
+        }
+        if tunnel.prefix.starts_with(&self.prefix) || self.prefix.starts_with(&tunnel.prefix) {
+            return Err(InvalidExits::TunnelPrefix);
+        }
+        Ok(ExitCeiling {
+            tunnel: Some(tunnel),
+            ..self
+        })
+    }
+
+    /// What tunnels of a user may be made of; none: there may be none.
+    pub fn tunnel(&self) -> Option<&TunnelCeiling> {
+        self.tunnel.as_ref()
     }
 
     /// What exits of the relay may be made of; none: there may be none.
@@ -200,10 +241,52 @@ impl ExitCeiling {
 
     /// Whether an exit's interface may have this name.
     pub fn allows_interface(&self, interface: &ExitInterface) -> bool {
-        interface
-            .as_str()
-            .strip_prefix(&self.prefix)
-            .is_some_and(|rest| !rest.is_empty())
+        self.allows_wireguard(interface)
+            || self
+                .tunnel
+                .as_ref()
+                .is_some_and(|tunnel| tunnel.allows(interface))
+    }
+
+    /// Whether the interface of a WireGuard exit may have this name.
+    pub fn allows_wireguard(&self, interface: &ExitInterface) -> bool {
+        begins(interface, &self.prefix)
+    }
+}
+
+fn begins(interface: &ExitInterface, prefix: &str) -> bool {
+    interface
+        .as_str()
+        .strip_prefix(prefix)
+        .is_some_and(|rest| !rest.is_empty())
+}
+
+impl TunnelCeiling {
+    /// Tunnels that are made for this user (numeric id), by interfaces whose names begin so.
+    ///
+    /// # Errors
+    /// [`InvalidExits`] names the first that is wrong.
+    pub fn try_new(user: u32, prefix: &str) -> Result<Self, InvalidExits> {
+        if user == 0 {
+            return Err(InvalidExits::TunnelUser);
+        }
+        if prefix.len() > 14 || prefix.parse::<InterfaceName>().is_err() {
+            return Err(InvalidExits::TunnelPrefix);
+        }
+        Ok(TunnelCeiling {
+            user,
+            prefix: prefix.to_owned(),
+        })
+    }
+
+    /// Numeric id of the user that reads and writes them.
+    pub fn user(&self) -> u32 {
+        self.user
+    }
+
+    /// Whether the interface of a tunnel may have this name.
+    pub fn allows(&self, interface: &ExitInterface) -> bool {
+        begins(interface, &self.prefix)
     }
 }
 

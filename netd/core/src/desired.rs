@@ -108,20 +108,68 @@ pub struct Exit {
     /// Where its routes are.
     pub table: TableId,
     /// What it is.
-    pub tunnel: WireguardExit,
+    pub tunnel: Tunnel,
+}
+
+/// Kinds of tunnels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tunnel {
+    /// A WireGuard device of the cell's.
+    Wireguard(WireguardExit),
+    /// A TUN that another program reads and writes.
+    User(UserTunnel),
 }
 
 impl Exit {
     /// Whether the exit carries the family; what it does not carry is refused.
     pub fn carries(&self, family: Family) -> bool {
-        let WireguardExit { v4, v6, far_ends, .. } = &self.tunnel;
-        let addressed = match family {
-            Family::V4 => v4.is_some(),
-            Family::V6 => v6.is_some(),
-        };
-        let mut prefixes = far_ends.iter().flat_map(|far| &far.allowed_ips);
-        addressed && prefixes.any(|net| Family::of(net.addr()) == family)
+        let mut addresses = self.tunnel.addresses().into_iter();
+        if !addresses.any(|net| Family::of(net.addr()) == family) {
+            return false;
+        }
+        match &self.tunnel {
+            Tunnel::Wireguard(exit) => {
+                let mut prefixes = exit.far_ends.iter().flat_map(|far| &far.allowed_ips);
+                prefixes.any(|net| Family::of(net.addr()) == family)
+            }
+            // Its far end gave the address, and gives one of each family that it carries.
+            Tunnel::User(_) => true,
+        }
     }
+}
+
+impl Tunnel {
+    /// The near end's addresses, each alone: it has no neighbours.
+    pub fn addresses(&self) -> BTreeSet<IpNet> {
+        let (v4, v6) = match self {
+            Tunnel::Wireguard(WireguardExit { v4, v6, .. }) | Tunnel::User(UserTunnel { v4, v6, .. }) => {
+                (v4, v6)
+            }
+        };
+        let v4 = v4.map(|address| IpNet::from(IpAddr::V4(address)));
+        let v6 = v6.map(|address| IpNet::from(IpAddr::V6(address)));
+        v4.into_iter().chain(v6).collect()
+    }
+
+    /// Largest packet.
+    pub fn mtu(&self) -> Mtu {
+        match self {
+            Tunnel::Wireguard(WireguardExit { mtu, .. }) | Tunnel::User(UserTunnel { mtu, .. }) => *mtu,
+        }
+    }
+}
+
+/// A persistent TUN that netd makes for one user of the machine, as the ceiling names it. Without addresses it carries nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserTunnel {
+    /// The near end's IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// The near end's IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+    /// Largest packet.
+    pub mtu: Mtu,
+    /// Where its user may send, and by which protocol.
+    pub servers: BTreeSet<(Protocol, SocketAddr)>,
 }
 
 /// A WireGuard tunnel that the cell is the client of.
@@ -152,15 +200,6 @@ pub struct FarEnd {
     pub allowed_ips: BTreeSet<IpNet>,
     /// Whether vaultd has a preshared key for it.
     pub preshared: bool,
-}
-
-impl WireguardExit {
-    /// The near end's addresses, each alone: it has no neighbours.
-    pub fn addresses(&self) -> BTreeSet<IpNet> {
-        let v4 = self.v4.map(|address| IpNet::from(IpAddr::V4(address)));
-        let v6 = self.v6.map(|address| IpNet::from(IpAddr::V6(address)));
-        v4.into_iter().chain(v6).collect()
-    }
 }
 
 impl Peer {

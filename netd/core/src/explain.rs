@@ -174,6 +174,7 @@ fn meaning(counter: Counter) -> &'static str {
         Counter::ExitStranger => "an exit carries what devices send and what answers them, nothing else",
         Counter::ExitRefused => "the device's exit carries TCP alone",
         Counter::EgressStranger => "the relay connects to servers of exits alone",
+        Counter::TunnelStranger => "who carries tunnels speaks to their servers alone",
         Counter::WeakHost => "the cell's VPN addresses are spoken to through the VPN alone",
     }
 }

@@ -14,6 +14,7 @@ mod ruleset;
 mod skeleton;
 mod special;
 mod text;
+mod tunnel;
 
 pub use compile::{compile, peer_elements};
 pub use element::{Element, ElementDelta, Elements, SetId, SetKind};

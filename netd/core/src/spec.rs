@@ -47,6 +47,28 @@ pub enum WaySpec {
     Wireguard(WireguardExitSpec),
     /// The relay on this machine.
     Redirect(RedirectSpec),
+    /// A tunnel that a program on this machine carries.
+    Tunnel(UserTunnelSpec),
+}
+
+/// A TUN that is made for one user, and where that user may send what it carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserTunnelSpec {
+    /// Of the near end; none: not known.
+    pub addresses: Vec<Parsed<IpAddr>>,
+    /// Bytes; 0 is the default.
+    pub mtu_bytes: u32,
+    /// Its servers.
+    pub servers: Vec<TunnelServerSpec>,
+}
+
+/// A server of a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunnelServerSpec {
+    /// Where it is.
+    pub endpoint: Parsed<SocketAddr>,
+    /// How it is spoken to.
+    pub protocol: Parsed<Protocol>,
 }
 
 /// The relay that an exit's TCP is redirected to.

@@ -1,4 +1,4 @@
-//! The WireGuard tunnel of one exit: what there is, what is wanted, and the steps from the one to the other. Each exit is by
+//! The tunnel of one exit: what there is, what is wanted, and the steps from the one to the other. Each exit is by
 //! itself, so that what fails with one touches no other.
 //!
 //! Keys are secrets of vaultd. A device bears a record of the secrets that it was given, their revision and the public key that
@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 
-use crate::desired::{Exit, FarEnd, WireguardExit};
+use crate::desired::{Exit, FarEnd, Tunnel, WireguardExit};
 use crate::model::{ExitId, Mtu, PublicKey};
 use crate::observed::{Device, DevicePeer};
 use crate::plan::PeerUpdate;
@@ -75,6 +75,8 @@ pub struct TunnelSeen {
     pub addresses: BTreeSet<IpNet>,
     /// Whether return paths are checked loosely on it (rp_filter 2).
     pub loose: bool,
+    /// The user (numeric id) that alone may read and write it; none: it is no TUN that was made for one.
+    pub user: Option<u32>,
     /// The device behind it; none: it has no key, or its process is gone. Of one that is not ours it is not looked at.
     pub device: Option<Device>,
 }
@@ -86,6 +88,8 @@ pub enum TunnelStep {
     Remove,
     /// Makes the interface, down, and a device without a key.
     Create,
+    /// Makes a persistent TUN for the user (numeric id), down.
+    CreateFor(u32),
     /// Gives the device its keys and all far ends, and records that.
     Secrets,
     /// Changes far ends; preshared keys stay.
@@ -108,7 +112,7 @@ pub enum TunnelStep {
 pub struct Foreign;
 
 /// What leads from what is there to the tunnel of `exit`. `before` is the same exit when it was last put in force, if that is
-/// known: a far end that moved since then keeps the place it moved to.
+/// known: a far end that moved since then keeps the place it moved to. `user` (numeric id) is for whom TUNs are made.
 ///
 /// # Errors
 /// [`Foreign`].
@@ -116,8 +120,52 @@ pub fn steps(
     exit: &Exit,
     before: Option<&Exit>,
     seen: Option<&TunnelSeen>,
+    user: Option<u32>,
 ) -> Result<Vec<TunnelStep>, Foreign> {
-    let tunnel = &exit.tunnel;
+    match (&exit.tunnel, user) {
+        (Tunnel::Wireguard(tunnel), _) => of_wireguard(exit, tunnel, before, seen),
+        (Tunnel::User(_), Some(user)) => of_user(&exit.tunnel, seen, user),
+        // The ceiling has none, and what it does not have is not accepted.
+        (Tunnel::User(_), None) => Ok(Vec::new()),
+    }
+}
+
+/// The network on the machine's links that an address of a program's tunnel would be taken from. Its far end gives the addresses
+/// while it runs, and could take a neighbour's: the machine would speak to itself instead. What is on a link alone, as the
+/// tunnel's own, is no network.
+pub fn neighbourhood(tunnel: &Tunnel, on_link: &BTreeSet<IpNet>) -> Option<(IpNet, IpNet)> {
+    match tunnel {
+        Tunnel::Wireguard(_) => None,
+        Tunnel::User(_) => tunnel.addresses().into_iter().find_map(|address| {
+            let around = on_link
+                .iter()
+                .find(|net| net.contains(&address.addr()) && net.prefix_len() < net.max_prefix_len());
+            around.map(|net| (address, *net))
+        }),
+    }
+}
+
+/// A TUN is what it was made as: one for somebody else is made anew. Who reads it then begins anew too.
+fn of_user(tunnel: &Tunnel, seen: Option<&TunnelSeen>, user: u32) -> Result<Vec<TunnelStep>, Foreign> {
+    if seen.is_some_and(|seen| !seen.ours) {
+        return Err(Foreign);
+    }
+    let kept = seen.filter(|seen| seen.user == Some(user));
+    let mut steps = Vec::new();
+    if kept.is_none() {
+        steps.extend(seen.map(|_| TunnelStep::Remove));
+        steps.push(TunnelStep::CreateFor(user));
+    }
+    steps.extend(link(tunnel, kept));
+    Ok(steps)
+}
+
+fn of_wireguard(
+    exit: &Exit,
+    tunnel: &WireguardExit,
+    before: Option<&Exit>,
+    seen: Option<&TunnelSeen>,
+) -> Result<Vec<TunnelStep>, Foreign> {
     let mut steps = Vec::new();
     // With a mark on it, its own packets could be led into an exit; netd sets none.
     let marked = |seen: &TunnelSeen| seen.device.as_ref().is_some_and(|device| device.fwmark != 0);
@@ -132,20 +180,23 @@ pub fn steps(
     if kept.is_none() {
         steps.push(TunnelStep::Create);
     }
-    match kept.and_then(|seen| device_with_secrets(exit, seen)) {
+    match kept.and_then(|seen| device_with_secrets(exit, tunnel, seen)) {
         Some(device) => {
-            let update = far_ends(tunnel, before.map(|before| &before.tunnel), device);
+            let before = before.and_then(|before| match &before.tunnel {
+                Tunnel::Wireguard(before) => Some(before),
+                Tunnel::User(_) => None,
+            });
+            let update = far_ends(tunnel, before, device);
             steps.extend((!update.is_empty()).then_some(TunnelStep::FarEnds(update)));
         }
         None => steps.push(TunnelStep::Secrets),
     }
-    steps.extend(link(tunnel, kept));
+    steps.extend(link(&exit.tunnel, kept));
     Ok(steps)
 }
 
 /// The device, if it has the secrets that are wanted.
-fn device_with_secrets<'a>(exit: &Exit, seen: &'a TunnelSeen) -> Option<&'a Device> {
-    let tunnel = &exit.tunnel;
+fn device_with_secrets<'a>(exit: &Exit, tunnel: &WireguardExit, seen: &'a TunnelSeen) -> Option<&'a Device> {
     let (device, record) = (seen.device.as_ref()?, seen.record.as_ref()?);
     let keyed = |far: &FarEnd| match device.peers.get(&far.key) {
         Some(_) => device.preshared.contains(&far.key) == far.preshared,
@@ -158,10 +209,10 @@ fn device_with_secrets<'a>(exit: &Exit, seen: &'a TunnelSeen) -> Option<&'a Devi
     holds.then_some(device)
 }
 
-fn link(tunnel: &WireguardExit, seen: Option<&TunnelSeen>) -> Vec<TunnelStep> {
+fn link(tunnel: &Tunnel, seen: Option<&TunnelSeen>) -> Vec<TunnelStep> {
     let mut steps = Vec::new();
-    if seen.and_then(|seen| seen.mtu) != Some(tunnel.mtu) {
-        steps.push(TunnelStep::SetMtu(tunnel.mtu));
+    if seen.and_then(|seen| seen.mtu) != Some(tunnel.mtu()) {
+        steps.push(TunnelStep::SetMtu(tunnel.mtu()));
     }
     let wanted = tunnel.addresses();
     let present = seen.map(|seen| seen.addresses.clone()).unwrap_or_default();

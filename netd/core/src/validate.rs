@@ -4,6 +4,7 @@
 mod exits;
 mod peers;
 mod redirects;
+mod tunnels;
 mod wireguard;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,8 @@ pub const CELL_PORTS_MAX: usize = 64;
 pub const ALLOWED_IPS_MAX: usize = 256;
 /// Most servers of one exit of the relay.
 pub const SERVERS_MAX: usize = 16;
+/// Most servers of one tunnel that a program carries (proto).
+pub const TUNNEL_SERVERS_MAX: usize = 64;
 /// Most resolvers of peers without an exit (proto).
 pub const RESOLVERS_MAX: usize = 8;
 /// Most peers that one change adds, and removes.

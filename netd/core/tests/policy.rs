@@ -10,7 +10,7 @@ use cell_netd_core::plan::element_delta;
 use cell_netd_core::policy::{compile, render, render_delta};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::{validate, validate_delta};
-use support::{ceiling, exit, peer, redirect, spec, through, with_access};
+use support::{ceiling, exit, peer, redirect, spec, through, user_tunnel, with_access};
 
 fn golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
@@ -90,6 +90,16 @@ fn redirects() {
     let resolvers = ["9.9.9.9:53", "127.0.0.53:53", "[2620:fe::fe]:53"];
     spec.dns_upstreams = resolvers.map(|at| Ok(at.parse().unwrap())).into();
     golden("redirects.nft", &text(&spec));
+}
+
+#[test]
+fn tunnels() {
+    let mut spec = spec(vec![
+        through(with_access(peer(1), true, false, &[]), "exit5"),
+        through(with_access(peer(2), true, false, &[]), "exit0"),
+    ]);
+    spec.exits = vec![exit(0), user_tunnel(5)];
+    golden("tunnels.nft", &text(&spec));
 }
 
 #[test]

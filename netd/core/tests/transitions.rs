@@ -15,7 +15,7 @@ use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use cell_netd_core::{Desired, Step};
 use proptest::prelude::*;
-use support::{ceiling, exit, peer, redirect, spec, through, with_access};
+use support::{ceiling, exit, peer, redirect, spec, through, user_tunnel, with_access};
 
 fn perform(kernel: &mut FakeKernel, plan: &Plan) {
     for step in &plan.steps {
@@ -163,7 +163,8 @@ fn hand_made_differences_are_found_and_repaired() {
 fn with_exits(peers: Vec<PeerSpec>, exits: &[u8]) -> NetworkSpec {
     let mut wanted = spec(peers);
     let of_kind = |index: &u8| match index {
-        0..10 => exit(*index),
+        0..5 => exit(*index),
+        5..10 => user_tunnel(*index),
         10.. => redirect(*index),
     };
     wanted.exits = exits.iter().map(of_kind).collect();

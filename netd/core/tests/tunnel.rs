@@ -3,16 +3,16 @@
 
 mod support;
 
-use cell_netd_core::desired::Exit;
+use cell_netd_core::desired::{Exit, Tunnel, WireguardExit};
 use cell_netd_core::model::{Mtu, PublicKey};
 use cell_netd_core::observed::Device;
 use cell_netd_core::plan::PeerUpdate;
-use cell_netd_core::spec::{WaySpec, WireguardExitSpec};
+use cell_netd_core::spec::{UserTunnelSpec, WaySpec, WireguardExitSpec};
 use cell_netd_core::tunnel::{
-    Foreign, SecretRecord, TunnelSeen, TunnelStep, device_peers, secret_name, steps,
+    self, Foreign, SecretRecord, TunnelSeen, TunnelStep, device_peers, neighbourhood, secret_name,
 };
 use cell_netd_core::validate::validate;
-use support::{ceiling, exit, spec};
+use support::{TUNNEL_USER, ceiling, exit, spec, user_tunnel};
 
 fn key(byte: u8) -> PublicKey {
     PublicKey::try_from([byte; 32].as_slice()).unwrap()
@@ -32,9 +32,21 @@ fn wanted(change: impl FnOnce(&mut WireguardExitSpec)) -> Exit {
     desired.exits().values().next().unwrap().clone()
 }
 
+fn wireguard(exit: &Exit) -> &WireguardExit {
+    match &exit.tunnel {
+        Tunnel::Wireguard(tunnel) => tunnel,
+        Tunnel::User(_) => panic!("a WireGuard exit"),
+    }
+}
+
+/// What there is to do, where TUNs are made for [`TUNNEL_USER`].
+fn steps(exit: &Exit, before: Option<&Exit>, seen: Option<&TunnelSeen>) -> Result<Vec<TunnelStep>, Foreign> {
+    tunnel::steps(exit, before, seen, Some(TUNNEL_USER))
+}
+
 /// As netd leaves it.
 fn made(exit: &Exit) -> TunnelSeen {
-    let tunnel = &exit.tunnel;
+    let tunnel = wireguard(exit);
     let preshared = tunnel.far_ends.iter().filter(|far| far.preshared);
     TunnelSeen {
         ours: true,
@@ -45,8 +57,9 @@ fn made(exit: &Exit) -> TunnelSeen {
         }),
         up: true,
         mtu: Some(tunnel.mtu),
-        addresses: tunnel.addresses(),
+        addresses: exit.tunnel.addresses(),
         loose: true,
+        user: None,
         device: Some(Device {
             public_key: key(9),
             listen_port: 40_000,
@@ -226,4 +239,92 @@ fn only_a_connections_id_has_secrets() {
     ] {
         assert_eq!(name(id), None, "{id}");
     }
+}
+
+/// Exit 5, which a program carries.
+fn carried(change: impl FnOnce(&mut UserTunnelSpec)) -> Exit {
+    let mut spec = spec(vec![]);
+    spec.exits = vec![user_tunnel(5)];
+    let Some(WaySpec::Tunnel(tunnel)) = &mut spec.exits[0].way else {
+        panic!("a tunnel that a program carries");
+    };
+    change(tunnel);
+    let desired = validate(&spec, &ceiling(), None).unwrap();
+    desired.exits().values().next().unwrap().clone()
+}
+
+fn made_for(exit: &Exit, user: Option<u32>) -> TunnelSeen {
+    TunnelSeen {
+        ours: true,
+        record: None,
+        up: true,
+        mtu: Some(exit.tunnel.mtu()),
+        addresses: exit.tunnel.addresses(),
+        loose: true,
+        user,
+        device: None,
+    }
+}
+
+#[test]
+fn a_tunnel_of_a_program_is_made_for_its_user_and_asks_for_no_secret() {
+    let exit = carried(|_| {});
+    let steps = steps(&exit, None, None).unwrap();
+    assert_eq!(steps[0], TunnelStep::CreateFor(TUNNEL_USER));
+    assert_eq!(steps.last(), Some(&TunnelStep::SetUp));
+    assert!(!steps.contains(&TunnelStep::Secrets));
+    let address = TunnelStep::AddAddress("172.21.5.2/32".parse().unwrap());
+    assert!(steps.contains(&address), "{steps:?}");
+}
+
+#[test]
+fn a_tunnel_of_a_program_stays_while_its_addresses_change() {
+    let (before, exit) = (carried(|tunnel| tunnel.addresses.clear()), carried(|_| {}));
+    let seen = made_for(&before, Some(TUNNEL_USER));
+    assert_eq!(
+        steps(&before, None, Some(&seen)),
+        Ok(vec![]),
+        "and without addresses it is made too"
+    );
+    let added = ["172.21.5.2/32", "fd21:5::2/128"].map(|net| TunnelStep::AddAddress(net.parse().unwrap()));
+    assert_eq!(steps(&exit, Some(&before), Some(&seen)), Ok(added.to_vec()));
+    let taken = steps(&before, Some(&exit), Some(&made_for(&exit, Some(TUNNEL_USER)))).unwrap();
+    let taken_away = |step: &TunnelStep| matches!(step, TunnelStep::RemoveAddress(_));
+    assert!(taken.len() == 2 && taken.iter().all(taken_away), "{taken:?}");
+}
+
+#[test]
+fn a_tun_for_somebody_else_is_made_anew_and_a_foreign_one_left_alone() {
+    let exit = carried(|_| {});
+    for user in [None, Some(TUNNEL_USER + 1), Some(0)] {
+        let steps = steps(&exit, Some(&exit), Some(&made_for(&exit, user))).unwrap();
+        assert_eq!(
+            steps[..2],
+            [TunnelStep::Remove, TunnelStep::CreateFor(TUNNEL_USER)],
+            "{user:?}"
+        );
+        assert_eq!(steps.last(), Some(&TunnelStep::SetUp));
+    }
+    let mut foreign = made_for(&exit, Some(TUNNEL_USER));
+    foreign.ours = false;
+    assert_eq!(steps(&exit, None, Some(&foreign)), Err(Foreign));
+}
+
+/// Whom the far end calls itself is its word; a neighbour's address is not its to give.
+#[test]
+fn an_address_of_a_neighbour_is_not_taken() {
+    let on_link = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect();
+    let program = carried(|_| {});
+    let found = neighbourhood(&program.tunnel, &on_link(&["192.168.1.0/24", "172.21.0.0/16"]));
+    assert_eq!(
+        found,
+        Some(("172.21.5.2/32".parse().unwrap(), "172.21.0.0/16".parse().unwrap()))
+    );
+    let six = neighbourhood(&program.tunnel, &on_link(&["fd21:5::/64"]));
+    assert!(six.is_some());
+    for apart in [&[][..], &["172.21.5.2/32", "fd21:5::2/128"], &["172.21.6.0/24"]] {
+        assert_eq!(neighbourhood(&program.tunnel, &on_link(apart)), None, "{apart:?}");
+    }
+    let of_file = wanted(|_| {});
+    assert_eq!(neighbourhood(&of_file.tunnel, &on_link(&["172.20.0.0/16"])), None);
 }

@@ -3,13 +3,15 @@
 
 mod support;
 
-use cell_netd_core::model::PublicKey;
+use cell_netd_core::ceiling::{InvalidExits, TunnelCeiling};
+use cell_netd_core::desired::Tunnel;
+use cell_netd_core::model::{Family, PublicKey};
 use cell_netd_core::spec::{
-    AccessSpec, DeltaSpec, NetworkSpec, PeerSpec, RedirectSpec, WaySpec, WireguardExitSpec,
+    AccessSpec, DeltaSpec, NetworkSpec, PeerSpec, RedirectSpec, UserTunnelSpec, WaySpec, WireguardExitSpec,
 };
 use cell_netd_core::validate::{Rejection, validate, validate_delta};
 use proptest::prelude::*;
-use support::{ceiling, exit, peer, redirect, service, spec, through, with_access};
+use support::{ceiling, exit, peer, redirect, service, spec, through, user_tunnel, with_access};
 
 fn fields(rejection: &Rejection) -> Vec<&str> {
     rejection
@@ -493,7 +495,9 @@ fn a_tunnel_may_have_several_far_ends_and_need_not_know_where_they_are() {
     tunnel.far_ends.push(second);
     tunnel.secret_revision = 7;
     let desired = validate(&wanted, &ceiling(), None).unwrap();
-    let tunnel = &desired.exits()[&"exit1".parse().unwrap()].tunnel;
+    let Tunnel::Wireguard(tunnel) = &desired.exits()[&"exit1".parse().unwrap()].tunnel else {
+        panic!("a WireGuard exit");
+    };
     assert_eq!((tunnel.far_ends.len(), tunnel.secret_revision), (2, 7));
     assert_eq!(tunnel.far_ends[1].endpoint, None);
 }
@@ -671,4 +675,111 @@ fn an_exit_carries_the_families_that_it_has_addresses_and_prefixes_of() {
         carried(|tunnel| drop(tunnel.far_ends[0].allowed_ips.pop())),
         [true, false]
     );
+}
+
+fn with_tunnel(change: impl FnOnce(&mut UserTunnelSpec)) -> impl FnOnce(&mut NetworkSpec) {
+    |spec| {
+        spec.exits = vec![exit(0), user_tunnel(5)];
+        let Some(WaySpec::Tunnel(tunnel)) = &mut spec.exits[1].way else {
+            panic!("a tunnel that a program carries");
+        };
+        change(tunnel);
+    }
+}
+
+#[test]
+fn a_tunnel_of_a_program_carries_the_families_that_it_was_given_addresses_of() {
+    let carries = |addresses: &[&str]| {
+        let mut wanted = spec(vec![]);
+        let given: Vec<_> = addresses.iter().map(|at| Ok(at.parse().unwrap())).collect();
+        with_tunnel(|tunnel| tunnel.addresses = given)(&mut wanted);
+        let desired = validate(&wanted, &ceiling(), None).unwrap();
+        let exit = &desired.exits()[&"exit5".parse().unwrap()];
+        Family::BOTH.map(|family| exit.carries(family))
+    };
+    assert_eq!(carries(&[]), [false, false]);
+    assert_eq!(carries(&["172.21.5.2"]), [true, false]);
+    assert_eq!(carries(&["fd21:5::2", "172.21.5.2"]), [true, true]);
+}
+
+#[test]
+fn faults_of_a_tunnel_of_a_program() {
+    let fault = |field: &str, change: fn(&mut UserTunnelSpec)| {
+        invalid(&format!("spec.exits[1].tunnel.{field}"), with_tunnel(change));
+    };
+    fault("addresses[1]", |tunnel| {
+        tunnel.addresses[1] = Ok([172, 20, 1, 3].into())
+    });
+    fault("addresses[0]", |tunnel| {
+        tunnel.addresses[0] = Ok([127, 0, 0, 1].into())
+    });
+    fault("addresses[0]", |tunnel| {
+        tunnel.addresses[0] = Ok([10, 86, 0, 9].into())
+    });
+    fault("mtu_bytes", |tunnel| tunnel.mtu_bytes = 1279);
+    fault("servers[0].protocol", |tunnel| {
+        tunnel.servers[0].protocol = Err("is required".into())
+    });
+    for bad in [
+        "127.0.0.1:1194",
+        "10.86.0.9:1",
+        "169.254.67.1:1",
+        "[::ffff:127.0.0.1]:1",
+        "224.0.0.1:1",
+    ] {
+        invalid(
+            "spec.exits[1].tunnel.servers[0].endpoint",
+            with_tunnel(|tunnel| tunnel.servers[0].endpoint = Ok(bad.parse().unwrap())),
+        );
+    }
+    fault("servers", |tunnel| {
+        let server = |port: u16| {
+            let mut server = tunnel.servers[0].clone();
+            server.endpoint = Ok(([198, 51, 100, 1], port).into());
+            server
+        };
+        tunnel.servers = (1..=65).map(server).collect();
+    });
+    for interface in ["wgext_00000005", "ovpn_", "eth0"] {
+        above("spec.exits[1].interface", |spec| {
+            with_tunnel(|_| {})(spec);
+            spec.exits[1].interface = interface.into();
+        });
+    }
+    above("spec.exits[0].interface", |spec| {
+        with_tunnel(|_| {})(spec);
+        spec.exits[0].interface = "ovpn_00000000".into();
+    });
+}
+
+#[test]
+fn the_ceiling_says_whether_programs_carry_tunnels() {
+    let mut wanted = spec(vec![]);
+    with_tunnel(|_| {})(&mut wanted);
+    let mut without = ceiling();
+    without.exits = support::wireguard_alone();
+    let rejection = validate(&wanted, &without, None).unwrap_err();
+    assert_eq!(fields(&rejection), ["spec.exits[1].tunnel"]);
+    assert!(matches!(rejection, Rejection::AboveCeiling(_)));
+    assert!(validate(&wanted, &ceiling(), None).is_ok());
+}
+
+#[test]
+fn users_and_names_of_tunnels_are_nobody_elses() {
+    let with = |user, prefix| {
+        let tunnels = TunnelCeiling::try_new(user, prefix)?;
+        support::wireguard_alone()
+            .with_relay(support::relay())
+            .with_tunnels(tunnels)
+    };
+    assert!(with(support::TUNNEL_USER, "ovpn_").is_ok());
+    assert_eq!(with(0, "ovpn_"), Err(InvalidExits::TunnelUser));
+    assert_eq!(with(support::RELAY_USER, "ovpn_"), Err(InvalidExits::TunnelUser));
+    for prefix in ["", "wgext_", "wg", "wgext_5", "ovpn 1", "ovpn_0123456789"] {
+        assert_eq!(
+            with(support::TUNNEL_USER, prefix),
+            Err(InvalidExits::TunnelPrefix),
+            "{prefix}"
+        );
+    }
 }

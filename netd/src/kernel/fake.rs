@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cell_netd_core::desired::Exit;
+use cell_netd_core::desired::{Exit, Tunnel as Wanted};
 use cell_netd_core::fake::{FAKE_PUBLIC_KEY, FakeKernel};
 use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, PublicKey};
 use cell_netd_core::observed::Device;
@@ -66,7 +66,7 @@ impl Inner {
 }
 
 impl Inner {
-    fn create_tunnel(&mut self, interface: ExitInterface) -> Result<(), KernelError> {
+    fn create_tunnel(&mut self, interface: ExitInterface, user: Option<u32>) -> Result<(), KernelError> {
         let made = TunnelSeen {
             ours: true,
             record: None,
@@ -74,6 +74,7 @@ impl Inner {
             mtu: None,
             addresses: BTreeSet::new(),
             loose: false,
+            user,
             device: None,
         };
         match self.tunnels.insert(interface, made) {
@@ -89,7 +90,9 @@ fn change_tunnel(
     step: &TunnelStep,
     secrets: Option<&TunnelSecrets>,
 ) -> Result<(), KernelError> {
-    let tunnel = &exit.tunnel;
+    let Wanted::Wireguard(tunnel) = &exit.tunnel else {
+        return change_link(seen, step);
+    };
     match step {
         TunnelStep::Secrets => {
             let public_key = secrets.and_then(|secrets| secrets.key.public());
@@ -113,6 +116,20 @@ fn change_tunnel(
                 device.peers = device_peers(tunnel);
             }
         }
+        TunnelStep::SetMtu(_)
+        | TunnelStep::RemoveAddress(_)
+        | TunnelStep::AddAddress(_)
+        | TunnelStep::Loosen
+        | TunnelStep::SetUp
+        | TunnelStep::Remove
+        | TunnelStep::Create
+        | TunnelStep::CreateFor(_) => return change_link(seen, step),
+    }
+    Ok(())
+}
+
+fn change_link(seen: &mut TunnelSeen, step: &TunnelStep) -> Result<(), KernelError> {
+    match step {
         TunnelStep::SetMtu(mtu) => seen.mtu = Some(*mtu),
         TunnelStep::RemoveAddress(net) => {
             seen.addresses.remove(net);
@@ -122,7 +139,10 @@ fn change_tunnel(
         }
         TunnelStep::Loosen => seen.loose = true,
         TunnelStep::SetUp => seen.up = true,
-        TunnelStep::Remove | TunnelStep::Create => {}
+        TunnelStep::Remove | TunnelStep::Create | TunnelStep::CreateFor(_) => {}
+        TunnelStep::Secrets | TunnelStep::FarEnds(_) => {
+            return Err(KernelError::Refused("it has no device".to_owned()));
+        }
     }
     Ok(())
 }
@@ -318,7 +338,8 @@ impl Kernel for Fake {
                 drop(inner);
                 return self.remove_tunnel(&interface).await;
             }
-            TunnelStep::Create => return inner.create_tunnel(interface),
+            TunnelStep::Create => return inner.create_tunnel(interface, None),
+            TunnelStep::CreateFor(user) => return inner.create_tunnel(interface, Some(*user)),
             TunnelStep::SetUp if inner.broken.contains(&interface) => return refused("broken"),
             TunnelStep::SetUp => {
                 inner.kernel.exits_up.insert(interface);

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cell_netd_core::desired::Exit;
+use cell_netd_core::desired::{Exit, Tunnel as Wanted, WireguardExit};
 use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, Mtu, PublicKey, TableName};
 use cell_netd_core::observed::{Device, Link};
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, skeleton};
@@ -19,6 +19,7 @@ use super::events::PolicyWord;
 use super::link::Links;
 use super::nft::{Drops, Nft, NftError, Owners, Ownership, blockers, passage};
 use super::wireguard::kernel::InKernel;
+use super::wireguard::tun;
 use super::wireguard::userspace::Userspace;
 use super::wireguard::{Backend, PeerStatistics, PrivateKey, TunnelSecrets};
 use super::{ExitsSeen, Glance, Kernel, KernelError, LinkGlance, Passage, Tunnel, events};
@@ -141,14 +142,15 @@ impl Linux {
         secrets: Option<&TunnelSecrets>,
     ) -> Result<(), KernelError> {
         let refused = || KernelError::Refused("a device is given its keys, and there are none".to_owned());
+        let tunnel = wireguard_of(exit)?;
         let secrets = secrets.ok_or_else(refused)?;
         let public_key = secrets.key.public().ok_or_else(refused)?;
         self.links.tag(name).await?;
-        let peers = device_peers(&exit.tunnel);
+        let peers = device_peers(tunnel);
         self.backend.set_tunnel(name, secrets, &peers).await?;
         let record = SecretRecord {
             exit: exit.way.id.clone(),
-            revision: exit.tunnel.secret_revision,
+            revision: tunnel.secret_revision,
             public_key,
         };
         self.links.record(name, &record).await
@@ -171,6 +173,13 @@ impl Linux {
         let on_link = self.links.prefixes(interfaces, &links, &routes).await?;
         let exits = self.links.exits_among(exits, &links, &routes).await?;
         Ok(self.around.insert((on_link, exits)).clone())
+    }
+
+    /// A TUN for that user. It is ours by its name before it is kept: if netd dies between, it goes too.
+    async fn create_for(&self, name: &InterfaceName, user: u32) -> Result<(), KernelError> {
+        let made = tun::ForUser::create(name, user)?;
+        self.links.tag(name).await?;
+        Ok(made.keep()?)
     }
 
     async fn own_link(&self, name: &InterfaceName) -> Result<Option<LinkGlance>, KernelError> {
@@ -379,6 +388,7 @@ impl Kernel for Linux {
         for (interface, mut seen) in self.links.tunnels(&self.ceiling.exits).await? {
             let mut statistics = BTreeMap::new();
             if seen.ours
+                && seen.user.is_none()
                 && let Some(state) = self.backend.device(&named(&interface)?).await?
             {
                 seen.device = Some(state.device);
@@ -403,6 +413,7 @@ impl Kernel for Linux {
         match step {
             TunnelStep::Remove => self.remove_tunnel(&exit.way.interface).await,
             TunnelStep::Create => Ok(self.backend.create_tunnel(&name).await?),
+            TunnelStep::CreateFor(user) => self.create_for(&name, *user).await,
             TunnelStep::Secrets => self.set_tunnel(&name, exit, secrets).await,
             TunnelStep::FarEnds(update) => Ok(self.backend.update(&name, update).await?),
             TunnelStep::SetMtu(mtu) => self.links.set_mtu(&name, *mtu).await,
@@ -435,6 +446,13 @@ impl Kernel for Linux {
 
     fn backend(&self) -> &'static str {
         self.backend.name()
+    }
+}
+
+fn wireguard_of(exit: &Exit) -> Result<&WireguardExit, KernelError> {
+    match &exit.tunnel {
+        Wanted::Wireguard(tunnel) => Ok(tunnel),
+        Wanted::User(_) => Err(KernelError::Refused("it is no WireGuard tunnel".to_owned())),
     }
 }
 

@@ -7,8 +7,11 @@ use cell_netd_core::model::{ExitInterface, InterfaceName, Mtu};
 use cell_netd_core::tunnel::TunnelSeen;
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
+use netlink_packet_core::Nla as _;
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::{AfSpecInet, AfSpecUnspec, InetDevConf, LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, LinkAttribute, LinkInfo, LinkMessage,
+};
 
 use super::link::{Links, prefix};
 use super::{KernelError, LinkGlance};
@@ -62,6 +65,7 @@ impl Links {
             mtu: Mtu::try_new(mtu),
             addresses,
             loose: is_loose(link),
+            user: user_of(link),
             device: None,
         }
     }
@@ -84,6 +88,38 @@ fn exit_of(link: &LinkMessage, ceiling: &ExitCeiling) -> Option<ExitInterface> {
         _ => None,
     });
     name.filter(|name| ceiling.allows_interface(name))
+}
+
+/// Attributes of a TUN (linux/if_link.h, IFLA_TUN_*).
+const TUN_OWNER: u16 = 1;
+const TUN_TYPE: u16 = 3;
+const TUN_PI: u16 = 4;
+const TUN_PERSIST: u16 = 6;
+
+/// The user of a TUN, if it is as netd makes it: of packets without a header of its own, and there to stay.
+fn user_of(link: &LinkMessage) -> Option<u32> {
+    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    let tun = infos.flatten().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Tun(attributes)) => Some(attributes),
+        _ => None,
+    })?;
+    let value = |wanted: u16| {
+        tun.iter()
+            .find(|attribute| attribute.kind() == wanted)
+            .map(|attribute| {
+                let mut bytes = vec![0; attribute.value_len()];
+                attribute.emit_value(&mut bytes);
+                bytes
+            })
+    };
+    let as_made = [(TUN_TYPE, 1), (TUN_PI, 0), (TUN_PERSIST, 1)]
+        .iter()
+        .all(|(kind, wanted)| value(*kind).as_deref() == Some(&[*wanted]));
+    let owner: [u8; 4] = value(TUN_OWNER)?.try_into().ok()?;
+    as_made.then(|| u32::from_ne_bytes(owner))
 }
 
 fn is_loose(link: &LinkMessage) -> bool {

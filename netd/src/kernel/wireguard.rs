@@ -3,7 +3,7 @@
 pub mod handover;
 pub mod kernel;
 pub mod memory;
-mod tun;
+pub(super) mod tun;
 pub mod userspace;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cell_netd_core::Desired;
+use cell_netd_core::ceiling::TunnelCeiling;
 use cell_netd_core::desired::Exit;
 use cell_netd_core::model::{ExitId, ExitInterface, PublicKey};
-use cell_netd_core::tunnel::{TunnelStep, steps};
+use cell_netd_core::tunnel::{TunnelStep, neighbourhood, steps};
 use tokio::time::Instant;
 
 use super::Reconciler;
@@ -122,7 +123,8 @@ impl<K: Kernel> Reconciler<K> {
     async fn tend(&mut self, exit: &Exit, tunnel: Option<&Tunnel>, pass: &mut Pass) -> ExitHealth {
         let id = &exit.way.id;
         let before = self.tunnels.made.get(id);
-        let Ok(steps) = steps(exit, before, tunnel.map(|tunnel| &tunnel.seen)) else {
+        let user = self.ceiling.exits.tunnel().map(TunnelCeiling::user);
+        let Ok(steps) = steps(exit, before, tunnel.map(|tunnel| &tunnel.seen), user) else {
             self.tunnels.made.remove(id);
             return health(
                 ExitState::Foreign,
@@ -164,6 +166,12 @@ impl<K: Kernel> Reconciler<K> {
         steps: &[TunnelStep],
         pass: &mut Pass,
     ) -> Result<(), KernelError> {
+        if let Some((address, net)) = neighbourhood(&exit.tunnel, &self.on_link) {
+            return Err(KernelError::Refused(format!(
+                "its far end gives it the address {}, which lies in the machine's own network {net}",
+                address.addr()
+            )));
+        }
         if pass.away && steps.contains(&TunnelStep::Create) {
             return Err(BackendError::Away("waited for already".to_owned()).into());
         }

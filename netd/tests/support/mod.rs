@@ -481,6 +481,8 @@ max = 256
 redirect_ports = [9100, 9199]
 egress_user = "daemon"
 local_servers = ["127.0.0.1:9150"]
+tunnel_user = "bin"
+tunnel_prefix = "ovpn_"
 local_resolvers = ["127.0.0.53:53"]
 [callers.api]
 users = ["root"]

@@ -15,6 +15,8 @@ pub enum Role {
     Netd,
     /// The listener `egress`.
     Egress,
+    /// The listener `openvpn`.
+    Openvpn,
 }
 
 /// Everything that vaultd can be asked, one for each RPC.
@@ -73,7 +75,7 @@ pub enum Denial {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 3] = [Role::Api, Role::Netd, Role::Egress];
+    pub const ALL: [Role; 4] = [Role::Api, Role::Netd, Role::Egress, Role::Openvpn];
 
     /// As in the policy file and the log.
     pub fn as_str(self) -> &'static str {
@@ -81,6 +83,7 @@ impl Role {
             Role::Api => "api",
             Role::Netd => "netd",
             Role::Egress => "egress",
+            Role::Openvpn => "openvpn",
         }
     }
 }
@@ -162,9 +165,9 @@ impl fmt::Display for Action {
 pub fn may(role: Role, action: Action, name: Option<&SecretName>, policy: &Policy) -> Result<(), Denial> {
     let permitted = match (role, action) {
         (Role::Netd, Action::GetWireguardPrivateKey)
-        | (Role::Netd | Role::Egress, Action::ReadExitSecret) => true,
+        | (Role::Netd | Role::Egress | Role::Openvpn, Action::ReadExitSecret) => true,
         (Role::Api, Action::GetWireguardPrivateKey | Action::ReadExitSecret)
-        | (Role::Egress, Action::GetWireguardPrivateKey) => false,
+        | (Role::Egress | Role::Openvpn, Action::GetWireguardPrivateKey) => false,
         (
             Role::Api,
             Action::IssueServerCertificate
@@ -179,7 +182,7 @@ pub fn may(role: Role, action: Action, name: Option<&SecretName>, policy: &Polic
             | Action::ListAuditAnchors,
         ) => true,
         (
-            Role::Netd | Role::Egress,
+            Role::Netd | Role::Egress | Role::Openvpn,
             Action::IssueServerCertificate
             | Action::GetTrustBundle
             | Action::PutSecret
@@ -205,7 +208,7 @@ pub fn may(role: Role, action: Action, name: Option<&SecretName>, policy: &Polic
     }
 }
 
-/// The API has the ceiling's prefixes; netd and egress have, of each exit, the fields that they drive it with.
+/// The API has the ceiling's prefixes; netd, egress and openvpn have, of each exit, the fields that they drive it with.
 fn may_name(role: Role, name: &SecretName, policy: &Policy) -> bool {
     let field = || exit_secret::field(name);
     match role {
@@ -215,11 +218,21 @@ fn may_name(role: Role, name: &SecretName, policy: &Policy) -> bool {
             .any(|prefix| name.starts_with(prefix)),
         Role::Netd => match field() {
             Some(ExitField::WireguardKey | ExitField::PresharedKey) => true,
-            Some(ExitField::Password | ExitField::PrivateKey) | None => false,
+            Some(ExitField::Password | ExitField::PrivateKey | ExitField::Openvpn) | None => false,
         },
         Role::Egress => match field() {
             Some(ExitField::Password | ExitField::PrivateKey) => true,
-            Some(ExitField::WireguardKey | ExitField::PresharedKey) | None => false,
+            Some(ExitField::WireguardKey | ExitField::PresharedKey | ExitField::Openvpn) | None => false,
+        },
+        Role::Openvpn => match field() {
+            Some(ExitField::Openvpn) => true,
+            Some(
+                ExitField::WireguardKey
+                | ExitField::PresharedKey
+                | ExitField::Password
+                | ExitField::PrivateKey,
+            )
+            | None => false,
         },
     }
 }

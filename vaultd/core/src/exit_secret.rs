@@ -17,6 +17,9 @@ pub enum ExitField {
     Password,
     /// Private key for an SSH server.
     PrivateKey,
+    /// What belongs to an OpenVPN profile: `key`, `tls_auth`, `tls_crypt`, `tls_crypt_v2`, and the user's name and password, which
+    /// have names of their own, so that nobody but who drives OpenVPN reads them.
+    Openvpn,
 }
 
 /// What the secret is for; none: it is no exit's, or nobody reads that field.
@@ -31,6 +34,9 @@ pub fn field(name: &SecretName) -> Option<ExitField> {
         "wireguard_key" => Some(ExitField::WireguardKey),
         "password" => Some(ExitField::Password),
         "private_key" => Some(ExitField::PrivateKey),
+        "key" | "tls_auth" | "tls_crypt" | "tls_crypt_v2" | "openvpn_username" | "openvpn_password" => {
+            Some(ExitField::Openvpn)
+        }
         _ => is_preshared(field).then_some(ExitField::PresharedKey),
     }
 }
@@ -58,6 +64,12 @@ mod tests {
             ("preshared_key_8", ExitField::PresharedKey),
             ("password", ExitField::Password),
             ("private_key", ExitField::PrivateKey),
+            ("key", ExitField::Openvpn),
+            ("tls_auth", ExitField::Openvpn),
+            ("tls_crypt", ExitField::Openvpn),
+            ("tls_crypt_v2", ExitField::Openvpn),
+            ("openvpn_username", ExitField::Openvpn),
+            ("openvpn_password", ExitField::Openvpn),
         ] {
             assert_eq!(of(&format!("conn_{ID}_{name}")), Some(known), "{name}");
         }
@@ -70,6 +82,9 @@ mod tests {
             "preshared_key_9",
             "preshared_key_01",
             "passwords",
+            "username",
+            "tls_crypt_v3",
+            "keys",
             "x_password",
             "_password",
         ] {

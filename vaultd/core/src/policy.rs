@@ -44,6 +44,9 @@ pub struct CallersSpec {
     /// The listener `egress`; absent: nobody.
     #[serde(default)]
     pub egress: Option<CallerSpec>,
+    /// The listener `openvpn`; absent: nobody.
+    #[serde(default)]
+    pub openvpn: Option<CallerSpec>,
 }
 
 /// Who may use one listener.
@@ -77,6 +80,8 @@ pub struct Policy {
     pub netd_callers: CallerSpec,
     /// Who may use the listener `egress`; none: nobody.
     pub egress_callers: Option<CallerSpec>,
+    /// Who may use the listener `openvpn`; none: nobody.
+    pub openvpn_callers: Option<CallerSpec>,
 }
 
 impl TryFrom<PolicySpec> for Policy {
@@ -92,7 +97,13 @@ impl TryFrom<PolicySpec> for Policy {
             issuances_per_hour,
             secrets_max,
             api_secret_prefixes,
-            callers: CallersSpec { api, netd, egress },
+            callers:
+                CallersSpec {
+                    api,
+                    netd,
+                    egress,
+                    openvpn,
+                },
         } = spec;
         let mut faults = Vec::new();
         if !state.is_absolute() {
@@ -117,6 +128,7 @@ impl TryFrom<PolicySpec> for Policy {
         within("secrets_max", secrets_max, 1, 10_000, &mut faults);
         let listed = [("callers.api.users", &api), ("callers.netd.users", &netd)];
         let optional = egress.iter().map(|caller| ("callers.egress.users", caller));
+        let optional = optional.chain(openvpn.iter().map(|caller| ("callers.openvpn.users", caller)));
         for (field, caller) in listed.into_iter().chain(optional) {
             if caller.users.is_empty() {
                 faults.push(Violation::new(field, "must name at least one user"));
@@ -135,6 +147,7 @@ impl TryFrom<PolicySpec> for Policy {
             api_callers: api,
             netd_callers: netd,
             egress_callers: egress,
+            openvpn_callers: openvpn,
         })
     }
 }

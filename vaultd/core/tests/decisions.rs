@@ -22,6 +22,7 @@ fn what_is_secret_is_for_the_daemons_alone_and_nothing_else_is() {
         let permitted = |role| may(role, action, None, &policy).is_ok();
         assert_eq!(permitted(Role::Netd), key || exit, "{action}");
         assert_eq!(permitted(Role::Egress), exit, "{action}");
+        assert_eq!(permitted(Role::Openvpn), exit, "{action}");
         assert_eq!(permitted(Role::Api), !key && !exit, "{action}");
     }
 }
@@ -75,17 +76,27 @@ fn secrets_of_exits_are_read_by_field() {
         let name = name.parse::<SecretName>().unwrap();
         may(role, Action::ReadExitSecret, Some(&name), &policy)
     };
-    for (field, netd, egress) in [
-        ("wireguard_key", true, false),
-        ("preshared_key_1", true, false),
-        ("preshared_key_8", true, false),
-        ("preshared_key_9", false, false),
-        ("password", false, true),
-        ("private_key", false, true),
-        ("username", false, false),
+    for (field, netd, egress, openvpn) in [
+        ("wireguard_key", true, false, false),
+        ("preshared_key_1", true, false, false),
+        ("preshared_key_8", true, false, false),
+        ("preshared_key_9", false, false, false),
+        ("password", false, true, false),
+        ("private_key", false, true, false),
+        ("username", false, false, false),
+        ("key", false, false, true),
+        ("tls_auth", false, false, true),
+        ("tls_crypt", false, false, true),
+        ("tls_crypt_v2", false, false, true),
+        ("openvpn_username", false, false, true),
+        ("openvpn_password", false, false, true),
     ] {
         let name = format!("conn_{id}_{field}");
-        for (role, permitted) in [(Role::Netd, netd), (Role::Egress, egress)] {
+        for (role, permitted) in [
+            (Role::Netd, netd),
+            (Role::Egress, egress),
+            (Role::Openvpn, openvpn),
+        ] {
             match read(role, &name) {
                 Ok(()) => assert!(permitted, "{role} {field}"),
                 Err(Denial::NameNotAllowed { .. }) => assert!(!permitted, "{role} {field}"),
@@ -118,6 +129,7 @@ fn a_policy_names_every_fault_at_once() {
     bad.api_secret_prefixes.push("Conn".into());
     bad.callers.netd.users.clear();
     bad.callers.egress.as_mut().unwrap().users.clear();
+    bad.callers.openvpn.as_mut().unwrap().users.clear();
     let fields: Vec<String> = Policy::try_from(bad)
         .unwrap_err()
         .into_iter()
@@ -133,6 +145,7 @@ fn a_policy_names_every_fault_at_once() {
         "secrets_max",
         "callers.netd.users",
         "callers.egress.users",
+        "callers.openvpn.users",
     ];
     assert_eq!(fields, expected);
 }

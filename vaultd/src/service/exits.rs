@@ -5,7 +5,7 @@ use cell_proto::vault::v1::{ReadExitSecretRequest, ReadExitSecretResponse};
 use cell_vaultd_core::Role;
 use tonic::{Request, Response, Status};
 
-use super::{EgressListener, NetdListener, Shared};
+use super::{EgressListener, NetdListener, OpenvpnListener, Shared};
 
 #[tonic::async_trait]
 impl ExitSecretService for NetdListener {
@@ -24,6 +24,16 @@ impl ExitSecretService for EgressListener {
         request: Request<ReadExitSecretRequest>,
     ) -> Result<Response<ReadExitSecretResponse>, Status> {
         read(&self.0, Role::Egress, request).await
+    }
+}
+
+#[tonic::async_trait]
+impl ExitSecretService for OpenvpnListener {
+    async fn read_exit_secret(
+        &self,
+        request: Request<ReadExitSecretRequest>,
+    ) -> Result<Response<ReadExitSecretResponse>, Status> {
+        read(&self.0, Role::Openvpn, request).await
     }
 }
 

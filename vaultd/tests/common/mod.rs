@@ -50,6 +50,7 @@ pub fn policy(state: &Path) -> Policy {
             api: caller("root"),
             netd: caller("root"),
             egress: Some(caller("root")),
+            openvpn: Some(caller("root")),
         },
     };
     Policy::try_from(spec).unwrap()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cell_proto::ipc::{CallerPolicy, connect, serve};
 use cell_proto::vault::v1::{IssueServerCertificateRequest, PutSecretRequest};
 use cell_vaultd::files::StateFolder;
-use cell_vaultd::service::{Shared, api_routes, egress_routes, netd_routes};
+use cell_vaultd::service::{Shared, api_routes, egress_routes, netd_routes, openvpn_routes};
 use cell_vaultd::vault::{Aspect, Vault};
 use cell_vaultd_core::Timestamp;
 use cell_vaultd_core::seal::SealReason;
@@ -38,6 +38,7 @@ impl Served {
             ("api", api_routes(&shared)),
             ("netd", netd_routes(&shared)),
             ("egress", egress_routes(&shared)),
+            ("openvpn", openvpn_routes(&shared)),
         ];
         for (name, routes) in listeners {
             let listener = UnixListener::bind(folder.path().join(name)).unwrap();

@@ -66,7 +66,6 @@ export function ExitForm({ connection, onSaved }: Props) {
             value={type}
             onChange={(event) => setType(event.target.value)}
             error={byField.type}
-            help={type === 'openvpn' ? t.exits.notCarried : undefined}
           />
         </>
       )}

@@ -5,7 +5,7 @@ import type { Connection, ConnectionImport, Peer } from '../api/types';
 export const TYPES = ['wireguard_ext', 'openvpn', 'tor', 'sshuttle', 'proxy'] as const;
 
 /** Types that a device can be bound to. */
-const CARRIED: readonly string[] = ['wireguard_ext', 'tor', 'sshuttle', 'proxy'];
+const CARRIED: readonly string[] = ['wireguard_ext', 'openvpn', 'tor', 'sshuttle', 'proxy'];
 /** Types that let a device out directly while they do not work, unless it says otherwise. */
 const OPEN: readonly string[] = ['tor'];
 

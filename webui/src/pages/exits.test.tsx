@@ -31,7 +31,7 @@ test('an exit is shown with its health in words and with who uses it', async () 
     [
       vpn,
       connection('old', {
-        type: 'openvpn',
+        type: 'cell_relay',
         status: { health: 'down', timestamp: null, proven_at: null, detail: 'nothing carries it' },
       }),
     ],

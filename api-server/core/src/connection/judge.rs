@@ -1,5 +1,6 @@
 //! Whether a connection works, from what the daemons saw of it. Nothing is guessed: what nobody saw is unknown.
 
+use super::driven::{Doing, Driven};
 use super::health::Health;
 
 /// WireGuard's REJECT_AFTER_TIME, milliseconds: a session whose handshake is older carries nothing.
@@ -20,10 +21,14 @@ pub enum Obstacle {
     Name(String),
     /// The policy file names no `cell-egress`.
     NoEgress,
+    /// The policy file names no `cell-openvpn`.
+    NoOpenvpn,
     /// netd does not take it, with its words.
     NetdRefuses(String),
     /// `cell-egress` does not take it, with its words.
     EgressRefuses(String),
+    /// `cell-openvpn` does not take it, with its words.
+    OpenvpnRefuses(String),
 }
 
 /// What was seen of a connection.
@@ -46,6 +51,8 @@ pub enum Seen {
     },
     /// Its relay, by `cell-egress`.
     Relay(Relayed),
+    /// Its program, by `cell-openvpn`; netd has made its interface.
+    Program(Driven),
 }
 
 /// See [`Seen`].
@@ -142,6 +149,8 @@ pub struct Judged {
 pub fn judge(obstacle: Option<&Obstacle>, seen: &Seen, proof: &Proof, now: i64) -> Judged {
     let by_itself = match seen {
         Seen::Nothing | Seen::Away(_) | Seen::NoTunnel(_) => None,
+        // When a session was made; that it is still there is no proof by itself.
+        Seen::Program(driven) => (driven.doing == Doing::Connected).then_some(driven.since_unix_ms),
         Seen::Tunnel {
             handshake_unix_ms, ..
         } => *handshake_unix_ms,
@@ -161,6 +170,7 @@ pub fn judge(obstacle: Option<&Obstacle>, seen: &Seen, proof: &Proof, now: i64) 
             },
         ) => tunnel(*handshake_unix_ms, *keeps_alive || *unanswered, proof, now),
         (None, Seen::Relay(relayed)) => relay(relayed, proof, now),
+        (None, Seen::Program(driven)) => program(driven, proof, now),
     };
     Judged {
         proven_unix_ms: by_itself.max(proof.success_unix_ms),
@@ -195,6 +205,36 @@ fn tunnel(handshake: Option<i64>, speaks: bool, proof: &Proof, now: i64) -> Judg
         None if speaks => judged(Health::Down, Some(at), "its server has stopped answering"),
         // Nothing was sent, so nothing could come back.
         None => judged(Health::Unknown, Some(at), "nothing has gone through it of late"),
+    }
+}
+
+/// OpenVPN keeps its sessions alive by itself, and gives them up when nobody answers: so one that there is works, unless requests
+/// through it say otherwise.
+fn program(driven: &Driven, proof: &Proof, now: i64) -> Judged {
+    match driven.doing {
+        Doing::Connected => match proof.failed(now) {
+            // Of a session that there was not yet.
+            Some(failed) if failed > driven.since_unix_ms => judged(
+                Health::Down,
+                Some(failed),
+                format!(
+                    "its server answers, but requests through it are not answered: {}",
+                    proof.failure_detail
+                ),
+            ),
+            Some(_) | None => {
+                let at = Some(driven.since_unix_ms).max(proof.passed(now));
+                judged(Health::Working, at, "it has a session with its server")
+            }
+        },
+        Doing::Connecting | Doing::Waiting if !driven.reason.is_empty() => judged(
+            Health::Down,
+            Some(driven.since_unix_ms),
+            format!("{} ({})", driven.detail, driven.reason),
+        ),
+        Doing::Connecting | Doing::Waiting => {
+            judged(Health::Unknown, None, "it has no session with its server yet")
+        }
     }
 }
 
@@ -259,6 +299,10 @@ impl std::fmt::Display for Obstacle {
             Obstacle::NoEgress => {
                 f.write_str("no cell-egress is there to carry it: set egress_socket in the cell's api.toml")
             }
+            Obstacle::NoOpenvpn => {
+                f.write_str("no cell-openvpn is there to carry it: set openvpn_socket in the cell's api.toml")
+            }
+            Obstacle::OpenvpnRefuses(why) => write!(f, "cell-openvpn does not take it: {why}"),
             Obstacle::NetdRefuses(why) => write!(f, "netd does not take it: {why}"),
             Obstacle::EgressRefuses(why) => write!(f, "cell-egress does not take it: {why}"),
         }

@@ -82,11 +82,11 @@ impl Kind {
         }
     }
 
-    /// Whether a peer can be bound to one: netd and `cell-egress` carry these types and not yet the others.
+    /// Whether a peer can be bound to one: netd, `cell-egress` and `cell-openvpn` carry these types and not yet the other.
     pub fn is_carried(self) -> bool {
         match self {
-            Kind::WireguardExt | Kind::Tor | Kind::Sshuttle | Kind::Proxy => true,
-            Kind::Openvpn | Kind::CellRelay => false,
+            Kind::WireguardExt | Kind::Openvpn | Kind::Tor | Kind::Sshuttle | Kind::Proxy => true,
+            Kind::CellRelay => false,
         }
     }
 

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::CellPort;
 use super::exits::{ExitSpec, ExitWay, Tunnel};
+use super::openvpn::UserTunnel;
 use crate::access::Protocol;
 use crate::connection::id::ConnectionId;
 use crate::name::CellName;
@@ -153,6 +154,10 @@ pub fn exits(specs: &[ExitSpec], upstreams: &Upstreams) -> Vec<ExitDns> {
     let one = |spec: &ExitSpec| {
         let (upstreams, reached) = match &spec.way {
             ExitWay::Redirect { .. } => (upstreams.as_slice().to_vec(), Reached::Redirect),
+            ExitWay::Tunnel(tunnel) => (
+                given_by(tunnel, upstreams),
+                Reached::Interface(tunnel.interface.clone()),
+            ),
             ExitWay::Wireguard(tunnel) => (
                 carried_by(tunnel, upstreams),
                 Reached::Interface(tunnel.interface.clone()),
@@ -166,6 +171,22 @@ pub fn exits(specs: &[ExitSpec], upstreams: &Upstreams) -> Vec<ExitDns> {
         })
     };
     specs.iter().filter_map(one).collect()
+}
+
+/// Of the families that the tunnel has an address of. Its server carries all of a family, or nothing can be told of it.
+fn given_by(tunnel: &UserTunnel, upstreams: &Upstreams) -> Vec<SocketAddr> {
+    let carries = |address: &SocketAddr| {
+        tunnel
+            .addresses
+            .iter()
+            .any(|own| own.is_ipv4() == address.is_ipv4())
+    };
+    let own = tunnel.resolvers.iter().map(|ip| SocketAddr::new(*ip, PORT));
+    let own: Vec<SocketAddr> = own.filter(carries).take(MAX_UPSTREAMS).collect();
+    if own.is_empty() {
+        return upstreams.as_slice().iter().copied().filter(carries).collect();
+    }
+    own
 }
 
 fn carried_by(tunnel: &Tunnel, upstreams: &Upstreams) -> Vec<SocketAddr> {

@@ -6,12 +6,15 @@ use ipnet::IpNet;
 
 use crate::connection::allocation::{Allocation, Device};
 use crate::connection::config::Config;
+use crate::connection::driven::Pushed;
 use crate::connection::id::ConnectionId;
 use crate::connection::import::proxy::Protocol;
 use crate::connection::import::wireguard::{ExitPeer, WireguardExit};
 use crate::connection::names::Names;
 use crate::key::PublicKey;
 use crate::name::EndpointHost;
+
+use super::openvpn::{UserTunnel, user_tunnel};
 
 /// A connection, as far as the daemons must know it.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +34,8 @@ pub struct Source<'a> {
     pub tor: SocketAddr,
     /// What names of servers lead to.
     pub names: &'a Names,
+    /// What its server gave, where one gives anything.
+    pub pushed: Option<&'a Pushed>,
 }
 
 /// A way out, as netd has it.
@@ -49,6 +54,8 @@ pub struct ExitSpec {
 pub enum ExitWay {
     /// By a WireGuard interface.
     Wireguard(Tunnel),
+    /// By an interface that `cell-openvpn` reads and writes.
+    Tunnel(UserTunnel),
     /// By a port of `cell-egress`.
     Redirect {
         /// The port.
@@ -129,7 +136,12 @@ pub fn server_names(config: &Config) -> Vec<&str> {
         Config::WireguardExt(exit) => exit.peers.iter().filter_map(|peer| name_of(&peer.host)).collect(),
         Config::Sshuttle(exit) => name_of(&exit.host).into_iter().collect(),
         Config::Proxy(exit) => name_of(&exit.host).into_iter().collect(),
-        Config::Openvpn(_) | Config::Tor | Config::CellRelay => Vec::new(),
+        Config::Openvpn(exit) => exit
+            .remotes
+            .iter()
+            .filter_map(|remote| name_of(&remote.host))
+            .collect(),
+        Config::Tor | Config::CellRelay => Vec::new(),
     }
 }
 
@@ -150,14 +162,17 @@ pub fn exit_spec(source: &Source<'_>) -> Option<ExitSpec> {
         (Config::WireguardExt(exit), Device::Interface(interface)) => {
             ExitWay::Wireguard(tunnel(source, exit, *table, interface))
         }
+        (Config::Openvpn(exit), Device::Interface(interface)) => {
+            ExitWay::Tunnel(user_tunnel(source, exit, *table, interface))
+        }
         (Config::Tor | Config::Sshuttle(_) | Config::Proxy(_), Device::RedirectPort(port)) => {
             ExitWay::Redirect {
                 port: *port,
                 servers: relay_spec(source).into_iter().map(|relay| relay.server).collect(),
             }
         }
-        (Config::Openvpn(_) | Config::CellRelay, _)
-        | (Config::WireguardExt(_), Device::RedirectPort(_) | Device::Link)
+        (Config::CellRelay, _)
+        | (Config::WireguardExt(_) | Config::Openvpn(_), Device::RedirectPort(_) | Device::Link)
         | (Config::Tor | Config::Sshuttle(_) | Config::Proxy(_), Device::Interface(_) | Device::Link) => {
             return None;
         }
@@ -226,7 +241,7 @@ fn tunnel(source: &Source<'_>, exit: &WireguardExit, table: u32, interface: &str
     }
 }
 
-fn place(host: &EndpointHost, port: u16, names: &Names) -> Option<SocketAddr> {
+pub(super) fn place(host: &EndpointHost, port: u16, names: &Names) -> Option<SocketAddr> {
     match host {
         EndpointHost::Address(address) => Some(SocketAddr::new(*address, port)),
         EndpointHost::Name(name) => names.address(name).map(|address| SocketAddr::new(address, port)),

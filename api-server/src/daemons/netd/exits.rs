@@ -3,15 +3,19 @@
 use std::net::SocketAddr;
 
 use cell_api_core::derive::exits::{ExitSpec, ExitWay, FarEnd, Tunnel};
+use cell_api_core::derive::openvpn::{Remote, UserTunnel};
 use cell_proto::common::v1 as common;
 use cell_proto::netd::v1 as wire;
 use cell_proto::netd::v1::exit_spec::Way;
+
+use crate::daemons::openvpn::protocol;
 
 /// One way out. A redirect has no table and no interface.
 pub(super) fn exit_spec(spec: ExitSpec) -> wire::ExitSpec {
     let ExitSpec { id, mark, way } = spec;
     let (table, interface, way) = match way {
         ExitWay::Wireguard(tunnel) => wireguard(tunnel),
+        ExitWay::Tunnel(tunnel) => user_tunnel(tunnel),
         ExitWay::Redirect { port, servers } => {
             let servers = servers.into_iter().map(SocketAddr::into).collect();
             let redirect = wire::RedirectExit {
@@ -28,6 +32,27 @@ pub(super) fn exit_spec(spec: ExitSpec) -> wire::ExitSpec {
         interface,
         way: Some(way),
     }
+}
+
+fn user_tunnel(tunnel: UserTunnel) -> (u32, String, Way) {
+    let UserTunnel {
+        table,
+        interface,
+        addresses,
+        mtu_bytes,
+        servers,
+        resolvers: _,
+    } = tunnel;
+    let server = |remote: Remote| wire::TunnelServer {
+        endpoint: Some(remote.server.into()),
+        protocol: protocol(&remote),
+    };
+    let exit = wire::TunnelExit {
+        addresses: addresses.into_iter().map(common::IpAddress::from).collect(),
+        mtu_bytes: mtu_bytes.into(),
+        servers: servers.into_iter().map(server).collect(),
+    };
+    (table, interface, Way::Tunnel(exit))
 }
 
 fn wireguard(tunnel: Tunnel) -> (u32, String, Way) {

@@ -41,7 +41,7 @@ pub struct Status {
     /// Peers with a handshake in the last 180 seconds; null while netd is not reachable.
     #[schema(required)]
     pub connected_peer_count: Option<u64>,
-    /// `netd`, `broker`, `vault`, and `egress` where the cell has one.
+    /// `netd`, `broker`, `vault`, and `egress` and `openvpn` where the cell has them.
     pub daemons: Vec<Daemon>,
     /// When this was read, RFC 3339.
     pub timestamp: String,
@@ -50,7 +50,7 @@ pub struct Status {
 /// One daemon as the API sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Daemon {
-    /// `netd`, `broker`, `vault` or `egress`.
+    /// `netd`, `broker`, `vault`, `egress` or `openvpn`.
     pub name: String,
     /// Whether it answers.
     pub reachable: bool,

@@ -59,6 +59,16 @@ pub const CHECKS: &[Check] = &[
         what: "connect to egress's key socket",
         attempt: |t| connect(&t.socket("exit-keys/vault.sock")),
     },
+    Check {
+        id: "S10",
+        what: "connect to cell-openvpn's key socket",
+        attempt: |t| connect(&t.socket("openvpn-keys/vault.sock")),
+    },
+    Check {
+        id: "S11",
+        what: "connect to cell-openvpn as if it were a program of its",
+        attempt: |t| connect(&t.socket("programs/management.sock")),
+    },
 ];
 
 fn connect(path: &Path) -> Outcome {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 /// Whose process the attacker has taken over.
 const ATTACKER: &str = "cell-api";
 /// All processes of a cell.
-const DAEMONS: [&str; 6] = ["vaultd", "netd", "egress", "broker", "wg", "api"];
+const DAEMONS: [&str; 7] = ["vaultd", "netd", "egress", "openvpn", "broker", "wg", "api"];
 
 /// What is attacked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -124,10 +124,11 @@ impl Target {
     }
 
     /// The sockets that `cell-api` is meant to call.
-    pub fn api_sockets(&self) -> [PathBuf; 4] {
+    pub fn api_sockets(&self) -> [PathBuf; 5] {
         [
             "netd/netd.sock",
             "egress/egress.sock",
+            "openvpn/openvpn.sock",
             "broker/broker.sock",
             "vault/vault.sock",
         ]

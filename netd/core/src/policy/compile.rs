@@ -172,6 +172,7 @@ impl Compiler<'_> {
         );
         insert(&mut elements, self.servers());
         insert(&mut elements, self.resolvers());
+        insert(&mut elements, self.tunnel_servers());
         elements
     }
 
@@ -186,6 +187,7 @@ impl Compiler<'_> {
             self.arriving(),
             self.cell(),
             self.relay(),
+            self.carrier(),
             self.of_exit(),
             self.raw(),
             self.prerouting(),

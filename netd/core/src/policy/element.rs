@@ -45,6 +45,8 @@ pub enum SetId {
     RelayServers(Family),
     /// (address, port): which resolvers the relay may ask by the machine's own way.
     RelayResolvers(Family),
+    /// (address, port): where the user of tunnels may send by that protocol.
+    TunnelServers(Family, Protocol),
 }
 
 /// What kind of elements a set has.
@@ -74,7 +76,7 @@ pub enum SetKind {
 
 impl SetId {
     /// All of them, in the order in which they are made.
-    pub const ALL: [SetId; 33] = [
+    pub const ALL: [SetId; 37] = [
         SetId::Peers(Family::V4),
         SetId::Peers(Family::V6),
         SetId::PeerToPeer(Family::V4),
@@ -108,6 +110,10 @@ impl SetId {
         SetId::RelayServers(Family::V6),
         SetId::RelayResolvers(Family::V4),
         SetId::RelayResolvers(Family::V6),
+        SetId::TunnelServers(Family::V4, Protocol::Udp),
+        SetId::TunnelServers(Family::V4, Protocol::Tcp),
+        SetId::TunnelServers(Family::V6, Protocol::Udp),
+        SetId::TunnelServers(Family::V6, Protocol::Tcp),
     ];
 
     /// Its name in the table.
@@ -146,6 +152,10 @@ impl SetId {
             SetId::RelayServers(Family::V6) => "relay_servers6",
             SetId::RelayResolvers(Family::V4) => "relay_resolvers4",
             SetId::RelayResolvers(Family::V6) => "relay_resolvers6",
+            SetId::TunnelServers(Family::V4, Protocol::Udp) => "tunnel_udp4",
+            SetId::TunnelServers(Family::V4, Protocol::Tcp) => "tunnel_tcp4",
+            SetId::TunnelServers(Family::V6, Protocol::Udp) => "tunnel_udp6",
+            SetId::TunnelServers(Family::V6, Protocol::Tcp) => "tunnel_tcp6",
         }
     }
 
@@ -163,7 +173,9 @@ impl SetId {
             SetId::ExitMarks(family) | SetId::RelayMarks(family) => SetKind::Mark(family),
             SetId::RelayPorts(family) => SetKind::RelayPort(family),
             SetId::RelayWays(family) => SetKind::RelayWay(family),
-            SetId::RelayServers(family) | SetId::RelayResolvers(family) => SetKind::Server(family),
+            SetId::RelayServers(family) | SetId::RelayResolvers(family) | SetId::TunnelServers(family, _) => {
+                SetKind::Server(family)
+            }
             SetId::ExitWays(family) => SetKind::Way(family),
             SetId::ExitLinks => SetKind::Link,
         }
@@ -193,7 +205,7 @@ pub enum Element {
     RelayPort(IpAddr, u16),
     /// A peer's address, the relay's port for its exit, the mark of its flows.
     RelayWay(IpAddr, u16, ExitMark),
-    /// Where the relay may connect to.
+    /// Where the relay, or the user of tunnels, may send.
     Server(SocketAddr),
 }
 

@@ -334,6 +334,9 @@ impl Walk<'_> {
             }
             Match::RelayServer(family) => self.is_end_of_relay(*family, SetId::RelayServers(*family)),
             Match::RelayResolver(family) => self.is_end_of_relay(*family, SetId::RelayResolvers(*family)),
+            Match::TunnelServer(family, protocol) => {
+                self.is_end_of_relay(*family, SetId::TunnelServers(*family, *protocol))
+            }
             // Explained is what comes in.
             Match::SocketUser(_) => false,
             Match::FlowPeer(family, set) => self.is_in(*family, *set, self.opener()) == Some(true),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::element::{Elements, SetId};
-use crate::model::{Family, InterfaceName, Mark, TableName};
+use crate::model::{Family, InterfaceName, Mark, Protocol, TableName};
 
 /// A whole table of family inet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub enum ChainName {
     Mark,
     Redirect,
     Relay,
+    Carrier,
     OfExit,
     Output,
     Prerouting,
@@ -56,6 +57,7 @@ impl ChainName {
             ChainName::Mark => "c_mark",
             ChainName::Redirect => "c_redirect",
             ChainName::Relay => "c_relay",
+            ChainName::Carrier => "c_carrier",
             ChainName::OfExit => "c_of_exit",
             ChainName::Output => "c_output",
             ChainName::Raw => "c_raw",
@@ -203,6 +205,8 @@ pub enum Match {
     RelayServer(Family),
     /// (destination, destination port) is in the family's set of resolvers that the relay may ask.
     RelayResolver(Family),
+    /// (destination, destination port) is in the family's set of servers of tunnels by that protocol.
+    TunnelServer(Family, Protocol),
     /// The packet was sent by a socket of this user (numeric id); one that the kernel sends by itself is nobody's.
     SocketUser(u32),
 }
@@ -283,11 +287,13 @@ pub enum Counter {
     ExitRefused,
     /// Sent by the relay's user to where no exit has a server.
     EgressStranger,
+    /// Sent by the user of tunnels to where no tunnel has a server.
+    TunnelStranger,
 }
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Counter; 13] = [
+    pub const ALL: [Counter; 14] = [
         Counter::SpoofedSource,
         Counter::Invalid,
         Counter::FromPeerDefault,
@@ -301,6 +307,7 @@ impl Counter {
         Counter::ExitStranger,
         Counter::ExitRefused,
         Counter::EgressStranger,
+        Counter::TunnelStranger,
     ];
 
     /// Its name in the table and in the status.
@@ -319,6 +326,7 @@ impl Counter {
             Counter::ExitStranger => "exit_stranger",
             Counter::ExitRefused => "exit_refused",
             Counter::EgressStranger => "egress_stranger",
+            Counter::TunnelStranger => "tunnel_stranger",
         }
     }
 }

@@ -46,6 +46,7 @@ impl ChainName {
             | ChainName::Mark
             | ChainName::Redirect
             | ChainName::Relay
+            | ChainName::Carrier
             | ChainName::OfExit
             | ChainName::Raw
             | ChainName::Forward

@@ -193,6 +193,7 @@ fn render_match(condition: &Match) -> String {
         Match::RelayAnswer(family, mask) => relay_way(*family, "daddr . th sport", *mask),
         Match::RelayServer(family) => relay_end(*family, SetId::RelayServers(*family)),
         Match::RelayResolver(family) => relay_end(*family, SetId::RelayResolvers(*family)),
+        Match::TunnelServer(family, protocol) => relay_end(*family, SetId::TunnelServers(*family, *protocol)),
         Match::SocketUser(id) => format!("meta skuid {id}"),
     }
 }

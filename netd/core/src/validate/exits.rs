@@ -8,9 +8,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::peers::unreachable_kind;
-use super::{ALLOWED_IPS_MAX, Faults, redirects};
+use super::{ALLOWED_IPS_MAX, Faults, redirects, tunnels};
 use crate::ceiling::ExitCeiling;
-use crate::desired::{Exit, ExitWay, FarEnd, Wireguard, WireguardExit};
+use crate::desired::{Exit, ExitWay, FarEnd, Tunnel, Wireguard, WireguardExit};
 use crate::model::{ExitId, ExitInterface, ExitMark, Mtu, PublicKey, TableId};
 use crate::redirect::Redirect;
 use crate::spec::{ExitSpec, FarEndSpec, Parsed, WaySpec, WireguardExitSpec};
@@ -66,12 +66,9 @@ pub(super) fn check(context: &Context<'_>, specs: &[ExitSpec], faults: &mut Faul
                 let exit = redirects::one(context, spec, redirect, index, &mut taken, faults);
                 redirects.extend(exit.map(|exit| (exit.way.id.clone(), exit)));
             }
-            Some(WaySpec::Wireguard(tunnel)) => {
-                let exit = one(context, spec, Some(tunnel), index, &mut taken, faults);
+            Some(WaySpec::Wireguard(_) | WaySpec::Tunnel(_)) | None => {
+                let exit = one(context, spec, index, &mut taken, faults);
                 exits.extend(exit.map(|exit| (exit.way.id.clone(), exit)));
-            }
-            None => {
-                one(context, spec, None, index, &mut taken, faults);
             }
         }
     }
@@ -102,7 +99,6 @@ pub(super) fn id_and_mark(
 fn one(
     context: &Context<'_>,
     spec: &ExitSpec,
-    tunnel: Option<&WireguardExitSpec>,
     index: usize,
     taken: &mut Taken,
     faults: &mut Faults,
@@ -119,20 +115,17 @@ fn one(
     );
     unique(&mut taken.tables, table, index, at("table"), faults);
     let interface: Option<ExitInterface> = faults.parsed(interface.parse(), at("interface"));
-    if interface.is_some_and(|interface| !ceiling.allows_interface(&interface)) {
+    unique(&mut taken.interfaces, interface, index, at("interface"), faults);
+    let allows = |interface: &ExitInterface| match (&spec.way, ceiling.tunnel()) {
+        (Some(WaySpec::Tunnel(_)), Some(tunnel)) => tunnel.allows(interface),
+        // Said once, at the way.
+        (Some(WaySpec::Tunnel(_)), None) => true,
+        (Some(WaySpec::Wireguard(_) | WaySpec::Redirect(_)) | None, _) => ceiling.allows_wireguard(interface),
+    };
+    if interface.is_some_and(|interface| !allows(&interface)) {
         faults.above(at("interface"), "no exit may have an interface of this name");
     }
-    unique(&mut taken.interfaces, interface, index, at("interface"), faults);
-    let tunnel = match tunnel {
-        Some(spec) => wireguard(context, spec, index, faults),
-        None => {
-            faults.invalid(
-                at("way"),
-                "is required: an exit is a WireGuard tunnel, or redirected to the relay",
-            );
-            None
-        }
-    };
+    let tunnel = tunnel(context, spec, index, faults);
     let way = ExitWay {
         id: id?,
         mark: mark?,
@@ -143,6 +136,31 @@ fn one(
         table: table?,
         tunnel: tunnel?,
     })
+}
+
+fn tunnel(context: &Context<'_>, spec: &ExitSpec, index: usize, faults: &mut Faults) -> Option<Tunnel> {
+    match &spec.way {
+        Some(WaySpec::Wireguard(spec)) => wireguard(context, spec, index, faults).map(Tunnel::Wireguard),
+        Some(WaySpec::Tunnel(spec)) => {
+            let allowed = context.ceiling.tunnel();
+            if allowed.is_none() {
+                faults.above(
+                    format_args!("spec.exits[{index}].tunnel"),
+                    "no exit may be a tunnel that a program carries",
+                );
+            }
+            let tunnel = tunnels::one(context, spec, index, faults);
+            allowed.and(tunnel).map(Tunnel::User)
+        }
+        // Those of the relay are looked at elsewhere.
+        Some(WaySpec::Redirect(_)) | None => {
+            faults.invalid(
+                format_args!("spec.exits[{index}].way"),
+                "is required: an exit is a WireGuard tunnel, a tunnel that a program carries, or redirected to the relay",
+            );
+            None
+        }
+    }
 }
 
 fn allowed<T>(value: Option<T>, field: impl fmt::Display, why: &str, faults: &mut Faults) -> Option<T> {
@@ -269,7 +287,7 @@ fn far_end(context: &Context<'_>, spec: &FarEndSpec, path: &str, faults: &mut Fa
     })
 }
 
-fn by_family(
+pub(super) fn by_family(
     context: &Context<'_>,
     addresses: &[Parsed<IpAddr>],
     path: impl fmt::Display,

@@ -2,11 +2,11 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "tests; each uses some of it")]
 
 use cell_netd_core::Ceiling;
-use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
+use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling, TunnelCeiling};
 use cell_netd_core::model::Protocol;
 use cell_netd_core::spec::{
     AccessSpec, CellPortSpec, ExitSpec, FarEndSpec, NetworkSpec, PeerSpec, RedirectSpec, ServiceSpec,
-    WaySpec, WireguardExitSpec, WireguardSpec,
+    TunnelServerSpec, UserTunnelSpec, WaySpec, WireguardExitSpec, WireguardSpec,
 };
 
 pub fn ceiling() -> Ceiling {
@@ -23,21 +23,22 @@ pub fn ceiling() -> Ceiling {
         max_peers: 20_000,
         accept_mark: "0x2000/0x2000".parse().unwrap(),
         table: "cell".parse().unwrap(),
-        exits: ExitCeiling::try_new(
-            0x1000..=0x1ff0,
-            0x1ff0,
-            1000..=1255,
-            "wgext_",
-            256,
-            "0x2000/0x2000".parse().unwrap(),
-        )
-        .unwrap()
-        .with_relay(relay()),
+        exits: wireguard_alone()
+            .with_relay(relay())
+            .with_tunnels(TunnelCeiling::try_new(TUNNEL_USER, "ovpn_").unwrap())
+            .unwrap(),
     }
 }
 
-/// A user that no other process has.
+/// Without a relay and without tunnels of programs.
+pub fn wireguard_alone() -> ExitCeiling {
+    let accept = "0x2000/0x2000".parse().unwrap();
+    ExitCeiling::try_new(0x1000..=0x1ff0, 0x1ff0, 1000..=1255, "wgext_", 256, accept).unwrap()
+}
+
+/// Users that no other process has.
 pub const RELAY_USER: u32 = 54_321;
+pub const TUNNEL_USER: u32 = 54_322;
 
 pub fn relay() -> RelayCeiling {
     RelayCeiling::try_new(
@@ -65,6 +66,30 @@ pub fn redirect(index: u8) -> ExitSpec {
                 server(format!("[2001:db8::{index}]:1080")),
             ],
         })),
+    }
+}
+
+/// Exit number `index`, 5-9, that a program carries: `exit5` by `ovpn_00000005`, with servers at 198.51.100.5 and 2001:db8::5.
+pub fn user_tunnel(index: u8) -> ExitSpec {
+    let server = |host: String, protocol| TunnelServerSpec {
+        endpoint: Ok(host.parse().unwrap()),
+        protocol: Ok(protocol),
+    };
+    ExitSpec {
+        interface: format!("ovpn_{index:08}"),
+        way: Some(WaySpec::Tunnel(UserTunnelSpec {
+            addresses: vec![
+                Ok(format!("172.21.{index}.2").parse().unwrap()),
+                Ok(format!("fd21:{index}::2").parse().unwrap()),
+            ],
+            mtu_bytes: 1500,
+            servers: vec![
+                server(format!("198.51.100.{index}:1194"), Protocol::Udp),
+                server(format!("198.51.100.{index}:443"), Protocol::Tcp),
+                server(format!("[2001:db8::{index}]:1194"), Protocol::Udp),
+            ],
+        })),
+        ..exit(index)
     }
 }
 

@@ -22,6 +22,7 @@ pub fn spec() -> PolicySpec {
             api: caller("cell-api"),
             netd: caller("cell-netd"),
             egress: Some(caller("cell-egress")),
+            openvpn: Some(caller("cell-openvpn")),
         },
     }
 }

@@ -522,7 +522,7 @@ export type Daemon = {
      */
     conditions: Array<Condition>;
     /**
-     * `netd`, `broker`, `vault` or `egress`.
+     * `netd`, `broker`, `vault`, `egress` or `openvpn`.
      */
     name: string;
     /**
@@ -1049,7 +1049,7 @@ export type Status = {
      */
     connected_peer_count: number | null;
     /**
-     * `netd`, `broker`, `vault`, and `egress` where the cell has one.
+     * `netd`, `broker`, `vault`, and `egress` and `openvpn` where the cell has them.
      */
     daemons: Array<Daemon>;
     /**

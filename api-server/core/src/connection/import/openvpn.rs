@@ -21,10 +21,14 @@ const MAX: usize = 128 * 1024;
 const REMOTES: usize = 64;
 const WORDS: usize = 8;
 
-/// Fields of the user's name and password at the vault.
+/// What faults of the user's name and password are named by: the fields that they came in.
 pub const USERNAME: &str = "username";
 /// As [`USERNAME`].
 pub const PASSWORD: &str = "password";
+/// Their fields at the vault: those of `cell-openvpn` alone, while a proxy's `password` is for `cell-egress`.
+const SEALED_USERNAME: &str = "openvpn_username";
+/// As [`SEALED_USERNAME`].
+const SEALED_PASSWORD: &str = "openvpn_password";
 
 /// An OpenVPN tunnel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -294,11 +298,14 @@ impl Profile {
                 "is required: the profile asks for a user's name and password",
             );
         };
-        for (field, value) in [(USERNAME, name), (PASSWORD, password)] {
+        for (field, sealed, value) in [
+            (USERNAME, SEALED_USERNAME, name),
+            (PASSWORD, SEALED_PASSWORD, password),
+        ] {
             let sound = !value.is_empty() && value.len() <= 255 && !value.chars().any(char::is_control);
             if sound {
                 secrets.push(Secret {
-                    field: field.to_owned(),
+                    field: sealed.to_owned(),
                     value,
                 });
             } else {

@@ -75,7 +75,7 @@ fn good() -> Vec<(ConnectionInput, Kind, Vec<&'static str>)> {
         (
             input("openvpn", asks),
             Kind::Openvpn,
-            vec!["username", "password", "key"],
+            vec!["openvpn_username", "openvpn_password", "key"],
         ),
         (input("tor", ImportInput::default()), Kind::Tor, vec![]),
         (input("sshuttle", ssh), Kind::Sshuttle, vec!["private_key"]),

@@ -24,6 +24,7 @@ fn source<'a>(allocation: &'a Allocation, config: &'a Config, secrets_whole: boo
         revision: 7,
         tor: "127.0.0.1:9150".parse().unwrap(),
         names: const { &Names::new() },
+        pushed: None,
     }
 }
 

@@ -79,6 +79,12 @@ pub fn exit_checks() -> Vec<RpcCheck> {
             vault_secrets::answers,
             |target| refused_to_root(target, "exit-keys/vault.sock", READ_EXIT_SECRET),
         ),
+        to_root(
+            "G45",
+            "root asks vaultd for an exit's key as if it were cell-openvpn",
+            vault_secrets::answers,
+            |target| refused_to_root(target, "openvpn-keys/vault.sock", READ_EXIT_SECRET),
+        ),
         check(
             "G46",
             "ask for an exit's secret on the API's socket",

@@ -5,6 +5,7 @@ mod broker;
 mod callers;
 mod egress;
 mod netd;
+mod openvpn;
 mod raw;
 mod vault_certificates;
 mod vault_secrets;
@@ -43,6 +44,7 @@ pub fn checks() -> Vec<RpcCheck> {
         vault_secrets::checks(),
         netd::checks(),
         egress::checks(),
+        openvpn::checks(),
         broker::checks(),
         vault_certificates::checks(),
     ]

@@ -84,6 +84,7 @@ pub(super) fn matching(condition: &Match) -> Vec<Expressions> {
         Match::RelayAnswer(family, mask) => relay_way(*family, Side::Destination, 0, *mask),
         Match::RelayServer(family) => relay_end(*family, SetId::RelayServers(*family)),
         Match::RelayResolver(family) => relay_end(*family, SetId::RelayResolvers(*family)),
+        Match::TunnelServer(family, protocol) => relay_end(*family, SetId::TunnelServers(*family, *protocol)),
         Match::SocketUser(id) => vec![meta(MetaKey::SocketUserId, Reg1), equal(&id.to_ne_bytes())],
     }
 }

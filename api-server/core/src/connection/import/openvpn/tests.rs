@@ -118,12 +118,12 @@ fn a_user_and_password_come_from_the_block_or_the_caller() {
         let users = imported
             .secrets
             .iter()
-            .filter(|s| s.field == USERNAME || s.field == PASSWORD);
+            .filter(|s| s.field.starts_with("openvpn_"));
         users.map(|s| (s.field.clone(), s.value.to_string())).collect()
     };
     let expected = [
-        (USERNAME.to_owned(), "anna".to_owned()),
-        (PASSWORD.to_owned(), "hunter2".to_owned()),
+        (SEALED_USERNAME.to_owned(), "anna".to_owned()),
+        (SEALED_PASSWORD.to_owned(), "hunter2".to_owned()),
     ];
     assert_eq!(values(&read(&asks, Some(("anna", "hunter2"))).unwrap()), expected);
     let inline = profile("<auth-user-pass>\nanna\nhunter2\n</auth-user-pass>");
