@@ -26,7 +26,7 @@ fn a_cell_starts_greets_and_leaves_nothing_behind() {
         assert!(output.contains(words), "{words}\n{output}");
     }
     assert!(answer(&cell, "netd/netd.sock") == cell.pid("netd").to_string());
-    let pids: Vec<u32> = ["vaultd", "netd", "egress", "broker", "api"]
+    let pids: Vec<u32> = ["vaultd", "netd", "openvpn", "egress", "broker", "api"]
         .map(|name| cell.pid(name))
         .into();
     cell.signal("-INT");

@@ -64,7 +64,7 @@ fn every_process_has_what_the_page_says_and_no_more() {
 }
 
 #[test]
-fn only_netd_egress_and_tor_are_in_a_network_and_nobody_in_the_launchers() {
+fn only_netd_egress_openvpn_and_tor_are_in_a_network_and_nobody_in_the_launchers() {
     let mut cell = Cell::new("cell", 0o755);
     cell.start(&[]);
     let launcher = namespace(cell.launcher_pid(), "net");
@@ -137,7 +137,7 @@ fn a_daemon_finds_its_listeners_and_nothing_else() {
         "seen, not set"
     );
     let vaultd = facts(&cell, "vaultd");
-    assert_eq!(vaultd["names"], r#"["api","netd","egress"]"#);
+    assert_eq!(vaultd["names"], r#"["api","netd","egress","openvpn"]"#);
     assert_eq!(vaultd["kek_bytes"], "32");
     let processes: Vec<u32> = serde_json::from_str(&vaultd["processes"]).unwrap();
     assert!(processes.contains(&cell.pid("vaultd")), "{processes:?}");

@@ -44,6 +44,7 @@ impl Cell {
             "cell-wg",
             "cell-netd",
             "cell-egress",
+            "cell-openvpn",
             "cell-broker",
             "cell-api",
         ] {

@@ -25,7 +25,7 @@ use session::Session;
 use tokio::runtime::Runtime;
 
 /// Processes that must be the same ones afterwards.
-const DAEMONS: [&str; 5] = ["api", "netd", "vaultd", "egress", "broker"];
+const DAEMONS: [&str; 6] = ["api", "netd", "vaultd", "egress", "openvpn", "broker"];
 
 /// What was sent and what was wrong with the answers.
 #[derive(Default)]
