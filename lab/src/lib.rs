@@ -19,6 +19,7 @@ pub mod random;
 pub mod stock;
 
 pub mod cell;
+pub mod legacy;
 pub mod rest;
 
 pub mod report;

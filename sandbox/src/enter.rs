@@ -58,6 +58,21 @@ impl Sandbox {
         self.rule(path, Use::Device, false)
     }
 
+    /// A program that may be started, with the capabilities that are kept, and what it needs of libraries. Without this no program
+    /// is started at all. What is started is in the sandbox too. Before Linux 5.13, which has no Landlock, any program may be
+    /// started that the unit's `ExecPaths=` lets through.
+    pub fn program(mut self, path: impl AsRef<Path>) -> Self {
+        self.allowed.programs = true;
+        let sandbox = self.rule(path, Use::Execute, false);
+        let sandbox = LOADERS.iter().fold(sandbox, |sandbox, loader| {
+            sandbox.rule(loader, Use::Execute, true)
+        });
+        let sandbox = LIBRARIES
+            .iter()
+            .fold(sandbox, |sandbox, folder| sandbox.rule(folder, Use::Read, true));
+        sandbox.rule("/dev/null", Use::Device, false)
+    }
+
     /// The path of a socket that will be connected to; needs [`Family::Unix`] as well. Landlock before Linux 7.1 cannot
     /// hold back connect(2) on a path, so there the mode of socket and folder decide. The rule is on the folder, because a
     /// server that starts again makes a new socket in it; a folder that is not there gets no rule.
@@ -125,7 +140,8 @@ impl Sandbox {
             step: e.step,
             source: e.source,
         })?;
-        capabilities::keep_only(&self.capabilities).map_err(|e| Error::Capabilities(e.into()))?;
+        capabilities::keep_only(&self.capabilities, self.allowed.programs)
+            .map_err(|e| Error::Capabilities(e.into()))?;
         let restricted = paths::restrict(&self.rules, &self.tcp).map_err(|e| Error::Landlock(e.into()))?;
         let calls = filter::enter(&self.allowed, self.log).map_err(|e| Error::Seccomp(e.into()))?;
         let mut missing = restricted.missing();
@@ -156,6 +172,11 @@ impl Sandbox {
         self.rules.iter().map(|rule| &rule.path)
     }
 }
+
+/// What starts a program that is linked dynamically, by architecture.
+const LOADERS: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+/// Where libraries are looked for.
+const LIBRARIES: [&str; 4] = ["/usr/lib", "/lib", "/lib64", "/etc/ld.so.cache"];
 
 /// What came into force. `Display` is one line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

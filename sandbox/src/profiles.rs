@@ -71,6 +71,27 @@ pub fn wg() -> Sandbox {
         .messages()
 }
 
+/// What runs iptables-restore and ipset, where netd renders for legacy iptables: the one process that starts programs, and those
+/// alone. They have its capabilities and this sandbox. Their arguments are its own, and what it gives them was judged before.
+///
+/// - `programs`: the files themselves, no links; they read their modules below /usr/lib.
+/// - `lock`: what keeps programs from replacing each other's tables; whoever is root has made it.
+pub fn iptables(programs: &[&Path], lock: &Path) -> Sandbox {
+    let sandbox = Sandbox::new()
+        .log_refusals()
+        // Tables and sets; iptables asks for them by a raw socket, which takes the other.
+        .keep_capabilities(&[Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW])
+        .sockets(&[Family::Netlink, Family::Tables])
+        .messages()
+        .read_only_if_exists(lock)
+        // ipset asks what number "tcp" has.
+        .read_only_if_exists("/etc/protocols")
+        .read_only_if_exists("/etc/nsswitch.conf");
+    programs
+        .iter()
+        .fold(sandbox, |sandbox, program| sandbox.program(program))
+}
+
 /// The relay behind redirect exits and of DNS: parses what exits, peers and resolvers send, and is the one process that speaks TCP
 /// and UDP of its own. No capability; over TCP it listens on the redirect ports alone, and on the port for DNS that it has bound
 /// before. Where it sends to is held by netd's rules for its user.
