@@ -9,10 +9,13 @@ use std::str::FromStr;
 use cell_netd_core::Ceiling;
 use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
 use cell_netd_core::model::{Mark, Port};
+use cell_netd_core::policy::iptables::EXITS_MAX;
 use cell_proto::ipc::CallerPolicy;
 use clap::Parser;
 use ipnet::IpNet;
 use serde::Deserialize;
+
+use crate::kernel::Renderer;
 
 /// cell-netd: the cell's network, WireGuard and nftables.
 #[derive(Debug, Parser)]
@@ -38,6 +41,17 @@ pub enum BackendChoice {
     Userspace,
 }
 
+/// What the policy is rendered for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RendererChoice {
+    /// A table of nftables.
+    #[default]
+    Nftables,
+    /// Chains of legacy iptables, by cell-iptables.
+    Iptables,
+}
+
 /// What the policy file says, users looked up.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -51,6 +65,8 @@ pub struct Config {
     pub wg_socket: PathBuf,
     /// Where cell-wg takes descriptors.
     pub wg_device_socket: PathBuf,
+    /// What the policy is rendered for.
+    pub renderer: Renderer,
     /// Who may use the listener `api`.
     pub api: CallerPolicy,
 }
@@ -90,6 +106,12 @@ struct File {
     vault_socket: PathBuf,
     wg_socket: PathBuf,
     wg_device_socket: PathBuf,
+    /// Absent: nftables.
+    #[serde(default)]
+    renderer: RendererChoice,
+    /// Wanted by the renderer iptables alone.
+    #[serde(default)]
+    iptables_socket: Option<PathBuf>,
     #[serde(default)]
     exits: Option<Exits>,
     callers: Callers,
@@ -159,17 +181,37 @@ impl Config {
         let file: File = toml::from_str(text)?;
         let mut faults = Vec::new();
         let ceiling = ceiling(&file, &uid_of, &mut faults);
+        let renderer = renderer(&file, ceiling.as_ref(), &mut faults);
         let api = caller("callers.api", file.callers.api, uid_of, &mut faults);
-        match ceiling {
-            Some(ceiling) if faults.is_empty() => Ok(Config {
+        match (ceiling, renderer) {
+            (Some(ceiling), Some(renderer)) if faults.is_empty() => Ok(Config {
                 ceiling,
                 backend: file.backend,
                 vault_socket: file.vault_socket,
                 wg_socket: file.wg_socket,
                 wg_device_socket: file.wg_device_socket,
+                renderer,
                 api,
             }),
             _ => Err(InvalidConfig::Values(faults)),
+        }
+    }
+}
+
+fn renderer(file: &File, ceiling: Option<&Ceiling>, faults: &mut Vec<String>) -> Option<Renderer> {
+    match (file.renderer, &file.iptables_socket) {
+        (RendererChoice::Nftables, _) => Some(Renderer::Nftables),
+        (RendererChoice::Iptables, None) => {
+            faults.push("iptables_socket: is required where renderer is \"iptables\"".to_owned());
+            None
+        }
+        (RendererChoice::Iptables, Some(socket)) => {
+            if ceiling.is_some_and(|ceiling| ceiling.exits.most() > EXITS_MAX) {
+                faults.push(format!(
+                    "exits.max: at most {EXITS_MAX} where renderer is \"iptables\", for a set of ipset has no more interfaces"
+                ));
+            }
+            Some(Renderer::Iptables(socket.clone()))
         }
     }
 }

@@ -9,9 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{BackendChoice, Config};
 use crate::kept::Kept;
-use crate::kernel::KernelError;
 use crate::kernel::linux::{Choice, Linux, has_wireguard};
 use crate::kernel::nft::Owners;
+use crate::kernel::{KernelError, Renderer};
 use crate::keys::KeySource;
 use crate::reconciler::Reconciler;
 use crate::service;
@@ -71,6 +71,9 @@ pub fn sandbox(config: &Config, choice: &Choice) -> Sandbox {
     {
         sockets.extend([wg_socket.as_path(), device_socket.as_path()]);
     }
+    if let Renderer::Iptables(socket) = &config.renderer {
+        sockets.push(socket.as_path());
+    }
     profiles::netd(&state, &sockets, *choice != Choice::Kernel)
 }
 
@@ -87,7 +90,7 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let listener = listeners.unix("api")?;
     let keys = KeySource::new(config.vault_socket.clone());
-    let (linux, changed) = Linux::open(&config.ceiling, Owners::IfKnown, choice, keys)?;
+    let (linux, changed) = Linux::open(&config.ceiling, Owners::IfKnown, config.renderer, choice, keys)?;
     let handle = Reconciler::spawn(
         linux,
         config.ceiling,

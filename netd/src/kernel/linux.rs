@@ -1,21 +1,22 @@
 //! The real thing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use cell_netd_core::desired::Exit;
 use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, Mtu, PublicKey, TableName};
 use cell_netd_core::observed::{Device, Link};
-use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, skeleton};
+use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
 use cell_netd_core::tunnel::{SecretRecord, TunnelStep, device_peers};
 use cell_netd_core::{Ceiling, Observed, Plan, Step};
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
+use super::firewall::{Firewall, Renderer};
 use super::link::Links;
-use super::nft::{Drops, Nft, NftError, Owners, Ownership, blockers, passage};
+use super::nft::{Drops, Owners};
 use super::wireguard::kernel::InKernel;
 use super::wireguard::userspace::Userspace;
 use super::wireguard::{Backend, PeerStatistics, PrivateKey, TunnelSecrets};
@@ -36,9 +37,9 @@ pub enum Choice {
     },
 }
 
-/// nftables, links and the device.
+/// The policy, links and the device.
 pub struct Linux {
-    nft: Arc<Mutex<Nft>>,
+    firewall: Firewall,
     ceiling: Ceiling,
     links: Links,
     backend: Box<dyn Backend>,
@@ -56,11 +57,11 @@ impl Linux {
     pub fn open(
         ceiling: &Ceiling,
         owners: Owners,
+        renderer: Renderer,
         choice: Choice,
         keys: KeySource,
     ) -> Result<(Self, Arc<Notify>), KernelError> {
-        let mut nft = Nft::open(ceiling.table.clone(), owners)?;
-        nft.adopt()?;
+        let firewall = Firewall::open(ceiling, owners, renderer)?;
         let links = Links::open(&ceiling.table)?;
         let backend: Box<dyn Backend> = match choice {
             Choice::Kernel => Box::new(InKernel::with_links(links.clone())),
@@ -70,7 +71,7 @@ impl Linux {
             } => Box::new(Userspace::with_links(wg_socket, device_socket, links.clone())),
         };
         let linux = Linux {
-            nft: Arc::new(Mutex::new(nft)),
+            firewall,
             ceiling: ceiling.clone(),
             links,
             backend,
@@ -78,18 +79,6 @@ impl Linux {
             key: None,
         };
         Ok((linux, events::listen()?))
-    }
-
-    /// nftables answers within milliseconds, and large transactions within a second: not on the runtime's threads.
-    async fn nft<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Nft) -> Result<T, NftError> + Send + 'static,
-    ) -> Result<T, KernelError> {
-        let nft = Arc::clone(&self.nft);
-        let locked = move || work(&mut nft.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(tokio::task::spawn_blocking(locked)
-            .await
-            .map_err(io::Error::other)??)
     }
 
     /// Our links. No link beyond the ceiling is ever taken for one.
@@ -171,15 +160,7 @@ impl Kernel for Linux {
         interface: Option<&InterfaceName>,
         wanted: Option<&Ruleset>,
     ) -> Result<Observed, KernelError> {
-        let wanted = wanted.cloned();
-        let (ownership, policy) = self
-            .nft(move |nft| Ok((nft.ownership()?, nft.observe(wanted.as_ref())?)))
-            .await?;
-        if ownership == Ownership::Foreign {
-            return Err(KernelError::Foreign {
-                object: format!("table inet {}", self.ceiling.table),
-            });
-        }
+        let policy = self.firewall.observe(wanted).await?;
         let mut strays = self.own_links().await?;
         let link = match interface {
             Some(name) => {
@@ -221,15 +202,9 @@ impl Kernel for Linux {
         match step {
             Step::RemoveLink(name) => self.links.remove(name).await,
             Step::UpdatePeers(name, update) => Ok(self.backend.update(name, update).await?),
-            Step::ReplacePolicy(ruleset) => {
-                let ruleset = ruleset.clone();
-                self.nft(move |nft| nft.replace(&ruleset)).await
-            }
-            Step::UpdatePolicy(delta) => {
-                let delta = delta.clone();
-                self.nft(move |nft| nft.update(&delta)).await
-            }
-            Step::RemovePolicy => self.nft(Nft::remove).await,
+            Step::ReplacePolicy(ruleset) => self.firewall.replace(ruleset).await,
+            Step::UpdatePolicy(delta) => self.firewall.update(delta).await,
+            Step::RemovePolicy => self.firewall.remove().await,
             Step::CreateDevice(wireguard) => self.create(wireguard).await,
             Step::SetMtu(name, mtu) => self.links.set_mtu(name, *mtu).await,
             Step::RemoveAddress(name, net) => self.links.remove_address(name, *net).await,
@@ -243,16 +218,11 @@ impl Kernel for Linux {
     }
 
     async fn verify(&mut self, delta: &ElementDelta) -> Result<bool, KernelError> {
-        let delta = delta.clone();
-        self.nft(move |nft| nft.verify(&delta)).await
+        self.firewall.verify(delta).await
     }
 
     async fn guards(&mut self) -> Result<bool, KernelError> {
-        let Some(interface) = self.ceiling.interfaces.first() else {
-            return Ok(true);
-        };
-        let skeleton = skeleton(interface, &self.ceiling);
-        self.nft(move |nft| nft.guards(&skeleton)).await
+        self.firewall.guards().await
     }
 
     async fn shut(&mut self) -> Result<BTreeSet<InterfaceName>, KernelError> {
@@ -288,7 +258,7 @@ impl Kernel for Linux {
     }
 
     async fn glance(&mut self, interface: Option<&InterfaceName>) -> Result<Glance, KernelError> {
-        let (generation, table) = self.nft(|nft| Ok((nft.generation()?, nft.ownership()?))).await?;
+        let (generation, table) = self.firewall.glance().await?;
         let (mut link, mut device) = (None, None);
         if let Some(name) = interface {
             link = self.links.get(name).await?;
@@ -314,12 +284,11 @@ impl Kernel for Linux {
     }
 
     async fn ensure_passage(&mut self, mark: Option<Mark>) -> Result<(Passage, bool), KernelError> {
-        self.nft(move |nft| passage::ensure(nft.socket(), mark)).await
+        self.firewall.ensure_passage(mark).await
     }
 
     async fn forward_blockers(&mut self) -> Result<Vec<String>, KernelError> {
-        let own = self.ceiling.table.clone();
-        self.nft(move |nft| blockers::named(nft.socket(), &own)).await
+        self.firewall.blockers().await
     }
 
     async fn statistics(
@@ -378,7 +347,7 @@ impl Kernel for Linux {
     }
 
     async fn drops(&mut self) -> Result<BTreeMap<Counter, Drops>, KernelError> {
-        self.nft(Nft::drops).await
+        self.firewall.drops().await
     }
 
     fn forwarding(&self) -> (Option<bool>, Option<bool>) {
@@ -391,6 +360,14 @@ impl Kernel for Linux {
 
     fn backend(&self) -> &'static str {
         self.backend.name()
+    }
+
+    fn renderer(&self) -> &'static str {
+        self.firewall.name()
+    }
+
+    fn look_every(&self) -> Duration {
+        self.firewall.look_every()
     }
 }
 

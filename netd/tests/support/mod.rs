@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use cell_lab::activation::{self, Listener};
 use cell_lab::cell::program;
+use cell_lab::legacy::Restorer;
 use cell_lab::netns::Namespace;
 use cell_lab::process::{Process, run_with_input, until};
 use cell_proto::common::v1 as common;
@@ -118,10 +119,36 @@ pub struct Netd {
     pub exit_secrets: Secrets,
     pub process: Process,
     pub wg: Process,
+    /// Where the policy is rendered for legacy iptables.
+    pub restorer: Option<Restorer>,
+}
+
+/// Which renderer the tests are run with: `CELL_TEST_RENDERER=iptables` chooses the other. The binaries know nothing of it.
+pub fn is_legacy() -> bool {
+    std::env::var_os("CELL_TEST_RENDERER").is_some_and(|name| name == "iptables")
+}
+
+/// What an administrator may do to rules that are not theirs. With iptables the table with the policy is left alone: it has no
+/// owner, and while it is empty nothing holds (tests/legacy.rs).
+pub fn flush(namespace: &Namespace) -> Result<()> {
+    namespace.run("nft", &["flush", "ruleset"])?;
+    if is_legacy() {
+        for program in ["iptables-legacy", "ip6tables-legacy"] {
+            for table in ["filter", "nat", "raw"] {
+                namespace.run(program, &["-t", table, "-F"])?;
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Netd {
     pub fn start(namespace: &Namespace) -> Result<Self> {
+        Self::start_rendering(namespace, is_legacy())
+    }
+
+    /// The same with a renderer of the test's own choice.
+    pub fn start_rendering(namespace: &Namespace, legacy: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let keys = Keys::make()?;
@@ -145,7 +172,12 @@ impl Netd {
             std::fs::set_permissions(folder.path().join(socket), std::fs::Permissions::from_mode(0o666))?;
         }
         let wg = start_wg(folder.path(), &wg_listeners)?;
-        std::fs::write(folder.path().join("netd.toml"), policy(folder.path()))?;
+        std::fs::write(folder.path().join("netd.toml"), policy(folder.path(), legacy))?;
+        let restorer = if legacy {
+            Some(Restorer::start(namespace, folder.path(), NOBODY, "nobody")?)
+        } else {
+            None
+        };
         let listener = std::os::unix::net::UnixListener::bind(folder.path().join("netd.sock"))?;
         let listener = OwnedFd::from(listener);
         let process = start_netd(namespace, folder.path(), &listener)?;
@@ -161,6 +193,7 @@ impl Netd {
             exit_secrets,
             process,
             wg,
+            restorer,
         };
         netd.wait()?;
         Ok(netd)
@@ -178,6 +211,16 @@ impl Netd {
         self.process.signal(nix::sys::signal::Signal::SIGKILL)?;
         self.process.wait(PATIENCE)?;
         self.restart(namespace)
+    }
+
+    /// Starts netd anew with the other renderer, on the same socket.
+    pub fn render_legacy(&mut self, namespace: &Namespace) -> Result<()> {
+        std::fs::write(
+            self.folder.path().join("netd.toml"),
+            policy(self.folder.path(), true),
+        )?;
+        self.restorer = Some(Restorer::start(namespace, self.folder.path(), NOBODY, "nobody")?);
+        self.crash_and_restart(namespace)
     }
 
     /// Starts netd anew on the same socket.
@@ -415,8 +458,13 @@ fn own_tun(folder: &Path) -> Result<String> {
     Ok(node.display().to_string())
 }
 
-fn policy(folder: &Path) -> String {
+fn policy(folder: &Path, legacy: bool) -> String {
     let folder = folder.display();
+    let (renderer, exits_max) = if legacy {
+        ("iptables", 64)
+    } else {
+        ("nftables", 256)
+    };
     format!(
         r#"interfaces = ["wg0"]
 listen_ports = [[1024, 65535]]
@@ -431,12 +479,14 @@ backend = "auto"
 vault_socket = "{folder}/vault.sock"
 wg_socket = "{folder}/wg.sock"
 wg_device_socket = "{folder}/device.sock"
+renderer = "{renderer}"
+iptables_socket = "{folder}/iptables.sock"
 [exits]
 marks = [0x1000, 0x1ff0]
 mask = 0x1ff0
 tables = [1000, 1255]
 interface_prefix = "wgext_"
-max = 256
+max = {exits_max}
 redirect_ports = [9100, 9199]
 egress_user = "daemon"
 local_servers = ["127.0.0.1:9150"]

@@ -144,6 +144,14 @@ impl Marks {
     }
 }
 
+/// The bits of a mark that say which exit.
+///
+/// # Errors
+/// Where the ruleset does not say.
+pub fn mask(ruleset: &Ruleset) -> Result<u32, Unsupported> {
+    Ok(Marks::of(ruleset)?.mask)
+}
+
 fn mark_module(of: MarkOf) -> &'static str {
     match of {
         MarkOf::Packet => "mark",
