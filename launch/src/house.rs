@@ -13,6 +13,8 @@ pub enum Daemon {
     Vaultd,
     /// Userspace WireGuard, only where the kernel has none.
     Wg,
+    /// iptables-restore and ipset, only where netd renders for legacy iptables.
+    Iptables,
     /// WireGuard and nftables.
     Netd,
     /// Debian's Tor, where it is installed: a program of others.
@@ -39,9 +41,10 @@ pub enum Network {
 
 impl Daemon {
     /// All, in the order of their start.
-    pub const ALL: [Daemon; 7] = [
+    pub const ALL: [Daemon; 8] = [
         Daemon::Vaultd,
         Daemon::Wg,
+        Daemon::Iptables,
         Daemon::Netd,
         Daemon::Tor,
         Daemon::Egress,
@@ -54,6 +57,7 @@ impl Daemon {
         match self {
             Daemon::Vaultd => "vaultd",
             Daemon::Wg => "wg",
+            Daemon::Iptables => "iptables",
             Daemon::Netd => "netd",
             Daemon::Tor => "tor",
             Daemon::Egress => "egress",
@@ -67,6 +71,7 @@ impl Daemon {
         match self {
             Daemon::Vaultd => "cell-vaultd",
             Daemon::Wg => "cell-wg",
+            Daemon::Iptables => "cell-iptables",
             Daemon::Netd => "cell-netd",
             Daemon::Tor => "cell-tor",
             Daemon::Egress => "cell-egress",
@@ -78,7 +83,7 @@ impl Daemon {
     /// Supplementary groups that must exist: the edges that it may call.
     pub const fn edges(self) -> &'static [&'static str] {
         match self {
-            Daemon::Netd => &["cell-edge-keys", "cell-edge-wg"],
+            Daemon::Netd => &["cell-edge-keys", "cell-edge-wg", "cell-edge-iptables"],
             Daemon::Egress => &["cell-edge-exit-keys"],
             Daemon::Api => &[
                 "cell-edge-netd",
@@ -86,7 +91,7 @@ impl Daemon {
                 "cell-edge-broker",
                 "cell-edge-vault",
             ],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Tor | Daemon::Broker => &[],
+            Daemon::Vaultd | Daemon::Wg | Daemon::Iptables | Daemon::Tor | Daemon::Broker => &[],
         }
     }
 
@@ -94,9 +99,13 @@ impl Daemon {
     pub fn program(self, bin: &Path) -> PathBuf {
         match self {
             Daemon::Tor => PathBuf::from(TOR),
-            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Broker | Daemon::Api => {
-                bin.join(self.user())
-            }
+            Daemon::Vaultd
+            | Daemon::Wg
+            | Daemon::Iptables
+            | Daemon::Netd
+            | Daemon::Egress
+            | Daemon::Broker
+            | Daemon::Api => bin.join(self.user()),
         }
     }
 
@@ -105,9 +114,13 @@ impl Daemon {
         match self {
             // Without Debian's own settings.
             Daemon::Tor => &["--defaults-torrc", "/dev/null", "-f"],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Broker | Daemon::Api => {
-                &["--config"]
-            }
+            Daemon::Vaultd
+            | Daemon::Wg
+            | Daemon::Iptables
+            | Daemon::Netd
+            | Daemon::Egress
+            | Daemon::Broker
+            | Daemon::Api => &["--config"],
         }
     }
 
@@ -115,7 +128,13 @@ impl Daemon {
     pub fn policy_name(self) -> String {
         match self {
             Daemon::Tor => "torrc".to_owned(),
-            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Broker | Daemon::Api => {
+            Daemon::Vaultd
+            | Daemon::Wg
+            | Daemon::Iptables
+            | Daemon::Netd
+            | Daemon::Egress
+            | Daemon::Broker
+            | Daemon::Api => {
                 format!("{}.toml", self.name())
             }
         }
@@ -125,7 +144,13 @@ impl Daemon {
     pub const fn optional_groups(self) -> &'static [&'static str] {
         match self {
             Daemon::Broker => &["docker"],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Tor | Daemon::Egress | Daemon::Api => &[],
+            Daemon::Vaultd
+            | Daemon::Wg
+            | Daemon::Iptables
+            | Daemon::Netd
+            | Daemon::Tor
+            | Daemon::Egress
+            | Daemon::Api => &[],
         }
     }
 
@@ -133,6 +158,8 @@ impl Daemon {
     pub const fn capabilities(self) -> &'static [Capability] {
         match self {
             Daemon::Netd => &[Capability::CAP_NET_ADMIN],
+            // iptables speaks to the kernel by a raw socket.
+            Daemon::Iptables => &[Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW],
             Daemon::Vaultd | Daemon::Wg | Daemon::Tor | Daemon::Egress | Daemon::Broker | Daemon::Api => &[],
         }
     }
@@ -140,19 +167,24 @@ impl Daemon {
     /// Its network.
     pub const fn network(self) -> Network {
         match self {
-            Daemon::Netd | Daemon::Tor | Daemon::Egress => Network::Cell,
+            Daemon::Netd | Daemon::Iptables | Daemon::Tor | Daemon::Egress => Network::Cell,
             Daemon::Vaultd | Daemon::Wg | Daemon::Broker | Daemon::Api => Network::Empty,
         }
     }
 
     /// Whether it keeps anything on disk.
     pub const fn has_state(self) -> bool {
-        !matches!(self, Daemon::Wg | Daemon::Egress)
+        !matches!(self, Daemon::Wg | Daemon::Iptables | Daemon::Egress)
     }
 
     /// Whether it sees /proc/sys, read-only: netd reports whether forwarding is on.
     pub const fn sees_settings(self) -> bool {
         matches!(self, Daemon::Netd)
+    }
+
+    /// Whether it reads the file by which programs that replace tables of iptables wait for each other.
+    pub const fn shares_tables_lock(self) -> bool {
+        matches!(self, Daemon::Iptables)
     }
 
     /// Whether it locks its memory, keys being in it.
@@ -165,6 +197,7 @@ impl Daemon {
         match self {
             Daemon::Vaultd => include_str!("../../systemd/etc/vaultd.toml"),
             Daemon::Wg => include_str!("../../systemd/etc/wg.toml"),
+            Daemon::Iptables => include_str!("../../systemd/etc/iptables.toml"),
             Daemon::Netd => include_str!("../../systemd/etc/netd.toml"),
             Daemon::Tor => include_str!("../../systemd/etc/torrc"),
             Daemon::Egress => include_str!("../../systemd/etc/egress.toml"),
@@ -201,7 +234,7 @@ pub struct Edge {
 }
 
 /// All edges.
-pub const EDGES: [Edge; 9] = [
+pub const EDGES: [Edge; 10] = [
     edge(
         "netd",
         "netd.sock",
@@ -258,6 +291,14 @@ pub const EDGES: [Edge; 9] = [
         Daemon::Wg,
         "device",
         Kind::SeqPacket,
+    ),
+    edge(
+        "iptables",
+        "iptables.sock",
+        "cell-edge-iptables",
+        Daemon::Iptables,
+        "netd",
+        Kind::Stream,
     ),
     edge(
         "api",

@@ -40,7 +40,13 @@ fn exec_start(daemon: Daemon) -> String {
     let program = daemon.program(Path::new("/usr/lib/cell")).display().to_string();
     match daemon {
         Daemon::Tor => format!("{program} {} /etc/cell/torrc", daemon.arguments().join(" ")),
-        Daemon::Vaultd | Daemon::Wg | Daemon::Netd | Daemon::Egress | Daemon::Broker | Daemon::Api => program,
+        Daemon::Vaultd
+        | Daemon::Wg
+        | Daemon::Iptables
+        | Daemon::Netd
+        | Daemon::Egress
+        | Daemon::Broker
+        | Daemon::Api => program,
     }
 }
 
@@ -109,6 +115,7 @@ fn every_edge_has_its_socket_unit() {
         "vaultd-egress",
         "wg",
         "wg-device",
+        "iptables",
         "api",
     ] {
         let socket = unit(&format!("cell-{name}.socket"));
