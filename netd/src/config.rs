@@ -422,6 +422,27 @@ mod tests {
     }
 
     #[test]
+    fn the_renderer_is_nftables_unless_the_file_says_otherwise() {
+        let text = documented();
+        assert_eq!(parse(&text).unwrap().renderer, Renderer::Nftables);
+        let lines = |from: &str, to: &str| text.replace(from, to);
+        let silent = lines("renderer = ", "# renderer = ");
+        assert_eq!(parse(&silent).unwrap().renderer, Renderer::Nftables);
+        // A set of ipset has 64 interfaces at most.
+        let legacy = lines("renderer = \"nftables\"", "renderer = \"iptables\"");
+        let fault = parse(&legacy).unwrap_err().to_string();
+        assert!(fault.starts_with("exits.max: at most 64"), "{fault}");
+        let fewer = legacy.replace("max = 256", "max = 64");
+        let socket = "/run/cell/iptables/iptables.sock".into();
+        assert_eq!(parse(&fewer).unwrap().renderer, Renderer::Iptables(socket));
+        let without = fewer.replace("iptables_socket = ", "# iptables_socket = ");
+        let fault = parse(&without).unwrap_err().to_string();
+        assert!(fault.starts_with("iptables_socket: is required"), "{fault}");
+        let unknown = lines("renderer = \"nftables\"", "renderer = \"ufw\"");
+        assert!(parse(&unknown).unwrap_err().to_string().contains("ufw"));
+    }
+
+    #[test]
     fn a_file_that_does_not_speak_of_exits_allows_none() {
         let text = documented();
         let (start, end) = (text.find("[exits]").unwrap(), text.find("[callers.api]").unwrap());
