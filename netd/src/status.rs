@@ -247,7 +247,7 @@ impl Status {
             (Ok(Passage::NotNeeded), Some(_)) => (
                 Holds::True,
                 "NOT_NEEDED",
-                format!("no other chain of nftables drops all that is forwarded{unseen}"),
+                format!("no other chain drops all that is forwarded{unseen}"),
             ),
             (Ok(Passage::Open), Some(_)) => (
                 Holds::True,

@@ -21,7 +21,7 @@ pub fn api(state: &Path, sockets: &[&Path]) -> Sandbox {
 /// The network daemon: one capability, over the network alone.
 ///
 /// - `state`: the last good spec, while a change waits for its confirmation.
-/// - `sockets`: vaultd's (the WireGuard key) and cell-wg's.
+/// - `sockets`: vaultd's (the WireGuard key), cell-wg's, and cell-iptables', where the policy is rendered for it.
 /// - `userspace`: whether WireGuard runs in cell-wg. Then netd makes the TUN device and the UDP sockets and hands them
 ///   over, so that cell-wg needs no right at all.
 pub fn netd(state: &Path, sockets: &[&Path], userspace: bool) -> Sandbox {
