@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use cell_lab::netns::Namespace;
 use cell_lab::probe::{EchoServer, tcp_echo};
+use cell_lab::prober::Prober;
 use cell_lab::process::until;
 use cell_lab::stock::Client;
 use cell_lab::topology::{CELL, Device, FAR_HOST, World};
@@ -120,6 +121,36 @@ fn what_root_does_to_the_tables_is_found_and_repaired() -> Result<()> {
             .cell("iptables-legacy -t mangle -S FORWARD")?
             .contains("ACCEPT")
     );
+    Ok(())
+}
+
+/// Rules and sets change one after the other; whatever stands in between, who may not does not pass, and who may goes on.
+#[test]
+fn while_the_policy_is_replaced_nobody_passes_who_may_not() -> Result<()> {
+    const ROUNDS: u32 = 24;
+    let setup = setup(true)?;
+    setup.netd.apply(setup.spec(), "")?;
+    let _clients = (setup.client(1, &setup.a)?, setup.client(2, &setup.b)?);
+    setup.holds("at first");
+    let far = SocketAddr::new(FAR_HOST.each()[0], 80);
+    let denied = Prober::start(&setup.b.0.namespace, far, Duration::from_millis(2))?;
+    let allowed = Prober::start(&setup.a.0.namespace, far, Duration::from_millis(5))?;
+    for round in 0..ROUNDS {
+        let mut wanted = setup.spec();
+        // Another translation: the rules of `nat` are others, and the sets of the ports.
+        wanted.cell_ports[0].target_port = 3443 + round % 2;
+        // Others' prefixes on the links: the rules of `mangle` are others too.
+        let verb = if round % 2 == 0 { "add" } else { "del" };
+        setup.cell(&format!("ip address {verb} 100.99.0.1/24 dev lan"))?;
+        let answer = setup.netd.apply(wanted, "")?;
+        assert!(round == 0 || !answer.changes.is_empty(), "{round}");
+    }
+    let (denied, allowed) = (denied.stop()?, allowed.stop()?);
+    assert!(denied.sent.len() > 500, "{}", denied.sent.len());
+    assert_eq!(denied.answered.len(), 0, "of {}", denied.sent.len());
+    let (answered, sent) = (allowed.answered.len(), allowed.sent.len());
+    assert!(answered * 10 > sent * 9, "a goes on: {answered} of {sent}");
+    setup.holds("at last");
     Ok(())
 }
 
