@@ -38,6 +38,8 @@ impl Renderer {
 /// The one that is used. Others' tables of nftables are looked at either way.
 pub(super) struct Firewall {
     nft: Arc<Mutex<Nft>>,
+    /// Whether this kernel has nftables at all: where the policy is iptables', it may not.
+    has_nft: bool,
     legacy: Option<Legacy>,
     ceiling: Ceiling,
 }
@@ -46,9 +48,17 @@ impl Firewall {
     /// Opens the socket, and makes the table of an earlier netd our own without touching what is in it.
     pub(super) fn open(ceiling: &Ceiling, owners: Owners, renderer: Renderer) -> Result<Self, KernelError> {
         let mut nft = Nft::open(ceiling.table.clone(), owners)?;
-        nft.adopt()?;
+        let has_nft = match (nft.adopt(), &renderer) {
+            (Ok(()), _) => true,
+            (Err(error), Renderer::Nftables) => return Err(error.into()),
+            (Err(error), Renderer::Iptables(_)) => {
+                tracing::info!(%error, "nftables is not asked on this kernel: the policy is iptables'");
+                false
+            }
+        };
         Ok(Firewall {
             nft: Arc::new(Mutex::new(nft)),
+            has_nft,
             legacy: match renderer {
                 Renderer::Nftables => None,
                 Renderer::Iptables(socket) => Some(Legacy::new(socket)),
@@ -69,9 +79,22 @@ impl Firewall {
             .map_err(io::Error::other)??)
     }
 
+    /// The same where the policy may be iptables', and `absent` where there is no nftables.
+    async fn nft_or<T: Send + 'static>(
+        &self,
+        absent: T,
+        work: impl FnOnce(&mut Nft) -> Result<T, NftError> + Send + 'static,
+    ) -> Result<T, KernelError> {
+        if self.has_nft {
+            self.nft(work).await
+        } else {
+            Ok(absent)
+        }
+    }
+
     /// What there is, held against what is wanted.
     pub(super) async fn observe(&mut self, wanted: Option<&Ruleset>) -> Result<Option<Policy>, KernelError> {
-        let ownership = self.nft(Nft::ownership).await?;
+        let ownership = self.nft_or(Ownership::Absent, Nft::ownership).await?;
         if ownership == Ownership::Foreign {
             return Err(KernelError::Foreign {
                 object: format!("table inet {}", self.ceiling.table),
@@ -107,7 +130,7 @@ impl Firewall {
     }
 
     async fn remove_left(&self) -> Result<(), KernelError> {
-        self.nft(|nft| match nft.ownership()? {
+        self.nft_or((), |nft| match nft.ownership()? {
             Ownership::Owned | Ownership::Unowned | Ownership::Dormant => nft.remove(),
             Ownership::Absent | Ownership::Foreign | Ownership::Shared => Ok(()),
         })
@@ -166,7 +189,11 @@ impl Firewall {
         &mut self,
         mark: Option<Mark>,
     ) -> Result<(Passage, bool), KernelError> {
-        let (passage, touched) = self.nft(move |nft| passage::ensure(nft.socket(), mark)).await?;
+        let (passage, touched) = self
+            .nft_or((Passage::NotNeeded, false), move |nft| {
+                passage::ensure(nft.socket(), mark)
+            })
+            .await?;
         let Some(legacy) = &mut self.legacy else {
             return Ok((passage, touched));
         };
@@ -180,7 +207,9 @@ impl Firewall {
 
     pub(super) async fn blockers(&mut self) -> Result<Vec<String>, KernelError> {
         let own: TableName = self.ceiling.table.clone();
-        let mut found = self.nft(move |nft| blockers::named(nft.socket(), &own)).await?;
+        let mut found = self
+            .nft_or(vec![], move |nft| blockers::named(nft.socket(), &own))
+            .await?;
         if let Some(legacy) = &mut self.legacy {
             found.extend(legacy.blockers().await?);
         }

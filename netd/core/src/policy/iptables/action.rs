@@ -9,9 +9,10 @@ impl Writer<'_> {
     /// Writes the rule's end down; none: it cannot be said.
     pub(super) fn actions(&mut self, at: At, of: ChainName, actions: &[Action]) -> Option<()> {
         let mut targets = Vec::new();
+        // Several targets of a rule with conditions get a chain of their own.
+        let within = at.chain != at.top || actions.len() > 1 && !at.spec().is_empty();
         let mut rest = actions.iter();
         while let Some(action) = rest.next() {
-            let within = at.chain != at.top;
             let target = match action {
                 Action::Count(counter) => {
                     let end = match rest.next()? {
