@@ -77,6 +77,7 @@ test-webui: webui/dist/index.html
 test-rust: build-test users ## Unit, property, contract and namespace tests (as root).
 	@echo "==> Rust: unit, property, contract and namespace tests"
 	@cargo test --locked --workspace
+	@$(MAKE) --no-print-directory test-iptables
 
 .PHONY: demo
 demo: build-test users ## Show in namespaces who reaches what, with packet counters.
@@ -98,6 +99,12 @@ badinput: build-test users ## Send malformed requests; each must be refused, not
 .PHONY: chaos
 chaos: build-test users ## Kill daemons at random moments, 100 times, while they work (KILLS=520: each a hundred times).
 	@$(BIN)/cell-chaos $(if $(KILLS),--kills $(KILLS))
+
+.PHONY: test-iptables
+test-iptables: build-test users ## netd's namespace tests once more, with the policy in legacy iptables.
+	@echo "==> Rust: netd with the renderer iptables"
+	@CELL_TEST_RENDERER=iptables cargo test --locked -p cell-netd --test world --test exits --test redirects \
+	  --test leaks --test dns --test explain --test tunnels --test lockout --test confirm
 
 .PHONY: leaktest
 leaktest: build-test users ## Break and change everything around exits 2,000 times; no packet of a bound peer leaks (some 15 minutes).

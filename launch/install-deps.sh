@@ -9,7 +9,7 @@ run=(systemd iproute2 nftables wireguard-tools util-linux ca-certificates)
 build=(gcc libc6-dev pkg-config make)
 # Testing: stock clients (wg, wireguard-go, iptables to measure against, Docker), Debian root file systems and disks, a browser, the
 # servers of exits (OpenSSH, a SOCKS and an HTTP proxy), Tor, OpenVPN, and redsocks to measure against.
-test=(wireguard-go iptables curl procps iputils-ping jq python3 python3-venv python3-flask
+test=(wireguard-go iptables ipset curl procps iputils-ping jq python3 python3-venv python3-flask
       mmdebstrap e2fsprogs binutils docker.io busybox-static openssl zbar-tools iperf3 ethtool chromium libnss3-tools
       fonts-dejavu-core openssh-server openssh-client conntrack microsocks tinyproxy-bin tor openvpn redsocks)
 

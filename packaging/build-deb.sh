@@ -16,7 +16,7 @@ done
 
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
 arch=$(dpkg --print-architecture)
-daemons="cell-api cell-netd cell-egress cell-openvpn cell-wg cell-broker cell-vaultd"
+daemons="cell-api cell-netd cell-egress cell-openvpn cell-wg cell-iptables cell-broker cell-vaultd"
 for program in $daemons cellctl; do
   [ -x "$bin/$program" ] || { echo "build-deb: $bin/$program is missing: make build" >&2; exit 1; }
 done

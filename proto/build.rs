@@ -8,6 +8,7 @@ const PROTOS: &[&str] = &[
     "cell/netd/v1/network_service.proto",
     "cell/netd/v1/state.proto",
     "cell/wg/v1/wireguard_service.proto",
+    "cell/iptables/v1/ruleset_service.proto",
     "cell/egress/v1/egress_service.proto",
     "cell/openvpn/v1/openvpn_service.proto",
     "cell/broker/v1/container_service.proto",

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 # Exposure in tenths, at most (systemd-analyze security; a unit with nothing but User= has 92). See README.md.
-limits="api=2 netd=11 egress=12 openvpn=12 tor=10 broker=4 vaultd=4 wg=4"
+limits="api=2 netd=11 egress=12 openvpn=12 tor=10 broker=4 vaultd=4 wg=4 iptables=15"
 # The same with a drop-in: unit/file=limit.
 drop_in_limits="netd/userspace-wireguard.conf=15 broker/docker.conf=4 api/api-admin-group.conf=4"
 

@@ -70,6 +70,20 @@ pub fn seqpacket() -> io::Result<OwnedFd> {
 /// # Errors
 /// As fcntl(2).
 pub fn command(program: &Path, arguments: &[&str], uid: u32, listeners: &[Listener]) -> Result<Command> {
+    command_with(program, arguments, uid, &[], listeners)
+}
+
+/// The same with `capabilities`, named as setpriv(1) does, e.g. `net_admin`.
+///
+/// # Errors
+/// As fcntl(2).
+pub fn command_with(
+    program: &Path,
+    arguments: &[&str],
+    uid: u32,
+    capabilities: &[&str],
+    listeners: &[Listener],
+) -> Result<Command> {
     let (mut kept, mut placed) = (String::new(), String::new());
     for (index, listener) in listeners.iter().enumerate() {
         // Passed on by number, to numbers that the shell finds free; from there to where the protocol wants them. Any of
@@ -81,6 +95,7 @@ pub fn command(program: &Path, arguments: &[&str], uid: u32, listeners: &[Listen
     let names: Vec<_> = listeners.iter().map(|listener| listener.name).collect();
     let script = format!("exec{kept}; exec{placed}; LISTEN_PID=$$ exec \"$@\"");
     let user = uid.to_string();
+    let kept: String = capabilities.iter().map(|name| format!(",+{name}")).collect();
     let mut command = Command::new("bash");
     command
         .args([
@@ -94,7 +109,10 @@ pub fn command(program: &Path, arguments: &[&str], uid: u32, listeners: &[Listen
             &user,
             "--clear-groups",
         ])
-        .args(["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"])
+        .arg(format!("--inh-caps=-all{kept}"))
+        .arg(format!("--ambient-caps=-all{kept}"))
+        .arg(format!("--bounding-set=-all{kept}"))
+        .arg("--no-new-privs")
         .arg(program)
         .args(arguments)
         .env("LISTEN_FDS", listeners.len().to_string())

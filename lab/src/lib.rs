@@ -21,6 +21,7 @@ pub mod stock;
 pub mod tor_network;
 
 pub mod cell;
+pub mod legacy;
 pub mod rest;
 
 pub mod measure;

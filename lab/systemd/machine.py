@@ -21,6 +21,8 @@ PASSED_OVER = (
     "/var/lib/systemd/credential.secret",
     # Of ip netns, wireguard-go (the test's devices), logins.
     "/run/netns", "/run/wireguard", "/run/agetty.reload", "/run/utmp",
+    # By which programs wait for each other that replace tables of iptables: whoever comes first makes it.
+    "/run/xtables.lock",
     # Looked at by name, line for line (Snapshot.accounts). useradd and its kin keep the last version and a lock beside.
     "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/.pwd.lock",
 )
@@ -28,7 +30,7 @@ PASSED_OVER = (
 ACCOUNTS = {"cell-api", "cell-netd", "cell-wg", "cell-broker", "cell-vaultd", "cell-admin", "cell-edge-netd",
             "cell-edge-broker", "cell-edge-vault", "cell-edge-keys", "cell-edge-wg", "cell-egress", "cell-edge-egress",
             "cell-edge-exit-keys", "cell-tor", "cell-openvpn", "cell-edge-openvpn", "cell-edge-openvpn-keys",
-            "cell-edge-programs"}
+            "cell-edge-programs", "cell-iptables", "cell-edge-iptables"}
 
 
 def role():

@@ -14,7 +14,7 @@ NONE = "0000000000000000"
 PROCESSES = {
     "cell-vaultd": (NONE, set(), False),
     "cell-wg": (NONE, set(), False),
-    "cell-netd": (NET_ADMIN, {"cell-edge-keys", "cell-edge-wg"}, True),
+    "cell-netd": (NET_ADMIN, {"cell-edge-keys", "cell-edge-wg", "cell-edge-iptables"}, True),
     "cell-egress": (NONE, {"cell-edge-exit-keys"}, True),
     "cell-openvpn": (NONE, {"cell-edge-openvpn-keys", "cell-edge-programs"}, True),
     "cell-broker": (NONE, set(), False),
@@ -32,6 +32,7 @@ SOCKETS = {
     "exit-keys/vault.sock": "cell-edge-exit-keys",
     "wg/wg.sock": "cell-edge-wg",
     "wg/device.sock": "cell-edge-wg",
+    "iptables/iptables.sock": "cell-edge-iptables",
     "api/api.sock": "cell-admin",
 }
 
@@ -79,6 +80,7 @@ def look(rows):
             rows.equal("cell-wg, the kernel having WireGuard", prop("cell-wg.service", "ActiveState"), "inactive")
             continue
         one_process(rows, name, capabilities, groups, machines)
+    rows.equal("cell-iptables, the policy being nftables'", prop("cell-iptables.service", "ActiveState"), "inactive")
     for path, group in SOCKETS.items():
         if path.startswith("wg/") and not userspace():
             continue

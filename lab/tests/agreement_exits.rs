@@ -99,6 +99,7 @@ fn spec(id: ConnectionId, config: &Config, allocation: &Allocation) -> ExitSpec 
         // `tor_socks` of api.toml.
         tor: SocketAddr::from(([127, 0, 0, 1], 9150)),
         names: &Names::new(),
+        pushed: None,
     };
     exit_spec(&source).unwrap()
 }

@@ -16,6 +16,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cell-netd", &["cell-netd-core", "cell-proto", "cell-sandbox"]),
     ("cell-wg-core", &[]),
     ("cell-wg", &["cell-wg-core", "cell-proto", "cell-sandbox"]),
+    ("cell-iptables-core", &[]),
+    (
+        "cell-iptables",
+        &["cell-iptables-core", "cell-proto", "cell-sandbox"],
+    ),
     ("cell-egress-core", &[]),
     ("cell-egress", &["cell-egress-core", "cell-proto", "cell-sandbox"]),
     ("cell-openvpn-core", &[]),
@@ -177,8 +182,8 @@ fn what_decides_cannot_act() {
         .collect();
     assert_eq!(
         cores.len(),
-        7,
-        "netd, wg, egress, openvpn, broker, vaultd and api each have a core"
+        8,
+        "netd, wg, iptables, egress, openvpn, broker, vaultd and api each have a core"
     );
     for name in cores {
         let reached = tree(name);
@@ -192,9 +197,10 @@ fn what_decides_cannot_act() {
 }
 
 /// The folders of the crates that decide.
-const CORES: [&str; 7] = [
+const CORES: [&str; 8] = [
     "netd/core",
     "wg/core",
+    "iptables/core",
     "egress/core",
     "openvpn/core",
     "containerd-shim/core",

@@ -5,9 +5,6 @@
 
 #[path = "../../netd/tests/support/openvpn.rs"]
 mod provider;
-#[allow(dead_code, reason = "netd's own tests use all of it")]
-#[path = "../../netd/tests/support/resolver.rs"]
-mod resolver;
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
@@ -19,6 +16,7 @@ use cell_lab::counter::{Counter, Protocol, Spec, host};
 use cell_lab::probe::{EchoServer, ping, tcp_echo, udp_echo};
 use cell_lab::process::{run, until};
 use cell_lab::quick;
+use cell_lab::resolver;
 use cell_lab::rest::{Rest, Setup};
 use cell_lab::stock::Client;
 use cell_lab::topology::{CELL, Device, FAR_HOST, World};

@@ -1,6 +1,7 @@
 //! `cell-launch clean-host`: takes back what a cell changed on the machine, by its own note of the changes; foreign
 //! objects are left alone. Not a daemon, so it may use the machine's own programs.
 
+use std::fs;
 use std::path::Path;
 
 use crate::error::Error;
@@ -29,6 +30,13 @@ const EXITS: [(&str, &[&str], &[&str]); 2] = [
         &["route", "flush", "table", "all", "proto", "206"],
     ),
 ];
+/// Legacy iptables of each family, and the file that names the tables that were ever used.
+const LEGACY: [(&str, &str); 2] = [
+    ("iptables-legacy", "ip_tables_names"),
+    ("ip6tables-legacy", "ip6_tables_names"),
+];
+/// How the names of chains and sets of a cell begin there.
+const LEGACY_PREFIX: &str = "CELL-";
 /// How `nft -a list chain` prints the comment by which netd knows its rule.
 const PASSAGE_TAG: &str = " comment \"cell\"";
 
@@ -128,7 +136,8 @@ fn clean_network(place: &Place, owned: &Owned) -> Result<(), Error> {
         remove_tunnels(owned)?;
         remove_table(&owned.table)?;
         remove_exits()?;
-        remove_docker_rules()
+        remove_docker_rules()?;
+        remove_legacy()
     })?
 }
 
@@ -211,6 +220,56 @@ fn remove_docker_rules() -> Result<(), Error> {
     Ok(())
 }
 
+/// Chains and sets of a netd that rendered for legacy iptables. Tables that nobody has used are not looked at: a look makes them.
+fn remove_legacy() -> Result<(), Error> {
+    for (tool, names) in LEGACY {
+        let tables = fs::read_to_string(format!("/proc/thread-self/net/{names}")).unwrap_or_default();
+        for table in tables.lines() {
+            let Ok(rules) = program(tool, &["-t", table, "-S"]) else {
+                continue;
+            };
+            let lines = legacy_removals(&rules);
+            if !lines.is_empty() {
+                println!("==> removing the cell's chains from {tool} {table}");
+            }
+            for line in &lines {
+                let words: Vec<&str> = line.split(' ').collect();
+                program(tool, &[&["-t", table], words.as_slice()].concat())?;
+            }
+        }
+    }
+    let sets = program("ipset", &["list", "-n"]).unwrap_or_default();
+    for set in sets.lines().filter(|set| set.starts_with(LEGACY_PREFIX)) {
+        program("ipset", &["destroy", set])?;
+    }
+    Ok(())
+}
+
+/// What takes the cell's chains out of a table that `-S` has printed: jumps from others' chains, then rules, then chains.
+fn legacy_removals(rules: &str) -> Vec<String> {
+    let to_ours = |rule: &&str| {
+        let mut words = rule.split(' ');
+        let from_others = words
+            .nth(1)
+            .is_some_and(|chain| !chain.starts_with(LEGACY_PREFIX));
+        from_others
+            && rule
+                .rsplit(' ')
+                .next()
+                .is_some_and(|to| to.starts_with(LEGACY_PREFIX))
+    };
+    let appended = rules.lines().filter(|line| line.starts_with("-A "));
+    let jumps = appended.filter(to_ours).map(|rule| rule.replacen("-A", "-D", 1));
+    let chains: Vec<&str> = rules
+        .lines()
+        .filter_map(|line| line.strip_prefix("-N "))
+        .filter(|chain| chain.starts_with(LEGACY_PREFIX))
+        .collect();
+    let emptied = chains.iter().map(|chain| format!("-F {chain}"));
+    let removed = chains.iter().map(|chain| format!("-X {chain}"));
+    jumps.chain(emptied).chain(removed).collect()
+}
+
 /// The handles of the rules that bear netd's comment.
 fn tagged_rules(chain: &str) -> Vec<&str> {
     let rules = chain.lines().filter_map(|line| line.rsplit_once(" # handle "));
@@ -223,6 +282,15 @@ fn tagged_rules(chain: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chains_of_the_cell_go_and_those_of_others_stay() {
+        let rules = "-P FORWARD ACCEPT\n-N CELL-a\n-N OTHER\n-A FORWARD -j CELL-a\n-A FORWARD -j OTHER\n\
+                     -A CELL-a -j CELL-b\n-A OTHER -s 10.0.0.1/32 -j DROP\n";
+        let lines = ["-D FORWARD -j CELL-a", "-F CELL-a", "-X CELL-a"];
+        assert_eq!(legacy_removals(rules), lines);
+        assert!(legacy_removals("-P FORWARD ACCEPT\n-A FORWARD -j OTHER\n").is_empty());
+    }
 
     #[test]
     fn only_the_rule_with_the_cells_comment_is_taken_out() {

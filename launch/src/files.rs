@@ -83,6 +83,23 @@ pub fn make_folders(folders: &[Folder], accounts: &Accounts) -> Result<(), Error
     Ok(())
 }
 
+/// By this file programs that replace tables of legacy iptables wait for each other. They make it root's alone.
+const TABLES_LOCK: &str = "/run/xtables.lock";
+
+/// Lets cell-iptables read it, as `tmpfiles.d/cell.conf` does; it stays so.
+///
+/// # Errors
+/// When it cannot be made, or its owner not be set.
+pub fn share_tables_lock(accounts: &Accounts) -> Result<(), Error> {
+    let path = Path::new(TABLES_LOCK);
+    let failed = Error::file("cannot be shared with cell-iptables", path);
+    let (uid, gid) = (accounts.user("root")?, accounts.group(Daemon::Iptables.user())?);
+    let opened = options(0o640).create(true).truncate(false).open(path);
+    opened
+        .and_then(|file| own(&file, uid, gid, 0o640))
+        .map_err(failed)
+}
+
 /// Writes the policies that are absent.
 ///
 /// # Errors

@@ -13,6 +13,8 @@ pub enum Daemon {
     Vaultd,
     /// Userspace WireGuard, only where the kernel has none.
     Wg,
+    /// iptables-restore and ipset, only where netd renders for legacy iptables.
+    Iptables,
     /// WireGuard and nftables.
     Netd,
     /// Debian's Tor, where it is installed: a program of others.
@@ -41,9 +43,10 @@ pub enum Network {
 
 impl Daemon {
     /// All, in the order of their start.
-    pub const ALL: [Daemon; 8] = [
+    pub const ALL: [Daemon; 9] = [
         Daemon::Vaultd,
         Daemon::Wg,
+        Daemon::Iptables,
         Daemon::Netd,
         Daemon::Tor,
         Daemon::Openvpn,
@@ -57,6 +60,7 @@ impl Daemon {
         match self {
             Daemon::Vaultd => "vaultd",
             Daemon::Wg => "wg",
+            Daemon::Iptables => "iptables",
             Daemon::Netd => "netd",
             Daemon::Tor => "tor",
             Daemon::Openvpn => "openvpn",
@@ -71,6 +75,7 @@ impl Daemon {
         match self {
             Daemon::Vaultd => "cell-vaultd",
             Daemon::Wg => "cell-wg",
+            Daemon::Iptables => "cell-iptables",
             Daemon::Netd => "cell-netd",
             Daemon::Tor => "cell-tor",
             Daemon::Openvpn => "cell-openvpn",
@@ -83,7 +88,7 @@ impl Daemon {
     /// Supplementary groups that must exist: the edges that it may call.
     pub const fn edges(self) -> &'static [&'static str] {
         match self {
-            Daemon::Netd => &["cell-edge-keys", "cell-edge-wg"],
+            Daemon::Netd => &["cell-edge-keys", "cell-edge-wg", "cell-edge-iptables"],
             Daemon::Openvpn => &["cell-edge-openvpn-keys", "cell-edge-programs"],
             Daemon::Egress => &["cell-edge-exit-keys"],
             Daemon::Api => &[
@@ -93,7 +98,7 @@ impl Daemon {
                 "cell-edge-broker",
                 "cell-edge-vault",
             ],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Tor | Daemon::Broker => &[],
+            Daemon::Vaultd | Daemon::Wg | Daemon::Iptables | Daemon::Tor | Daemon::Broker => &[],
         }
     }
 
@@ -105,6 +110,7 @@ impl Daemon {
             | Daemon::Wg
             | Daemon::Netd
             | Daemon::Openvpn
+            | Daemon::Iptables
             | Daemon::Egress
             | Daemon::Broker
             | Daemon::Api => bin.join(self.user()),
@@ -120,6 +126,7 @@ impl Daemon {
             | Daemon::Wg
             | Daemon::Netd
             | Daemon::Openvpn
+            | Daemon::Iptables
             | Daemon::Egress
             | Daemon::Broker
             | Daemon::Api => &["--config"],
@@ -134,6 +141,7 @@ impl Daemon {
             | Daemon::Wg
             | Daemon::Netd
             | Daemon::Openvpn
+            | Daemon::Iptables
             | Daemon::Egress
             | Daemon::Broker
             | Daemon::Api => {
@@ -151,6 +159,7 @@ impl Daemon {
             | Daemon::Netd
             | Daemon::Tor
             | Daemon::Openvpn
+            | Daemon::Iptables
             | Daemon::Egress
             | Daemon::Api => &[],
         }
@@ -160,6 +169,8 @@ impl Daemon {
     pub const fn capabilities(self) -> &'static [Capability] {
         match self {
             Daemon::Netd => &[Capability::CAP_NET_ADMIN],
+            // iptables speaks to the kernel by a raw socket.
+            Daemon::Iptables => &[Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW],
             Daemon::Vaultd
             | Daemon::Wg
             | Daemon::Tor
@@ -173,14 +184,17 @@ impl Daemon {
     /// Its network.
     pub const fn network(self) -> Network {
         match self {
-            Daemon::Netd | Daemon::Tor | Daemon::Openvpn | Daemon::Egress => Network::Cell,
+            Daemon::Netd | Daemon::Iptables | Daemon::Tor | Daemon::Openvpn | Daemon::Egress => Network::Cell,
             Daemon::Vaultd | Daemon::Wg | Daemon::Broker | Daemon::Api => Network::Empty,
         }
     }
 
     /// Whether it keeps anything on disk.
     pub const fn has_state(self) -> bool {
-        !matches!(self, Daemon::Wg | Daemon::Openvpn | Daemon::Egress)
+        !matches!(
+            self,
+            Daemon::Wg | Daemon::Iptables | Daemon::Openvpn | Daemon::Egress
+        )
     }
 
     /// Whether it sees /proc/sys, read-only: netd reports whether forwarding is on.
@@ -193,10 +207,19 @@ impl Daemon {
         match self {
             Daemon::Netd => userspace || openvpn,
             Daemon::Openvpn => true,
-            Daemon::Vaultd | Daemon::Wg | Daemon::Tor | Daemon::Egress | Daemon::Broker | Daemon::Api => {
-                false
-            }
+            Daemon::Vaultd
+            | Daemon::Wg
+            | Daemon::Iptables
+            | Daemon::Tor
+            | Daemon::Egress
+            | Daemon::Broker
+            | Daemon::Api => false,
         }
+    }
+
+    /// Whether it reads the file by which programs that replace tables of iptables wait for each other.
+    pub const fn shares_tables_lock(self) -> bool {
+        matches!(self, Daemon::Iptables)
     }
 
     /// Whether it locks its memory, keys being in it.
@@ -209,6 +232,7 @@ impl Daemon {
         match self {
             Daemon::Vaultd => include_str!("../../systemd/etc/vaultd.toml"),
             Daemon::Wg => include_str!("../../systemd/etc/wg.toml"),
+            Daemon::Iptables => include_str!("../../systemd/etc/iptables.toml"),
             Daemon::Netd => include_str!("../../systemd/etc/netd.toml"),
             Daemon::Tor => include_str!("../../systemd/etc/torrc"),
             Daemon::Openvpn => include_str!("../../systemd/etc/openvpn.toml"),
@@ -246,7 +270,7 @@ pub struct Edge {
 }
 
 /// All edges.
-pub const EDGES: [Edge; 12] = [
+pub const EDGES: [Edge; 13] = [
     edge(
         "netd",
         "netd.sock",
@@ -327,6 +351,14 @@ pub const EDGES: [Edge; 12] = [
         Daemon::Wg,
         "device",
         Kind::SeqPacket,
+    ),
+    edge(
+        "iptables",
+        "iptables.sock",
+        "cell-edge-iptables",
+        Daemon::Iptables,
+        "netd",
+        Kind::Stream,
     ),
     edge(
         "api",

@@ -404,13 +404,15 @@ mod tests {
             "listener vpn of cell-api: tcp [fd43:454c:4c00::1]:3443, in the cell's network",
             "listener nft of cell-netd: netlink netfilter, in the cell's network",
             "listener netd of cell-vaultd: 0660 root:cell-edge-keys /srv/cell/run/keys/vault.sock",
-            "process  /opt/cell/cell-netd as cell-netd, groups cell-edge-keys,cell-edge-wg, \
+            "process  /opt/cell/cell-netd as cell-netd, groups cell-edge-keys,cell-edge-wg,cell-edge-iptables, \
              capabilities CAP_NET_ADMIN, network the cell's",
             "process  /opt/cell/cell-api as cell-api, groups \
              cell-edge-netd,cell-edge-egress,cell-edge-openvpn,cell-edge-broker,cell-edge-vault, capabilities none, network empty",
             "process  /opt/cell/cell-egress as cell-egress, groups cell-edge-exit-keys, capabilities none, network the cell's",
             "process  /opt/cell/cell-openvpn as cell-openvpn, groups cell-edge-openvpn-keys,cell-edge-programs, \
              capabilities none, network the cell's",
+            "process  /opt/cell/cell-iptables as cell-iptables, groups none, \
+             capabilities CAP_NET_ADMIN,CAP_NET_RAW, network the cell's",
             "process  /usr/bin/tor as cell-tor, groups none, capabilities none, network the cell's",
             "policy   0644 root:root /srv/cell/etc/torrc (kept if it is there)",
         ] {

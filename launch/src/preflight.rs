@@ -44,16 +44,19 @@ pub fn facts(home: &Path) -> Result<Facts, Error> {
         kernel_wireguard: network::kernel_has_wireguard(),
         tor: program_fault(Path::new(house::TOR)).is_none(),
         backend: None,
+        renderer: None,
         foreign: foreign(),
     };
     let policy = absolute(&facts, home).join("etc/netd.toml");
-    facts.backend = fs::read_to_string(policy).ok().and_then(|text| backend(&text));
+    let policy = fs::read_to_string(policy).ok();
+    facts.backend = policy.as_deref().and_then(|text| word(text, "backend"));
+    facts.renderer = policy.as_deref().and_then(|text| word(text, "renderer"));
     Ok(facts)
 }
 
-fn backend(policy: &str) -> Option<String> {
+fn word(policy: &str, key: &str) -> Option<String> {
     let table: toml::Table = policy.parse().ok()?;
-    Some(table.get("backend")?.as_str()?.to_owned())
+    Some(table.get(key)?.as_str()?.to_owned())
 }
 
 /// Why the kernel seems not to be the user's own.
@@ -71,6 +74,12 @@ fn foreign() -> Option<&'static str> {
     (set("container") || marked).then_some("a container")
 }
 
+/// What cell-iptables starts, with Debian's packages.
+const LEGACY_PROGRAMS: [(&str, &str); 2] = [
+    ("/usr/sbin/xtables-legacy-multi", "iptables"),
+    ("/usr/sbin/ipset", "ipset"),
+];
+
 /// Looks at everything that the plan needs and that is not the launcher's to make.
 ///
 /// # Errors
@@ -87,6 +96,16 @@ pub fn check(plan: &Plan) -> Result<(), Error> {
         faults.push(format!(
             "{TUN} is missing, and userspace WireGuard needs it: modprobe tun"
         ));
+    }
+    if plan
+        .processes
+        .iter()
+        .any(|process| process.daemon == Daemon::Iptables)
+    {
+        faults.extend(LEGACY_PROGRAMS.into_iter().filter_map(|(program, package)| {
+            let missing = !Path::new(program).is_file();
+            missing.then(|| format!("{program} is missing, and netd.toml has renderer = \"iptables\": apt-get install {package}"))
+        }));
     }
     if faults.is_empty() {
         Ok(())
@@ -155,9 +174,12 @@ mod tests {
 
     #[test]
     fn the_backend_is_read_from_the_policy() {
-        assert_eq!(backend("backend = \"userspace\"\n").as_deref(), Some("userspace"));
-        assert_eq!(backend("backend = 3"), None);
-        assert_eq!(backend("not toml"), None);
+        assert_eq!(
+            word("backend = \"userspace\"\n", "backend").as_deref(),
+            Some("userspace")
+        );
+        assert_eq!(word("backend = 3", "backend"), None);
+        assert_eq!(word("not toml", "backend"), None);
     }
 
     #[test]

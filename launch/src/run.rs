@@ -76,6 +76,9 @@ fn with_network(
 ) -> Result<(), Error> {
     files::make_folders(&plan.folders, accounts)?;
     files::write_policies(&plan.policies)?;
+    if settings.daemons.iter().any(|daemon| daemon.shares_tables_lock()) {
+        files::share_tables_lock(accounts)?;
+    }
     if let Some(port) = options.wireguard_port {
         files::set_wireguard_port(plan, port.get())?;
         preflight::check_wireguard_port(settings, port.get())?;

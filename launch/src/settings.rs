@@ -51,6 +51,8 @@ pub struct Facts {
     pub tor: bool,
     /// `backend` of an existing netd.toml.
     pub backend: Option<String>,
+    /// `renderer` of an existing netd.toml.
+    pub renderer: Option<String>,
     /// Why the machine is not the user's own, if it seems so: "a container", "CI".
     pub foreign: Option<&'static str>,
 }
@@ -165,6 +167,7 @@ fn daemons(options: &RunOptions, facts: &Facts) -> BTreeSet<Daemon> {
     };
     let left_out = |daemon: &Daemon| match daemon {
         Daemon::Wg => !userspace,
+        Daemon::Iptables => facts.renderer.as_deref() != Some("iptables"),
         Daemon::Tor => !facts.tor || options.without.contains(&Optional::Tor),
         Daemon::Broker => options.without.contains(&Optional::Broker),
         Daemon::Vaultd | Daemon::Netd | Daemon::Openvpn | Daemon::Egress | Daemon::Api => false,
@@ -198,6 +201,7 @@ mod tests {
             kernel_wireguard: true,
             tor: true,
             backend: None,
+            renderer: None,
             foreign: None,
         }
     }

@@ -44,6 +44,7 @@ fn exec_start(daemon: Daemon) -> String {
         | Daemon::Wg
         | Daemon::Netd
         | Daemon::Openvpn
+        | Daemon::Iptables
         | Daemon::Egress
         | Daemon::Broker
         | Daemon::Api => program,
@@ -118,6 +119,7 @@ fn every_edge_has_its_socket_unit() {
         "openvpn-management",
         "wg",
         "wg-device",
+        "iptables",
         "api",
     ] {
         let socket = unit(&format!("cell-{name}.socket"));

@@ -9,10 +9,13 @@ use std::str::FromStr;
 use cell_netd_core::Ceiling;
 use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling, TunnelCeiling};
 use cell_netd_core::model::{Mark, Port};
+use cell_netd_core::policy::iptables::EXITS_MAX;
 use cell_proto::ipc::CallerPolicy;
 use clap::Parser;
 use ipnet::IpNet;
 use serde::Deserialize;
+
+use crate::kernel::Renderer;
 
 /// cell-netd: the cell's network, WireGuard and nftables.
 #[derive(Debug, Parser)]
@@ -38,6 +41,17 @@ pub enum BackendChoice {
     Userspace,
 }
 
+/// What the policy is rendered for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RendererChoice {
+    /// A table of nftables.
+    #[default]
+    Nftables,
+    /// Chains of legacy iptables, by cell-iptables.
+    Iptables,
+}
+
 /// What the policy file says, users looked up.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -51,6 +65,8 @@ pub struct Config {
     pub wg_socket: PathBuf,
     /// Where cell-wg takes descriptors.
     pub wg_device_socket: PathBuf,
+    /// What the policy is rendered for.
+    pub renderer: Renderer,
     /// Who may use the listener `api`.
     pub api: CallerPolicy,
 }
@@ -90,6 +106,12 @@ struct File {
     vault_socket: PathBuf,
     wg_socket: PathBuf,
     wg_device_socket: PathBuf,
+    /// Absent: nftables.
+    #[serde(default)]
+    renderer: RendererChoice,
+    /// Wanted by the renderer iptables alone.
+    #[serde(default)]
+    iptables_socket: Option<PathBuf>,
     #[serde(default)]
     exits: Option<Exits>,
     callers: Callers,
@@ -164,17 +186,37 @@ impl Config {
         let file: File = toml::from_str(text)?;
         let mut faults = Vec::new();
         let ceiling = ceiling(&file, &uid_of, &mut faults);
+        let renderer = renderer(&file, ceiling.as_ref(), &mut faults);
         let api = caller("callers.api", file.callers.api, uid_of, &mut faults);
-        match ceiling {
-            Some(ceiling) if faults.is_empty() => Ok(Config {
+        match (ceiling, renderer) {
+            (Some(ceiling), Some(renderer)) if faults.is_empty() => Ok(Config {
                 ceiling,
                 backend: file.backend,
                 vault_socket: file.vault_socket,
                 wg_socket: file.wg_socket,
                 wg_device_socket: file.wg_device_socket,
+                renderer,
                 api,
             }),
             _ => Err(InvalidConfig::Values(faults)),
+        }
+    }
+}
+
+fn renderer(file: &File, ceiling: Option<&Ceiling>, faults: &mut Vec<String>) -> Option<Renderer> {
+    match (file.renderer, &file.iptables_socket) {
+        (RendererChoice::Nftables, _) => Some(Renderer::Nftables),
+        (RendererChoice::Iptables, None) => {
+            faults.push("iptables_socket: is required where renderer is \"iptables\"".to_owned());
+            None
+        }
+        (RendererChoice::Iptables, Some(socket)) => {
+            if ceiling.is_some_and(|ceiling| ceiling.exits.most() > EXITS_MAX) {
+                faults.push(format!(
+                    "exits.max: at most {EXITS_MAX} where renderer is \"iptables\", for a set of ipset has no more interfaces"
+                ));
+            }
+            Some(Renderer::Iptables(socket.clone()))
         }
     }
 }
@@ -416,6 +458,27 @@ mod tests {
             let fault = parse(&without(&[key])).unwrap_err().to_string();
             assert!(fault.contains("set both or neither"), "{fault}");
         }
+    }
+
+    #[test]
+    fn the_renderer_is_nftables_unless_the_file_says_otherwise() {
+        let text = documented();
+        assert_eq!(parse(&text).unwrap().renderer, Renderer::Nftables);
+        let lines = |from: &str, to: &str| text.replace(from, to);
+        let silent = lines("renderer = ", "# renderer = ");
+        assert_eq!(parse(&silent).unwrap().renderer, Renderer::Nftables);
+        // A set of ipset has 64 interfaces at most.
+        let legacy = lines("renderer = \"nftables\"", "renderer = \"iptables\"");
+        let fault = parse(&legacy).unwrap_err().to_string();
+        assert!(fault.starts_with("exits.max: at most 64"), "{fault}");
+        let fewer = legacy.replace("max = 256", "max = 64");
+        let socket = "/run/cell/iptables/iptables.sock".into();
+        assert_eq!(parse(&fewer).unwrap().renderer, Renderer::Iptables(socket));
+        let without = fewer.replace("iptables_socket = ", "# iptables_socket = ");
+        let fault = parse(&without).unwrap_err().to_string();
+        assert!(fault.starts_with("iptables_socket: is required"), "{fault}");
+        let unknown = lines("renderer = \"nftables\"", "renderer = \"ufw\"");
+        assert!(parse(&unknown).unwrap_err().to_string().contains("ufw"));
     }
 
     #[test]

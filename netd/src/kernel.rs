@@ -7,6 +7,8 @@ pub mod wireguard;
 
 mod changes;
 mod events;
+pub mod firewall;
+pub mod legacy;
 mod link;
 mod on_link;
 mod routing;
@@ -14,6 +16,7 @@ mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::time::Duration;
 
 use cell_netd_core::desired::Exit;
 use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, PublicKey};
@@ -23,9 +26,11 @@ use cell_netd_core::tunnel::{TunnelSeen, TunnelStep};
 use cell_netd_core::{Observed, Plan, Step};
 use ipnet::IpNet;
 
+use legacy::LegacyError;
 use nft::{Drops, NftError, Ownership};
 use wireguard::{BackendError, PeerStatistics, TunnelSecrets};
 
+pub use firewall::Renderer;
 pub use nft::passage::Passage;
 pub use routing::ExitsSeen;
 
@@ -132,12 +137,18 @@ pub trait Kernel: Send + 'static {
 
     /// "kernel" or "userspace".
     fn backend(&self) -> &'static str;
+
+    /// What the policy is rendered for: "nftables" or "iptables".
+    fn renderer(&self) -> &'static str;
+
+    /// How often to look for drift without word of a change.
+    fn look_every(&self) -> Duration;
 }
 
 /// Cheap facts. Equal facts mean that nothing needs to be looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glance {
-    /// Counts nftables transactions of anybody.
+    /// Counts nftables transactions of anybody; of iptables, tells rules and sizes of sets from others.
     pub generation: u32,
     /// Whose the table is.
     pub table: Ownership,
@@ -181,6 +192,9 @@ pub enum KernelError {
     /// nftables.
     #[error(transparent)]
     Nft(#[from] NftError),
+    /// Legacy iptables.
+    #[error(transparent)]
+    Legacy(#[from] LegacyError),
     /// Links and addresses.
     #[error("rtnetlink refused: {0}")]
     Route(#[from] rtnetlink::Error),

@@ -33,8 +33,6 @@ use crate::status::{Holds, Status};
 
 /// Requests that may wait.
 const QUEUE: usize = 64;
-/// How often drift is looked for without word from the kernel.
-const LOOK: Duration = Duration::from_secs(5);
 /// Every so many looks all peers and elements are compared, not the cheap facts alone.
 const DEEP_LOOK: u64 = 12;
 /// Changes come in bursts (Docker's restart, our own transactions).
@@ -252,7 +250,7 @@ impl<K: Kernel> Reconciler<K> {
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Request>, changed: Arc<Notify>) {
-        let mut timer = interval(LOOK);
+        let mut timer = interval(self.kernel.look_every());
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look_at: Option<Instant> = None;
         self.restore().await;
@@ -405,6 +403,7 @@ impl<K: Kernel> Reconciler<K> {
     async fn publish(&mut self) {
         self.status.set_forwarding(self.kernel.forwarding());
         self.status.set_ownership(self.seen.as_ref());
+        self.status.set_renderer(self.kernel.renderer());
         let wireguard = self.accepted.as_ref().and_then(Desired::wireguard);
         self.status.backend = if wireguard.is_some() {
             self.kernel.backend()

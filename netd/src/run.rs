@@ -9,9 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{BackendChoice, Config};
 use crate::kept::Kept;
-use crate::kernel::KernelError;
 use crate::kernel::linux::{Choice, Linux, has_wireguard};
 use crate::kernel::nft::{Nft, NftSocket, Owners};
+use crate::kernel::{KernelError, Renderer};
 use crate::keys::KeySource;
 use crate::reconciler::Reconciler;
 use crate::service;
@@ -71,6 +71,9 @@ pub fn sandbox(config: &Config, choice: &Choice) -> Sandbox {
     {
         sockets.extend([wg_socket.as_path(), device_socket.as_path()]);
     }
+    if let Renderer::Iptables(socket) = &config.renderer {
+        sockets.push(socket.as_path());
+    }
     let netd = profiles::netd(&state, &sockets, *choice != Choice::Kernel);
     match config.ceiling.exits.tunnel() {
         Some(_) => profiles::netd_with_tunnels(netd),
@@ -108,7 +111,7 @@ pub async fn run(
     let keys = KeySource::new(config.vault_socket.clone());
     let socket = nft_socket(&mut listeners)?;
     let nft = Nft::with(socket, config.ceiling.table.clone(), Owners::IfKnown);
-    let (linux, changed) = Linux::with(nft, &config.ceiling, choice, keys)?;
+    let (linux, changed) = Linux::with(nft, &config.ceiling, config.renderer, choice, keys)?;
     let handle = Reconciler::spawn(
         linux,
         config.ceiling,

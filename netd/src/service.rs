@@ -317,6 +317,10 @@ fn refusal(error: ApplyError) -> Status {
                 .into()
         }
         ApplyError::Kernel(KernelError::NoKey(_)) => fault(Code::FailedPrecondition, "NO_KEY").into(),
+        ApplyError::Kernel(KernelError::Legacy(_)) => {
+            tracing::error!(%error, "an apply failed");
+            fault(Code::Unavailable, "IPTABLES").into()
+        }
         ApplyError::Kernel(_) | ApplyError::NotConverged(_) => {
             tracing::error!(%error, "an apply failed");
             let message = "the kernel refused; the journal of netd says why";

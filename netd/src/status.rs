@@ -132,10 +132,27 @@ impl Status {
                 "FOREIGN",
                 "another program made a table of this name",
             ),
+            Some(Ownership::Shared) => (
+                Holds::False,
+                "SHARED",
+                "legacy iptables has no owners and gives no word of changes: looked at every 2 s and repaired",
+            ),
             Some(Ownership::Absent) => (Holds::False, "NO_TABLE", "there is nothing to protect yet"),
             None => (Holds::Unknown, "NOT_SEEN", "the table could not be looked at"),
         };
         self.set("TableOwned", holds, reason, message);
+    }
+
+    /// What the policy is rendered for.
+    pub fn set_renderer(&mut self, renderer: &'static str) {
+        let (reason, message) = match renderer {
+            "iptables" => (
+                "IPTABLES",
+                "the policy stands in legacy iptables, with sets of ipset",
+            ),
+            _ => ("NFTABLES", "the policy stands in a table of nftables"),
+        };
+        self.set("PolicyRenderer", Holds::True, reason, message);
     }
 
     /// Whether the device's key is held against vaultd's.
@@ -202,7 +219,16 @@ impl Status {
     }
 
     /// How the way through Docker's FORWARD chain is, and what else drops what is forwarded; none: that was not seen.
-    pub fn set_passage(&mut self, passage: Result<Passage, String>, blockers: Option<&[String]>) {
+    pub fn set_passage(
+        &mut self,
+        passage: Result<Passage, String>,
+        blockers: Option<&[String]>,
+        renderer: &'static str,
+    ) {
+        let unseen = match renderer {
+            "iptables" => "",
+            _ => LEGACY,
+        };
         let (holds, reason, message) = match (passage, blockers) {
             (Err(why), _) => (Holds::False, "REFUSED", why),
             (Ok(_), None) => (
@@ -221,12 +247,12 @@ impl Status {
             (Ok(Passage::NotNeeded), Some(_)) => (
                 Holds::True,
                 "NOT_NEEDED",
-                format!("no other nftables chain drops all that is forwarded; {LEGACY}"),
+                format!("no other chain drops all that is forwarded{unseen}"),
             ),
             (Ok(Passage::Open), Some(_)) => (
                 Holds::True,
                 "OPEN",
-                format!("our rule stands first in iptables' chain, and no other drops; {LEGACY}"),
+                format!("our rule stands first in iptables' chain, and no other drops{unseen}"),
             ),
         };
         self.set("DockerPassage", holds, reason, message);
@@ -234,4 +260,4 @@ impl Status {
 }
 
 /// What netd cannot know: those tables are root's alone to read.
-const LEGACY: &str = "rules of iptables-legacy are not seen";
+const LEGACY: &str = "; rules of iptables-legacy are not seen";

@@ -24,7 +24,7 @@ use cell_lab::process::until;
 use cell_lab::topology::{FAR_HOST, LAN_HOST};
 use cell_proto::common::v1::Protocol;
 use cell_proto::netd::v1;
-use support::PATIENCE;
+use support::{PATIENCE, is_legacy};
 
 const LONG: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(20);
@@ -215,6 +215,10 @@ fn a_planted_leak_is_seen() -> Result<()> {
     assert_eq!(setup.answered(), 0);
     assert_eq!(setup.own_way.packets(), [0, 0]);
     for (set, own) in [("exit_ways4", "10.86.0.2"), ("exit_ways6", "fd86::2")] {
+        if is_legacy() {
+            setup.cell(&format!("ipset add CELL-{set} {own},uplink"))?;
+            continue;
+        }
         let element = format!("{{ {own} . \"uplink\" . 0x1000 }}");
         setup
             .world

@@ -7,13 +7,16 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cell_lab::netns::{Namespace, join};
+use cell_lab::process::run_with_input;
 use cell_netd::kernel::nft::{Nft, Owners};
 use cell_netd_core::Ceiling;
-use cell_netd_core::model::{InterfaceName, Protocol};
+use cell_netd_core::model::{Family, InterfaceName, Protocol};
 use cell_netd_core::policy::explain::{Explanation, Flow, Packet, Payload, Verdict, Way, explain};
+use cell_netd_core::policy::iptables::{self, Stage};
 use cell_netd_core::policy::{Counter, Ruleset, compile};
 use cell_netd_core::spec::CellPortSpec;
 use cell_netd_core::validate::validate;
@@ -101,11 +104,67 @@ fn ceiling_with_dns() -> Ceiling {
     ceiling
 }
 
+/// The policy, in the router.
+enum Standing {
+    Nft(Nft),
+    Legacy,
+}
+
+/// `CELL_TEST_RENDERER=iptables` chooses the other renderer.
+fn is_legacy() -> bool {
+    std::env::var_os("CELL_TEST_RENDERER").is_some_and(|name| name == "iptables")
+}
+
+impl Standing {
+    fn install(router: &Namespace, ruleset: &Ruleset) -> Standing {
+        if !is_legacy() {
+            let open = || Nft::open(ceiling().table, Owners::IfKnown).unwrap();
+            let mut nft = router.inside(open).unwrap();
+            nft.replace(ruleset).unwrap();
+            return Standing::Nft(nft);
+        }
+        for stage in iptables::replace(&iptables::Saved::default(), ruleset).unwrap() {
+            let (program, arguments, text): (_, &[&str], _) = match stage {
+                Stage::Sets(text) => ("ipset", &["-exist", "restore"], text),
+                Stage::Rules(Family::V4, text) => ("iptables-legacy-restore", &["--noflush"], text),
+                Stage::Rules(Family::V6, text) => ("ip6tables-legacy-restore", &["--noflush"], text),
+            };
+            let mut command = Command::new(program);
+            command.args(arguments);
+            let restored = router.inside(|| run_with_input(&mut command, &text));
+            restored.unwrap().unwrap();
+        }
+        Standing::Legacy
+    }
+
+    fn drops(&mut self, router: &Namespace) -> BTreeMap<Counter, u64> {
+        let nft = match self {
+            Standing::Nft(nft) => nft,
+            Standing::Legacy => {
+                let saved = |program: &str| {
+                    let tables =
+                        ["raw", "mangle"].map(|table| router.run(program, &["-c", "-t", table]).unwrap());
+                    iptables::parse_rules(&tables.concat()).unwrap()
+                };
+                let saved = iptables::Saved {
+                    v4: saved("iptables-legacy-save"),
+                    v6: saved("ip6tables-legacy-save"),
+                    sets: BTreeMap::new(),
+                };
+                let drops = iptables::drops(&saved).into_iter();
+                return drops.map(|(counter, (packets, _))| (counter, packets)).collect();
+            }
+        };
+        let drops = nft.drops().unwrap().into_iter();
+        drops.map(|(counter, drops)| (counter, drops.packets)).collect()
+    }
+}
+
 /// A client that has all sources, a router with the policy, and what lies behind it.
 struct Road {
     client: Namespace,
     router: Namespace,
-    nft: Nft,
+    standing: Standing,
     _behind: [Namespace; 2],
 }
 
@@ -185,14 +244,12 @@ impl Road {
         for namespace in [&behind, &far] {
             namespace.run("nft", &[SILENCE]).unwrap();
         }
-        let open = || Nft::open(ceiling().table, Owners::IfKnown).unwrap();
-        let mut nft = router.inside(open).unwrap();
-        nft.replace(ruleset).unwrap();
+        let standing = Standing::install(&router, ruleset);
         router.run("nft", &[PROBE]).unwrap();
         Road {
             client,
             router,
-            nft,
+            standing,
             _behind: [behind, far],
         }
     }
@@ -207,9 +264,7 @@ impl Road {
     }
 
     fn counters(&mut self) -> (u64, BTreeMap<Counter, u64>) {
-        let drops = self.nft.drops().unwrap();
-        let drops = drops.into_iter().map(|(counter, drops)| (counter, drops.packets));
-        (self.passed(), drops.collect())
+        (self.passed(), self.standing.drops(&self.router))
     }
 
     /// Sends one packet and says which counter moved.

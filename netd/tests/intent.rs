@@ -199,7 +199,7 @@ impl Setup {
     fn new() -> Self {
         let cell = Namespace::new("intent").unwrap();
         cell.forward().unwrap();
-        let netd = Netd::start(&cell).unwrap();
+        let netd = Netd::start_rendering(&cell, false).unwrap();
         for number in 0..TUNNELS {
             let keys = support::Keys::make().unwrap();
             let name = format!("conn_{}_wireguard_key", id(number).replace('-', ""));
@@ -213,7 +213,7 @@ impl Setup {
             netd,
             cell,
             oracle: Namespace::new("oracle").unwrap(),
-            ceiling: Config::parse(&policy(Path::new("/nowhere")), uid)
+            ceiling: Config::parse(&policy(Path::new("/nowhere"), false), uid)
                 .unwrap()
                 .ceiling,
         }

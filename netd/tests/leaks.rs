@@ -17,7 +17,7 @@ use cell::{Setup, link, near, setup};
 use cell_lab::netns::Namespace;
 use cell_lab::topology::FAR_HOST;
 use cell_proto::netd::v1;
-use support::PATIENCE;
+use support::{PATIENCE, flush};
 
 const TRANSITIONS: u32 = 200;
 const BETWEEN: Duration = Duration::from_millis(100);
@@ -96,7 +96,7 @@ impl Lab {
             }
             Transition::NoRules => self.each(&["ip -4 rule del pref", "ip -6 rule del pref"], 10_033),
             Transition::NoRoutes => self.each(&["ip -4 route flush table", "ip -6 route flush table"], 1000),
-            Transition::Flush => drop(setup.cell("nft flush ruleset")?),
+            Transition::Flush => flush(&setup.world.cell)?,
             Transition::Exchange => {
                 self.exchanged = !self.exchanged;
                 self.setup.netd.apply(self.spec(), "")?;

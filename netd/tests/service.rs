@@ -210,6 +210,7 @@ async fn what_was_applied_is_told_back() {
             "ExitsReady",
             "ForwardingEnabled",
             "KeyChecked",
+            "PolicyRenderer",
             "RollbackReady",
             "TableOwned"
         ]

@@ -21,7 +21,7 @@ use cell_lab::topology::{CELL, Device, FAR_HOST, World};
 use cell_proto::netd::v1;
 use cell_proto::netd::v1::ExitState;
 use provider::{Provider, id, link, near, secret};
-use support::{Keys, Netd, PATIENCE, PORT, access, client_file, peer, spec};
+use support::{Keys, Netd, PATIENCE, PORT, access, client_file, flush, peer, spec};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(20);
@@ -323,7 +323,7 @@ fn happen(setup: &mut Setup, bound: &mut u32, transition: Transition) -> Result<
                 let _none = ip(setup, format!("{family} route flush table all proto 206"));
             }
         }
-        Transition::Flush => drop(setup.world.cell.run("nft", &["flush", "ruleset"])?),
+        Transition::Flush => flush(&setup.world.cell)?,
         Transition::Keys(exit) => {
             let name = secret(exit, "wireguard_key");
             let right = setup.providers[exit as usize].near().private.into_bytes();

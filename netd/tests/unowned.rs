@@ -19,6 +19,7 @@ use cell_lab::process::until;
 use cell_lab::stock::Client;
 use cell_lab::topology::{CELL, Device, LAN_HOST, World};
 use cell_netd::kept::Kept;
+use cell_netd::kernel::Renderer;
 use cell_netd::kernel::linux::{Choice, Linux};
 use cell_netd::kernel::nft::Owners;
 use cell_netd::keys::KeySource;
@@ -61,7 +62,8 @@ impl Netd {
                     let ceiling = core_support::ceiling();
                     let keys = KeySource::new(vault);
                     let kept = Kept::new(state);
-                    let (linux, changed) = Linux::open(&ceiling, Owners::Never, choice, keys).unwrap();
+                    let (linux, changed) =
+                        Linux::open(&ceiling, Owners::Never, Renderer::Nftables, choice, keys).unwrap();
                     started
                         .send(Reconciler::spawn(linux, ceiling, kept, 7, changed))
                         .unwrap();

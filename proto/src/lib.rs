@@ -54,6 +54,21 @@ pub mod wg {
     }
 }
 
+/// iptables and ipset, where nftables is not what the host uses.
+pub mod iptables {
+    /// `cell.iptables.v1`
+    #[allow(
+        missing_docs,
+        clippy::all,
+        clippy::pedantic,
+        clippy::restriction,
+        reason = "generated; the protos carry the comments"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("cell.iptables.v1");
+    }
+}
+
 /// The relay behind redirect exits.
 pub mod egress {
     /// `cell.egress.v1`

@@ -21,6 +21,8 @@ pub enum Family {
     Inet4Stream,
     /// AF_INET6, streams over TCP; else as [`Family::Inet4Stream`].
     Inet6Stream,
+    /// AF_INET and AF_INET6, raw, of the protocol IPPROTO_RAW: by getsockopt(2) on it iptables' tables are read and replaced.
+    Tables,
 }
 
 /// Calls that no argument makes dangerous beyond the descriptors and paths that the process may reach anyway.
@@ -131,35 +133,6 @@ pub(crate) const LEGACY: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) const LEGACY: &[c_long] = &[];
 
-/// Calls of who starts a program and sees to its end, and of the program while it is loaded. Which program, says Landlock; whom
-/// a signal reaches, too (Linux 6.12), and before that whose user it is.
-pub(crate) const OF_PROGRAMS: &[c_long] = &[
-    libc::SYS_execve,
-    libc::SYS_wait4,
-    libc::SYS_waitid,
-    libc::SYS_kill,
-    libc::SYS_pidfd_open,
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_set_tid_address,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_arch_prctl,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_dup2,
-];
-
-/// Calls that start a program by posix_spawn(3), which shares the memory until the program is there, and load it: code is mapped
-/// from files, and what is mapped so is not written to (PR_SET_MDWE holds that over execve(2)).
-pub(crate) fn spawning() -> Vec<Narrowed> {
-    let spawn = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    vec![
-        (libc::SYS_clone, vec![vec![(0, Test::Is(spawn as u32))]]),
-        (
-            libc::SYS_mmap,
-            vec![vec![(2, Test::Masked(libc::PROT_WRITE as u32, 0))]],
-        ),
-    ]
-}
-
 /// Calls that connect or bind a socket of a family that is allowed. bind(2) of an AF_UNIX path is nothing that a daemon
 /// does: its listeners are handed over.
 pub(crate) fn of_families(families: &[Family]) -> Vec<c_long> {
@@ -249,6 +222,44 @@ pub(crate) fn narrowed(families: &[Family], ioctls: &[u32], messages: bool, own_
     calls
 }
 
+/// What a process that starts programs needs beside, and what those need: plain calls, and forms that stand in place of those of
+/// [`narrowed`]. Measured with strace(1) on iptables-legacy-restore, iptables-legacy-save and ipset.
+pub(crate) fn of_programs() -> (Vec<c_long>, Vec<Narrowed>) {
+    // posix_spawn(3) of glibc where clone3 is not known. No fork(2): what is started starts nothing itself.
+    let spawned = (libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD) as u32;
+    let thread = Test::Masked(libc::CLONE_THREAD as u32, libc::CLONE_THREAD as u32);
+    // Code is mapped from files, never written and run.
+    let never_both = || {
+        vec![
+            vec![(2, Test::Masked(libc::PROT_EXEC as u32, 0))],
+            vec![(2, Test::Masked(libc::PROT_WRITE as u32, 0))],
+        ]
+    };
+    #[allow(unused_mut, reason = "newer architectures never had the older forms")]
+    let mut plain = vec![
+        libc::SYS_execve,
+        libc::SYS_wait4,
+        libc::SYS_waitid,
+        libc::SYS_pidfd_open,
+        libc::SYS_pidfd_send_signal,
+        // One that takes too long is ended. The user has no other process.
+        libc::SYS_kill,
+        libc::SYS_set_tid_address,
+        libc::SYS_setitimer,
+    ];
+    #[cfg(target_arch = "x86_64")]
+    plain.extend([libc::SYS_arch_prctl, libc::SYS_dup2, libc::SYS_alarm]);
+    let narrowed = vec![
+        (
+            libc::SYS_clone,
+            vec![vec![(0, thread)], vec![(0, Test::Is(spawned))]],
+        ),
+        (libc::SYS_mmap, never_both()),
+        (libc::SYS_mprotect, never_both()),
+    ];
+    (plain, narrowed)
+}
+
 /// What is sent over sockets that exist. A TCP socket that was handed over lives in the network that it was bound in, so it
 /// must not become a way out of this process's own: not by connecting while sending (MSG_FASTOPEN, which no Landlock rule
 /// sees), and not by giving up listening, which SHUT_RD does.
@@ -309,6 +320,10 @@ fn sockets_of(family: Family) -> Vec<Vec<(u8, Test)>> {
         ),
         Family::Inet4Datagram => every(libc::AF_INET, &[libc::SOCK_DGRAM], &[0, libc::IPPROTO_UDP]),
         Family::Inet6Datagram => every(libc::AF_INET6, &[libc::SOCK_DGRAM], &[0, libc::IPPROTO_UDP]),
+        Family::Tables => [libc::AF_INET, libc::AF_INET6]
+            .into_iter()
+            .flat_map(|domain| every(domain, &[libc::SOCK_RAW], &[libc::IPPROTO_RAW]))
+            .collect(),
         Family::Inet4Stream => every(libc::AF_INET, &[libc::SOCK_STREAM], &[0, libc::IPPROTO_TCP]),
         Family::Inet6Stream => every(libc::AF_INET6, &[libc::SOCK_STREAM], &[0, libc::IPPROTO_TCP]),
     }

@@ -1,7 +1,8 @@
 //! Capabilities: exactly the kept ones permitted and effective, nothing that could come back.
 //!
 //! The inheritable and ambient sets act only through execve(2), which the sandbox refuses. They are emptied,
-//! where whoever started us lets that be; the inheritable set may hold the kept ones.
+//! where whoever started us lets that be; the inheritable set may hold the kept ones. A process that runs programs passes
+//! the kept ones on to them.
 
 use std::io;
 
@@ -34,7 +35,8 @@ pub(crate) enum CapabilityError {
 }
 
 /// Gives up everything but `kept`, and reads back that it is so.
-pub(crate) fn keep_only(kept: &[Capability]) -> Result<(), CapabilityError> {
+/// `passed_on`: programs that it starts have them too.
+pub(crate) fn keep_only(kept: &[Capability], passed_on: bool) -> Result<(), CapabilityError> {
     let permitted = caps::read(None, CapSet::Permitted)?;
     if let Some(lacking) = kept.iter().find(|capability| !permitted.contains(capability)) {
         return Err(CapabilityError::NotGiven(*lacking));
@@ -44,12 +46,16 @@ pub(crate) fn keep_only(kept: &[Capability]) -> Result<(), CapabilityError> {
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
         drop_bounding(&kept)?;
     }
-    caps::clear(None, CapSet::Ambient)?;
+    if !passed_on {
+        caps::clear(None, CapSet::Ambient)?;
+    }
     // The units' filter refuses capset(2) (`@privileged`), and they give exact sets: no call where nothing would change. What
     // they give is in the inheritable set too, and may stay there: `verify` holds it to the kept ones.
     let given = SelfStatus::read().map_err(CapabilityError::ReadBack)?;
     let mask = mask(&kept);
-    if given.inheritable != 0 {
+    if passed_on {
+        pass_on(&kept, mask, &given)?;
+    } else if given.inheritable != 0 {
         let cleared = caps::clear(None, CapSet::Inheritable);
         if given.inheritable & !mask != 0 {
             cleared?;
@@ -61,7 +67,23 @@ pub(crate) fn keep_only(kept: &[Capability]) -> Result<(), CapabilityError> {
     if given.permitted != mask {
         caps::set(None, CapSet::Permitted, &kept)?;
     }
-    verify(mask, &SelfStatus::read().map_err(CapabilityError::ReadBack)?)
+    let ambient = if passed_on { mask } else { 0 };
+    verify(
+        mask,
+        ambient,
+        &SelfStatus::read().map_err(CapabilityError::ReadBack)?,
+    )
+}
+
+/// Units and the launcher have done so; the rest is for who was started otherwise.
+fn pass_on(kept: &CapsHashSet, mask: u64, given: &SelfStatus) -> Result<(), CapabilityError> {
+    if given.inheritable != mask {
+        caps::set(None, CapSet::Inheritable, kept)?;
+    }
+    if given.ambient != mask {
+        caps::set(None, CapSet::Ambient, kept)?;
+    }
+    Ok(())
 }
 
 fn mask(set: &CapsHashSet) -> u64 {
@@ -79,13 +101,13 @@ pub(crate) fn drop_bounding(kept: &CapsHashSet) -> Result<(), caps::errors::Caps
 }
 
 /// The kernel's own masks are compared, so that a capability that this program does not know by name counts too.
-fn verify(kept: u64, status: &SelfStatus) -> Result<(), CapabilityError> {
+fn verify(kept: u64, ambient: u64, status: &SelfStatus) -> Result<(), CapabilityError> {
     let sets = [
         ("permitted", status.permitted, kept),
         ("effective", status.effective, kept),
         ("bounding", status.bounding, kept),
         ("inheritable", status.inheritable, kept),
-        ("ambient", status.ambient, 0),
+        ("ambient", status.ambient, ambient),
     ];
     match sets.into_iter().find(|(_, found, allowed)| found & !allowed != 0) {
         Some((set, found, allowed)) => Err(CapabilityError::Left { set, found, allowed }),

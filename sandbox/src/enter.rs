@@ -63,6 +63,30 @@ impl Sandbox {
         self.rule(path, Use::Device, true)
     }
 
+    /// A program that may be started, with the capabilities that are kept, and what it needs of libraries. Without this no program
+    /// is started at all. What is started is in the sandbox too. Before Linux 5.13, which has no Landlock, any program may be
+    /// started that the unit's `ExecPaths=` lets through.
+    pub fn program(self, path: impl AsRef<Path>) -> Self {
+        self.started(path, false)
+    }
+
+    /// As [`Sandbox::program`], left out when there is no such path.
+    pub fn program_if_exists(self, path: impl AsRef<Path>) -> Self {
+        self.started(path, true)
+    }
+
+    fn started(mut self, path: impl AsRef<Path>, optional: bool) -> Self {
+        self.allowed.programs = true;
+        let sandbox = self.rule(path, Use::Execute, optional);
+        let sandbox = LOADERS.iter().fold(sandbox, |sandbox, loader| {
+            sandbox.rule(loader, Use::Execute, true)
+        });
+        let sandbox = LIBRARIES
+            .iter()
+            .fold(sandbox, |sandbox, folder| sandbox.rule(folder, Use::Read, true));
+        sandbox.rule("/dev/null", Use::Device, false)
+    }
+
     /// The path of a socket that will be connected to; needs [`Family::Unix`] as well. Landlock before Linux 7.1 cannot
     /// hold back connect(2) on a path, so there the mode of socket and folder decide. The rule is on the folder, because a
     /// server that starts again makes a new socket in it; a folder that is not there gets no rule.
@@ -71,17 +95,6 @@ impl Sandbox {
             Some(folder) => self.rule(folder, Use::Connect, true),
             None => self,
         }
-    }
-
-    /// A program that may be started as a process of its own, which keeps this sandbox: what it needs is to be listed beside what
-    /// the daemon needs. The rule is on the file that is there now, as on `loaders`, those of the dynamic linker that there are;
-    /// its libraries are to be listed as what may be read.
-    pub fn program(mut self, path: impl AsRef<Path>, loaders: &[&Path]) -> Self {
-        self.allowed.spawns = true;
-        let sandbox = self.rule(path, Use::Execute, true);
-        loaders.iter().fold(sandbox, |sandbox, loader| {
-            sandbox.rule(loader, Use::Execute, true)
-        })
     }
 
     /// Kinds of sockets that may still be made.
@@ -147,7 +160,8 @@ impl Sandbox {
             step: e.step,
             source: e.source,
         })?;
-        capabilities::keep_only(&self.capabilities).map_err(|e| Error::Capabilities(e.into()))?;
+        capabilities::keep_only(&self.capabilities, self.allowed.programs)
+            .map_err(|e| Error::Capabilities(e.into()))?;
         let restricted = paths::restrict(&self.rules, &self.tcp).map_err(|e| Error::Landlock(e.into()))?;
         let calls = filter::enter(&self.allowed, self.log).map_err(|e| Error::Seccomp(e.into()))?;
         let mut missing = restricted.missing();
@@ -178,6 +192,11 @@ impl Sandbox {
         self.rules.iter().map(|rule| &rule.path)
     }
 }
+
+/// What starts a program that is linked dynamically, by architecture.
+const LOADERS: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+/// Where libraries are looked for.
+const LIBRARIES: [&str; 4] = ["/usr/lib", "/lib", "/lib64", "/etc/ld.so.cache"];
 
 /// What came into force. `Display` is one line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

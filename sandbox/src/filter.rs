@@ -18,7 +18,8 @@ pub(crate) struct Allowed {
     pub(crate) calls: Vec<c_long>,
     pub(crate) ioctls: Vec<u32>,
     pub(crate) messages: bool,
-    pub(crate) spawns: bool,
+    /// Whether programs are started. Which, says Landlock.
+    pub(crate) programs: bool,
 }
 
 /// Why the filters are not in force.
@@ -71,22 +72,18 @@ fn rules(allowed: &Allowed) -> Result<Rules, BackendError> {
         allowed.messages,
         std::process::id(),
     );
-    let spawning = if allowed.spawns {
-        calls::spawning()
-    } else {
-        Vec::new()
-    };
-    for (call, ways) in narrowed.into_iter().chain(spawning) {
-        // What starts programs is allowed beside what every daemon is.
-        let more = conditions(&(call, ways))?;
-        rules.entry(call).or_default().extend(more);
+    let of_programs = allowed.programs.then(calls::of_programs);
+    let (plain_of_programs, narrowed_of_programs) = of_programs.unwrap_or_default();
+    // In place of the forms that they have otherwise.
+    for (call, ways) in narrowed.into_iter().chain(narrowed_of_programs) {
+        rules.insert(call, conditions(&(call, ways))?);
     }
     let plain = [
         calls::PLAIN,
         calls::LEGACY,
         &calls::of_families(&allowed.families),
         &allowed.calls,
-        if allowed.spawns { calls::OF_PROGRAMS } else { &[] },
+        &plain_of_programs,
         &[libc::SYS_clone3],
     ];
     // A call that is allowed without conditions is allowed in every form: extras widen what is narrowed.

@@ -1,4 +1,4 @@
-//! Landlock: nothing of the file system but the listed paths, no program to run, no TCP but what a profile asks for, no
+//! Landlock: nothing of the file system but the listed paths, no program to run but the listed ones, no TCP but what a profile asks for, no
 //! signal to anybody else.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub(crate) enum Use {
     ReadWrite,
     /// Read, write and control a device file.
     Device,
-    /// Run the program, and read it.
+    /// Read and start a program.
     Execute,
     /// Connect to the sockets in the folder (Linux 7.1; before, the file's mode alone decides).
     Connect,
@@ -33,11 +33,11 @@ impl Use {
     fn rights(self) -> BitFlags<AccessFs> {
         match self {
             Use::Read => make_bitflags!(AccessFs::{ReadFile | ReadDir}),
-            Use::Execute => make_bitflags!(AccessFs::{ReadFile | Execute}),
             Use::ReadWrite => make_bitflags!(AccessFs::{
                 ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
             }),
             Use::Device => make_bitflags!(AccessFs::{ReadFile | WriteFile | IoctlDev}),
+            Use::Execute => make_bitflags!(AccessFs::{ReadFile | Execute}),
             Use::Connect => AccessFs::ResolveUnix.into(),
         }
     }

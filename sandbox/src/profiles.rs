@@ -21,7 +21,7 @@ pub fn api(state: &Path, sockets: &[&Path]) -> Sandbox {
 /// The network daemon: one capability, over the network alone.
 ///
 /// - `state`: the last good spec, while a change waits for its confirmation.
-/// - `sockets`: vaultd's (the WireGuard key) and cell-wg's.
+/// - `sockets`: vaultd's (the WireGuard key), cell-wg's, and cell-iptables', where the policy is rendered for it.
 /// - `userspace`: whether WireGuard runs in cell-wg. Then netd makes the TUN device and the UDP sockets and hands them
 ///   over, so that cell-wg needs no right at all.
 pub fn netd(state: &Path, sockets: &[&Path], userspace: bool) -> Sandbox {
@@ -78,6 +78,27 @@ pub fn wg() -> Sandbox {
         .messages()
 }
 
+/// What runs iptables-restore and ipset, where netd renders for legacy iptables: the one process that starts programs, and those
+/// alone. They have its capabilities and this sandbox. Their arguments are its own, and what it gives them was judged before.
+///
+/// - `programs`: the files themselves, no links; they read their modules below /usr/lib.
+/// - `lock`: what keeps programs from replacing each other's tables; whoever is root has made it.
+pub fn iptables(programs: &[&Path], lock: &Path) -> Sandbox {
+    let sandbox = Sandbox::new()
+        .log_refusals()
+        // Tables and sets; iptables asks for them by a raw socket, which takes the other.
+        .keep_capabilities(&[Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW])
+        .sockets(&[Family::Netlink, Family::Tables])
+        .messages()
+        .read_only_if_exists(lock)
+        // ipset asks what number "tcp" has.
+        .read_only_if_exists("/etc/protocols")
+        .read_only_if_exists("/etc/nsswitch.conf");
+    programs
+        .iter()
+        .fold(sandbox, |sandbox, program| sandbox.program(program))
+}
+
 /// The relay behind redirect exits and of DNS: parses what exits, peers and resolvers send, and is the one process that speaks TCP
 /// and UDP of its own. No capability; over TCP it listens on the redirect ports alone, and on the port for DNS that it has bound
 /// before. Where it sends to is held by netd's rules for its user.
@@ -100,29 +121,17 @@ pub fn egress(vault: &Path) -> Sandbox {
 /// - `management`: what its programs connect to.
 /// - `program`: OpenVPN.
 pub fn openvpn(vault: &Path, management: &Path, program: &Path) -> Sandbox {
-    let sandbox = connecting(Sandbox::new().log_refusals(), &[vault, management])
-        .program(program, &LOADERS.map(Path::new))
+    connecting(Sandbox::new().log_refusals(), &[vault, management])
+        .program_if_exists(program)
         .sockets(&[Family::Inet4Stream, Family::Inet6Stream])
         .sockets(&[Family::Inet4Datagram, Family::Inet6Datagram])
         .tcp_connect()
         .messages()
         .device_if_exists("/dev/net/tun")
-        .allow_ioctls(&[TUNSETIFF]);
-    READ_BY_PROGRAMS
-        .iter()
-        .fold(sandbox, |sandbox, path| sandbox.read_only_if_exists(path))
+        .allow_ioctls(&[TUNSETIFF])
+        // The settings of OpenSSL.
+        .read_only_if_exists("/etc/ssl/openssl.cnf")
 }
-
-/// Libraries, where the linker finds them, and the settings of OpenSSL.
-const READ_BY_PROGRAMS: [&str; 5] = [
-    "/usr/lib",
-    "/lib",
-    "/lib64",
-    "/etc/ld.so.cache",
-    "/etc/ssl/openssl.cnf",
-];
-/// The dynamic linkers of Debian's architectures of 64 bits that the project is built for.
-const LOADERS: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
 
 /// A daemon with a folder of its own. SQLite seeds its generator from /dev/urandom, and from the clock where it cannot.
 fn keeping(state: &Path) -> Sandbox {

@@ -112,6 +112,60 @@ fn netd_makes_tun_and_udp_for_userspace_wireguard() {
     assert_eq!(answer, "Ok(()) Ok(())");
 }
 
+/// Starts a program, and tells its end: 0, or what kept it from starting.
+fn start(program: &str, arguments: &[&str]) -> Attempt {
+    let status = std::process::Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status();
+    let status = status.map_err(|error| error.raw_os_error().unwrap())?;
+    status.success().then_some(()).ok_or(status.code().unwrap_or(-1))
+}
+
+#[test]
+fn iptables_starts_its_programs_and_no_other() {
+    const BOTH: &[Capability] = &[Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
+    let programs = ["/usr/sbin/xtables-legacy-multi", "/usr/sbin/ipset"].map(Path::new);
+    let own = folder();
+    let iptables = || Some(profiles::iptables(&programs, &own.path().join("lock")));
+    // Asks the kernel, for which it needs what its parent kept.
+    assert_eq!(
+        attempt(iptables(), BOTH, || start("/usr/sbin/ipset", &["list", "-n"])),
+        Ok(())
+    );
+    for (program, arguments) in [
+        ("/bin/true", &[][..]),
+        ("/bin/sh", &["-c", "true"]),
+        ("/usr/sbin/nft", &["--version"]),
+        // By the loader of programs, which may be started: it cannot read what it is to load.
+        ("/lib64/ld-linux-x86-64.so.2", &["/bin/true"]),
+    ] {
+        let refused = attempt(iptables(), BOTH, || start(program, arguments));
+        assert!(refused.is_err(), "{program}");
+        assert_eq!(
+            attempt(None, BOTH, || start(program, arguments)),
+            Ok(()),
+            "control: {program}"
+        );
+    }
+    assert_eq!(attempt(iptables(), BOTH, || start("/bin/true", &[])), Err(EACCES));
+    assert_eq!(attempt(iptables(), BOTH, netlink), Ok(()));
+    assert_eq!(attempt(iptables(), BOTH, inet), Err(EPERM));
+    assert_eq!(attempt(iptables(), BOTH, unix), Err(EPERM));
+    let raw = |protocol| move || socket(libc::AF_INET, libc::SOCK_RAW, protocol)();
+    assert_eq!(attempt(iptables(), BOTH, raw(libc::IPPROTO_RAW)), Ok(()));
+    assert_eq!(attempt(iptables(), BOTH, raw(libc::IPPROTO_ICMP)), Err(EPERM));
+    assert_eq!(attempt(None, BOTH, raw(libc::IPPROTO_ICMP)), Ok(()), "control");
+    assert_eq!(attempt(iptables(), BOTH, || write(own.path())), Err(EACCES));
+    assert_eq!(
+        attempt(iptables(), BOTH, || io_outcome(fs::read("/etc/passwd"))),
+        Err(EACCES)
+    );
+}
+
 #[test]
 fn netd_makes_tuns_for_another_user_where_its_policy_names_one() {
     const TUNSETOWNER: libc::c_ulong = 0x4004_54cc;

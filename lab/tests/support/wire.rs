@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cell_api_core::access::Protocol;
 use cell_api_core::derive::exits::{ExitSpec as ApiExit, ExitWay, FarEnd};
+use cell_api_core::derive::openvpn::Remote;
 use cell_api_core::derive::{self, NetworkSettings};
 use cell_netd_core::Ceiling;
 use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
 use cell_netd_core::model as netd;
 use cell_netd_core::spec::{
     AccessSpec, CellPortSpec, ExitSpec, FarEndSpec, NetworkSpec, PeerSpec, RedirectSpec, ServiceSpec,
-    WaySpec, WireguardExitSpec, WireguardSpec,
+    TunnelServerSpec, UserTunnelSpec, WaySpec, WireguardExitSpec, WireguardSpec,
 };
 
 /// As the package ships it (`packaging/` and `docs/runtime.md`).
@@ -127,6 +128,22 @@ fn exit(exit: ApiExit) -> ExitSpec {
                 String::new(),
                 WaySpec::Redirect(RedirectSpec { port, servers }),
             )
+        }
+        ExitWay::Tunnel(tunnel) => {
+            let server = |remote: Remote| TunnelServerSpec {
+                endpoint: Ok(remote.server),
+                protocol: Ok(if remote.tcp {
+                    netd::Protocol::Tcp
+                } else {
+                    netd::Protocol::Udp
+                }),
+            };
+            let way = UserTunnelSpec {
+                addresses: tunnel.addresses.into_iter().map(Ok).collect(),
+                mtu_bytes: tunnel.mtu_bytes.into(),
+                servers: tunnel.servers.into_iter().map(server).collect(),
+            };
+            (tunnel.table, tunnel.interface, WaySpec::Tunnel(way))
         }
         ExitWay::Wireguard(tunnel) => {
             let way = WireguardExitSpec {

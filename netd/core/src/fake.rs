@@ -41,7 +41,9 @@ impl FakeKernel {
     /// As it is, held against a wanted ruleset.
     pub fn observe(&self, wanted: Option<&Ruleset>) -> Observed {
         let policy = self.policy.as_ref().map(|present| Policy {
-            skeleton_matches: wanted.is_some_and(|wanted| wanted.chains == present.chains),
+            // As of the renderer that has the relay's ports in rules; nftables has them in a map.
+            skeleton_matches: wanted
+                .is_some_and(|wanted| wanted.chains == present.chains && wanted.relays == present.relays),
             elements: present.elements.clone(),
         });
         Observed {

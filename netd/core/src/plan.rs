@@ -30,11 +30,11 @@ pub enum Step {
     RemoveLink(InterfaceName),
     /// Changes some peers of the device.
     UpdatePeers(InterfaceName, PeerUpdate),
-    /// Replaces our whole table in one transaction.
+    /// Replaces the whole policy: in one transaction where it is a table of nftables.
     ReplacePolicy(Ruleset),
-    /// Changes elements of our table in one transaction.
+    /// Changes elements of the policy, likewise.
     UpdatePolicy(ElementDelta),
-    /// Takes our table away.
+    /// Takes the policy away.
     RemovePolicy,
     /// Makes the interface and a device behind it, with the cell's key, no peers, on the port.
     CreateDevice(Wireguard),

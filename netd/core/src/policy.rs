@@ -9,6 +9,7 @@ mod element;
 mod exit;
 pub mod explain;
 mod hooks;
+pub mod iptables;
 mod redirect;
 mod ruleset;
 mod skeleton;

@@ -380,4 +380,12 @@ impl Kernel for Fake {
     fn backend(&self) -> &'static str {
         "memory"
     }
+
+    fn renderer(&self) -> &'static str {
+        "nftables"
+    }
+
+    fn look_every(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(5)
+    }
 }

@@ -1,14 +1,14 @@
 //! The real thing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use cell_netd_core::desired::{Exit, Tunnel as Wanted, WireguardExit};
 use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, Mtu, PublicKey, TableName};
 use cell_netd_core::observed::{Device, Link};
-use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, skeleton};
+use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
 use cell_netd_core::tunnel::{SecretRecord, TunnelStep, device_peers};
 use cell_netd_core::{Ceiling, Observed, Plan, Step};
 use ipnet::IpNet;
@@ -16,8 +16,9 @@ use tokio::sync::Notify;
 
 use super::changes::Changes;
 use super::events::PolicyWord;
+use super::firewall::{Firewall, Renderer};
 use super::link::Links;
-use super::nft::{Drops, Nft, NftError, Owners, Ownership, blockers, passage};
+use super::nft::{Drops, Nft, Owners};
 use super::wireguard::kernel::InKernel;
 use super::wireguard::tun;
 use super::wireguard::userspace::Userspace;
@@ -45,9 +46,9 @@ const MANY: usize = 256;
 /// Prefixes on the machine's links, and what there is of exits.
 type Around = (BTreeSet<IpNet>, ExitsSeen);
 
-/// nftables, links and the device.
+/// The policy, links and the device.
 pub struct Linux {
-    nft: Arc<Mutex<Nft>>,
+    firewall: Firewall,
     ceiling: Ceiling,
     links: Links,
     backend: Box<dyn Backend>,
@@ -68,11 +69,12 @@ impl Linux {
     pub fn open(
         ceiling: &Ceiling,
         owners: Owners,
+        renderer: Renderer,
         choice: Choice,
         keys: KeySource,
     ) -> Result<(Self, Arc<Notify>), KernelError> {
         let nft = Nft::open(ceiling.table.clone(), owners)?;
-        Self::with(nft, ceiling, choice, keys)
+        Self::with(nft, ceiling, renderer, choice, keys)
     }
 
     /// Opens the other sockets, and makes the table of an earlier netd our own without touching what is in it. Needs a tokio
@@ -81,12 +83,13 @@ impl Linux {
     /// # Errors
     /// Of socket(2), and of nftables if it cannot be spoken to at all.
     pub fn with(
-        mut nft: Nft,
+        nft: Nft,
         ceiling: &Ceiling,
+        renderer: Renderer,
         choice: Choice,
         keys: KeySource,
     ) -> Result<(Self, Arc<Notify>), KernelError> {
-        nft.adopt()?;
+        let firewall = Firewall::new(nft, ceiling, renderer)?;
         let links = Links::open(&ceiling.table)?;
         let (changed, word) = events::listen()?;
         let backend: Box<dyn Backend> = match choice {
@@ -97,7 +100,7 @@ impl Linux {
             } => Box::new(Userspace::with_links(wg_socket, device_socket, links.clone())),
         };
         let linux = Linux {
-            nft: Arc::new(Mutex::new(nft)),
+            firewall,
             ceiling: ceiling.clone(),
             links,
             backend,
@@ -108,18 +111,6 @@ impl Linux {
             key: None,
         };
         Ok((linux, changed))
-    }
-
-    /// nftables answers within milliseconds, and large transactions within a second: not on the runtime's threads.
-    async fn nft<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Nft) -> Result<T, NftError> + Send + 'static,
-    ) -> Result<T, KernelError> {
-        let nft = Arc::clone(&self.nft);
-        let locked = move || work(&mut nft.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(tokio::task::spawn_blocking(locked)
-            .await
-            .map_err(io::Error::other)??)
     }
 
     /// Our links. No link beyond the ceiling is ever taken for one.
@@ -228,15 +219,7 @@ impl Kernel for Linux {
         interface: Option<&InterfaceName>,
         wanted: Option<&Ruleset>,
     ) -> Result<Observed, KernelError> {
-        let wanted = wanted.cloned();
-        let (ownership, policy) = self
-            .nft(move |nft| Ok((nft.ownership()?, nft.observe(wanted.as_ref())?)))
-            .await?;
-        if ownership == Ownership::Foreign {
-            return Err(KernelError::Foreign {
-                object: format!("table inet {}", self.ceiling.table),
-            });
-        }
+        let policy = self.firewall.observe(wanted).await?;
         let mut strays = self.own_links().await?;
         let link = match interface {
             Some(name) => {
@@ -279,16 +262,14 @@ impl Kernel for Linux {
             Step::RemoveLink(name) => self.links.remove(name).await,
             Step::UpdatePeers(name, update) => Ok(self.backend.update(name, update).await?),
             Step::ReplacePolicy(ruleset) => {
-                let ruleset = ruleset.clone();
                 let _paused = self.word.pause();
-                self.nft(move |nft| nft.replace(&ruleset)).await
+                self.firewall.replace(ruleset).await
             }
             Step::UpdatePolicy(delta) => {
-                let delta = delta.clone();
                 let _paused = (delta.len() > MANY).then(|| self.word.pause());
-                self.nft(move |nft| nft.update(&delta)).await
+                self.firewall.update(delta).await
             }
-            Step::RemovePolicy => self.nft(Nft::remove).await,
+            Step::RemovePolicy => self.firewall.remove().await,
             Step::CreateDevice(wireguard) => self.create(wireguard).await,
             Step::SetMtu(name, mtu) => self.links.set_mtu(name, *mtu).await,
             Step::RemoveAddress(name, net) => self.links.remove_address(name, *net).await,
@@ -302,16 +283,11 @@ impl Kernel for Linux {
     }
 
     async fn verify(&mut self, delta: &ElementDelta) -> Result<bool, KernelError> {
-        let delta = delta.clone();
-        self.nft(move |nft| nft.verify(&delta)).await
+        self.firewall.verify(delta).await
     }
 
     async fn guards(&mut self) -> Result<bool, KernelError> {
-        let Some(interface) = self.ceiling.interfaces.first() else {
-            return Ok(true);
-        };
-        let skeleton = skeleton(interface, &self.ceiling);
-        self.nft(move |nft| nft.guards(&skeleton)).await
+        self.firewall.guards().await
     }
 
     async fn shut(&mut self) -> Result<BTreeSet<InterfaceName>, KernelError> {
@@ -347,7 +323,7 @@ impl Kernel for Linux {
     }
 
     async fn glance(&mut self, interface: Option<&InterfaceName>, anew: bool) -> Result<Glance, KernelError> {
-        let (generation, table) = self.nft(|nft| Ok((nft.generation()?, nft.ownership()?))).await?;
+        let (generation, table) = self.firewall.glance().await?;
         let (mut link, mut device) = (None, None);
         if let Some(name) = interface {
             link = self.links.get(name).await?;
@@ -367,12 +343,11 @@ impl Kernel for Linux {
     }
 
     async fn ensure_passage(&mut self, mark: Option<Mark>) -> Result<(Passage, bool), KernelError> {
-        self.nft(move |nft| passage::ensure(nft.socket(), mark)).await
+        self.firewall.ensure_passage(mark).await
     }
 
     async fn forward_blockers(&mut self) -> Result<Vec<String>, KernelError> {
-        let own = self.ceiling.table.clone();
-        self.nft(move |nft| blockers::named(nft.socket(), &own)).await
+        self.firewall.blockers().await
     }
 
     async fn statistics(
@@ -433,7 +408,7 @@ impl Kernel for Linux {
     }
 
     async fn drops(&mut self) -> Result<BTreeMap<Counter, Drops>, KernelError> {
-        self.nft(Nft::drops).await
+        self.firewall.drops().await
     }
 
     fn forwarding(&self) -> (Option<bool>, Option<bool>) {
@@ -446,6 +421,14 @@ impl Kernel for Linux {
 
     fn backend(&self) -> &'static str {
         self.backend.name()
+    }
+
+    fn renderer(&self) -> &'static str {
+        self.firewall.name()
+    }
+
+    fn look_every(&self) -> Duration {
+        self.firewall.look_every()
     }
 }
 

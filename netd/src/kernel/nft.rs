@@ -33,13 +33,15 @@ pub enum Ownership {
     Dormant,
     /// Somebody else's.
     Foreign,
+    /// Ours, in tables of legacy iptables, which have no owners.
+    Shared,
 }
 
 impl Ownership {
     /// Whether packets meet the table, as far as its flags tell.
     pub fn is_in_force(self) -> bool {
         match self {
-            Ownership::Owned | Ownership::Unowned => true,
+            Ownership::Owned | Ownership::Unowned | Ownership::Shared => true,
             Ownership::Absent | Ownership::Dormant | Ownership::Foreign => false,
         }
     }

@@ -220,7 +220,9 @@ impl<K: Kernel> Reconciler<K> {
         }
         match self.kernel.ensure_passage(mark).await {
             Ok((passage, touched)) => {
-                self.status.set_passage(Ok(passage), self.blockers.as_deref());
+                let seen = self.kernel.renderer();
+                self.status
+                    .set_passage(Ok(passage), self.blockers.as_deref(), seen);
                 if touched && watching {
                     tracing::warn!("the accept rule was put back at the top of another program's chain");
                     self.status.drift_repairs += 1;
@@ -228,9 +230,11 @@ impl<K: Kernel> Reconciler<K> {
                     self.remember().await;
                 }
             }
-            Err(error) => self
-                .status
-                .set_passage(Err(error.to_string()), self.blockers.as_deref()),
+            Err(error) => self.status.set_passage(
+                Err(error.to_string()),
+                self.blockers.as_deref(),
+                self.kernel.renderer(),
+            ),
         }
     }
 }

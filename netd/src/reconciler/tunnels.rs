@@ -214,6 +214,7 @@ impl<K: Kernel> Reconciler<K> {
                 ExitState::Failed
             }
             KernelError::Nft(_)
+            | KernelError::Legacy(_)
             | KernelError::Route(_)
             | KernelError::Backend(_)
             | KernelError::NoKey(_)

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use cell_lab::activation::{self, Listener};
 use cell_lab::cell::program;
+use cell_lab::legacy::Restorer;
 use cell_lab::netns::Namespace;
 use cell_lab::process::{Process, run_with_input, until};
 use cell_proto::common::v1 as common;
@@ -119,11 +120,32 @@ pub struct Netd {
     pub exit_secrets: Secrets,
     pub process: Process,
     pub wg: Process,
+    /// Where the policy is rendered for legacy iptables.
+    pub restorer: Option<Restorer>,
+}
+
+/// Which renderer the tests are run with: `CELL_TEST_RENDERER=iptables` chooses the other. The binaries know nothing of it.
+pub fn is_legacy() -> bool {
+    std::env::var_os("CELL_TEST_RENDERER").is_some_and(|name| name == "iptables")
+}
+
+/// What an administrator may do to rules that are not theirs. With iptables the table with the policy is left alone: it has no
+/// owner, and while it is empty nothing holds (tests/legacy.rs).
+pub fn flush(namespace: &Namespace) -> Result<()> {
+    namespace.run("nft", &["flush", "ruleset"])?;
+    if is_legacy() {
+        for program in ["iptables-legacy", "ip6tables-legacy"] {
+            for table in ["filter", "nat", "raw"] {
+                namespace.run(program, &["-t", table, "-F"])?;
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Netd {
     pub fn start(namespace: &Namespace) -> Result<Self> {
-        Self::start_with(namespace, None)
+        Self::start_with(namespace, None, is_legacy())
     }
 
     /// netd is given the socket that owns the policy, which is held here until [`Netd::let_go`].
@@ -136,7 +158,7 @@ impl Netd {
             bind(made.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
             Ok(made)
         })??;
-        Self::start_with(namespace, Some(made))
+        Self::start_with(namespace, Some(made), is_legacy())
     }
 
     /// What holds the policy is not held any more.
@@ -144,7 +166,12 @@ impl Netd {
         self.nft = None;
     }
 
-    fn start_with(namespace: &Namespace, nft: Option<OwnedFd>) -> Result<Self> {
+    /// netd with a renderer of the test's own choice.
+    pub fn start_rendering(namespace: &Namespace, legacy: bool) -> Result<Self> {
+        Self::start_with(namespace, None, legacy)
+    }
+
+    fn start_with(namespace: &Namespace, nft: Option<OwnedFd>, legacy: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let keys = Keys::make()?;
@@ -168,7 +195,12 @@ impl Netd {
             std::fs::set_permissions(folder.path().join(socket), std::fs::Permissions::from_mode(0o666))?;
         }
         let wg = start_wg(folder.path(), &wg_listeners)?;
-        std::fs::write(folder.path().join("netd.toml"), policy(folder.path()))?;
+        std::fs::write(folder.path().join("netd.toml"), policy(folder.path(), legacy))?;
+        let restorer = if legacy {
+            Some(Restorer::start(namespace, folder.path(), NOBODY, "nobody")?)
+        } else {
+            None
+        };
         let listener = std::os::unix::net::UnixListener::bind(folder.path().join("netd.sock"))?;
         let listener = OwnedFd::from(listener);
         let process = start_netd(namespace, folder.path(), &listener, nft.as_ref())?;
@@ -185,6 +217,7 @@ impl Netd {
             exit_secrets,
             process,
             wg,
+            restorer,
         };
         netd.wait()?;
         Ok(netd)
@@ -202,6 +235,16 @@ impl Netd {
         self.process.signal(nix::sys::signal::Signal::SIGKILL)?;
         self.process.wait(PATIENCE)?;
         self.restart(namespace)
+    }
+
+    /// Starts netd anew with the other renderer, on the same socket.
+    pub fn render_legacy(&mut self, namespace: &Namespace) -> Result<()> {
+        std::fs::write(
+            self.folder.path().join("netd.toml"),
+            policy(self.folder.path(), true),
+        )?;
+        self.restorer = Some(Restorer::start(namespace, self.folder.path(), NOBODY, "nobody")?);
+        self.crash_and_restart(namespace)
     }
 
     /// Starts netd anew on the same socket.
@@ -456,8 +499,13 @@ fn own_tun(folder: &Path) -> Result<String> {
     Ok(node.display().to_string())
 }
 
-pub fn policy(folder: &Path) -> String {
+pub fn policy(folder: &Path, legacy: bool) -> String {
     let folder = folder.display();
+    let (renderer, exits_max) = if legacy {
+        ("iptables", 64)
+    } else {
+        ("nftables", 256)
+    };
     format!(
         r#"interfaces = ["wg0"]
 listen_ports = [[1024, 65535]]
@@ -472,12 +520,14 @@ backend = "auto"
 vault_socket = "{folder}/vault.sock"
 wg_socket = "{folder}/wg.sock"
 wg_device_socket = "{folder}/device.sock"
+renderer = "{renderer}"
+iptables_socket = "{folder}/iptables.sock"
 [exits]
 marks = [0x1000, 0x1ff0]
 mask = 0x1ff0
 tables = [1000, 1255]
 interface_prefix = "wgext_"
-max = 256
+max = {exits_max}
 redirect_ports = [9100, 9199]
 egress_user = "daemon"
 local_servers = ["127.0.0.1:9150"]

@@ -11,6 +11,7 @@ use cell_lab::cell::program;
 use cell_lab::netns::Namespace;
 use cell_lab::process::Process;
 use cell_netd::kept::Kept;
+use cell_netd::kernel::Renderer;
 use cell_netd::kernel::linux::{Choice, Linux, has_wireguard};
 use cell_netd::kernel::nft::Owners;
 use cell_netd::keys::KeySource;
@@ -86,7 +87,7 @@ impl Netd {
             tokio::spawn(ipc::serve(vault, root(), routes, std::future::pending()));
             let keys = KeySource::new(at("vault.sock"));
             let ceiling = state::ceiling()?;
-            let (linux, changed) = Linux::open(&ceiling, Owners::IfKnown, choice, keys)?;
+            let (linux, changed) = Linux::open(&ceiling, Owners::IfKnown, Renderer::Nftables, choice, keys)?;
             let handle = Reconciler::spawn(linux, ceiling, Kept::new(folder.path()), 1, changed);
             let listener = UnixListener::bind(at("netd.sock"))?;
             tokio::spawn(ipc::serve(

@@ -156,10 +156,10 @@ fn of_step(step: &Step) -> Option<Change> {
             "is the cell's no more",
         ),
         Step::ReplacePolicy(ruleset) => {
-            let detail = "replaced in one transaction";
-            change(Update, format!("policy table inet {}", ruleset.table), detail)
+            let detail = "replaced as a whole";
+            change(Update, format!("policy {}", ruleset.table), detail)
         }
-        Step::RemovePolicy => change(Remove, "policy table".to_owned(), "nothing is left to protect"),
+        Step::RemovePolicy => change(Remove, "policy".to_owned(), "nothing is left to protect"),
         Step::AddRoute(route) => change(Add, table_of(route), leads(route)),
         Step::RemoveRoute(route) => change(Remove, table_of(route), leads(route)),
         Step::AddRule(rule) => change(Add, rule_of(rule), leads_on(rule.action)),

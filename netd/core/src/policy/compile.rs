@@ -37,6 +37,11 @@ pub fn compile(desired: &Desired, ceiling: &Ceiling, on_link: &BTreeSet<IpNet>) 
         table: ceiling.table.clone(),
         chains: compiler.chains(),
         elements,
+        relays: desired
+            .redirects()
+            .values()
+            .map(|exit| (exit.way.mark, exit.way.port))
+            .collect(),
     })
 }
 

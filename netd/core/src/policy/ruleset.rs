@@ -1,10 +1,11 @@
 //! The few expressions of nftables that the policy uses, as data.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
 use super::element::{Elements, SetId};
-use crate::model::{Family, InterfaceName, Mark, Protocol, TableName};
+use crate::model::{ExitMark, Family, InterfaceName, Mark, Protocol, TableName};
 
 /// A whole table of family inet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Ruleset {
     pub chains: Vec<Chain>,
     /// What is in its sets; every [`SetId`] is made.
     pub elements: Elements,
+    /// Marks of the exits that the relay carries, with the relay's port for each: for a renderer without maps to ports.
+    pub relays: BTreeSet<(ExitMark, u16)>,
 }
 
 /// The chains of the table.

@@ -54,7 +54,7 @@ pub(super) fn ranges(family: Family) -> impl Iterator<Item = Element> {
 }
 
 /// The prefixes of that family as ranges, neither overlapping nor touching.
-fn merged(family: Family, nets: Vec<IpNet>) -> impl Iterator<Item = Element> {
+pub(super) fn merged(family: Family, nets: Vec<IpNet>) -> impl Iterator<Item = Element> {
     let of_family = nets.into_iter().filter_map(|net| match (family, net) {
         (Family::V4, IpNet::V4(net)) => Some((bits4(net.network()), bits4(net.broadcast()))),
         (Family::V6, IpNet::V6(net)) => Some((net.network().to_bits(), net.broadcast().to_bits())),

@@ -15,6 +15,7 @@ pub fn render(ruleset: &Ruleset) -> String {
         table,
         chains,
         elements,
+        relays: _,
     } = ruleset;
     let mut text = format!("table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n");
     for counter in Counter::ALL {

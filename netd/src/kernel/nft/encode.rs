@@ -26,6 +26,7 @@ pub(super) fn replace(ruleset: &Ruleset, owned: bool) -> Batch {
         table,
         chains,
         elements,
+        relays: _,
     } = ruleset;
     let mut batch = Batch::default();
     batch.push(NfTablesMessage::NewTable(tagged(table, owned)), NLM_F_CREATE);
