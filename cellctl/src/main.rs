@@ -14,12 +14,14 @@ mod human;
 mod keys;
 mod output;
 mod peers;
+mod plan;
 mod qr;
 mod secret;
 mod setup;
 mod status;
 mod users;
 mod view;
+mod wait;
 mod wizard;
 
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! What a change of peers means to people: who gains and who loses which reach, who leaves by another way, what is cut.
 //!
-//! Statements are facts about names, found by comparing peers before and after; their words are in [`words`] and nowhere
-//! else. `lab/tests/plans.rs` holds them together with what netd's policy does with packets.
+//! Statements are facts about names, found by comparing peers before and after; their words are in `plan/words.rs` and
+//! nowhere else. `lab/tests/plans.rs` holds them together with what netd's policy does with packets.
 
 mod compare;
 mod place;
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 pub use compare::plan;
 pub use place::Place;
+pub use words::Told;
 
 use crate::access::Protocol;
 use crate::connection::choice::Route;
@@ -137,7 +138,7 @@ pub enum Ends {
     Services,
 }
 
-/// One thing that a change means. In the order in which people want to hear of them.
+/// One thing that a change means.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fact {
     /// It is on the network no more.
@@ -213,6 +214,30 @@ impl Plan {
         match self.own_path {
             OwnPath::Stays => false,
             OwnPath::Touched | OwnPath::Cut => true,
+        }
+    }
+}
+
+impl Fact {
+    /// The order in which people want to hear of facts.
+    fn rank(&self) -> (u8, u8) {
+        let of = |reach: &Reach| match reach {
+            Reach::Cell => 0,
+            Reach::Internet(_) => 1,
+            Reach::Devices(_) => 2,
+            Reach::Service(_) => 3,
+            Reach::MoreServices(_) => 4,
+        };
+        match self {
+            Fact::GoesOff(_) => (0, 0),
+            Fact::NewKey => (1, 0),
+            Fact::Loses(reach) => (2, of(reach)),
+            Fact::Gains(reach) => (3, of(reach)),
+            Fact::Way { .. } => (4, 0),
+            Fact::Bound { .. } => (5, 0),
+            Fact::WhileDown { .. } => (6, 0),
+            Fact::Ends(_) => (7, 0),
+            Fact::Reinstall => (8, 0),
         }
     }
 }

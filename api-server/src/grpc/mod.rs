@@ -3,6 +3,7 @@
 pub mod cell;
 pub mod connections;
 pub mod peers;
+pub mod plan;
 pub mod setup;
 pub mod users;
 pub mod waiting;

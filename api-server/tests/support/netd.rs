@@ -280,6 +280,20 @@ impl FakeNetd {
     }
 }
 
+/// What a difference would change, as far as the tests look.
+fn would_change(request: &ApplyNetworkDeltaRequest) -> ApplyNetworkDeltaResponse {
+    let names = request.upserted_peers.iter().map(|peer| &peer.name);
+    let change = |name: &String| Change {
+        action: ChangeAction::Update.into(),
+        subject: format!("peer {name}"),
+        detail: "of the test".to_owned(),
+    };
+    ApplyNetworkDeltaResponse {
+        changes: names.chain(&request.removed_peers).map(change).collect(),
+        ..Default::default()
+    }
+}
+
 fn above(violations: Vec<Violation>) -> Status {
     let text = "the ceiling forbids it";
     let fault = Fault::new(Code::PermissionDenied, "netd.cell", "ABOVE_CEILING", text);
@@ -350,7 +364,7 @@ impl NetworkService for Service {
         let exits = &state.spec.as_ref().unwrap().exits;
         state.judge_exits("upserted_peers", exits, &request.upserted_peers)?;
         if request.validate_only {
-            return Ok(Response::new(Default::default()));
+            return Ok(Response::new(would_change(&request)));
         }
         if state.pending.is_some() && !request.upserted_peers.is_empty() {
             return Err(

@@ -28,9 +28,7 @@ pub fn plan(changes: &[Change<'_>], around: &Around<'_>, author: Option<&str>) -
     let places = Places::of(around.range, everybody);
     let mut found: BTreeMap<Fact, BTreeSet<&str>> = BTreeMap::new();
     for change in changes {
-        let Some(peer) = change.after.or(change.before).map(|standing| standing.peer) else {
-            continue;
-        };
+        let Some(name) = change.name() else { continue };
         let compared = Compared {
             change,
             before: &before,
@@ -39,7 +37,7 @@ pub fn plan(changes: &[Change<'_>], around: &Around<'_>, author: Option<&str>) -
             around,
         };
         for fact in compared.facts() {
-            found.entry(fact).or_default().insert(peer.name.as_str());
+            found.entry(fact).or_default().insert(name);
         }
     }
     devices(&before.devices, &after.devices, &mut found);
@@ -48,9 +46,19 @@ pub fn plan(changes: &[Change<'_>], around: &Around<'_>, author: Option<&str>) -
         who: Group::of(who),
         fact,
     });
-    Plan {
-        statements: statements.collect(),
-        own_path,
+    let mut statements: Vec<Statement> = statements.collect();
+    // What becomes of those that change comes before what that means to others.
+    let moved: BTreeSet<&str> = changes.iter().filter_map(Change::name).collect();
+    let is_other = |one: &Statement| !one.who.0.iter().any(|name| moved.contains(name.as_str()));
+    statements.sort_by_key(|one| (one.fact.rank(), is_other(one)));
+    Plan { statements, own_path }
+}
+
+impl<'a> Change<'a> {
+    fn name(&self) -> Option<&'a str> {
+        self.after
+            .or(self.before)
+            .map(|standing| standing.peer.name.as_str())
     }
 }
 

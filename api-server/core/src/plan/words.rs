@@ -7,19 +7,76 @@ use super::{Besides, Ends, Fact, Group, Leaves, Off, OwnPath, Place, Plan, Reach
 /// Names that are told; of more, how many there are.
 pub const NAMES_TOLD: usize = 5;
 
-impl Plan {
-    /// A sentence for each statement, and one for the author where it concerns them. At least one.
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.statements.iter().map(ToString::to_string).collect();
-        if lines.is_empty() {
-            lines.push("Nobody's reach changes.".to_owned());
+/// A statement as it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told<'a> {
+    /// What kind of statement: stable, for programs.
+    pub kind: &'static str,
+    /// Whom it is about.
+    pub who: &'a [String],
+    /// A sentence for people.
+    pub text: String,
+}
+
+impl<'a> Told<'a> {
+    fn of(statement: &'a Statement) -> Self {
+        Told {
+            kind: statement.fact.kind(),
+            who: &statement.who.0,
+            text: statement.to_string(),
         }
+    }
+}
+
+impl Plan {
+    /// Every statement, or one that says that there is none.
+    pub fn told(&self) -> Vec<Told<'_>> {
+        if self.statements.is_empty() {
+            let text = "Nobody's reach changes.".to_owned();
+            return vec![Told {
+                kind: "nothing",
+                who: &[],
+                text,
+            }];
+        }
+        self.statements.iter().map(Told::of).collect()
+    }
+
+    /// All sentences, with one for the author where it concerns them.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.told().into_iter().map(|told| told.text).collect();
         lines.extend(self.own_path.warning().map(str::to_owned));
         lines
     }
 }
 
+impl Fact {
+    /// What kind it is, for programs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Fact::GoesOff(_) => "off",
+            Fact::NewKey => "new_key",
+            Fact::Loses(_) => "loses",
+            Fact::Gains(_) => "gains",
+            Fact::Way { .. } => "way",
+            Fact::Bound { .. } => "bound",
+            Fact::WhileDown { .. } => "while_down",
+            Fact::Ends(_) => "ends",
+            Fact::Reinstall => "reinstall",
+        }
+    }
+}
+
 impl OwnPath {
+    /// For programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OwnPath::Stays => "stays",
+            OwnPath::Touched => "touched",
+            OwnPath::Cut => "cut",
+        }
+    }
+
     /// What its author should know.
     pub fn warning(self) -> Option<&'static str> {
         match self {
@@ -72,7 +129,7 @@ impl fmt::Display for Statement {
                 let verb = verb("needs", "need");
                 write!(
                     f,
-                    "{who} {verb} a new configuration before what goes into the tunnel is right."
+                    "{who} {verb} a new configuration: what goes into the tunnel changes."
                 )
             }
         }
