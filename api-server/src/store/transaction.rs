@@ -49,6 +49,8 @@ pub enum NetworkChange {
     All,
     /// The peer of this name was added or altered.
     Peer(String),
+    /// Access was taken from the peer of this name, and nothing else was changed.
+    Reduced(String),
     /// The peer of this name was removed.
     Removed(String),
 }
@@ -98,7 +100,7 @@ impl Tx<'_> {
         self.effects.topics.insert(Topic::Audit);
     }
 
-    /// This makes a change that waits, or ends it. Anything else but removals is refused while one waits.
+    /// This makes a change that waits, or ends it. Anything else is refused while one waits, but what takes away alone.
     pub fn settles_change(&mut self) {
         self.settles_change = true;
     }
@@ -173,7 +175,7 @@ fn made<'c, T>(
         return Err(ServiceError::Storage("a mutation without an audit record"));
     }
     let takes_away = |change: &NetworkChange| match change {
-        NetworkChange::Removed(_) => true,
+        NetworkChange::Reduced(_) | NetworkChange::Removed(_) => true,
         NetworkChange::All | NetworkChange::Peer(_) => false,
     };
     if !tx.settles_change && !tx.effects.network.iter().all(takes_away) && waiting::any(&tx)? {

@@ -125,6 +125,7 @@ fn add(
     peers.room_for(None, &stored)?;
     table::insert(tx, &stored)?;
     note(tx, "peer.create", &stored.peer, made);
+    tx.network(NetworkChange::Peer(stored.peer.name.to_string()));
     if let Some(id) = stored.peer.exit.bound() {
         note_exit(tx, &stored.peer, id.to_string())?;
     }
@@ -245,6 +246,13 @@ impl Update {
             "new key"
         };
         note(tx, "peer.update", &after.peer, key);
+        let name = after.peer.name.to_string();
+        if wait.is_none() && before.peer.loses_alone(&after.peer) {
+            waiting_table::take_away(tx, &after.peer.name, &after.peer.access)?;
+            tx.network(NetworkChange::Reduced(name));
+        } else {
+            tx.network(NetworkChange::Peer(name));
+        }
         if let Some(exit) = self.update.exit {
             note_exit(tx, &after.peer, exit)?;
         }
@@ -318,11 +326,10 @@ pub async fn deliver_config(app: &App, actor: &Actor, name: &str) -> Result<Zero
         .await
 }
 
-/// Writes down what a peer is now, and tells netd and the browsers.
+/// Writes down what a peer is now, and tells the browsers.
 fn note(tx: &mut Tx<'_>, action: &str, peer: &Peer, key: &str) {
     let detail = format!("{}; {}; {key}", peer.access, peer.tunnel.as_str());
     tx.audit(action, &peer.name, detail);
-    tx.network(NetworkChange::Peer(peer.name.to_string()));
     tx.effects.topics.insert(Topic::Peers);
 }
 
