@@ -79,6 +79,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Connection,
     },
+    /// Where devices connect to, and which resolvers are asked.
+    Config {
+        #[command(subcommand)]
+        command: Config,
+    },
     /// People who log in to the web UI.
     User {
         #[command(subcommand)]
@@ -208,6 +213,28 @@ pub(crate) enum User {
         #[command(flatten)]
         password: Password,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// The configuration.
+    Show,
+    /// Changes what of it can be changed after the first run.
+    Set(ConfigSet),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigSet {
+    /// Host name or address that devices connect to from outside; "": not known.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) endpoint: Option<String>,
+    /// A resolver for devices without an exit: 9.9.9.9, 192.168.1.1:5353, [2620:fe::fe]:53. Can be given up to 8 times; takes the
+    /// place of all before.
+    #[arg(long = "dns", value_name = "ADDRESS", conflicts_with = "default_dns")]
+    pub(crate) dns: Vec<String>,
+    /// Goes back to the default resolvers.
+    #[arg(long)]
+    pub(crate) default_dns: bool,
 }
 
 #[derive(Debug, Subcommand)]

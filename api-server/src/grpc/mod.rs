@@ -1,6 +1,7 @@
 //! The automation API (`cell.api.v1`): the same services as REST, for whoever the socket lets in.
 
 pub mod cell;
+pub mod config;
 pub mod connections;
 pub mod peers;
 pub mod plan;

@@ -44,6 +44,8 @@ pub struct State {
     /// What a change that is only asked about would do.
     pub plan: ChangePlan,
     pub waiting: Option<WaitingChange>,
+    /// What the configuration was changed by, last.
+    pub configured: Option<UpdateCellConfigRequest>,
     /// What was done to changes that waited.
     pub settled: Vec<&'static str>,
     pub delivered: Vec<String>,
@@ -289,6 +291,23 @@ impl CellService for Service {
             }),
         };
         Ok(Response::new(iter(vec![Ok(change(3)), Ok(change(4))])))
+    }
+
+    async fn get_cell_config(
+        &self,
+        _: Request<GetCellConfigRequest>,
+    ) -> Result<Response<GetCellConfigResponse>, Status> {
+        let config = Some(self.config());
+        Ok(Response::new(GetCellConfigResponse { config }))
+    }
+
+    async fn update_cell_config(
+        &self,
+        request: Request<UpdateCellConfigRequest>,
+    ) -> Result<Response<UpdateCellConfigResponse>, Status> {
+        self.0.lock().unwrap().configured = Some(request.into_inner());
+        let config = Some(self.config());
+        Ok(Response::new(UpdateCellConfigResponse { config }))
     }
 
     async fn verify_audit(
@@ -599,6 +618,19 @@ impl State {
 }
 
 impl Service {
+    fn config(&self) -> CellConfig {
+        let changed = self.0.lock().unwrap().configured.clone().unwrap_or_default();
+        let by_default = || vec!["9.9.9.9".to_owned()];
+        let chosen = changed.dns_upstreams.map(|upstreams| upstreams.addresses);
+        CellConfig {
+            cell_name: "home".to_owned(),
+            endpoint_host: changed.endpoint_host.unwrap_or_default(),
+            wireguard_port: 51820,
+            dns_upstreams: chosen.filter(|all| !all.is_empty()).unwrap_or_else(by_default),
+            ..CellConfig::default()
+        }
+    }
+
     fn planned(&self) -> Option<ChangePlan> {
         Some(self.0.lock().unwrap().plan.clone())
     }
