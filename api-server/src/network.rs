@@ -97,7 +97,9 @@ impl Network {
         for change in changes {
             match change {
                 NetworkChange::All => pending.all = true,
-                NetworkChange::Peer(name) | NetworkChange::Removed(name) => drop(pending.peers.insert(name)),
+                NetworkChange::Peer(name) | NetworkChange::Reduced(name) | NetworkChange::Removed(name) => {
+                    pending.peers.insert(name);
+                }
             }
         }
         pending.bound();

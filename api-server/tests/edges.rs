@@ -324,6 +324,7 @@ async fn automation_is_the_same_cell() {
         .delete_peer(DeletePeerRequest {
             name: "laptop".to_owned(),
             confirm_within_seconds: 0,
+            validate_only: false,
         })
         .await
         .unwrap();
@@ -331,6 +332,7 @@ async fn automation_is_the_same_cell() {
         .delete_peer(DeletePeerRequest {
             name: "laptop".to_owned(),
             confirm_within_seconds: 0,
+            validate_only: false,
         })
         .await
         .unwrap_err();

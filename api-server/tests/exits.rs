@@ -498,7 +498,18 @@ async fn the_automation_socket_does_the_same() {
         name: name(),
         exit: "work".to_owned(),
         confirm_within_seconds: 0,
+        validate_only: false,
     };
+    let asked = SetPeerExitRequest {
+        validate_only: true,
+        ..request.clone()
+    };
+    let plan = peers.set_peer_exit(asked).await.unwrap().into_inner();
+    assert!(plan.peer.is_none());
+    assert_eq!(
+        plan.plan.unwrap().statements[0].text,
+        "phone is bound to work; that counts once there is internet access."
+    );
     let bound = peers
         .set_peer_exit(request)
         .await
@@ -511,6 +522,7 @@ async fn the_automation_socket_does_the_same() {
         name: name(),
         connections: vec!["spare".to_owned()],
         confirm_within_seconds: 0,
+        validate_only: false,
     };
     peers.set_peer_fallbacks(request).await.unwrap();
     for own in [Some(true), Some(false), None] {
@@ -518,6 +530,7 @@ async fn the_automation_socket_does_the_same() {
             name: name(),
             fail_open: own,
             confirm_within_seconds: 0,
+            validate_only: false,
         };
         peers.set_peer_fail_open(request).await.unwrap();
         let read = peers.get_peer(GetPeerRequest { name: name() }).await.unwrap();

@@ -30,6 +30,7 @@ async fn a_read_after_an_acknowledged_write_sees_it_on_every_listener() {
             if_version: None,
             exit: None,
             confirm_within_seconds: 0,
+            validate_only: false,
         };
         peers.update_peer(update).await.unwrap();
         let seen = admin.get(&path).await.expect(200).json();
@@ -125,6 +126,7 @@ async fn a_malformed_name_is_named_on_every_listener() {
             if_version: None,
             exit: None,
             confirm_within_seconds: 0,
+            validate_only: false,
         };
         let update = peers.update_peer(update).await;
         for (refused, fields) in [

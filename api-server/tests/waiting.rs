@@ -193,6 +193,142 @@ async fn a_change_that_netd_does_not_take_is_put_back_at_once() {
     assert!(!has_internet(&admin, "laptop").await);
 }
 
+/// All that a peer may be given here.
+fn rich() -> Value {
+    json!({"access": {"internet": true, "peer_to_peer": true, "services": [
+        {"address": "192.168.1.5", "protocol": "tcp", "port": 443},
+        {"address": "192.168.1.5", "protocol": "tcp", "port": 22},
+    ]}})
+}
+
+/// The same without peer-to-peer and one of the services.
+fn poorer() -> Value {
+    json!({"access": {"internet": true, "peer_to_peer": false, "services": [
+        {"address": "192.168.1.5", "protocol": "tcp", "port": 22},
+    ]}})
+}
+
+/// What netd has of it: internet, peer-to-peer, ports.
+fn reach(cell: &Cell, name: &str) -> (bool, bool, Vec<u32>) {
+    let state = cell.netd.state.lock().unwrap();
+    let mut peers = state.spec.iter().flat_map(|spec| &spec.peers);
+    let access = peers
+        .find(|peer| peer.name == name)
+        .unwrap()
+        .access
+        .clone()
+        .unwrap();
+    let mut ports: Vec<u32> = access.services.iter().map(|service| service.port).collect();
+    ports.sort_unstable();
+    (access.internet, access.peer_to_peer, ports)
+}
+
+async fn stored(client: &Client, name: &str) -> Value {
+    client.get(&format!("/api/peers/{name}")).await.expect(200).json()["access"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_is_taken_away_at_once_while_a_change_waits_and_does_not_come_back() {
+    for confirmed in [true, false] {
+        let (cell, admin) = ready().await;
+        for name in ["laptop", "phone"] {
+            admin
+                .put(&format!("/api/peers/{name}"), &rich())
+                .await
+                .expect(200);
+        }
+        let binding = json!({"access": {"internet": true, "peer_to_peer": false, "services": []}});
+        admin
+            .put("/api/peers/stolen?confirm_within=60", &binding)
+            .await
+            .expect(200);
+        admin.put("/api/peers/phone", &poorer()).await.expect(200);
+        assert_eq!(reach(&cell, "phone"), (true, false, vec![22]), "at once");
+        assert!(!waiting_now(&admin).await.is_null(), "and the change waits on");
+        // What gives, what gives and takes, and what alters anything else is refused as before.
+        let swapped = json!({"access": {"internet": false, "peer_to_peer": true, "services": []}});
+        for more in [
+            rich(),
+            swapped,
+            json!({"public_key": key(9)}),
+            json!({"tunnel": "full", "access": {"internet": false}}),
+        ] {
+            admin
+                .put("/api/peers/phone", &more)
+                .await
+                .refused(409, "CHANGE_PENDING");
+        }
+        assert_eq!(reach(&cell, "phone"), (true, false, vec![22]));
+        if confirmed {
+            admin.post("/api/network/confirm", &json!({})).await.expect(204);
+        } else {
+            cell.netd.take_back(RollbackReason::Expired);
+            assert_eq!(reach(&cell, "phone"), (true, false, vec![22]), "by netd itself");
+            settled(&admin).await;
+        }
+        admin.put("/api/peers/laptop", &poorer()).await.expect(200);
+        assert_eq!(
+            (reach(&cell, "phone"), reach(&cell, "laptop")),
+            ((true, false, vec![22]), (true, false, vec![22]))
+        );
+        assert_eq!(stored(&admin, "phone").await, poorer()["access"]);
+        assert_eq!(netds(&cell, "stolen"), Some(confirmed));
+    }
+}
+
+/// Of the peer itself, too, whose change waits: what comes back is no more than it was left.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_from_the_peer_that_waits_does_not_come_back_with_it() {
+    let (cell, admin) = ready().await;
+    admin.put("/api/peers/laptop", &rich()).await.expect(200);
+    admin
+        .put(
+            "/api/peers/laptop?confirm_within=60",
+            &json!({"public_key": key(9)}),
+        )
+        .await
+        .expect(200);
+    admin.put("/api/peers/laptop", &poorer()).await.expect(200);
+    assert_eq!(reach(&cell, "laptop"), (true, false, vec![22]));
+    admin.post("/api/network/rollback", &json!({})).await.expect(204);
+    let after = admin.get("/api/peers/laptop").await.expect(200).json();
+    assert_eq!(
+        (&after["public_key"], &after["access"]),
+        (&json!(key(1)), &poorer()["access"])
+    );
+    admin.put("/api/peers/phone", &internet()).await.expect(200);
+    assert_eq!(reach(&cell, "laptop"), (true, false, vec![22]));
+}
+
+/// A way that changed meanwhile by itself (its exit fails) cannot go beside, and must not hold up what takes away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_must_wait_does_not_hold_up_what_takes_away() {
+    let (cell, admin) = ready().await;
+    admin.put("/api/peers/phone", &rich()).await.expect(200);
+    admin
+        .put("/api/peers/laptop?confirm_within=60", &internet())
+        .await
+        .expect(200);
+    {
+        // netd has less of one peer than it may have: that is given when the change is settled.
+        let mut state = cell.netd.state.lock().unwrap();
+        let spec = state.spec.as_mut().unwrap();
+        let stolen = spec.peers.iter_mut().find(|peer| peer.name == "stolen").unwrap();
+        stolen.exit = "somewhere".to_owned();
+    }
+    admin.put("/api/peers/phone", &poorer()).await.expect(200);
+    assert_eq!(reach(&cell, "phone"), (true, false, vec![22]));
+    assert_eq!(
+        cell.netd.state.lock().unwrap().exit_of("stolen").as_deref(),
+        Some("somewhere")
+    );
+    admin.post("/api/network/confirm", &json!({})).await.expect(204);
+    eventually("all is told", || {
+        cell.netd.state.lock().unwrap().exit_of("stolen").as_deref() == Some("")
+    })
+    .await;
+}
+
 /// A binding can cut its author off as an access can, and all of the choice comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_binding_waits_and_comes_back_with_what_stood_in_for_it() {
@@ -327,10 +463,7 @@ async fn an_api_that_was_killed_puts_back_what_netd_took_back_or_lets_it_wait_on
         add(&client, name, number).await;
     }
     for taken_back in [false, true] {
-        client
-            .put("/api/peers/laptop?confirm_within=600", &internet())
-            .await
-            .expect(200);
+        waits(&client, "laptop").await;
         process.killed_after(Duration::ZERO).join().unwrap();
         process.child.wait().unwrap();
         if taken_back {
@@ -345,22 +478,23 @@ async fn an_api_that_was_killed_puts_back_what_netd_took_back_or_lets_it_wait_on
         }
         settled(&client).await;
         assert!(!has_internet(&client, "laptop").await, "{taken_back}");
-        // netd is told everything again before differences can be made.
-        for _ in 0..100 {
-            if client
-                .put("/api/peers/phone?confirm_within=600", &internet())
-                .await
-                .status
-                == 200
-            {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        waits(&client, "phone").await;
         client.post("/api/network/confirm", &json!({})).await.expect(204);
         client
             .put("/api/peers/phone", &json!({"tunnel": "split"}))
             .await
             .expect(200);
     }
+}
+
+/// Makes a change that waits. netd is told everything (again) before differences can be made.
+async fn waits(client: &Client, name: &str) {
+    let path = format!("/api/peers/{name}?confirm_within=600");
+    for _ in 0..100 {
+        if client.put(&path, &internet()).await.status == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no change of {name} waits");
 }

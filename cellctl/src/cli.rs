@@ -1,10 +1,14 @@
 //! The command line. No secret is ever an argument: arguments are seen by every process of the machine.
 
-use std::net::SocketAddr;
+mod connection;
+mod peer;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use connection::{Connection, Import};
+pub(crate) use peer::{FailOpen, How, Peer, PeerAdd, PeerConfig, PeerSet, ServiceUrl};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -74,6 +78,11 @@ pub(crate) enum Command {
     Connection {
         #[command(subcommand)]
         command: Connection,
+    },
+    /// Where devices connect to, and which resolvers are asked.
+    Config {
+        #[command(subcommand)]
+        command: Config,
     },
     /// People who log in to the web UI.
     User {
@@ -193,108 +202,6 @@ pub(crate) struct Password {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Peer {
-    /// All peers.
-    List,
-    /// One peer.
-    Show {
-        /// Its name.
-        name: String,
-    },
-    /// Adds a device and gives its configuration. Its private key is made here and not sent to the cell.
-    Add(PeerAdd),
-    /// Removes a device; its connection ends at once.
-    Remove {
-        /// Its name.
-        name: String,
-        /// Lets it back after so many seconds (5-3600), unless that is kept by `cellctl change confirm`.
-        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=3600))]
-        confirm_within: Option<u32>,
-    },
-    /// Changes what a device may reach, what carries it to the Internet, or its key.
-    Set(PeerSet),
-    /// The device's configuration, without its private key: the device alone has that.
-    Config(PeerConfig),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PeerConfig {
-    /// Its name.
-    pub(crate) name: String,
-    /// Counts the device as up to date from now on: the configuration goes to it.
-    #[arg(long)]
-    pub(crate) delivered: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Connection {
-    /// All connections.
-    List,
-    /// One connection.
-    Show {
-        /// Its name.
-        name: String,
-    },
-    /// Whether a connection works, and why that is thought.
-    Health {
-        /// Its name.
-        name: String,
-    },
-    /// Adds a connection. Its secrets go to the cell's vault and cannot be read back.
-    Add {
-        /// 1-64 characters of letters, digits, "_", "." and "-".
-        name: String,
-        /// What kind of exit it is.
-        #[arg(long = "type", value_name = "TYPE", value_parser = CONNECTION_TYPES)]
-        kind: String,
-        #[command(flatten)]
-        import: Import,
-    },
-    /// Replaces what a connection is made of, its secrets included. Name, type, mark and table stay.
-    Replace {
-        /// Its name.
-        name: String,
-        #[command(flatten)]
-        import: Import,
-    },
-    /// Gives a connection another name.
-    Rename {
-        /// Its name.
-        name: String,
-        /// Its new name.
-        new_name: String,
-    },
-    /// Removes a connection and its secrets.
-    Remove {
-        /// Its name.
-        name: String,
-    },
-}
-
-const CONNECTION_TYPES: [&str; 5] = ["wireguard_ext", "openvpn", "tor", "sshuttle", "proxy"];
-
-/// What a connection is made of. Everything that may hold a secret comes from a file.
-#[derive(Debug, Default, Args)]
-pub(crate) struct Import {
-    /// wireguard_ext: the WireGuard file; openvpn: the profile; proxy: a file with the URL, socks5://USER:PASSWORD@HOST:PORT
-    /// or http://..., in its first line; sshuttle: the private key. "-": standard input.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) from: Option<PathBuf>,
-    /// openvpn: the user's name, where the profile asks for one.
-    #[arg(long, value_name = "NAME", requires = "password_file")]
-    pub(crate) username: Option<String>,
-    /// openvpn: reads the user's password from the first line of a file ("-": standard input).
-    #[arg(long, value_name = "FILE", requires = "username")]
-    pub(crate) password_file: Option<PathBuf>,
-    /// sshuttle: the server, USER@HOST or USER@HOST:PORT.
-    #[arg(long, value_name = "TARGET")]
-    pub(crate) target: Option<String>,
-    /// sshuttle: a file with the server's public keys, as ssh-keyscan prints them ("-": standard input).
-    #[arg(long, value_name = "FILE")]
-    pub(crate) host_keys: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum User {
     /// All users.
     List,
@@ -308,136 +215,32 @@ pub(crate) enum User {
     },
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct PeerAdd {
-    /// 1-64 characters of letters, digits, "_", "." and "-".
-    pub(crate) name: String,
-    /// Lets it reach the Internet through the cell.
-    #[arg(long)]
-    pub(crate) internet: bool,
-    /// Lets it reach other devices that have this too.
-    #[arg(long)]
-    pub(crate) peer_to_peer: bool,
-    /// Lets it reach one service, e.g. tcp://192.168.1.5:443 or udp://[fd00::5]:53. Can be given many times.
-    #[arg(long = "service", value_name = "PROTOCOL://ADDRESS:PORT")]
-    pub(crate) services: Vec<ServiceUrl>,
-    /// What goes through the tunnel: "full" (all) or "split" (only the cell) [default: full with --internet].
-    #[arg(long, value_parser = ["full", "split"], value_name = "TUNNEL")]
-    pub(crate) tunnel: Option<String>,
-    /// The connection that carries what it sends to the Internet: its name or id [default: the cell's own way].
-    #[arg(long, value_name = "CONNECTION")]
-    pub(crate) exit: Option<String>,
-    /// The device has a key pair already: its public key, base64.
-    #[arg(long, conflicts_with = "server_key", value_name = "KEY")]
-    pub(crate) public_key: Option<String>,
-    /// The cell makes the key pair and so sees the private key, once.
-    #[arg(long)]
-    pub(crate) server_key: bool,
-    /// Writes the configuration to a new file that only you can read, instead of printing it.
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Draws the QR code even when the output is no terminal.
-    #[arg(long, conflicts_with = "no_qr")]
-    pub(crate) qr: bool,
-    /// Draws no QR code.
-    #[arg(long)]
-    pub(crate) no_qr: bool,
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// The configuration.
+    Show,
+    /// Changes what of it can be changed after the first run.
+    Set(ConfigSet),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct PeerSet {
-    /// Its name.
-    pub(crate) name: String,
-    /// Whether it may reach the Internet through the cell.
-    #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
-    pub(crate) internet: Option<bool>,
-    /// Whether it may reach other devices that may too.
-    #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
-    pub(crate) peer_to_peer: Option<bool>,
-    /// Lets it reach one service more. Can be given many times.
-    #[arg(long = "add-service", value_name = "PROTOCOL://ADDRESS:PORT")]
-    pub(crate) add_services: Vec<ServiceUrl>,
-    /// Takes one service away. Can be given many times.
-    #[arg(long = "remove-service", value_name = "PROTOCOL://ADDRESS:PORT")]
-    pub(crate) remove_services: Vec<ServiceUrl>,
-    /// What goes through the tunnel: "full" or "split".
-    #[arg(long, value_parser = ["full", "split"], value_name = "TUNNEL")]
-    pub(crate) tunnel: Option<String>,
-    /// The device's new public key, base64.
-    #[arg(long, value_name = "KEY")]
-    pub(crate) public_key: Option<String>,
-    /// The connection that carries what it sends to the Internet: its name or id; "default": none, the cell's own way.
-    #[arg(long, value_name = "CONNECTION")]
-    pub(crate) exit: Option<String>,
-    /// While that connection does not work: "yes", the device goes out directly; "no", it goes nowhere; "default", as the
-    /// connection's type says (tor goes out directly, all others nowhere).
-    #[arg(long, value_name = "yes|no|default", value_parser = fail_open)]
-    pub(crate) fail_open: Option<FailOpen>,
-    /// A connection that stands in while that one does not work. Can be given many times, the first first; takes the place
-    /// of all that stood in before.
-    #[arg(long = "fallback", value_name = "CONNECTION", conflicts_with = "no_fallbacks")]
-    pub(crate) fallbacks: Vec<String>,
-    /// Lets no connection stand in.
+pub(crate) struct ConfigSet {
+    /// Host name or address that devices connect to from outside; "": not known.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) endpoint: Option<String>,
+    /// A resolver for devices without an exit: 9.9.9.9, 192.168.1.1:5353, [2620:fe::fe]:53. Can be given up to 8 times; takes the
+    /// place of all before.
+    #[arg(long = "dns", value_name = "ADDRESS", conflicts_with = "default_dns")]
+    pub(crate) dns: Vec<String>,
+    /// Goes back to the default resolvers.
     #[arg(long)]
-    pub(crate) no_fallbacks: bool,
-    /// Takes the change back after so many seconds (5-3600), unless it is kept by `cellctl change confirm`.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=3600))]
-    pub(crate) confirm_within: Option<u32>,
+    pub(crate) default_dns: bool,
 }
-
-/// A device's own word on failing open; `None`: it has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FailOpen(pub(crate) Option<bool>);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
     /// Checks that no record was changed, left out or put in.
     Verify,
-}
-
-fn yes_or_no(text: &str) -> Result<bool, String> {
-    match text {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err("say yes or no".to_owned()),
-    }
-}
-
-fn fail_open(text: &str) -> Result<FailOpen, String> {
-    match text {
-        "yes" => Ok(FailOpen(Some(true))),
-        "no" => Ok(FailOpen(Some(false))),
-        "default" => Ok(FailOpen(None)),
-        _ => Err("say yes, no or default".to_owned()),
-    }
-}
-
-/// A service as a person writes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ServiceUrl {
-    pub(crate) protocol: &'static str,
-    pub(crate) at: SocketAddr,
-}
-
-impl FromStr for ServiceUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let form =
-            || "write it as tcp://ADDRESS:PORT or udp://ADDRESS:PORT, an IPv6 address in brackets".to_owned();
-        let (protocol, at) = text.split_once("://").ok_or_else(form)?;
-        let protocol = match protocol {
-            "tcp" => "tcp",
-            "udp" => "udp",
-            _ => return Err(form()),
-        };
-        let at: SocketAddr = at.trim_end_matches('/').parse().map_err(|_| form())?;
-        if at.port() == 0 {
-            Err("a port is 1-65535".to_owned())
-        } else {
-            Ok(ServiceUrl { protocol, at })
-        }
-    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,10 @@ pub(crate) enum Failure {
     Local(String),
     /// The audit chain does not hold; what is wrong was printed.
     AuditBroken,
+    /// netd would not take what was asked about; why was printed.
+    WouldRefuse,
+    /// The change that waited is not in force, and why.
+    TakenBack(&'static str),
 }
 
 /// A refusal of the cell's.
@@ -44,7 +48,11 @@ impl Failure {
     /// The process's exit code, as `--help` has them.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Failure::Refused(_) | Failure::Local(_) | Failure::AuditBroken => 1,
+            Failure::Refused(_)
+            | Failure::Local(_)
+            | Failure::AuditBroken
+            | Failure::WouldRefuse
+            | Failure::TakenBack(_) => 1,
             Failure::Usage(_) => 2,
             Failure::Unreachable { .. } => 3,
         }
@@ -56,7 +64,7 @@ impl Failure {
             Failure::Refused(refused) => refused.advice(),
             Failure::Unreachable { advice, .. } => Some(advice),
             Failure::Usage(_) => Some("See cellctl --help, or --help after any command."),
-            Failure::Local(_) | Failure::AuditBroken => None,
+            Failure::Local(_) | Failure::AuditBroken | Failure::WouldRefuse | Failure::TakenBack(_) => None,
         }
     }
 
@@ -68,6 +76,8 @@ impl Failure {
             Failure::Usage(_) => ("USAGE".to_owned(), &[][..]),
             Failure::Local(_) => ("LOCAL".to_owned(), &[][..]),
             Failure::AuditBroken => ("AUDIT_BROKEN".to_owned(), &[][..]),
+            Failure::WouldRefuse => ("WOULD_REFUSE".to_owned(), &[][..]),
+            Failure::TakenBack(_) => ("TAKEN_BACK".to_owned(), &[][..]),
         };
         let violation = |v: &Violation| ViolationDocument {
             field: v.field.clone(),
@@ -99,6 +109,9 @@ impl Refused {
             "ADDRESSES_EXHAUSTED" => "The VPN's range is full: remove peers that are not used any more",
             "VERSION_MISMATCH" => {
                 "Somebody else changed it at the same time: look (cellctl peer show NAME), then try again"
+            }
+            "CHANGE_PENDING" => {
+                "See what waits: cellctl change show. Keep it or take it back: cellctl change confirm, or rollback"
             }
             "NO_USER" => "See which there are: cellctl user list",
             "NO_PEER" => "See which there are: cellctl peer list",
@@ -149,6 +162,8 @@ impl fmt::Display for Failure {
             }
             Failure::Usage(what) | Failure::Local(what) => f.write_str(what),
             Failure::AuditBroken => f.write_str("the audit chain does not hold"),
+            Failure::WouldRefuse => f.write_str("the cell would not do this"),
+            Failure::TakenBack(why) => write!(f, "the change is taken back: {why}"),
         }
     }
 }

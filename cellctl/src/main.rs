@@ -14,12 +14,15 @@ mod human;
 mod keys;
 mod output;
 mod peers;
+mod plan;
 mod qr;
 mod secret;
+mod settings;
 mod setup;
 mod status;
 mod users;
 mod view;
+mod wait;
 mod wizard;
 
 use std::process::ExitCode;
@@ -56,6 +59,7 @@ async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Change { command } => change::run(&cell, output, command).await,
         Command::Explain(options) => explain::run(&cell, output, options).await,
         Command::Connection { command } => connections::run(&cell, output, command).await,
+        Command::Config { command } => settings::run(&cell, output, command).await,
         Command::User { command } => users::run(&cell, output, command).await,
         Command::Audit { command } => audit::run(&cell, output, command).await,
     }

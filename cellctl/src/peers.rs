@@ -1,26 +1,24 @@
 //! `cellctl peer`: devices.
 
-use std::fs::{File, OpenOptions};
-use std::io::{IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+mod change;
+mod new_file;
+
+use std::io::IsTerminal;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::{
-    CreatePeerRequest, DeletePeerRequest, DeliverPeerConfigRequest, GetPeerConfigRequest, GetPeerRequest,
-    ListPeersRequest, PeerAccess, ServiceAccess, SetPeerFailOpenRequest, SetPeerFallbacksRequest,
-    UpdatePeerRequest,
+    CreatePeerRequest, DeliverPeerConfigRequest, GetPeerConfigRequest, GetPeerRequest, ListPeersRequest,
+    PeerAccess, ServiceAccess,
 };
-use tonic::transport::Channel;
 use zeroize::Zeroizing;
 
 use crate::cell::Cell;
-use crate::cli::{FailOpen, Peer, PeerAdd, PeerConfig, PeerSet, ServiceUrl};
+use crate::cli::{Peer, PeerAdd, PeerConfig, ServiceUrl};
 use crate::failure::Failure;
 use crate::keys::KeyPair;
 use crate::output::Output;
 use crate::{config, human, qr, view};
+use new_file::NewFile;
 
 /// Carries out one of the commands.
 pub(crate) async fn run(cell: &Cell, output: Output, command: Peer) -> Result<(), Failure> {
@@ -28,8 +26,8 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Peer) -> Result<()
         Peer::List => list(cell, output).await,
         Peer::Show { name } => show(cell, output, name).await,
         Peer::Add(options) => add(cell, output, options).await,
-        Peer::Remove { name, confirm_within } => remove(cell, output, name, confirm_within).await,
-        Peer::Set(options) => set(cell, output, options).await,
+        Peer::Remove { name, how } => change::remove(cell, output, name, how).await,
+        Peer::Set(options) => change::set(cell, output, options).await,
         Peer::Config(options) => config_of(cell, output, options).await,
     }
 }
@@ -260,207 +258,11 @@ async fn config_of(cell: &Cell, output: Output, options: PeerConfig) -> Result<(
     Ok(())
 }
 
-async fn remove(
-    cell: &Cell,
-    output: Output,
-    name: String,
-    confirm_within: Option<u32>,
-) -> Result<(), Failure> {
-    cell.peers()?
-        .delete_peer(DeletePeerRequest {
-            name: name.clone(),
-            confirm_within_seconds: confirm_within.unwrap_or(0),
-        })
-        .await?;
-    output.result(&view::RemovedPeer { removed: &name }, || {
-        format!("{name} is removed.")
-    })?;
-    note_waiting(output, confirm_within);
-    Ok(())
-}
-
-fn note_waiting(output: Output, confirm_within: Option<u32>) {
-    if let Some(seconds) = confirm_within {
-        output.note(&format!(
-            "This is taken back in {seconds} seconds. Keep it: cellctl change confirm"
-        ));
-    }
-}
-
-/// The policy is replaced as a whole on the wire, so what is not named here is read first and kept.
-async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failure> {
-    let mut client = cell.peers()?;
-    let changes_access = options.internet.is_some()
-        || options.peer_to_peer.is_some()
-        || !options.add_services.is_empty()
-        || !options.remove_services.is_empty();
-    let updates =
-        changes_access || options.tunnel.is_some() || options.public_key.is_some() || options.exit.is_some();
-    let falls_back = options.no_fallbacks || !options.fallbacks.is_empty();
-    if !updates && !falls_back && options.fail_open.is_none() {
-        return Err(Failure::Usage(
-            "there is nothing to change: name at least one option".to_owned(),
-        ));
-    }
-    waits_alone(&options, updates, falls_back)?;
-    let confirm_within_seconds = options.confirm_within.unwrap_or(0);
-    let (access, if_version) = if changes_access {
-        changed_access(&mut client, &options).await?
-    } else {
-        (None, None)
-    };
-    let name = options.name;
-    let mut peer = None;
-    if updates {
-        let request = UpdatePeerRequest {
-            name: name.clone(),
-            public_key: options.public_key,
-            access,
-            tunnel: options.tunnel,
-            if_version,
-            exit: options.exit,
-            confirm_within_seconds,
-        };
-        peer = client.update_peer(request).await?.into_inner().peer;
-    }
-    // After the exit: what stands in is of the connection that the device is bound to then.
-    if falls_back {
-        let request = SetPeerFallbacksRequest {
-            name: name.clone(),
-            connections: options.fallbacks,
-            confirm_within_seconds,
-        };
-        peer = client.set_peer_fallbacks(request).await?.into_inner().peer;
-    }
-    if let Some(FailOpen(fail_open)) = options.fail_open {
-        let request = SetPeerFailOpenRequest {
-            name,
-            fail_open,
-            confirm_within_seconds,
-        };
-        peer = client.set_peer_fail_open(request).await?.into_inner().peer;
-    }
-    let peer = view::Peer::from(peer.unwrap_or_default());
-    output.result(&peer, || text(&peer))?;
-    note_waiting(output, options.confirm_within);
-    Ok(())
-}
-
-/// Only one change waits at a time, and a line must not be done in halves.
-fn waits_alone(options: &PeerSet, updates: bool, falls_back: bool) -> Result<(), Failure> {
-    let changes = [updates, falls_back, options.fail_open.is_some()];
-    if options.confirm_within.is_some() && changes.into_iter().filter(|made| *made).count() > 1 {
-        return Err(Failure::Usage(
-            "one change can wait at a time: with --confirm-within, give --fail-open and the fallbacks alone"
-                .to_owned(),
-        ));
-    }
-    Ok(())
-}
-
-/// The new policy, and the version that it was made from.
-async fn changed_access(
-    client: &mut PeerServiceClient<Channel>,
-    options: &PeerSet,
-) -> Result<(Option<PeerAccess>, Option<String>), Failure> {
-    let request = GetPeerRequest {
-        name: options.name.clone(),
-    };
-    let now = client
-        .get_peer(request)
-        .await?
-        .into_inner()
-        .peer
-        .unwrap_or_default();
-    // Only what was read is changed: else an access that was taken meanwhile would come back.
-    let access = changed(now.access.unwrap_or_default(), options)?;
-    Ok((Some(access), Some(now.version)))
-}
-
-fn changed(now: PeerAccess, options: &PeerSet) -> Result<PeerAccess, Failure> {
-    let mut services = now.services;
-    for gone in options.remove_services.iter().map(service) {
-        let before = services.len();
-        services.retain(|service| *service != gone);
-        if services.len() == before {
-            let ServiceAccess {
-                address,
-                protocol,
-                port,
-            } = gone;
-            return Err(Failure::Usage(format!(
-                "the peer has no service {protocol}://{address}:{port} to remove"
-            )));
-        }
-    }
-    for new in options.add_services.iter().map(service) {
-        if !services.contains(&new) {
-            services.push(new);
-        }
-    }
-    Ok(PeerAccess {
-        internet: options.internet.unwrap_or(now.internet),
-        peer_to_peer: options.peer_to_peer.unwrap_or(now.peer_to_peer),
-        services,
-    })
-}
-
 fn service(url: &ServiceUrl) -> ServiceAccess {
     ServiceAccess {
         address: url.at.ip().to_string(),
         protocol: url.protocol.to_owned(),
         port: url.at.port().into(),
-    }
-}
-
-/// A file that did not exist before, readable by its owner alone; removed again unless it is written.
-struct NewFile {
-    path: PathBuf,
-    file: File,
-    written: bool,
-}
-
-impl NewFile {
-    fn create(path: PathBuf) -> Result<Self, Failure> {
-        let opened = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path);
-        let file = opened.map_err(|error| {
-            Failure::Local(format!(
-                "cannot write {}: {error}; nothing was added",
-                path.display()
-            ))
-        })?;
-        Ok(NewFile {
-            path,
-            file,
-            written: false,
-        })
-    }
-
-    fn write(mut self, text: &str) -> Result<PathBuf, Failure> {
-        let written = self
-            .file
-            .write_all(text.as_bytes())
-            .and_then(|()| self.file.sync_all());
-        written.map_err(|error| {
-            let path = self.path.display();
-            Failure::Local(format!(
-                "the peer was added, but {path} cannot be written: {error}; remove the peer and add it again"
-            ))
-        })?;
-        self.written = true;
-        Ok(self.path.clone())
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if !self.written {
-            let _ = std::fs::remove_file(&self.path);
-        }
     }
 }
 

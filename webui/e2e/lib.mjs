@@ -132,6 +132,14 @@ export class Recorder {
   }
 }
 
+/** Says yes to what a change takes away, where that is asked before `done` is there. */
+export async function agree(page, done) {
+  const make = page.getByRole('dialog').getByRole('button', { name: 'Make the change' });
+  await make.or(done).first().waitFor();
+  if (await make.isVisible()) await make.click();
+  await done.first().waitFor();
+}
+
 /** Its connections go through the line; names, and with them the Host header, stay the cell's. */
 export function launchBrowser(line) {
   return chromium.launch({

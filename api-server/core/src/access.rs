@@ -73,6 +73,22 @@ pub struct ServiceInput {
     pub port: u64,
 }
 
+impl AccessPolicy {
+    /// What both allow.
+    pub fn common(&self, other: &AccessPolicy) -> AccessPolicy {
+        AccessPolicy {
+            internet: self.internet && other.internet,
+            peer_to_peer: self.peer_to_peer && other.peer_to_peer,
+            services: self.services.intersection(&other.services).copied().collect(),
+        }
+    }
+
+    /// Whether it allows nothing that `other` does not.
+    pub fn is_within(&self, other: &AccessPolicy) -> bool {
+        *self == self.common(other)
+    }
+}
+
 impl AccessInput {
     /// Checks a policy; faults are named below `path`. Services given twice count once.
     pub fn check(&self, path: &str, faults: &mut Faults) -> AccessPolicy {

@@ -51,7 +51,7 @@ pub fn render(cell: &CellSide, peer: &Peer, private_key: Option<&str>) -> Zeroiz
     let _ = writeln!(text);
     let _ = writeln!(text, "[Peer]");
     let _ = writeln!(text, "PublicKey = {}", cell.public_key);
-    let _ = writeln!(text, "AllowedIPs = {}", allowed_ips(cell, peer));
+    let _ = writeln!(text, "AllowedIPs = {}", allowed_ips(&cell.range, peer));
     let _ = writeln!(
         text,
         "Endpoint = {}",
@@ -71,11 +71,12 @@ pub fn fingerprint(cell: &CellSide, peer: &Peer) -> [u8; 32] {
     hash.finalize().into()
 }
 
-fn allowed_ips(cell: &CellSide, peer: &Peer) -> String {
+/// What the device sends into its tunnel.
+pub(crate) fn allowed_ips(range: &VpnRange, peer: &Peer) -> String {
     match peer.tunnel {
         Tunnel::Full => "0.0.0.0/0, ::/0".to_owned(),
         Tunnel::Split => {
-            let ranges = [IpNet::V4(cell.range.v4()), IpNet::V6(cell.range.v6())];
+            let ranges = [IpNet::V4(range.v4()), IpNet::V6(range.v6())];
             let inside = |address: &IpAddr| ranges.iter().any(|range| range.contains(address));
             let mut services: Vec<IpAddr> = peer
                 .access

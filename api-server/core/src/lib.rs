@@ -19,6 +19,7 @@ pub mod connection;
 
 pub mod client_config;
 pub mod derive;
+pub mod plan;
 
 pub mod lockout;
 pub mod password;

@@ -54,6 +54,17 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// Whether `after` is this peer with some of its access taken away, and nothing else.
+    pub fn loses_alone(&self, after: &Peer) -> bool {
+        let as_before = Peer {
+            access: self.access.clone(),
+            ..after.clone()
+        };
+        as_before == *self && after.access != self.access && after.access.is_within(&self.access)
+    }
+}
+
 /// Where a new peer's key comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeySource {

@@ -15,6 +15,17 @@ use super::netd;
 
 /// How long a change waits for netd's opinion. It is a service to the caller, and not what keeps the network safe.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long somebody who asks for netd's own plan waits for it.
+const PLAN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What netd would do, or why it would not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It would do this, in its own words; nothing: it changes nothing.
+    Takes(Vec<String>),
+    /// It would refuse, with these sentences.
+    Refuses(Vec<String>),
+}
 
 /// Asks netd what it would say.
 #[derive(Debug, Clone)]
@@ -53,6 +64,38 @@ impl NetworkCheck {
             confirm_within_seconds: 0,
         };
         judge(self.0.clone().apply_network_delta(request)).await
+    }
+
+    /// What netd would do with one peer: `spec` takes its place, or the one of the name `removed` goes. `None`: netd does not
+    /// answer, or has another state than `base_etag` by now.
+    pub async fn plan(
+        &self,
+        base_etag: String,
+        spec: Option<PeerSpec>,
+        removed: Option<String>,
+    ) -> Option<Verdict> {
+        let request = ApplyNetworkDeltaRequest {
+            base_etag,
+            upserted_peers: spec.map(netd::peer_spec).into_iter().collect(),
+            removed_peers: removed.into_iter().collect(),
+            validate_only: true,
+            confirm_within_seconds: 0,
+        };
+        let mut netd = self.0.clone();
+        match tokio::time::timeout(PLAN_PATIENCE, netd.apply_network_delta(request)).await {
+            Ok(Ok(answer)) => {
+                let changes = answer.into_inner().changes.into_iter();
+                let words = changes.map(|change| format!("{}: {}", change.subject, change.detail));
+                Some(Verdict::Takes(words.collect()))
+            }
+            Ok(Err(status)) if is_no(&status) => {
+                let said = fault::violations(&status).into_iter();
+                Some(Verdict::Refuses(
+                    said.map(|violation| violation.description).collect(),
+                ))
+            }
+            Ok(Err(_)) | Err(_) => None,
+        }
     }
 }
 

@@ -52,6 +52,19 @@ pub fn peer_spec(spec: PeerSpec) -> wire::PeerSpec {
     }
 }
 
+/// What netd has of a peer (`has`) less what it may not have any more, by `wanted`; `None`: nothing is to be taken from it.
+pub fn reduced(has: &wire::PeerSpec, wanted: &wire::PeerSpec) -> Option<wire::PeerSpec> {
+    let (had, may) = (has.access.clone()?, wanted.access.clone().unwrap_or_default());
+    let mut left = had.clone();
+    left.internet &= may.internet;
+    left.peer_to_peer &= may.peer_to_peer;
+    left.services.retain(|service| may.services.contains(service));
+    (left != had).then(|| wire::PeerSpec {
+        access: Some(left),
+        ..has.clone()
+    })
+}
+
 /// What moves about a peer, as of `now`.
 pub fn activity(status: &wire::PeerStatus, now: i64) -> Activity {
     let handshake = Some(status.latest_handshake_unix_ms).filter(|at| *at > 0);

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use cell_proto::api::v1::cell_service_server::CellService;
 use cell_proto::api::v1::{
-    CellStatus, DaemonStatus, GetCellStatusRequest, GetCellStatusResponse, VerifyAuditRequest,
+    CellStatus, DaemonStatus, GetCellConfigRequest, GetCellConfigResponse, GetCellStatusRequest,
+    GetCellStatusResponse, UpdateCellConfigRequest, UpdateCellConfigResponse, VerifyAuditRequest,
     VerifyAuditResponse, WatchCellStatusRequest, WatchCellStatusResponse,
 };
 use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
-use super::{Automation, refused};
+use super::{Automation, config, refused};
 use crate::service::audit;
 use crate::service::cell::{self, CellView};
 
@@ -48,6 +49,27 @@ impl CellService for Automation {
             Some((answer, (app, changes)))
         });
         Ok(Response::new(Box::pin(statuses)))
+    }
+
+    async fn get_cell_config(
+        &self,
+        _: Request<GetCellConfigRequest>,
+    ) -> Result<Response<GetCellConfigResponse>, Status> {
+        let identity = cell::identity(&self.app).map_err(refused)?;
+        let config = Some(config::shown(&self.app, &identity));
+        Ok(Response::new(GetCellConfigResponse { config }))
+    }
+
+    async fn update_cell_config(
+        &self,
+        request: Request<UpdateCellConfigRequest>,
+    ) -> Result<Response<UpdateCellConfigResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let input = config::input(request.into_inner());
+        let identity = cell::configure(&self.app, &actor, input).await.map_err(refused)?;
+        let config = Some(config::shown(&self.app, &identity));
+        Ok(Response::new(UpdateCellConfigResponse { config }))
     }
 
     async fn verify_audit(

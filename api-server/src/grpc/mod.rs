@@ -1,8 +1,10 @@
 //! The automation API (`cell.api.v1`): the same services as REST, for whoever the socket lets in.
 
 pub mod cell;
+pub mod config;
 pub mod connections;
 pub mod peers;
+pub mod plan;
 pub mod setup;
 pub mod users;
 pub mod waiting;

@@ -5,18 +5,20 @@ use cell_api_core::flow::FlowInput;
 use cell_api_core::peer::{PeerInput, PeerUpdateInput};
 use cell_proto::api::v1::peer_service_server::PeerService;
 use cell_proto::api::v1::{
-    CreatePeerRequest, CreatePeerResponse, DeletePeerRequest, DeletePeerResponse, DeliverPeerConfigRequest,
-    DeliverPeerConfigResponse, ExplainFlowRequest, ExplainFlowResponse, GetPeerConfigRequest,
-    GetPeerConfigResponse, GetPeerRequest, GetPeerResponse, ListPeersRequest, ListPeersResponse, Peer,
-    PeerAccess, PeerActivity, ServiceAccess, SetPeerExitRequest, SetPeerExitResponse, SetPeerFailOpenRequest,
-    SetPeerFailOpenResponse, SetPeerFallbacksRequest, SetPeerFallbacksResponse, UpdatePeerRequest,
-    UpdatePeerResponse,
+    ChangePlan, CreatePeerRequest, CreatePeerResponse, DeletePeerRequest, DeletePeerResponse,
+    DeliverPeerConfigRequest, DeliverPeerConfigResponse, ExplainFlowRequest, ExplainFlowResponse,
+    GetPeerConfigRequest, GetPeerConfigResponse, GetPeerRequest, GetPeerResponse, ListPeersRequest,
+    ListPeersResponse, Peer, PeerAccess, PeerActivity, ServiceAccess, SetPeerExitRequest,
+    SetPeerExitResponse, SetPeerFailOpenRequest, SetPeerFailOpenResponse, SetPeerFallbacksRequest,
+    SetPeerFallbacksResponse, UpdatePeerRequest, UpdatePeerResponse,
 };
 use tonic::{Request, Response, Status};
 
+use super::plan::change_plan;
 use super::waiting::wait;
 use super::{Automation, refused};
 use crate::service::peers::{self, Activity, ExitChange, PeerView};
+use crate::service::plan::Author;
 use crate::service::{Actor, explain};
 use crate::store::waiting::Wait;
 
@@ -119,6 +121,7 @@ impl PeerService for Automation {
             if_version,
             exit,
             confirm_within_seconds,
+            validate_only,
         } = request.into_inner();
         let wait = wait(&actor, confirm_within_seconds)?;
         let input = PeerUpdateInput {
@@ -127,11 +130,20 @@ impl PeerService for Automation {
             tunnel,
             exit,
         };
+        if validate_only {
+            let by = Author::Otherwise;
+            let plan = peers::plan_update(&self.app, &actor, &name, &input, if_version, by).await;
+            return Ok(Response::new(UpdatePeerResponse {
+                peer: None,
+                plan: Some(change_plan(plan.map_err(refused)?)),
+            }));
+        }
         let view = peers::update(&self.app, &actor, &name, &input, if_version, wait)
             .await
             .map_err(refused)?;
         Ok(Response::new(UpdatePeerResponse {
             peer: Some(peer(view)),
+            plan: None,
         }))
     }
 
@@ -144,11 +156,12 @@ impl PeerService for Automation {
             name,
             exit,
             confirm_within_seconds,
+            validate_only,
         } = request.into_inner();
-        let wait = wait(&actor, confirm_within_seconds)?;
+        let how = (wait(&actor, confirm_within_seconds)?, validate_only);
         let change = ExitChange::Exit(exit);
-        let peer = self.set_exit(&actor, &name, change, wait).await?;
-        Ok(Response::new(SetPeerExitResponse { peer: Some(peer) }))
+        let (peer, plan) = self.set_exit(&actor, &name, change, how).await?;
+        Ok(Response::new(SetPeerExitResponse { peer, plan }))
     }
 
     async fn set_peer_fail_open(
@@ -160,11 +173,12 @@ impl PeerService for Automation {
             name,
             fail_open,
             confirm_within_seconds,
+            validate_only,
         } = request.into_inner();
-        let wait = wait(&actor, confirm_within_seconds)?;
+        let how = (wait(&actor, confirm_within_seconds)?, validate_only);
         let change = ExitChange::FailOpen(fail_open);
-        let peer = self.set_exit(&actor, &name, change, wait).await?;
-        Ok(Response::new(SetPeerFailOpenResponse { peer: Some(peer) }))
+        let (peer, plan) = self.set_exit(&actor, &name, change, how).await?;
+        Ok(Response::new(SetPeerFailOpenResponse { peer, plan }))
     }
 
     async fn set_peer_fallbacks(
@@ -176,11 +190,12 @@ impl PeerService for Automation {
             name,
             connections,
             confirm_within_seconds,
+            validate_only,
         } = request.into_inner();
-        let wait = wait(&actor, confirm_within_seconds)?;
+        let how = (wait(&actor, confirm_within_seconds)?, validate_only);
         let change = ExitChange::Fallbacks(connections);
-        let peer = self.set_exit(&actor, &name, change, wait).await?;
-        Ok(Response::new(SetPeerFallbacksResponse { peer: Some(peer) }))
+        let (peer, plan) = self.set_exit(&actor, &name, change, how).await?;
+        Ok(Response::new(SetPeerFallbacksResponse { peer, plan }))
     }
 
     async fn get_peer_config(
@@ -216,12 +231,18 @@ impl PeerService for Automation {
         let DeletePeerRequest {
             name,
             confirm_within_seconds,
+            validate_only,
         } = request.into_inner();
         let wait = wait(&actor, confirm_within_seconds)?;
+        if validate_only {
+            let plan = peers::plan_delete(&self.app, &actor, &name, Author::Otherwise).await;
+            let plan = Some(change_plan(plan.map_err(refused)?));
+            return Ok(Response::new(DeletePeerResponse { plan }));
+        }
         peers::delete(&self.app, &actor, &name, wait)
             .await
             .map_err(refused)?;
-        Ok(Response::new(DeletePeerResponse {}))
+        Ok(Response::new(DeletePeerResponse { plan: None }))
     }
 }
 
@@ -231,11 +252,15 @@ impl Automation {
         actor: &Actor,
         name: &str,
         change: ExitChange,
-        wait: Option<Wait>,
-    ) -> Result<Peer, Status> {
+        (wait, validate_only): (Option<Wait>, bool),
+    ) -> Result<(Option<Peer>, Option<ChangePlan>), Status> {
         self.set_up()?;
+        if validate_only {
+            let plan = peers::plan_exit(&self.app, actor, name, change, Author::Otherwise).await;
+            return Ok((None, Some(change_plan(plan.map_err(refused)?))));
+        }
         let view = peers::set_exit(&self.app, actor, name, change, wait).await;
-        view.map(peer).map_err(refused)
+        Ok((Some(view.map(peer).map_err(refused)?), None))
     }
 }
 

@@ -47,7 +47,7 @@ impl Reconciler {
         match self.settle(self.accepted.is_some()).await? {
             Found::Nothing => {}
             Found::Unsent(waiting) => return self.send_waiting(waiting, pending).await,
-            Found::Waits => return self.remove_beside(pending.generation).await,
+            Found::Waits => return self.take_away_beside(pending.generation).await,
             Found::Ended => return self.apply_all().await,
         }
         if pending.all || self.accepted.is_none() {
@@ -103,7 +103,7 @@ impl Reconciler {
         match self.settle(false).await? {
             Found::Waits => {
                 let (generation, _) = self.desired().await?;
-                return self.remove_beside(generation).await;
+                return self.take_away_beside(generation).await;
             }
             Found::Nothing | Found::Unsent(_) | Found::Ended => {}
         }
@@ -180,7 +180,7 @@ impl Reconciler {
     }
 
     /// Brings the peers of netd's own accepted state to ours, leaving the interface as it is.
-    pub(super) async fn apply_to_what_netd_has(&mut self) -> Result<(), Status> {
+    async fn apply_to_what_netd_has(&mut self) -> Result<(), Status> {
         let request = wire::GetNetworkRequest { include_spec: true };
         let current = in_time(self.watch.get_network(request)).await?;
         let (Some(status), Some(spec)) = (current.status, current.spec) else {
@@ -223,7 +223,7 @@ impl Reconciler {
     }
 
     /// Removals go first and alone, so that nothing that netd says of an addition can hold a revocation up.
-    async fn apply_difference(&mut self, peers: Difference) -> Result<(), Status> {
+    pub(super) async fn apply_difference(&mut self, peers: Difference) -> Result<(), Status> {
         let (mut upserted, mut removed) = (Vec::new(), Vec::new());
         for (name, spec) in peers {
             self.refused.remove(&name);
@@ -260,7 +260,7 @@ impl Reconciler {
         self.send_difference(upserted, removed).await
     }
 
-    async fn send_difference(
+    pub(super) async fn send_difference(
         &mut self,
         upserted_peers: Vec<wire::PeerSpec>,
         removed_peers: Vec<String>,
@@ -339,7 +339,7 @@ impl Reconciler {
     }
 
     /// The whole of what netd is to own, without what it refused, and the generation that it is.
-    async fn desired(&mut self) -> Result<(u64, derive::NetworkSpec), Status> {
+    pub(super) async fn desired(&mut self) -> Result<(u64, derive::NetworkSpec), Status> {
         let refused_exits = std::mem::take(&mut self.exits.refused);
         let desired = desired(&self.app, self.refused.clone(), refused_exits).await;
         let (generation, spec, exits, nowhere) =

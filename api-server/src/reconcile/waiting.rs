@@ -3,6 +3,7 @@
 use cell_api_core::waiting::{Said, Sent, Standing, standing};
 use cell_proto::fault;
 use cell_proto::netd::v1 as wire;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tonic::Status;
 
@@ -11,7 +12,7 @@ use super::{Accepted, Reconciler};
 use crate::daemons::netd;
 use crate::dns;
 use crate::events::Topic;
-use crate::network::Pending;
+use crate::network::{MAX_DELTA, Pending};
 use crate::service::{Actor, ServiceError, waiting};
 use crate::store::transaction::Origin;
 use crate::store::waiting::{self as table, Waiting};
@@ -79,8 +80,7 @@ impl Reconciler {
         let sending = if all {
             Err(Status::aborted("more was changed at the same time"))
         } else {
-            let routed = self.routed(peers);
-            self.send_to_wait(&waiting, routed).await
+            self.send_apart(&waiting, peers).await
         };
         match sending {
             Ok(Some(pending)) => {
@@ -109,6 +109,22 @@ impl Reconciler {
             }
             Err(status) => Err(status),
         }
+    }
+
+    /// What else was committed is for good, and must neither come back nor go with the change that waits.
+    async fn send_apart(
+        &mut self,
+        waiting: &Waiting,
+        mut peers: BTreeSet<String>,
+    ) -> Result<Option<wire::PendingChange>, Status> {
+        peers.remove(&waiting.peer);
+        if !peers.is_empty() {
+            let Routed { spec, nowhere } = self.routed(peers);
+            self.apply_difference(spec).await?;
+            self.refused.extend(nowhere);
+        }
+        let routed = self.routed(BTreeSet::from([waiting.peer.clone()]));
+        self.send_to_wait(waiting, routed).await
     }
 
     async fn send_to_wait(
@@ -147,9 +163,9 @@ impl Reconciler {
         Ok(applied.pending)
     }
 
-    /// While a change waits, peers can be removed alone; everything else follows when it is settled.
-    pub(super) async fn remove_beside(&mut self, generation: u64) -> Result<(), Status> {
-        match self.apply_to_what_netd_has().await {
+    /// While a change waits, peers can be removed and access can be taken away; everything else follows when it is settled.
+    pub(super) async fn take_away_beside(&mut self, generation: u64) -> Result<(), Status> {
+        match self.take_away_from_what_netd_has().await {
             Ok(()) => {
                 // netd's etag has moved, and the one that is written down is what the change is confirmed by.
                 let _found = self.settle(false).await?;
@@ -166,6 +182,48 @@ impl Reconciler {
             }
             Err(status) => Err(status),
         }
+    }
+
+    /// Takes from the peers of netd's own state what they may not have any more, and nothing else: a part that gives would
+    /// be refused, and what takes away with it.
+    async fn take_away_from_what_netd_has(&mut self) -> Result<(), Status> {
+        let request = wire::GetNetworkRequest { include_spec: true };
+        let current = in_time(self.watch.get_network(request)).await?;
+        let (Some(status), Some(spec)) = (current.status, current.spec) else {
+            return Ok(());
+        };
+        let (_, wanted) = self.desired().await?;
+        let wanted = wanted.peers.into_iter().map(netd::peer_spec);
+        let wanted: BTreeMap<String, wire::PeerSpec> = wanted.map(|peer| (peer.name.clone(), peer)).collect();
+        let (mut removed, mut reduced) = (Vec::new(), Vec::new());
+        for has in &spec.peers {
+            match wanted.get(&has.name) {
+                None => removed.push(has.name.clone()),
+                Some(wanted) => reduced.extend(netd::reduced(has, wanted)),
+            }
+        }
+        self.accept(Some(Accepted {
+            etag: status.etag,
+            netd_generation: status.generation,
+        }));
+        let done = self.send_in_chunks(removed, reduced).await;
+        // The network as a whole is still not ours: each change goes this way until it is.
+        self.accept(None);
+        done
+    }
+
+    async fn send_in_chunks(
+        &mut self,
+        removed: Vec<String>,
+        reduced: Vec<wire::PeerSpec>,
+    ) -> Result<(), Status> {
+        for chunk in removed.chunks(MAX_DELTA) {
+            self.send_difference(Vec::new(), chunk.to_vec()).await?;
+        }
+        for chunk in reduced.chunks(MAX_DELTA) {
+            self.send_difference(chunk.to_vec(), Vec::new()).await?;
+        }
+        Ok(())
     }
 
     /// Whether a status says that the change which waits does not wait at netd (any more).

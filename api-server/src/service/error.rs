@@ -104,7 +104,7 @@ pub enum ServiceError {
     EndpointUnknown,
     /// A change waits for its confirmation.
     #[error(
-        "a change waits for its confirmation: keep it (POST /api/network/confirm) or take it back (POST /api/network/rollback) first"
+        "a change waits for its confirmation: keep it (POST /api/network/confirm) or take it back (POST /api/network/rollback) first; meanwhile devices can be removed, and access can be taken away"
     )]
     ChangePending,
     /// No change waits.

@@ -12,6 +12,7 @@ pub mod peers;
 
 pub mod connections;
 
+pub mod plan;
 pub mod waiting;
 
 pub mod audit;

@@ -2,10 +2,12 @@
 
 mod change;
 mod exit;
+mod plan;
 
 pub use change::{CreatedPeer, create, delete, deliver_config, update};
 
 pub use exit::{ExitChange, set as set_exit};
+pub use plan::{plan_delete, plan_exit, plan_update};
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;

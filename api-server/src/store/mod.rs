@@ -161,6 +161,19 @@ impl Store {
         .await
     }
 
+    /// As [`Store::mutate`], and takes all of it back: nothing is written, nobody is told.
+    ///
+    /// # Errors
+    /// What [`Store::mutate`] would say.
+    pub async fn try_out<T: Send + 'static>(
+        &self,
+        origin: Origin,
+        change: impl FnOnce(&mut Tx<'_>) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        self.on_writer(move |connection| transaction::try_out(connection, origin, change))
+            .await
+    }
+
     /// Writes what is nobody's act and needs no audit record, such as when a session was last seen.
     ///
     /// # Errors

@@ -49,6 +49,8 @@ pub enum NetworkChange {
     All,
     /// The peer of this name was added or altered.
     Peer(String),
+    /// Access was taken from the peer of this name, and nothing else was changed.
+    Reduced(String),
     /// The peer of this name was removed.
     Removed(String),
 }
@@ -98,7 +100,7 @@ impl Tx<'_> {
         self.effects.topics.insert(Topic::Audit);
     }
 
-    /// This makes a change that waits, or ends it. Anything else but removals is refused while one waits.
+    /// This makes a change that waits, or ends it. Anything else is refused while one waits, but what takes away alone.
     pub fn settles_change(&mut self) {
         self.settles_change = true;
     }
@@ -124,6 +126,42 @@ pub(super) fn run<T>(
     origin: Origin,
     change: impl FnOnce(&mut Tx<'_>) -> Result<T, ServiceError>,
 ) -> Result<(T, Effects), ServiceError> {
+    let (value, tx) = made(connection, origin, change)?;
+    let Tx {
+        transaction,
+        entries,
+        mut effects,
+        settles_change: _,
+        origin: _,
+    } = tx;
+    if !effects.network.is_empty() {
+        effects.generation = Some(next_generation(&transaction)?);
+    }
+    for entry in entries {
+        effects.audit_head = Some(append(&transaction, entry)?);
+    }
+    transaction.commit()?;
+    Ok((value, effects))
+}
+
+/// Runs `change` and takes all of it back: whoever asks what it would do is refused what would be refused, and nothing is
+/// written.
+pub(super) fn try_out<T>(
+    connection: &mut Connection,
+    origin: Origin,
+    change: impl FnOnce(&mut Tx<'_>) -> Result<T, ServiceError>,
+) -> Result<T, ServiceError> {
+    let (value, tx) = made(connection, origin, change)?;
+    tx.transaction.rollback()?;
+    Ok(value)
+}
+
+/// Makes a change that may be committed.
+fn made<'c, T>(
+    connection: &'c mut Connection,
+    origin: Origin,
+    change: impl FnOnce(&mut Tx<'_>) -> Result<T, ServiceError>,
+) -> Result<(T, Tx<'c>), ServiceError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut tx = Tx {
         transaction,
@@ -133,31 +171,17 @@ pub(super) fn run<T>(
         effects: Effects::default(),
     };
     let value = change(&mut tx)?;
-    let Tx {
-        transaction,
-        entries,
-        settles_change,
-        mut effects,
-        origin: _,
-    } = tx;
-    if entries.is_empty() {
+    if tx.entries.is_empty() {
         return Err(ServiceError::Storage("a mutation without an audit record"));
     }
     let takes_away = |change: &NetworkChange| match change {
-        NetworkChange::Removed(_) => true,
+        NetworkChange::Reduced(_) | NetworkChange::Removed(_) => true,
         NetworkChange::All | NetworkChange::Peer(_) => false,
     };
-    if !settles_change && !effects.network.iter().all(takes_away) && waiting::any(&transaction)? {
+    if !tx.settles_change && !tx.effects.network.iter().all(takes_away) && waiting::any(&tx)? {
         return Err(ServiceError::ChangePending);
     }
-    if !effects.network.is_empty() {
-        effects.generation = Some(next_generation(&transaction)?);
-    }
-    for entry in entries {
-        effects.audit_head = Some(append(&transaction, entry)?);
-    }
-    transaction.commit()?;
-    Ok((value, effects))
+    Ok((value, tx))
 }
 
 /// The generation of the network as committed.

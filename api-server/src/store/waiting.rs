@@ -150,6 +150,30 @@ pub fn begin(tx: &mut Tx<'_>, action: Action, before: &StoredPeer, wait: &Wait) 
     Ok(())
 }
 
+/// What was taken from the peer of this name meanwhile stays taken, whatever becomes of the change: `left` is what it has now. netd
+/// does the same with the state that it comes back to.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub fn take_away(tx: &mut Tx<'_>, peer: &PeerName, left: &AccessPolicy) -> Result<(), ServiceError> {
+    let Some(waiting) = get(tx)?.filter(|waiting| waiting.peer == peer.as_str()) else {
+        return Ok(());
+    };
+    let mut before: Before = serde_json::from_str(&waiting.before).map_err(|_| CORRUPT)?;
+    let is_left = |(address, protocol, port): &(IpAddr, String, u16)| {
+        let mut services = left.services.iter();
+        services
+            .any(|one| (one.address, one.protocol.as_str(), one.port) == (*address, protocol.as_str(), *port))
+    };
+    before.internet &= left.internet;
+    before.peer_to_peer &= left.peer_to_peer;
+    before.services.retain(is_left);
+    let json = serde_json::to_string(&before).map_err(|_| CORRUPT)?;
+    tx.prepare_cached("UPDATE waiting_change SET before_json = ?1")?
+        .execute([json])?;
+    Ok(())
+}
+
 /// Notes how netd has it.
 ///
 /// # Errors

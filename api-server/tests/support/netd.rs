@@ -126,6 +126,37 @@ impl State {
         Err(above(violations))
     }
 
+    /// Whether peers are as they are, less some of their access.
+    fn takes_away(&self, upserted: &[PeerSpec]) -> bool {
+        let peers = self.spec.iter().flat_map(|spec| &spec.peers);
+        let peers: Vec<&PeerSpec> = peers.collect();
+        upserted.iter().all(|after| {
+            let before = peers.iter().find(|peer| peer.name == after.name);
+            before.is_some_and(|before| {
+                let as_before = PeerSpec {
+                    access: before.access.clone(),
+                    ..after.clone()
+                };
+                as_before == **before && after.access == Some(common(before, after))
+            })
+        })
+    }
+
+    /// What was taken away while a change waits is taken from the state before, too.
+    fn go_beside(&mut self, request: &ApplyNetworkDeltaRequest) {
+        let Some((pending, last_good)) = &mut self.pending else {
+            return;
+        };
+        pending.etag.clone_from(&self.etag);
+        let peers = &mut last_good.peers;
+        peers.retain(|peer| !request.removed_peers.contains(&peer.name));
+        for left in &request.upserted_peers {
+            if let Some(before) = peers.iter_mut().find(|peer| peer.name == left.name) {
+                before.access = Some(common(before, left));
+            }
+        }
+    }
+
     /// The exit that a peer has at netd; `None`: netd does not have the peer.
     pub fn exit_of(&self, name: &str) -> Option<String> {
         let mut peers = self.spec.iter().flat_map(|spec| &spec.peers);
@@ -280,6 +311,34 @@ impl FakeNetd {
     }
 }
 
+/// What both may reach.
+fn common(one: &PeerSpec, other: &PeerSpec) -> AccessPolicy {
+    let (one, other) = (one.access.clone().unwrap(), other.access.clone().unwrap());
+    AccessPolicy {
+        internet: one.internet && other.internet,
+        peer_to_peer: one.peer_to_peer && other.peer_to_peer,
+        services: one
+            .services
+            .into_iter()
+            .filter(|service| other.services.contains(service))
+            .collect(),
+    }
+}
+
+/// What a difference would change, as far as the tests look.
+fn would_change(request: &ApplyNetworkDeltaRequest) -> ApplyNetworkDeltaResponse {
+    let names = request.upserted_peers.iter().map(|peer| &peer.name);
+    let change = |name: &String| Change {
+        action: ChangeAction::Update.into(),
+        subject: format!("peer {name}"),
+        detail: "of the test".to_owned(),
+    };
+    ApplyNetworkDeltaResponse {
+        changes: names.chain(&request.removed_peers).map(change).collect(),
+        ..Default::default()
+    }
+}
+
 fn above(violations: Vec<Violation>) -> Status {
     let text = "the ceiling forbids it";
     let fault = Fault::new(Code::PermissionDenied, "netd.cell", "ABOVE_CEILING", text);
@@ -350,9 +409,9 @@ impl NetworkService for Service {
         let exits = &state.spec.as_ref().unwrap().exits;
         state.judge_exits("upserted_peers", exits, &request.upserted_peers)?;
         if request.validate_only {
-            return Ok(Response::new(Default::default()));
+            return Ok(Response::new(would_change(&request)));
         }
-        if state.pending.is_some() && !request.upserted_peers.is_empty() {
+        if state.pending.is_some() && !state.takes_away(&request.upserted_peers) {
             return Err(
                 Fault::new(Code::FailedPrecondition, "netd.cell", "CHANGE_PENDING", "not now").into(),
             );
@@ -380,11 +439,8 @@ impl NetworkService for Service {
                 deadline_unix_ms: super::START_MS + 1000 * i64::from(request.confirm_within_seconds),
             };
             state.pending = Some((pending, before));
-        } else if let Some((pending, last_good)) = &mut state.pending {
-            pending.etag = etag.clone();
-            last_good
-                .peers
-                .retain(|peer| !request.removed_peers.contains(&peer.name));
+        } else {
+            state.go_beside(&request);
         }
         self.status.send_replace(state.status());
         Ok(Response::new(ApplyNetworkDeltaResponse {

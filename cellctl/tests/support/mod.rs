@@ -41,7 +41,11 @@ pub struct State {
     pub changed_meanwhile: Option<PeerAccess>,
     /// Of the last change of a peer.
     pub confirm_within: u32,
+    /// What a change that is only asked about would do.
+    pub plan: ChangePlan,
     pub waiting: Option<WaitingChange>,
+    /// What the configuration was changed by, last.
+    pub configured: Option<UpdateCellConfigRequest>,
     /// What was done to changes that waited.
     pub settled: Vec<&'static str>,
     pub delivered: Vec<String>,
@@ -289,6 +293,23 @@ impl CellService for Service {
         Ok(Response::new(iter(vec![Ok(change(3)), Ok(change(4))])))
     }
 
+    async fn get_cell_config(
+        &self,
+        _: Request<GetCellConfigRequest>,
+    ) -> Result<Response<GetCellConfigResponse>, Status> {
+        let config = Some(self.config());
+        Ok(Response::new(GetCellConfigResponse { config }))
+    }
+
+    async fn update_cell_config(
+        &self,
+        request: Request<UpdateCellConfigRequest>,
+    ) -> Result<Response<UpdateCellConfigResponse>, Status> {
+        self.0.lock().unwrap().configured = Some(request.into_inner());
+        let config = Some(self.config());
+        Ok(Response::new(UpdateCellConfigResponse { config }))
+    }
+
     async fn verify_audit(
         &self,
         _: Request<VerifyAuditRequest>,
@@ -452,9 +473,16 @@ impl PeerService for Service {
             if_version,
             exit,
             confirm_within_seconds,
+            validate_only,
         } = request.into_inner();
+        if validate_only {
+            return Ok(Response::new(UpdatePeerResponse {
+                peer: None,
+                plan: self.planned(),
+            }));
+        }
         let mut state = self.0.lock().unwrap();
-        state.confirm_within = confirm_within_seconds;
+        state.waits(&name, confirm_within_seconds);
         if let Some(access) = state.changed_meanwhile.take() {
             state.peers[0].access = Some(access);
             state.peers[0].version.push('+');
@@ -480,6 +508,7 @@ impl PeerService for Service {
         peer.exit_connection_id = exit.unwrap_or_else(|| peer.exit_connection_id.clone());
         Ok(Response::new(UpdatePeerResponse {
             peer: Some(peer.clone()),
+            plan: None,
         }))
     }
 
@@ -489,7 +518,7 @@ impl PeerService for Service {
     ) -> Result<Response<SetPeerExitResponse>, Status> {
         let SetPeerExitRequest { name, exit, .. } = request.into_inner();
         let peer = self.changed(&name, |peer| peer.exit_connection_id = exit);
-        Ok(Response::new(SetPeerExitResponse { peer }))
+        Ok(Response::new(SetPeerExitResponse { peer, plan: None }))
     }
 
     async fn set_peer_fail_open(
@@ -500,10 +529,15 @@ impl PeerService for Service {
             name,
             fail_open,
             confirm_within_seconds,
+            validate_only,
         } = request.into_inner();
-        self.0.lock().unwrap().confirm_within = confirm_within_seconds;
+        if validate_only {
+            let plan = self.planned();
+            return Ok(Response::new(SetPeerFailOpenResponse { peer: None, plan }));
+        }
+        self.0.lock().unwrap().waits(&name, confirm_within_seconds);
         let peer = self.changed(&name, |peer| peer.fail_open = fail_open);
-        Ok(Response::new(SetPeerFailOpenResponse { peer }))
+        Ok(Response::new(SetPeerFailOpenResponse { peer, plan: None }))
     }
 
     async fn set_peer_fallbacks(
@@ -514,10 +548,15 @@ impl PeerService for Service {
             name,
             connections,
             confirm_within_seconds,
+            validate_only,
         } = request.into_inner();
-        self.0.lock().unwrap().confirm_within = confirm_within_seconds;
+        if validate_only {
+            let plan = self.planned();
+            return Ok(Response::new(SetPeerFallbacksResponse { peer: None, plan }));
+        }
+        self.0.lock().unwrap().waits(&name, confirm_within_seconds);
         let peer = self.changed(&name, |peer| peer.fallback_connection_ids = connections);
-        Ok(Response::new(SetPeerFallbacksResponse { peer }))
+        Ok(Response::new(SetPeerFallbacksResponse { peer, plan: None }))
     }
 
     async fn get_peer_config(
@@ -545,19 +584,57 @@ impl PeerService for Service {
         let DeletePeerRequest {
             name,
             confirm_within_seconds,
+            validate_only,
         } = request.into_inner();
+        if validate_only {
+            let plan = self.planned();
+            return Ok(Response::new(DeletePeerResponse { plan }));
+        }
         let mut state = self.0.lock().unwrap();
-        state.confirm_within = confirm_within_seconds;
+        state.waits(&name, confirm_within_seconds);
         let before = state.peers.len();
         state.peers.retain(|peer| peer.name != name);
         if state.peers.len() == before {
             return Err(fault(Code::NotFound, "NO_PEER", "there is no such peer"));
         }
-        Ok(Response::new(DeletePeerResponse {}))
+        Ok(Response::new(DeletePeerResponse { plan: None }))
+    }
+}
+
+impl State {
+    /// A change of a peer that waits for so many seconds, if any.
+    fn waits(&mut self, peer: &str, seconds: u32) {
+        self.confirm_within = seconds;
+        if seconds > 0 {
+            self.waiting = Some(WaitingChange {
+                peer: peer.to_owned(),
+                removal: false,
+                author: "local:root".to_owned(),
+                deadline_unix_ms: 1_700_000_000_000,
+                by_vpn: false,
+            });
+        }
     }
 }
 
 impl Service {
+    fn config(&self) -> CellConfig {
+        let changed = self.0.lock().unwrap().configured.clone().unwrap_or_default();
+        let by_default = || vec!["9.9.9.9".to_owned()];
+        let chosen = changed.dns_upstreams.map(|upstreams| upstreams.addresses);
+        CellConfig {
+            cell_name: "home".to_owned(),
+            endpoint_host: changed.endpoint_host.unwrap_or_default(),
+            wireguard_port: 51820,
+            dns_upstreams: chosen.filter(|all| !all.is_empty()).unwrap_or_else(by_default),
+            ..CellConfig::default()
+        }
+    }
+
+    fn planned(&self) -> Option<ChangePlan> {
+        Some(self.0.lock().unwrap().plan.clone())
+    }
+
     fn settle(&self, how: &'static str) -> Result<(), Status> {
         let mut state = self.0.lock().unwrap();
         if state.waiting.take().is_none() {

@@ -1,7 +1,7 @@
 // Devices: adding in two clicks, the same without a mouse, access, a new key, removal.
 
 import { readFileSync } from 'node:fs';
-import { assert, privateKeyOf, readQr, wgPublicKey } from '../lib.mjs';
+import { agree, assert, privateKeyOf, readQr, wgPublicKey } from '../lib.mjs';
 
 export const specs = [
   ['add a device from anywhere: 2 clicks', twoClicks],
@@ -142,7 +142,10 @@ async function editAccess({ page, url }) {
   await page.getByLabel('Address').fill('192.168.7.9');
   await page.getByLabel('Port').fill('8096');
   await page.getByRole('button', { name: 'Save' }).click();
-  await page.getByText('Saved and handed to the network.').waitFor();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByText('ana-phone loses the internet.').waitFor();
+  await dialog.getByText('ana-phone gains TCP port 8096 of 192.168.7.9 on a private network.').waitFor();
+  await agree(page, page.getByText('Saved and handed to the network.'));
   await page.reload();
   await page.getByRole('switch', { name: 'Internet' }).waitFor();
   assert(!(await page.getByRole('switch', { name: 'Internet' }).isChecked()), 'Internet is on again');

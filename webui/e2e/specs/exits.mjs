@@ -1,6 +1,6 @@
 // Exits: added from what a provider hands out, used by a device, and not deleted while it is used.
 
-import { assert, inspect } from '../lib.mjs';
+import { agree, assert, inspect } from '../lib.mjs';
 
 const SECRET = 'yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=';
 const FILE = [
@@ -42,7 +42,7 @@ async function add(world) {
 async function bind({ page, url }) {
   await page.goto(`${url}/devices/ben-laptop`);
   await page.getByLabel('Goes out through').selectOption('provider');
-  await page.getByText('Nothing of this device reaches the internet while its exit does not work.').waitFor();
+  await agree(page, page.getByText('Nothing of this device reaches the internet while its exit does not work.'));
   await page.getByLabel('While that does not work').selectOption('Goes out directly');
   const dialog = page.getByRole('dialog');
   await dialog.getByRole('button', { name: 'Let it out' }).waitFor();
@@ -74,7 +74,7 @@ async function remove({ page, url }) {
   await page.goto(`${url}/exits`);
   const row = page.getByRole('listitem', { name: 'ben-laptop' });
   await row.getByLabel('Goes out through').selectOption('The cell’s own line');
-  await page.getByText('No device uses it').waitFor();
+  await agree(page, page.getByText('No device uses it'));
   await page.getByRole('button', { name: 'Delete: provider' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
   await page.getByText('No exits yet').waitFor();

@@ -2,10 +2,11 @@
 
 import { readFileSync } from 'node:fs';
 import { CELL_ADDRESS, Device } from '../device.mjs';
-import { assert, privateKeyOf, Recorder, signIn } from '../lib.mjs';
+import { agree, assert, privateKeyOf, Recorder, signIn } from '../lib.mjs';
 
 export const specs = [
   ['the public address is changed in the settings', endpoint],
+  ['other resolvers are set, a wrong one is complained about, and none are the default ones', resolvers],
   ['a stock client with the saved file: its first handshake shows by itself', handshake],
   ['its handshake and traffic go on showing', traffic],
   ['without the cell’s certificate the device’s browser refuses the cell', untrusted],
@@ -22,6 +23,34 @@ async function endpoint({ page, url }) {
     .getByRole('button', { name: 'Save' })
     .click();
   await page.getByText(/^Saved\. Devices that are set up already/).waitFor();
+}
+
+async function resolvers({ page, url, recorder }) {
+  recorder.allow(/status of 400 .*\/api\/config$/);
+  await page.goto(`${url}/settings`);
+  const field = page.getByLabel('Addresses', { exact: true });
+  await field.waitFor();
+  const byDefault = await field.inputValue();
+  const save = page.locator('form', { has: field }).getByRole('button', { name: 'Save' });
+  const saved = page.getByText('Saved.', { exact: true });
+  await field.fill('192.0.2.53 nonsense');
+  await save.click();
+  await page
+    .getByText(/must be an? .*address/i)
+    .first()
+    .waitFor();
+  await field.fill('192.0.2.53, [2001:db8::53]:5353');
+  await save.click();
+  await saved.waitFor();
+  await page.reload();
+  await field.waitFor();
+  const kept = await field.inputValue();
+  assert(kept === '192.0.2.53 [2001:db8::53]:5353', `kept: ${kept}`);
+  await field.fill('');
+  await save.click();
+  await saved.waitFor();
+  const after = await field.inputValue();
+  assert(after === byDefault && after !== '', `none at all: ${after}, at first: ${byDefault}`);
 }
 
 async function handshake(world) {
@@ -149,7 +178,7 @@ async function ownChange(far) {
   ]) {
     await internet.click();
     await far.getByRole('main').getByRole('button', { name: 'Save' }).click();
-    await question.waitFor();
+    await agree(far, question);
     await far.getByText(/It is undone by itself in \d+ s/).waitFor();
     await far.getByRole('button', { name: answer, exact: true }).click();
     await question.waitFor({ state: 'detached' });

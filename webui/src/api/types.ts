@@ -4,6 +4,7 @@ export type {
   AuditPage,
   AuditRecord,
   AuditVerdict,
+  ChangePlan,
   Config,
   Connection,
   ConnectionImport,

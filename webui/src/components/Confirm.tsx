@@ -1,3 +1,4 @@
+import type { ReactNode } from 'react';
 import { t } from '../i18n';
 import { useAction } from '../lib/useAction';
 import { Button } from './Button';
@@ -6,7 +7,7 @@ import { ErrorNote } from './ErrorNote';
 
 interface Props {
   title: string;
-  text: string;
+  text: ReactNode;
   confirm: string;
   /** Throws `ApiError`; the dialog then stays and shows it. */
   act: () => Promise<void>;
@@ -22,7 +23,7 @@ export function Confirm({ title, text, confirm, act, onClose }: Props) {
   return (
     <Dialog title={title} onClose={onClose}>
       <div className="flex flex-col gap-5">
-        <p>{text}</p>
+        {typeof text === 'string' ? <p>{text}</p> : text}
         <ErrorNote error={action.error} />
         <div className="flex flex-wrap justify-end gap-2">
           <Button autoFocus onClick={onClose}>

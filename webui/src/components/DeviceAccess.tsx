@@ -2,22 +2,23 @@
 
 import { useQueryClient } from '@tanstack/react-query';
 import { type FormEvent, useEffect, useState } from 'react';
-import { data, sdk } from '../api/client';
+import { sdk } from '../api/client';
 import { splitViolations } from '../api/error';
 import { networkChangeQuery, peerQuery, peersQuery } from '../api/queries';
 import { fullAccess, type Peer } from '../api/types';
 import { t } from '../i18n';
 import { useSafeChange } from '../lib/ownDevice';
-import { useAction } from '../lib/useAction';
+import { made, ONLY_ASK, planned } from '../lib/plan';
 import { AccessEditor, accessFields } from './AccessEditor';
 import { Button } from './Button';
 import { ErrorNote } from './ErrorNote';
 import { Select } from './Field';
 import { TUNNELS } from './MoreOptions';
+import { usePlanned } from './usePlanned';
 
 export function DeviceAccess({ peer }: { peer: Peer }) {
   const queries = useQueryClient();
-  const action = useAction();
+  const { action, start, question } = usePlanned();
   const query = useSafeChange(peer.name);
   const stored = { access: fullAccess(peer.access), tunnel: peer.tunnel };
   const storedText = JSON.stringify(stored);
@@ -39,8 +40,9 @@ export function DeviceAccess({ peer }: { peer: Peer }) {
   };
   const onSubmit = (event: FormEvent) => {
     event.preventDefault();
-    void action.run(async () => {
-      const updated = await data(sdk.updatePeer({ path: { name: peer.name }, query, body: draft }));
+    const path = { name: peer.name };
+    const make = async () => {
+      const updated = await made(sdk.updatePeer({ path, query, body: draft }));
       const now = { access: fullAccess(updated.access), tunnel: updated.tunnel };
       setDraft(now);
       setBase(JSON.stringify(now));
@@ -48,7 +50,8 @@ export function DeviceAccess({ peer }: { peer: Peer }) {
       queries.setQueryData(peerQuery(peer.name).queryKey, updated);
       void queries.invalidateQueries({ queryKey: peersQuery.queryKey });
       void queries.invalidateQueries({ queryKey: networkChangeQuery.queryKey });
-    });
+    };
+    start({ plan: () => planned(sdk.updatePeer({ path, query: ONLY_ASK, body: draft })), make });
   };
   const discard = () => {
     setDraft(JSON.parse(storedText));
@@ -59,30 +62,33 @@ export function DeviceAccess({ peer }: { peer: Peer }) {
   const fields = [...accessFields(draft.access), 'tunnel'];
   const { byField } = splitViolations(action.error, fields);
   return (
-    <form onSubmit={onSubmit} className="flex flex-col gap-4">
-      <p className="text-muted text-sm">{t.device.accessText}</p>
-      <ErrorNote error={action.error} fields={fields} />
-      <AccessEditor access={draft.access} onChange={(access) => edit({ access })} errors={byField} />
-      <Select
-        label={t.device.tunnel}
-        options={TUNNELS}
-        value={draft.tunnel}
-        onChange={(event) => edit({ tunnel: event.target.value })}
-        error={byField.tunnel}
-      />
-      <div className="flex flex-wrap items-center gap-3">
-        <Button kind="primary" type="submit" pending={action.pending} disabled={!changed && !action.pending}>
-          {action.pending ? t.app.saving : t.app.save}
-        </Button>
-        {changed && !action.pending && (
-          <Button kind="quiet" onClick={discard}>
-            {t.device.discard}
+    <>
+      <form onSubmit={onSubmit} className="flex flex-col gap-4">
+        <p className="text-muted text-sm">{t.device.accessText}</p>
+        <ErrorNote error={action.error} fields={fields} />
+        <AccessEditor access={draft.access} onChange={(access) => edit({ access })} errors={byField} />
+        <Select
+          label={t.device.tunnel}
+          options={TUNNELS}
+          value={draft.tunnel}
+          onChange={(event) => edit({ tunnel: event.target.value })}
+          error={byField.tunnel}
+        />
+        <div className="flex flex-wrap items-center gap-3">
+          <Button kind="primary" type="submit" pending={action.pending} disabled={!changed && !action.pending}>
+            {action.pending ? t.app.saving : t.app.save}
           </Button>
-        )}
-        <p role="status" className="text-good text-sm">
-          {saved && !changed ? t.device.accessSaved : ''}
-        </p>
-      </div>
-    </form>
+          {changed && !action.pending && (
+            <Button kind="quiet" onClick={discard}>
+              {t.device.discard}
+            </Button>
+          )}
+          <p role="status" className="text-good text-sm">
+            {saved && !changed ? t.device.accessSaved : ''}
+          </p>
+        </div>
+      </form>
+      {question}
+    </>
   );
 }

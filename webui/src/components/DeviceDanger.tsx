@@ -1,6 +1,6 @@
 /** What ends a device's present setup: a new key, or its removal. Also its configuration without a key. */
 
-import { useQueryClient } from '@tanstack/react-query';
+import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useLocation } from 'wouter';
 import { data, sdk } from '../api/client';
@@ -10,6 +10,7 @@ import { t } from '../i18n';
 import { withPrivateKey } from '../lib/config';
 import { useSafeChange } from '../lib/ownDevice';
 import { paths } from '../lib/paths';
+import { ONLY_ASK, planned } from '../lib/plan';
 import { useAction } from '../lib/useAction';
 import { makeKeyPair } from '../lib/wgkeys';
 import { Button } from './Button';
@@ -17,6 +18,7 @@ import { Confirm } from './Confirm';
 import { DeviceReady, type ReadyDevice } from './DeviceReady';
 import { Dialog } from './Dialog';
 import { ErrorNote } from './ErrorNote';
+import { PlanList } from './PlanList';
 
 export function DeviceDanger({ peer }: { peer: Peer }) {
   const [open, setOpen] = useState<'new-key' | 'config' | 'remove'>();
@@ -103,6 +105,12 @@ function Remove({ name, onClose }: Props) {
   const queries = useQueryClient();
   const [, navigate] = useLocation();
   const query = useSafeChange(name);
+  // A person reads it before the removal; it is not what the removal needs.
+  const plan = useQuery({
+    queryKey: ['plan', 'remove', name],
+    queryFn: () => planned(sdk.deletePeer({ path: { name }, query: ONLY_ASK })),
+    gcTime: 0,
+  }).data;
   const remove = async () => {
     await sdk.deletePeer({ path: { name }, query });
     navigate(paths.devices);
@@ -113,7 +121,12 @@ function Remove({ name, onClose }: Props) {
   return (
     <Confirm
       title={t.device.removeTitle(name)}
-      text={t.device.removeText}
+      text={
+        <>
+          <p>{t.device.removeText}</p>
+          {plan && <PlanList plan={plan} />}
+        </>
+      }
       confirm={t.device.removeConfirm}
       act={remove}
       onClose={onClose}

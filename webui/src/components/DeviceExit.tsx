@@ -2,7 +2,7 @@
 
 import { useQuery } from '@tanstack/react-query';
 import { X } from 'lucide-react';
-import { data, sdk } from '../api/client';
+import { sdk } from '../api/client';
 import { connectionsQuery } from '../api/queries';
 import type { Connection, Peer } from '../api/types';
 import { t } from '../i18n';
@@ -41,11 +41,17 @@ function Chosen({ peer, connections }: { peer: Peer; connections: readonly Conne
 }
 
 function StandIns({ peer, connections }: { peer: Peer; connections: readonly Connection[] }) {
-  const { action, change } = useExitChange();
+  const { action, change, question } = useExitChange();
   const query = useSafeChange(peer.name);
   const chosen = peer.fallback_connection_ids;
   const set = (ids: string[]) =>
-    change(() => data(sdk.setPeerFallbacks({ path: { name: peer.name }, query, body: { connection_ids: ids } })));
+    change((asking) =>
+      sdk.setPeerFallbacks({
+        path: { name: peer.name },
+        query: { ...query, ...asking },
+        body: { connection_ids: ids },
+      }),
+    );
   const left = connections.filter(
     (one) => isCarried(one) && one.id !== peer.exit_connection_id && !chosen.includes(one.id),
   );
@@ -85,6 +91,7 @@ function StandIns({ peer, connections }: { peer: Peer; connections: readonly Con
           onChange={(event) => event.target.value && set([...chosen, event.target.value])}
         />
       )}
+      {question}
     </section>
   );
 }

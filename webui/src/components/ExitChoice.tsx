@@ -1,40 +1,49 @@
 /** Which exit a device uses, and what happens while that does not work: saved as it is chosen. */
 
 import { useQueryClient } from '@tanstack/react-query';
-import { useState } from 'react';
-import { data, sdk } from '../api/client';
+import { type ReactNode, useState } from 'react';
+import { sdk } from '../api/client';
 import { networkChangeQuery, peerQuery, peersQuery } from '../api/queries';
-import type { Connection, Peer } from '../api/types';
+import type { ChangePlan, Connection, Peer } from '../api/types';
 import { t } from '../i18n';
 import { failOpenOf, isCarried, opens, ownWord } from '../lib/exits';
 import { useSafeChange } from '../lib/ownDevice';
-import { type Action, useAction } from '../lib/useAction';
+import { made, ONLY_ASK, planned } from '../lib/plan';
+import type { Action } from '../lib/useAction';
 import { Confirm } from './Confirm';
 import { ErrorNote } from './ErrorNote';
 import { Select } from './Field';
+import { usePlanned } from './usePlanned';
 
 interface Props {
   peer: Peer;
   connections: readonly Connection[];
 }
 
-/** Runs a change of a device's exit and shows what became of it. */
-export function useExitChange(): { action: Action; change: (ask: () => Promise<Peer>) => void } {
+/** Makes changes of a device's exit, asks first where they take something, and shows what became of them. */
+export function useExitChange(): {
+  action: Action;
+  change: (ask: (query: Asking) => Promise<{ data: Peer | ChangePlan }>) => void;
+  show: (updated: Peer) => Promise<void>;
+  question: ReactNode;
+} {
   const queries = useQueryClient();
-  const action = useAction();
-  const change = (ask: () => Promise<Peer>) => {
-    void action.run(async () => {
-      const updated = await ask();
-      queries.setQueryData(peerQuery(updated.name).queryKey, updated);
-      void queries.invalidateQueries({ queryKey: networkChangeQuery.queryKey });
-      await queries.invalidateQueries({ queryKey: peersQuery.queryKey });
-    });
+  const { action, start, question } = usePlanned();
+  const show = async (updated: Peer) => {
+    queries.setQueryData(peerQuery(updated.name).queryKey, updated);
+    void queries.invalidateQueries({ queryKey: networkChangeQuery.queryKey });
+    await queries.invalidateQueries({ queryKey: peersQuery.queryKey });
   };
-  return { action, change };
+  const change = (ask: (query: Asking) => Promise<{ data: Peer | ChangePlan }>) =>
+    start({ plan: () => planned(ask(ONLY_ASK)), make: async () => show(await made(ask({}))) });
+  return { action, change, show, question };
 }
 
+/** How a change is sent: made, or only asked about. */
+type Asking = { validate_only?: boolean };
+
 export function ExitChoice({ peer, connections }: Props) {
-  const { action, change } = useExitChange();
+  const { action, change, show, question } = useExitChange();
   const [opening, setOpening] = useState(false);
   const path = { name: peer.name };
   const query = useSafeChange(peer.name);
@@ -43,12 +52,13 @@ export function ExitChoice({ peer, connections }: Props) {
   const offered = connections.filter((one) => isCarried(one) || one === exit);
   const exits = [['', t.exits.own] as const, ...offered.map((one) => [one.id, one.name] as const)];
   const bind = (id: string) =>
-    change(() => data(sdk.setPeerExit({ path, query, body: { connection_id: id || null } })));
-  const setOpen = (fail_open: boolean | null) => data(sdk.setPeerFailOpen({ path, query, body: { fail_open } }));
+    change((asking) => sdk.setPeerExit({ path, query: { ...query, ...asking }, body: { connection_id: id || null } }));
+  const setOpen = (fail_open: boolean | null, asking: Asking = {}) =>
+    sdk.setPeerFailOpen({ path, query: { ...query, ...asking }, body: { fail_open } });
   const choose = (chosen: string) => {
     // The kill switch is given up by nobody by mistake.
     if (chosen === 'yes') setOpening(true);
-    else change(() => setOpen(ownWord(chosen)));
+    else change((asking) => setOpen(ownWord(chosen), asking));
   };
   return (
     <div className="flex flex-col gap-4" aria-busy={action.pending || undefined}>
@@ -75,13 +85,11 @@ export function ExitChoice({ peer, connections }: Props) {
           title={t.exits.openTitle}
           text={t.exits.openText(peer.name)}
           confirm={t.exits.open}
-          act={async () => {
-            const updated = await setOpen(true);
-            change(async () => updated);
-          }}
+          act={async () => show(await made(setOpen(true)))}
           onClose={() => setOpening(false)}
         />
       )}
+      {question}
     </div>
   );
 }

@@ -7,7 +7,7 @@ import { HttpResponse, http } from 'msw';
 import { expect, test } from 'vitest';
 import { sessionQuery, setSession } from '../api/queries';
 import type { WaitingChange as Change } from '../api/types';
-import { get, ME, peer, problem, show } from '../test/cell';
+import { get, ME, onlyAsks, peer, plan, problem, show } from '../test/cell';
 import { server } from '../test/setup';
 import { DeviceAccess } from './DeviceAccess';
 import { WaitingChange } from './WaitingChange';
@@ -77,6 +77,7 @@ test.each([
   server.use(
     get('/api/auth/csrf-token', { csrf_token: 'x' }),
     http.put(`/api/peers/${of}`, ({ request }) => {
+      if (onlyAsks(request)) return HttpResponse.json(plan('loses', 'The device loses the internet.'));
       asked.push(new URL(request.url).searchParams.get('confirm_within'));
       return HttpResponse.json(peer(of, { access: { internet: false, peer_to_peer: false, services: [] } }));
     }),
@@ -84,5 +85,35 @@ test.each([
   show(<From device={device} of={of} />);
   await userEvent.click(screen.getByRole('switch', { name: 'Internet' }));
   await userEvent.click(screen.getByRole('button', { name: 'Save' }));
+  await screen.findByText('The device loses the internet.');
+  expect(asked).toEqual([]);
+  await userEvent.click(screen.getByRole('button', { name: 'Make the change' }));
   await waitFor(() => expect(asked).toEqual([within]));
+  expect(screen.queryByRole('dialog')).toBeNull();
+});
+
+test('what only gives is made at once, and what is not wanted is not made', async () => {
+  const made: unknown[] = [];
+  let asks = plan('gains', 'The device gains the internet.');
+  const off = { internet: false, peer_to_peer: false, services: [] };
+  server.use(
+    get('/api/auth/csrf-token', { csrf_token: 'x' }),
+    http.put('/api/peers/phone', async ({ request }) => {
+      if (onlyAsks(request)) return HttpResponse.json(asks);
+      made.push(await request.json());
+      return HttpResponse.json(peer('phone'));
+    }),
+  );
+  show(<DeviceAccess peer={peer('phone', { access: off })} />);
+  await userEvent.click(screen.getByRole('switch', { name: 'Internet' }));
+  await userEvent.click(screen.getByRole('button', { name: 'Save' }));
+  await screen.findByText('Saved and handed to the network.');
+  expect(made).toHaveLength(1);
+  asks = { ...plan('gains', 'The device gains a service.'), netd: { takes: false, says: ['not there'] } };
+  await userEvent.click(screen.getByRole('switch', { name: 'Other devices' }));
+  await userEvent.click(screen.getByRole('button', { name: 'Save' }));
+  await screen.findByText(/would refuse it: not there/);
+  await userEvent.click(screen.getByRole('button', { name: 'Cancel' }));
+  expect(screen.queryByText('The device gains a service.')).toBeNull();
+  expect(made).toHaveLength(1);
 });

@@ -58,6 +58,12 @@ export const en = {
     keep: 'Keep',
     undo: 'Undo',
   },
+  plan: {
+    label: 'What the change does',
+    title: 'Make this change?',
+    make: 'Make the change',
+    refused: (why: string) => `The network’s own policy would refuse it: ${why}`,
+  },
   live: {
     lost: (clock: string) => `Not live since ${clock}. Reconnecting…`,
   },

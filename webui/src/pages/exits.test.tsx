@@ -8,7 +8,7 @@ import { expect, test } from 'vitest';
 import { peerQuery } from '../api/queries';
 import type { Connection, Peer } from '../api/types';
 import { DeviceExit } from '../components/DeviceExit';
-import { connection, get, peer, problem, show } from '../test/cell';
+import { connection, get, onlyAsks, peer, plan, problem, show } from '../test/cell';
 import { server } from '../test/setup';
 import Exits from './Exits';
 
@@ -98,7 +98,7 @@ function Phone() {
   return phone.data ? <DeviceExit peer={phone.data} /> : null;
 }
 
-test('a device is bound at once, and let out directly only after a question', async () => {
+test('a device is bound after what that cuts was read, and let out directly only after a question', async () => {
   const vpn = connection('vpn');
   const spare = connection('spare');
   let phone = peer('phone');
@@ -107,6 +107,7 @@ test('a device is bound at once, and let out directly only after a question', as
   const put = (what: string, change: (body: never) => Partial<Peer>) =>
     http.put(`/api/connectivity/peers/phone/${what}`, async ({ request }) => {
       const body = (await request.json()) as never;
+      if (onlyAsks(request)) return HttpResponse.json(what === 'exit' ? plan('ends', 'It is cut.') : plan('nothing'));
       sent.push(body);
       phone = { ...phone, ...change(body) };
       return HttpResponse.json(phone);
@@ -120,6 +121,9 @@ test('a device is bound at once, and let out directly only after a question', as
   show(<Phone />);
   const user = userEvent.setup();
   await user.selectOptions(await screen.findByLabelText('Goes out through'), 'vpn');
+  await screen.findByText('It is cut.');
+  expect(sent).toEqual([]);
+  await user.click(screen.getByRole('button', { name: 'Make the change' }));
   await screen.findByText(/Nothing of this device reaches the internet/);
   await user.selectOptions(screen.getByLabelText('While that does not work'), 'Goes out directly');
   await screen.findByText(/under your own address, and nobody is asked/);

@@ -4,7 +4,19 @@ import { QueryClientProvider } from '@tanstack/react-query';
 import { render } from '@testing-library/react';
 import { HttpResponse, http, type JsonBodyType } from 'msw';
 import type { ReactNode } from 'react';
-import type { AuditPage, AuditVerdict, Config, Connection, Me, Peer, Problem, SetupStatus, Status } from '../api/gen';
+import type {
+  AuditPage,
+  AuditVerdict,
+  ChangePlan,
+  Config,
+  Connection,
+  Me,
+  NetworkChange,
+  Peer,
+  Problem,
+  SetupStatus,
+  Status,
+} from '../api/gen';
 import { makeQueryClient } from '../api/queryClient';
 
 export const ME: Me = { username: 'admin', role: 'admin', must_change_password: false };
@@ -74,6 +86,25 @@ export function peer(name: string, change: Partial<Peer> = {}): Peer {
     ...change,
   };
 }
+
+/** What a change would do: one statement of a kind. */
+export function plan(kind: string, text = `laptop: ${kind}`): ChangePlan {
+  return {
+    statements: [{ kind, peers: ['laptop'], peer_count: 1, text }],
+    own_path: 'stays',
+    confirm_advised: false,
+    warning: null,
+    netd: { takes: true, says: [] },
+  };
+}
+
+/** Whether a request only asks what its change would do. */
+export function onlyAsks(request: Request): boolean {
+  return new URL(request.url).searchParams.get('validate_only') === 'true';
+}
+
+/** Nothing waits for a confirmation. */
+export const NOTHING_WAITS: NetworkChange = { waiting: null, last_rollback_at: null };
 
 export function connection(name: string, change: Partial<Connection> = {}): Connection {
   return {

@@ -2,6 +2,7 @@ import '@testing-library/jest-dom/vitest';
 import { cleanup, configure } from '@testing-library/react';
 import { setupServer } from 'msw/node';
 import { afterAll, afterEach, beforeAll } from 'vitest';
+import { get, NOTHING_WAITS } from './cell';
 
 // A second is not enough on a machine that is busy with something else.
 configure({ asyncUtilTimeout: 8000 });
@@ -15,8 +16,8 @@ HTMLDialogElement.prototype.close = function close() {
 };
 window.scrollTo = () => undefined;
 
-/** The cell, as each test describes it; a request that no test described fails the test. */
-export const server = setupServer();
+/** The cell, as each test describes it; a request that no test described fails the test. Every page asks what waits. */
+export const server = setupServer(get('/api/network/pending', NOTHING_WAITS));
 beforeAll(() => server.listen({ onUnhandledRequest: 'error' }));
 afterEach(() => {
   cleanup();

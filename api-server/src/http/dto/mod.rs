@@ -9,6 +9,7 @@ mod convert;
 pub mod exit;
 pub mod explain;
 pub mod peers;
+pub mod plan;
 pub mod problem;
 pub mod setup;
 pub mod waiting;

@@ -6,10 +6,10 @@ use axum::Json;
 use axum::extract::State;
 
 use super::Answer;
-use super::network::ConfirmWithin;
+use super::network::Asked;
 use crate::app::App;
 use crate::http::dto::exit::{ConnectionHealth, PeerExit, PeerFailOpen, PeerFallbacks};
-use crate::http::dto::peers::Peer;
+use crate::http::dto::plan::PeerOrPlan;
 use crate::http::dto::problem::Problems;
 use crate::http::extract::{Segment, Who};
 use crate::http::input::Input;
@@ -27,62 +27,81 @@ pub async fn health(State(app): State<Arc<App>>, Segment(id): Segment) -> Answer
 /// Binds a peer to a connection, or to none. Flows of the peer that are open end.
 #[utoipa::path(put, path = "/api/connectivity/peers/{name}/exit", tag = "connections",
     operation_id = "set_peer_exit", params(("name" = String, Path),
-        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time")),
+        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time"),
+        ("validate_only" = Option<bool>, Query, description = "only says what it would do")),
     request_body = PeerExit,
-    responses((status = 200, body = Peer), Problems))]
+    responses((status = 200, body = PeerOrPlan), Problems))]
 pub async fn set_exit(
     State(app): State<Arc<App>>,
     who: Who,
     Segment(name): Segment,
-    ConfirmWithin(wait): ConfirmWithin,
+    asked: Asked,
     Input(exit): Input<PeerExit>,
-) -> Answer<Peer> {
+) -> Answer<PeerOrPlan> {
     let change = ExitChange::Exit(exit.connection_id.unwrap_or_default());
-    Ok(Json(
-        peers::set_exit(&app, &who.actor(), &name, change, wait)
-            .await?
-            .into(),
-    ))
+    asked_for(&app, &who, &name, change, asked).await
 }
 
 /// Says what happens while a peer's connection does not work.
 #[utoipa::path(put, path = "/api/connectivity/peers/{name}/failopen", tag = "connections",
     operation_id = "set_peer_fail_open", params(("name" = String, Path),
-        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time")),
+        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time"),
+        ("validate_only" = Option<bool>, Query, description = "only says what it would do")),
     request_body = PeerFailOpen,
-    responses((status = 200, body = Peer), Problems))]
+    responses((status = 200, body = PeerOrPlan), Problems))]
 pub async fn set_fail_open(
     State(app): State<Arc<App>>,
     who: Who,
     Segment(name): Segment,
-    ConfirmWithin(wait): ConfirmWithin,
+    asked: Asked,
     Input(own): Input<PeerFailOpen>,
-) -> Answer<Peer> {
+) -> Answer<PeerOrPlan> {
     let change = ExitChange::FailOpen(own.fail_open);
-    Ok(Json(
-        peers::set_exit(&app, &who.actor(), &name, change, wait)
-            .await?
-            .into(),
-    ))
+    asked_for(&app, &who, &name, change, asked).await
 }
 
 /// Says what stands in for a peer's connection while it does not work.
 #[utoipa::path(put, path = "/api/connectivity/peers/{name}/fallbacks", tag = "connections",
     operation_id = "set_peer_fallbacks", params(("name" = String, Path),
-        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time")),
+        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time"),
+        ("validate_only" = Option<bool>, Query, description = "only says what it would do")),
     request_body = PeerFallbacks,
-    responses((status = 200, body = Peer), Problems))]
+    responses((status = 200, body = PeerOrPlan), Problems))]
 pub async fn set_fallbacks(
     State(app): State<Arc<App>>,
     who: Who,
     Segment(name): Segment,
-    ConfirmWithin(wait): ConfirmWithin,
+    asked: Asked,
     Input(fallbacks): Input<PeerFallbacks>,
-) -> Answer<Peer> {
+) -> Answer<PeerOrPlan> {
     let change = ExitChange::Fallbacks(fallbacks.connection_ids);
-    Ok(Json(
-        peers::set_exit(&app, &who.actor(), &name, change, wait)
-            .await?
-            .into(),
-    ))
+    asked_for(&app, &who, &name, change, asked).await
+}
+
+async fn asked_for(
+    app: &Arc<App>,
+    who: &Who,
+    name: &str,
+    change: ExitChange,
+    asked: Asked,
+) -> Answer<PeerOrPlan> {
+    let Asked {
+        wait,
+        validate_only,
+        author,
+    } = asked;
+    let answer = if validate_only {
+        PeerOrPlan::Planned(
+            peers::plan_exit(app, &who.actor(), name, change, author)
+                .await?
+                .into(),
+        )
+    } else {
+        PeerOrPlan::Made(Box::new(
+            peers::set_exit(app, &who.actor(), name, change, wait)
+                .await?
+                .into(),
+        ))
+    };
+    Ok(Json(answer))
 }

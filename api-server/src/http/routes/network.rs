@@ -16,41 +16,68 @@ use crate::http::dto::waiting::NetworkChange;
 use crate::http::extract::Who;
 use crate::http::problem::Refusal;
 use crate::http::transport::Transport;
+use crate::service::plan::Author;
 use crate::service::waiting;
 use crate::store::waiting::Wait;
 
-/// `?confirm_within=SECONDS` of a change, with who makes it and by which way; none without the parameter.
-pub struct ConfirmWithin(pub Option<Wait>);
+/// `?confirm_within=SECONDS` and `?validate_only=true` of a change, with who makes it and by which way.
+pub struct Asked {
+    /// How it waits; none without the parameter.
+    pub wait: Option<Wait>,
+    /// Whether nothing is to be done but to say what the change would do.
+    pub validate_only: bool,
+    /// Which way the request came.
+    pub author: Author,
+}
 
-impl<S: Send + Sync> FromRequestParts<S> for ConfirmWithin {
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let mut faults = Faults::default();
-        let mut window = None;
-        let query = parts.uri.query().unwrap_or_default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            match (name.as_ref(), Window::parse(&value)) {
-                ("confirm_within", Ok(asked)) if window.is_none() => window = Some(asked),
-                ("confirm_within", Ok(_)) => faults.add(name, "is given twice"),
-                ("confirm_within", Err(error)) => faults.add(name, error),
-                (_, _) => faults.add("query", "knows only confirm_within"),
-            }
-        }
-        if !faults.is_empty() {
-            return Err(faults.into());
-        }
-        let Some(window) = window else {
-            return Ok(ConfirmWithin(None));
-        };
+        let (window, validate_only) = read(parts.uri.query().unwrap_or_default())?;
         let actor = Who::from_request_parts(parts, state).await?.actor();
         let Ok(transport) = Transport::from_request_parts(parts, state).await;
-        Ok(ConfirmWithin(Some(Wait {
+        let author = if by_vpn(transport) {
+            Author::ByVpn(actor.remote.clone())
+        } else {
+            Author::Otherwise
+        };
+        let wait = window.map(|window| Wait {
             window,
             author: actor.name,
             remote: actor.remote,
             by_vpn: by_vpn(transport),
-        })))
+        });
+        Ok(Asked {
+            wait,
+            validate_only: validate_only.unwrap_or(false),
+            author,
+        })
+    }
+}
+
+fn read(query: &str) -> Result<(Option<Window>, Option<bool>), Faults> {
+    let mut faults = Faults::default();
+    let (mut window, mut validate_only) = (None, None);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match name.as_ref() {
+            "confirm_within" if window.is_none() => window = faults.keep(name, Window::parse(&value)),
+            "validate_only" if validate_only.is_none() => {
+                let flag = match value.as_ref() {
+                    "true" => Ok(true),
+                    "false" => Ok(false),
+                    _ => Err("must be true or false"),
+                };
+                validate_only = faults.keep(name, flag);
+            }
+            "confirm_within" | "validate_only" => faults.add(name, "is given twice"),
+            _ => faults.add("query", "knows only confirm_within and validate_only"),
+        }
+    }
+    if faults.is_empty() {
+        Ok((window, validate_only))
+    } else {
+        Err(faults)
     }
 }
 

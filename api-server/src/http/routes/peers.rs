@@ -6,30 +6,23 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
 use super::Answer;
-use super::network::ConfirmWithin;
+use super::network::Asked;
 use crate::app::App;
 use crate::http::dto::explain::Explanation;
 use crate::http::dto::peers::{Peer, PeerConfig, PeerCreate, PeerCreated, PeerList, PeerUpdate};
+use crate::http::dto::plan::{ChangePlan, PeerOrPlan};
 use crate::http::dto::problem::Problems;
 use crate::http::extract::{IfMatch, Segment, Who};
 use crate::http::input::{FlowQuery, Input};
 use crate::http::problem::Refusal;
 use crate::service::ServiceError;
 use crate::service::explain;
-use crate::service::peers::{self, PeerView};
+use crate::service::peers;
 use crate::store::peers::StoredAnswer;
-
-/// A peer with its version as `ETag` (RFC 9110).
-type Tagged = ([(HeaderName, String); 1], Json<Peer>);
-
-fn tagged(view: PeerView) -> Tagged {
-    let etag = format!("\"{}\"", view.version);
-    ([(ETAG, etag)], Json(view.into()))
-}
 
 /// All peers.
 #[utoipa::path(get, path = "/api/peers", tag = "peers", operation_id = "list_peers",
@@ -86,33 +79,57 @@ pub async fn get(State(app): State<Arc<App>>, Segment(name): Segment) -> Result<
 #[utoipa::path(put, path = "/api/peers/{name}", tag = "peers", operation_id = "update_peer",
     params(("name" = String, Path),
         ("If-Match" = Option<String>, Header, description = "the version that was read; 412 when it is another now"),
-        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time")),
+        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time"),
+        ("validate_only" = Option<bool>, Query, description = "only says what it would do")),
     request_body = PeerUpdate,
-    responses((status = 200, body = Peer), Problems))]
+    responses((status = 200, body = PeerOrPlan), Problems))]
 pub async fn update(
     State(app): State<Arc<App>>,
     who: Who,
     Segment(name): Segment,
     IfMatch(version): IfMatch,
-    ConfirmWithin(wait): ConfirmWithin,
+    asked: Asked,
     Input(update): Input<PeerUpdate>,
-) -> Result<Tagged, Refusal> {
-    let view = peers::update(&app, &who.actor(), &name, &update.into(), version, wait).await?;
-    Ok(tagged(view))
+) -> Result<Response, Refusal> {
+    let (actor, input) = (who.actor(), update.into());
+    let Asked {
+        wait,
+        validate_only,
+        author,
+    } = asked;
+    if validate_only {
+        let plan = peers::plan_update(&app, &actor, &name, &input, version, author).await?;
+        return Ok(Json(PeerOrPlan::Planned(plan.into())).into_response());
+    }
+    let view = peers::update(&app, &actor, &name, &input, version, wait).await?;
+    let etag = format!("\"{}\"", view.version);
+    let made = PeerOrPlan::Made(Box::new(view.into()));
+    Ok(([(ETAG, etag)], Json(made)).into_response())
 }
 
 /// Removes a peer; its sessions end within a second.
 #[utoipa::path(delete, path = "/api/peers/{name}", tag = "peers", operation_id = "delete_peer",
     params(("name" = String, Path),
-        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time")), responses((status = 204), Problems))]
+        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time"),
+        ("validate_only" = Option<bool>, Query, description = "only says what it would do")),
+    responses((status = 204), (status = 200, body = ChangePlan, description = "with validate_only"), Problems))]
 pub async fn delete(
     State(app): State<Arc<App>>,
     who: Who,
     Segment(name): Segment,
-    ConfirmWithin(wait): ConfirmWithin,
-) -> Result<StatusCode, Refusal> {
+    asked: Asked,
+) -> Result<Response, Refusal> {
+    let Asked {
+        wait,
+        validate_only,
+        author,
+    } = asked;
+    if validate_only {
+        let plan = peers::plan_delete(&app, &who.actor(), &name, author).await?;
+        return Ok(Json(ChangePlan::from(plan)).into_response());
+    }
     peers::delete(&app, &who.actor(), &name, wait).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// The device's configuration, without its key. Nothing changes.

@@ -8,6 +8,7 @@ use cell_api_core::client_config::{self, CellSide};
 use cell_api_core::connection::choice::ExitChoice;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::derive;
+use cell_api_core::name::PeerName;
 use cell_api_core::peer::{KeySource, NewPeer, Peer, PeerInput, PeerUpdate, PeerUpdateInput};
 use cell_api_core::range::VpnRange;
 use rusqlite::Connection;
@@ -18,7 +19,7 @@ use super::{Activity, Look, PeerView, parse_name};
 use crate::app::App;
 use crate::events::Topic;
 use crate::peers::Peers;
-use crate::service::cell;
+use crate::service::cell::{self, CellIdentity};
 use crate::service::device::{known_side, make_key, side};
 use crate::service::{Actor, ServiceError, waiting};
 use crate::store::peers::{self as table, StoredPeer};
@@ -124,6 +125,7 @@ fn add(
     peers.room_for(None, &stored)?;
     table::insert(tx, &stored)?;
     note(tx, "peer.create", &stored.peer, made);
+    tx.network(NetworkChange::Peer(stored.peer.name.to_string()));
     if let Some(id) = stored.peer.exit.bound() {
         note_exit(tx, &stored.peer, id.to_string())?;
     }
@@ -146,56 +148,21 @@ pub async fn update(
     if_version: Option<String>,
     wait: Option<Wait>,
 ) -> Result<PeerView, ServiceError> {
-    let (name, update) = match (parse_name(name), input.check()) {
-        (Ok(name), Ok(update)) => (name, update),
-        (name, update) => {
-            let mut faults = name.err().unwrap_or_default();
-            faults.merge(update.err().unwrap_or_default());
-            return Err(faults.into());
-        }
-    };
-    let identity = cell::identity(app)?;
+    let asked = Update::check(app, name, input, if_version).await?;
     if wait.is_some() {
         waiting::ready(app)?;
     }
-    let range = identity.range;
-    if let Some(new) = update.public_key
-        && new == app.wireguard_key.public_key(app).await?
-    {
-        return Err(ServiceError::KeyInUse);
-    }
-    if let Some(now) = app.peers.get(name.as_str()) {
-        let exit = app.store.read(|connection| exit_of(connection, &update))?;
+    let (identity, range) = (Arc::clone(&asked.identity), asked.identity.range);
+    if let Some(now) = app.peers.get(asked.name.as_str()) {
+        let exit = app.store.read(|connection| exit_of(connection, &asked.update))?;
         // What the change leaves alone must not hold it up: it may take something away.
-        netd_takes(app, &range, &update.applied_to(&now.peer, exit), exit).await?;
+        netd_takes(app, &range, &asked.update.applied_to(&now.peer, exit), exit).await?;
     }
-    let (peers, asked, waits) = (Arc::clone(&app.peers), name.clone(), wait.clone());
-    let (stored, generation) = app
+    let (peers, name, waits) = (Arc::clone(&app.peers), asked.name.clone(), wait.clone());
+    let ((_, stored), generation) = app
         .store
         .commit(Origin::new(actor, app.now()), move |tx| {
-            let before = table::get(tx, &range, asked.as_str())?.ok_or(ServiceError::NoPeer)?;
-            if if_version.is_some_and(|version| version != before.peer.version()) {
-                return Err(ServiceError::Stale);
-            }
-            let after = Arc::new(StoredPeer {
-                peer: update.applied_to(&before.peer, exit_of(tx, &update)?),
-                ..before.clone()
-            });
-            peers.room_for(Some(&before), &after)?;
-            if let Some(wait) = &waits {
-                waiting_table::begin(tx, Action::Update, &before, wait)?;
-            }
-            table::update(tx, &after)?;
-            let key = if after.peer.public_key == before.peer.public_key {
-                "same key"
-            } else {
-                "new key"
-            };
-            note(tx, "peer.update", &after.peer, key);
-            if let Some(exit) = update.exit {
-                note_exit(tx, &after.peer, exit)?;
-            }
-            Ok(after)
+            asked.make(tx, &peers, waits.as_ref())
         })
         .await?;
     app.network.wait_for(generation, PATIENCE).await;
@@ -203,6 +170,94 @@ pub async fn update(
     let side = known_side(app, &identity).await;
     let activity = app.activity.one(name.as_str(), app.now()).await.ok();
     Ok(Look::new(stored, identity, side.as_ref(), activity).view())
+}
+
+/// A change of a peer, checked as far as it can be before it is made.
+pub(super) struct Update {
+    identity: Arc<CellIdentity>,
+    name: PeerName,
+    update: PeerUpdate,
+    if_version: Option<String>,
+}
+
+impl Update {
+    /// Checks what can be checked beforehand.
+    ///
+    /// # Errors
+    /// Those of [`update`] that do not depend on what is stored.
+    pub(super) async fn check(
+        app: &App,
+        name: &str,
+        input: &PeerUpdateInput,
+        if_version: Option<String>,
+    ) -> Result<Self, ServiceError> {
+        let (name, update) = match (parse_name(name), input.check()) {
+            (Ok(name), Ok(update)) => (name, update),
+            (name, update) => {
+                let mut faults = name.err().unwrap_or_default();
+                faults.merge(update.err().unwrap_or_default());
+                return Err(faults.into());
+            }
+        };
+        let identity = cell::identity(app)?;
+        if let Some(new) = update.public_key
+            && new == app.wireguard_key.public_key(app).await?
+        {
+            return Err(ServiceError::KeyInUse);
+        }
+        Ok(Update {
+            identity,
+            name,
+            update,
+            if_version,
+        })
+    }
+
+    /// Makes it; the peer before and after.
+    ///
+    /// # Errors
+    /// Those of [`update`] that depend on what is stored.
+    pub(super) fn make(
+        self,
+        tx: &mut Tx<'_>,
+        peers: &Peers,
+        wait: Option<&Wait>,
+    ) -> Result<(StoredPeer, Arc<StoredPeer>), ServiceError> {
+        let range = self.identity.range;
+        let before = table::get(tx, &range, self.name.as_str())?.ok_or(ServiceError::NoPeer)?;
+        if self
+            .if_version
+            .is_some_and(|version| version != before.peer.version())
+        {
+            return Err(ServiceError::Stale);
+        }
+        let after = Arc::new(StoredPeer {
+            peer: self.update.applied_to(&before.peer, exit_of(tx, &self.update)?),
+            ..before.clone()
+        });
+        peers.room_for(Some(&before), &after)?;
+        if let Some(wait) = wait {
+            waiting_table::begin(tx, Action::Update, &before, wait)?;
+        }
+        table::update(tx, &after)?;
+        let key = if after.peer.public_key == before.peer.public_key {
+            "same key"
+        } else {
+            "new key"
+        };
+        note(tx, "peer.update", &after.peer, key);
+        let name = after.peer.name.to_string();
+        if wait.is_none() && before.peer.loses_alone(&after.peer) {
+            waiting_table::take_away(tx, &after.peer.name, &after.peer.access)?;
+            tx.network(NetworkChange::Reduced(name));
+        } else {
+            tx.network(NetworkChange::Peer(name));
+        }
+        if let Some(exit) = self.update.exit {
+            note_exit(tx, &after.peer, exit)?;
+        }
+        Ok((before, after))
+    }
 }
 
 /// Removes a peer, with `wait` only if that is confirmed in time.
@@ -216,24 +271,35 @@ pub async fn delete(app: &App, actor: &Actor, name: &str, wait: Option<Wait>) ->
         waiting::ready(app)?;
     }
     let waits = wait.clone();
-    let ((), generation) = app
+    let (_, generation) = app
         .store
         .commit(Origin::new(actor, app.now()), move |tx| {
-            if let Some(wait) = &waits {
-                let before = table::get(tx, &range, name.as_str())?.ok_or(ServiceError::NoPeer)?;
-                waiting_table::begin(tx, Action::Delete, &before, wait)?;
-            }
-            if !table::delete(tx, name.as_str())? {
-                return Err(ServiceError::NoPeer);
-            }
-            tx.audit("peer.delete", &name, "");
-            tx.network(NetworkChange::Removed(name.to_string()));
-            tx.effects.topics.extend([Topic::Peers, Topic::Connections]);
-            Ok(())
+            remove(tx, &range, &name, waits.as_ref())
         })
         .await?;
     app.network.wait_for(generation, PATIENCE).await;
     waiting::applied(app, wait.as_ref())
+}
+
+/// Removes a peer; the peer as it was.
+///
+/// # Errors
+/// [`ServiceError::NoPeer`], [`ServiceError::ChangePending`], [`ServiceError::Storage`].
+pub(super) fn remove(
+    tx: &mut Tx<'_>,
+    range: &VpnRange,
+    name: &PeerName,
+    wait: Option<&Wait>,
+) -> Result<StoredPeer, ServiceError> {
+    let before = table::get(tx, range, name.as_str())?.ok_or(ServiceError::NoPeer)?;
+    if let Some(wait) = wait {
+        waiting_table::begin(tx, Action::Delete, &before, wait)?;
+    }
+    table::delete(tx, name.as_str())?;
+    tx.audit("peer.delete", name, "");
+    tx.network(NetworkChange::Removed(name.to_string()));
+    tx.effects.topics.extend([Topic::Peers, Topic::Connections]);
+    Ok(before)
 }
 
 /// The device's configuration without its key, given to the device: it counts as up to date from now on.
@@ -260,11 +326,10 @@ pub async fn deliver_config(app: &App, actor: &Actor, name: &str) -> Result<Zero
         .await
 }
 
-/// Writes down what a peer is now, and tells netd and the browsers.
+/// Writes down what a peer is now, and tells the browsers.
 fn note(tx: &mut Tx<'_>, action: &str, peer: &Peer, key: &str) {
     let detail = format!("{}; {}; {key}", peer.access, peer.tunnel.as_str());
     tx.audit(action, &peer.name, detail);
-    tx.network(NetworkChange::Peer(peer.name.to_string()));
     tx.effects.topics.insert(Topic::Peers);
 }
 

@@ -6,7 +6,9 @@ use cell_api_core::connection::choice::{ExitChoice, MAX_FALLBACKS};
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::reference::{Known, resolve};
 use cell_api_core::fault::Faults;
+use cell_api_core::name::PeerName;
 use cell_api_core::peer::Peer;
+use cell_api_core::range::VpnRange;
 use rusqlite::Connection;
 
 use super::change::{PATIENCE, netd_takes};
@@ -98,22 +100,10 @@ pub async fn set(
         netd_takes(app, &range, &candidate, candidate.exit.bound()).await?;
     }
     let (asked, waits) = (name.clone(), wait.clone());
-    let (stored, generation) = app
+    let ((_, stored), generation) = app
         .store
         .commit(Origin::new(actor, app.now()), move |tx| {
-            let before = table::get(tx, &range, asked.as_str())?.ok_or(ServiceError::NoPeer)?;
-            let after = Arc::new(StoredPeer {
-                peer: changed(tx, &before.peer, &change)?,
-                ..before.clone()
-            });
-            if let Some(wait) = &waits {
-                waiting_table::begin(tx, Action::Update, &before, wait)?;
-            }
-            table::update(tx, &after)?;
-            note(tx, &after.peer, &change)?;
-            tx.network(NetworkChange::Peer(asked.to_string()));
-            tx.effects.topics.extend([Topic::Peers, Topic::Connections]);
-            Ok(after)
+            make(tx, &range, &asked, &change, waits.as_ref())
         })
         .await?;
     app.network.wait_for(generation, PATIENCE).await;
@@ -121,6 +111,32 @@ pub async fn set(
     let side = known_side(app, &identity).await;
     let activity = app.activity.one(name.as_str(), app.now()).await.ok();
     Ok(Look::new(stored, identity, side.as_ref(), activity).view())
+}
+
+/// Makes the change; the peer before and after.
+///
+/// # Errors
+/// Those of [`set`] that depend on what is stored.
+pub(super) fn make(
+    tx: &mut Tx<'_>,
+    range: &VpnRange,
+    name: &PeerName,
+    change: &ExitChange,
+    wait: Option<&Wait>,
+) -> Result<(StoredPeer, Arc<StoredPeer>), ServiceError> {
+    let before = table::get(tx, range, name.as_str())?.ok_or(ServiceError::NoPeer)?;
+    let after = Arc::new(StoredPeer {
+        peer: changed(tx, &before.peer, change)?,
+        ..before.clone()
+    });
+    if let Some(wait) = wait {
+        waiting_table::begin(tx, Action::Update, &before, wait)?;
+    }
+    table::update(tx, &after)?;
+    note(tx, &after.peer, change)?;
+    tx.network(NetworkChange::Peer(name.to_string()));
+    tx.effects.topics.extend([Topic::Peers, Topic::Connections]);
+    Ok((before, after))
 }
 
 /// Writes down in the audit what carries a peer from now on.

@@ -62,6 +62,7 @@ pub async fn values(socket: &Path) -> Tally {
             .delete_peer(DeletePeerRequest {
                 name,
                 confirm_within_seconds: 0,
+                validate_only: false,
             })
             .await
             .map(drop);

@@ -129,6 +129,29 @@ export type ChangePassword = {
 };
 
 /**
+ * What a change would do. Nothing is stored, and nothing is done.
+ */
+export type ChangePlan = {
+    /**
+     * Whether to send the change with `confirm_within`.
+     */
+    confirm_advised: boolean;
+    netd: null | NetdPlan;
+    /**
+     * What becomes of the way that this request came by: `stays`, `touched` (it is of the author's own device) or `cut`.
+     */
+    own_path: string;
+    /**
+     * Who gains and loses what. At least one; for a change of nothing, that it is one.
+     */
+    statements: Array<PlanStatement>;
+    /**
+     * Why, for people.
+     */
+    warning: string | null;
+};
+
+/**
  * Shows the claim token.
  */
 export type ClaimStep = {
@@ -655,6 +678,20 @@ export type Me = {
 };
 
 /**
+ * What netd says of a change.
+ */
+export type NetdPlan = {
+    /**
+     * What it would do, or why it would not, in its own words; empty: nothing changes for it.
+     */
+    says: Array<string>;
+    /**
+     * Whether it would take it.
+     */
+    takes: boolean;
+};
+
+/**
  * What waits, and what was taken back last.
  */
 export type NetworkChange = {
@@ -903,6 +940,11 @@ export type PeerList = {
 };
 
 /**
+ * The peer after a change; with `validate_only`, what the change would do.
+ */
+export type PeerOrPlan = Peer | ChangePlan;
+
+/**
  * A change of a peer; what is absent stays.
  */
 export type PeerUpdate = {
@@ -931,6 +973,28 @@ export type PeerUpdate = {
      * `full` or `split`.
      */
     tunnel?: string | null;
+};
+
+/**
+ * One thing that a change means.
+ */
+export type PlanStatement = {
+    /**
+     * `off`, `new_key`, `loses`, `gains`, `way`, `bound`, `while_down`, `ends`, `reinstall` or `nothing`.
+     */
+    kind: string;
+    /**
+     * How many they are.
+     */
+    peer_count: number;
+    /**
+     * Names of the peers that it is about, at most the first 20.
+     */
+    peers: Array<string>;
+    /**
+     * A sentence for people.
+     */
+    text: string;
 };
 
 /**
@@ -1773,6 +1837,10 @@ export type SetPeerExitData = {
          * seconds, 5-3600: taken back unless confirmed in time
          */
         confirm_within?: number;
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
     };
     url: '/api/connectivity/peers/{name}/exit';
 };
@@ -1791,7 +1859,7 @@ export type SetPeerExitErrors = {
 export type SetPeerExitError = SetPeerExitErrors[keyof SetPeerExitErrors];
 
 export type SetPeerExitResponses = {
-    200: Peer;
+    200: PeerOrPlan;
 };
 
 export type SetPeerExitResponse = SetPeerExitResponses[keyof SetPeerExitResponses];
@@ -1806,6 +1874,10 @@ export type SetPeerFailOpenData = {
          * seconds, 5-3600: taken back unless confirmed in time
          */
         confirm_within?: number;
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
     };
     url: '/api/connectivity/peers/{name}/failopen';
 };
@@ -1824,7 +1896,7 @@ export type SetPeerFailOpenErrors = {
 export type SetPeerFailOpenError = SetPeerFailOpenErrors[keyof SetPeerFailOpenErrors];
 
 export type SetPeerFailOpenResponses = {
-    200: Peer;
+    200: PeerOrPlan;
 };
 
 export type SetPeerFailOpenResponse = SetPeerFailOpenResponses[keyof SetPeerFailOpenResponses];
@@ -1839,6 +1911,10 @@ export type SetPeerFallbacksData = {
          * seconds, 5-3600: taken back unless confirmed in time
          */
         confirm_within?: number;
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
     };
     url: '/api/connectivity/peers/{name}/fallbacks';
 };
@@ -1857,7 +1933,7 @@ export type SetPeerFallbacksErrors = {
 export type SetPeerFallbacksError = SetPeerFallbacksErrors[keyof SetPeerFallbacksErrors];
 
 export type SetPeerFallbacksResponses = {
-    200: Peer;
+    200: PeerOrPlan;
 };
 
 export type SetPeerFallbacksResponse = SetPeerFallbacksResponses[keyof SetPeerFallbacksResponses];
@@ -2104,6 +2180,10 @@ export type DeletePeerData = {
          * seconds, 5-3600: taken back unless confirmed in time
          */
         confirm_within?: number;
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
     };
     url: '/api/peers/{name}';
 };
@@ -2122,6 +2202,10 @@ export type DeletePeerErrors = {
 export type DeletePeerError = DeletePeerErrors[keyof DeletePeerErrors];
 
 export type DeletePeerResponses = {
+    /**
+     * with validate_only
+     */
+    200: ChangePlan;
     204: void;
 };
 
@@ -2171,6 +2255,10 @@ export type UpdatePeerData = {
          * seconds, 5-3600: taken back unless confirmed in time
          */
         confirm_within?: number;
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
     };
     url: '/api/peers/{name}';
 };
@@ -2189,7 +2277,7 @@ export type UpdatePeerErrors = {
 export type UpdatePeerError = UpdatePeerErrors[keyof UpdatePeerErrors];
 
 export type UpdatePeerResponses = {
-    200: Peer;
+    200: PeerOrPlan;
 };
 
 export type UpdatePeerResponse = UpdatePeerResponses[keyof UpdatePeerResponses];

@@ -1,0 +1,42 @@
+/** A change that is asked about first: where it takes something from somebody, a person reads that before it is made. */
+
+import { type ReactNode, useState } from 'react';
+import type { ChangePlan } from '../api/types';
+import { t } from '../i18n';
+import { isRisky } from '../lib/plan';
+import { type Action, useAction } from '../lib/useAction';
+import { Confirm } from './Confirm';
+import { PlanList } from './PlanList';
+
+export interface Change {
+  plan: () => Promise<ChangePlan>;
+  make: () => Promise<void>;
+}
+
+interface Asked {
+  plan: ChangePlan;
+  change: Change;
+}
+
+/** `start` makes a change, perhaps after a question; `question` is that question, to be shown anywhere. */
+export function usePlanned(): { action: Action; start: (change: Change) => void; question: ReactNode } {
+  const action = useAction();
+  const [asked, setAsked] = useState<Asked>();
+  const start = (change: Change) => {
+    void action.run(async () => {
+      const plan = await change.plan();
+      if (isRisky(plan)) setAsked({ plan, change });
+      else await change.make();
+    });
+  };
+  const question = asked && (
+    <Confirm
+      title={t.plan.title}
+      text={<PlanList plan={asked.plan} />}
+      confirm={t.plan.make}
+      act={asked.change.make}
+      onClose={() => setAsked(undefined)}
+    />
+  );
+  return { action, start, question };
+}

@@ -1,0 +1,34 @@
+/** What a change would do, as the cell says it: the sentences are its own. */
+
+import { data } from '../api/client';
+import type { ChangePlan, Peer } from '../api/types';
+
+/** What `validate_only` asks a change to be sent with. */
+export const ONLY_ASK = { validate_only: true } as const;
+
+/** Statements of these kinds take something from somebody, or end what is open. */
+const RISKY = new Set(['off', 'loses', 'new_key', 'ends']);
+
+/** Whether a person should read it before the change is made. */
+export function isRisky(plan: ChangePlan): boolean {
+  if (plan.confirm_advised || plan.netd?.takes === false) return true;
+  return plan.statements.some((one) => RISKY.has(one.kind));
+}
+
+/** The peer that a change made. */
+export async function made(call: Promise<{ data: Peer | ChangePlan }>): Promise<Peer> {
+  const answer = await data(call);
+  if (isPlan(answer)) throw new Error('the cell only said what it would do');
+  return answer;
+}
+
+/** What a change would do. */
+export async function planned(call: Promise<{ data: unknown }>): Promise<ChangePlan> {
+  const answer = await data(call);
+  if (!isPlan(answer)) throw new Error('the cell did not say what it would do');
+  return answer;
+}
+
+function isPlan(answer: unknown): answer is ChangePlan {
+  return typeof answer === 'object' && answer !== null && 'statements' in answer;
+}
