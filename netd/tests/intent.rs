@@ -208,7 +208,8 @@ impl Setup {
                 .unwrap()
                 .insert(name, keys.private.into_bytes());
         }
-        let uid = |name: &str| Some(u32::from(name != "root"));
+        let users = ["root", "daemon", "bin", "nobody"];
+        let uid = |name: &str| users.iter().position(|user| *user == name).map(|at| at as u32);
         Setup {
             netd,
             cell,

@@ -106,7 +106,7 @@ fn what_is_read_back_is_what_was_meant() {
     assert_eq!(policy.elements, wanted.elements);
     assert!(policy.skeleton_matches);
     assert_eq!(nft.ownership().unwrap(), Ownership::Owned);
-    assert_eq!(nft.drops().unwrap().len(), 13);
+    assert_eq!(nft.drops().unwrap().len(), 14);
     nft.remove().unwrap();
     assert_eq!(nft.observe(Some(&wanted)).unwrap(), None);
 }

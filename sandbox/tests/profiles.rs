@@ -296,6 +296,10 @@ fn egress_dials_and_listens_on_the_redirect_ports() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a list of what is tried, a few lines for each"
+)]
 fn openvpn_runs_one_program_that_can_do_no_more() {
     let own = folder();
     let [vault, management] = ["vault.sock", "management.sock"].map(|name| own.path().join(name));
