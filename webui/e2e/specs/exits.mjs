@@ -51,6 +51,8 @@ async function bind({ page, url }) {
   const kept = await page.getByLabel('While that does not work').inputValue();
   assert(kept === 'default', `given up without a yes: ${kept}`);
   await page.getByLabel('While that does not work').selectOption('Nothing goes out');
+  // It is asked about, then made, and shown when it is stored.
+  await page.locator('select:enabled:has(option[value="no"]:checked)').waitFor();
   await page.reload();
   await page.getByLabel('While that does not work').waitFor();
   const stored = await page.getByLabel('While that does not work').inputValue();
