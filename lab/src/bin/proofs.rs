@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use cell_lab::report::{Report, Row};
 use clap::Parser;
 
@@ -22,7 +22,7 @@ struct Options {
 }
 
 /// What is proven, by the target that proves it.
-const PROOFS: [(&str, &str); 12] = [
+const PROOFS: [(&str, &str); 14] = [
     ("demo", "who reaches what, and how soon it ends"),
     ("chaos", "killed at random: nothing lost, nothing let through"),
     (
@@ -38,10 +38,16 @@ const PROOFS: [(&str, &str); 12] = [
     ("systemtest-vm", "the same in two virtual machines"),
     ("bench-short", "that everything can be measured"),
     ("bench", "speed and memory beside others"),
+    ("bench-net-short", "that all of the next can be measured"),
+    ("bench-net", "10,000 peers over 200 exits beside others"),
 ];
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
+    let known = |name: &String| PROOFS.iter().any(|(target, _)| target == name);
+    if let Some(unknown) = options.require.iter().find(|name| !known(name)) {
+        bail!("--require: there is no proof {unknown}");
+    }
     let mut report = Report::new("proofs");
     let mut missed = false;
     for (target, what) in PROOFS {
