@@ -169,7 +169,7 @@ fn kill_at_random(
         let name = if rare {
             "wg"
         } else {
-            often[usize::try_from(random.below(4))?]
+            often[random.place(often.len())]
         };
         cell.crash(name)
             .with_context(|| format!("kill {number} of {kills}: {name}"))?;
