@@ -1,7 +1,7 @@
 /** The browser's own modal dialog: it traps focus, closes on Escape and gives focus back to the opener. */
 
 import { X } from 'lucide-react';
-import { type ReactNode, useEffect, useId, useRef } from 'react';
+import { type ReactNode, useId, useLayoutEffect, useRef } from 'react';
 import { t } from '../i18n';
 
 interface Props {
@@ -14,7 +14,8 @@ interface Props {
 export function Dialog({ title, onClose, children }: Props) {
   const ref = useRef<HTMLDialogElement>(null);
   const titleId = useId();
-  useEffect(() => {
+  // In the same step as its content: nobody finds a dialog in the page that is not open yet.
+  useLayoutEffect(() => {
     const dialog = ref.current;
     const opener = document.activeElement;
     // Focuses what bears the attribute `autofocus`, which React's property of that name does not set.

@@ -89,7 +89,7 @@ test.each([
   expect(asked).toEqual([]);
   await userEvent.click(screen.getByRole('button', { name: 'Make the change' }));
   await waitFor(() => expect(asked).toEqual([within]));
-  expect(screen.queryByRole('dialog')).toBeNull();
+  await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull());
 });
 
 test('what only gives is made at once, and what is not wanted is not made', async () => {
@@ -114,6 +114,6 @@ test('what only gives is made at once, and what is not wanted is not made', asyn
   await userEvent.click(screen.getByRole('button', { name: 'Save' }));
   await screen.findByText(/would refuse it: not there/);
   await userEvent.click(screen.getByRole('button', { name: 'Cancel' }));
-  expect(screen.queryByText('The device gains a service.')).toBeNull();
+  await waitFor(() => expect(screen.queryByText('The device gains a service.')).toBeNull());
   expect(made).toHaveLength(1);
 });
