@@ -12,6 +12,7 @@ pub mod process;
 pub mod topology;
 
 pub mod counter;
+pub mod openvpn_server;
 pub mod probe;
 pub mod prober;
 pub mod quick;

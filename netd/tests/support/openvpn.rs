@@ -4,18 +4,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use cell_lab::counter::{Counter, Protocol, Spec, host};
 use cell_lab::netns::Namespace;
+use cell_lab::openvpn_server::{self, PORT};
 use cell_lab::probe::EchoServer;
-use cell_lab::process::{Process, run};
+use cell_lab::process::Process;
 use cell_lab::topology::{Device, FAR_HOST, World};
 
-pub const PORT: u16 = 1194;
 /// Who may sign in.
 pub const USERNAME: &str = "bob \"the\" builder";
 pub const PASSWORD: &str = "back\\slash and 'quotes'";
@@ -36,7 +33,7 @@ pub struct Offer {
 /// The provider.
 pub struct OpenvpnServer {
     device: Device,
-    folder: tempfile::TempDir,
+    server: openvpn_server::OpenvpnServer,
     offer: Offer,
     process: Option<Process>,
     counters: Vec<Counter>,
@@ -45,8 +42,7 @@ pub struct OpenvpnServer {
 impl OpenvpnServer {
     pub fn start(world: &mut World, offer: Offer) -> Result<Self> {
         let device = world.device("ovpn")?;
-        let folder = tempfile::tempdir()?;
-        certificates(folder.path())?;
+        let made = openvpn_server::OpenvpnServer::new()?;
         for far in FAR_HOST.each() {
             device.namespace.add_address("lo", far.into())?;
         }
@@ -59,7 +55,7 @@ impl OpenvpnServer {
         let mut server = OpenvpnServer {
             counters: counters.collect::<Result<_>>()?,
             device,
-            folder,
+            server: made,
             offer,
             process: None,
         };
@@ -69,50 +65,32 @@ impl OpenvpnServer {
 
     /// Starts the program.
     pub fn up(&mut self) -> Result<()> {
+        let folder = self.server.folder();
         let proto = if self.offer.tcp { "tcp-server" } else { "udp" };
-        let v6 = if self.offer.v6 {
-            "server-ipv6 fd99::/64\n"
-        } else {
-            ""
-        };
-        let check = self.folder.path().join("check");
+        let v6 = if self.offer.v6 { openvpn_server::V6 } else { "" };
+        let check = folder.join("check");
+        let right = folder.join("right");
         std::fs::write(
             &check,
             format!(
-                "#!/bin/sh\n[ \"$(cat \"$1\")\" = \"$(cat {}/right)\" ]\n",
-                self.folder.path().display()
+                "#!/bin/sh\n[ \"$(cat \"$1\")\" = \"$(cat {})\" ]\n",
+                right.display()
             ),
         )?;
-        std::fs::write(
-            self.folder.path().join("right"),
-            format!("{USERNAME}\n{PASSWORD}\n"),
-        )?;
+        std::fs::write(right, format!("{USERNAME}\n{PASSWORD}\n"))?;
         std::fs::set_permissions(&check, PermissionsExt::from_mode(0o755))?;
-        let text = format!(
-            "dev tun\ntopology subnet\nserver 10.99.0.0 255.255.255.0\n{v6}proto {proto}\nport {PORT}\n\
-             ca ca.crt\ncert server.crt\nkey server.key\ndh none\ntls-crypt ta.key\nkeepalive 1 4\n\
-             push \"dhcp-option DNS {RESOLVER}\"\npush \"redirect-gateway def1 ipv6\"\nscript-security 2\n\
-             auth-user-pass-verify {} via-file\nverb 3\n",
+        let lines = format!(
+            "{v6}proto {proto}\npush \"dhcp-option DNS {RESOLVER}\"\npush \"redirect-gateway def1 ipv6\"\n\
+             script-security 2\nauth-user-pass-verify {} via-file\n",
             check.display()
         );
-        std::fs::write(self.folder.path().join("server.conf"), text)?;
-        let mut command = Command::new("openvpn");
-        command
-            .args(["--config", "server.conf"])
-            .current_dir(self.folder.path());
-        let mut process = self.device.namespace.spawn("openvpn server", &mut command)?;
-        process.wait_for(Duration::from_secs(20), "the server is up", |output| {
-            output.contains("Initialization Sequence Completed").then_some(())
-        })?;
-        self.process = Some(process);
+        self.process = Some(self.server.start(&self.device.namespace, &lines)?);
         Ok(())
     }
 
     /// Ends it as a crash would.
     pub fn kill(&mut self) -> Result<()> {
-        let mut process = self.process.take().context("it runs")?;
-        process.signal(nix::sys::signal::Signal::SIGKILL)?;
-        process.wait(Duration::from_secs(10)).map(drop)
+        openvpn_server::crash(self.process.take().context("it runs")?)
     }
 
     /// What it says.
@@ -135,21 +113,14 @@ impl OpenvpnServer {
 
     /// A file of those that were made: ca.crt, client.crt, client.key, ta.key.
     pub fn file(&self, name: &str) -> String {
-        std::fs::read_to_string(self.folder.path().join(name)).unwrap()
+        self.server.file(name).unwrap()
     }
 
     /// A profile as providers sell it.
     pub fn profile(&self) -> String {
         let proto = if self.offer.tcp { "tcp" } else { "udp" };
-        format!(
-            "client\ndev tun\nproto {proto}\nremote {} {PORT}\nnobind\npersist-key\npersist-tun\nremote-cert-tls server\n\
-             auth-user-pass\nverb 3\n<ca>\n{}</ca>\n<cert>\n{}</cert>\n<key>\n{}</key>\n<tls-crypt>\n{}</tls-crypt>\n",
-            self.at().ip(),
-            self.file("ca.crt"),
-            self.file("client.crt"),
-            self.file("client.key"),
-            self.file("ta.key"),
-        )
+        let lines = format!("proto {proto}\nauth-user-pass\n");
+        self.server.profile(self.at(), &lines).unwrap()
     }
 
     /// Packets for the far host that came out of the tunnel, from its near end, of both families.
@@ -161,33 +132,4 @@ impl OpenvpnServer {
 
 pub fn near() -> [IpAddr; 2] {
     NEAR.map(|text| text.parse().unwrap())
-}
-
-fn certificates(folder: &Path) -> Result<()> {
-    let openssl = |arguments: &str| {
-        run(Command::new("openssl")
-            .args(arguments.split(' '))
-            .current_dir(folder))
-    };
-    let curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!(
-        "req -x509 {curve} -keyout ca.key -out ca.crt -subj /CN=ca -days 30"
-    ))?;
-    for (name, usage) in [("server", "serverAuth"), ("client", "clientAuth")] {
-        openssl(&format!(
-            "req {curve} -keyout {name}.key -out {name}.csr -subj /CN={name}"
-        ))?;
-        std::fs::write(
-            folder.join("ext"),
-            format!("keyUsage=digitalSignature\nextendedKeyUsage={usage}\n"),
-        )?;
-        openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out {name}.crt -days 30 -extfile ext"
-        ))?;
-    }
-    let mut genkey = Command::new("openvpn");
-    genkey
-        .args(["--genkey", "tls-crypt", "ta.key"])
-        .current_dir(folder);
-    run(&mut genkey).map(drop)
 }

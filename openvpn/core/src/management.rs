@@ -8,7 +8,7 @@ use crate::pushed;
 /// Longest line that is looked at, bytes.
 pub const LINE_MAX: usize = 8 * 1024;
 /// Longest text of it that is passed on.
-const TOLD_MAX: usize = 200;
+pub const TOLD_MAX: usize = 200;
 
 /// What a line means.
 #[derive(Debug, Clone, PartialEq, Eq)]

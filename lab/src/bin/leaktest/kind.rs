@@ -17,17 +17,23 @@ pub enum Kind {
     Ssh,
     /// A private Tor network, which the cell's own Tor is a client of.
     Tor,
+    /// OpenVPN's own server.
+    Openvpn,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 5] = [
+    pub const ALL: [Kind; 6] = [
         Kind::Wireguard,
         Kind::Socks5,
         Kind::HttpProxy,
         Kind::Ssh,
         Kind::Tor,
+        Kind::Openvpn,
     ];
+
+    /// Those that have an interface on the cell.
+    pub const TUNNELS: [Kind; 2] = [Kind::Wireguard, Kind::Openvpn];
 
     /// Its place in [`Kind::ALL`].
     pub fn place(self) -> u8 {
@@ -47,7 +53,7 @@ impl Kind {
             Protocol::Udp | Protocol::Icmp => false,
         };
         match self {
-            Kind::Wireguard => true,
+            Kind::Wireguard | Kind::Openvpn => true,
             Kind::Socks5 | Kind::HttpProxy | Kind::Ssh | Kind::Tor => over_tcp,
         }
     }
@@ -60,6 +66,7 @@ impl Kind {
             Kind::HttpProxy => "http-proxy",
             Kind::Ssh => "ssh",
             Kind::Tor => "tor",
+            Kind::Openvpn => "openvpn",
         }
     }
 
@@ -70,6 +77,7 @@ impl Kind {
             Kind::Socks5 | Kind::HttpProxy => "proxy",
             Kind::Ssh => "sshuttle",
             Kind::Tor => "tor",
+            Kind::Openvpn => "openvpn",
         }
     }
 
@@ -81,6 +89,7 @@ impl Kind {
             Kind::HttpProxy => 'h',
             Kind::Ssh => 'o',
             Kind::Tor => 't',
+            Kind::Openvpn => 'v',
         }
     }
 }
@@ -93,6 +102,7 @@ impl fmt::Display for Kind {
             Kind::HttpProxy => "HTTP proxy",
             Kind::Ssh => "SSH",
             Kind::Tor => "Tor",
+            Kind::Openvpn => "OpenVPN",
         })
     }
 }

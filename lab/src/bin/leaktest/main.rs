@@ -67,7 +67,7 @@ fn main() -> Result<ExitCode> {
     };
     let fars = devices(&mut world, &Kind::ALL.map(Kind::label))?;
     let helper = world.device("helper")?;
-    let mouths = devices(&mut world, &["a", "b", "c", "d", "e", "control"])?;
+    let mouths = devices(&mut world, &["a", "b", "c", "d", "e", "f", "control"])?;
     ensure!(
         mouths.len() == SPEAKERS,
         "a device for each type, and the control"

@@ -27,9 +27,9 @@ pub enum Transition {
     /// The link of the far end loses its carrier; or the one that lost it has it again.
     FarLink(Kind),
     /// The exit's interface is set down and up by hand.
-    Interface,
+    Interface(Kind),
     /// The exit's interface is deleted by hand.
-    NoInterface,
+    NoInterface(Kind),
     /// The cell's uplink loses its carrier for a moment.
     Uplink,
     /// `nft flush ruleset`.
@@ -88,8 +88,8 @@ impl Transition {
             Transition::Swap(..) => 4,
             Transition::FarEnd(_) => 5,
             Transition::FarLink(_) => 6,
-            Transition::Interface => 7,
-            Transition::NoInterface => 8,
+            Transition::Interface(_) => 7,
+            Transition::NoInterface(_) => 8,
             Transition::Uplink => 9,
             Transition::Flush => 10,
             Transition::NoRules => 11,
@@ -109,6 +109,7 @@ impl Transition {
     /// Draws one. `rarely`: it is the turn of what takes long; `has_wg`: there is a cell-wg.
     pub fn draw(random: &mut Random, peers: usize, rarely: bool, has_wg: bool) -> Self {
         let kind = Kind::ALL[random.place(Kind::ALL.len())];
+        let tunnel = Kind::TUNNELS[random.place(Kind::TUNNELS.len())];
         let (one, other) = (random.place(peers), random.place(peers));
         let hard = random.below(2) == 0;
         let signal = if hard { Signal::SIGKILL } else { Signal::SIGTERM };
@@ -128,8 +129,8 @@ impl Transition {
             33..36 => Transition::Fallback(one, kind),
             36..44 => Transition::FarEnd(kind),
             44..51 => Transition::FarLink(kind),
-            51..55 => Transition::Interface,
-            55..58 => Transition::NoInterface,
+            51..55 => Transition::Interface(tunnel),
+            55..58 => Transition::NoInterface(tunnel),
             58..61 => Transition::Uplink,
             61..66 => Transition::Flush,
             66..71 => Transition::NoRules,
@@ -140,8 +141,9 @@ impl Transition {
             87..90 => Transition::Daemon("egress", signal),
             90..92 => Transition::Daemon("api", signal),
             92..94 => Transition::Daemon("vaultd", signal),
-            94..96 => Transition::Daemon("tor", signal),
-            96..98 => Transition::FlushHeadless,
+            94 => Transition::Daemon("tor", signal),
+            95..97 => Transition::Daemon("openvpn", signal),
+            97 => Transition::FlushHeadless,
             _ => Transition::Headless,
         }
     }

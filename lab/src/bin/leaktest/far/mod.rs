@@ -1,6 +1,7 @@
 //! The far ends of exits: servers that people have, each in a namespace of its own behind the ISP, with an internet of its own
 //! behind it. A type of exit is a file here that implements [`Server`], and a line in [`server`].
 
+mod openvpn;
 mod program;
 mod proxy;
 mod ssh;
@@ -50,6 +51,7 @@ fn server<'a>(kind: Kind, device: &'a Device, helper: &'a Device) -> Result<Box<
         Kind::Socks5 => Box::new(proxy::Socks5::new(device)),
         Kind::HttpProxy => Box::new(proxy::HttpProxy::new(device)?),
         Kind::Ssh => Box::new(ssh::Ssh::new(device)?),
+        Kind::Openvpn => Box::new(openvpn::Openvpn::new(device)?),
         Kind::Tor => Box::new(tor::Tor::new(device, helper)?),
     })
 }

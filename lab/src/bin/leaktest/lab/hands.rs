@@ -9,9 +9,11 @@ use super::{Lab, MOMENT};
 use crate::kind::Kind;
 
 impl Lab<'_> {
-    fn interface(&self) -> String {
-        let digits = self.ids[Kind::Wireguard.index()].replace('-', "");
-        format!("wgext_{}", &digits[..8])
+    /// Of a type of [`Kind::TUNNELS`].
+    fn interface(&self, kind: Kind) -> String {
+        let digits = self.ids[kind.index()].replace('-', "");
+        let prefix = if kind == Kind::Openvpn { "ovpn" } else { "wgext" };
+        format!("{prefix}_{}", &digits[..8])
     }
 
     pub(super) fn by_hand(&self, program: &str, arguments: &str) -> Result<()> {
@@ -20,15 +22,15 @@ impl Lab<'_> {
     }
 
     /// What netd is just making anew is not there.
-    pub(super) fn flap_interface(&self) -> Result<()> {
-        let _down = self.by_hand("ip", &format!("link set {} down", self.interface()));
+    pub(super) fn flap_interface(&self, kind: Kind) -> Result<()> {
+        let _down = self.by_hand("ip", &format!("link set {} down", self.interface(kind)));
         std::thread::sleep(MOMENT / 4);
-        let _up = self.by_hand("ip", &format!("link set {} up", self.interface()));
+        let _up = self.by_hand("ip", &format!("link set {} up", self.interface(kind)));
         Ok(())
     }
 
-    pub(super) fn no_interface(&self) -> Result<()> {
-        let _gone = self.by_hand("ip", &format!("link delete {}", self.interface()));
+    pub(super) fn no_interface(&self, kind: Kind) -> Result<()> {
+        let _gone = self.by_hand("ip", &format!("link delete {}", self.interface(kind)));
         Ok(())
     }
 
