@@ -15,7 +15,8 @@ use prost::Message;
 
 static CEILING: LazyLock<Ceiling> = LazyLock::new(|| {
     let policy = include_str!("../../systemd/etc/netd.toml");
-    Config::parse(policy, |_| Some(1)).expect("the shipped policy").ceiling
+    let uids = |user: &str| Some(user.bytes().map(u32::from).sum());
+    Config::parse(policy, uids).expect("the shipped policy").ceiling
 });
 
 fuzz_target!(|input: &[u8]| {
