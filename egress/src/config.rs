@@ -7,6 +7,7 @@ use std::time::Duration;
 use cell_egress_core::dns::request::DnsCeiling;
 use cell_egress_core::policy::{InvalidLimits, Limits, Reach, Timeouts};
 use cell_proto::ipc::CallerPolicy;
+use cell_proto::ipc::policy::{CallerNames, InvalidCaller};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -36,12 +37,9 @@ pub enum InvalidConfig {
     /// Not TOML, or not of this shape.
     #[error("{0}")]
     Syntax(#[from] toml::de::Error),
-    /// A user that does not exist here.
-    #[error("callers.api.users: there is no user \"{0}\" on this machine")]
-    UnknownUser(String),
-    /// Nobody may call.
-    #[error("callers.api.users: name at least one user")]
-    NoUser,
+    /// Nobody may call, or who does not exist.
+    #[error(transparent)]
+    Callers(#[from] InvalidCaller),
     /// Limits that do not hold each other.
     #[error("limits: {0}")]
     Limits(#[from] InvalidLimits),
@@ -109,15 +107,7 @@ struct FileDns {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Callers {
-    api: Caller,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Caller {
-    users: Vec<String>,
-    #[serde(default)]
-    unit: Option<String>,
+    api: CallerNames,
 }
 
 impl Config {
@@ -153,15 +143,7 @@ impl Config {
                 idle: seconds("idle_seconds", file.timeouts.idle_seconds, IDLE_MAX)?,
             },
         };
-        let Caller { users, unit } = file.callers.api;
-        if users.is_empty() {
-            return Err(InvalidConfig::NoUser);
-        }
-        let uids = users
-            .into_iter()
-            .map(|user| uid_of(&user).ok_or(InvalidConfig::UnknownUser(user)))
-            .collect::<Result<_, _>>()?;
-        let api = CallerPolicy { uids, unit };
+        let api = file.callers.api.resolve("api", uid_of)?;
         let dns = file.dns.map(FileDns::checked).transpose()?;
         Ok(Config {
             api,

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
@@ -14,7 +14,7 @@ use cell_egress::dns::serve::{self, CONNECTIONS};
 use cell_egress::engine::Engine;
 use cell_egress::service;
 use cell_egress::vault::{Cached, Vault};
-use cell_proto::ipc::Listeners;
+use cell_proto::ipc::{Listeners, policy};
 use cell_sandbox::{Readiness, profiles};
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -67,15 +67,8 @@ fn main() -> anyhow::Result<()> {
         .block_on(run(config, listeners, questions, readiness))
 }
 
-fn load(path: &PathBuf) -> anyhow::Result<Config> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let uid_of = |name: &str| {
-        nix::unistd::User::from_name(name)
-            .ok()
-            .flatten()
-            .map(|user| user.uid.as_raw())
-    };
-    Config::parse(&text, uid_of).with_context(|| format!("{} is not in order", path.display()))
+fn load(path: &Path) -> anyhow::Result<Config> {
+    policy::read(path, |text| Config::parse(text, policy::uid_of))
 }
 
 /// Of each connection the peer's and the server's, and those beside.

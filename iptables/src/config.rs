@@ -1,6 +1,7 @@
 //! The policy file (`iptables.toml`): who may call. Unknown keys are refused.
 
 use cell_proto::ipc::CallerPolicy;
+use cell_proto::ipc::policy::{CallerNames, InvalidCaller};
 use serde::Deserialize;
 
 /// What the policy file says, users looked up.
@@ -16,12 +17,9 @@ pub enum InvalidConfig {
     /// Not TOML, or not of this shape.
     #[error("{0}")]
     Syntax(#[from] toml::de::Error),
-    /// A user that does not exist here.
-    #[error("callers.netd.users: there is no user \"{0}\" on this machine")]
-    UnknownUser(String),
-    /// Nobody may call.
-    #[error("callers.netd.users: name at least one user")]
-    NoUser,
+    /// Nobody may call, or who does not exist.
+    #[error(transparent)]
+    Callers(#[from] InvalidCaller),
 }
 
 #[derive(Deserialize)]
@@ -33,15 +31,7 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Callers {
-    netd: Caller,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Caller {
-    users: Vec<String>,
-    #[serde(default)]
-    unit: Option<String>,
+    netd: CallerNames,
 }
 
 impl Config {
@@ -50,17 +40,11 @@ impl Config {
     /// # Errors
     /// [`InvalidConfig`] names the first fault.
     pub fn parse(text: &str, uid_of: impl Fn(&str) -> Option<u32>) -> Result<Self, InvalidConfig> {
-        let Caller { users, unit } = toml::from_str::<File>(text)?.callers.netd;
-        if users.is_empty() {
-            return Err(InvalidConfig::NoUser);
-        }
-        let uids = users
-            .into_iter()
-            .map(|user| uid_of(&user).ok_or(InvalidConfig::UnknownUser(user)))
-            .collect::<Result<_, _>>()?;
-        Ok(Config {
-            netd: CallerPolicy { uids, unit },
-        })
+        let netd = toml::from_str::<File>(text)?
+            .callers
+            .netd
+            .resolve("netd", uid_of)?;
+        Ok(Config { netd })
     }
 }
 

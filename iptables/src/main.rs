@@ -8,7 +8,7 @@ use anyhow::Context;
 use cell_iptables::config::Config;
 use cell_iptables::program::{IPSET, IPTABLES, LOCK};
 use cell_iptables::service;
-use cell_proto::ipc::Listeners;
+use cell_proto::ipc::{Listeners, policy};
 use cell_sandbox::{Readiness, profiles};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,15 +53,8 @@ fn main() -> anyhow::Result<()> {
         .block_on(run(config, listeners, readiness))
 }
 
-fn load(path: &PathBuf) -> anyhow::Result<Config> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let uid_of = |name: &str| {
-        nix::unistd::User::from_name(name)
-            .ok()
-            .flatten()
-            .map(|user| user.uid.as_raw())
-    };
-    Config::parse(&text, uid_of).with_context(|| format!("{} is not in order", path.display()))
+fn load(path: &Path) -> anyhow::Result<Config> {
+    policy::read(path, |text| Config::parse(text, policy::uid_of))
 }
 
 async fn run(config: Config, mut listeners: Listeners, readiness: Readiness) -> anyhow::Result<()> {

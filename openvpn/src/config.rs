@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use cell_openvpn_core::request::Ceiling;
 use cell_proto::ipc::CallerPolicy;
+use cell_proto::ipc::policy::{CallerNames, InvalidCaller};
 use serde::Deserialize;
 
 /// Most exits that may be allowed: each is a process of its own.
@@ -30,12 +31,9 @@ pub enum InvalidConfig {
     /// Not TOML, or not of this shape.
     #[error("{0}")]
     Syntax(#[from] toml::de::Error),
-    /// A user that does not exist here.
-    #[error("callers.api.users: there is no user \"{0}\" on this machine")]
-    UnknownUser(String),
-    /// Nobody may call.
-    #[error("callers.api.users: name at least one user")]
-    NoUser,
+    /// Nobody may call, or who does not exist.
+    #[error(transparent)]
+    Callers(#[from] InvalidCaller),
     /// Every name begins with nothing.
     #[error("interface_prefix: 1-14 bytes")]
     Prefix,
@@ -61,15 +59,7 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Callers {
-    api: Caller,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Caller {
-    users: Vec<String>,
-    #[serde(default)]
-    unit: Option<String>,
+    api: CallerNames,
 }
 
 impl Config {
@@ -97,16 +87,9 @@ impl Config {
         if !(1..=EXITS_MAX).contains(&file.max_exits) {
             return Err(InvalidConfig::MaxExits);
         }
-        let Caller { users, unit } = file.callers.api;
-        if users.is_empty() {
-            return Err(InvalidConfig::NoUser);
-        }
-        let uids = users
-            .into_iter()
-            .map(|user| uid_of(&user).ok_or(InvalidConfig::UnknownUser(user)))
-            .collect::<Result<_, _>>()?;
+        let api = file.callers.api.resolve("api", uid_of)?;
         Ok(Config {
-            api: CallerPolicy { uids, unit },
+            api,
             vault_socket: file.vault_socket,
             management_socket: file.management_socket,
             program: file.program,

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::OpenOptions;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -13,7 +13,7 @@ use cell_openvpn::run::Shared;
 use cell_openvpn::service;
 use cell_openvpn::supervisor::Supervisor;
 use cell_openvpn::vault::Vault;
-use cell_proto::ipc::Listeners;
+use cell_proto::ipc::{Listeners, policy};
 use cell_sandbox::{Readiness, profiles};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,15 +60,8 @@ fn main() -> anyhow::Result<()> {
         .block_on(run(config, listeners, null, readiness))
 }
 
-fn load(path: &PathBuf) -> anyhow::Result<Config> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let uid_of = |name: &str| {
-        nix::unistd::User::from_name(name)
-            .ok()
-            .flatten()
-            .map(|user| user.uid.as_raw())
-    };
-    Config::parse(&text, uid_of).with_context(|| format!("{} is not in order", path.display()))
+fn load(path: &Path) -> anyhow::Result<Config> {
+    policy::read(path, |text| Config::parse(text, policy::uid_of))
 }
 
 async fn run(

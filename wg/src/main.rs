@@ -2,11 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
-use cell_proto::ipc::Listeners;
+use cell_proto::ipc::{Listeners, policy};
 use cell_sandbox::{Readiness, profiles};
 use cell_wg::config::Config;
 use cell_wg::device::Engine;
@@ -52,15 +51,8 @@ fn main() -> anyhow::Result<()> {
         .block_on(run(config, listeners, readiness))
 }
 
-fn load(path: &PathBuf) -> anyhow::Result<Config> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let uid_of = |name: &str| {
-        nix::unistd::User::from_name(name)
-            .ok()
-            .flatten()
-            .map(|user| user.uid.as_raw())
-    };
-    Config::parse(&text, uid_of).with_context(|| format!("{} is not in order", path.display()))
+fn load(path: &Path) -> anyhow::Result<Config> {
+    policy::read(path, |text| Config::parse(text, policy::uid_of))
 }
 
 async fn run(config: Config, mut listeners: Listeners, readiness: Readiness) -> anyhow::Result<()> {

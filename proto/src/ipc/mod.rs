@@ -3,6 +3,7 @@
 pub mod caller;
 pub mod connect;
 mod malformed;
+pub mod policy;
 pub mod serve;
 
 pub use caller::{Caller, CallerPolicy, Refusal};
