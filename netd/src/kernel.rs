@@ -21,6 +21,7 @@ use std::time::Duration;
 use cell_netd_core::desired::Exit;
 use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, PublicKey};
 use cell_netd_core::observed::{Device, Identity};
+use cell_netd_core::plan::Group;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
 use cell_netd_core::tunnel::{TunnelSeen, TunnelStep};
 use cell_netd_core::{Observed, Plan, Step};
@@ -54,6 +55,21 @@ pub trait Kernel: Send + 'static {
 
     /// Does one step, wholly or not at all.
     fn apply(&mut self, step: &Step) -> impl Future<Output = Result<(), KernelError>> + Send;
+
+    /// Does steps that need not wait for each other. After an error, any of them may have been done.
+    fn apply_group(&mut self, group: Group<'_>) -> impl Future<Output = Result<(), KernelError>> + Send {
+        async move {
+            match group {
+                Group::One(step) => self.apply(step).await,
+                Group::AtOnce { peers, others } => {
+                    for step in others {
+                        self.apply(step).await?;
+                    }
+                    self.apply(peers).await
+                }
+            }
+        }
+    }
 
     /// Reads back the elements that a change touched.
     fn verify(&mut self, delta: &ElementDelta) -> impl Future<Output = Result<bool, KernelError>> + Send;

@@ -151,10 +151,11 @@ impl FakeKernel {
         Ok(())
     }
 
-    /// The invariant of the order of steps: who is on the device is known to the policy.
+    /// The invariant of the order of steps: who is on a device whose interface is up is known to the policy.
     pub fn every_admitted_peer_is_judged(&self) -> bool {
         let none = BTreeSet::new();
-        let device = self.link.as_ref().and_then(|link| link.device.as_ref());
+        let up = self.link.as_ref().filter(|link| link.up);
+        let device = up.and_then(|link| link.device.as_ref());
         let admitted = device
             .into_iter()
             .flat_map(|device| device.peers.values())

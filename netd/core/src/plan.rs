@@ -3,6 +3,8 @@
 //! The order cannot leak: what a peer loses is taken from the WireGuard device first, then the policy changes in one
 //! transaction, then what peers gain is given to the device. So no packet of a peer ever meets a policy that was not
 //! made for it. Likewise the rules and tables of exits stand before the policy that marks packets for them, and go after it.
+//! A device that is made anew is given its peers while its interface is down, which is brought up last: until then it carries
+//! nothing, so all that is not the device's can be done at the same time ([`Plan::at_once`]).
 
 mod change;
 mod peers;
@@ -10,6 +12,7 @@ mod routing;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use ipnet::IpNet;
 
@@ -70,6 +73,47 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
+
+    /// The steps in groups, one after the other.
+    pub fn groups(&self) -> Vec<Group<'_>> {
+        let Some((beside, peers)) = self.at_once() else {
+            return self.steps.iter().map(Group::One).collect();
+        };
+        let before = self.steps[..beside.start].iter().map(Group::One);
+        let after = self.steps[peers + 1..].iter().map(Group::One);
+        let together = Group::AtOnce {
+            peers: &self.steps[peers],
+            others: &self.steps[beside],
+        };
+        before.chain([together]).chain(after).collect()
+    }
+
+    /// Where the steps stand that need not wait for each other: those between the making of a device and its first peers, and the
+    /// peers. Its interface is down.
+    fn at_once(&self) -> Option<(Range<usize>, usize)> {
+        let made = self.position(|step| matches!(step, Step::CreateDevice(_)))?;
+        let peers = self.position(|step| matches!(step, Step::UpdatePeers(..)))?;
+        let up = self.position(|step| matches!(step, Step::SetUp(_)))?;
+        (made < peers && peers < up).then_some((made + 1..peers, peers))
+    }
+
+    fn position(&self, is: impl Fn(&Step) -> bool) -> Option<usize> {
+        self.steps.iter().position(is)
+    }
+}
+
+/// Steps that may be done at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group<'a> {
+    /// One alone.
+    One(&'a Step),
+    /// Peers are given to a device that nothing reaches yet, and none of the others touches the device; those in their order.
+    AtOnce {
+        /// [`Step::UpdatePeers`].
+        peers: &'a Step,
+        /// Of routes, rules, the policy, and the interface.
+        others: &'a [Step],
+    },
 }
 
 impl fmt::Display for Plan {
@@ -92,14 +136,13 @@ pub fn plan(
         steps.push(Step::RemoveLink(stray.clone()));
     }
     let exits = routing::between(&wanted(desired, ceiling, &observed.exits_up), observed);
-    steps.extend(exits.before);
     match (desired.wireguard(), ruleset) {
         (Some(wireguard), Some(ruleset)) => {
-            steps.extend(to_interface(
-                desired, wireguard, ruleset, ceiling, accepted, observed,
-            ));
+            let interface = ToInterface::new(desired, wireguard, accepted, observed);
+            steps.extend(interface.steps(exits.before, policy(ruleset, observed), ceiling));
         }
         _ => {
+            steps.extend(exits.before);
             if let Some(link) = &observed.link {
                 steps.push(Step::RemoveLink(link.name.clone()));
             }
@@ -113,33 +156,62 @@ pub fn plan(
     Plan { steps, changes }
 }
 
-fn to_interface(
-    desired: &Desired,
-    wireguard: &Wireguard,
-    ruleset: &Ruleset,
-    ceiling: &Ceiling,
-    accepted: Option<&Desired>,
-    observed: &Observed,
-) -> Vec<Step> {
-    let name = &wireguard.interface;
-    let mut steps = Vec::new();
-    let link = observed
-        .link
-        .as_ref()
-        .filter(|link| is_usable(link, desired, wireguard));
-    if let (None, Some(unusable)) = (link, &observed.link) {
-        steps.push(Step::RemoveLink(unusable.name.clone()));
+/// What leads to the interface that is wanted.
+struct ToInterface<'a> {
+    wireguard: &'a Wireguard,
+    /// The one that stays; none: it is made anew.
+    link: Option<&'a Link>,
+    /// The one that does not.
+    unusable: Option<&'a Link>,
+    losses: Option<Step>,
+    gains: Option<Step>,
+}
+
+impl<'a> ToInterface<'a> {
+    fn new(
+        desired: &Desired,
+        wireguard: &'a Wireguard,
+        accepted: Option<&Desired>,
+        observed: &'a Observed,
+    ) -> Self {
+        let present = observed.link.as_ref();
+        let link = present.filter(|link| is_usable(link, desired, wireguard));
+        let peers = peers::between(desired, accepted, link.and_then(|link| link.device.as_ref()));
+        let step = |update: PeerUpdate| {
+            let name = wireguard.interface.clone();
+            (!update.is_empty()).then_some(Step::UpdatePeers(name, update))
+        };
+        ToInterface {
+            wireguard,
+            link,
+            unusable: present.filter(|_| link.is_none()),
+            losses: step(peers.losses),
+            gains: step(peers.gains),
+        }
     }
-    let peers = peers::between(desired, accepted, link.and_then(|link| link.device.as_ref()));
-    if !peers.losses.is_empty() {
-        steps.push(Step::UpdatePeers(name.clone(), peers.losses));
+
+    /// `routing` and `policy` stand before peers meet them.
+    fn steps(self, routing: Vec<Step>, policy: Option<Step>, ceiling: &Ceiling) -> Vec<Step> {
+        let unusable = self
+            .unusable
+            .map(|unusable| Step::RemoveLink(unusable.name.clone()));
+        let dressed = link_steps(self.wireguard, ceiling, self.link);
+        let name = || self.wireguard.interface.clone();
+        match self.link {
+            Some(link) => {
+                let up = (!link.up).then(|| Step::SetUp(name()));
+                let first = routing.into_iter().chain(self.losses).chain(policy);
+                first.chain(dressed).chain(up).chain(self.gains).collect()
+            }
+            None => {
+                let made = Step::CreateDevice(self.wireguard.clone());
+                let first = unusable.into_iter().chain([made]);
+                let others = routing.into_iter().chain(policy).chain(dressed);
+                let last = self.gains.into_iter().chain([Step::SetUp(name())]);
+                first.chain(others).chain(last).collect()
+            }
+        }
     }
-    steps.extend(policy(ruleset, observed));
-    steps.extend(link_steps(wireguard, ceiling, link));
-    if !peers.gains.is_empty() {
-        steps.push(Step::UpdatePeers(name.clone(), peers.gains));
-    }
-    steps
 }
 
 /// Whether the interface can stay. Another port is another socket, and peers must be told of it anyway; with another key
@@ -169,12 +241,10 @@ fn policy(ruleset: &Ruleset, observed: &Observed) -> Option<Step> {
     }
 }
 
+/// The largest packet and the addresses.
 fn link_steps(wireguard: &Wireguard, ceiling: &Ceiling, link: Option<&Link>) -> Vec<Step> {
     let name = &wireguard.interface;
     let mut steps = Vec::new();
-    if link.is_none() {
-        steps.push(Step::CreateDevice(wireguard.clone()));
-    }
     if link.and_then(|link| link.mtu) != Some(wireguard.mtu) {
         steps.push(Step::SetMtu(name.clone(), wireguard.mtu));
     }
@@ -190,9 +260,6 @@ fn link_steps(wireguard: &Wireguard, ceiling: &Ceiling, link: Option<&Link>) -> 
             .difference(&present)
             .map(|net| Step::AddAddress(name.clone(), *net)),
     );
-    if !link.is_some_and(|link| link.up) {
-        steps.push(Step::SetUp(name.clone()));
-    }
     steps
 }
 

@@ -4,11 +4,13 @@
 
 mod support;
 
+use std::slice;
+
 use cell_netd_core::desired::Delta;
 use cell_netd_core::fake::{FAKE_PUBLIC_KEY, FakeKernel};
 use cell_netd_core::model::PublicKey;
 use cell_netd_core::observed::Device;
-use cell_netd_core::plan::{Plan, expected_peers, peers_hold, plan, plan_delta};
+use cell_netd_core::plan::{Group, Plan, expected_peers, peers_hold, plan, plan_delta};
 use cell_netd_core::policy::compile;
 use cell_netd_core::routing::{Action, RoutingRule};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
@@ -17,8 +19,15 @@ use cell_netd_core::{Desired, Step};
 use proptest::prelude::*;
 use support::{ceiling, exit, peer, redirect, spec, through, user_tunnel, with_access};
 
+/// Of what is done at once, the peers first: the order that could leak, if any could.
 fn perform(kernel: &mut FakeKernel, plan: &Plan) {
-    for step in &plan.steps {
+    let in_order = |group: Group| match group {
+        Group::One(step) => vec![step.clone()],
+        Group::AtOnce { peers, others } => [slice::from_ref(peers), others].concat(),
+    };
+    let steps: Vec<Step> = plan.groups().into_iter().flat_map(in_order).collect();
+    assert_eq!(steps.len(), plan.steps.len());
+    for step in &steps {
         kernel
             .apply(step)
             .unwrap_or_else(|refused| panic!("{refused} at {step:?}\nplan:\n{plan}"));
@@ -106,6 +115,41 @@ fn losses_come_before_the_policy_and_gains_after() {
     };
     assert_eq!((losses.removed.len(), losses.upserted.len()), (1, 0));
     assert_eq!((gains.removed.len(), gains.upserted.len()), (0, 1));
+}
+
+#[test]
+fn a_device_that_is_made_gets_its_peers_beside_all_else_and_is_brought_up_last() {
+    let mut kernel = FakeKernel::default();
+    let (accepted, first) = apply(&mut kernel, None, &spec(vec![peer(1), peer(2)]));
+    let groups = first.groups();
+    let [
+        Group::One(Step::CreateDevice(_)),
+        Group::AtOnce {
+            peers: Step::UpdatePeers(_, gains),
+            others,
+        },
+        Group::One(Step::SetUp(_)),
+    ] = &groups[..]
+    else {
+        panic!("{groups:?}");
+    };
+    assert_eq!(gains.upserted.len(), 2);
+    assert!(
+        others.iter().any(|step| matches!(step, Step::ReplacePolicy(_))),
+        "{others:?}"
+    );
+    let touches = |step: &Step| {
+        matches!(
+            step,
+            Step::CreateDevice(_) | Step::UpdatePeers(..) | Step::SetUp(_)
+        )
+    };
+    assert!(!others.iter().any(touches), "{others:?}");
+    // Of a device that is there, everything waits for what stands before it.
+    let (_, second) = apply(&mut kernel, Some(&accepted), &spec(vec![peer(2), peer(3)]));
+    let alone = |group: &Group| matches!(group, Group::One(_));
+    assert!(second.groups().iter().all(alone), "{second:?}");
+    assert_eq!(second.groups().len(), second.steps.len());
 }
 
 #[test]
@@ -212,7 +256,15 @@ fn rules_and_ends_come_before_the_marks_and_go_after_them() {
     let way = r#"Interface("wgext_00000000")"#;
     assert_eq!(
         kinds(&plan),
-        ["+Unreachable", &format!("+{way}"), "+rule", "policy", "link"]
+        [
+            "link",
+            "+Unreachable",
+            &format!("+{way}"),
+            "+rule",
+            "policy",
+            "link"
+        ],
+        "the device that is made first has no peers, and its interface is down"
     );
     let free = with_exits(vec![online(1)], &[]);
     let (accepted, plan) = apply(&mut kernel, Some(&accepted), &free);

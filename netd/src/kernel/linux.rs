@@ -8,6 +8,7 @@ use std::time::Duration;
 use cell_netd_core::desired::{Exit, Tunnel as Wanted, WireguardExit};
 use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, Mtu, PublicKey, TableName};
 use cell_netd_core::observed::{Device, Link};
+use cell_netd_core::plan::Group;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
 use cell_netd_core::tunnel::{SecretRecord, TunnelStep, device_peers};
 use cell_netd_core::{Ceiling, Observed, Plan, Step};
@@ -174,34 +175,7 @@ impl Linux {
     }
 
     async fn own_link(&self, name: &InterfaceName) -> Result<Option<LinkGlance>, KernelError> {
-        let link = self.links.get(name).await?;
-        match link {
-            Some(link) if !link.ours => Err(KernelError::Foreign {
-                object: format!("interface {name}"),
-            }),
-            link => Ok(link),
-        }
-    }
-
-    async fn observe_link(&mut self, name: &InterfaceName) -> Result<Option<Link>, KernelError> {
-        let Some(LinkGlance {
-            index: _,
-            up,
-            mtu,
-            addresses,
-            ours: _,
-        }) = self.own_link(name).await?
-        else {
-            return Ok(None);
-        };
-        let device = self.backend.device(name).await?.map(|state| state.device);
-        Ok(Some(Link {
-            name: name.clone(),
-            up,
-            mtu: Mtu::try_new(mtu),
-            addresses,
-            device,
-        }))
+        own_link(&self.links, name).await
     }
 
     async fn create(&mut self, wireguard: &cell_netd_core::Wireguard) -> Result<(), KernelError> {
@@ -219,16 +193,26 @@ impl Kernel for Linux {
         interface: Option<&InterfaceName>,
         wanted: Option<&Ruleset>,
     ) -> Result<Observed, KernelError> {
-        let policy = self.firewall.observe(wanted).await?;
         let mut strays = self.own_links().await?;
-        let link = match interface {
-            Some(name) => {
-                strays.remove(name);
-                self.observe_link(name).await?
+        if let Some(name) = interface {
+            strays.remove(name);
+        }
+        let Linux {
+            firewall,
+            links,
+            backend,
+            ceiling,
+            ..
+        } = self;
+        let linked = async {
+            match interface {
+                Some(name) => observe_link(links, backend.as_mut(), name).await,
+                None => Ok(None),
             }
-            None => None,
         };
-        let ExitsSeen { routing, up } = self.links.exits(&self.ceiling.exits).await?;
+        // Both take long where there are many peers.
+        let (policy, link) = tokio::try_join!(firewall.observe(wanted), linked)?;
+        let ExitsSeen { routing, up } = links.exits(&ceiling.exits).await?;
         Ok(Observed {
             policy,
             link,
@@ -259,27 +243,47 @@ impl Kernel for Linux {
 
     async fn apply(&mut self, step: &Step) -> Result<(), KernelError> {
         match step {
-            Step::RemoveLink(name) => self.links.remove(name).await,
             Step::UpdatePeers(name, update) => Ok(self.backend.update(name, update).await?),
-            Step::ReplacePolicy(ruleset) => {
-                let _paused = self.word.pause();
-                self.firewall.replace(ruleset).await
-            }
-            Step::UpdatePolicy(delta) => {
-                let _paused = (delta.len() > MANY).then(|| self.word.pause());
-                self.firewall.update(delta).await
-            }
-            Step::RemovePolicy => self.firewall.remove().await,
             Step::CreateDevice(wireguard) => self.create(wireguard).await,
-            Step::SetMtu(name, mtu) => self.links.set_mtu(name, *mtu).await,
-            Step::RemoveAddress(name, net) => self.links.remove_address(name, *net).await,
-            Step::AddAddress(name, net) => self.links.add_address(name, *net).await,
-            Step::SetUp(name) => self.links.set_up(name).await,
-            Step::AddRoute(route) => self.links.add_route(route).await,
-            Step::RemoveRoute(route) => self.links.remove_route(route).await,
-            Step::AddRule(rule) => self.links.add_rule(rule).await,
-            Step::RemoveRule(rule) => self.links.remove_rule(rule).await,
+            Step::RemoveLink(_)
+            | Step::ReplacePolicy(_)
+            | Step::UpdatePolicy(_)
+            | Step::RemovePolicy
+            | Step::SetMtu(..)
+            | Step::RemoveAddress(..)
+            | Step::AddAddress(..)
+            | Step::SetUp(_)
+            | Step::AddRoute(_)
+            | Step::RemoveRoute(_)
+            | Step::AddRule(_)
+            | Step::RemoveRule(_) => beside(&self.links, &mut self.firewall, &self.word, step).await,
         }
+    }
+
+    async fn apply_group(&mut self, group: Group<'_>) -> Result<(), KernelError> {
+        let (peers, others) = match group {
+            Group::One(step) => return self.apply(step).await,
+            Group::AtOnce { peers, others } => (peers, others),
+        };
+        let Step::UpdatePeers(name, update) = peers else {
+            return Err(KernelError::Refused(format!("{peers:?} is not of peers")));
+        };
+        let Linux {
+            firewall,
+            links,
+            backend,
+            word,
+            ..
+        } = self;
+        let done = async {
+            for step in others {
+                beside(links, firewall, word, step).await?;
+            }
+            Ok(())
+        };
+        // Both to their end: half a change of the device would be harder to tell.
+        let (given, done) = tokio::join!(backend.update(name, update), done);
+        done.and(given.map_err(Into::into))
     }
 
     async fn verify(&mut self, delta: &ElementDelta) -> Result<bool, KernelError> {
@@ -430,6 +434,72 @@ impl Kernel for Linux {
     fn look_every(&self) -> Duration {
         self.firewall.look_every()
     }
+}
+
+/// A step that does not touch the device.
+async fn beside(
+    links: &Links,
+    firewall: &mut Firewall,
+    word: &PolicyWord,
+    step: &Step,
+) -> Result<(), KernelError> {
+    match step {
+        Step::RemoveLink(name) => links.remove(name).await,
+        Step::ReplacePolicy(ruleset) => {
+            let _paused = word.pause();
+            firewall.replace(ruleset).await
+        }
+        Step::UpdatePolicy(delta) => {
+            let _paused = (delta.len() > MANY).then(|| word.pause());
+            firewall.update(delta).await
+        }
+        Step::RemovePolicy => firewall.remove().await,
+        Step::SetMtu(name, mtu) => links.set_mtu(name, *mtu).await,
+        Step::RemoveAddress(name, net) => links.remove_address(name, *net).await,
+        Step::AddAddress(name, net) => links.add_address(name, *net).await,
+        Step::SetUp(name) => links.set_up(name).await,
+        Step::AddRoute(route) => links.add_route(route).await,
+        Step::RemoveRoute(route) => links.remove_route(route).await,
+        Step::AddRule(rule) => links.add_rule(rule).await,
+        Step::RemoveRule(rule) => links.remove_rule(rule).await,
+        Step::UpdatePeers(..) | Step::CreateDevice(_) => {
+            Err(KernelError::Refused("it is a step of the device".to_owned()))
+        }
+    }
+}
+
+async fn own_link(links: &Links, name: &InterfaceName) -> Result<Option<LinkGlance>, KernelError> {
+    match links.get(name).await? {
+        Some(link) if !link.ours => Err(KernelError::Foreign {
+            object: format!("interface {name}"),
+        }),
+        link => Ok(link),
+    }
+}
+
+async fn observe_link(
+    links: &Links,
+    backend: &mut dyn Backend,
+    name: &InterfaceName,
+) -> Result<Option<Link>, KernelError> {
+    let Some(LinkGlance {
+        index: _,
+        up,
+        mtu,
+        addresses,
+        ours: _,
+    }) = own_link(links, name).await?
+    else {
+        return Ok(None);
+    };
+    let device = backend.device(name).await?.map(|state| state.device);
+    Ok(Some(Link {
+        name: name.clone(),
+        up,
+        mtu: Mtu::try_new(mtu),
+        addresses,
+        device,
+    }))
 }
 
 fn wireguard_of(exit: &Exit) -> Result<&WireguardExit, KernelError> {

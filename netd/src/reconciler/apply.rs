@@ -193,8 +193,8 @@ impl<K: Kernel> Reconciler<K> {
 
     pub(super) async fn perform(&mut self, plan: &Plan) -> Result<(), KernelError> {
         self.kernel.prepare(plan).await?;
-        for step in &plan.steps {
-            self.kernel.apply(step).await?;
+        for group in plan.groups() {
+            self.kernel.apply_group(group).await?;
         }
         Ok(())
     }
