@@ -17,9 +17,16 @@ def contract(rows):
 
 
 def measure(rows):
-    """lab/src/bin/bench/wireguard.rs."""
+    """lab/src/bin/bench/wireguard.rs, and of lab/src/bin/bench_net the whole state: the module beside wg(8), and all beside the
+    stock tools."""
+    bench(rows, "bench-wireguard", "cell-bench", "wireguard", "--seconds", "60")
+    bench(rows, "bench-net-part", "cell-bench-net", "--only", "apply", "--peers", "2000", "--exits", "40")
+
+
+def bench(rows, report, program, *arguments):
+    """Runs it, and takes over what it reports."""
     os.makedirs("/tmp/bench", exist_ok=True)
-    print(run(PROGRAMS + "cell-bench", "wireguard", "--seconds", "60", check=False, cwd="/tmp/bench"), flush=True)
-    with open("/tmp/bench/target/reports/bench-wireguard.json", encoding="utf-8") as file:
+    print(run(PROGRAMS + program, *arguments, check=False, cwd="/tmp/bench"), flush=True)
+    with open(f"/tmp/bench/target/reports/{report}.json", encoding="utf-8") as file:
         for row in json.load(file):
             rows.add(row["name"], row["value"], row["unit"], row["goal"], row["ok"])

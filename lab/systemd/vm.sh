@@ -1,7 +1,7 @@
 #!/bin/bash
 # `make systemtest-vm`: the system test in virtual machines with Debian's own kernel, which has the WireGuard module. Two guests
 # on one wire: the cell, and a device that is a machine of its own. QEMU interprets (no KVM needed), so it takes minutes.
-# In the cell's guest netd's contract of backends and a benchmark are run on the module too, which the machine may not have.
+# In the cell's guest netd's contract of backends and benchmarks are run on the module too, which the machine may not have.
 # Usage: vm.sh [--bin DIR]    env: CELL_LAB_CACHE, LIMIT (seconds, default 1800)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); root=$(cd "$here/../.." && pwd)
@@ -17,11 +17,11 @@ mkdir "$work/in"
 echo "==> system test: building the package"
 bash "$root/packaging/build-deb.sh" --bin "$bin" --out "$work/in" --uncompressed >/dev/null
 cp "$here"/*.py "$work/in/"
-echo "==> system test: building netd's contract of backends, and the benchmark, optimised as all that is measured"
-(cd "$root" && cargo build --quiet --locked --release -p cell-lab --bin cell-bench)
+echo "==> system test: building netd's contract of backends, and the benchmarks, optimised as all that is measured"
+(cd "$root" && cargo build --quiet --locked --release -p cell-lab --bin cell-bench --bin cell-bench-net)
 contract=$(cd "$root" && cargo test --quiet --locked -p cell-netd --test backend --no-run --message-format=json |
   jq -r 'select(.target.name? == "backend") | .executable // empty')
-for program in "$contract" "$root/target/release/cell-bench"; do strip -o "$work/in/$(basename "${program%-????????????????}")" "$program"; done
+for program in "$contract" "$root/target/release/cell-bench" "$root/target/release/cell-bench-net"; do strip -o "$work/in/$(basename "${program%-????????????????}")" "$program"; done
 
 guest() { # ROLE OWN-WIRE OTHER-WIRE NUMBER
   local role=$1 dir=$work/$1
