@@ -1,9 +1,12 @@
 //! The policy file (`broker.toml`). Unknown keys are refused, and every fault is named at once.
 
+mod ceiling;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cell_broker_core::Policy;
+use cell_broker_core::deploy::Ceiling;
 use cell_broker_core::model::{LabelKey, LabelValue, Ownership};
 use cell_proto::ipc::CallerPolicy;
 use serde::Deserialize;
@@ -19,6 +22,8 @@ pub struct Config {
     pub max_concurrent: usize,
     /// How long Docker has for one answer, beyond the time that a container is given to stop.
     pub docker_deadline: Duration,
+    /// What may be deployed at most; without it nothing is.
+    pub ceiling: Option<Ceiling>,
     /// Who may use the listener `api`.
     pub api: CallerPolicy,
 }
@@ -44,6 +49,7 @@ struct File {
     max_concurrent: usize,
     docker_deadline_seconds: u64,
     callers: Callers,
+    deploy: Option<ceiling::Table>,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +85,10 @@ impl Config {
             faults.push("docker_deadline_seconds: is 1-25".to_owned());
         }
         let ownership = ownership(&file, &mut faults);
+        let ceiling = match (file.deploy, &ownership) {
+            (Some(table), Some(ownership)) => table.ceiling(ownership.clone(), &mut faults),
+            (Some(_) | None, _) => None,
+        };
         let api = caller(file.callers.api, uid_of, &mut faults);
         match ownership {
             Some(ownership) if faults.is_empty() => Ok(Config {
@@ -86,6 +96,7 @@ impl Config {
                 policy: Policy { ownership },
                 max_concurrent: file.max_concurrent,
                 docker_deadline: Duration::from_secs(file.docker_deadline_seconds),
+                ceiling,
                 api,
             }),
             _ => Err(InvalidConfig::Values(faults)),

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod construct;
 pub mod deploy;
 mod docker;
 pub mod egress;
