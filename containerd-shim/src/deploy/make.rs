@@ -2,15 +2,20 @@
 //! started, and is started again when it does not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use cell_broker_core::deploy::{Approved, Given, Slot, compare};
 use cell_broker_core::model::ContainerId;
 use cell_manifest::Digest;
+use serde_json::json;
 
 use super::store::{Attempt, Made, Record};
 use super::{DeployRefusal, Deployments, Outcome};
 use crate::binds;
 use crate::engine::VolumeState;
+
+/// How long what was started has to go on before it counts.
+const SETTLES: Duration = Duration::from_millis(1000);
 
 impl Deployments {
     pub(super) async fn deploy_now(
@@ -231,7 +236,7 @@ impl Deployments {
         self.write(record)?;
         let answer = self.maker.inspect_container(&id).await?;
         let mut differences = compare(finished.body(), &answer);
-        if answer["Id"] != id.as_str() || answer["State"]["Running"] != serde_json::json!(false) {
+        if answer["Id"] != id.as_str() || answer["State"]["Running"] != json!(false) {
             differences.push(cell_broker_core::deploy::Difference {
                 field: "State".to_owned(),
             });
@@ -256,10 +261,27 @@ impl Deployments {
         for id in ids(record.next.as_ref()) {
             self.maker.start_container(&id).await?;
         }
+        self.goes_on(record).await?;
         let old = ids(record.live.as_ref()).map(|id| id.to_string());
         record.garbage.extend(old.collect::<Vec<_>>());
         record.live = record.next.take();
         self.write(record)
+    }
+
+    /// Whether what was started still runs a moment later: a program that is not there, or does not take its configuration, ends
+    /// at once, and Docker calls that started.
+    async fn goes_on(&self, record: &Record) -> Result<(), DeployRefusal> {
+        tokio::time::sleep(SETTLES).await;
+        for made in record.next.iter().flat_map(|next| &next.containers) {
+            let Some(id) = made.id.as_deref().and_then(|id| ContainerId::try_from(id).ok()) else {
+                continue;
+            };
+            let answer = self.maker.inspect_container(&id).await?;
+            if answer["State"]["Running"] != json!(true) || answer["RestartCount"] != json!(0) {
+                return Err(DeployRefusal::NotRunning(made.handle.clone()));
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn clear_garbage(&self, record: &mut Record) -> Result<(), DeployRefusal> {

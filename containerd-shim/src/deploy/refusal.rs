@@ -40,6 +40,9 @@ pub enum DeployRefusal {
     /// Docker made something else.
     #[error("Docker made something else than was asked for, and it was taken away: {0}")]
     Different(String),
+    /// It ended as soon as it was started.
+    #[error("{0} ended as soon as it was started; what ran before runs again")]
+    NotRunning(String),
     /// All places for manifests are in use.
     #[error("as many manifests as the ceiling allows are in use")]
     Quota,
@@ -69,6 +72,7 @@ impl DeployRefusal {
             DeployRefusal::NetworkDiffers => "NETWORK_DIFFERS",
             DeployRefusal::Foreign(_) => "FOREIGN_OBJECT",
             DeployRefusal::Different(_) => "DIFFERENT",
+            DeployRefusal::NotRunning(_) => "NOT_RUNNING",
             DeployRefusal::Quota => "QUOTA",
             DeployRefusal::Unfinished(_) => "POLICY",
             DeployRefusal::Store(_) => "STORE",

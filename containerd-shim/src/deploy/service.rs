@@ -235,7 +235,7 @@ fn status(refusal: DeployRefusal) -> Status {
         | DeployRefusal::Bind(_)
         | DeployRefusal::NetworkDiffers
         | DeployRefusal::Foreign(_) => Code::FailedPrecondition,
-        DeployRefusal::Different(_) => Code::Aborted,
+        DeployRefusal::Different(_) | DeployRefusal::NotRunning(_) => Code::Aborted,
         DeployRefusal::Quota => Code::ResourceExhausted,
         DeployRefusal::Unfinished(_) | DeployRefusal::Store(_) => Code::Internal,
     };
@@ -258,6 +258,7 @@ fn status(refusal: DeployRefusal) -> Status {
             )
         }
         DeployRefusal::Different(fields) => fault.with("fields", fields),
+        DeployRefusal::NotRunning(handle) => fault.with("handle", handle),
         DeployRefusal::Store(error) => {
             tracing::error!(%error, "the store");
             fault

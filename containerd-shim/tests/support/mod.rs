@@ -6,8 +6,10 @@
 pub mod deployed;
 pub mod dockerd;
 pub mod fake;
+pub mod program;
 pub mod proxy;
 pub mod registry;
+pub mod report;
 pub mod served;
 #[path = "../../core/tests/support/mod.rs"]
 pub mod signed;

@@ -1,6 +1,6 @@
 //! A manifest with its signature, and with those of its images.
 
-use cell_manifest::{Digest, Image, Manifest, parse_json};
+use cell_manifest::{Digest, Image, MANIFEST_MAX_BYTES, Manifest, parse_json};
 use sha2::{Digest as _, Sha256};
 
 use super::signature::Key;
@@ -53,10 +53,14 @@ impl Verified {
     /// # Errors
     /// [`Unverified`]. Of an unsigned manifest nothing is read.
     pub fn open(bundle: Bundle, keys: &[Key]) -> Result<Self, Unverified> {
-        let signed = bundle.manifest.len() <= cell_manifest::MANIFEST_MAX_BYTES
-            && keys
-                .iter()
-                .any(|key| key.verifies(&bundle.manifest, &bundle.signature));
+        if bundle.manifest.len() > MANIFEST_MAX_BYTES {
+            // Refused by its length, before anything is looked at.
+            return Err(Manifest::parse(&bundle.manifest)
+                .map_or_else(Unverified::Manifest, |_| Unverified::Signature));
+        }
+        let signed = keys
+            .iter()
+            .any(|key| key.verifies(&bundle.manifest, &bundle.signature));
         if !signed {
             return Err(Unverified::Signature);
         }

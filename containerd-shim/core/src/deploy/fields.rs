@@ -1,6 +1,8 @@
 //! The field policy: all 171 fields of Docker's create request (API 1.40 to 1.56), 72 of which are sent under a constraint
 //! and 99 never.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use cell_manifest::Rule;
 
 /// The table as data: field, class, rule, constraint.
@@ -15,9 +17,13 @@ pub enum FieldClass {
     Never,
 }
 
-/// Every field with its class and rule, in the table's order.
+/// Every field with its class and rule.
 #[derive(Debug)]
-pub struct Fields(Vec<(&'static str, FieldClass, Rule)>);
+pub struct Fields {
+    fields: BTreeMap<&'static str, (FieldClass, Rule)>,
+    /// Every beginning of a field's name that ends before a dot or a bracket.
+    above: BTreeSet<&'static str>,
+}
 
 /// The table.
 pub static FIELDS: std::sync::LazyLock<Fields> = std::sync::LazyLock::new(Fields::read);
@@ -35,36 +41,35 @@ impl Fields {
             let name = columns.next().unwrap_or_default();
             let emit = columns.next() == Some("emit");
             let class = if emit { FieldClass::Emit } else { FieldClass::Never };
-            (name, class, rule(name, columns.next().unwrap_or_default()))
+            (name, (class, rule(name, columns.next().unwrap_or_default())))
         };
-        Fields(
-            TABLE
-                .lines()
-                .skip(1)
-                .filter(|text| !text.is_empty())
-                .map(line)
-                .collect(),
-        )
+        let lines = TABLE.lines().skip(1).filter(|text| !text.is_empty());
+        let fields: BTreeMap<_, _> = lines.map(line).collect();
+        let above = fields.keys().flat_map(|name| beginnings(name)).collect();
+        Fields { fields, above }
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, FieldClass, Rule)> + '_ {
-        self.0.iter().copied()
+        self.fields
+            .iter()
+            .map(|(name, (class, rule))| (*name, *class, *rule))
     }
 
     fn find(&self, name: &str) -> Option<(FieldClass, Rule)> {
-        self.iter()
-            .find(|(known, ..)| *known == name)
-            .map(|(_, class, rule)| (class, rule))
+        self.fields.get(name).copied()
     }
 
     /// Whether fields lie below `path`, which is written with `[]` and `{}`.
     pub(super) fn has_below(&self, path: &str) -> bool {
-        self.0.iter().any(|(name, ..)| {
-            name.strip_prefix(path)
-                .is_some_and(|rest| rest.starts_with(['.', '[', '{']))
-        })
+        self.above.contains(path)
     }
+}
+
+/// `HostConfig`, `HostConfig.Mounts`, `HostConfig.Mounts[]` of `HostConfig.Mounts[].Type`.
+fn beginnings(name: &'static str) -> impl Iterator<Item = &'static str> {
+    let cuts = (1..name.len()).filter(|at| name[*at..].starts_with(['.', '[', '{']));
+    cuts.map(|at| &name[..at])
 }
 
 fn rule(name: &str, column: &str) -> Rule {

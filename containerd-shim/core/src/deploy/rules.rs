@@ -99,8 +99,7 @@ impl<'a> Rules<'a> {
             "CapDrop" => must(*value == json!(["ALL"]), Rule::P2),
             "Privileged" => must(*value == json!(false), Rule::P1),
             "SecurityOpt" => {
-                let exact = json!(["no-new-privileges", format!("seccomp={SECCOMP}")]);
-                must(*value == exact, Rule::P3);
+                must(security_options(value), Rule::P3);
             }
             "ReadonlyRootfs" => must(value.is_boolean(), Rule::P9),
             "CgroupParent" => must(value == CGROUP, Rule::N3),
@@ -444,6 +443,13 @@ fn environment(value: &Value) -> bool {
 
 fn health_test(value: &Value) -> bool {
     *value == json!(["NONE"]) || (words(value, 2, 65) && value[0] == "CMD")
+}
+
+/// Exactly two, in this order: of two that contradict each other Docker takes the later.
+fn security_options(value: &Value) -> bool {
+    strings(value).is_some_and(|all| {
+        all.len() == 2 && all[0] == "no-new-privileges" && all[1].strip_prefix("seccomp=") == Some(SECCOMP)
+    })
 }
 
 fn ulimits(value: &Value) -> bool {
