@@ -28,6 +28,7 @@ fn lines(text: &str) -> Vec<Value> {
 
 /// Docker's request that a verb case is about, and whether Docker itself lets it through here where that is cheap to see.
 /// `{id}` is a foreign container's.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn requests(case: &str) -> Vec<(&'static str, &'static str, &'static str)> {
     match case {
         "V01" => vec![("GET", "/containers/{id}/json", "200")],

@@ -69,6 +69,56 @@ fn disorder(dockerd: &Dockerd, deployments: &[Deployment]) -> String {
     }
 }
 
+/// Both versions, and their image fetched.
+async fn handed_in(
+    client: &mut DeploymentServiceClient<Channel>,
+    digest: &str,
+    program: &Program,
+) -> Vec<String> {
+    let mut named = Vec::new();
+    for version in ["1.0", "2.0"] {
+        let put = client
+            .put_manifest(put_request(bundle(&versioned(digest, version))))
+            .await;
+        let put = put.unwrap_or_else(|status| panic!("{status:?}\n{}", program.log()));
+        named.push(put.into_inner().digest);
+    }
+    let request = PullImagesRequest {
+        manifest_digest: named[0].clone(),
+    };
+    let mut pulled = client.pull_images(request).await.unwrap().into_inner();
+    while pulled.message().await.unwrap().is_some() {}
+    named
+}
+
+/// Waits until all is in order; whether there is a service then.
+async fn settled(
+    client: &mut DeploymentServiceClient<Channel>,
+    dockerd: &Dockerd,
+    program: &Program,
+    round: u64,
+) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = match listed(client).await {
+            Some(deployments) => {
+                let found = disorder(dockerd, &deployments);
+                if found.is_empty() {
+                    return !deployments.is_empty();
+                }
+                found
+            }
+            None => "no answer".to_owned(),
+        };
+        assert!(
+            Instant::now() < deadline,
+            "round {round}: {found}\n{}",
+            program.log()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_leaves_a_whole_service_or_none() {
     let kills: u64 = std::env::var("CELL_BROKER_KILLS")
@@ -80,22 +130,14 @@ async fn a_broker_that_is_killed_leaves_a_whole_service_or_none() {
     let digest = registry::serve(&dockerd, &json!({"Env": ["PATH=/bin"]}));
     let mut program = Program::start(&dockerd.socket());
     let mut client = DeploymentServiceClient::new(connect(program.socket()));
-    let mut named = Vec::new();
-    for version in ["1.0", "2.0"] {
-        let put = client
-            .put_manifest(put_request(bundle(&versioned(&digest, version))))
-            .await;
-        let put = put.unwrap_or_else(|status| panic!("{status:?}\n{}", program.log()));
-        named.push(put.into_inner().digest);
-    }
-    let request = PullImagesRequest {
-        manifest_digest: named[0].clone(),
-    };
-    let mut pulled = client.pull_images(request).await.unwrap().into_inner();
-    while pulled.message().await.unwrap().is_some() {}
+    let named = handed_in(&mut client, &digest, &program).await;
 
     let (mut whole, mut absent) = (0, 0);
     for round in 0..kills {
+        if round % 2 == 1 {
+            // Half of the kills find a whole service, to change or to remove.
+            client.deploy(deploy_request(&named[0], &[])).await.unwrap();
+        }
         let mut caller = client.clone();
         let request = deploy_request(&named[usize::try_from(round % 2).unwrap()], &[]);
         let act = tokio::spawn(async move {
@@ -116,31 +158,12 @@ async fn a_broker_that_is_killed_leaves_a_whole_service_or_none() {
         let _ = act.await;
         program.run();
         client = DeploymentServiceClient::new(connect(program.socket()));
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let found = match listed(&mut client).await {
-                Some(deployments) => {
-                    let found = disorder(&dockerd, &deployments);
-                    if found.is_empty() {
-                        let count = if deployments.is_empty() {
-                            &mut absent
-                        } else {
-                            &mut whole
-                        };
-                        *count += 1;
-                        break;
-                    }
-                    found
-                }
-                None => "no answer".to_owned(),
-            };
-            assert!(
-                Instant::now() < deadline,
-                "round {round}: {found}\n{}",
-                program.log()
-            );
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        let count = if settled(&mut client, &dockerd, &program, round).await {
+            &mut whole
+        } else {
+            &mut absent
+        };
+        *count += 1;
     }
     // It works on: what was killed so often is deployed and removed.
     client.deploy(deploy_request(&named[0], &[])).await.unwrap();

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use cell_broker_core::deploy::{FIELDS, FieldClass, ImagePolicy, Verified, recheck};
 use serde_json::{Value, json};
-use support::{DIGEST, REGISTRY, bundle, ceiling, given, judged_as, rich};
+use support::signed::{DIGEST, REGISTRY, bundle, ceiling, given, judged_as, rich};
 
 /// A generator of our own (xorshift64*), so that a seed gives the same run everywhere.
 struct Random(u64);
@@ -59,6 +59,7 @@ const TEXTS: [&str; 22] = [
 ];
 
 /// Places of a manifest and what may stand there, right and wrong.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn places() -> Vec<(&'static str, Vec<Value>)> {
     let texts = || TEXTS.iter().map(|text| json!(text)).collect::<Vec<_>>();
     let with = |mut more: Vec<Value>| {
@@ -222,14 +223,9 @@ fn only_fields_that_are_sent(body: &Value, known: &BTreeSet<&str>) {
 
 #[test]
 fn no_request_that_is_rendered_breaks_the_policy() {
-    let wanted: usize = std::env::var("CELL_BROKER_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(100_000);
-    let seed = std::env::var("CELL_BROKER_SEED")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0x5eed_u64);
+    let number = |key: &str| std::env::var(key).ok().and_then(|n| n.parse::<u64>().ok());
+    let wanted = usize::try_from(number("CELL_BROKER_CASES").unwrap_or(100_000)).unwrap();
+    let seed = number("CELL_BROKER_SEED").unwrap_or(0x5eed);
     let (mut ceiling, places, mut random) = (ceiling(), places(), Random(seed));
     // Signatures of images have a test of their own, and take most of the time.
     ceiling.image_policy = ImagePolicy::Off;
@@ -275,11 +271,15 @@ fn no_request_that_is_rendered_breaks_the_policy() {
             }
         }
     }
-    println!(
-        "{tried} tried: {unread} manifests not read, {denied} denied, {sent} requests, none breaks the policy"
-    );
     assert!(
         sent > wanted / 20 && denied > wanted / 100 && unread > wanted / 1000,
         "{sent} {denied} {unread}"
+    );
+    let told = format!("{tried} tried, {unread} not read, {denied} denied, {sent} requests");
+    support::report::holds(
+        "random manifests and parameters that break the field policy",
+        told,
+        "",
+        "0",
     );
 }
