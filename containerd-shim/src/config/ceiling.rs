@@ -105,7 +105,10 @@ impl Table {
             service_networks: nets.1,
             bridge_prefix: self.bridge_prefix,
         };
-        if ceiling.network(Slot(ceiling.limits.services - 1)).is_none() {
+        if ceiling
+            .network(Slot(ceiling.limits.services.saturating_sub(1)))
+            .is_none()
+        {
             faults.push(
                 "deploy.service_networks: have sixteen addresses for each of limits.services".to_owned(),
             );

@@ -22,13 +22,18 @@ pub struct Program {
 impl Program {
     /// Makes its folder and its socket, and starts it.
     pub fn start(docker: &Path) -> Self {
+        Self::start_with(docker, "")
+    }
+
+    /// The same with more in its policy file.
+    pub fn start_with(docker: &Path, more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("cell-broker-").tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::create_dir(at("state")).unwrap();
         chown(&at("state"), Some(Uid::from_raw(USER)), Some(Gid::from_raw(USER))).unwrap();
         std::fs::copy(env!("CARGO_BIN_EXE_cell-broker"), at("cell-broker")).unwrap();
-        std::fs::write(at("broker.toml"), policy(docker)).unwrap();
+        std::fs::write(at("broker.toml"), policy(docker) + more).unwrap();
         let listener = UnixListener::bind(at("broker.sock")).unwrap();
         let mut program = Program {
             dir,
