@@ -114,6 +114,10 @@ leaktest: build-test users ## Break and change everything around exits 2,000 tim
 leaktest-short: build-test users ## The same 200 times (some two minutes).
 	@$(BIN)/cell-leaktest --short --transitions 200 $(if $(SEED),--seed $(SEED))
 
+.PHONY: brokertest
+brokertest: build-test ## Hold the broker to all its cases, a million random manifests and 50 kills (some half an hour).
+	@CELL_BROKER_CASES=$(or $(CASES),1000000) CELL_BROKER_KILLS=$(or $(KILLS),50) bash lab/brokertest.sh
+
 .PHONY: systemtest
 systemtest: build-test users ## Install the package under a real systemd in a container, use it, purge it.
 	@bash lab/systemd/run.sh --bin $(BIN)

@@ -12,6 +12,7 @@ const PROTOS: &[&str] = &[
     "cell/egress/v1/egress_service.proto",
     "cell/openvpn/v1/openvpn_service.proto",
     "cell/broker/v1/container_service.proto",
+    "cell/broker/v1/deployment_service.proto",
     "cell/vault/v1/certificate_service.proto",
     "cell/vault/v1/secret_service.proto",
     "cell/api/v1/cell_service.proto",

@@ -12,6 +12,7 @@ use cell_proto::ipc::Caller;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::audit::Subject;
+use crate::deploy::Deployments;
 use crate::engine::{Engine, EngineError, LISTED_MAX};
 use crate::status::StatusBook;
 
@@ -21,6 +22,8 @@ pub struct Broker<E> {
     policy: Policy,
     slots: Semaphore,
     status: StatusBook,
+    /// What the broker made itself. Where there are deployments, nothing else is the cell's own, whatever labels it bears.
+    deployments: Option<Arc<Deployments>>,
 }
 
 /// The cell's own containers.
@@ -105,7 +108,14 @@ impl<E: Engine> Broker<E> {
             policy,
             slots: Semaphore::new(max_concurrent),
             status: StatusBook::default(),
+            deployments: None,
         }
+    }
+
+    /// With deployments: their store says which containers are the cell's own, and labels are held against it.
+    pub fn with_deployments(mut self, deployments: Option<Arc<Deployments>>) -> Self {
+        self.deployments = deployments;
+        self
     }
 
     /// Whether the broker can work. Answers without Docker too, and has no part in the limit of requests.
@@ -248,10 +258,13 @@ impl<E: Engine> Broker<E> {
         &self,
         request: &Request<A>,
     ) -> Result<Result<(ContainerId, Observed), Unresolved>, EngineError> {
-        let listed = self
-            .engine
-            .list(&self.policy.ownership, Some(request.service()))
-            .await?;
+        let listed = match &self.deployments {
+            Some(deployments) => deployments.id_of(request.service()).into_iter().collect(),
+            None => {
+                let ownership = &self.policy.ownership;
+                self.engine.list(ownership, Some(request.service())).await?
+            }
+        };
         match resolve(&listed) {
             Ok(id) => Ok(Ok((id.clone(), self.engine.inspect(id).await?))),
             Err(unresolved) => Ok(Err(unresolved)),
@@ -261,7 +274,10 @@ impl<E: Engine> Broker<E> {
     /// Every listed container that is found to be the cell's own. One of which Docker's answer cannot be used is left out,
     /// and says so: it must not hide the others.
     async fn own(&self) -> Result<Own, Refusal> {
-        let mut ids = self.engine.list(&self.policy.ownership, None).await?;
+        let mut ids = match &self.deployments {
+            Some(deployments) => deployments.ids(),
+            None => self.engine.list(&self.policy.ownership, None).await?,
+        };
         let mut own = Own {
             containers: Vec::new(),
             incomplete: ids.len() > LISTED_MAX,

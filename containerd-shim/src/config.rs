@@ -1,9 +1,12 @@
 //! The policy file (`broker.toml`). Unknown keys are refused, and every fault is named at once.
 
+mod ceiling;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cell_broker_core::Policy;
+use cell_broker_core::deploy::Ceiling;
 use cell_broker_core::model::{LabelKey, LabelValue, Ownership};
 use cell_proto::ipc::CallerPolicy;
 use serde::Deserialize;
@@ -19,6 +22,8 @@ pub struct Config {
     pub max_concurrent: usize,
     /// How long Docker has for one answer, beyond the time that a container is given to stop.
     pub docker_deadline: Duration,
+    /// What may be deployed at most; without it nothing is.
+    pub ceiling: Option<Ceiling>,
     /// Who may use the listener `api`.
     pub api: CallerPolicy,
 }
@@ -44,6 +49,7 @@ struct File {
     max_concurrent: usize,
     docker_deadline_seconds: u64,
     callers: Callers,
+    deploy: Option<ceiling::Table>,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +85,10 @@ impl Config {
             faults.push("docker_deadline_seconds: is 1-25".to_owned());
         }
         let ownership = ownership(&file, &mut faults);
+        let ceiling = match (file.deploy, &ownership) {
+            (Some(table), Some(ownership)) => table.ceiling(ownership.clone(), &mut faults),
+            (Some(_) | None, _) => None,
+        };
         let api = caller(file.callers.api, uid_of, &mut faults);
         match ownership {
             Some(ownership) if faults.is_empty() => Ok(Config {
@@ -86,6 +96,7 @@ impl Config {
                 policy: Policy { ownership },
                 max_concurrent: file.max_concurrent,
                 docker_deadline: Duration::from_secs(file.docker_deadline_seconds),
+                ceiling,
                 api,
             }),
             _ => Err(InvalidConfig::Values(faults)),
@@ -206,5 +217,73 @@ mod tests {
                 .to_string()
                 .contains("different keys")
         );
+    }
+
+    /// With a table of deployments.
+    fn deploying(table: &str) -> String {
+        format!(
+            "{GOOD}\n[deploy]\nmanifest_keys = []\nimage_policy = \"enforce\"\nregistries = [\"reg.example/store\"]\n\
+             resolver = \"172.20.0.3\"\ncell_network = \"172.20.0.0/16\"\nservice_networks = \"172.21.0.0/16\"\n\
+             bridge_prefix = \"cell-s\"\n{table}\n[deploy.limits]\nmemory_mib = 512\ncpu_milli = 1000\npids = 256\n\
+             services = 8\ntotal_memory_mib = 2048\nmanifests = 16\n"
+        )
+    }
+
+    #[test]
+    fn without_a_table_nothing_is_deployed_and_with_one_it_is_the_ceiling() {
+        assert_eq!(parse(GOOD).unwrap().ceiling, None);
+        let ceiling = parse(&deploying("")).unwrap().ceiling.unwrap();
+        assert_eq!(ceiling.limits.services, 8);
+        assert!(
+            ceiling.bind_roots.is_empty() && ceiling.published.is_empty() && ceiling.capabilities.is_empty()
+        );
+    }
+
+    #[test]
+    fn each_fault_of_the_ceiling_is_named() {
+        let root = |path: &str| format!("[deploy.bind_roots.media]\npath = \"{path}\"");
+        let paths = [
+            "/",
+            "/etc",
+            "/var/lib",
+            "/run/cell",
+            "/var/lib/docker/x",
+            "/srv/../etc",
+            "/proc",
+            "srv",
+        ];
+        for path in paths {
+            let message = parse(&deploying(&root(path))).unwrap_err().to_string();
+            assert!(message.contains("bind_roots.media"), "{path}: {message}");
+        }
+        assert!(parse(&deploying(&root("/srv/media"))).is_ok(), "control");
+        for (table, key) in [
+            ("capabilities = [\"SYS_ADMIN\"]", "capabilities[0]"),
+            ("image_keys = [\"x\"]", "image_keys[0]"),
+            ("core = { caddy = \"10.0.0.1\" }", "core"),
+            (
+                "published = [{ address = \"0.0.0.0\", first = 2000, last = 2001 }]",
+                "published",
+            ),
+            (
+                "published = [{ address = \"127.0.0.1\", first = 80, last = 81 }]",
+                "published",
+            ),
+            ("privileged = true", "privileged"),
+        ] {
+            let message = parse(&deploying(table)).unwrap_err().to_string();
+            assert!(message.contains(key), "{key}: {message}");
+        }
+        for (good, bad, key) in [
+            ("172.21.0.0/16", "172.20.128.0/17", "service_networks"),
+            ("172.21.0.0/16", "172.21.0.0/26", "service_networks"),
+            ("\"enforce\"", "\"maybe\"", "image_policy"),
+            ("\"cell-s\"", "\"cell-s/../x\"", "bridge_prefix"),
+            ("services = 8", "services = 0", "limits.services"),
+            ("reg.example/store", "http://reg.example", "registries"),
+        ] {
+            let message = parse(&deploying("").replace(good, bad)).unwrap_err().to_string();
+            assert!(message.contains(key), "{key}: {message}");
+        }
     }
 }

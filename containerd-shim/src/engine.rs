@@ -1,6 +1,8 @@
-//! What the broker needs of Docker: eight operations. Whatever changes or reads a container takes a permit of the judge.
+//! What the broker needs of Docker: eight operations on containers that are there, each with a permit of the judge; and what
+//! [`Maker`] has, by which deployments are made.
 
 mod docker;
+mod maker;
 mod observe;
 mod transport;
 
@@ -9,6 +11,7 @@ use cell_broker_core::model::{ContainerId, Observed, Ownership, ServiceName, Sta
 use cell_broker_core::{Permit, Unreachable, act};
 
 pub use docker::DockerEngine;
+pub use maker::{Maker, Progress, VolumeState};
 
 /// Most containers that are shown in one list.
 pub const LISTED_MAX: usize = 256;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use cell_broker::broker::Broker;
-use cell_broker::engine::DockerEngine;
+use cell_broker::deploy::Deployments;
+use cell_broker::engine::{DockerEngine, Maker};
 use cell_broker::{Config, service};
 use cell_proto::ipc::{Listeners, serve};
 use clap::Parser;
@@ -52,13 +53,30 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     runtime.block_on(async {
         let listener = listeners.unix("api")?;
+        let deployments = match config.ceiling {
+            Some(ceiling) => {
+                let maker = Maker::new(config.docker_socket.clone(), config.docker_deadline, ceiling);
+                let deployments = Deployments::open(Path::new(&state), maker).context("reading the store")?;
+                Some(Arc::new(deployments))
+            }
+            None => None,
+        };
+        if let Some(deployments) = &deployments {
+            tokio::spawn(Arc::clone(deployments).keep_order());
+        }
         let engine = DockerEngine::new(config.docker_socket, config.docker_deadline)?;
-        let broker = Arc::new(Broker::new(engine, config.policy, config.max_concurrent));
+        let broker =
+            Broker::new(engine, config.policy, config.max_concurrent).with_deployments(deployments.clone());
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         ready.ready()?;
-        serve(listener, config.api, service::routes(broker), async move {
-            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-        })
+        serve(
+            listener,
+            config.api,
+            service::routes(Arc::new(broker), deployments),
+            async move {
+                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            },
+        )
         .await?;
         ready.stopping()?;
         anyhow::Ok(())

@@ -9,6 +9,7 @@ use cell_proto::broker::v1::container_service_server::{ContainerService, Contain
 use cell_proto::broker::v1::container_status_service_server::{
     ContainerStatusService, ContainerStatusServiceServer,
 };
+use cell_proto::broker::v1::deployment_service_server::DeploymentServiceServer;
 use cell_proto::fault::{Fault, Violation};
 use cell_proto::ipc::Caller;
 use tonic::service::Routes;
@@ -16,14 +17,20 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::audit::Subject;
 use crate::broker::{Broker, Refusal};
+use crate::deploy::{Deploying, Deployments};
 use crate::engine::Engine;
 
-const DOMAIN: &str = "broker.cell";
+/// Largest request, bytes: a manifest of 64 KiB and sixteen signatures of images.
+const REQUEST_MAX_BYTES: usize = 256 * 1024;
+/// The domain of refusals.
+pub(crate) const DOMAIN: &str = "broker.cell";
 
-/// What is registered on the listener `api`, all of it.
-pub fn routes<E: Engine>(broker: Arc<Broker<E>>) -> Routes {
+/// What is registered on the listener `api`, all of it. Without `deployments` nothing is deployed, and the service says so.
+pub fn routes<E: Engine>(broker: Arc<Broker<E>>, deployments: Option<Arc<Deployments>>) -> Routes {
+    let deploying = DeploymentServiceServer::new(Deploying(deployments));
     Routes::new(ContainerServiceServer::new(Api(Arc::clone(&broker))))
         .add_service(ContainerStatusServiceServer::new(Api(broker)))
+        .add_service(deploying.max_decoding_message_size(REQUEST_MAX_BYTES))
 }
 
 struct Api<E>(Arc<Broker<E>>);
@@ -36,7 +43,7 @@ impl<E: Engine> ContainerService for Api<E> {
     ) -> Result<Response<wire::StartContainerResponse>, Status> {
         let (caller, wire::StartContainerRequest { service }) = open(request)?;
         let request = checked(&caller, Verb::Start, Checked::start(&service))?;
-        let container = self.0.start(&caller, &request).await.map_err(fault)?;
+        let container = self.0.start(&caller, &request).await.map_err(refusal_status)?;
         Ok(Response::new(wire::StartContainerResponse {
             container: Some(shown(container)),
         }))
@@ -54,7 +61,7 @@ impl<E: Engine> ContainerService for Api<E> {
             },
         ) = open(request)?;
         let request = checked(&caller, Verb::Stop, Checked::stop(&service, timeout_seconds))?;
-        let container = self.0.stop(&caller, &request).await.map_err(fault)?;
+        let container = self.0.stop(&caller, &request).await.map_err(refusal_status)?;
         Ok(Response::new(wire::StopContainerResponse {
             container: Some(shown(container)),
         }))
@@ -76,7 +83,7 @@ impl<E: Engine> ContainerService for Api<E> {
             Verb::Restart,
             Checked::restart(&service, timeout_seconds),
         )?;
-        let container = self.0.restart(&caller, &request).await.map_err(fault)?;
+        let container = self.0.restart(&caller, &request).await.map_err(refusal_status)?;
         Ok(Response::new(wire::RestartContainerResponse {
             container: Some(shown(container)),
         }))
@@ -101,7 +108,7 @@ impl<E: Engine> ContainerStatusService for Api<E> {
         request: Request<wire::ListContainersRequest>,
     ) -> Result<Response<wire::ListContainersResponse>, Status> {
         let (caller, wire::ListContainersRequest {}) = open(request)?;
-        let own = self.0.list(&caller).await.map_err(fault)?;
+        let own = self.0.list(&caller).await.map_err(refusal_status)?;
         Ok(Response::new(wire::ListContainersResponse {
             containers: own.containers.into_iter().map(shown).collect(),
             incomplete: own.incomplete,
@@ -114,7 +121,7 @@ impl<E: Engine> ContainerStatusService for Api<E> {
     ) -> Result<Response<wire::GetContainerResponse>, Status> {
         let (caller, wire::GetContainerRequest { service }) = open(request)?;
         let request = checked(&caller, Verb::Show, Checked::show(&service))?;
-        let container = self.0.show(&caller, &request).await.map_err(fault)?;
+        let container = self.0.show(&caller, &request).await.map_err(refusal_status)?;
         Ok(Response::new(wire::GetContainerResponse {
             container: Some(shown(container)),
         }))
@@ -126,7 +133,8 @@ impl<E: Engine> ContainerStatusService for Api<E> {
     ) -> Result<Response<wire::GetContainerLogsResponse>, Status> {
         let (caller, wire::GetContainerLogsRequest { service, lines }) = open(request)?;
         let request = checked(&caller, Verb::Logs, Checked::logs(&service, lines))?;
-        let logs::LogTail { lines, truncated } = self.0.logs(&caller, &request).await.map_err(fault)?;
+        let logs::LogTail { lines, truncated } =
+            self.0.logs(&caller, &request).await.map_err(refusal_status)?;
         Ok(Response::new(wire::GetContainerLogsResponse { lines, truncated }))
     }
 
@@ -136,7 +144,7 @@ impl<E: Engine> ContainerStatusService for Api<E> {
     ) -> Result<Response<wire::GetContainerStatsResponse>, Status> {
         let (caller, wire::GetContainerStatsRequest { service }) = open(request)?;
         let request = checked(&caller, Verb::Stats, Checked::stats(&service))?;
-        let stats = self.0.stats(&caller, &request).await.map_err(fault)?;
+        let stats = self.0.stats(&caller, &request).await.map_err(refusal_status)?;
         Ok(Response::new(wire::GetContainerStatsResponse {
             stats: Some(reading(stats)),
         }))
@@ -144,7 +152,7 @@ impl<E: Engine> ContainerStatusService for Api<E> {
 }
 
 /// The caller that the gate put beside the message, and the message. Without a caller there is no answer.
-fn open<T>(request: Request<T>) -> Result<(Caller, T), Status> {
+pub(crate) fn open<T>(request: Request<T>) -> Result<(Caller, T), Status> {
     let caller = request.extensions().get::<Caller>().cloned();
     let caller = caller.ok_or_else(|| {
         Fault::new(
@@ -180,7 +188,7 @@ fn checked<A>(
 }
 
 /// The one place where a refusal becomes a status.
-fn fault(refusal: Refusal) -> Status {
+pub(crate) fn refusal_status(refusal: Refusal) -> Status {
     let code = match &refusal {
         Refusal::NotOwned => Code::NotFound,
         Refusal::Ambiguous | Refusal::WrongState { .. } | Refusal::DockerRefused { .. } => {

@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod construct;
+pub mod deploy;
 mod docker;
 pub mod egress;
 mod judge;

@@ -9,8 +9,8 @@ pub enum Role {
     Api,
 }
 
-/// A thing that can be asked. There is no verb to make, change, enter or remove a container, and none for images,
-/// networks, volumes or Docker itself: what is absent here cannot be asked in any spelling.
+/// A thing that can be asked. There is no verb to change or enter a container, none for networks, volumes or Docker itself,
+/// and none that takes an image's or a container's name: what is absent here cannot be asked in any spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {
     /// Lists own containers. Always allowed; each container is judged as for [`Verb::Show`].
@@ -27,6 +27,14 @@ pub enum Verb {
     Stop,
     /// Stops and starts an own container. Allowed when [`crate::can_restart`].
     Restart,
+    /// Hands in a signed manifest.
+    PutManifest,
+    /// Makes a service of a manifest that was handed in. Judged by [`crate::deploy::judge`].
+    Deploy,
+    /// Takes a deployed service away.
+    Remove,
+    /// Fetches the images that a manifest names.
+    Pull,
 }
 
 impl Verb {
@@ -35,7 +43,17 @@ impl Verb {
         match (role, self) {
             (
                 Role::Api,
-                Verb::List | Verb::Show | Verb::Logs | Verb::Stats | Verb::Start | Verb::Stop | Verb::Restart,
+                Verb::List
+                | Verb::Show
+                | Verb::Logs
+                | Verb::Stats
+                | Verb::Start
+                | Verb::Stop
+                | Verb::Restart
+                | Verb::PutManifest
+                | Verb::Deploy
+                | Verb::Remove
+                | Verb::Pull,
             ) => true,
         }
     }
@@ -51,6 +69,10 @@ impl fmt::Display for Verb {
             Verb::Start => "start",
             Verb::Stop => "stop",
             Verb::Restart => "restart",
+            Verb::PutManifest => "put-manifest",
+            Verb::Deploy => "deploy",
+            Verb::Remove => "remove",
+            Verb::Pull => "pull",
         })
     }
 }

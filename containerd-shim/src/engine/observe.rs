@@ -128,7 +128,7 @@ pub(super) fn error(error: &Error) -> EngineError {
     }
 }
 
-fn io_error(cause: &io::Error) -> EngineError {
+pub(super) fn io_error(cause: &io::Error) -> EngineError {
     match cause.get_ref() {
         Some(inner) if inner.is::<HeldBack>() => return EngineError::Unusable("the request was held back"),
         Some(inner) if inner.is::<TooLong>() => return EngineError::Unusable("too long"),

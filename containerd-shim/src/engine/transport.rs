@@ -10,9 +10,13 @@ use std::task::{Context, Poll, ready};
 
 use bollard::BollardRequest;
 use bollard::errors::Error;
+use bytes::Bytes;
+use cell_broker_core::construct::{self, Making};
+use cell_broker_core::deploy::{CREATE_MAX_BYTES, Ceiling, recheck};
 use cell_broker_core::egress;
-use http::header::{CONNECTION, HOST, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Response, Uri};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -54,6 +58,43 @@ pub(super) async fn send(path: PathBuf, request: BollardRequest) -> Result<Respo
     Ok(sender
         .send_request(http::Request::from_parts(parts, body))
         .await?)
+}
+
+/// Sends one request that makes or removes something, over a connection of its own. What is sent is looked at here once more:
+/// the target by the table, the body of a create request by the field policy, as the bytes that leave.
+pub(super) async fn make(
+    path: &std::path::Path,
+    ceiling: &Ceiling,
+    method: http::Method,
+    target: &str,
+    body: Vec<u8>,
+) -> io::Result<Response<Incoming>> {
+    let held_back = || io::Error::other(HeldBack);
+    let making = construct::making(method.as_str(), target).ok_or_else(held_back)?;
+    if making == Making::CreateContainer {
+        let parsed = cell_manifest::parse_json(&body, CREATE_MAX_BYTES).map_err(|_| held_back())?;
+        recheck(&parsed, ceiling, None).map_err(|violations| {
+            tracing::error!(target: "audit", %violations, "a create request that breaks the field policy was held back");
+            held_back()
+        })?;
+    }
+    let request = http::Request::builder()
+        .method(method)
+        .uri(target)
+        .header(HOST, "docker")
+        .header(CONNECTION, "close")
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(io::Error::other)?;
+    let stream = Bounded {
+        stream: UnixStream::connect(path).await?,
+        left: MAX_ANSWER_BYTES,
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(io::Error::other)
 }
 
 /// A stream that fails once it has given so many bytes.

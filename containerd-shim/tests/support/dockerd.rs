@@ -86,15 +86,17 @@ impl Dockerd {
         }
     }
 
+    /// The daemon's process id: whose namespaces it has.
+    pub fn inner(&self) -> i32 {
+        self.child.as_ref().and_then(inner).unwrap()
+    }
+
     /// Ends it as a service manager would, then with SIGKILL.
     pub fn end(&mut self) {
         let Some(mut child) = self.child.take() else {
             return;
         };
-        // The pid file has the pid inside the namespace (1); the first process there is unshare's only child.
-        let inside =
-            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
-        if let Some(pid) = inside.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
+        if let Some(pid) = inner(&child) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -176,6 +178,12 @@ impl Drop for Dockerd {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The pid file has the pid inside the namespace (1); the first process there is unshare's only child.
+fn inner(child: &Child) -> Option<i32> {
+    let inside = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).ok()?;
+    inside.split_whitespace().next()?.parse().ok()
 }
 
 fn which(program: &str) -> PathBuf {

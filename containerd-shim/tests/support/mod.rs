@@ -3,10 +3,16 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+pub mod deployed;
 pub mod dockerd;
 pub mod fake;
+pub mod program;
 pub mod proxy;
+pub mod registry;
+pub mod report;
 pub mod served;
+#[path = "../../core/tests/support/mod.rs"]
+pub mod signed;
 
 use cell_broker_core::Policy;
 use cell_broker_core::model::Ownership;

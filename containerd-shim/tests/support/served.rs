@@ -33,7 +33,12 @@ impl Served {
             uids: vec![uid],
             unit: None,
         };
-        tokio::spawn(serve(listener, callers, routes(broker), std::future::pending()));
+        tokio::spawn(serve(
+            listener,
+            callers,
+            routes(broker, None),
+            std::future::pending(),
+        ));
         let channel = connect(path.clone());
         let acts = ContainerServiceClient::new(channel.clone());
         Served {

@@ -22,7 +22,7 @@ struct Options {
 }
 
 /// What is proven, by the target that proves it.
-const PROOFS: [(&str, &str); 14] = [
+const PROOFS: [(&str, &str); 15] = [
     ("demo", "who reaches what, and how soon it ends"),
     ("chaos", "killed at random: nothing lost, nothing let through"),
     (
@@ -31,6 +31,10 @@ const PROOFS: [(&str, &str); 14] = [
     ),
     ("leaktest", "the same in 2,000"),
     ("redteam", "a web process that was taken over gets nothing"),
+    (
+        "brokertest",
+        "nothing that was not signed and allowed is made; the broker is killed at random",
+    ),
     ("fuzz", "parsers under random input"),
     ("badinput", "malformed requests change nothing"),
     ("browsertest", "the web UI, driven in Chromium"),

@@ -98,6 +98,14 @@ impl Ownership {
         labels.get(&self.service_key.0)?.as_str().try_into().ok()
     }
 
+    /// The labels of a container of `service`.
+    pub fn labels(&self, service: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (self.owner_key.0.clone(), self.cell_id.0.clone()),
+            (self.service_key.0.clone(), service.to_owned()),
+        ])
+    }
+
     /// The owner label in the form of Docker's `label` filter.
     pub fn owner_filter(&self) -> String {
         format!("{}={}", self.owner_key, self.cell_id.0)

@@ -1,0 +1,501 @@
+//! Whether a manifest with these values may be deployed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use cell_manifest::{
+    BelowRoot, Capability, Container, Digest, Faults, Mount, Name, Purpose, Rule, Source, Values,
+};
+use ipnet::Ipv4Net;
+
+use super::bundle::Verified;
+use super::ceiling::{Ceiling, ImagePolicy, Slot, nth};
+use crate::verb::{Role, Verb};
+
+/// What a caller asks for, and where the broker would put it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order<'a> {
+    /// Name of the instance; empty where the manifest has none.
+    pub instance: &'a str,
+    /// Values of fields.
+    pub parameters: &'a BTreeMap<String, String>,
+    /// Which network.
+    pub slot: Slot,
+    /// How many other services there are.
+    pub others: u16,
+    /// What they may use of memory together, MiB.
+    pub others_memory_mib: u32,
+    /// Handles of their containers: no two may be one.
+    pub taken: &'a BTreeSet<String>,
+}
+
+/// Leave to deploy. Only [`judge`] makes one.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approved {
+    pub(super) service: Name,
+    pub(super) digest: Digest,
+    pub(super) core: bool,
+    pub(super) network: NetworkPlan,
+    pub(super) containers: Vec<ApprovedContainer>,
+    pub(super) values: Values,
+    warnings: Vec<String>,
+}
+
+/// A container as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovedContainer {
+    /// As the manifest has it.
+    pub container: Container,
+    /// What other verbs know it by: the service's name for the first, with the container's after a hyphen for the others.
+    pub handle: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+/// A network as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkPlan {
+    /// Docker's name for it.
+    pub name: String,
+    /// Its bridge's name.
+    pub bridge: String,
+    /// Its addresses.
+    pub subnet: Ipv4Net,
+    /// The machine's own address there.
+    pub gateway: Ipv4Addr,
+    /// The proxy's address there; none: the proxy is at home in it.
+    pub proxy: Option<Ipv4Addr>,
+    /// Whether Docker gives it no way out. Where it has one (a published port, an exit), Docker translates nothing: netd decides
+    /// what leaves, and by which way.
+    pub internal: bool,
+}
+
+/// One reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// Stable code: the rule, and what of it.
+    pub code: &'static str,
+    /// The rule.
+    pub rule: Rule,
+    /// Where in the manifest or request.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub description: String,
+}
+
+/// At least one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied(Vec<Reason>);
+
+impl Denied {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Reason> {
+        self.0.iter()
+    }
+
+    /// Whether one of them has this code.
+    pub fn has(&self, code: &str) -> bool {
+        self.0.iter().any(|reason| reason.code == code)
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, reason) in self.0.iter().enumerate() {
+            let comma = if n > 0 { "," } else { "" };
+            write!(f, "{comma}{}", reason.code)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Faults> for Denied {
+    fn from(faults: Faults) -> Self {
+        let reason = |fault: &cell_manifest::Fault| Reason {
+            code: match fault.rule {
+                Rule::S3 => "S3_PARAMETER",
+                _ => "S2_INSTANCE",
+            },
+            rule: fault.rule,
+            path: fault.path.clone(),
+            description: fault.description.clone(),
+        };
+        Denied(faults.iter().map(reason).collect())
+    }
+}
+
+impl Approved {
+    /// The service's name.
+    pub fn service(&self) -> &Name {
+        &self.service
+    }
+
+    /// The manifest.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Its network.
+    pub fn network(&self) -> &NetworkPlan {
+        &self.network
+    }
+
+    /// Whether it is one of the cell's own containers, at home in the cell's network.
+    pub fn is_core(&self) -> bool {
+        self.core
+    }
+
+    /// Its containers, the first first.
+    pub fn containers(&self) -> &[ApprovedContainer] {
+        &self.containers
+    }
+
+    /// Names of its volumes at Docker, each once, with the name in the manifest.
+    pub fn volumes(&self) -> BTreeMap<String, Name> {
+        self.all_mounts()
+            .filter_map(|mount| match &mount.source {
+                Source::Volume(name) => Some((volume(&self.service, name), name.clone())),
+                Source::Bind { .. } | Source::Tmpfs { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Folders of the machine that it is given.
+    pub fn binds(&self) -> BTreeSet<(Name, BelowRoot)> {
+        self.all_mounts()
+            .filter_map(|mount| match &mount.source {
+                Source::Bind { root, below } => Some((root.clone(), below.clone())),
+                Source::Volume(_) | Source::Tmpfs { .. } => None,
+            })
+            .collect()
+    }
+
+    /// What was let through with a word.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    fn all_mounts(&self) -> impl Iterator<Item = &Mount> {
+        self.containers
+            .iter()
+            .flat_map(|approved| &approved.container.mounts)
+    }
+}
+
+/// Docker's name for a volume.
+pub(super) fn volume(service: &Name, name: &Name) -> String {
+    format!("cell-{service}.{name}")
+}
+
+struct Bench<'a> {
+    ceiling: &'a Ceiling,
+    reasons: Vec<Reason>,
+    warnings: Vec<String>,
+}
+
+/// Decides. Every reason at once; the same inputs give the same verdict.
+pub fn judge(
+    ceiling: &Ceiling,
+    role: Role,
+    verified: &Verified,
+    order: &Order<'_>,
+) -> Result<Approved, Denied> {
+    let manifest = verified.manifest();
+    let mut bench = Bench {
+        ceiling,
+        reasons: Vec::new(),
+        warnings: Vec::new(),
+    };
+    bench.must(
+        Verb::Deploy.is_for(role),
+        "ROLE",
+        Rule::S4,
+        "caller",
+        "may deploy",
+    );
+    let service = manifest.service_name(order.instance);
+    let values = manifest.values(order.parameters);
+    bench.quotas(verified, order);
+    bench.containers(verified);
+    let core = manifest.purpose == Purpose::Core;
+    let ways = manifest.egress.is_some()
+        || manifest
+            .containers
+            .iter()
+            .flat_map(|container| &container.ports)
+            .any(|port| port.published.is_some());
+    let network = bench.network(core, &manifest.id, order.slot, service.as_ref().ok(), !ways);
+    let Bench {
+        mut reasons,
+        warnings,
+        ..
+    } = bench;
+    for faults in [service.as_ref().err(), values.as_ref().err()]
+        .into_iter()
+        .flatten()
+    {
+        reasons.extend(Denied::from(faults.clone()).0);
+    }
+    let (Ok(service), Ok(values), Some((network, first)), true) =
+        (service, values, network, reasons.is_empty())
+    else {
+        return Err(Denied(reasons));
+    };
+    let containers = place(&service, &manifest.containers, &network, first);
+    if let Some(container) = containers
+        .iter()
+        .find(|container| order.taken.contains(&container.handle))
+    {
+        let words = format!("another service has {} already", container.handle);
+        return Err(Denied(vec![reason("N5_NAME_TAKEN", Rule::N5, "service", &words)]));
+    }
+    Ok(Approved {
+        service,
+        digest: verified.digest().clone(),
+        core,
+        network,
+        containers,
+        values,
+        warnings,
+    })
+}
+
+fn reason(code: &'static str, rule: Rule, path: &str, words: &str) -> Reason {
+    Reason {
+        code,
+        rule,
+        path: path.to_owned(),
+        description: words.to_owned(),
+    }
+}
+
+fn place(
+    service: &Name,
+    containers: &[Container],
+    network: &NetworkPlan,
+    first: Option<Ipv4Addr>,
+) -> Vec<ApprovedContainer> {
+    let numbered = containers.iter().zip(0u8..);
+    numbered
+        .map(|(container, n)| ApprovedContainer {
+            container: container.clone(),
+            handle: if n == 0 {
+                service.to_string()
+            } else {
+                format!("{service}-{}", container.name)
+            },
+            address: first.unwrap_or_else(|| nth(network.subnet, 2 + n)),
+        })
+        .collect()
+}
+
+impl Bench<'_> {
+    fn must(&mut self, holds: bool, code: &'static str, rule: Rule, path: &str, words: &str) {
+        if !holds {
+            self.reasons.push(reason(code, rule, path, words));
+        }
+    }
+
+    fn containers(&mut self, verified: &Verified) {
+        let manifest = verified.manifest();
+        for (n, container) in manifest.containers.iter().enumerate() {
+            let at = format!("containers[{n}]");
+            self.image(verified, container, &at);
+            self.privileges(container, &at, &manifest.id);
+            self.mounts(container, &at);
+            self.limits(container, &at);
+            self.ports(container, &at);
+        }
+    }
+
+    fn quotas(&mut self, verified: &Verified, order: &Order<'_>) {
+        let limits = self.ceiling.limits;
+        let services = order.others < limits.services && order.slot.0 < limits.services;
+        self.must(
+            services,
+            "R1_SERVICES",
+            Rule::R1,
+            "limits.services",
+            "as many services as the ceiling allows are there",
+        );
+        let memory = verified
+            .manifest()
+            .containers
+            .iter()
+            .map(|container| container.limits.memory_mib);
+        let total = memory.fold(order.others_memory_mib, u32::saturating_add);
+        let fits = total <= limits.total_memory_mib;
+        self.must(
+            fits,
+            "R1_TOTAL_MEMORY",
+            Rule::R1,
+            "limits.total_memory_mib",
+            "all services together would have more memory",
+        );
+    }
+
+    fn image(&mut self, verified: &Verified, container: &Container, at: &str) {
+        let (path, image) = (format!("{at}.image"), &container.image);
+        let listed = self
+            .ceiling
+            .registries
+            .iter()
+            .any(|registry| image.is_from(registry));
+        self.must(
+            listed,
+            "I1_REGISTRY",
+            Rule::I1,
+            &path,
+            "comes from a registry of the ceiling",
+        );
+        let signed = verified.signs(image, &self.ceiling.image_keys);
+        match self.ceiling.image_policy {
+            ImagePolicy::Enforce => {
+                self.must(
+                    signed,
+                    "I1_UNSIGNED",
+                    Rule::I1,
+                    &path,
+                    "is signed by an image key of the ceiling",
+                );
+            }
+            ImagePolicy::Warn if !signed => self.warnings.push(format!("{path}: {image} is not signed")),
+            ImagePolicy::Warn | ImagePolicy::Off => {}
+        }
+    }
+
+    fn privileges(&mut self, container: &Container, at: &str, id: &Name) {
+        let path = format!("{at}.capabilities");
+        let over: Vec<&str> = container
+            .capabilities
+            .iter()
+            .filter(|capability| !self.ceiling.capabilities.contains(capability))
+            .map(|capability: &Capability| capability.word())
+            .collect();
+        let words = format!("the ceiling does not give back {}", over.join(", "));
+        self.must(over.is_empty(), "P2_CAPABILITY", Rule::P2, &path, &words);
+        let gateway = !container.gateway || self.ceiling.gateways.contains(id);
+        self.must(
+            gateway,
+            "P5_GATEWAY",
+            Rule::P5,
+            &format!("{at}.gateway"),
+            "is a gateway of the ceiling",
+        );
+    }
+
+    fn mounts(&mut self, container: &Container, at: &str) {
+        for (n, mount) in container.mounts.iter().enumerate() {
+            let path = format!("{at}.mounts[{n}]");
+            let Source::Bind { root, .. } = &mount.source else {
+                continue;
+            };
+            match self.ceiling.bind_roots.get(root) {
+                None => self.must(
+                    false,
+                    "M1_BIND_ROOT",
+                    Rule::M1,
+                    &path,
+                    "names a bind root of the ceiling",
+                ),
+                Some(found) => {
+                    let may = mount.read_only || found.writable;
+                    self.must(
+                        may,
+                        "M2_BIND_READ_ONLY",
+                        Rule::M2,
+                        &path,
+                        "is read-only, as this root is",
+                    );
+                }
+            }
+        }
+    }
+
+    fn limits(&mut self, container: &Container, at: &str) {
+        let (asked, most) = (container.limits, self.ceiling.limits);
+        for (key, asked, most) in [
+            ("memory_mib", asked.memory_mib, most.memory_mib),
+            ("cpu_milli", asked.cpu_milli, most.cpu_milli),
+            ("pids", asked.pids, most.pids),
+        ] {
+            let words = format!("is at most {most} by the ceiling");
+            self.must(
+                asked <= most,
+                "R1_LIMIT",
+                Rule::R1,
+                &format!("{at}.limits.{key}"),
+                &words,
+            );
+        }
+    }
+
+    fn ports(&mut self, container: &Container, at: &str) {
+        for (n, port) in container.ports.iter().enumerate() {
+            let Some(published) = port.published else {
+                continue;
+            };
+            let listed = self.ceiling.published.iter().any(|range| range.holds(published));
+            let path = format!("{at}.ports[{n}].publish");
+            self.must(
+                listed,
+                "N6_PUBLISHED",
+                Rule::N6,
+                &path,
+                "is an address and port of the ceiling",
+            );
+        }
+    }
+
+    /// The network, and for one of the cell's own containers its address.
+    fn network(
+        &mut self,
+        core: bool,
+        id: &Name,
+        slot: Slot,
+        service: Option<&Name>,
+        internal: bool,
+    ) -> Option<(NetworkPlan, Option<Ipv4Addr>)> {
+        if core {
+            let address = self.ceiling.core.get(id).copied();
+            self.must(
+                address.is_some(),
+                "N2_CORE",
+                Rule::N2,
+                "kind",
+                "is core for ids that the ceiling lists",
+            );
+            let subnet = self.ceiling.cell_network;
+            let plan = NetworkPlan {
+                name: "cell-network".to_owned(),
+                bridge: format!("{}net", self.ceiling.bridge_prefix),
+                subnet,
+                gateway: nth(subnet, 1),
+                proxy: None,
+                internal: false,
+            };
+            return address.map(|address| (plan, Some(address)));
+        }
+        let subnet = self.ceiling.network(slot);
+        let there = subnet.is_some();
+        self.must(
+            there,
+            "N2_NO_NETWORK",
+            Rule::N2,
+            "network",
+            "is left in the ceiling's service_networks",
+        );
+        let subnet = subnet?;
+        let plan = NetworkPlan {
+            name: format!("cell-{}", service?),
+            bridge: self.ceiling.bridge(slot),
+            subnet,
+            gateway: nth(subnet, 1),
+            proxy: Some(nth(subnet, 14)),
+            internal,
+        };
+        Some((plan, None))
+    }
+}

@@ -1,0 +1,331 @@
+//! From a bundle to a request: what is approved can be rendered and passes the last look, and each reason is given by its code.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use cell_broker_core::Role;
+use cell_broker_core::deploy::{
+    Ceiling, FIELDS, FieldClass, ImagePolicy, Key, Order, Slot, Unverified, Verified, judge, recheck,
+};
+use serde_json::{Value, json};
+use support::{
+    DIGEST, REGISTRY, bundle, bundle_by, ceiling, given, image, judged, judged_as, manifest, name, pem, rich,
+    signer, verified,
+};
+
+/// Every path of a body, as the policy writes it.
+fn paths(body: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut left = vec![(String::new(), body.clone())];
+    let below = |path: &str| {
+        FIELDS.iter().any(|(name, ..)| {
+            name.strip_prefix(path)
+                .is_some_and(|rest| rest.starts_with(['.', '[', '{']))
+        })
+    };
+    while let Some((path, value)) = left.pop() {
+        if FIELDS.iter().any(|(name, ..)| name == path) {
+            found.insert(path.clone());
+        }
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let next = match path.as_str() {
+                        "" => key,
+                        "NetworkingConfig.EndpointsConfig" => format!("{path}{{}}"),
+                        _ => format!("{path}.{key}"),
+                    };
+                    left.push((next, value));
+                }
+            }
+            Value::Array(items) if below(&format!("{path}[]")) => {
+                left.extend(items.into_iter().map(|item| (format!("{path}[]"), item)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn bodies(ceiling: &Ceiling, manifest: &Value) -> Vec<Value> {
+    let approved = judged(ceiling, manifest, &[]).unwrap();
+    let given = given(ceiling, &approved);
+    (0..approved.containers().len())
+        .map(|n| approved.finish(ceiling, &given, n).unwrap().body().clone())
+        .collect()
+}
+
+#[test]
+fn all_72_fields_are_sent_and_no_other() {
+    let sent: BTreeSet<String> = bodies(&ceiling(), &rich(&image()))
+        .iter()
+        .flat_map(paths)
+        .collect();
+    let emit: BTreeSet<String> = FIELDS
+        .iter()
+        .filter(|(_, class, _)| *class == FieldClass::Emit)
+        .map(|(name, ..)| name.to_owned())
+        .collect();
+    assert_eq!(sent, emit);
+}
+
+#[test]
+fn the_least_manifest_has_every_limit() {
+    let body = &bodies(&ceiling(), &manifest(&image()))[0];
+    let host = &body["HostConfig"];
+    assert_eq!(host["Privileged"], json!(false));
+    assert_eq!(host["CapDrop"], json!(["ALL"]));
+    assert_eq!(host["CapAdd"], json!([]));
+    assert_eq!(host["Memory"], host["MemorySwap"]);
+    assert_eq!(host["Memory"], json!(32 * 1024 * 1024));
+    assert_eq!(host["ReadonlyRootfs"], json!(true));
+    assert_eq!(body["Image"], json!(image()));
+    assert_eq!(body["Labels"]["cell.owner"], json!("default"));
+    assert_eq!(body["Healthcheck"], json!({"Test": ["NONE"]}));
+}
+
+fn bad_changes() -> Vec<(&'static str, Value)> {
+    vec![
+        ("/HostConfig/Privileged", json!(true)),
+        ("/HostConfig/privileged", json!(true)),
+        ("/hostconfig", json!({"Privileged": true})),
+        ("/Ho\u{17f}tConfig", json!({"Privileged": true})),
+        ("/HostConfig/CapAdd", json!(["SYS_ADMIN"])),
+        ("/HostConfig/CapAdd", json!(["CHOWN", "CHOWN"])),
+        ("/HostConfig/Binds", json!([])),
+        ("/HostConfig/Memory", json!(0)),
+        ("/HostConfig/MemorySwap", json!(-1)),
+        ("/HostConfig/NetworkMode", json!("host")),
+        ("/HostConfig/NetworkMode", json!("cd".repeat(32))),
+        ("/HostConfig/Mounts/0/Source", json!("cell-other.data")),
+        ("/HostConfig/Mounts/1/Source", json!("/srv/cell/database")),
+        ("/HostConfig/Mounts/1/Source", json!("/srv/cell/data/../x")),
+        ("/HostConfig/Mounts/1/Source", json!("/srv/cell/data/other")),
+        ("/HostConfig/Mounts/1/ReadOnly", json!(false)),
+        ("/HostConfig/Mounts/1/BindOptions/Propagation", json!("rshared")),
+        ("/HostConfig/Mounts/0/Type", json!("bind")),
+        ("/HostConfig/SecurityOpt", json!(["no-new-privileges"])),
+        ("/HostConfig/SecurityOpt/0", json!("no-new-privileges=false")),
+        ("/HostConfig/Ulimits", json!([])),
+        ("/HostConfig/LogConfig/Config", json!({})),
+        ("/HostConfig/New", json!(null)),
+        ("/Image", json!(format!("{REGISTRY}/store/files:1@{DIGEST}"))),
+        ("/Image", json!(format!("other.example/files@{DIGEST}"))),
+        ("/User", json!("0")),
+        ("/Labels/extra", json!("x")),
+        ("/Labels/cell.owner", json!("other")),
+        ("/Env/0", json!("LD_PRELOAD=/x")),
+        ("/Volumes", json!({})),
+    ]
+}
+
+/// Each change of a finished body is found, whoever made it.
+#[test]
+fn the_last_look_finds_each_change() {
+    let ceiling = ceiling();
+    let approved = judged(&ceiling, &rich(&image()), &[]).unwrap();
+    let given = given(&ceiling, &approved);
+    let body = approved.finish(&ceiling, &given, 0).unwrap().body().clone();
+    assert_eq!(recheck(&body, &ceiling, Some(&given)), Ok(()), "control");
+    for (pointer, value) in bad_changes() {
+        let mut changed = body.clone();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        match changed.pointer_mut(parent).unwrap() {
+            Value::Object(map) => {
+                map.insert(key.to_owned(), value);
+            }
+            Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
+            other => panic!("{other}"),
+        }
+        assert!(recheck(&changed, &ceiling, Some(&given)).is_err(), "{pointer}");
+    }
+    for (section, key) in [
+        ("", "User"),
+        ("", "Labels"),
+        ("/HostConfig", "CapDrop"),
+        ("/HostConfig", "SecurityOpt"),
+        ("/HostConfig", "Privileged"),
+    ] {
+        let mut changed = body.clone();
+        changed
+            .pointer_mut(section)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove(key);
+        assert!(
+            recheck(&changed, &ceiling, Some(&given)).is_err(),
+            "without {key}"
+        );
+    }
+}
+
+#[test]
+fn only_what_a_key_of_the_ceiling_signed_is_read() {
+    let keys = ceiling().manifest_keys;
+    let good = bundle(&manifest(&image()));
+    assert!(Verified::open(good.clone(), &keys).is_ok(), "control");
+    assert_eq!(Verified::open(good.clone(), &[]), Err(Unverified::Signature));
+    let mut changed = good.clone();
+    changed.manifest.push(b' ');
+    assert_eq!(Verified::open(changed, &keys), Err(Unverified::Signature));
+    let other = bundle_by(&manifest(&image()), &signer(3), &signer(2));
+    assert_eq!(Verified::open(other, &keys), Err(Unverified::Signature));
+    // Signed and wrong is told by its faults; unsigned and wrong is not read.
+    let mut wrong = manifest(&image());
+    wrong["containers"][0]["user"] = json!("0:0");
+    assert!(matches!(
+        Verified::open(bundle(&wrong), &keys),
+        Err(Unverified::Manifest(_))
+    ));
+    assert_eq!(
+        Verified::open(bundle_by(&wrong, &signer(3), &signer(2)), &keys),
+        Err(Unverified::Signature)
+    );
+}
+
+#[test]
+fn an_unsigned_image_is_refused_told_or_let_through_as_the_ceiling_says() {
+    let mut ceiling = ceiling();
+    let by_other = Verified::open(
+        bundle_by(&manifest(&image()), &signer(1), &signer(3)),
+        &ceiling.manifest_keys,
+    )
+    .unwrap();
+    assert!(
+        judged_as(&ceiling, &by_other, &[])
+            .unwrap_err()
+            .has("I1_UNSIGNED")
+    );
+    assert!(
+        judged(&ceiling, &manifest(&image()), &[])
+            .unwrap()
+            .warnings()
+            .is_empty(),
+        "control"
+    );
+    ceiling.image_policy = ImagePolicy::Warn;
+    assert_eq!(judged_as(&ceiling, &by_other, &[]).unwrap().warnings().len(), 1);
+    ceiling.image_policy = ImagePolicy::Off;
+    assert!(judged_as(&ceiling, &by_other, &[]).unwrap().warnings().is_empty());
+    ceiling.image_policy = ImagePolicy::Enforce;
+    ceiling.image_keys = vec![Key::from_pem(&pem(&signer(3))).unwrap()];
+    assert!(judged_as(&ceiling, &by_other, &[]).is_ok());
+    // A signature of another image, or of this digest under another name, is not this image's.
+    let mut elsewhere = bundle(&manifest(&image()));
+    elsewhere.images[0].payload = support::payload("127.0.0.1:5000/store/other", DIGEST);
+    elsewhere.images[0].signature = support::sign(&signer(3), &elsewhere.images[0].payload);
+    let elsewhere = Verified::open(elsewhere, &ceiling.manifest_keys).unwrap();
+    assert!(
+        judged_as(&ceiling, &elsewhere, &[])
+            .unwrap_err()
+            .has("I1_UNSIGNED")
+    );
+}
+
+#[test]
+fn each_part_above_the_ceiling_has_its_own_code() {
+    let with = |pointer: &str, value: Value| {
+        let mut changed = manifest(&image());
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        changed.pointer_mut(parent).unwrap()[key] = value;
+        changed
+    };
+    let cases = [
+        (
+            with(
+                "/containers/0/image",
+                json!(format!("evil.example/miner@{DIGEST}")),
+            ),
+            "I1_REGISTRY",
+        ),
+        (
+            with("/containers/0/capabilities", json!(["SETUID"])),
+            "P2_CAPABILITY",
+        ),
+        (with("/containers/0/gateway", json!(true)), "P5_GATEWAY"),
+        (with("/containers/0/limits/memory_mib", json!(513)), "R1_LIMIT"),
+        (with("/containers/0/limits/cpu_milli", json!(1001)), "R1_LIMIT"),
+        (with("/containers/0/limits/pids", json!(257)), "R1_LIMIT"),
+        (
+            with(
+                "/containers/0/ports",
+                json!([{"port": 80, "publish": {"address": "127.0.0.1", "port": 30000}}]),
+            ),
+            "N6_PUBLISHED",
+        ),
+        (
+            with(
+                "/containers/0/ports",
+                json!([{"port": 80, "publish": {"address": "192.168.1.1", "port": 20000}}]),
+            ),
+            "N6_PUBLISHED",
+        ),
+        (with("/kind", json!("core")), "N2_CORE"),
+    ];
+    for (manifest, code) in cases {
+        let denied = judged(&ceiling(), &manifest, &[]).unwrap_err();
+        assert!(
+            denied.has(code) && denied.iter().count() == 1,
+            "{code}: {denied:?}"
+        );
+    }
+    let mut bind = rich(&image());
+    bind["containers"][0]["mounts"][1]["root"] = json!("etc");
+    assert!(judged(&ceiling(), &bind, &[]).unwrap_err().has("M1_BIND_ROOT"));
+    bind["containers"][0]["mounts"][1]["root"] = json!("media");
+    bind["containers"][0]["mounts"][1]["read_only"] = json!(false);
+    assert!(
+        judged(&ceiling(), &bind, &[])
+            .unwrap_err()
+            .has("M2_BIND_READ_ONLY")
+    );
+    assert!(judged(&ceiling(), &manifest(&image()), &[]).is_ok(), "control");
+}
+
+#[test]
+fn quotas_names_and_networks_are_judged() {
+    let (ceiling, verified) = (ceiling(), verified(&manifest(&image())));
+    let parameters = std::collections::BTreeMap::new();
+    let taken = BTreeSet::from(["files".to_owned()]);
+    let none = BTreeSet::new();
+    let order = |slot, others, others_memory_mib, taken| Order {
+        instance: "",
+        parameters: &parameters,
+        slot: Slot(slot),
+        others,
+        others_memory_mib,
+        taken,
+    };
+    let judge = |order: Order<'_>| judge(&ceiling, Role::Api, &verified, &order);
+    let good = judge(order(3, 7, 2016, &none)).unwrap();
+    assert_eq!(good.network().subnet.to_string(), "172.21.0.48/28");
+    assert_eq!(good.network().bridge, "cell-s3");
+    assert_eq!(good.containers()[0].address.to_string(), "172.21.0.50");
+    assert!(judge(order(0, 8, 0, &none)).unwrap_err().has("R1_SERVICES"));
+    assert!(
+        judge(order(0, 0, 2017, &none))
+            .unwrap_err()
+            .has("R1_TOTAL_MEMORY")
+    );
+    assert!(judge(order(0, 0, 0, &taken)).unwrap_err().has("N5_NAME_TAKEN"));
+    assert!(
+        judged(&ceiling, &rich(&image()), &[("quota", "101")])
+            .unwrap_err()
+            .has("S3_PARAMETER")
+    );
+    assert!(
+        judged(&ceiling, &rich(&image()), &[("Privileged", "true")])
+            .unwrap_err()
+            .has("S3_PARAMETER")
+    );
+    let mut core = manifest(&image());
+    (core["kind"], core["id"]) = (json!("core"), json!("caddy"));
+    let core = judged(&ceiling, &core, &[]).unwrap();
+    assert!(core.is_core() && core.network().name == "cell-network");
+    assert_eq!(core.containers()[0].address.to_string(), "172.20.0.2");
+    assert_eq!(core.service(), &name("caddy"));
+}

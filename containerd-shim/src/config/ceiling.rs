@@ -1,0 +1,274 @@
+//! The table `[deploy]` of the policy file: the ceiling of deployments.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use cell_broker_core::deploy::{BindRoot, Ceiling, CeilingLimits, ImagePolicy, Key, PublishedRange, Slot};
+use cell_broker_core::model::Ownership;
+use cell_manifest::{AbsolutePath, Capability, Name};
+use ipnet::Ipv4Net;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Table {
+    manifest_keys: Vec<String>,
+    #[serde(default)]
+    image_keys: Vec<String>,
+    image_policy: String,
+    registries: Vec<String>,
+    #[serde(default)]
+    capabilities: Vec<String>,
+    #[serde(default)]
+    gateways: Vec<String>,
+    #[serde(default)]
+    core: BTreeMap<String, Ipv4Addr>,
+    #[serde(default)]
+    bind_roots: BTreeMap<String, Root>,
+    #[serde(default)]
+    published: Vec<Range>,
+    resolver: Ipv4Addr,
+    cell_network: Ipv4Net,
+    service_networks: Ipv4Net,
+    bridge_prefix: String,
+    limits: Limits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Root {
+    path: String,
+    #[serde(default)]
+    writable: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Range {
+    address: IpAddr,
+    first: u16,
+    last: u16,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    memory_mib: u32,
+    cpu_milli: u32,
+    pids: u32,
+    services: u16,
+    total_memory_mib: u32,
+    manifests: u16,
+}
+
+/// Folders that are never given, nor anything that they lie in or that lies in them: the cell's own, Docker's, the machine's.
+const NEVER: [&str; 10] = [
+    "/etc",
+    "/run",
+    "/var/run",
+    "/var/lib/cell",
+    "/var/lib/docker",
+    "/boot",
+    "/usr",
+    "/root",
+    "/bin",
+    "/lib",
+];
+
+impl Table {
+    /// The ceiling, or none and faults.
+    pub(super) fn ceiling(self, ownership: Ownership, faults: &mut Vec<String>) -> Option<Ceiling> {
+        let before = faults.len();
+        self.ranges(faults);
+        let nets = (self.cell_network.trunc(), self.service_networks.trunc());
+        let roots = roots(self.bind_roots, faults);
+        let ceiling = Ceiling {
+            ownership,
+            manifest_keys: each(&self.manifest_keys, "manifest_keys", faults, |pem| {
+                Key::from_pem(pem)
+            }),
+            image_keys: each(&self.image_keys, "image_keys", faults, Key::from_pem),
+            image_policy: policy(&self.image_policy, faults)?,
+            registries: self.registries,
+            bind_roots: roots,
+            capabilities: each(&self.capabilities, "capabilities", faults, |word| {
+                Capability::from_word(word).ok_or("is one that manifests know")
+            })
+            .into_iter()
+            .collect(),
+            gateways: names(&self.gateways, "gateways", faults),
+            core: core(self.core, faults),
+            published: self.published.into_iter().map(range).collect(),
+            limits: limits(&self.limits),
+            resolver: self.resolver,
+            cell_network: nets.0,
+            service_networks: nets.1,
+            bridge_prefix: self.bridge_prefix,
+        };
+        if ceiling
+            .network(Slot(ceiling.limits.services.saturating_sub(1)))
+            .is_none()
+        {
+            faults.push(
+                "deploy.service_networks: have sixteen addresses for each of limits.services".to_owned(),
+            );
+        }
+        (faults.len() == before).then_some(ceiling)
+    }
+
+    /// What is out of range, or does not fit.
+    fn ranges(&self, faults: &mut Vec<String>) {
+        let mut must = |holds: bool, words: &str| {
+            if !holds {
+                faults.push(format!("deploy.{words}"));
+            }
+        };
+        let prefix = self.bridge_prefix.as_bytes();
+        let known = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
+        let good_prefix =
+            (2..=10).contains(&prefix.len()) && prefix.iter().all(known) && prefix[0].is_ascii_lowercase();
+        must(
+            good_prefix,
+            "bridge_prefix: is 2-10 characters of a-z, 0-9 and hyphens",
+        );
+        must(
+            (1..=256).contains(&self.limits.services),
+            "limits.services: is 1-256",
+        );
+        must(
+            (1..=4096).contains(&self.limits.manifests),
+            "limits.manifests: is 1-4096",
+        );
+        must(
+            (6..=1_048_576).contains(&self.limits.memory_mib),
+            "limits.memory_mib: is at least 6",
+        );
+        must(
+            (10..=1_024_000).contains(&self.limits.cpu_milli),
+            "limits.cpu_milli: is at least 10",
+        );
+        must((1..=4096).contains(&self.limits.pids), "limits.pids: is 1-4096");
+        let nets = (self.cell_network.trunc(), self.service_networks.trunc());
+        let apart = !nets.0.contains(&nets.1) && !nets.1.contains(&nets.0);
+        must(apart, "service_networks: are apart from cell_network");
+        let in_net = self
+            .core
+            .values()
+            .chain([&self.resolver])
+            .all(|address| nets.0.contains(address));
+        must(in_net, "core: addresses, and the resolver, are in cell_network");
+        let ranges = self
+            .published
+            .iter()
+            .all(|range| range.first >= 1024 && range.first <= range.last && !range.address.is_unspecified());
+        must(
+            ranges,
+            "published: are ranges of ports from 1024 on, of one address each",
+        );
+        let registries = self.registries.iter().all(|registry| registry_is_good(registry));
+        must(
+            registries,
+            "registries: are hosts, or hosts and folders, in lower case",
+        );
+    }
+}
+
+fn each<T, E: ToString>(
+    texts: &[String],
+    key: &str,
+    faults: &mut Vec<String>,
+    make: impl Fn(&str) -> Result<T, E>,
+) -> Vec<T> {
+    let mut made = Vec::new();
+    for (n, text) in texts.iter().enumerate() {
+        match make(text) {
+            Ok(one) => made.push(one),
+            Err(words) => faults.push(format!("deploy.{key}[{n}]: {}", words.to_string())),
+        }
+    }
+    made
+}
+
+fn names(texts: &[String], key: &str, faults: &mut Vec<String>) -> BTreeSet<Name> {
+    each(texts, key, faults, |text| Name::try_from(text))
+        .into_iter()
+        .collect()
+}
+
+fn core(written: BTreeMap<String, Ipv4Addr>, faults: &mut Vec<String>) -> BTreeMap<Name, Ipv4Addr> {
+    let mut core = BTreeMap::new();
+    for (id, address) in written {
+        match Name::try_from(id.as_str()) {
+            Ok(id) => {
+                core.insert(id, address);
+            }
+            Err(words) => faults.push(format!("deploy.core: {words}")),
+        }
+    }
+    core
+}
+
+fn policy(word: &str, faults: &mut Vec<String>) -> Option<ImagePolicy> {
+    match word {
+        "enforce" => Some(ImagePolicy::Enforce),
+        "warn" => Some(ImagePolicy::Warn),
+        "off" => Some(ImagePolicy::Off),
+        _ => {
+            faults.push("deploy.image_policy: is enforce, warn or off".to_owned());
+            None
+        }
+    }
+}
+
+fn roots(written: BTreeMap<String, Root>, faults: &mut Vec<String>) -> BTreeMap<Name, BindRoot> {
+    let mut roots = BTreeMap::new();
+    for (id, root) in written {
+        let path = AbsolutePath::new(&root.path);
+        let own = |path: &AbsolutePath| {
+            let never = NEVER.iter().filter_map(|never| never.strip_prefix('/'));
+            never.into_iter().any(|never| {
+                let below = |a: &str, b: &str| a == b || a.starts_with(&format!("{b}/"));
+                below(&path.as_str()[1..], never) || below(never, &path.as_str()[1..])
+            })
+        };
+        match (Name::try_from(id.as_str()), path) {
+            (Ok(id), Ok(path)) if !own(&path) => {
+                let root = BindRoot {
+                    path: path.to_string(),
+                    writable: root.writable,
+                };
+                roots.insert(id, root);
+            }
+            (Ok(_), Ok(_)) => faults.push(format!(
+                "deploy.bind_roots.{id}: is apart from the machine's, Docker's and the cell's own folders"
+            )),
+            (Err(words), _) => faults.push(format!("deploy.bind_roots: {words}")),
+            (Ok(_), Err(words)) => faults.push(format!("deploy.bind_roots.{id}: {words}")),
+        }
+    }
+    roots
+}
+
+fn registry_is_good(registry: &str) -> bool {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    cell_manifest::Image::try_from(&*format!("{registry}/x@{digest}")).is_ok()
+}
+
+fn range(range: Range) -> PublishedRange {
+    PublishedRange {
+        address: range.address,
+        first: range.first,
+        last: range.last,
+    }
+}
+
+fn limits(limits: &Limits) -> CeilingLimits {
+    CeilingLimits {
+        memory_mib: limits.memory_mib,
+        cpu_milli: limits.cpu_milli,
+        pids: limits.pids,
+        services: limits.services,
+        total_memory_mib: limits.total_memory_mib,
+        manifests: limits.manifests,
+    }
+}

@@ -1,0 +1,345 @@
+//! The making of a service: everything is created and looked at before anything starts; what ran goes on until the new one has
+//! started, and is started again when it does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use cell_broker_core::deploy::{Approved, Given, Slot, compare};
+use cell_broker_core::model::ContainerId;
+use cell_manifest::Digest;
+use serde_json::json;
+
+use super::store::{Attempt, Made, Record};
+use super::{DeployRefusal, Deployments, Outcome};
+use crate::binds;
+use crate::engine::VolumeState;
+
+/// How long what was started has to go on before it counts.
+const SETTLES: Duration = Duration::from_millis(1000);
+
+impl Deployments {
+    pub(super) async fn deploy_now(
+        &self,
+        digest: &Digest,
+        instance: &str,
+        parameters: BTreeMap<String, String>,
+    ) -> Result<Outcome, DeployRefusal> {
+        // Everything that can be refused without Docker is, before it is asked anything.
+        let verified = self.verified(digest)?;
+        let name = verified
+            .manifest()
+            .service_name(instance)
+            .map_err(|faults| DeployRefusal::Denied(faults.into()))?;
+        let before = self.records().remove(name.as_str());
+        let approved = self.judged(&verified, instance, &parameters, self.slot(before.as_ref()))?;
+        let mut binds = BTreeMap::new();
+        for (root, below) in approved.binds() {
+            let Some(found) = self.ceiling().bind_roots.get(&root) else {
+                continue;
+            };
+            let path = binds::walk(found, &below)?;
+            binds.insert((root, below), path);
+        }
+        self.put_in_order().await?;
+        let before = self.records().remove(name.as_str());
+        if let Some(record) = before
+            .as_ref()
+            .filter(|record| is_same(record, digest, &parameters))
+        {
+            let warnings = approved.warnings().to_vec();
+            return Ok(Outcome {
+                record: record.clone(),
+                changed: false,
+                warnings,
+            });
+        }
+        for container in approved.containers() {
+            if !self.maker.has_image(&container.container.image).await? {
+                return Err(DeployRefusal::ImageAbsent(container.container.image.to_string()));
+            }
+        }
+        let attempt = self.attempt(&approved, instance, parameters);
+        let record = self.begin(&approved, before, attempt);
+        let service = record.service.clone();
+        match self.carry_out(&approved, binds, record).await {
+            Ok(record) => Ok(Outcome {
+                record,
+                changed: true,
+                warnings: approved.warnings().to_vec(),
+            }),
+            Err(refusal) => {
+                self.undo(&service).await;
+                Err(refusal)
+            }
+        }
+    }
+
+    fn slot(&self, before: Option<&Record>) -> Slot {
+        if let Some(slot) = before.and_then(|record| record.slot) {
+            return Slot(slot);
+        }
+        let taken: BTreeSet<u16> = self.records().values().filter_map(|record| record.slot).collect();
+        Slot(
+            (0..=u16::MAX)
+                .find(|slot| !taken.contains(slot))
+                .unwrap_or(u16::MAX),
+        )
+    }
+
+    fn attempt(&self, approved: &Approved, instance: &str, parameters: BTreeMap<String, String>) -> Attempt {
+        let made = approved.containers().iter().map(|container| Made {
+            handle: container.handle.clone(),
+            name: container.container.name.to_string(),
+            address: container.address.to_string(),
+            id: None,
+        });
+        let memory = approved
+            .containers()
+            .iter()
+            .map(|one| one.container.limits.memory_mib);
+        Attempt {
+            word: self.attempt_word(),
+            digest: approved.digest().to_string(),
+            instance: instance.to_owned(),
+            parameters,
+            containers: made.collect(),
+            memory_mib: memory.fold(0, u32::saturating_add),
+            new_volumes: BTreeSet::new(),
+        }
+    }
+
+    fn begin(&self, approved: &Approved, before: Option<Record>, attempt: Attempt) -> Record {
+        let network = approved.network();
+        let slot = (!approved.is_core()).then(|| self.slot(before.as_ref()).0);
+        let mut record = before.unwrap_or_else(|| Record {
+            service: approved.service().to_string(),
+            slot,
+            network: None,
+            subnet: network.subnet.to_string(),
+            bridge: network.bridge.clone(),
+            volumes: BTreeSet::new(),
+            live: None,
+            next: None,
+            garbage: Vec::new(),
+            removing: None,
+        });
+        record.next = Some(attempt);
+        record
+    }
+
+    async fn carry_out(
+        &self,
+        approved: &Approved,
+        binds: BTreeMap<(cell_manifest::Name, cell_manifest::BelowRoot), String>,
+        mut record: Record,
+    ) -> Result<Record, DeployRefusal> {
+        self.write(&record)?;
+        self.network(approved, &mut record).await?;
+        self.volumes(approved, &mut record).await?;
+        let given = Given {
+            network: record.network.clone().unwrap_or_default(),
+            binds,
+            attempt: record
+                .next
+                .as_ref()
+                .map(|next| next.word.clone())
+                .unwrap_or_default(),
+        };
+        for n in 0..approved.containers().len() {
+            self.create(approved, &given, n, &mut record).await?;
+        }
+        self.switch(&mut record).await?;
+        self.join_proxy(approved, &record).await?;
+        self.clear_garbage(&mut record).await?;
+        Ok(record)
+    }
+
+    /// The service's network, or the cell's own for its own containers.
+    async fn network(&self, approved: &Approved, record: &mut Record) -> Result<(), DeployRefusal> {
+        let plan = approved.network();
+        let known = if approved.is_core() {
+            // One network for all of the cell's own containers: whichever of them has it.
+            let records = self.records();
+            let mut core = records.values().filter(|record| record.slot.is_none());
+            core.find_map(|record| record.network.clone())
+        } else {
+            record.network.clone()
+        };
+        if let Some(id) = known.and_then(|id| ContainerId::try_from(id.as_str()).ok()) {
+            if !self.maker.is_network(&id, plan).await? {
+                return Err(DeployRefusal::NetworkDiffers);
+            }
+            record.network = Some(id.to_string());
+            return self.write(record);
+        }
+        let word = record
+            .next
+            .as_ref()
+            .map(|next| next.word.as_str())
+            .unwrap_or_default();
+        let id = self
+            .maker
+            .create_network(plan, approved.service().as_str(), word)
+            .await?;
+        record.network = Some(id.to_string());
+        self.write(record)?;
+        if self.maker.is_network(&id, plan).await? {
+            Ok(())
+        } else {
+            Err(DeployRefusal::Different("the network".to_owned()))
+        }
+    }
+
+    async fn volumes(&self, approved: &Approved, record: &mut Record) -> Result<(), DeployRefusal> {
+        let service = approved.service().as_str();
+        let mut absent = BTreeSet::new();
+        for name in approved.volumes().into_keys() {
+            match self.maker.volume(&name, service).await? {
+                VolumeState::Own => {
+                    record.volumes.insert(name);
+                }
+                VolumeState::Absent => {
+                    absent.insert(name);
+                }
+                VolumeState::Foreign => return Err(DeployRefusal::Foreign(name)),
+            }
+        }
+        record.volumes.extend(absent.iter().cloned());
+        if let Some(next) = &mut record.next {
+            next.new_volumes.clone_from(&absent);
+        }
+        self.write(record)?;
+        for name in absent {
+            self.maker.create_volume(&name, service).await?;
+            if self.maker.volume(&name, service).await? != VolumeState::Own {
+                return Err(DeployRefusal::Different(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates a container and compares what Docker says of it with what was asked. It does not run.
+    async fn create(
+        &self,
+        approved: &Approved,
+        given: &Given,
+        n: usize,
+        record: &mut Record,
+    ) -> Result<(), DeployRefusal> {
+        let finished = approved.finish(self.ceiling(), given, n)?;
+        // The attempt in the name: what runs has the one without it no longer, and both can be there.
+        let name = format!("{}-{}", finished.name(), given.attempt);
+        let id = self.maker.create_container(&finished, &name).await?;
+        if let Some(made) = record.next.as_mut().and_then(|next| next.containers.get_mut(n)) {
+            made.id = Some(id.to_string());
+        }
+        self.write(record)?;
+        let answer = self.maker.inspect_container(&id).await?;
+        let mut differences = compare(finished.body(), &answer);
+        if answer["Id"] != id.as_str() || answer["State"]["Running"] != json!(false) {
+            differences.push(cell_broker_core::deploy::Difference {
+                field: "State".to_owned(),
+            });
+        }
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let fields: Vec<String> = differences
+            .into_iter()
+            .map(|difference| difference.field)
+            .collect();
+        let fields = fields.join(",");
+        tracing::warn!(target: "audit", container = id.as_str(), fields, "Docker made something else than was asked for");
+        Err(DeployRefusal::Different(fields))
+    }
+
+    /// Stops what ran, starts what was made, and only then has the store say so.
+    async fn switch(&self, record: &mut Record) -> Result<(), DeployRefusal> {
+        for id in ids(record.live.as_ref()) {
+            self.maker.stop_container(&id).await?;
+        }
+        for id in ids(record.next.as_ref()) {
+            self.maker.start_container(&id).await?;
+        }
+        self.goes_on(record).await?;
+        let old = ids(record.live.as_ref()).map(|id| id.to_string());
+        record.garbage.extend(old.collect::<Vec<_>>());
+        record.live = record.next.take();
+        self.write(record)
+    }
+
+    /// Whether what was started still runs a moment later: a program that is not there, or does not take its configuration, ends
+    /// at once, and Docker calls that started.
+    async fn goes_on(&self, record: &Record) -> Result<(), DeployRefusal> {
+        tokio::time::sleep(SETTLES).await;
+        for made in record.next.iter().flat_map(|next| &next.containers) {
+            let Some(id) = made.id.as_deref().and_then(|id| ContainerId::try_from(id).ok()) else {
+                continue;
+            };
+            let answer = self.maker.inspect_container(&id).await?;
+            if answer["State"]["Running"] != json!(true) || answer["RestartCount"] != json!(0) {
+                return Err(DeployRefusal::NotRunning(made.handle.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn clear_garbage(&self, record: &mut Record) -> Result<(), DeployRefusal> {
+        if record.garbage.is_empty() {
+            return Ok(());
+        }
+        for id in &record.garbage {
+            if let Ok(id) = ContainerId::try_from(id.as_str()) {
+                self.maker.remove_container(&id).await?;
+            }
+        }
+        record.garbage.clear();
+        self.write(record)
+    }
+
+    /// The proxy gets a leg in the service's network, or in all of them when it is the one that was made.
+    async fn join_proxy(&self, approved: &Approved, record: &Record) -> Result<(), DeployRefusal> {
+        let records = self.records();
+        let Some(proxy) = self.proxy() else {
+            return Ok(());
+        };
+        let joined: Vec<&Record> = if approved.is_core() {
+            records
+                .values()
+                .filter(|other| other.slot.is_some() && other.live.is_some())
+                .collect()
+        } else {
+            vec![record]
+        };
+        for other in joined {
+            let network = other
+                .network
+                .as_deref()
+                .and_then(|id| ContainerId::try_from(id).ok());
+            let subnet: Option<ipnet::Ipv4Net> = other.subnet.parse().ok();
+            if let (Some(network), Some(subnet)) = (network, subnet) {
+                // The last address but one of the sixteen: the judge gives containers those from the beginning.
+                let address = std::net::Ipv4Addr::from(u32::from(subnet.network()) + 14);
+                self.maker.connect(&network, &proxy, address).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The container of the proxy, where it runs.
+    pub(super) fn proxy(&self) -> Option<ContainerId> {
+        let records = self.records();
+        let proxy = records.get("caddy").filter(|record| record.slot.is_none())?;
+        ids(proxy.live.as_ref()).next()
+    }
+}
+
+pub(super) fn ids(attempt: Option<&Attempt>) -> impl Iterator<Item = ContainerId> + '_ {
+    let made = attempt.into_iter().flat_map(|attempt| &attempt.containers);
+    made.filter_map(|made| ContainerId::try_from(made.id.as_deref()?).ok())
+}
+
+fn is_same(record: &Record, digest: &Digest, parameters: &BTreeMap<String, String>) -> bool {
+    let same = |live: &Attempt| live.digest == digest.as_str() && live.parameters == *parameters;
+    record.live.as_ref().is_some_and(same) && record.next.is_none()
+}

@@ -1,0 +1,345 @@
+//! Deployments: hand in, judge, make, look, start; remove; and put in order what a crash left.
+
+mod make;
+mod order;
+mod refusal;
+mod service;
+mod store;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cell_broker_core::deploy::{Bundle, Ceiling, Order, Slot, Verified, judge};
+use cell_broker_core::model::{ContainerId, ServiceName};
+use cell_broker_core::{Role, Verb};
+use cell_manifest::{Digest, Image};
+use cell_proto::ipc::Caller;
+use tokio::sync::{Mutex, Semaphore, mpsc};
+
+use crate::audit::Subject;
+use crate::broker::Refusal;
+use crate::engine::{Maker, Progress};
+
+pub use refusal::DeployRefusal;
+pub use service::Deploying;
+pub use store::{Attempt, Made, Record, Store};
+
+/// Fetches at once.
+const PULLS: usize = 2;
+/// Deployments and removals that wait for their turn; more are refused.
+const WAITING: usize = 8;
+
+/// All that was deployed, and how.
+pub struct Deployments {
+    maker: Maker,
+    store: Store,
+    /// One change at a time.
+    turn: Mutex<()>,
+    waiting: Semaphore,
+    pulls: Semaphore,
+    /// What the store has, for the verbs that look ids up.
+    records: RwLock<BTreeMap<String, Record>>,
+    /// Whether what a crash left was put in order since this process began.
+    ordered: AtomicBool,
+    attempts: AtomicU64,
+}
+
+/// What became of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// As it is now.
+    pub record: Record,
+    /// Whether anything was done.
+    pub changed: bool,
+    /// What was let through with a word.
+    pub warnings: Vec<String>,
+}
+
+impl Deployments {
+    /// What the folder `state` knows.
+    ///
+    /// # Errors
+    /// When the store cannot be read: what it held would be nobody's.
+    pub fn open(state: &Path, maker: Maker) -> std::io::Result<Self> {
+        let store = Store::open(state)?;
+        let records = store.read()?;
+        Ok(Deployments {
+            maker,
+            store,
+            turn: Mutex::new(()),
+            waiting: Semaphore::new(WAITING),
+            pulls: Semaphore::new(PULLS),
+            records: RwLock::new(records),
+            ordered: AtomicBool::new(false),
+            attempts: AtomicU64::new(0),
+        })
+    }
+
+    /// The id of the container that a handle stands for, by the store.
+    pub fn id_of(&self, handle: &ServiceName) -> Option<ContainerId> {
+        let records = self.records();
+        let live = records.values().filter_map(|record| record.live.as_ref());
+        let made = live
+            .flat_map(|attempt| &attempt.containers)
+            .find(|made| made.handle == handle.as_str())?;
+        ContainerId::try_from(made.id.as_deref()?).ok()
+    }
+
+    /// Ids of all containers, by the store.
+    pub fn ids(&self) -> Vec<ContainerId> {
+        let records = self.records();
+        let live = records.values().filter_map(|record| record.live.as_ref());
+        let made = live.flat_map(|attempt| &attempt.containers);
+        made.filter_map(|made| ContainerId::try_from(made.id.as_deref()?).ok())
+            .collect()
+    }
+
+    /// Everything that is deployed.
+    pub fn list(&self) -> Vec<Record> {
+        self.records()
+            .into_values()
+            .filter(|record| record.live.is_some())
+            .collect()
+    }
+
+    /// Verifies and keeps a manifest. Docker is not asked.
+    pub fn put(&self, caller: &Caller, bundle: Bundle) -> Result<Digest, DeployRefusal> {
+        let subject = Subject::new(caller, Verb::PutManifest, "");
+        let put = self.keep(bundle);
+        match &put {
+            Ok(digest) => subject.allowed(digest.as_str()),
+            Err(refusal) => subject.refused(refusal.code()),
+        }
+        put
+    }
+
+    fn keep(&self, bundle: Bundle) -> Result<Digest, DeployRefusal> {
+        let verified = Verified::open(bundle.clone(), &self.ceiling().manifest_keys)?;
+        if self.store.bundle(verified.digest())?.is_none() {
+            let most = usize::from(self.ceiling().limits.manifests);
+            if !self.store.make_room(most, &self.used())? {
+                return Err(DeployRefusal::Quota);
+            }
+        }
+        self.store.keep(verified.digest(), &bundle)?;
+        Ok(verified.digest().clone())
+    }
+
+    /// Makes the service that this manifest and these values are, unless it is so already. In a task of its own: a caller that
+    /// hangs up leaves nothing half done.
+    pub async fn deploy(
+        self: Arc<Self>,
+        caller: &Caller,
+        digest: Digest,
+        instance: String,
+        parameters: BTreeMap<String, String>,
+    ) -> Result<Outcome, DeployRefusal> {
+        let subject = Subject::new(caller, Verb::Deploy, &digest);
+        let this = Arc::clone(&self);
+        let made = async move {
+            let _waiting = this.waiting.try_acquire().map_err(|_| Refusal::Busy)?;
+            let _turn = this.turn.lock().await;
+            this.deploy_now(&digest, &instance, parameters).await
+        };
+        self.recorded(subject, made, |outcome| outcome.record.service.clone())
+            .await
+    }
+
+    /// Takes a service away, with its volumes if `volumes`.
+    pub async fn remove(
+        self: Arc<Self>,
+        caller: &Caller,
+        service: ServiceName,
+        volumes: bool,
+    ) -> Result<(), DeployRefusal> {
+        let subject = Subject::new(caller, Verb::Remove, &service);
+        let this = Arc::clone(&self);
+        let removed = async move {
+            let _waiting = this.waiting.try_acquire().map_err(|_| Refusal::Busy)?;
+            let _turn = this.turn.lock().await;
+            // Before Docker is asked anything.
+            let Some(mut record) = this.records().remove(service.as_str()) else {
+                return Err(Refusal::NotOwned.into());
+            };
+            this.put_in_order().await?;
+            record.removing = Some(volumes);
+            this.write(&record)?;
+            this.take_away(record).await
+        };
+        self.recorded(subject, removed, |()| String::new()).await
+    }
+
+    /// Fetches the images of a manifest, one after another.
+    pub async fn pull(
+        &self,
+        caller: &Caller,
+        digest: &Digest,
+        progress: impl Fn(Image) -> mpsc::Sender<Progress>,
+    ) -> Result<(), DeployRefusal> {
+        let subject = Subject::new(caller, Verb::Pull, digest);
+        let pulled = async {
+            let verified = self.verified(digest)?;
+            let images: BTreeSet<Image> = verified
+                .manifest()
+                .containers
+                .iter()
+                .map(|container| container.image.clone())
+                .collect();
+            // What may not be deployed is not fetched either.
+            for image in &images {
+                if !self
+                    .ceiling()
+                    .registries
+                    .iter()
+                    .any(|registry| image.is_from(registry))
+                {
+                    let refused = self.judged(&verified, "", &BTreeMap::new(), Slot(0));
+                    return Err(refused.err().unwrap_or(DeployRefusal::NoManifest));
+                }
+            }
+            let _slot = self.pulls.try_acquire().map_err(|_| Refusal::Busy)?;
+            for image in images {
+                if !self.maker.has_image(&image).await? {
+                    let sender = progress(image.clone());
+                    self.maker.pull(&image, &sender).await?;
+                }
+            }
+            Ok(())
+        };
+        let outcome = pulled.await;
+        match &outcome {
+            Ok(()) => subject.done("", "done"),
+            Err(refusal) => subject.refused(DeployRefusal::code(refusal)),
+        }
+        outcome
+    }
+
+    /// Puts in order what a crash left, and tries again until Docker lets it.
+    pub async fn keep_order(self: Arc<Self>) {
+        while !self.ordered.load(Ordering::Acquire) {
+            {
+                let _turn = self.turn.lock().await;
+                if let Err(refusal) = self.put_in_order().await {
+                    tracing::warn!(%refusal, "what was left is not yet in order");
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    }
+
+    async fn recorded<T: Send + 'static>(
+        &self,
+        subject: Subject,
+        done: impl Future<Output = Result<T, DeployRefusal>> + Send + 'static,
+        id: impl Fn(&T) -> String + Send + 'static,
+    ) -> Result<T, DeployRefusal> {
+        let task = async move {
+            let outcome = done.await;
+            match &outcome {
+                Ok(made) => subject.done(&id(made), "done"),
+                Err(DeployRefusal::Denied(denied)) => subject.refused(&denied.to_string()),
+                Err(refusal) => subject.refused(refusal.code()),
+            }
+            outcome
+        };
+        tokio::spawn(task)
+            .await
+            .map_err(|_| Refusal::DockerAnswer("the deployment did not end"))?
+    }
+
+    fn ceiling(&self) -> &Ceiling {
+        self.maker.ceiling()
+    }
+
+    fn verified(&self, digest: &Digest) -> Result<Verified, DeployRefusal> {
+        let bundle = self.store.bundle(digest)?.ok_or(DeployRefusal::NoManifest)?;
+        let verified = Verified::open(bundle, &self.ceiling().manifest_keys)?;
+        // A file that was changed is not what was asked for, whoever signed it.
+        if verified.digest() == digest {
+            Ok(verified)
+        } else {
+            Err(DeployRefusal::NoManifest)
+        }
+    }
+
+    fn judged(
+        &self,
+        verified: &Verified,
+        instance: &str,
+        parameters: &BTreeMap<String, String>,
+        slot: Slot,
+    ) -> Result<cell_broker_core::deploy::Approved, DeployRefusal> {
+        let name = verified
+            .manifest()
+            .service_name(instance)
+            .map_err(|faults| DeployRefusal::Denied(faults.into()))?;
+        let others: Vec<Record> = self
+            .records()
+            .into_values()
+            .filter(|record| record.service != name.as_str())
+            .collect();
+        let attempts = || {
+            others
+                .iter()
+                .flat_map(|record| record.live.iter().chain(&record.next))
+        };
+        let taken: BTreeSet<String> = others
+            .iter()
+            .flat_map(Record::handles)
+            .map(str::to_owned)
+            .collect();
+        let order = Order {
+            instance,
+            parameters,
+            slot,
+            others: u16::try_from(others.len()).unwrap_or(u16::MAX),
+            others_memory_mib: attempts()
+                .map(|attempt| attempt.memory_mib)
+                .fold(0, u32::saturating_add),
+            taken: &taken,
+        };
+        judge(self.ceiling(), Role::Api, verified, &order).map_err(DeployRefusal::Denied)
+    }
+
+    fn records(&self) -> BTreeMap<String, Record> {
+        self.records
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn used(&self) -> BTreeSet<String> {
+        let records = self.records();
+        let attempts = records
+            .values()
+            .flat_map(|record| record.live.iter().chain(&record.next));
+        attempts.map(|attempt| attempt.digest.clone()).collect()
+    }
+
+    /// First to the disk, then to memory.
+    fn write(&self, record: &Record) -> Result<(), DeployRefusal> {
+        self.store.write(record)?;
+        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        records.insert(record.service.clone(), record.clone());
+        Ok(())
+    }
+
+    fn forget(&self, service: &str) -> Result<(), DeployRefusal> {
+        self.store.forget(service)?;
+        self.records
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(service);
+        Ok(())
+    }
+
+    /// A word that no other attempt has had: the time and a count.
+    fn attempt_word(&self) -> String {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let count = self.attempts.fetch_add(1, Ordering::Relaxed);
+        format!("{:x}-{count}", since.as_nanos())
+    }
+}

@@ -1,0 +1,167 @@
+//! Putting in order: what a failure or a crash left is taken away, or is what runs.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use cell_broker_core::model::ContainerId;
+
+use super::make::ids;
+use super::store::Record;
+use super::{DeployRefusal, Deployments};
+
+impl Deployments {
+    /// Once after the start: every service ends as what ran, or absent; containers and networks that bear the cell's labels and are
+    /// nobody's go.
+    pub(super) async fn put_in_order(&self) -> Result<(), DeployRefusal> {
+        if self.ordered.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        for record in self.records().into_values() {
+            self.settle(record).await?;
+        }
+        self.sweep().await?;
+        self.ordered.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// After a failure: at once where Docker lets it, else at the next start or change.
+    pub(super) async fn undo(&self, service: &str) {
+        let Some(record) = self.records().remove(service) else {
+            return;
+        };
+        if let Err(refusal) = self.settle(record).await {
+            tracing::warn!(service, %refusal, "what was half made is not yet taken away");
+            self.ordered.store(false, Ordering::Release);
+        }
+    }
+
+    async fn settle(&self, mut record: Record) -> Result<(), DeployRefusal> {
+        if record.removing.is_some() {
+            return self.take_away(record).await;
+        }
+        if let Some(next) = record.next.clone() {
+            // Those that the store knows, and those that were made when it could not be told any more.
+            let label = format!("cell.attempt={}", next.word);
+            let mut left: BTreeSet<ContainerId> = ids(Some(&next)).collect();
+            left.extend(self.maker.list_own(false, &label).await?);
+            for id in &left {
+                self.maker.remove_container(id).await?;
+            }
+            if record.live.is_none() {
+                return self.clear_absent(record, &next.new_volumes, &label).await;
+            }
+            for id in ids(record.live.as_ref()) {
+                self.maker.start_container(&id).await?;
+            }
+            for volume in &next.new_volumes {
+                self.maker.remove_volume(volume).await?;
+                record.volumes.remove(volume);
+            }
+            record.next = None;
+            self.write(&record)?;
+        }
+        self.clear_garbage(&mut record).await
+    }
+
+    /// What was to be the first of its service was not: nothing of it stays.
+    async fn clear_absent(
+        &self,
+        record: Record,
+        new_volumes: &BTreeSet<String>,
+        label: &str,
+    ) -> Result<(), DeployRefusal> {
+        let mut networks: BTreeSet<ContainerId> =
+            self.maker.list_own(true, label).await?.into_iter().collect();
+        if record.slot.is_some() {
+            networks.extend(
+                record
+                    .network
+                    .as_deref()
+                    .and_then(|id| ContainerId::try_from(id).ok()),
+            );
+        }
+        for id in &networks {
+            if let Some(proxy) = self.proxy() {
+                self.maker.disconnect(id, &proxy).await?;
+            }
+            self.maker.remove_network(id).await?;
+        }
+        for volume in new_volumes {
+            self.maker.remove_volume(volume).await?;
+        }
+        self.forget(&record.service)
+    }
+
+    /// Removes a service whose record says so. Each step can be done twice.
+    pub(super) async fn take_away(&self, record: Record) -> Result<(), DeployRefusal> {
+        let attempts = record.live.iter().chain(&record.next);
+        for id in attempts.flat_map(|attempt| ids(Some(attempt))) {
+            self.maker.remove_container(&id).await?;
+        }
+        for id in record
+            .garbage
+            .iter()
+            .filter_map(|id| ContainerId::try_from(id.as_str()).ok())
+        {
+            self.maker.remove_container(&id).await?;
+        }
+        if let Some(next) = &record.next {
+            for id in self
+                .maker
+                .list_own(false, &format!("cell.attempt={}", next.word))
+                .await?
+            {
+                self.maker.remove_container(&id).await?;
+            }
+        }
+        let network = record
+            .network
+            .as_deref()
+            .and_then(|id| ContainerId::try_from(id).ok());
+        if let Some(network) = network.filter(|id| !self.is_shared(&record, id)) {
+            if let Some(proxy) = self.proxy() {
+                self.maker.disconnect(&network, &proxy).await?;
+            }
+            self.maker.remove_network(&network).await?;
+        }
+        if record.removing == Some(true) {
+            for volume in &record.volumes {
+                self.maker.remove_volume(volume).await?;
+            }
+        }
+        self.forget(&record.service)
+    }
+
+    /// Whether another service is in this network: the cell's own.
+    fn is_shared(&self, record: &Record, network: &ContainerId) -> bool {
+        let records = self.records();
+        let mut others = records.values().filter(|other| other.service != record.service);
+        others.any(|other| other.network.as_deref() == Some(network.as_str()))
+    }
+
+    /// Containers and networks with the cell's labels that no record knows: of an attempt whose record was lost.
+    async fn sweep(&self) -> Result<(), DeployRefusal> {
+        let records = self.records();
+        let known: BTreeSet<ContainerId> = records
+            .values()
+            .flat_map(|record| ids(record.live.as_ref()))
+            .collect();
+        for id in self.maker.list_own(false, "cell.attempt").await? {
+            if !known.contains(&id) {
+                tracing::warn!(target: "audit", container = id.as_str(), "a container that no record knows is removed");
+                self.maker.remove_container(&id).await?;
+            }
+        }
+        let networks: BTreeSet<&str> = records
+            .values()
+            .filter_map(|record| record.network.as_deref())
+            .collect();
+        for id in self.maker.list_own(true, "cell.attempt").await? {
+            if !networks.contains(id.as_str()) {
+                tracing::warn!(target: "audit", network = id.as_str(), "a network that no record knows is removed");
+                self.maker.remove_network(&id).await?;
+            }
+        }
+        Ok(())
+    }
+}

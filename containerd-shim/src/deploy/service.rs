@@ -1,0 +1,304 @@
+//! `cell.broker.v1.DeploymentService` on the listener `api`: the wire to checked values, refusals back.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use cell_broker_core::deploy::{Bundle, ImageSignature, Unverified};
+use cell_broker_core::model::ServiceName;
+use cell_manifest::{Digest, Faults, MANIFEST_MAX_BYTES};
+use cell_proto::broker::v1 as wire;
+use cell_proto::broker::v1::deployment_service_server::DeploymentService;
+use cell_proto::fault::{Fault, Violation};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Code, Request, Response, Status};
+
+use super::store::Record;
+use super::{DeployRefusal, Deployments};
+use crate::engine::Progress;
+use crate::service::{DOMAIN, open, refusal_status};
+
+/// Most signatures of images with one manifest.
+const IMAGES_MAX: usize = 16;
+/// Longest payload of one, bytes.
+const PAYLOAD_MAX_BYTES: usize = 8 * 1024;
+/// Longest signature in base64.
+const SIGNATURE_MAX_BYTES: usize = 256;
+/// Most parameters, and the longest.
+const PARAMETERS_MAX: (usize, usize) = (32, 4096);
+/// Words about a pull that wait for their reader.
+const PROGRESS_WAITING: usize = 64;
+
+/// The service. Without a ceiling it refuses everything.
+pub struct Deploying(pub Option<Arc<Deployments>>);
+
+type PullStream = Pin<Box<dyn Stream<Item = Result<wire::PullImagesResponse, Status>> + Send>>;
+
+impl Deploying {
+    fn all(&self) -> Result<Arc<Deployments>, Status> {
+        self.0.clone().ok_or_else(|| status(DeployRefusal::NoCeiling))
+    }
+}
+
+#[tonic::async_trait]
+impl DeploymentService for Deploying {
+    async fn put_manifest(
+        &self,
+        request: Request<wire::PutManifestRequest>,
+    ) -> Result<Response<wire::PutManifestResponse>, Status> {
+        let (caller, request) = open(request)?;
+        let all = self.all()?;
+        let bundle = bundle(request)?;
+        let digest = all.put(&caller, bundle).map_err(status)?;
+        Ok(Response::new(wire::PutManifestResponse {
+            digest: digest.to_string(),
+        }))
+    }
+
+    async fn deploy(
+        &self,
+        request: Request<wire::DeployRequest>,
+    ) -> Result<Response<wire::DeployResponse>, Status> {
+        let (caller, request) = open(request)?;
+        let all = self.all()?;
+        let (digest, parameters) = (digest(&request.manifest_digest), parameters(request.parameters));
+        let (digest, parameters) = match (digest, parameters) {
+            (Ok(digest), Ok(parameters)) => (digest, parameters),
+            (digest, parameters) => {
+                let violations = digest.err().into_iter().chain(parameters.err());
+                return Err(invalid(violations.collect()));
+            }
+        };
+        let outcome = all
+            .deploy(&caller, digest, request.instance, parameters)
+            .await
+            .map_err(status)?;
+        Ok(Response::new(wire::DeployResponse {
+            deployment: Some(shown(&outcome.record)),
+            changed: outcome.changed,
+            warnings: outcome.warnings,
+        }))
+    }
+
+    async fn remove_deployment(
+        &self,
+        request: Request<wire::RemoveDeploymentRequest>,
+    ) -> Result<Response<wire::RemoveDeploymentResponse>, Status> {
+        let (caller, request) = open(request)?;
+        let all = self.all()?;
+        let service = ServiceName::try_from(request.service.as_str())
+            .map_err(|fault| invalid(vec![Violation::new("service", fault.to_string())]))?;
+        all.remove(&caller, service, request.delete_volumes)
+            .await
+            .map_err(status)?;
+        Ok(Response::new(wire::RemoveDeploymentResponse {}))
+    }
+
+    type PullImagesStream = PullStream;
+
+    async fn pull_images(
+        &self,
+        request: Request<wire::PullImagesRequest>,
+    ) -> Result<Response<PullStream>, Status> {
+        let (caller, request) = open(request)?;
+        let all = self.all()?;
+        let digest = digest(&request.manifest_digest).map_err(|violation| invalid(vec![violation]))?;
+        let (answers, answered) = mpsc::channel(PROGRESS_WAITING);
+        tokio::spawn(async move {
+            let outcome = all
+                .pull(&caller, &digest, |image| told(&answers, image.to_string()))
+                .await;
+            if let Err(refusal) = outcome {
+                let _ = answers.send(Err(status(refusal))).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answered))))
+    }
+
+    async fn list_deployments(
+        &self,
+        request: Request<wire::ListDeploymentsRequest>,
+    ) -> Result<Response<wire::ListDeploymentsResponse>, Status> {
+        let (_, wire::ListDeploymentsRequest {}) = open(request)?;
+        let deployments = self.all()?.list().iter().map(shown).collect();
+        Ok(Response::new(wire::ListDeploymentsResponse { deployments }))
+    }
+}
+
+/// Where words about one image go.
+fn told(
+    answers: &mpsc::Sender<Result<wire::PullImagesResponse, Status>>,
+    image: String,
+) -> mpsc::Sender<Progress> {
+    let (sender, receiver) = mpsc::channel::<Progress>(PROGRESS_WAITING);
+    let answers = answers.clone();
+    tokio::spawn(async move {
+        let mut words = ReceiverStream::new(receiver);
+        while let Some(progress) = words.next().await {
+            let answer = wire::PullImagesResponse {
+                image: image.clone(),
+                status: progress.status,
+                current_bytes: progress.current,
+                total_bytes: progress.total,
+            };
+            if answers.send(Ok(answer)).await.is_err() {
+                return;
+            }
+        }
+    });
+    sender
+}
+
+fn bundle(request: wire::PutManifestRequest) -> Result<Bundle, Status> {
+    let mut violations = Vec::new();
+    let mut must = |holds: bool, field: &str, words: &str| {
+        if !holds {
+            violations.push(Violation::new(field, words));
+        }
+    };
+    must(
+        request.manifest.len() <= MANIFEST_MAX_BYTES,
+        "manifest",
+        "has at most 64 KiB",
+    );
+    must(
+        request.signature.len() <= SIGNATURE_MAX_BYTES,
+        "signature",
+        "has at most 256 characters",
+    );
+    must(request.images.len() <= IMAGES_MAX, "images", "are at most 16");
+    let short = |image: &wire::ImageSignature| {
+        image.payload.len() <= PAYLOAD_MAX_BYTES && image.signature.len() <= SIGNATURE_MAX_BYTES
+    };
+    must(
+        request.images.iter().all(short),
+        "images",
+        "have payloads of at most 8 KiB and signatures of at most 256 characters",
+    );
+    if !violations.is_empty() {
+        return Err(invalid(violations));
+    }
+    let image = |image: wire::ImageSignature| ImageSignature {
+        payload: image.payload,
+        signature: image.signature,
+    };
+    Ok(Bundle {
+        manifest: request.manifest,
+        signature: request.signature,
+        images: request.images.into_iter().map(image).collect(),
+    })
+}
+
+fn digest(text: &str) -> Result<Digest, Violation> {
+    Digest::try_from(text).map_err(|words| Violation::new("manifest_digest", words))
+}
+
+fn parameters(given: Vec<wire::Parameter>) -> Result<BTreeMap<String, String>, Violation> {
+    let fits = |p: &wire::Parameter| p.name.len() <= 32 && p.text.len() <= PARAMETERS_MAX.1;
+    let count = given.len();
+    if count > PARAMETERS_MAX.0 || !given.iter().all(fits) {
+        let words = "are at most 32, with names of at most 32 and texts of at most 4096 bytes";
+        return Err(Violation::new("parameters", words));
+    }
+    let parameters: BTreeMap<String, String> = given.into_iter().map(|p| (p.name, p.text)).collect();
+    if parameters.len() == count {
+        Ok(parameters)
+    } else {
+        Err(Violation::new("parameters", "name each field once"))
+    }
+}
+
+fn invalid(violations: Vec<Violation>) -> Status {
+    Fault::new(
+        Code::InvalidArgument,
+        DOMAIN,
+        "INVALID_REQUEST",
+        "the request has faults",
+    )
+    .violations(violations)
+    .into()
+}
+
+/// The one place where a refusal becomes a status.
+fn status(refusal: DeployRefusal) -> Status {
+    let code = match &refusal {
+        DeployRefusal::Other(_) => Code::Unknown,
+        DeployRefusal::Unverified(Unverified::Signature) | DeployRefusal::Denied(_) => Code::PermissionDenied,
+        DeployRefusal::Unverified(Unverified::Manifest(_)) | DeployRefusal::Invalid(_) => {
+            Code::InvalidArgument
+        }
+        DeployRefusal::NoManifest => Code::NotFound,
+        DeployRefusal::NoCeiling
+        | DeployRefusal::ImageAbsent(_)
+        | DeployRefusal::Bind(_)
+        | DeployRefusal::NetworkDiffers
+        | DeployRefusal::Foreign(_) => Code::FailedPrecondition,
+        DeployRefusal::Different(_) | DeployRefusal::NotRunning(_) => Code::Aborted,
+        DeployRefusal::Quota => Code::ResourceExhausted,
+        DeployRefusal::Unfinished(_) | DeployRefusal::Store(_) => Code::Internal,
+    };
+    let fault = Fault::new(code, DOMAIN, refusal.code(), refusal.to_string());
+    match refusal {
+        DeployRefusal::Other(refusal) => return refusal_status(refusal),
+        DeployRefusal::Denied(denied) => {
+            let violations = denied
+                .iter()
+                .map(|r| Violation::new(&r.path, &r.description))
+                .collect();
+            fault.with("codes", denied.to_string()).violations(violations)
+        }
+        DeployRefusal::Unverified(Unverified::Manifest(faults)) | DeployRefusal::Invalid(faults) => {
+            fault.with("rules", rules(&faults)).violations(
+                faults
+                    .iter()
+                    .map(|f| Violation::new(&f.path, &f.description))
+                    .collect(),
+            )
+        }
+        DeployRefusal::Different(fields) => fault.with("fields", fields),
+        DeployRefusal::NotRunning(handle) => fault.with("handle", handle),
+        DeployRefusal::Store(error) => {
+            tracing::error!(%error, "the store");
+            fault
+        }
+        DeployRefusal::Unfinished(error) => {
+            tracing::error!(target: "audit", %error, "a finished request breaks the field policy");
+            fault
+        }
+        DeployRefusal::NoCeiling
+        | DeployRefusal::Unverified(Unverified::Signature)
+        | DeployRefusal::NoManifest
+        | DeployRefusal::ImageAbsent(_)
+        | DeployRefusal::Bind(_)
+        | DeployRefusal::NetworkDiffers
+        | DeployRefusal::Foreign(_)
+        | DeployRefusal::Quota => fault,
+    }
+    .into()
+}
+
+fn rules(faults: &Faults) -> String {
+    let codes: Vec<&str> = faults.iter().map(|fault| fault.rule.code()).collect();
+    codes.join(",")
+}
+
+fn shown(record: &Record) -> wire::Deployment {
+    let live = record.live.as_ref();
+    let containers = live.into_iter().flat_map(|attempt| &attempt.containers);
+    wire::Deployment {
+        service: record.service.clone(),
+        manifest_digest: live.map(|attempt| attempt.digest.clone()).unwrap_or_default(),
+        subnet: record.subnet.clone(),
+        bridge: record.bridge.clone(),
+        containers: containers
+            .map(|made| wire::DeployedContainer {
+                handle: made.handle.clone(),
+                name: made.name.clone(),
+                id: made.id.clone().unwrap_or_default(),
+                address: made.address.clone(),
+            })
+            .collect(),
+    }
+}
