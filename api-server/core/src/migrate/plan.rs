@@ -70,6 +70,8 @@ pub struct Keep {
 pub struct Bind {
     /// Whose.
     pub peer: PeerName,
+    /// What carried it when this was planned.
+    pub over: Option<ConnectionId>,
     /// What carries it from now on; `None`: what it has stays.
     pub to: Option<Target>,
     /// Its own word on failing open from now on; `None`: what it has stays.
@@ -89,6 +91,21 @@ impl Make {
     /// Its type.
     pub fn kind(&self) -> Kind {
         self.imported.config.kind()
+    }
+}
+
+impl Bind {
+    /// The peer's choice after it, `to` being the connection that [`Bind::to`] came to be; `None` where somebody has chosen
+    /// since it was planned.
+    pub fn applied_to(&self, choice: &ExitChoice, to: Option<ConnectionId>) -> Option<ExitChoice> {
+        if choice.bound() != self.over {
+            return None;
+        }
+        let bound = match to {
+            Some(id) => choice.bound_to(Some(id)),
+            None => choice.clone(),
+        };
+        Some(bound.failing_open(choice.fail_open().or(self.fail_open)))
     }
 }
 
@@ -228,6 +245,7 @@ fn bound(
     };
     let bind = Bind {
         peer,
+        over: choice.bound(),
         to: wanted.filter(|_| now.is_none()),
         fail_open,
     };

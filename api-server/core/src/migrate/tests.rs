@@ -108,12 +108,7 @@ impl State {
                 Target::There(id) => id,
             });
             let choice = self.peers.get_mut(&bind.peer).unwrap();
-            if to.is_some() {
-                *choice = choice.bound_to(to);
-            }
-            if bind.fail_open.is_some() {
-                *choice = choice.failing_open(bind.fail_open);
-            }
+            *choice = bind.applied_to(choice, to).unwrap();
         }
     }
 
@@ -382,6 +377,21 @@ fn what_was_chosen_here_stays() {
     assert_eq!(state.exit_of("tv"), (Some("tor-v1"), Some(false)));
     let kept = plan.notes.iter().filter(|note| note.contains("stays so")).count();
     assert_eq!(kept, 2, "{:?}", plan.notes);
+}
+
+#[test]
+fn what_somebody_chose_since_the_plan_stays() {
+    let mut state = State::with_peers(&["phone"]);
+    let own = state.add("own", Kind::WireguardExt);
+    let peers = json!({"phone": {"exit_via": "tor", "failopen": true}}).to_string();
+    let plan = state.plan(TOR, Some(&peers)).unwrap();
+    let (bind, made) = (&plan.bind[0], Some(ConnectionId::from_random([9; 16])));
+    let since = ExitChoice::default();
+    let bound = bind.applied_to(&since, made).unwrap();
+    assert_eq!((bound.bound(), bound.fail_open()), (made, Some(true)));
+    assert_eq!(bind.applied_to(&since.bound_to(Some(own)), made), None);
+    let closed = bind.applied_to(&since.failing_open(Some(false)), made).unwrap();
+    assert_eq!((closed.bound(), closed.fail_open()), (made, Some(false)));
 }
 
 #[test]

@@ -18,7 +18,13 @@ impl Plan {
         }
         let mut bound: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut opened: BTreeMap<bool, Vec<String>> = BTreeMap::new();
-        for Bind { peer, to, fail_open } in &self.bind {
+        for Bind {
+            peer,
+            over: _,
+            to,
+            fail_open,
+        } in &self.bind
+        {
             if let Some(target) = to {
                 bound
                     .entry(self.name_of(target))
