@@ -330,6 +330,59 @@ async fn what_is_refused_leaves_nothing_behind() {
     assert_eq!(cell.vault.secrets.lock().unwrap().kept.len(), 6);
 }
 
+/// The same household whose secrets lay in the vault of then: no name of then is left anywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn references_to_the_old_vault_become_names_of_connections() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    devices(&admin).await;
+    let body = json!({"config": v1::REFERENCES, "peers": v1::PEERS});
+    let refused = admin.post(IMPORT, &body).await;
+    refused.refused(400, "INVALID_REQUEST");
+    for field in [
+        "proxy.password_secret",
+        "openvpn.password",
+        "wireguard_ext.preshared_key.vault",
+    ] {
+        let field = format!("config.connectivity.exits.{field}");
+        assert!(
+            refused.fields().contains(&field),
+            "{field}: {:?}",
+            refused.fields()
+        );
+    }
+    let body = json!({"config": v1::REFERENCES, "peers": v1::PEERS, "secrets": v1::references_secrets()});
+    let done = admin.post(IMPORT, &body).await.expect(200);
+    v1::keeps_quiet(&done.text);
+    let made = connections(&admin).await;
+    assert_eq!(made.len(), 5);
+    let told = records(&admin).await;
+    let vault = cell.vault.secrets.lock().unwrap();
+    let names = vault.names();
+    let all = format!("{made:?} {told:?} {} {names:?}", done.text);
+    for old in [
+        "wireguard_ext_private_key",
+        "wireguard_ext_preshared_key",
+        "sshuttle_private_key",
+        "proxy_password",
+    ] {
+        assert!(!all.contains(old), "{old} is left: {all}");
+    }
+    let value_of = |name: &str, field: &str| {
+        let one = made.iter().find(|one| one["name"] == name).unwrap();
+        let digits = one["id"].as_str().unwrap().replace('-', "");
+        vault.value(&format!("conn_{digits}_{field}"))
+    };
+    assert_eq!(
+        value_of("wireguard_ext-v1", "wireguard_key"),
+        "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+    );
+    assert_eq!(value_of("openvpn-v1", "openvpn_password"), "correct-horse-1");
+    assert_eq!(value_of("proxy-v1", "password"), "battery@staple:2");
+    assert!(value_of("sshuttle-v1", "private_key").contains("OPENSSH"));
+    assert_eq!(names.len(), 6);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_change_waits_nothing_is_imported() {
     let cell = Cell::ready().await;
@@ -360,6 +413,7 @@ async fn automation_imports_alike() {
     let request = ImportFirstVersionRequest {
         config: v1::all(),
         peers: v1::PEERS.to_owned(),
+        secrets: String::new(),
         validate_only: true,
     };
     let planned = client

@@ -1,6 +1,6 @@
 //! `cellctl import`: exits of the original's first version.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cell_proto::api::v1::{ImportFirstVersionRequest, ImportFirstVersionResponse, ImportedExit};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::secret;
 /// The largest files that the cell takes, bytes.
 const CONFIG_MAX: usize = 512 * 1024;
 const PEERS_MAX: usize = 2 * 1024 * 1024;
+const SECRETS_MAX: usize = 512 * 1024;
 
 /// As `--json` shows it.
 #[derive(Serialize)]
@@ -37,16 +38,25 @@ struct Exit {
 
 /// Imports, or says what that would do.
 pub(crate) async fn run(cell: &Cell, output: Output, files: FirstVersion) -> Result<(), Failure> {
-    let FirstVersion { file, peers, dry_run } = files;
-    if peers.as_deref() == Some(Path::new("-")) && file == Path::new("-") {
-        let why = "only one of the two files can be standard input".to_owned();
+    let FirstVersion {
+        file,
+        peers,
+        secrets,
+        dry_run,
+    } = files;
+    let paths = [Some(&file), peers.as_ref(), secrets.as_ref()];
+    let stdin = |path: &&&PathBuf| path.as_path() == Path::new("-");
+    if paths.iter().flatten().filter(stdin).count() > 1 {
+        let why = "only one of the files can be standard input".to_owned();
         return Err(Failure::Local(why));
     }
     let take = |text: Zeroizing<String>| text.as_str().to_owned();
-    let peers = peers.map(|path| secret::file_of(&path, PEERS_MAX)).transpose()?;
+    let read = |path: Option<PathBuf>, most| path.map(|path| secret::file_of(&path, most)).transpose();
+    let (peers, secrets) = (read(peers, PEERS_MAX)?, read(secrets, SECRETS_MAX)?);
     let request = ImportFirstVersionRequest {
         config: take(secret::file_of(&file, CONFIG_MAX)?),
         peers: peers.map(take).unwrap_or_default(),
+        secrets: secrets.map(take).unwrap_or_default(),
         validate_only: dry_run,
     };
     let answer = cell
@@ -75,7 +85,7 @@ pub(crate) async fn run(cell: &Cell, output: Output, files: FirstVersion) -> Res
     if shown.applied && has_secrets {
         let path = file.display();
         output.note(&format!(
-            "The vault has the secrets now; {path} still holds them: remove it, and its copies."
+            "The vault has the secrets now. Remove {path} and what was given with it, and their copies: they still hold them."
         ));
     }
     Ok(())

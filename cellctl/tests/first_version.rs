@@ -10,30 +10,26 @@ use support::FakeCell;
 
 const SECRET: &str = "correct-horse-1";
 
-fn files(cell: &FakeCell) -> (String, String, ImportFirstVersionRequest) {
-    let (config, peers) = (
-        cell.dir.path().join("cell_config.json"),
-        cell.dir.path().join("peers.json"),
-    );
+fn files(cell: &FakeCell) -> ([String; 3], ImportFirstVersionRequest) {
     let request = ImportFirstVersionRequest {
         config: json!({"connectivity": {"proxy": {"password": SECRET}}}).to_string(),
         peers: json!({"tv": "proxy"}).to_string(),
+        secrets: json!({"name": SECRET}).to_string(),
         validate_only: false,
     };
-    std::fs::write(&config, &request.config).unwrap();
-    std::fs::write(&peers, &request.peers).unwrap();
-    (
-        config.to_str().unwrap().to_owned(),
-        peers.to_str().unwrap().to_owned(),
-        request,
-    )
+    let texts = [&request.config, &request.peers, &request.secrets];
+    let paths = ["cell_config.json", "peers.json", "vault.json"].map(|name| cell.dir.path().join(name));
+    for (path, text) in paths.iter().zip(texts) {
+        std::fs::write(path, text).unwrap();
+    }
+    (paths.map(|path| path.to_str().unwrap().to_owned()), request)
 }
 
 #[test]
 fn files_are_sent_whole_and_the_cells_words_are_shown() {
     let cell = FakeCell::start();
-    let (config, peers, request) = files(&cell);
-    let said = cell.run(&["import", &config, "--peers", &peers]);
+    let ([config, peers, secrets], request) = files(&cell);
+    let said = cell.run(&["import", &config, "--peers", &peers, "--secrets", &secrets]);
     assert!(said.status.success());
     let (out, err) = (
         String::from_utf8(said.stdout).unwrap(),
@@ -42,7 +38,7 @@ fn files_are_sent_whole_and_the_cells_words_are_shown() {
     assert_eq!(out, "tv: bound to proxy-v1.\nDone.\n");
     assert!(err.contains("Note: of config only connectivity is read"), "{err}");
     assert!(
-        err.contains(&format!("{config} still holds them: remove it")),
+        err.contains(&format!("Remove {config} and what was given with it")),
         "{err}"
     );
     assert!(!out.contains(SECRET) && !err.contains(SECRET));
@@ -52,16 +48,17 @@ fn files_are_sent_whole_and_the_cells_words_are_shown() {
 #[test]
 fn a_dry_run_asks_and_says_that_nothing_was_changed() {
     let cell = FakeCell::start();
-    let (config, _, request) = files(&cell);
+    let ([config, _, _], request) = files(&cell);
     let said = cell.run(&["import", &config, "--dry-run"]);
     let (out, err) = (
         String::from_utf8(said.stdout).unwrap(),
         String::from_utf8(said.stderr).unwrap(),
     );
     assert_eq!(out, "tv: bound to proxy-v1.\nNothing was changed.\n");
-    assert!(!err.contains("remove it"), "{err}");
+    assert!(!err.contains("Remove"), "{err}");
     let sent = ImportFirstVersionRequest {
         peers: String::new(),
+        secrets: String::new(),
         validate_only: true,
         ..request
     };
@@ -76,14 +73,14 @@ fn a_dry_run_asks_and_says_that_nothing_was_changed() {
 #[test]
 fn what_cannot_be_read_is_said_and_nothing_sent() {
     let cell = FakeCell::start();
-    let (config, _, _) = files(&cell);
+    let ([config, _, _], _) = files(&cell);
     let absent = format!("{config}.absent");
     let huge = cell.dir.path().join("huge.json");
     std::fs::write(&huge, vec![b' '; 512 * 1024 + 1]).unwrap();
     for (wrong, why) in [
         (&["import", &absent][..], "cannot read"),
         (&["import", huge.to_str().unwrap()], "more than 512 KiB"),
-        (&["import", "-", "--peers", "-"], "only one of the two"),
+        (&["import", "-", "--peers", "-"], "only one of the files"),
     ] {
         let said = cell.run(wrong);
         assert_eq!(said.status.code(), Some(1), "{wrong:?}");
@@ -92,7 +89,7 @@ fn what_cannot_be_read_is_said_and_nothing_sent() {
     }
     assert!(cell.state.lock().unwrap().first_versions.is_empty());
     let help = cell.say(&["import", "--help"]);
-    for word in ["--dry-run", "--peers", "A second\ntime does nothing"] {
+    for word in ["--dry-run", "--peers", "--secrets", "A second\ntime does nothing"] {
         assert!(help.contains(word), "{word}: {help}");
     }
 }

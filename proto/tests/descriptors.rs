@@ -329,6 +329,7 @@ fn first_version() -> (String, String) {
     let import = api::v1::ImportFirstVersionRequest {
         config: CANARY.to_owned(),
         peers: CANARY.to_owned(),
+        secrets: CANARY.to_owned(),
         validate_only: false,
     };
     shown("cell.api.v1.ImportFirstVersionRequest", import)

@@ -10,9 +10,10 @@ mod node;
 mod peers;
 mod plan;
 mod sources;
+mod vault;
 mod words;
 
-pub use file::{CONFIG_MAX, File, First, PEERS_MAX, read};
+pub use file::{CONFIG_MAX, File, First, PEERS_MAX, SECRETS_MAX, Texts, read};
 pub use plan::{Bind, Carried, Cell, Keep, Make, Plan, Target, plan};
 
 #[cfg(test)]

@@ -17,11 +17,14 @@ pub(super) async fn import(
     let ImportFirstVersionRequest {
         config,
         peers,
+        secrets,
         validate_only,
     } = request;
+    let given = |text: String| Some(Zeroizing::new(text)).filter(|text| !text.is_empty());
     let files = FirstVersion {
         config: Zeroizing::new(config),
-        peers: Some(Zeroizing::new(peers)).filter(|peers| !peers.is_empty()),
+        peers: given(peers),
+        secrets: given(secrets),
     };
     let outcome = if validate_only {
         connections::plan_first_version(app, actor, files).await?

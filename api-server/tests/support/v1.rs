@@ -5,9 +5,20 @@ pub const BROKEN: &str = include_str!("../../core/tests/v1/broken.json");
 pub const TOR: &str = include_str!("../../core/tests/v1/tor.json");
 pub const SECOND: &str = include_str!("../../core/tests/v1/second.json");
 
+/// The same whose secrets are references to the vault of then.
+pub const REFERENCES: &str = include_str!("../../core/tests/v1/references.json");
+
 /// One exit of each type.
 pub fn all() -> String {
-    let text = include_str!("../../core/tests/v1/all.json");
+    with_key(include_str!("../../core/tests/v1/all.json"))
+}
+
+/// What [`REFERENCES`] refers to.
+pub fn references_secrets() -> String {
+    with_key(include_str!("../../core/tests/v1/references_secrets.json"))
+}
+
+fn with_key(text: &str) -> String {
     text.replace("@SSH_PRIVATE_KEY@", &ssh_key().replace('\n', "\\n"))
 }
 

@@ -21,6 +21,9 @@ pub(crate) struct FirstVersion {
     /// Its file of peers, which says which exit each uses ("-": standard input).
     #[arg(long, value_name = "FILE")]
     pub(crate) peers: Option<PathBuf>,
+    /// What its vault held, where FILE refers to that: a JSON object of texts by the names of then ("-": standard input).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets: Option<PathBuf>,
     /// Only say what it would do.
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -4,6 +4,7 @@
 use super::findings::Findings;
 use super::node::Node;
 use super::sources::Sources;
+use super::vault::OldVault;
 use crate::connection::config::Config;
 use crate::connection::import::Imported;
 use crate::connection::input::ConnectionInput;
@@ -32,7 +33,12 @@ pub(super) fn fixed(kind: Kind) -> Option<(u64, u64)> {
 }
 
 /// Reads one; `None` where it was not in use, or has faults.
-pub(super) fn read(kind: Kind, mut node: Node, findings: &mut Findings) -> Option<Exit> {
+pub(super) fn read(
+    kind: Kind,
+    mut node: Node,
+    vault: &mut OldVault,
+    findings: &mut Findings,
+) -> Option<Exit> {
     let path = node.path().to_owned();
     let Some(fixed) = fixed(kind) else {
         findings.note(format!(
@@ -60,13 +66,18 @@ pub(super) fn read(kind: Kind, mut node: Node, findings: &mut Findings) -> Optio
     }
     let enabled = node.flag("enabled", findings).unwrap_or(true);
     let name = name(&mut node, findings);
-    let mut sources = Sources::of(node);
+    let mut sources = Sources::of(node, vault);
     if !enabled {
         findings.note(format!("{path} is not carried: it was not enabled"));
         return None;
     }
+    let before = findings.faults();
     let import = sources.import(kind, findings);
     let sources = sources.finish(findings);
+    if findings.faults() > before {
+        // What could not be read would be found missing as well.
+        return None;
+    }
     let input = ConnectionInput {
         // Which name it gets is the plan's to choose.
         name: "exit".to_owned(),

@@ -8,6 +8,7 @@ use super::exit::{self, Exit};
 use super::findings::Findings;
 use super::node::Node;
 use super::peers::{self, PeerExit};
+use super::vault::OldVault;
 use crate::connection::kind::Kind;
 use crate::fault::Faults;
 use crate::json::{self, printable};
@@ -21,6 +22,20 @@ pub const PEERS_MAX: usize = 2 * 1024 * 1024;
 const SECOND: u64 = 2;
 /// The services that are named in a note.
 const SERVICES_NAMED: usize = 10;
+
+/// The largest file of secrets, bytes.
+pub const SECRETS_MAX: usize = 512 * 1024;
+
+/// The texts of the files. All of it may be secret, so there is no `Debug`.
+#[derive(Clone, Copy, Default)]
+pub struct Texts<'a> {
+    /// `cell_config.json`, or its section `connectivity` alone.
+    pub config: &'a str,
+    /// The file of peers.
+    pub peers: Option<&'a str>,
+    /// What the vault of then held: an object of texts by the names that the other file refers to.
+    pub secrets: Option<&'a str>,
+}
 
 /// What the files are.
 #[derive(Debug)]
@@ -42,14 +57,22 @@ pub struct First {
     pub(super) notes: Vec<String>,
 }
 
-/// Reads `cell_config.json`, and the file of peers where there is one.
+/// Reads the files.
 ///
 /// # Errors
-/// Every fault at once, each with its path in `config` or `peers`; none repeats a value.
-pub fn read(config: &str, peers: Option<&str>) -> Result<File, Faults> {
+/// Every fault at once, each with its path in `config`, `peers` or `secrets`; none repeats a value.
+pub fn read(texts: Texts<'_>) -> Result<File, Faults> {
     let mut findings = Findings::default();
-    let config = document("config", config, CONFIG_MAX, &mut findings);
-    let peers = peers.and_then(|text| document("peers", text, PEERS_MAX, &mut findings));
+    let config = document("config", texts.config, CONFIG_MAX, &mut findings);
+    let peers = texts
+        .peers
+        .and_then(|text| document("peers", text, PEERS_MAX, &mut findings));
+    let secrets = texts
+        .secrets
+        .and_then(|text| document("secrets", text, SECRETS_MAX, &mut findings));
+    let mut vault = secrets.map_or_else(OldVault::default, |value| {
+        OldVault::read("secrets", value, &mut findings)
+    });
     let mut connectivity = match config {
         Some(Value::Object(map)) => section(map, &mut findings),
         Some(_) => {
@@ -66,7 +89,7 @@ pub fn read(config: &str, peers: Option<&str>) -> Result<File, Faults> {
     }
     let (mut exits, mut found) = (BTreeMap::new(), peers::Found::default());
     if let Some(mut node) = connectivity {
-        exits = read_exits(&mut node, &mut findings);
+        exits = read_exits(&mut node, &mut vault, &mut findings);
         for name in ["peers", "peer_exits", "assignments"] {
             if let Some(value) = node.take(name) {
                 found.read(&node.path_of(name), value, &mut findings);
@@ -80,6 +103,7 @@ pub fn read(config: &str, peers: Option<&str>) -> Result<File, Faults> {
     if let Some(value) = peers {
         found.read("peers", value, &mut findings);
     }
+    vault.finish(&mut findings);
     let peers = found.finish(&mut findings);
     let notes = findings.finish()?;
     Ok(File::First(First { exits, peers, notes }))
@@ -142,7 +166,7 @@ fn version(node: &mut Node, findings: &mut Findings) -> Option<u64> {
     }
 }
 
-fn read_exits(node: &mut Node, findings: &mut Findings) -> BTreeMap<Kind, Exit> {
+fn read_exits(node: &mut Node, vault: &mut OldVault, findings: &mut Findings) -> BTreeMap<Kind, Exit> {
     let mut nodes: Vec<(Kind, Node)> = Vec::new();
     match node.take("exits") {
         None => {}
@@ -158,7 +182,7 @@ fn read_exits(node: &mut Node, findings: &mut Findings) -> BTreeMap<Kind, Exit> 
     let mut exits = BTreeMap::new();
     for (kind, node) in nodes {
         let path = node.path().to_owned();
-        let exit = exit::read(kind, node, findings);
+        let exit = exit::read(kind, node, vault, findings);
         if let Some(exit) = exit
             && exits.insert(kind, exit).is_some()
         {

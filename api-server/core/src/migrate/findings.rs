@@ -43,6 +43,11 @@ impl Findings {
         }
     }
 
+    /// How many faults there are so far.
+    pub(super) fn faults(&self) -> usize {
+        self.faults.violations().len()
+    }
+
     /// Whether nothing is wrong.
     pub(super) fn is_good(&self) -> bool {
         self.faults.is_empty()

@@ -8,16 +8,17 @@ use zeroize::Zeroizing;
 
 use super::findings::Findings;
 use super::node::{Node, Text};
+use super::vault::OldVault;
 use crate::connection::input::ImportInput;
 use crate::connection::kind::Kind;
 
-/// The names of a field that refers to v1's vault end so.
-const REFERENCES: [&str; 2] = ["_ref", "_secret"];
-
 /// The parts of one exit.
-pub(super) struct Sources {
+pub(super) struct Sources<'a> {
     path: String,
     nodes: Vec<Node>,
+    /// Fields that refer to the vault under their own names.
+    references: Option<Node>,
+    vault: &'a mut OldVault,
     /// For each field of the import, what it was read from.
     read_from: BTreeMap<&'static str, String>,
 }
@@ -43,21 +44,24 @@ impl Places {
     }
 }
 
-impl Sources {
-    pub(super) fn of(mut node: Node) -> Self {
+impl<'a> Sources<'a> {
+    pub(super) fn of(mut node: Node, vault: &'a mut OldVault) -> Self {
+        let references = ["secret_refs", "secret_ref"].map(|name| node.object_if_any(name));
         let nested = ["config", "settings", "secrets"].map(|name| node.object_if_any(name));
         Sources {
             path: node.path().to_owned(),
             nodes: std::iter::once(node)
                 .chain(nested.into_iter().flatten())
                 .collect(),
+            references: references.into_iter().flatten().next(),
+            vault,
             read_from: BTreeMap::new(),
         }
     }
 
     /// Notes what was not asked for.
     pub(super) fn finish(self, findings: &mut Findings) -> Places {
-        for node in self.nodes {
+        for node in self.nodes.into_iter().chain(self.references) {
             node.finish(findings);
         }
         Places {
@@ -103,44 +107,56 @@ impl Sources {
 
     /// The field of one of these names. Two of them contradict each other or are said twice: which counts is not guessed.
     fn one_of(&mut self, names: &[&str], findings: &mut Findings) -> Option<Text> {
-        let mut found: Option<Text> = None;
-        for node in &mut self.nodes {
-            for name in names {
-                if refers(node, name, findings) {
-                    continue;
-                }
-                let Some(text) = node.text(name, findings) else {
-                    continue;
-                };
-                match &found {
-                    Some(other) => findings.fault(
-                        text.path,
-                        format!(
-                            "must not be given beside {}, which it is another name of",
-                            other.path
-                        ),
-                    ),
-                    None => found = Some(text),
-                }
+        let mut all: Vec<Text> = Vec::new();
+        for name in names {
+            for node in &mut self.nodes {
+                all.extend(self.vault.followed(node, name, findings));
+                let text = node.text(name, findings);
+                all.extend(text.map(|text| self.vault.resolved(text, findings)));
+            }
+            if let Some(reference) = self
+                .references
+                .as_mut()
+                .and_then(|node| node.text(name, findings))
+            {
+                all.push(self.vault.follow(reference, findings));
             }
         }
-        found
+        let mut all = all.into_iter();
+        let found = all.next()?;
+        for other in all {
+            let why = format!(
+                "must not be given beside {}, which it is another name of",
+                found.path
+            );
+            findings.fault(other.path, why);
+        }
+        Some(found)
     }
 
-    /// A file as a whole, or one that is written of its parts.
+    /// A file as a whole, its keys beside it or in it; or one that is written of its parts.
     fn wireguard(&mut self, findings: &mut Findings) -> Option<Zeroizing<String>> {
         let names = ["conf", "config", "config_text", "wg_conf", "file"];
         let whole = self.field("file", &names, findings);
-        let mut text = Zeroizing::new("[Interface]\n".to_owned());
-        let mut parts = self.lines(&mut text, &INTERFACE, findings);
-        text.push_str("[Peer]\n");
-        parts += self.lines(&mut text, &PEER, findings);
-        match (whole, parts) {
-            (Some(whole), 0) => Some(whole),
+        let [mut own, mut theirs] = [(); 2].map(|()| Zeroizing::new(String::new()));
+        let keys =
+            self.lines(&mut own, &INTERFACE[..1], findings) + self.lines(&mut theirs, &PEER[..1], findings);
+        let parts =
+            self.lines(&mut own, &INTERFACE[1..], findings) + self.lines(&mut theirs, &PEER[1..], findings);
+        match (whole, keys + parts) {
             (None, 0) => None,
-            (None, _) => Some(text),
+            (None, _) => Some(Zeroizing::new(format!(
+                "[Interface]\n{}[Peer]\n{}",
+                own.as_str(),
+                theirs.as_str()
+            ))),
+            (Some(whole), 0) => Some(whole),
+            (Some(whole), _) if parts == 0 && !holds_keys(&whole, &own, &theirs) => {
+                Some(with_keys(&whole, &own, &theirs))
+            }
             (Some(_), _) => {
-                let why = "must be given as a whole file or in parts, not both";
+                let why =
+                    "must be given as a whole file or in parts, and its keys in it or beside it, not both";
                 findings.fault(self.path.clone(), why);
                 None
             }
@@ -215,9 +231,13 @@ impl Sources {
         let password = self.one_of(&["password", "pass"], findings);
         let host = match (whole, host) {
             (Some(whole), None) => {
-                let parts = [&scheme, &port, &user, &password];
-                if parts.iter().all(|part| part.is_none()) {
-                    return Some(whole);
+                if scheme.is_none() && port.is_none() {
+                    if user.is_none() && password.is_none() {
+                        return Some(whole);
+                    }
+                    if let Some((scheme, place)) = whole.split_once("://").filter(|_| !whole.contains('@')) {
+                        return Some(url(scheme, user.as_ref(), password.as_ref(), place));
+                    }
                 }
                 findings.fault(
                     self.path.clone(),
@@ -234,19 +254,52 @@ impl Sources {
         };
         self.read_from.insert("url", host.path.clone());
         let scheme = scheme.as_ref().map_or("socks5", |text| text.value.as_str());
-        let mut url = Zeroizing::new(format!("{}://", scheme.to_ascii_lowercase()));
-        if user.is_some() || password.is_some() {
-            for (part, end) in [(&user, ":"), (&password, "@")] {
-                let part = part.as_ref().map_or("", |text| text.value.as_str());
-                url.extend(utf8_percent_encode(part, NON_ALPHANUMERIC));
-                url.push_str(end);
-            }
-        }
-        url.push_str(&place(&host, port.as_ref()));
-        Some(url)
+        let place = place(&host, port.as_ref());
+        Some(url(scheme, user.as_ref(), password.as_ref(), &place))
     }
 }
 
+fn url(scheme: &str, user: Option<&Text>, password: Option<&Text>, place: &str) -> Zeroizing<String> {
+    let mut url = Zeroizing::new(format!("{}://", scheme.to_ascii_lowercase()));
+    if user.is_some() || password.is_some() {
+        for (part, end) in [(user, ":"), (password, "@")] {
+            let part = part.map_or("", |text| text.value.as_str());
+            url.extend(utf8_percent_encode(part, NON_ALPHANUMERIC));
+            url.push_str(end);
+        }
+    }
+    url.push_str(place);
+    url
+}
+
+/// Whether the file has one of the keys that are given beside it.
+fn holds_keys(whole: &str, own: &str, theirs: &str) -> bool {
+    let has = |key: &str| {
+        whole.lines().any(|line| {
+            let name = line.split('=').next().unwrap_or_default().trim();
+            name.eq_ignore_ascii_case(key)
+        })
+    };
+    (!own.is_empty() && has(INTERFACE[0].0)) || (!theirs.is_empty() && has(PEER[0].0))
+}
+
+/// The file with the keys below its first sections; what a fault calls a line comes so many lines further down.
+fn with_keys(whole: &str, own: &str, theirs: &str) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(whole.len() + own.len() + theirs.len() + 1));
+    let (mut own, mut theirs) = (own, theirs);
+    for line in whole.lines() {
+        text.push_str(line);
+        text.push('\n');
+        match line.trim().to_ascii_lowercase().as_str() {
+            "[interface]" => text.push_str(std::mem::take(&mut own)),
+            "[peer]" => text.push_str(std::mem::take(&mut theirs)),
+            _ => {}
+        }
+    }
+    text
+}
+
+/// The secret one first.
 const INTERFACE: [(&str, &[&str]); 4] = [
     ("PrivateKey", &["private_key"]),
     ("Address", &["address", "addresses"]),
@@ -254,12 +307,13 @@ const INTERFACE: [(&str, &[&str]); 4] = [
     ("MTU", &["mtu"]),
 ];
 
+/// The secret one first.
 const PEER: [(&str, &[&str]); 5] = [
+    ("PresharedKey", &["preshared_key", "psk"]),
     (
         "PublicKey",
         &["peer_public_key", "public_key", "server_public_key"],
     ),
-    ("PresharedKey", &["preshared_key", "psk"]),
     ("AllowedIPs", &["allowed_ips"]),
     ("Endpoint", &["endpoint"]),
     ("PersistentKeepalive", &["persistent_keepalive", "keepalive"]),
@@ -276,23 +330,4 @@ fn place(host: &Text, port: Option<&Text>) -> String {
         Some(port) => format!("{host}:{}", port.value.as_str()),
         None => host,
     }
-}
-
-/// Whether the field is a reference to v1's vault, which is a fault: nothing here can read that vault.
-fn refers(node: &mut Node, name: &str, findings: &mut Findings) -> bool {
-    const WHY: &str =
-        "refers to the first version's vault, which nothing here can read: put the value itself in its place";
-    let mut refers = false;
-    for end in REFERENCES {
-        let name = format!("{name}{end}");
-        if node.take(&name).is_some() {
-            findings.fault(node.path_of(&name), WHY);
-            refers = true;
-        }
-    }
-    if let Some(reference) = node.object_if_any(name) {
-        findings.fault(reference.path(), WHY);
-        refers = true;
-    }
-    refers
 }

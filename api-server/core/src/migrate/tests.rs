@@ -18,6 +18,8 @@ const ALL_PEERS: &str = include_str!("../../tests/v1/all_peers.json");
 const TOR: &str = include_str!("../../tests/v1/tor.json");
 const PARTS: &str = include_str!("../../tests/v1/parts.json");
 const BROKEN: &str = include_str!("../../tests/v1/broken.json");
+const REFERENCES: &str = include_str!("../../tests/v1/references.json");
+const REFERENCES_SECRETS: &str = include_str!("../../tests/v1/references_secrets.json");
 const SECOND: &str = include_str!("../../tests/v1/second.json");
 const TWICE: &str = include_str!("../../tests/v1/twice.json");
 /// What is secret in these files, and parts of it.
@@ -48,8 +50,20 @@ fn with_key(text: &str) -> String {
     text.replace("@SSH_PRIVATE_KEY@", &key.replace('\n', "\\n"))
 }
 
+fn texts<'a>(config: &'a str, peers: Option<&'a str>) -> Texts<'a> {
+    Texts {
+        config,
+        peers,
+        secrets: None,
+    }
+}
+
 fn first(config: &str, peers: Option<&str>) -> Result<First, Faults> {
-    match read(config, peers)? {
+    first_of(texts(config, peers))
+}
+
+fn first_of(texts: Texts<'_>) -> Result<First, Faults> {
+    match read(texts)? {
         File::First(first) => Ok(first),
         File::Later(version) => panic!("version {version}"),
     }
@@ -80,6 +94,10 @@ impl State {
     }
 
     fn plan(&self, config: &str, peers: Option<&str>) -> Result<Plan, Faults> {
+        self.plan_of(texts(config, peers))
+    }
+
+    fn plan_of(&self, texts: Texts<'_>) -> Result<Plan, Faults> {
         let known: Vec<Known<'_>> = self
             .connections
             .iter()
@@ -94,7 +112,7 @@ impl State {
             carried: &self.carried,
             peers: &self.peers,
         };
-        plan(first(config, peers)?, &cell)
+        plan(first_of(texts)?, &cell)
     }
 
     fn apply(&mut self, plan: &Plan) {
@@ -305,25 +323,110 @@ fn what_is_given_twice_is_named() {
 
 #[test]
 fn the_second_version_is_known_and_nothing_of_it_migrated() {
-    assert!(matches!(read(SECOND, None).unwrap(), File::Later(2)));
+    assert!(matches!(read(texts(SECOND, None)).unwrap(), File::Later(2)));
     let later = json!({"connectivity": {"version": 7}}).to_string();
-    assert!(matches!(read(&later, None).unwrap(), File::Later(7)));
+    assert!(matches!(read(texts(&later, None)).unwrap(), File::Later(7)));
     let unsaid = json!({"connections": []}).to_string();
-    assert!(matches!(read(&unsaid, None).unwrap(), File::Later(2)));
+    assert!(matches!(read(texts(&unsaid, None)).unwrap(), File::Later(2)));
     let first = json!({"connectivity": {"version": 1, "tor": {}}}).to_string();
-    assert!(matches!(read(&first, None).unwrap(), File::First(_)));
+    assert!(matches!(read(texts(&first, None)).unwrap(), File::First(_)));
 }
 
 #[test]
-fn references_to_the_old_vault_are_faults_that_say_what_to_do() {
-    for exit in [
-        json!({"host": "p.example.org", "username": "anna", "password_ref": "proxy_password"}),
-        json!({"host": "p.example.org", "username": "anna", "password": {"vault": "proxy_password"}}),
+fn references_to_the_old_vault_lead_to_what_is_given_with_the_files() {
+    let mut state = household();
+    let (config, secrets) = (with_key(REFERENCES), with_key(REFERENCES_SECRETS));
+    let given = Texts {
+        config: &config,
+        peers: Some(ALL_PEERS),
+        secrets: Some(&secrets),
+    };
+    let plan = state.plan_of(given).unwrap();
+    let inline = household().plan(&with_key(ALL), Some(ALL_PEERS)).unwrap();
+    assert_eq!(plan.words(), inline.words());
+    for (one, other) in plan.make.iter().zip(&inline.make) {
+        assert_eq!(one.imported.config, other.imported.config);
+        assert_eq!(one.imported.secrets, other.imported.secrets, "{}", one.name);
+    }
+    let unused =
+        "1 of the secrets are referred to by no exit that is carried: they are not carried".to_owned();
+    assert!(plan.notes.contains(&unused), "{:?}", plan.notes);
+    keeps_quiet(&format!("{plan:?} {:?}", plan.words()));
+    state.apply(&plan);
+    assert!(state.plan_of(given).unwrap().is_done());
+}
+
+#[test]
+fn references_that_lead_nowhere_are_faults_that_say_what_to_do() {
+    for (exit, field) in [
+        (
+            json!({"host": "p.example.org", "username": "anna", "password_ref": "old_name"}),
+            "password_ref",
+        ),
+        (
+            json!({"host": "p.example.org", "username": "anna", "password": {"vault": "old_name"}}),
+            "password.vault",
+        ),
+        (
+            json!({"host": "p.example.org", "username": "anna", "password": "vault:old_name"}),
+            "password",
+        ),
+        (
+            json!({"url": "socks5://p.example.org", "username": "a", "secret_refs": {"password": "old_name"}}),
+            "secret_refs.password",
+        ),
     ] {
         let config = json!({"connectivity": {"proxy": exit}}).to_string();
-        let text = first(&config, None).unwrap_err().to_string();
-        assert!(text.contains("put the value itself in its place"), "{text}");
-        assert!(!text.contains("proxy_password"), "{text}");
+        for (secrets, why) in [
+            (None, "put the value itself here"),
+            (Some("{\"other\": \"x\"}"), "not among the secrets"),
+        ] {
+            let texts = Texts {
+                config: &config,
+                peers: None,
+                secrets,
+            };
+            let text = first_of(texts).unwrap_err().to_string();
+            assert!(
+                text.contains(why) && text.contains(&format!("proxy.{field}: ")),
+                "{text}"
+            );
+            assert!(!text.contains("old_name"), "{text}");
+        }
+        let texts = Texts {
+            config: &config,
+            peers: None,
+            secrets: Some("{\"old_name\": \"hunter22\"}"),
+        };
+        assert_eq!(
+            first_of(texts).unwrap().exits[&Kind::Proxy].imported.secrets[0]
+                .value
+                .as_str(),
+            "hunter22"
+        );
+    }
+}
+
+#[test]
+fn a_key_beside_a_file_that_has_it_is_a_fault_and_so_are_secrets_that_are_none() {
+    let both = json!({"proxy": {"url": "socks5://a:b@p.example.org", "password_ref": "x"}}).to_string();
+    let texts = Texts {
+        config: &both,
+        peers: None,
+        secrets: Some("{\"x\": \"y\"}"),
+    };
+    assert!(first_of(texts).unwrap_err().to_string().contains("not both"));
+    for bad in ["[]", "{\"x\": 1}", "{\"x\": \"1\", \"x\": \"2\"}", "x"] {
+        let texts = Texts {
+            config: TOR,
+            peers: None,
+            secrets: Some(bad),
+        };
+        let faults = first_of(texts).unwrap_err();
+        assert!(
+            faults.violations()[0].field.starts_with("secrets"),
+            "{bad}: {faults}"
+        );
     }
 }
 
@@ -428,7 +531,7 @@ fn hostile_files_are_bounded() {
         .map(|number| format!("\"secret{number}\": \"{number}\""))
         .collect();
     let unknown = format!("{{\"connectivity\": {{{}}}}}", unknown.join(","));
-    let File::First(read) = read(&unknown, None).unwrap() else {
+    let File::First(read) = read(texts(&unknown, None)).unwrap() else {
         panic!("the first version")
     };
     assert_eq!(read.notes.len(), 101);

@@ -18,6 +18,8 @@ pub struct ConnectivityImport {
     pub config: String,
     /// The file of peers: which exit each uses.
     pub peers: Option<String>,
+    /// What the first version's vault held: an object of texts, by the names that `config` refers to.
+    pub secrets: Option<String>,
 }
 
 /// An exit of the files.
@@ -87,6 +89,7 @@ impl From<ConnectivityImport> for FirstVersion {
         FirstVersion {
             config: Zeroizing::new(import.config),
             peers: import.peers.map(Zeroizing::new),
+            secrets: import.secrets.map(Zeroizing::new),
         }
     }
 }
@@ -96,11 +99,12 @@ impl FromFields for ConnectivityImport {
         ConnectivityImport {
             config: fields.string("config", faults),
             peers: fields.optional_string("peers", faults),
+            secrets: fields.optional_string("secrets", faults),
         }
     }
 
     fn check(self) -> Faults {
-        migrate::read(&self.config, self.peers.as_deref())
+        migrate::read(FirstVersion::from(self).texts())
             .err()
             .unwrap_or_default()
     }

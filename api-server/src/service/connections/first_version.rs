@@ -12,7 +12,7 @@ use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::import::Secret;
 use cell_api_core::connection::kind::Kind;
 use cell_api_core::connection::reference::Known;
-use cell_api_core::migrate::{self, Bind, Cell, File, First, Make, Plan, Target};
+use cell_api_core::migrate::{self, Bind, Cell, File, First, Make, Plan, Target, Texts};
 use cell_api_core::range::VpnRange;
 use rusqlite::Connection;
 use zeroize::Zeroizing;
@@ -37,6 +37,19 @@ pub struct FirstVersion {
     pub config: Zeroizing<String>,
     /// The file of peers, if it is given.
     pub peers: Option<Zeroizing<String>>,
+    /// What the first version's vault held, if it is given.
+    pub secrets: Option<Zeroizing<String>>,
+}
+
+impl FirstVersion {
+    /// For who reads them.
+    pub fn texts(&self) -> Texts<'_> {
+        Texts {
+            config: &self.config,
+            peers: self.peers.as_deref().map(String::as_str),
+            secrets: self.secrets.as_deref().map(String::as_str),
+        }
+    }
 }
 
 /// What becomes of the files.
@@ -147,8 +160,7 @@ async fn read(app: &Arc<App>, files: FirstVersion) -> Result<Read, ServiceError>
 }
 
 fn read_all(app: &App, files: &FirstVersion) -> Result<Read, ServiceError> {
-    let peers = files.peers.as_deref().map(String::as_str);
-    match migrate::read(&files.config, peers)? {
+    match migrate::read(files.texts())? {
         File::First(first) => {
             let plan = app
                 .store

@@ -490,6 +490,10 @@ export type ConnectivityImport = {
      * The file of peers: which exit each uses.
      */
     peers?: string | null;
+    /**
+     * What the first version's vault held: an object of texts, by the names that `config` refers to.
+     */
+    secrets?: string | null;
 };
 
 /**

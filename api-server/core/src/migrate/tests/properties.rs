@@ -36,7 +36,7 @@ fn households() -> impl Strategy<Value = Household> {
     })
 }
 
-fn texts((kinds, peers): &Household) -> (String, String) {
+fn written((kinds, peers): &Household) -> (String, String) {
     let exits = exits();
     let listed: Vec<Value> = kinds
         .iter()
@@ -64,7 +64,7 @@ proptest! {
     /// What is migrated plans nothing more, however often it is asked.
     #[test]
     fn once_is_enough(household in households()) {
-        let (config, peers) = texts(&household);
+        let (config, peers) = written(&household);
         let mut state = start();
         let plan = state.plan(&config, Some(&peers)).unwrap();
         state.apply(&plan);
@@ -80,8 +80,8 @@ proptest! {
     fn the_order_means_nothing((household, turned) in households().prop_flat_map(|(kinds, peers)| {
         (Just((kinds.clone(), peers.clone())), (Just(kinds).prop_shuffle(), Just(peers).prop_shuffle()))
     })) {
-        let (config, peers) = texts(&household);
-        let (other_config, other_peers) = texts(&turned);
+        let (config, peers) = written(&household);
+        let (other_config, other_peers) = written(&turned);
         let (mut one, mut other, mut apart) = (start(), start(), start());
         let plan = one.plan(&config, Some(&peers)).unwrap();
         let words = plan.words();
@@ -98,7 +98,8 @@ proptest! {
     /// Any text is read or refused, and nothing of it comes back but names of fields.
     #[test]
     fn any_text_is_read_or_refused(config in ".{0,300}", peers in proptest::option::of(".{0,100}")) {
-        if let Err(faults) = read(&config, peers.as_deref()) {
+        let secrets = peers.as_deref();
+        if let Err(faults) = read(Texts { secrets, ..texts(&config, peers.as_deref()) }) {
             prop_assert!(!faults.is_empty());
         }
     }
@@ -113,7 +114,7 @@ proptest! {
             1 => text.insert(at, '"'),
             _ => text.truncate(at),
         }
-        if let Err(faults) = read(&text, Some(ALL_PEERS)) {
+        if let Err(faults) = read(texts(&text, Some(ALL_PEERS))) {
             for secret in ["yAnz5TF", "FpCyhws9", "correct-horse-1", "battery@staple:2"] {
                 prop_assert!(!faults.to_string().contains(secret), "{faults}");
             }
