@@ -11,6 +11,7 @@ mod peers;
 mod plan;
 mod sources;
 mod vault;
+mod wireguard;
 mod words;
 
 pub use file::{CONFIG_MAX, File, First, PEERS_MAX, SECRETS_MAX, Texts, read};

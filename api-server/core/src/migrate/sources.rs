@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::findings::Findings;
 use super::node::{Node, Text};
 use super::vault::OldVault;
+use super::wireguard::{INTERFACE, PEER, holds_keys, with_keys};
 use crate::connection::input::ImportInput;
 use crate::connection::kind::Kind;
 
@@ -252,6 +253,16 @@ impl<'a> Sources<'a> {
             (None, None) => return None,
             (None, Some(host)) => host,
         };
+        for part in [scheme.as_ref(), Some(&host), port.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            // What would end the part of the URL that it is meant for.
+            if part.value.contains(['@', '/', '?', '#', '\\']) {
+                findings.fault(part.path.clone(), "must not hold @, /, ?, # or \\");
+                return None;
+            }
+        }
         self.read_from.insert("url", host.path.clone());
         let scheme = scheme.as_ref().map_or("socks5", |text| text.value.as_str());
         let place = place(&host, port.as_ref());
@@ -271,53 +282,6 @@ fn url(scheme: &str, user: Option<&Text>, password: Option<&Text>, place: &str) 
     url.push_str(place);
     url
 }
-
-/// Whether the file has one of the keys that are given beside it.
-fn holds_keys(whole: &str, own: &str, theirs: &str) -> bool {
-    let has = |key: &str| {
-        whole.lines().any(|line| {
-            let name = line.split('=').next().unwrap_or_default().trim();
-            name.eq_ignore_ascii_case(key)
-        })
-    };
-    (!own.is_empty() && has(INTERFACE[0].0)) || (!theirs.is_empty() && has(PEER[0].0))
-}
-
-/// The file with the keys below its first sections; what a fault calls a line comes so many lines further down.
-fn with_keys(whole: &str, own: &str, theirs: &str) -> Zeroizing<String> {
-    let mut text = Zeroizing::new(String::with_capacity(whole.len() + own.len() + theirs.len() + 1));
-    let (mut own, mut theirs) = (own, theirs);
-    for line in whole.lines() {
-        text.push_str(line);
-        text.push('\n');
-        match line.trim().to_ascii_lowercase().as_str() {
-            "[interface]" => text.push_str(std::mem::take(&mut own)),
-            "[peer]" => text.push_str(std::mem::take(&mut theirs)),
-            _ => {}
-        }
-    }
-    text
-}
-
-/// The secret one first.
-const INTERFACE: [(&str, &[&str]); 4] = [
-    ("PrivateKey", &["private_key"]),
-    ("Address", &["address", "addresses"]),
-    ("DNS", &["dns", "dns_servers"]),
-    ("MTU", &["mtu"]),
-];
-
-/// The secret one first.
-const PEER: [(&str, &[&str]); 5] = [
-    ("PresharedKey", &["preshared_key", "psk"]),
-    (
-        "PublicKey",
-        &["peer_public_key", "public_key", "server_public_key"],
-    ),
-    ("AllowedIPs", &["allowed_ips"]),
-    ("Endpoint", &["endpoint"]),
-    ("PersistentKeepalive", &["persistent_keepalive", "keepalive"]),
-];
 
 /// A host with its port; an IPv6 address in brackets.
 fn place(host: &Text, port: Option<&Text>) -> String {

@@ -322,6 +322,32 @@ fn what_is_given_twice_is_named() {
 }
 
 #[test]
+fn parts_of_a_url_do_not_become_others() {
+    for (part, value) in [
+        ("host", "a@b"),
+        ("port", "1@b.example.org"),
+        ("scheme", "socks5://a.example.org/"),
+        ("host", "a/b#"),
+    ] {
+        let mut exit = json!({"host": "p.example.org", "username": "anna", "password": "a@b/c#d"});
+        exit[part] = json!(value);
+        let text = first(&json!({"proxy": exit}).to_string(), None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.contains(&format!("config.proxy.{part}: must not hold")),
+            "{text}"
+        );
+    }
+    let good = json!({"proxy": {"host": "p.example.org", "username": "anna", "password": "a@b/c#d"}});
+    let read = first(&good.to_string(), None).unwrap();
+    assert_eq!(
+        read.exits[&Kind::Proxy].imported.secrets[0].value.as_str(),
+        "a@b/c#d"
+    );
+}
+
+#[test]
 fn the_second_version_is_known_and_nothing_of_it_migrated() {
     assert!(matches!(read(texts(SECOND, None)).unwrap(), File::Later(2)));
     let later = json!({"connectivity": {"version": 7}}).to_string();

@@ -5,30 +5,31 @@
 //! without connections, whose secrets are removed at the next start like all that nothing refers to; who begins again goes
 //! on with the same ids.
 
+mod outcome;
+mod work;
+
+pub use outcome::{Carried, Outcome};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cell_api_core::connection::id::ConnectionId;
-use cell_api_core::connection::import::Secret;
 use cell_api_core::connection::kind::Kind;
 use cell_api_core::connection::reference::Known;
-use cell_api_core::migrate::{self, Bind, Cell, File, First, Make, Plan, Target, Texts};
-use cell_api_core::range::VpnRange;
+use cell_api_core::migrate::{self, Cell, File, First, Plan, Texts};
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
-use super::change::{PATIENCE, fields_of, new_id, to_the_end};
+use super::change::{PATIENCE, new_id, to_the_end};
 use super::vault;
 use crate::app::App;
-use crate::events::Topic;
 use crate::peers::Peers;
-use crate::service::peers::ExitChange;
 use crate::service::{Actor, ServiceError, cell};
-use crate::store::connections::{self as table, StoredConnection};
+use crate::store::connections as table;
 use crate::store::first_version as record;
-use crate::store::peers::{self, StoredPeer};
-use crate::store::transaction::{NetworkChange, Origin, Tx};
+use crate::store::transaction::Origin;
 use crate::store::waiting;
+use work::Work;
 
 /// The first version's files. They hold secrets, so there is no `Debug`, and they are wiped when dropped.
 #[derive(Clone)]
@@ -50,34 +51,6 @@ impl FirstVersion {
             secrets: self.secrets.as_deref().map(String::as_str),
         }
     }
-}
-
-/// What becomes of the files.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// The exits, by type.
-    pub exits: Vec<Carried>,
-    /// The names of the peers that are bound, or get their own word on failing open.
-    pub peers: Vec<String>,
-    /// What is done, in words.
-    pub words: Vec<String>,
-    /// What is not carried and why, for people.
-    pub notes: Vec<String>,
-}
-
-/// An exit of the files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Carried {
-    /// Its type.
-    pub kind: Kind,
-    /// The connection's name.
-    pub name: String,
-    /// The connection; `None`: it is only planned.
-    pub id: Option<ConnectionId>,
-    /// Whether it was there before.
-    pub was_there: bool,
-    /// The names that its secrets have at vaultd, or the last parts of them where it is only planned.
-    pub secrets: Vec<String>,
 }
 
 /// What [`carry`] would do.
@@ -227,157 +200,4 @@ async fn seal(app: &App, work: &Work) -> Result<(), ServiceError> {
         vault::put(app, &candidate.id, secrets, &known).await?;
     }
     Ok(())
-}
-
-/// What the transaction makes.
-struct Work {
-    connections: Vec<(Candidate, Vec<Secret>)>,
-    bind: Vec<Bind>,
-}
-
-/// A connection that has everything but its allocation.
-struct Candidate {
-    id: ConnectionId,
-    make: Make,
-}
-
-impl Work {
-    /// The ids that are not given are made up.
-    fn new(plan: Plan, ids: BTreeMap<Kind, ConnectionId>) -> Result<Self, ServiceError> {
-        let mut connections = Vec::with_capacity(plan.make.len());
-        for mut make in plan.make {
-            let id = match ids.get(&make.kind()) {
-                Some(id) => *id,
-                None => new_id()?,
-            };
-            let secrets = std::mem::take(&mut make.imported.secrets);
-            connections.push((Candidate { id, make }, secrets));
-        }
-        Ok(Work {
-            connections,
-            bind: plan.bind,
-        })
-    }
-
-    /// Makes all of it; the connections as stored.
-    fn make(self, tx: &mut Tx<'_>, range: &VpnRange) -> Result<Vec<StoredConnection>, ServiceError> {
-        let mut made = Vec::with_capacity(self.connections.len());
-        for (candidate, secrets) in self.connections {
-            let stored = insert(tx, candidate, fields_of(&secrets))?;
-            record::finish(tx, stored.config.kind(), stored.id, tx.now())?;
-            made.push(stored);
-        }
-        let names: BTreeMap<ConnectionId, String> = table::names(tx)?
-            .into_iter()
-            .map(|(id, name, _)| (id, name))
-            .collect();
-        let mut bound = 0;
-        for bind in self.bind {
-            let to = bind.to.and_then(|target| match target {
-                Target::There(id) => Some(id),
-                Target::Made(kind) => made
-                    .iter()
-                    .find(|one| one.config.kind() == kind)
-                    .map(|one| one.id),
-            });
-            bound += usize::from(rebind(tx, range, &bind, to, &names)?);
-        }
-        let detail = format!("{} connections made, {bound} devices bound", made.len());
-        tx.audit("connection.import", "first version", detail);
-        tx.network(NetworkChange::All);
-        tx.effects.topics.extend([Topic::Peers, Topic::Connections]);
-        Ok(made)
-    }
-}
-
-fn insert(
-    tx: &mut Tx<'_>,
-    candidate: Candidate,
-    secret_fields: Vec<String>,
-) -> Result<StoredConnection, ServiceError> {
-    let Candidate { id, make } = candidate;
-    let kind = make.kind();
-    let stored = StoredConnection {
-        id,
-        name: make.name,
-        allocation: table::allocate(tx, &id, kind)?,
-        config: make.imported.config,
-        secret_fields,
-        secrets_whole: true,
-        revision: 1,
-        created_unix_ms: tx.now(),
-    };
-    table::insert(tx, &stored)?;
-    let (mark, routing_table) = (stored.allocation.mark, stored.allocation.table);
-    let detail = format!("{kind} of the first version; mark {mark:#x}; table {routing_table}");
-    tx.audit("connection.create", &stored.name, detail);
-    Ok(stored)
-}
-
-/// Whether the peer is another now: it may be gone, and somebody may have chosen for it since.
-fn rebind(
-    tx: &mut Tx<'_>,
-    range: &VpnRange,
-    bind: &Bind,
-    to: Option<ConnectionId>,
-    names: &BTreeMap<ConnectionId, String>,
-) -> Result<bool, ServiceError> {
-    let Some(before) = peers::get(tx, range, bind.peer.as_str())? else {
-        return Ok(false);
-    };
-    let Some(exit) = bind
-        .applied_to(&before.peer.exit, to)
-        .filter(|exit| *exit != before.peer.exit)
-    else {
-        return Ok(false);
-    };
-    let changes = [
-        (exit.bound() != before.peer.exit.bound()).then(|| ExitChange::Exit(String::new())),
-        (exit.fail_open() != before.peer.exit.fail_open()).then(|| ExitChange::FailOpen(exit.fail_open())),
-    ];
-    for change in changes.iter().flatten() {
-        let name_of = |id: &ConnectionId| names.get(id).cloned().unwrap_or_else(|| id.to_string());
-        let (action, detail) = change.told(&exit, name_of);
-        tx.audit(action, &before.peer.name, detail);
-    }
-    let mut after = StoredPeer { ..before };
-    after.peer.exit = exit;
-    peers::update(tx, &Arc::new(after))?;
-    Ok(true)
-}
-
-impl Outcome {
-    fn of(plan: &Plan) -> Self {
-        let made = plan.make.iter().map(|make| Carried {
-            kind: make.kind(),
-            name: make.name.to_string(),
-            id: None,
-            was_there: false,
-            secrets: fields_of(&make.imported.secrets),
-        });
-        let kept = plan.keep.iter().map(|keep| Carried {
-            kind: keep.kind,
-            name: keep.name.clone(),
-            id: Some(keep.id),
-            was_there: true,
-            secrets: Vec::new(),
-        });
-        let mut exits: Vec<Carried> = made.chain(kept).collect();
-        exits.sort_by_key(|carried| carried.kind);
-        Outcome {
-            exits,
-            peers: plan.bind.iter().map(|bind| bind.peer.to_string()).collect(),
-            words: plan.words(),
-            notes: plan.notes.clone(),
-        }
-    }
-
-    fn complete(&mut self, stored: &[StoredConnection]) {
-        for carried in self.exits.iter_mut().filter(|carried| !carried.was_there) {
-            if let Some(stored) = stored.iter().find(|one| one.config.kind() == carried.kind) {
-                carried.id = Some(stored.id);
-                carried.secrets = vault::names_of(stored);
-            }
-        }
-    }
 }
