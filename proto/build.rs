@@ -32,6 +32,7 @@ const SECRET: &[&str] = &[
     "cell.api.v1.CreatePeerResponse",
     "cell.api.v1.ResetPasswordRequest",
     "cell.api.v1.ConnectionImport",
+    "cell.api.v1.ImportFirstVersionRequest",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

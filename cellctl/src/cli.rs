@@ -1,6 +1,7 @@
 //! The command line. No secret is ever an argument: arguments are seen by every process of the machine.
 
 mod connection;
+mod first_version;
 mod peer;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use connection::{Connection, Import};
+pub(crate) use first_version::FirstVersion;
 pub(crate) use peer::{FailOpen, How, Peer, PeerAdd, PeerConfig, PeerSet, ServiceUrl};
 
 const EXIT_CODES: &str = "\
@@ -79,6 +81,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Connection,
     },
+    /// Carries exits over from the original's first version (one of each type), and which device uses which.
+    Import(FirstVersion),
     /// Where devices connect to, and which resolvers are asked.
     Config {
         #[command(subcommand)]

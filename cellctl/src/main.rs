@@ -10,6 +10,7 @@ mod config;
 mod connections;
 mod explain;
 mod failure;
+mod first_version;
 mod human;
 mod keys;
 mod output;
@@ -59,6 +60,7 @@ async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Change { command } => change::run(&cell, output, command).await,
         Command::Explain(options) => explain::run(&cell, output, options).await,
         Command::Connection { command } => connections::run(&cell, output, command).await,
+        Command::Import(files) => first_version::run(&cell, output, files).await,
         Command::Config { command } => settings::run(&cell, output, command).await,
         Command::User { command } => users::run(&cell, output, command).await,
         Command::Audit { command } => audit::run(&cell, output, command).await,

@@ -39,6 +39,11 @@ pub(crate) fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
 
 /// The whole of `path`, or of standard input for "-".
 pub(crate) fn whole_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    file_of(path, LARGEST)
+}
+
+/// The same of a file that has `largest` bytes at the most.
+pub(crate) fn file_of(path: &Path, largest: usize) -> Result<Zeroizing<String>, Failure> {
     let cannot =
         |why: &dyn std::fmt::Display| Failure::Local(format!("cannot read {}: {why}", path.display()));
     let mut source: Box<dyn Read> = if path == Path::new("-") {
@@ -47,11 +52,11 @@ pub(crate) fn whole_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
         Box::new(std::fs::File::open(path).map_err(|error| cannot(&error))?)
     };
     // Room for all of it from the start: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LARGEST + 1));
-    let mut limited = source.by_ref().take(LARGEST as u64 + 1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(largest + 1));
+    let mut limited = source.by_ref().take(largest as u64 + 1);
     limited.read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
-    if bytes.len() > LARGEST {
-        return Err(cannot(&format!("it has more than {} KiB", LARGEST / 1024)));
+    if bytes.len() > largest {
+        return Err(cannot(&format!("it has more than {} KiB", largest / 1024)));
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| cannot(&"it is not UTF-8"))?;
     if text.trim().is_empty() {

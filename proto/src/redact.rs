@@ -25,4 +25,5 @@ redact!(
     crate::api::v1::CreatePeerResponse,
     crate::api::v1::ResetPasswordRequest,
     crate::api::v1::ConnectionImport,
+    crate::api::v1::ImportFirstVersionRequest,
 );

@@ -269,6 +269,7 @@ fn filled() -> Vec<(String, String)> {
             },
         ),
         connection_import(),
+        first_version(),
         shown(
             "cell.api.v1.CreatePeerResponse",
             api::v1::CreatePeerResponse {
@@ -322,6 +323,16 @@ fn connection_import() -> (String, String) {
         host_keys: String::new(),
     };
     shown("cell.api.v1.ConnectionImport", import)
+}
+
+fn first_version() -> (String, String) {
+    let import = api::v1::ImportFirstVersionRequest {
+        config: CANARY.to_owned(),
+        peers: CANARY.to_owned(),
+        secrets: CANARY.to_owned(),
+        validate_only: false,
+    };
+    shown("cell.api.v1.ImportFirstVersionRequest", import)
 }
 
 #[test]

@@ -7,13 +7,13 @@ use cell_proto::api::v1::connection_service_server::ConnectionService;
 use cell_proto::api::v1::{
     Connection, ConnectionConfig, ConnectionImport, ConnectionServer, ConnectionStatus,
     CreateConnectionRequest, CreateConnectionResponse, DeleteConnectionRequest, DeleteConnectionResponse,
-    GetConnectionRequest, GetConnectionResponse, ListConnectionsRequest, ListConnectionsResponse,
-    UpdateConnectionRequest, UpdateConnectionResponse,
+    GetConnectionRequest, GetConnectionResponse, ImportFirstVersionRequest, ImportFirstVersionResponse,
+    ListConnectionsRequest, ListConnectionsResponse, UpdateConnectionRequest, UpdateConnectionResponse,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
-use super::{Automation, refused};
+use super::{Automation, first_version, refused};
 use crate::service::connections::{self, ConnectionView};
 
 #[tonic::async_trait]
@@ -93,6 +93,18 @@ impl ConnectionService for Automation {
             .await
             .map_err(refused)?;
         Ok(Response::new(DeleteConnectionResponse {}))
+    }
+
+    async fn import_first_version(
+        &self,
+        request: Request<ImportFirstVersionRequest>,
+    ) -> Result<Response<ImportFirstVersionResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        first_version::import(&self.app, &actor, request.into_inner())
+            .await
+            .map(Response::new)
+            .map_err(refused)
     }
 }
 

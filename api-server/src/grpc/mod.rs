@@ -3,6 +3,7 @@
 pub mod cell;
 pub mod config;
 pub mod connections;
+mod first_version;
 pub mod peers;
 pub mod plan;
 pub mod setup;

@@ -1,7 +1,10 @@
-//! Connections as others see them; what changes them is in [`change`].
+//! Connections as others see them; what changes them is in [`change`] and [`first_version`].
 
 mod change;
+mod first_version;
 mod vault;
+
+pub use first_version::{Carried, FirstVersion, Outcome, carry, plan as plan_first_version};
 
 pub use change::{Stored, create, delete, update};
 pub use vault::tidy_all;

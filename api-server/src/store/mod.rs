@@ -8,6 +8,7 @@ pub mod transaction;
 
 pub mod audit;
 pub mod connections;
+pub mod first_version;
 pub mod peers;
 pub mod sessions;
 pub mod setup;
@@ -184,6 +185,23 @@ impl Store {
     ) -> Result<(), ServiceError> {
         self.on_writer(move |connection| write(connection).map_err(ServiceError::from))
             .await
+    }
+
+    /// As [`Store::note`], but whole or not at all, and with an answer.
+    ///
+    /// # Errors
+    /// What `write` says, and then nothing is written; or [`ServiceError::Storage`].
+    pub async fn jot<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Connection) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        self.on_writer(move |connection| {
+            let transaction = connection.transaction()?;
+            let value = write(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        })
+        .await
     }
 
     async fn on_writer<T: Send + 'static>(

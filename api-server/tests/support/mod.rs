@@ -11,6 +11,7 @@ pub mod egress;
 pub mod netd;
 pub mod openvpn;
 pub mod process;
+pub mod v1;
 pub mod vault;
 
 use std::collections::BTreeMap;

@@ -53,6 +53,8 @@ pub struct State {
     pub connections: Vec<Connection>,
     /// What connections were made of, in the order in which it came.
     pub imports: Vec<ConnectionImport>,
+    /// What was imported of the first version.
+    pub first_versions: Vec<ImportFirstVersionRequest>,
 }
 
 pub struct FakeCell {
@@ -765,5 +767,27 @@ impl ConnectionService for Service {
         let id = request.into_inner().id;
         self.0.lock().unwrap().connections.retain(|one| one.id != id);
         Ok(Response::new(DeleteConnectionResponse {}))
+    }
+
+    async fn import_first_version(
+        &self,
+        request: Request<ImportFirstVersionRequest>,
+    ) -> Result<Response<ImportFirstVersionResponse>, Status> {
+        let request = request.into_inner();
+        let id = if request.validate_only { "" } else { "6f1d" };
+        let answer = ImportFirstVersionResponse {
+            exits: vec![ImportedExit {
+                r#type: "proxy".to_owned(),
+                name: "proxy-v1".to_owned(),
+                id: id.to_owned(),
+                was_there: false,
+                vault_names: vec!["password".to_owned()],
+            }],
+            peers: vec!["tv".to_owned()],
+            plan: vec!["tv: bound to proxy-v1.".to_owned()],
+            notes: vec!["of config only connectivity is read".to_owned()],
+        };
+        self.0.lock().unwrap().first_versions.push(request);
+        Ok(Response::new(answer))
     }
 }

@@ -18,17 +18,28 @@ pub struct Known<'a> {
     pub kind: Kind,
 }
 
+/// The most connections that are named of those that a type could mean.
+const NAMED: usize = 10;
+
 /// A name that leads to no connection. Never repeats it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoSuchExit {
     /// There is none.
     #[error(
         "names no connection: it must be the id or the name of one, or \"default\" for the cell's own way"
     )]
     Unknown,
-    /// A type, and there are several of it.
-    #[error("is a type that several connections have: name one of them")]
-    Several,
+    /// A type, and no connection has it.
+    #[error("names the type {0}, and no connection has it: add one, or name another")]
+    None(Kind),
+    /// A type, and these have it, in the order of names.
+    #[error("names the type {kind}, which several connections have: name one of {}", shown(.names))]
+    Several {
+        /// The type.
+        kind: Kind,
+        /// Their names.
+        names: Vec<String>,
+    },
 }
 
 /// Finds what `text` names; `None` is the machine's own way.
@@ -48,18 +59,33 @@ pub fn resolve<'a>(
             return Ok(Some(one.id));
         }
         if kind == Some(one.kind) {
-            of_kind.push(one.id);
+            of_kind.push(one);
         }
     }
-    match of_kind[..] {
-        [] => Err(NoSuchExit::Unknown),
-        [id] => Ok(Some(id)),
-        [_, _, ..] => Err(NoSuchExit::Several),
+    match (kind, &of_kind[..]) {
+        (None, _) => Err(NoSuchExit::Unknown),
+        (Some(kind), []) => Err(NoSuchExit::None(kind)),
+        (Some(_), [one]) => Ok(Some(one.id)),
+        (Some(kind), [_, _, ..]) => {
+            let mut names: Vec<String> = of_kind.iter().map(|one| one.name.to_owned()).collect();
+            names.sort();
+            Err(NoSuchExit::Several { kind, names })
+        }
     }
+}
+
+fn shown(names: &[String]) -> String {
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let names: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
+    format!("{}{more}", names.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn known(number: u8, name: &str, kind: Kind) -> Known<'_> {
@@ -82,11 +108,16 @@ mod tests {
         }
         assert_eq!(find("tor"), Ok(Some(all[0].id)));
         assert_eq!(find("wireguard_ext"), Ok(Some(all[3].id)));
-        assert_eq!(find("proxy"), Err(NoSuchExit::Several));
+        let several = find("proxy").unwrap_err();
+        assert_eq!(
+            several.to_string(),
+            "names the type proxy, which several connections have: name one of home, work"
+        );
+        assert_eq!(find("openvpn"), Err(NoSuchExit::None(Kind::Openvpn)));
         for own in ["", "default"] {
             assert_eq!(find(own), Ok(None));
         }
-        for bad in ["openvpn", "Onion", "Default", "none", &all[0].id.digits()] {
+        for bad in ["Onion", "Default", "none", &all[0].id.digits()] {
             assert_eq!(find(bad), Err(NoSuchExit::Unknown), "{bad}");
         }
     }

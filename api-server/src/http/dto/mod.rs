@@ -8,6 +8,7 @@ pub mod connections;
 mod convert;
 pub mod exit;
 pub mod explain;
+pub mod first_version;
 pub mod peers;
 pub mod plan;
 pub mod problem;

@@ -6,6 +6,7 @@ pub mod cell;
 pub mod connections;
 pub mod events;
 pub mod exits;
+pub mod first_version;
 pub mod network;
 pub mod peers;
 pub mod setup;
@@ -62,6 +63,7 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
             connections::update,
             connections::delete
         ))
+        .routes(routes!(first_version::import))
         .routes(routes!(exits::health))
         .routes(routes!(exits::set_exit))
         .routes(routes!(exits::set_fail_open))

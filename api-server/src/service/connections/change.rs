@@ -19,7 +19,7 @@ use crate::store::peers;
 use crate::store::transaction::{NetworkChange, Origin};
 
 /// How long a change waits for netd before it is answered anyway.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Peers that are named to who would remove their connection.
 const USERS_NAMED: usize = 10;
 
@@ -237,19 +237,19 @@ async fn remove(app: Arc<App>, actor: Actor, id: ConnectionId) -> Result<(), Ser
     Ok(())
 }
 
-fn new_id() -> Result<ConnectionId, ServiceError> {
+pub(super) fn new_id() -> Result<ConnectionId, ServiceError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|_| ServiceError::Random)?;
     Ok(ConnectionId::from_random(bytes))
 }
 
-fn fields_of(secrets: &[Secret]) -> Vec<String> {
+pub(super) fn fields_of(secrets: &[Secret]) -> Vec<String> {
     let mut fields: Vec<String> = secrets.iter().map(|secret| secret.field.clone()).collect();
     fields.sort();
     fields
 }
 
-async fn to_the_end<T: Send + 'static>(
+pub(super) async fn to_the_end<T: Send + 'static>(
     change: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
 ) -> Result<T, ServiceError> {
     let cut_off = Err(ServiceError::Storage("a change was cut off"));

@@ -44,7 +44,11 @@ impl ExitChange {
     }
 
     /// The audit's name of it, and what was done, for people.
-    fn told(&self, exit: &ExitChoice, name_of: impl Fn(&ConnectionId) -> String) -> (&'static str, String) {
+    pub(crate) fn told(
+        &self,
+        exit: &ExitChoice,
+        name_of: impl Fn(&ConnectionId) -> String,
+    ) -> (&'static str, String) {
         match self {
             ExitChange::Exit(_) => match exit.bound() {
                 Some(id) => ("peer.exit", format!("through {} ({id})", name_of(&id))),

@@ -33,6 +33,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(accounts());
     cases.extend(config());
     cases.extend(connections());
+    cases.extend(first_version());
     cases
 }
 
@@ -713,6 +714,53 @@ fn connections() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// Files of the first version that are none, hold what runs a program, or say two things at once.
+fn first_version() -> Vec<Case> {
+    let post = |what: &str, config: &str, fields| Case {
+        path: "/api/connectivity/import".into(),
+        ..post_peer(
+            format!("first version: {what}"),
+            &json!({"config": config}),
+            fields,
+        )
+    };
+    let hook = json!({"conf": format!("[Interface]\nPrivateKey = {KEY}\nPostUp = reboot\n")});
+    let of = |exit: Value| json!({"connectivity": exit}).to_string();
+    let deep = format!("{{\"connectivity\": {}", "[".repeat(20_000));
+    let twice = "{\"connectivity\": {\"tor\": {}, \"tor\": {}}}";
+    vec![
+        post("no JSON", "{", vec!["config"]),
+        post("deep", &deep, vec!["config"]),
+        post("a NUL", "{\"connectivity\": {\"tor\": \"\0\"}}", vec!["config"]),
+        post("no section", "{}", vec!["config"]),
+        post("twice", twice, vec!["config.connectivity.tor"]),
+        post(
+            "a hook",
+            &of(json!({"wireguard_ext": hook})),
+            vec!["config.connectivity.wireguard_ext.conf line 3 (PostUp)"],
+        ),
+        post(
+            "a vault of old",
+            &of(json!({"proxy": {"host": "p", "password_ref": "x"}, "openvpn": {"profile": {"vault": "x"}}})),
+            vec![
+                "config.connectivity.proxy.password_ref",
+                "config.connectivity.openvpn.profile",
+            ],
+        ),
+        post(
+            "wrong shapes",
+            &of(json!({"version": [], "exits": [7, {"type": "smoke"}], "tor": 1, "peers": "x"})),
+            vec![
+                "config.connectivity.version",
+                "config.connectivity.exits[0]",
+                "config.connectivity.exits[1].type",
+                "config.connectivity.tor",
+                "config.connectivity.peers",
+            ],
+        ),
+    ]
 }
 
 /// What carries a device: to connections that are none, by values that are none.

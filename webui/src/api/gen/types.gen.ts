@@ -479,6 +479,50 @@ export type ConnectionUpdate = {
 };
 
 /**
+ * The first version's files, each as text. What is secret in them goes to the vault and is never answered.
+ */
+export type ConnectivityImport = {
+    /**
+     * `cell_config.json`, or its section `connectivity` alone.
+     */
+    config: string;
+    /**
+     * The file of peers: which exit each uses.
+     */
+    peers?: string | null;
+    /**
+     * What the first version's vault held: an object of texts, by the names that `config` refers to.
+     */
+    secrets?: string | null;
+};
+
+/**
+ * What becomes of the files.
+ */
+export type ConnectivityImported = {
+    /**
+     * Whether it is done, or only planned.
+     */
+    applied: boolean;
+    /**
+     * The exits that were in use, by type.
+     */
+    exits: Array<ImportedExit>;
+    /**
+     * What is not carried and why.
+     */
+    notes: Array<string>;
+    /**
+     * The names of the devices that are bound, or get their own word on failing open.
+     */
+    peers: Array<string>;
+    /**
+     * What is done, a sentence each.
+     */
+    plan: Array<string>;
+};
+
+/**
  * A container that the broker owns.
  */
 export type Container = {
@@ -639,6 +683,32 @@ export type IdentityStep = {
      * `lan`, the only mode of this version.
      */
     domain_mode: string;
+};
+
+/**
+ * An exit of the files.
+ */
+export type ImportedExit = {
+    /**
+     * Its id; null where it is only planned.
+     */
+    id: string | null;
+    /**
+     * The name of the connection that carries it.
+     */
+    name: string;
+    /**
+     * `wireguard_ext`, `openvpn`, `tor`, `sshuttle` or `proxy`.
+     */
+    type: string;
+    /**
+     * The names that its secrets have at the vault; only the last parts of them where it is only planned.
+     */
+    vault_names: Array<string>;
+    /**
+     * Whether it was there before.
+     */
+    was_there: boolean;
 };
 
 /**
@@ -1826,6 +1896,37 @@ export type GetConnectionHealthResponses = {
 };
 
 export type GetConnectionHealthResponse = GetConnectionHealthResponses[keyof GetConnectionHealthResponses];
+
+export type ImportConnectivityData = {
+    body: ConnectivityImport;
+    path?: never;
+    query?: {
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
+    };
+    url: '/api/connectivity/import';
+};
+
+export type ImportConnectivityErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ImportConnectivityError = ImportConnectivityErrors[keyof ImportConnectivityErrors];
+
+export type ImportConnectivityResponses = {
+    200: ConnectivityImported;
+};
+
+export type ImportConnectivityResponse = ImportConnectivityResponses[keyof ImportConnectivityResponses];
 
 export type SetPeerExitData = {
     body: PeerExit;

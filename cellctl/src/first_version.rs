@@ -1,0 +1,117 @@
+//! `cellctl import`: exits of the original's first version.
+
+use std::path::{Path, PathBuf};
+
+use cell_proto::api::v1::{ImportFirstVersionRequest, ImportFirstVersionResponse, ImportedExit};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::cell::Cell;
+use crate::cli::FirstVersion;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::secret;
+
+/// The largest files that the cell takes, bytes.
+const CONFIG_MAX: usize = 512 * 1024;
+const PEERS_MAX: usize = 2 * 1024 * 1024;
+const SECRETS_MAX: usize = 512 * 1024;
+
+/// As `--json` shows it.
+#[derive(Serialize)]
+struct Shown {
+    applied: bool,
+    exits: Vec<Exit>,
+    peers: Vec<String>,
+    plan: Vec<String>,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Exit {
+    r#type: String,
+    name: String,
+    id: Option<String>,
+    was_there: bool,
+    vault_names: Vec<String>,
+}
+
+/// Imports, or says what that would do.
+pub(crate) async fn run(cell: &Cell, output: Output, files: FirstVersion) -> Result<(), Failure> {
+    let FirstVersion {
+        file,
+        peers,
+        secrets,
+        dry_run,
+    } = files;
+    let paths = [Some(&file), peers.as_ref(), secrets.as_ref()];
+    let stdin = |path: &&&PathBuf| path.as_path() == Path::new("-");
+    if paths.iter().flatten().filter(stdin).count() > 1 {
+        let why = "only one of the files can be standard input".to_owned();
+        return Err(Failure::Local(why));
+    }
+    let take = |text: Zeroizing<String>| text.as_str().to_owned();
+    let read = |path: Option<PathBuf>, most| path.map(|path| secret::file_of(&path, most)).transpose();
+    let (peers, secrets) = (read(peers, PEERS_MAX)?, read(secrets, SECRETS_MAX)?);
+    let request = ImportFirstVersionRequest {
+        config: take(secret::file_of(&file, CONFIG_MAX)?),
+        peers: peers.map(take).unwrap_or_default(),
+        secrets: secrets.map(take).unwrap_or_default(),
+        validate_only: dry_run,
+    };
+    let answer = cell
+        .connections()?
+        .import_first_version(request)
+        .await?
+        .into_inner();
+    let ImportFirstVersionResponse {
+        exits,
+        peers,
+        plan,
+        notes,
+    } = answer;
+    let shown = Shown {
+        applied: !dry_run,
+        exits: exits.into_iter().map(Exit::from).collect(),
+        peers,
+        plan,
+        notes,
+    };
+    output.result(&shown, || text(&shown))?;
+    for note in &shown.notes {
+        output.note(&format!("Note: {note}"));
+    }
+    let has_secrets = shown.exits.iter().any(|exit| !exit.vault_names.is_empty());
+    if shown.applied && has_secrets {
+        let path = file.display();
+        output.note(&format!(
+            "The vault has the secrets now. Remove {path} and what was given with it, and their copies: they still hold them."
+        ));
+    }
+    Ok(())
+}
+
+fn text(shown: &Shown) -> String {
+    let mut lines = shown.plan.clone();
+    lines.push(
+        if shown.applied {
+            "Done."
+        } else {
+            "Nothing was changed."
+        }
+        .to_owned(),
+    );
+    lines.join("\n")
+}
+
+impl From<ImportedExit> for Exit {
+    fn from(wire: ImportedExit) -> Self {
+        Exit {
+            r#type: wire.r#type,
+            name: wire.name,
+            id: Some(wire.id).filter(|id| !id.is_empty()),
+            was_there: wire.was_there,
+            vault_names: wire.vault_names,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `cellctl import`: what is read, what is sent, what is said.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use cell_proto::api::v1::ImportFirstVersionRequest;
+use serde_json::{Value, json};
+use support::FakeCell;
+
+const SECRET: &str = "correct-horse-1";
+
+fn files(cell: &FakeCell) -> ([String; 3], ImportFirstVersionRequest) {
+    let request = ImportFirstVersionRequest {
+        config: json!({"connectivity": {"proxy": {"password": SECRET}}}).to_string(),
+        peers: json!({"tv": "proxy"}).to_string(),
+        secrets: json!({"name": SECRET}).to_string(),
+        validate_only: false,
+    };
+    let texts = [&request.config, &request.peers, &request.secrets];
+    let paths = ["cell_config.json", "peers.json", "vault.json"].map(|name| cell.dir.path().join(name));
+    for (path, text) in paths.iter().zip(texts) {
+        std::fs::write(path, text).unwrap();
+    }
+    (paths.map(|path| path.to_str().unwrap().to_owned()), request)
+}
+
+#[test]
+fn files_are_sent_whole_and_the_cells_words_are_shown() {
+    let cell = FakeCell::start();
+    let ([config, peers, secrets], request) = files(&cell);
+    let said = cell.run(&["import", &config, "--peers", &peers, "--secrets", &secrets]);
+    assert!(said.status.success());
+    let (out, err) = (
+        String::from_utf8(said.stdout).unwrap(),
+        String::from_utf8(said.stderr).unwrap(),
+    );
+    assert_eq!(out, "tv: bound to proxy-v1.\nDone.\n");
+    assert!(err.contains("Note: of config only connectivity is read"), "{err}");
+    assert!(
+        err.contains(&format!("Remove {config} and what was given with it")),
+        "{err}"
+    );
+    assert!(!out.contains(SECRET) && !err.contains(SECRET));
+    assert_eq!(cell.state.lock().unwrap().first_versions, [request]);
+}
+
+#[test]
+fn a_dry_run_asks_and_says_that_nothing_was_changed() {
+    let cell = FakeCell::start();
+    let ([config, _, _], request) = files(&cell);
+    let said = cell.run(&["import", &config, "--dry-run"]);
+    let (out, err) = (
+        String::from_utf8(said.stdout).unwrap(),
+        String::from_utf8(said.stderr).unwrap(),
+    );
+    assert_eq!(out, "tv: bound to proxy-v1.\nNothing was changed.\n");
+    assert!(!err.contains("Remove"), "{err}");
+    let sent = ImportFirstVersionRequest {
+        peers: String::new(),
+        secrets: String::new(),
+        validate_only: true,
+        ..request
+    };
+    assert_eq!(cell.state.lock().unwrap().first_versions, [sent]);
+    let document: Value =
+        serde_json::from_str(&cell.say(&["import", &config, "--dry-run", "--json"])).unwrap();
+    assert_eq!(document["applied"], json!(false));
+    assert_eq!(document["exits"][0]["id"], Value::Null);
+    assert_eq!(document["peers"], json!(["tv"]));
+}
+
+#[test]
+fn what_cannot_be_read_is_said_and_nothing_sent() {
+    let cell = FakeCell::start();
+    let ([config, _, _], _) = files(&cell);
+    let absent = format!("{config}.absent");
+    let huge = cell.dir.path().join("huge.json");
+    std::fs::write(&huge, vec![b' '; 512 * 1024 + 1]).unwrap();
+    for (wrong, why) in [
+        (&["import", &absent][..], "cannot read"),
+        (&["import", huge.to_str().unwrap()], "more than 512 KiB"),
+        (&["import", "-", "--peers", "-"], "only one of the files"),
+    ] {
+        let said = cell.run(wrong);
+        assert_eq!(said.status.code(), Some(1), "{wrong:?}");
+        let err = String::from_utf8(said.stderr).unwrap();
+        assert!(err.contains(why), "{err}");
+    }
+    assert!(cell.state.lock().unwrap().first_versions.is_empty());
+    let help = cell.say(&["import", "--help"]);
+    for word in ["--dry-run", "--peers", "--secrets", "A second\ntime does nothing"] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+}
