@@ -253,6 +253,7 @@ fn containers_speak_for_nobody_else_and_nobody_else_for_them() -> Result<()> {
         assert!(sent.is_err(), "{claim}");
         assert!(count("service_source") >= before.0 + 2, "{claim}");
         assert_eq!(setup.own_way.packets(), before.1, "{claim}");
+        one.namespace.ip(&format!("address del {claim}/32 dev lo"))?;
     }
     assert_eq!(one.reaches(FAR_HOST.v4.into(), 80), ALL, "control: its own");
     lan.ip("address add 172.30.1.9/32 dev lo")?;

@@ -16,6 +16,7 @@ pub mod peer;
 pub mod range;
 
 pub mod connection;
+pub mod service_network;
 
 pub mod client_config;
 pub mod derive;

@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0004_peer_exits.sql"),
     include_str!("../../migrations/0005_waiting_change.sql"),
     include_str!("../../migrations/0006_dns_upstreams.sql"),
+    include_str!("../../migrations/0007_service_networks.sql"),
 ];
 
 /// A schema that this version cannot use.

@@ -9,6 +9,7 @@ pub mod transaction;
 pub mod audit;
 pub mod connections;
 pub mod peers;
+pub mod service_networks;
 pub mod sessions;
 pub mod setup;
 pub mod users;

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod peers;
 pub mod plan;
 pub mod problem;
+pub mod services;
 pub mod setup;
 pub mod waiting;
 

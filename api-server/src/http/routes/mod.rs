@@ -8,6 +8,7 @@ pub mod events;
 pub mod exits;
 pub mod network;
 pub mod peers;
+pub mod services;
 pub mod setup;
 
 use std::sync::Arc;
@@ -66,6 +67,8 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(exits::set_exit))
         .routes(routes!(exits::set_fail_open))
         .routes(routes!(exits::set_fallbacks))
+        .routes(routes!(services::list))
+        .routes(routes!(services::set_exit))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(events::stream))
