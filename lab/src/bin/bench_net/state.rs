@@ -192,6 +192,7 @@ pub fn ceiling() -> Result<Ceiling> {
         accept_mark,
         table: TABLE.parse()?,
         exits: exits.with_relay(relay),
+        services: None,
     })
 }
 
