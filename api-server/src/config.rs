@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cell_api_core::derive::NetworkSettings;
+use cell_api_core::service_network;
+use ipnet::Ipv4Net;
 use serde::Deserialize;
 
 /// What is in force.
@@ -25,6 +27,8 @@ pub struct Config {
     pub openvpn_socket: Option<PathBuf>,
     /// SOCKS port of the cell's Tor, on this machine's loopback; `local_servers` of `netd.toml` and `egress.toml` allow it.
     pub tor_socks: SocketAddr,
+    /// Where networks of services lie.
+    pub service_pool: Ipv4Net,
     /// Interface and ports.
     pub network: NetworkSettings,
     /// Host values beyond loopback, VPN addresses and the cell's names.
@@ -86,6 +90,8 @@ struct File {
     openvpn_socket: Option<PathBuf>,
     #[serde(default = "shipped_tor")]
     tor_socks: SocketAddr,
+    #[serde(default = "shipped_service_pool")]
+    service_pool: String,
     wireguard_interface: String,
     wireguard_port: u16,
     vpn_https_port: u16,
@@ -95,6 +101,10 @@ struct File {
     session_idle_minutes: u32,
     session_absolute_hours: u32,
     callers: BTreeMap<String, AutomationCallers>,
+}
+
+fn shipped_service_pool() -> String {
+    "172.21.0.0/16".to_owned()
 }
 
 /// The port of `cell-tor` as it is shipped.
@@ -139,6 +149,12 @@ impl Config {
                 "must be a port of this machine's loopback, as 127.0.0.1:9150",
             );
         }
+        let Ok(service_pool) = service_network::pool(&file.service_pool) else {
+            return wrong(
+                "service_pool",
+                "must be an IPv4 prefix of 8-28 bits without host bits, outside of 172.20.0.0/16",
+            );
+        };
         if !(1..=1_440).contains(&file.session_idle_minutes) {
             return wrong("session_idle_minutes", "must be 1-1440");
         }
@@ -153,6 +169,7 @@ impl Config {
             egress_socket: file.egress_socket,
             openvpn_socket: file.openvpn_socket,
             tor_socks: file.tor_socks,
+            service_pool,
             network: NetworkSettings {
                 interface: file.wireguard_interface,
                 listen_port: file.wireguard_port,

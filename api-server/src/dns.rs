@@ -10,6 +10,7 @@ use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::derive::NetworkSpec;
 use cell_api_core::derive::dns::{self, DnsSpec, Way, Ways, before};
 use cell_api_core::derive::exits::ExitSpec;
+use cell_api_core::derive::services;
 use cell_proto::common::v1::{Condition, ConditionStatus};
 use cell_proto::fault::Violation;
 use cell_proto::netd::v1::PeerSpec;
@@ -75,7 +76,11 @@ pub(crate) fn all_of(spec: &NetworkSpec) -> (Ways, Vec<ExitSpec>) {
         };
         (peer.name.clone(), way)
     });
-    (ways.collect(), spec.exits.clone())
+    let services = spec
+        .services
+        .iter()
+        .map(|one| (services::asker(one), services::way(one)));
+    (ways.chain(services).collect(), spec.exits.clone())
 }
 
 impl Dns {

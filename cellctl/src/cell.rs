@@ -8,6 +8,7 @@ use cell_proto::api::v1::cell_service_client::CellServiceClient;
 use cell_proto::api::v1::connection_service_client::ConnectionServiceClient;
 use cell_proto::api::v1::network_change_service_client::NetworkChangeServiceClient;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
+use cell_proto::api::v1::service_network_service_client::ServiceNetworkServiceClient;
 use cell_proto::api::v1::setup_service_client::SetupServiceClient;
 use cell_proto::api::v1::user_service_client::UserServiceClient;
 use cell_proto::ipc::connect;
@@ -44,6 +45,10 @@ impl Cell {
 
     pub(crate) fn connections(&self) -> Result<ConnectionServiceClient<Channel>, Failure> {
         self.channel().map(ConnectionServiceClient::new)
+    }
+
+    pub(crate) fn services(&self) -> Result<ServiceNetworkServiceClient<Channel>, Failure> {
+        self.channel().map(ServiceNetworkServiceClient::new)
     }
 
     pub(crate) fn users(&self) -> Result<UserServiceClient<Channel>, Failure> {

@@ -74,7 +74,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Change,
     },
-    /// Whether a device reaches something, and why: the rules that its first packet meets.
+    /// Whether a device or a service reaches something, and why: the rules that its first packet meets.
     Explain(Explain),
     /// Exits that the traffic of devices may take.
     Connection {
@@ -83,6 +83,11 @@ pub(crate) enum Command {
     },
     /// Carries exits over from the original's first version (one of each type), and which device uses which.
     Import(FirstVersion),
+    /// How containers of services get to the internet.
+    Service {
+        #[command(subcommand)]
+        command: Service,
+    },
     /// Where devices connect to, and which resolvers are asked.
     Config {
         #[command(subcommand)]
@@ -110,10 +115,34 @@ pub(crate) enum Change {
     Rollback,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Service {
+    /// Networks of all services, and which way each has.
+    List,
+    /// Says what carries a service's containers to the internet. Their open connections end.
+    Exit {
+        /// The service.
+        service: String,
+        /// A connection's name, its id, or its type where one connection alone has it; "direct": the cell's own way; "none": no way.
+        to: String,
+        /// Whether it goes out directly while the connection does not work; without it the connection's type decides.
+        #[arg(long, value_name = "TRUE|FALSE")]
+        fail_open: Option<bool>,
+        /// Only says what it would do.
+        #[arg(long)]
+        validate_only: bool,
+    },
+}
+
 #[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
 pub(crate) struct Explain {
     /// The device.
-    pub(crate) peer: String,
+    #[arg(required_unless_present = "service", conflicts_with = "service")]
+    pub(crate) peer: Option<String>,
+    /// A service instead of a device: what its containers reach.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
     /// Where to: an address, alone for a ping, or with a port: 10.0.5.7:443, [fd00::7]:53.
     pub(crate) destination: String,
     /// UDP instead of TCP.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use cell_proto::api::v1::ExplainFlowRequest;
+use cell_proto::api::v1::{ExplainFlowRequest, ExplainServiceFlowRequest};
 
 use crate::cell::Cell;
 use crate::cli::Explain;
@@ -14,20 +14,38 @@ use crate::view;
 pub(crate) async fn run(cell: &Cell, output: Output, options: Explain) -> Result<(), Failure> {
     let Explain {
         peer,
+        service,
         destination,
         udp,
     } = options;
     let (address, port) = split(&destination);
     let protocol = if udp { "udp" } else { "" };
-    let request = ExplainFlowRequest {
-        name: peer.clone(),
-        destination: address,
-        protocol: protocol.to_owned(),
-        port,
+    let protocol = protocol.to_owned();
+    let (from, answer) = match service {
+        Some(service) => {
+            let request = ExplainServiceFlowRequest {
+                service: service.clone(),
+                destination: address,
+                protocol,
+                port,
+            };
+            let answer = cell.services()?.explain_service_flow(request).await?;
+            let from = format!("service {service}");
+            (from, answer.into_inner().flow.unwrap_or_default())
+        }
+        None => {
+            let peer = peer.unwrap_or_default();
+            let request = ExplainFlowRequest {
+                name: peer.clone(),
+                destination: address,
+                protocol,
+                port,
+            };
+            (peer, cell.peers()?.explain_flow(request).await?.into_inner())
+        }
     };
-    let answer = cell.peers()?.explain_flow(request).await?.into_inner();
     let explanation = view::Explanation::from(answer);
-    output.result(&explanation, || text(&peer, &destination, &explanation))
+    output.result(&explanation, || text(&from, &destination, &explanation))
 }
 
 /// Address and port. What is neither an address nor one with a port goes to the cell as it is, which says what is wrong.

@@ -18,6 +18,7 @@ mod peers;
 mod plan;
 mod qr;
 mod secret;
+mod services;
 mod settings;
 mod setup;
 mod status;
@@ -61,6 +62,7 @@ async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Explain(options) => explain::run(&cell, output, options).await,
         Command::Connection { command } => connections::run(&cell, output, command).await,
         Command::Import(files) => first_version::run(&cell, output, files).await,
+        Command::Service { command } => services::run(&cell, output, command).await,
         Command::Config { command } => settings::run(&cell, output, command).await,
         Command::User { command } => users::run(&cell, output, command).await,
         Command::Audit { command } => audit::run(&cell, output, command).await,

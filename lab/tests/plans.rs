@@ -16,7 +16,7 @@ use cell_api_core::peer::Peer;
 use cell_api_core::plan::{self, Around, Change, Fact, KnownExit, Leaves, Place, Plan, Reach, Standing};
 use cell_api_core::range::{self, VpnRange};
 use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
-use cell_netd_core::explain::{Fate, NoAnswer, Question, Target, fate};
+use cell_netd_core::explain::{Fate, NoAnswer, Question, Sender, Target, fate};
 use cell_netd_core::plan::plan_delta;
 use cell_netd_core::policy::explain::{Payload, Verdict};
 use cell_netd_core::spec::{
@@ -326,7 +326,7 @@ fn asked(desired: &Desired, peer: &str, flow: Flow) -> Option<Fate> {
         None => Payload::EchoRequest,
     };
     let question = Question {
-        peer: peer.parse().unwrap(),
+        sender: Sender::Peer(peer.parse().unwrap()),
         destination: flow.to,
         payload,
     };

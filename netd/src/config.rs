@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cell_netd_core::Ceiling;
-use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling, TunnelCeiling};
-use cell_netd_core::model::{Mark, Port};
+use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling, ServiceCeiling, TunnelCeiling};
+use cell_netd_core::model::{InterfaceName, Mark, Port};
 use cell_netd_core::policy::iptables::EXITS_MAX;
 use cell_proto::ipc::CallerPolicy;
 use clap::Parser;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
 use crate::kernel::Renderer;
@@ -114,7 +114,18 @@ struct File {
     iptables_socket: Option<PathBuf>,
     #[serde(default)]
     exits: Option<Exits>,
+    #[serde(default)]
+    services: Option<Services>,
     callers: Callers,
+}
+
+/// Absent: no network of a service may be asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Services {
+    bridge_prefix: String,
+    subnets: Vec<String>,
+    max: usize,
 }
 
 /// Absent: no exit may be asked for.
@@ -248,8 +259,11 @@ fn ceiling(file: &File, uid_of: impl Fn(&str) -> Option<u32>, faults: &mut Vec<S
         // Every peer may speak to a target; to the relay those alone whose exit it carries.
         faults.push(format!("service_targets: {port} is one of exits.redirect_ports"));
     }
+    let interfaces: BTreeSet<InterfaceName> =
+        all("interfaces", &file.interfaces, faults).into_iter().collect();
+    let services = services(file.services.as_ref(), &interfaces, exits.as_ref(), faults);
     Some(Ceiling {
-        interfaces: all("interfaces", &file.interfaces, faults).into_iter().collect(),
+        interfaces,
         listen_ports,
         vpn_prefixes: prefixes(&file.vpn_prefixes, faults),
         cell_ports: all("cell_ports", &file.cell_ports, faults).into_iter().collect(),
@@ -257,10 +271,37 @@ fn ceiling(file: &File, uid_of: impl Fn(&str) -> Option<u32>, faults: &mut Vec<S
         max_peers: file.max_peers,
         accept_mark: accept_mark?,
         exits: exits?,
+        services: services?,
         table: one("table", &file.table, faults)?,
         service_v4: service_v4?,
         service_v6: service_v6?,
     })
+}
+
+fn services(
+    file: Option<&Services>,
+    interfaces: &BTreeSet<InterfaceName>,
+    exits: Option<&ExitCeiling>,
+    faults: &mut Vec<String>,
+) -> Option<Option<ServiceCeiling>> {
+    let Some(Services {
+        bridge_prefix,
+        subnets,
+        max,
+    }) = file
+    else {
+        return Some(None);
+    };
+    let subnets: Vec<Ipv4Net> = all("services.subnets", subnets, faults);
+    ServiceCeiling::try_new(bridge_prefix, subnets, *max)
+        .and_then(|ceiling| match exits {
+            Some(exits) => ceiling.beside(interfaces, exits),
+            // Their faults are named.
+            None => Ok(ceiling),
+        })
+        .map_err(|error| faults.push(format!("services.{error}")))
+        .ok()
+        .map(Some)
 }
 
 fn exits(
@@ -443,6 +484,8 @@ mod tests {
         assert_eq!(config.ceiling.exits.mask(), 0x1ff0);
         assert_eq!(config.ceiling.exits.relay().unwrap().user(), 991);
         assert_eq!(config.ceiling.exits.tunnel().unwrap().user(), 992);
+        let services = config.ceiling.services.unwrap();
+        assert_eq!((services.prefix().as_str(), services.most()), ("cellsvc", 1024));
     }
 
     #[test]
@@ -487,6 +530,30 @@ mod tests {
         let (start, end) = (text.find("[exits]").unwrap(), text.find("[callers.api]").unwrap());
         let config = parse(&format!("{}{}", &text[..start], &text[end..])).unwrap();
         assert_eq!(config.ceiling.exits.most(), 0);
+    }
+
+    #[test]
+    fn faults_of_bridges_are_named() {
+        for (from, to, key) in [
+            ("\"cellsvc\"", "\"wgext_0\"", "services.bridge_prefix"),
+            ("\"cellsvc\"", "\"wg0x\"", "services.bridge_prefix"),
+            ("\"cellsvc\"", "\"cell svc\"", "services.bridge_prefix"),
+            ("172.21.0.0/16", "172.21.0.1/16", "services.subnets"),
+            ("[\"172.21.0.0/16\"]", "[]", "services.subnets"),
+            ("max = 1024", "max = 1025", "services.max"),
+        ] {
+            let text = documented();
+            assert!(text.contains(from), "{from}");
+            let fault = parse(&text.replace(from, to)).unwrap_err().to_string();
+            assert!(fault.starts_with(key), "{key}: {fault}");
+        }
+        let text = documented();
+        let (start, end) = (
+            text.find("[services]").unwrap(),
+            text.find("[callers.api]").unwrap(),
+        );
+        let config = parse(&format!("{}{}", &text[..start], &text[end..])).unwrap();
+        assert_eq!(config.ceiling.services, None, "without the table there are none");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use cell_netd_core::explain::{Fate, Question, Target};
-use cell_netd_core::model::{PeerName, Protocol};
+use cell_netd_core::explain::{Fate, Question, Sender, Target};
+use cell_netd_core::model::Protocol;
 use cell_netd_core::policy::explain::{Payload, Verdict};
 use cell_proto::fault::Violation;
 use cell_proto::netd::v1::explain_flow_request::Payload as Carried;
@@ -18,9 +18,14 @@ pub fn question(request: ExplainFlowRequest) -> Result<Question, Vec<Violation>>
         peer,
         destination,
         payload,
+        service,
     } = request;
     let mut faults = Vec::new();
-    let peer = kept("peer", peer.parse::<PeerName>(), &mut faults);
+    let sender = match (peer.as_str(), service.as_str()) {
+        (peer, "") => kept("peer", peer.parse().map(Sender::Peer), &mut faults),
+        ("", service) => kept("service", service.parse().map(Sender::Service), &mut faults),
+        (_, _) => kept("service", Err("must not be set beside peer"), &mut faults),
+    };
     let destination = destination.ok_or_else(|| "is required".to_owned());
     let destination = destination.and_then(|address| IpAddr::try_from(&address).map_err(|e| e.to_string()));
     let destination = kept("destination", destination, &mut faults);
@@ -36,9 +41,9 @@ pub fn question(request: ExplainFlowRequest) -> Result<Question, Vec<Violation>>
         Some(Carried::EchoRequest(false)) | None => Err("is required"),
     };
     let payload = kept("payload", payload, &mut faults);
-    match (peer, destination, payload) {
-        (Some(peer), Some(destination), Some(payload)) => Ok(Question {
-            peer,
+    match (sender, destination, payload) {
+        (Some(sender), Some(destination), Some(payload)) => Ok(Question {
+            sender,
             destination,
             payload,
         }),
@@ -58,6 +63,7 @@ pub fn answer(fate: &Fate) -> ExplainFlowResponse {
         source,
         target,
         explanation,
+        by_container: _,
     } = fate;
     let counter = match explanation.verdict {
         Verdict::Dropped(counter) | Verdict::Refused(counter) => counter.name(),
@@ -66,6 +72,7 @@ pub fn answer(fate: &Fate) -> ExplainFlowResponse {
     let target = match target {
         Target::Cell => "cell",
         Target::Peers => "peers",
+        Target::Service => "service",
         Target::Out => "out",
         Target::Exit => "exit",
     };

@@ -1,6 +1,8 @@
 //! `cell.netd.v1` to and from the domain. No decision is made here: what the wire carried wrongly is handed on as the
 //! sentence that says so.
 
+mod services;
+
 use std::net::{IpAddr, SocketAddr};
 
 use cell_netd_core::confirm::{Pending, Reason, Rollback};
@@ -30,6 +32,7 @@ pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
         cell_ports,
         exits,
         dns_upstreams,
+        service_networks,
     } = wire;
     NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
@@ -40,6 +43,7 @@ pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
             .iter()
             .map(|resolver| said(SocketAddr::try_from(resolver)))
             .collect(),
+        service_networks: service_networks.into_iter().map(services::network_spec).collect(),
     }
 }
 
@@ -259,6 +263,7 @@ pub fn from_desired(desired: &Desired) -> v1::NetworkSpec {
         cell_ports: cell_ports.collect(),
         exits: exits.collect(),
         dns_upstreams: desired.resolvers().iter().map(|at| (*at).into()).collect(),
+        service_networks: desired.services().iter().map(services::from_network).collect(),
     }
 }
 

@@ -244,7 +244,8 @@ impl NetworkStatusService for Service {
 fn unanswered(error: NoAnswer) -> Status {
     let (code, reason) = match error {
         NoAnswer::NoPeer => (Code::NotFound, "NO_PEER"),
-        NoAnswer::NoAddress => (Code::FailedPrecondition, "NO_ADDRESS"),
+        NoAnswer::NoService => (Code::NotFound, "NO_SERVICE"),
+        NoAnswer::NoAddress | NoAnswer::NoIpv6 => (Code::FailedPrecondition, "NO_ADDRESS"),
     };
     Fault::new(code, DOMAIN, reason, error.to_string()).into()
 }

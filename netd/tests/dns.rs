@@ -2,6 +2,8 @@
 //! asks, its question goes to the relay and from there by its exit or not at all. Needs root.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/containers.rs"]
+mod containers;
 #[path = "support/provider.rs"]
 mod provider;
 #[path = "support/relay.rs"]
@@ -22,10 +24,11 @@ use cell_lab::counter::{Counter, Protocol as Counted, Spec, host};
 use cell_lab::process::until;
 use cell_lab::resolver::{self, Ended, FAILED, REFUSED, found};
 use cell_lab::stock::Client;
-use cell_lab::topology::{CELL, Device, FAR_HOST, World};
+use cell_lab::topology::{CELL, Device, FAR_HOST, LAN_HOST, World};
 use cell_proto::common::v1::{Endpoint, Protocol};
 use cell_proto::egress::v1 as egress;
 use cell_proto::netd::v1;
+use containers::{Container, bridge, network};
 use provider::{Provider, id, link};
 use relay::Egress;
 use support::{Keys, Netd, PATIENCE, PORT, access, client_file, peer, spec};
@@ -262,5 +265,76 @@ fn while_the_relay_is_away_no_question_goes_anywhere() -> Result<()> {
         Some(found(DEFAULT))
     );
     assert!(setup.leaked() > 0, "control: the counters count");
+    Ok(())
+}
+
+/// What containers of a service are told, whichever resolver they ask: the bridge's address, the house's, the cell's, anybody's.
+struct Service {
+    setup: Setup,
+    container: Container,
+}
+
+impl Service {
+    /// `exit`: an exit's id; one that DNS does not know: the service has no way out.
+    fn bind(&self, internet: bool, exit: &str) -> Result<()> {
+        let mut dns = Setup::dns(None);
+        dns.peers.push(egress::DnsPeer {
+            addresses: vec![IpAddr::V4(self.container.address).into()],
+            exit_id: exit.to_owned(),
+        });
+        self.setup.egress.apply_dns(&dns)?;
+        let mut spec = self.setup.spec(None);
+        let exit = if internet { exit } else { "" };
+        spec.service_networks = vec![network(1, internet, exit)];
+        Ok(self.setup.netd.apply(spec, "").map(drop)?)
+    }
+
+    fn whoever_is_asked(&self, name: &str, expected: Option<Ended>) {
+        let gateway = "172.30.1.1".parse().unwrap();
+        let resolvers: [IpAddr; 5] = [
+            NOBODY.into(),
+            FAR_HOST.v4.into(),
+            LAN_HOST.v4.into(),
+            CELL_INSIDE.into(),
+            gateway,
+        ];
+        for (number, at) in resolvers.into_iter().enumerate() {
+            for tcp in [false, true] {
+                let name = name.replace('N', &format!("{number}{tcp}"));
+                let to = SocketAddr::new(at, 53);
+                let told = resolver::ask(&self.container.namespace, to, &name, tcp, 3 * PATIENCE / 4);
+                assert_eq!(told.unwrap(), expected, "{at} tcp {tcp} {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_containers_questions_go_by_its_services_exit_whomever_it_asks() -> Result<()> {
+    let setup = Setup::new()?;
+    bridge(&setup.world.cell, "cellsvc1", 1)?;
+    let container = Container::new(&setup.world.cell, "cellsvc1", 1, 2)?;
+    let service = Service { setup, container };
+    service.bind(true, &id(0))?;
+    let providers = Arc::clone(&service.setup.providers);
+    let mut tunnels = vec![providers[0].up()?, providers[1].up()?];
+    for index in [0, 1] {
+        service.setup.is_proven(index)?;
+        service.bind(true, &id(index))?;
+        let name = format!("by{index}N.example");
+        service.whoever_is_asked(&name, Some(found(BY[index as usize])));
+        assert_eq!(service.setup.leaked(), 0, "by {index}");
+    }
+    // Its exit is down, and without a way out: the cell's names are there, and no others by any way.
+    drop(tunnels.pop());
+    service.whoever_is_asked(NAS, Some(found(CELL_INSIDE)));
+    service.bind(false, "00000000-0000-4000-8000-000000000000")?;
+    service.whoever_is_asked(NAS, Some(found(CELL_INSIDE)));
+    service.whoever_is_asked("noneN.example", Some(FAILED));
+    assert_eq!(service.setup.leaked(), 0);
+    // Control: the machine's own way is counted.
+    service.bind(true, "")?;
+    service.whoever_is_asked("directN.example", Some(found(DEFAULT)));
+    assert!(service.setup.leaked() > 0);
     Ok(())
 }

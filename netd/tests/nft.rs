@@ -11,7 +11,7 @@ use cell_lab::process::{run_with_input, until};
 use cell_netd::bench::Sample;
 use cell_netd::kernel::nft::{Nft, Owners, Ownership, blockers, passage};
 use cell_netd_core::plan::element_delta;
-use cell_netd_core::policy::{ElementDelta, Ruleset, compile, render, render_delta, skeleton};
+use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, compile, render, render_delta, skeleton};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use support::{ceiling, exit, peer, redirect, through, with_access};
@@ -106,7 +106,7 @@ fn what_is_read_back_is_what_was_meant() {
     assert_eq!(policy.elements, wanted.elements);
     assert!(policy.skeleton_matches);
     assert_eq!(nft.ownership().unwrap(), Ownership::Owned);
-    assert_eq!(nft.drops().unwrap().len(), 14);
+    assert_eq!(nft.drops().unwrap().len(), Counter::ALL.len());
     nft.remove().unwrap();
     assert_eq!(nft.observe(Some(&wanted)).unwrap(), None);
 }

@@ -585,6 +585,7 @@ async fn a_packets_fate_is_told_with_the_rules_that_it_meets() {
             peer: peer.to_owned(),
             destination: Some(to.parse::<std::net::IpAddr>().unwrap().into()),
             payload,
+            service: String::new(),
         };
         client.explain_flow(request).await.map(Response::into_inner)
     };

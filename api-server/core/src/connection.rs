@@ -13,4 +13,5 @@ pub mod judge;
 pub mod kind;
 pub mod names;
 pub mod reference;
+pub mod relays;
 pub mod steady;

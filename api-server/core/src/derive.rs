@@ -3,6 +3,7 @@
 pub mod dns;
 pub mod exits;
 pub mod openvpn;
+pub mod services;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,6 +16,7 @@ use crate::peer::Peer;
 use crate::range::{HostIndex, VpnRange};
 use dns::Upstreams;
 use exits::ExitSpec;
+use services::ServiceSpec;
 
 /// MTU of the tunnel, bytes: 1,500 less IPv6, UDP and WireGuard's own headers.
 pub const MTU_BYTES: u32 = 1420;
@@ -32,6 +34,8 @@ pub struct NetworkSpec {
     pub exits: Vec<ExitSpec>,
     /// Resolvers that `cell-egress` may ask by the machine's own way.
     pub dns_upstreams: Vec<SocketAddr>,
+    /// Networks of services, in the order of names.
+    pub services: Vec<ServiceSpec>,
 }
 
 /// The cell's WireGuard interface.
@@ -123,6 +127,7 @@ pub fn network_spec<'a>(
         dns_upstreams: dns
             .map(|upstreams| upstreams.as_slice().to_vec())
             .unwrap_or_default(),
+        services: Vec::new(),
     }
 }
 

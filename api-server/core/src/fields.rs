@@ -102,6 +102,15 @@ impl Fields {
         None
     }
 
+    /// A boolean that may be absent or null, which is `None`.
+    pub fn optional_flag(&mut self, name: &str, faults: &mut Faults) -> Option<bool> {
+        if self.map.contains_key(name) {
+            self.nullable_flag(name, faults)
+        } else {
+            None
+        }
+    }
+
     /// A list of strings that may be absent or null.
     pub fn optional_strings(&mut self, name: &str, faults: &mut Faults) -> Option<Vec<String>> {
         if matches!(self.map.get(name), None | Some(Value::Null)) {

@@ -5,9 +5,11 @@ mod exits;
 use std::net::{IpAddr, SocketAddr};
 
 use cell_api_core::access::{AccessPolicy, Protocol, Service};
+use cell_api_core::derive::services::ServiceSpec;
 use cell_api_core::derive::{CellPort, NetworkSpec, PeerSpec, WireguardSpec};
 use cell_proto::common::v1 as common;
 use cell_proto::netd::v1 as wire;
+use ipnet::IpNet;
 
 use crate::service::peers::Activity;
 
@@ -22,6 +24,7 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         cell_ports,
         exits,
         dns_upstreams,
+        services,
     } = spec;
     wire::NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
@@ -29,6 +32,26 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         cell_ports: cell_ports.into_iter().map(cell_port).collect(),
         exits: exits.into_iter().map(exits::exit_spec).collect(),
         dns_upstreams: dns_upstreams.into_iter().map(SocketAddr::into).collect(),
+        service_networks: services.into_iter().map(service_network).collect(),
+    }
+}
+
+fn service_network(spec: ServiceSpec) -> wire::ServiceNetwork {
+    let ServiceSpec {
+        name,
+        bridge,
+        subnet,
+        internet,
+        exit,
+        reach,
+    } = spec;
+    wire::ServiceNetwork {
+        name,
+        bridge,
+        subnet: Some(IpNet::V4(subnet).into()),
+        internet,
+        exit: exit.map(|id| id.to_string()).unwrap_or_default(),
+        reach: reach.into_iter().map(service).collect(),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::daemons::egress::{EgressClient, EgressError, Seen as Relays};
 use crate::events::Topic;
 use crate::service::{Actor, ServiceError};
 use crate::store::connections::{self as table, StoredConnection};
+use crate::store::service_networks;
 use crate::store::transaction::Origin;
 
 /// How often, though nothing changed.
@@ -193,6 +194,12 @@ impl Watcher {
         let names: Vec<String> = concerned.map(|stored| stored.peer.name.to_string()).collect();
         if !names.is_empty() {
             self.app.network.rerouted(names);
+        }
+        // netd hears of services with the whole alone; they are few.
+        let networks = self.app.store.read(service_networks::list).unwrap_or_default();
+        let mut bound = networks.iter().filter_map(|network| network.egress.bound());
+        if bound.any(|id| is_changed(&id)) {
+            self.app.network.again();
         }
     }
 

@@ -6,6 +6,7 @@ pub mod connections;
 mod first_version;
 pub mod peers;
 pub mod plan;
+pub mod service_networks;
 pub mod setup;
 pub mod users;
 pub mod waiting;
@@ -17,6 +18,7 @@ use cell_proto::api::v1::cell_service_server::CellServiceServer;
 use cell_proto::api::v1::connection_service_server::ConnectionServiceServer;
 use cell_proto::api::v1::network_change_service_server::NetworkChangeServiceServer;
 use cell_proto::api::v1::peer_service_server::PeerServiceServer;
+use cell_proto::api::v1::service_network_service_server::ServiceNetworkServiceServer;
 use cell_proto::api::v1::setup_service_server::SetupServiceServer;
 use cell_proto::api::v1::user_service_server::UserServiceServer;
 use cell_proto::fault::{Fault, Violation};
@@ -46,6 +48,7 @@ pub fn routes(app: Arc<App>, callers: Callers) -> Routes {
         .add_service(UserServiceServer::new(automation.clone()))
         .add_service(PeerServiceServer::new(automation.clone()))
         .add_service(NetworkChangeServiceServer::new(automation.clone()))
+        .add_service(ServiceNetworkServiceServer::new(automation.clone()))
         .add_service(ConnectionServiceServer::new(automation))
 }
 

@@ -55,26 +55,8 @@ impl PeerService for Automation {
             protocol,
             port,
         };
-        let explain::Explanation {
-            passes,
-            reason,
-            counter,
-            target,
-            source,
-            translated_to,
-            masqueraded,
-            steps,
-        } = explain::explain(&self.app, &name, &flow).await.map_err(refused)?;
-        Ok(Response::new(ExplainFlowResponse {
-            passes,
-            reason,
-            counter: counter.unwrap_or_default(),
-            target,
-            source,
-            translated_to: translated_to.unwrap_or_default(),
-            masqueraded,
-            steps,
-        }))
+        let found = explain::explain(&self.app, &name, &flow).await;
+        Ok(Response::new(explained(found.map_err(refused)?)))
     }
 
     async fn create_peer(
@@ -326,5 +308,29 @@ fn activity(activity: Activity) -> PeerActivity {
             .endpoint
             .map(|endpoint| endpoint.to_string())
             .unwrap_or_default(),
+    }
+}
+
+/// What becomes of a packet.
+pub(super) fn explained(found: explain::Explanation) -> ExplainFlowResponse {
+    let explain::Explanation {
+        passes,
+        reason,
+        counter,
+        target,
+        source,
+        translated_to,
+        masqueraded,
+        steps,
+    } = found;
+    ExplainFlowResponse {
+        passes,
+        reason,
+        counter: counter.unwrap_or_default(),
+        target,
+        source,
+        translated_to: translated_to.unwrap_or_default(),
+        masqueraded,
+        steps,
     }
 }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cell_api_core::connection::choice::ExitChoice;
+use cell_api_core::derive::services::service_spec;
 use cell_api_core::derive::{self, PeerSpec};
 use cell_proto::fault;
 use cell_proto::netd::v1 as wire;
@@ -112,6 +114,7 @@ impl Reconciler {
             let (generation, spec) = self.desired().await?;
             let names: Vec<String> = spec.peers.iter().map(|peer| peer.name.clone()).collect();
             let exits: Vec<String> = spec.exits.iter().map(|exit| exit.id.to_string()).collect();
+            let services: Vec<String> = spec.services.iter().map(|one| one.name.clone()).collect();
             let status = match self.send_all(generation, spec).await {
                 Ok(()) => {
                     self.app.exits.refused_by_netd(&self.exits.refused);
@@ -136,6 +139,13 @@ impl Reconciler {
                 // What netd says of peers may be of these exits.
                 tracing::warn!(count = left_out.len(), "netd refuses some exits");
                 self.exits.refused.extend(left_out);
+                continue;
+            }
+            let left_out = refused::named("spec.service_networks", &services, &violations);
+            if !left_out.is_empty() {
+                // Such a bridge carries nothing: netd judges it by its name.
+                tracing::warn!(?left_out, "netd refuses networks of services");
+                self.exits.refused_services.extend(left_out);
                 continue;
             }
             let mut left_out = refused::named("spec.peers", &names, &violations);
@@ -341,10 +351,14 @@ impl Reconciler {
     /// The whole of what netd is to own, without what it refused, and the generation that it is.
     pub(super) async fn desired(&mut self) -> Result<(u64, derive::NetworkSpec), Status> {
         let refused_exits = std::mem::take(&mut self.exits.refused);
+        let refused_services = std::mem::take(&mut self.exits.refused_services);
         let desired = desired(&self.app, self.refused.clone(), refused_exits).await;
-        let (generation, spec, exits, nowhere) =
+        let (generation, mut spec, exits, nowhere) =
             desired.map_err(|error| Status::internal(error.to_string()))?;
+        spec.services
+            .retain(|one| !refused_services.contains_key(&one.name));
         self.exits = exits;
+        self.exits.refused_services = refused_services;
         self.refused.extend(nowhere);
         Ok((generation, spec))
     }
@@ -386,7 +400,12 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
             }
             let range = cell.as_ref().map(|cell| &cell.range);
             let dns = cell.as_ref().map(|cell| &cell.dns_upstreams).filter(|_| has_dns);
-            let spec = derive::network_spec(&settings, range, ways, specs, dns);
+            let mut spec = derive::network_spec(&settings, range, ways, specs, dns);
+            if range.is_some() {
+                let route = |exit: &ExitChoice| told.route(exit, &known);
+                let networks = crate::store::service_networks::list(connection)?;
+                spec.services = networks.iter().map(|one| service_spec(one, route)).collect();
+            }
             Ok((generation, spec, told, nowhere))
         })
         .await

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use cell_api_core::connection::choice::{self, ExitFact, Route};
+use cell_api_core::connection::choice::{self, ExitChoice, ExitFact, Route};
 use cell_api_core::connection::driven::AllPushed;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::kind::Kind;
@@ -22,6 +22,8 @@ pub(super) struct Told {
     connections: BTreeMap<ConnectionId, One>,
     /// Those that netd does not take, by their ids, with why.
     pub(super) refused: Refused,
+    /// Networks of services that it does not take, by their names, with why.
+    pub(super) refused_services: Refused,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,7 @@ impl Told {
         let mut told = Told {
             connections: BTreeMap::new(),
             refused,
+            refused_services: Refused::new(),
         };
         let mut specs = Vec::with_capacity(connections.len());
         for stored in connections {
@@ -65,9 +68,15 @@ impl Told {
     /// # Errors
     /// Why nothing carries it, for people: then it must not be on the network at all.
     pub(super) fn way_of(&self, peer: &Peer, exits: &Exits) -> Result<Option<ConnectionId>, String> {
-        let Some(bound) = peer.exit.bound() else {
-            return Ok(None);
-        };
+        match self.route(&peer.exit, exits) {
+            Route::Own => Ok(None),
+            Route::Exit(id) => Ok(Some(id)),
+            Route::Nowhere => Err(peer.exit.bound().map_or_else(String::new, |id| self.why_not(&id))),
+        }
+    }
+
+    /// Which way a choice leads now.
+    pub(super) fn route(&self, exit: &ExitChoice, exits: &Exits) -> Route {
         let fact = |id: &ConnectionId| {
             let one = self.connections.get(id)?;
             let fact = ExitFact {
@@ -77,12 +86,9 @@ impl Told {
             };
             Some((*id, fact))
         };
-        let listed = std::iter::once(&bound).chain(peer.exit.fallbacks());
-        match choice::route(&peer.exit, &listed.filter_map(fact).collect()) {
-            Route::Own => Ok(None),
-            Route::Exit(id) => Ok(Some(id)),
-            Route::Nowhere => Err(self.why_not(&bound)),
-        }
+        let bound = exit.bound();
+        let listed = bound.iter().chain(exit.fallbacks());
+        choice::route(exit, &listed.filter_map(fact).collect())
     }
 
     fn why_not(&self, bound: &ConnectionId) -> String {

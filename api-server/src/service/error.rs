@@ -5,6 +5,7 @@ use cell_api_core::connection::{self, allocation};
 use cell_api_core::fault::Faults;
 use cell_api_core::peer::MAX_PEERS;
 use cell_api_core::range::Exhausted;
+use cell_api_core::service_network;
 use cell_api_core::setup::Step;
 
 /// A refusal.
@@ -87,8 +88,14 @@ pub enum ServiceError {
     /// Nothing carries connections of this type yet.
     #[error("a device cannot be bound to a connection of type {0}: nothing in this cell carries it yet")]
     ExitNotCarried(connection::kind::Kind),
+    /// No network of a service of that name.
+    #[error("there is no network of a service of this name")]
+    NoServiceNetwork,
+    /// There is no room for another network of a service.
+    #[error(transparent)]
+    NoServiceRoom(#[from] service_network::NoRoom),
     /// Peers use the connection; some of them, and whether there are more.
-    #[error("devices use this connection: bind them to another first: {}", shown(.0, *.1))]
+    #[error("devices or services use this connection: bind them to another first: {}", shown(.0, *.1))]
     ConnectionInUse(Vec<String>, bool),
     /// There are as many connections as there may be.
     #[error(transparent)]
@@ -194,6 +201,8 @@ impl ServiceError {
             ServiceError::TooManyServices => (Kind::NoRoom, "SERVICES_EXHAUSTED"),
             ServiceError::ConnectionExists => (Kind::Exists, "CONNECTION_EXISTS"),
             ServiceError::NoConnection => (Kind::NotFound, "NO_CONNECTION"),
+            ServiceError::NoServiceNetwork => (Kind::NotFound, "NO_SERVICE_NETWORK"),
+            ServiceError::NoServiceRoom(_) => (Kind::NoRoom, "SERVICE_NETWORKS_EXHAUSTED"),
             ServiceError::ExitNotCarried(_) => (Kind::Precondition, "EXIT_NOT_CARRIED"),
             ServiceError::ConnectionInUse(..) => (Kind::Conflict, "CONNECTION_IN_USE"),
             ServiceError::ConnectionsExhausted(_) => (Kind::NoRoom, "CONNECTIONS_EXHAUSTED"),

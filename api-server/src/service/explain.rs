@@ -7,6 +7,7 @@ use cell_proto::netd::v1::ExplainFlowResponse;
 
 use super::ServiceError;
 use crate::app::App;
+use crate::daemons::explain::Sender;
 
 /// The answer, as netd gave it.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub struct Explanation {
     pub reason: String,
     /// Name of the counter that it is dropped under, where it is.
     pub counter: Option<String>,
-    /// `cell`, `peers`, `out` or `exit`.
+    /// `cell`, `peers`, `service`, `out` or `exit`.
     pub target: String,
     /// The address that the device sends from.
     pub source: String,
@@ -36,6 +37,20 @@ pub struct Explanation {
 pub async fn explain(app: &App, name: &str, flow: &FlowInput) -> Result<Explanation, ServiceError> {
     let flow = flow.check()?;
     let peer = super::peers::known(app, name)?;
+    answer(app.explain.ask(Sender::Peer(peer.as_str()), flow).await?)
+}
+
+/// The same of the first container of a service.
+///
+/// # Errors
+/// [`ServiceError::Invalid`], [`ServiceError::NoServiceNetwork`], [`ServiceError::Unreachable`].
+pub async fn explain_service(app: &App, name: &str, flow: &FlowInput) -> Result<Explanation, ServiceError> {
+    let flow = flow.check()?;
+    let service = super::service_networks::known(app, name)?;
+    answer(app.explain.ask(Sender::Service(service.as_str()), flow).await?)
+}
+
+fn answer(answer: ExplainFlowResponse) -> Result<Explanation, ServiceError> {
     let ExplainFlowResponse {
         passes,
         reason,
@@ -45,7 +60,7 @@ pub async fn explain(app: &App, name: &str, flow: &FlowInput) -> Result<Explanat
         translated_to,
         masqueraded,
         steps,
-    } = app.explain.ask(peer.as_str(), flow).await?;
+    } = answer;
     let source = source.and_then(|address| std::net::IpAddr::try_from(&address).ok());
     let translated_to = translated_to.and_then(|endpoint| SocketAddr::try_from(&endpoint).ok());
     Ok(Explanation {

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod peers;
 
 pub mod connections;
+pub mod service_networks;
 
 pub mod plan;
 pub mod waiting;

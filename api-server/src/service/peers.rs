@@ -6,6 +6,7 @@ mod plan;
 
 pub use change::{CreatedPeer, create, delete, deliver_config, update};
 
+pub(super) use exit::find as find_exit;
 pub use exit::{ExitChange, set as set_exit};
 pub use plan::{plan_delete, plan_exit, plan_update};
 

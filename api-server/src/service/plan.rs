@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cell_api_core::connection::choice::{self, ExitFact, ExitFacts, Route};
+use cell_api_core::connection::choice::{self, ExitChoice, ExitFact, ExitFacts, Route};
+use cell_api_core::connection::health::Health;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::derive;
 use cell_api_core::peer::Peer;
@@ -92,13 +93,13 @@ async fn netd_says(app: &App, before: &Peer, after: Option<&Peer>) -> Result<Opt
 }
 
 /// What is known of connections at this moment.
-struct Facts {
+pub(super) struct Facts {
     known: BTreeMap<ConnectionId, KnownExit>,
     facts: ExitFacts,
 }
 
 impl Facts {
-    fn now(app: &App) -> Result<Self, ServiceError> {
+    pub(super) fn now(app: &App) -> Result<Self, ServiceError> {
         let names = app.store.read(connections::names)?;
         let fact = |(id, _, kind): &(ConnectionId, String, _)| {
             let fact = ExitFact {
@@ -117,10 +118,25 @@ impl Facts {
         })
     }
 
+    /// Which way a choice leads.
+    pub(super) fn route(&self, exit: &ExitChoice) -> Route {
+        choice::route(exit, &self.facts)
+    }
+
+    /// What a connection is called.
+    pub(super) fn name(&self, id: &ConnectionId) -> Option<String> {
+        self.known.get(id).map(|known| known.name.clone())
+    }
+
+    /// Whether a connection works.
+    pub(super) fn health(&self, id: &ConnectionId) -> Health {
+        self.facts.get(id).map_or(Health::Unknown, |fact| fact.health)
+    }
+
     fn standing<'a>(&self, peer: &'a Peer) -> Standing<'a> {
         Standing {
             peer,
-            route: choice::route(&peer.exit, &self.facts),
+            route: self.route(&peer.exit),
         }
     }
 }

@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0005_waiting_change.sql"),
     include_str!("../../migrations/0006_dns_upstreams.sql"),
     include_str!("../../migrations/0007_first_version.sql"),
+    include_str!("../../migrations/0008_service_networks.sql"),
 ];
 
 /// A schema that this version cannot use.

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod connections;
 pub mod first_version;
 pub mod peers;
+pub mod service_networks;
 pub mod sessions;
 pub mod setup;
 pub mod users;

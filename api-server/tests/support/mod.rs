@@ -211,6 +211,7 @@ pub fn config(folder: &Path) -> Config {
         egress_socket: Some(folder.join("egress.sock")),
         openvpn_socket: Some(folder.join("openvpn.sock")),
         tor_socks: "127.0.0.1:9150".parse().unwrap(),
+        service_pool: "172.21.0.0/16".parse().unwrap(),
         network: NetworkSettings {
             interface: "wg0".to_owned(),
             listen_port: 51820,
@@ -266,6 +267,7 @@ pub fn operations() -> Vec<(String, String, bool)> {
         let path = path
             .replace("{name}", "nobody")
             .replace("{username}", "nobody")
+            .replace("{service}", "nobody")
             .replace("{step}", "identity")
             .replace("{id}", ABSENT);
         for (method, operation) in methods.as_object().unwrap() {

@@ -91,7 +91,7 @@ fn rule_of_chain(words: &[&str], family: Family) -> Result<(), &'static str> {
 fn head(flag: &str, value: &str, family: Family) -> bool {
     match flag {
         "-s" | "-d" => word::net(value, family),
-        "-i" | "-o" => word::interface(value),
+        "-i" | "-o" => word::interfaces(value),
         "-p" => matches!(
             (value, family),
             ("tcp" | "udp", _) | ("icmp", Family::V4) | ("ipv6-icmp", Family::V6)

@@ -52,7 +52,7 @@ pub fn judge_sets(text: &str) -> Result<(), NotOurs> {
 }
 
 /// Sets that have interfaces begin so. In others ipset(8) would look a name up as that of a service.
-const WAYS: &str = "CELL-exit_";
+const WAYS: [&str; 2] = ["CELL-exit_", "CELL-svc_hosts"];
 
 /// An address or a prefix, and up to two parts more: protocol and port, an address, an interface.
 fn is_entry(set: &str, text: &str) -> bool {
@@ -64,7 +64,10 @@ fn is_entry(set: &str, text: &str) -> bool {
     let parts: Vec<&str> = text.split(',').collect();
     match parts.as_slice() {
         [address] => net(address),
-        [address, second] => net(address) && (at(second) || set.starts_with(WAYS) && word::interface(second)),
+        [address, second] => {
+            net(address)
+                && (at(second) || WAYS.iter().any(|ways| set.starts_with(ways)) && word::interface(second))
+        }
         [address, port, to] => net(address) && at(port) && net(to),
         _ => false,
     }

@@ -29,6 +29,14 @@ pub(crate) fn set(text: &str) -> bool {
     named(text, SET_MAX)
 }
 
+/// The name of an interface, or what names begin with (`cellsvc+`): four characters at least, so that few of the machine's do.
+pub(crate) fn interfaces(text: &str) -> bool {
+    match text.strip_suffix('+') {
+        Some(prefix) => (4..=14).contains(&prefix.len()) && interface(prefix),
+        None => interface(text),
+    }
+}
+
 /// The name of an interface, and no pattern.
 pub(crate) fn interface(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');

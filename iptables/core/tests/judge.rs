@@ -28,6 +28,7 @@ fn rules_of_ours_pass() {
             "-A CELL-a -s 10.86.0.1/32 -m conntrack ! --ctstatus CONFIRMED -j SET --map-set CELL-m src --map-mark",
         ),
         ("mangle", "-A CELL-a -m conntrack --ctreplsrc 10.0.0.1 -j RETURN"),
+        ("mangle", "-A CELL-a ! -i cellsvc+ -j RETURN"),
         (
             "mangle",
             "-A CELL-a -j CONNMARK --restore-mark --nfmask 0x0 --ctmask 0x1ff0",
@@ -89,6 +90,8 @@ fn no_line_reaches_beyond_our_chains() {
         // Names that are looked up, patterns, files, programs, modules.
         ("mangle", "-A CELL-a -s example.org -j DROP"),
         ("mangle", "-A CELL-a -i wg+ -j DROP"),
+        ("mangle", "-A CELL-a -i + -j DROP"),
+        ("mangle", "-A CELL-a -i cell+svc -j DROP"),
         ("mangle", "-A CELL-a -m owner --uid-owner root -j DROP"),
         ("mangle", "-A CELL-a -m bpf --object-pinned /sys/fs/bpf/x -j DROP"),
         ("mangle", "-A CELL-a -m recent --name x --set -j DROP"),

@@ -11,8 +11,8 @@ use cell_netd_core::Ceiling;
 use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
 use cell_netd_core::model as netd;
 use cell_netd_core::spec::{
-    AccessSpec, CellPortSpec, ExitSpec, FarEndSpec, NetworkSpec, PeerSpec, RedirectSpec, ServiceSpec,
-    TunnelServerSpec, UserTunnelSpec, WaySpec, WireguardExitSpec, WireguardSpec,
+    AccessSpec, CellPortSpec, ExitSpec, FarEndSpec, NetworkSpec, PeerSpec, RedirectSpec, ServiceNetworkSpec,
+    ServiceSpec, TunnelServerSpec, UserTunnelSpec, WaySpec, WireguardExitSpec, WireguardSpec,
 };
 
 /// As the package ships it (`packaging/` and `docs/runtime.md`).
@@ -96,7 +96,21 @@ pub fn carried(spec: derive::NetworkSpec) -> NetworkSpec {
         }),
         exit: peer.exit.map(|id| id.to_string()).unwrap_or_default(),
     };
+    let reached = |service: &cell_api_core::access::Service| ServiceSpec {
+        address: Ok(service.address),
+        protocol: Ok(protocol(service.protocol)),
+        port: service.port.into(),
+    };
+    let network = |network: derive::services::ServiceSpec| ServiceNetworkSpec {
+        name: network.name,
+        bridge: network.bridge,
+        subnet: Ok(network.subnet.into()),
+        internet: network.internet,
+        exit: network.exit.map(|id| id.to_string()).unwrap_or_default(),
+        reach: network.reach.iter().map(reached).collect(),
+    };
     NetworkSpec {
+        service_networks: spec.services.into_iter().map(network).collect(),
         exits: spec.exits.into_iter().map(exit).collect(),
         dns_upstreams: spec.dns_upstreams.into_iter().map(Ok).collect(),
         wireguard: spec.wireguard.map(|wireguard| WireguardSpec {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::model::{ExitInterface, ExitMark, InterfaceName, Mark, Port, TableId, TableName};
 
@@ -33,6 +33,103 @@ pub struct Ceiling {
     pub table: TableName,
     /// What exits may be made of.
     pub exits: ExitCeiling,
+    /// What networks of services may be made of; none: there may be none.
+    pub services: Option<ServiceCeiling>,
+}
+
+/// What networks of services may be made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceCeiling {
+    prefix: InterfaceName,
+    subnets: Vec<Ipv4Net>,
+    most: usize,
+}
+
+/// Most networks of services.
+pub const SERVICES_MAX: usize = 1024;
+
+/// Not what networks of services can be made of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidServices {
+    /// The prefix.
+    #[error("bridge_prefix: 4-14 characters that an interface's name may have")]
+    Prefix,
+    /// Another's name begins so.
+    #[error(
+        "bridge_prefix: {0} begins so, or the other way round; what is a bridge of services could not be told from it"
+    )]
+    Taken(String),
+    /// No subnets.
+    #[error("subnets: at least one IPv4 prefix, none shorter than 8 bits, without host bits")]
+    Subnets,
+    /// Their number.
+    #[error("max: 1-{SERVICES_MAX}")]
+    Most,
+}
+
+impl ServiceCeiling {
+    /// Networks within `subnets` on bridges whose names begin so; nothing else on the machine is to be named so, for it would be
+    /// judged as one.
+    ///
+    /// # Errors
+    /// [`InvalidServices`] names the first that is wrong.
+    pub fn try_new(prefix: &str, subnets: Vec<Ipv4Net>, most: usize) -> Result<Self, InvalidServices> {
+        let name = prefix.parse::<InterfaceName>();
+        let name = name
+            .ok()
+            .filter(|_| (4..=14).contains(&prefix.len()) && !prefix.starts_with('-'));
+        let sound = |net: &Ipv4Net| net.prefix_len() >= 8 && net.trunc() == *net;
+        if subnets.is_empty() || !subnets.iter().all(sound) {
+            return Err(InvalidServices::Subnets);
+        }
+        if most == 0 || most > SERVICES_MAX {
+            return Err(InvalidServices::Most);
+        }
+        Ok(ServiceCeiling {
+            prefix: name.ok_or(InvalidServices::Prefix)?,
+            subnets,
+            most,
+        })
+    }
+
+    /// The same, if no interface of these names could be taken for a bridge, or a bridge for one that begins so.
+    ///
+    /// # Errors
+    /// [`InvalidServices::Taken`].
+    pub fn beside<'a>(
+        self,
+        interfaces: impl IntoIterator<Item = &'a InterfaceName>,
+        exits: &'a ExitCeiling,
+    ) -> Result<Self, InvalidServices> {
+        let tunnels = exits.tunnel.as_ref().map(|tunnel| tunnel.prefix.as_str());
+        let names = interfaces.into_iter().map(InterfaceName::as_str);
+        let mut all = names.chain([exits.prefix.as_str()]).chain(tunnels).chain(["lo"]);
+        let own = self.prefix.as_str();
+        match all.find(|name| name.starts_with(own) || own.starts_with(name)) {
+            Some(name) => Err(InvalidServices::Taken(name.to_owned())),
+            None => Ok(self),
+        }
+    }
+
+    /// What the names of bridges begin with.
+    pub fn prefix(&self) -> &InterfaceName {
+        &self.prefix
+    }
+
+    /// Most networks.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Whether a bridge may have this name.
+    pub fn allows_bridge(&self, bridge: &ExitInterface) -> bool {
+        begins(bridge, self.prefix.as_str())
+    }
+
+    /// Whether a network may lie there.
+    pub fn allows_subnet(&self, subnet: Ipv4Net) -> bool {
+        self.subnets.iter().any(|allowed| allowed.contains(&subnet))
+    }
 }
 
 /// Most exits, most marks, and most tables.

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::model::{
-    ExitId, ExitInterface, ExitMark, Family, InterfaceName, Mtu, PeerName, Port, Protocol, PublicKey, TableId,
+    ExitId, ExitInterface, ExitMark, Family, InterfaceName, Mtu, PeerName, Port, Protocol, PublicKey,
+    ServiceName, TableId,
 };
 use crate::redirect::{Carrier, Redirect};
+use crate::service::ServiceNetwork;
 
 /// The WireGuard interface of the cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,6 +225,7 @@ pub struct Desired {
     exits: BTreeMap<ExitId, Exit>,
     redirects: BTreeMap<ExitId, Redirect>,
     resolvers: BTreeSet<SocketAddr>,
+    services: BTreeMap<ServiceName, ServiceNetwork>,
     peers: BTreeMap<PeerName, Arc<Peer>>,
     by_key: BTreeMap<PublicKey, PeerName>,
     by_address: BTreeMap<IpAddr, PeerName>,
@@ -296,6 +299,16 @@ impl Desired {
     /// Resolvers that the relay may ask for peers without an exit.
     pub fn resolvers(&self) -> &BTreeSet<SocketAddr> {
         &self.resolvers
+    }
+
+    /// Takes all networks of services at once, in place of those that there are.
+    pub(crate) fn set_services(&mut self, services: BTreeMap<ServiceName, ServiceNetwork>) {
+        self.services = services;
+    }
+
+    /// Networks of services, by name. Bridges and subnets are of one each, and none lies in the VPN.
+    pub fn services(&self) -> &BTreeMap<ServiceName, ServiceNetwork> {
+        &self.services
     }
 
     /// What carries the peers that are bound to the exit of this id.

@@ -1,4 +1,4 @@
-//! Whether a device reaches something, and why: the question that people ask, answered by the policy that is in force.
+//! Whether a device or a container reaches something, and why: the question that people ask, answered by the policy that is in force.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,16 +7,26 @@ use ipnet::IpNet;
 
 use crate::ceiling::Ceiling;
 use crate::desired::{Desired, Peer, Wireguard};
-use crate::model::{Family, InterfaceName, PeerName};
+use crate::model::{Family, InterfaceName, PeerName, ServiceName};
 use crate::policy::explain::{Explanation, Flow, Packet, Payload, Verdict, Way, explain};
 use crate::policy::{Counter, compile};
 use crate::redirect::Carrier;
+use crate::service::ServiceNetwork;
+
+/// Who sends a packet that is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sender {
+    /// A device.
+    Peer(PeerName),
+    /// A container of a service, the first of its network.
+    Service(ServiceName),
+}
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// Which device sends.
-    pub peer: PeerName,
+    /// Who sends.
+    pub sender: Sender,
     /// Where to.
     pub destination: IpAddr,
     /// What.
@@ -30,6 +40,8 @@ pub enum Target {
     Cell,
     /// To another device.
     Peers,
+    /// To a container of a service.
+    Service,
     /// Out by the machine's own way.
     Out,
     /// Out by the exit that the device is bound to: by its interface, or to the relay that carries it.
@@ -39,8 +51,10 @@ pub enum Target {
 /// What becomes of the first packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fate {
-    /// The address that the device sends from.
+    /// The address that it is sent from.
     pub source: IpAddr,
+    /// Whether a container sends it.
+    pub by_container: bool,
     /// Where it goes, or would.
     pub target: Target,
     /// What the policy does with it, rule by rule.
@@ -56,6 +70,12 @@ pub enum NoAnswer {
     /// The device has no address of the destination's family.
     #[error("the peer has no address of the destination's family, so it cannot send there")]
     NoAddress,
+    /// netd was told of no service of that name.
+    #[error("there is no network of a service of this name")]
+    NoService,
+    /// Containers have no IPv6.
+    #[error("containers of services have no IPv6, so they cannot send there")]
+    NoIpv6,
 }
 
 /// Answers a question. `on_link` as for [`compile`].
@@ -68,18 +88,17 @@ pub fn fate(
     on_link: &BTreeSet<IpNet>,
     question: &Question,
 ) -> Result<Fate, NoAnswer> {
-    let peer = desired.peers().get(&question.peer).ok_or(NoAnswer::NoPeer)?;
-    let family = Family::of(question.destination);
-    let source = peer
-        .addresses()
-        .find(|address| Family::of(*address) == family)
-        .ok_or(NoAnswer::NoAddress)?;
     let (Some(wireguard), Some(ruleset)) = (desired.wireguard(), compile(desired, ceiling, on_link)) else {
-        return Err(NoAnswer::NoPeer);
+        return Err(match question.sender {
+            Sender::Peer(_) => NoAnswer::NoPeer,
+            Sender::Service(_) => NoAnswer::NoService,
+        });
     };
+    let family = Family::of(question.destination);
+    let from = From::find(desired, wireguard, &question.sender, family)?;
     let packet = Packet {
-        interface: wireguard.interface.clone(),
-        source,
+        interface: from.interface.clone(),
+        source: from.address,
         destination: question.destination,
         payload: question.payload,
         flow: Flow::New,
@@ -90,9 +109,11 @@ pub fn fate(
             .values()
             .find(|exit| exit.way.mark.value() == mark)
     };
-    let way = |destination, mark| match (target(wireguard, ceiling, destination), exit(mark)) {
+    let place = |destination| target(desired, wireguard, ceiling, destination);
+    let way = |destination, mark| match (place(destination), exit(mark)) {
         (Target::Cell, _) => Way::Local,
         (Target::Peers, _) => Way::Forwarded(wireguard.interface.clone()),
+        (Target::Service, _) => bridge_to(desired, destination).map_or(Way::Unreachable, Way::Forwarded),
         // Any name but the VPN's own and an exit's: the policy knows no other.
         (Target::Out | Target::Exit, None) => Way::Forwarded(InterfaceName::loopback()),
         (Target::Out | Target::Exit, Some(exit)) if exit.carries(family) => {
@@ -105,38 +126,91 @@ pub fn fate(
     let last = explanation
         .translated
         .map_or(question.destination, |(address, _)| address);
-    let target = match target(wireguard, ceiling, last) {
+    let target = match place(last) {
         Target::Out if explanation.mark != 0 => Target::Exit,
-        _ if is_relayed(peer, &explanation) => Target::Exit,
+        _ if is_relayed(from.exit, &explanation) => Target::Exit,
         target => target,
     };
     Ok(Fate {
-        source,
+        source: from.address,
+        by_container: matches!(question.sender, Sender::Service(_)),
         target,
         explanation,
     })
 }
 
+/// Where a packet that is asked about comes from.
+struct From<'a> {
+    interface: InterfaceName,
+    address: IpAddr,
+    exit: Option<&'a Carrier>,
+}
+
+impl<'a> From<'a> {
+    fn find(
+        desired: &'a Desired,
+        wireguard: &Wireguard,
+        sender: &Sender,
+        family: Family,
+    ) -> Result<Self, NoAnswer> {
+        match sender {
+            Sender::Peer(name) => {
+                let peer: &Peer = desired.peers().get(name).ok_or(NoAnswer::NoPeer)?;
+                let mut addresses = peer.addresses();
+                let address = addresses.find(|address| Family::of(*address) == family);
+                Ok(From {
+                    interface: wireguard.interface.clone(),
+                    address: address.ok_or(NoAnswer::NoAddress)?,
+                    exit: peer.exit.as_ref(),
+                })
+            }
+            Sender::Service(name) => {
+                let network = desired.services().get(name).ok_or(NoAnswer::NoService)?;
+                let address = network.first().filter(|address| Family::of(*address) == family);
+                Ok(From {
+                    interface: named(network).ok_or(NoAnswer::NoService)?,
+                    address: address.ok_or(NoAnswer::NoIpv6)?,
+                    exit: network.exit.as_ref(),
+                })
+            }
+        }
+    }
+}
+
+fn named(network: &ServiceNetwork) -> Option<InterfaceName> {
+    network.bridge.as_str().parse().ok()
+}
+
+/// The bridge that leads to the address, if one does.
+fn bridge_to(desired: &Desired, address: IpAddr) -> Option<InterfaceName> {
+    let mut networks = desired.services().values();
+    let found = networks.find(|network| IpNet::V4(network.subnet).contains(&address))?;
+    named(found)
+}
+
 /// Whether the relay carries the packet, or would if it could.
-fn is_relayed(peer: &Peer, explanation: &Explanation) -> bool {
-    let Some(Carrier::Relay(way)) = &peer.exit else {
+fn is_relayed(exit: Option<&Carrier>, explanation: &Explanation) -> bool {
+    let Some(Carrier::Relay(way)) = exit else {
         return false;
     };
     let redirected = explanation.translated.is_some_and(|(_, port)| port == way.port);
     redirected || explanation.verdict == Verdict::Refused(Counter::ExitRefused)
 }
 
-fn target(wireguard: &Wireguard, ceiling: &Ceiling, destination: IpAddr) -> Target {
+fn target(desired: &Desired, wireguard: &Wireguard, ceiling: &Ceiling, destination: IpAddr) -> Target {
     let own = [
         wireguard.v4.map(|net| net.addr().into()),
         wireguard.v6.map(|net| net.addr().into()),
         Some(ceiling.service_v4.into()),
         Some(ceiling.service_v6.into()),
     ];
-    if own.contains(&Some(destination)) {
+    let is_bridge = |network: &ServiceNetwork| IpAddr::V4(network.gateway()) == destination;
+    if own.contains(&Some(destination)) || desired.services().values().any(is_bridge) {
         Target::Cell
     } else if wireguard.prefix_of(destination).is_some() {
         Target::Peers
+    } else if bridge_to(desired, destination).is_some() {
+        Target::Service
     } else {
         Target::Out
     }
@@ -146,6 +220,16 @@ impl Fate {
     /// The reason in words.
     pub fn reason(&self) -> &'static str {
         match (self.explanation.verdict, self.target) {
+            (Verdict::Passes, Target::Cell) if self.by_container => {
+                "the cell answers questions of DNS to every container, by the way of its service's exit"
+            }
+            (Verdict::Passes, Target::Out) if self.by_container => {
+                "the service has internet access, or this is granted to it"
+            }
+            (Verdict::Passes, Target::Exit) if self.by_container => {
+                "the service has internet access, and its exit carries it"
+            }
+            (Verdict::Passes, Target::Service) => "the service is granted, or it is the same service's",
             (Verdict::Passes, Target::Cell) => "the cell answers there to every device",
             (Verdict::Passes, Target::Peers) => "both devices have peer-to-peer, or the service is granted",
             (Verdict::Passes, Target::Out) => "the device has internet access, or the service is granted",
@@ -174,6 +258,12 @@ fn meaning(counter: Counter) -> &'static str {
         Counter::ExitStranger => "an exit carries what devices send and what answers them, nothing else",
         Counter::ExitRefused => "the device's exit carries TCP alone",
         Counter::EgressStranger => "the relay connects to servers of exits alone",
+        Counter::ServiceSource => "the source is no container's on that bridge; containers have no IPv6",
+        Counter::FromServiceDefault => {
+            "nothing allows it: no such service is granted to the container's, and it is not internet, or the service has no \
+             internet access"
+        }
+        Counter::ToServiceDefault => "nobody opens a flow towards a container without a grant",
         Counter::TunnelStranger => "who carries tunnels speaks to their servers alone",
         Counter::WeakHost => "the cell's VPN addresses are spoken to through the VPN alone",
     }

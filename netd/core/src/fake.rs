@@ -112,6 +112,7 @@ impl FakeKernel {
                 | Element::Link(_)
                 | Element::RelayPort(..)
                 | Element::RelayWay(..)
+                | Element::Host(..)
                 | Element::Server(_) => false,
             })
         })

@@ -20,6 +20,7 @@ pub mod policy;
 pub mod priorities;
 pub mod redirect;
 pub mod routing;
+pub mod service;
 pub mod tunnel;
 
 pub mod observed;

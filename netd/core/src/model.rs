@@ -11,7 +11,7 @@ pub use exit::{ExitId, ExitInterface, ExitMark, InvalidExitId, TableId};
 pub use interface::{InterfaceName, InvalidInterfaceName, Mtu};
 pub use key::{InvalidPublicKey, PublicKey};
 pub use mark::{InvalidMark, Mark};
-pub use name::{InvalidPeerName, InvalidTableName, PeerName, TableName};
+pub use name::{InvalidPeerName, InvalidServiceName, InvalidTableName, PeerName, ServiceName, TableName};
 pub use port::{InvalidPort, Port, Protocol};
 
 /// Internet protocol family.

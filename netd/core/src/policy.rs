@@ -12,6 +12,7 @@ mod hooks;
 pub mod iptables;
 mod redirect;
 mod ruleset;
+mod service;
 mod skeleton;
 mod special;
 mod text;

@@ -23,6 +23,25 @@ pub struct NetworkSpec {
     pub exits: Vec<ExitSpec>,
     /// Resolvers that the relay asks for peers without an exit.
     pub dns_upstreams: Vec<Parsed<SocketAddr>>,
+    /// Bridges that containers of services hang on.
+    pub service_networks: Vec<ServiceNetworkSpec>,
+}
+
+/// The network of one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceNetworkSpec {
+    /// The service's name.
+    pub name: String,
+    /// Name of the bridge.
+    pub bridge: String,
+    /// Where its containers lie.
+    pub subnet: Parsed<IpNet>,
+    /// Public addresses.
+    pub internet: bool,
+    /// Id of its exit; empty: the machine's own way out.
+    pub exit: String,
+    /// Single services that its containers may reach.
+    pub reach: Vec<ServiceSpec>,
 }
 
 /// A way to the internet that is not the machine's own.

@@ -4,6 +4,7 @@
 mod exits;
 mod peers;
 mod redirects;
+mod services;
 mod tunnels;
 mod wireguard;
 
@@ -78,6 +79,7 @@ pub fn validate(
         cell_ports,
         exits,
         dns_upstreams,
+        service_networks,
     } = spec;
     let mut faults = Faults::default();
     let interface = wireguard
@@ -96,6 +98,13 @@ pub fn validate(
     let exits_known = exits.is_some();
     let (exits, redirects) = exits.unwrap_or_default();
     let mut desired = Desired::new(interface, own_key, cell_ports, exits, redirects, resolvers);
+    let context = services::Context {
+        ceiling,
+        base: &desired,
+        exits_known,
+    };
+    let networks = services::check(&context, service_networks, &mut faults);
+    desired.set_services(networks);
     if wireguard.is_none() && !peers.is_empty() {
         faults.invalid("spec.peers", "peers need an interface; set spec.wireguard");
     }

@@ -18,7 +18,7 @@ use cell_netd_core::policy::{Counter, ElementDelta, Elements, Ruleset, SetId, co
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use proptest::prelude::*;
-use support::{ceiling, exit, peer, redirect, spec, through, with_access};
+use support::{ceiling, exit, leaving, network, peer, redirect, service, spec, through, with_access};
 
 const MASK: u32 = 0x1ff0;
 
@@ -44,6 +44,12 @@ fn whole() -> NetworkSpec {
         Ok("9.9.9.9:53".parse().unwrap()),
         Ok("[2620:fe::fe]:53".parse().unwrap()),
     ];
+    spec.service_networks = vec![
+        network(1),
+        leaving(network(2), "exit0"),
+        leaving(network(3), "exit10"),
+    ];
+    spec.service_networks[0].reach = vec![service("172.30.2.2", 443)];
     spec
 }
 

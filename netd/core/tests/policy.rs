@@ -6,11 +6,14 @@ mod support;
 
 use std::path::Path;
 
+use cell_netd_core::model::Protocol;
 use cell_netd_core::plan::element_delta;
 use cell_netd_core::policy::{compile, render, render_delta};
-use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
+use cell_netd_core::spec::{CellPortSpec, DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::{validate, validate_delta};
-use support::{ceiling, exit, peer, redirect, spec, through, user_tunnel, with_access};
+use support::{
+    ceiling, exit, leaving, network, peer, redirect, service, spec, through, user_tunnel, with_access,
+};
 
 fn golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
@@ -52,6 +55,36 @@ fn every_kind_of_access() {
         with_access(peer(4), false, false, &[("10.0.5.7", 443), ("fd00::7", 8443)]),
     ];
     golden("every_kind_of_access.nft", &text(&spec(peers)));
+}
+
+#[test]
+fn networks_of_services() {
+    let mut spec = spec(vec![with_access(peer(1), true, false, &[])]);
+    spec.exits = vec![exit(0), redirect(10)];
+    spec.cell_ports = vec![CellPortSpec {
+        protocol: Ok(Protocol::Udp),
+        port: 53,
+        target_port: 9053,
+    }];
+    spec.service_networks = vec![
+        network(1),
+        leaving(network(2), "exit0"),
+        leaving(network(3), "exit10"),
+    ];
+    spec.service_networks[0].reach = vec![service("172.30.2.2", 443)];
+    golden("networks_of_services.nft", &text(&spec));
+}
+
+#[test]
+fn without_bridges_in_the_ceiling_there_are_no_rules_for_them() {
+    let mut without = ceiling();
+    without.services = None;
+    let desired = validate(&spec(vec![peer(1)]), &without, None).unwrap();
+    let text = render(&compile(&desired, &without, &Default::default()).unwrap());
+    assert!(
+        !text.contains("cellsvc") && !text.contains("c_from_service"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -174,7 +207,7 @@ fn rules_do_not_grow_with_peers() {
 
 #[test]
 fn a_bound_peers_packet_is_explained_by_its_exit() {
-    use cell_netd_core::explain::{Question, Target, fate};
+    use cell_netd_core::explain::{Question, Sender, Target, fate};
     use cell_netd_core::model::Protocol;
     use cell_netd_core::policy::Counter;
     use cell_netd_core::policy::explain::{Payload, Verdict};
@@ -188,7 +221,7 @@ fn a_bound_peers_packet_is_explained_by_its_exit() {
     let desired = validate(&spec, &ceiling(), None).unwrap();
     let ask = |name: &str, to: &str| {
         let question = Question {
-            peer: name.parse().unwrap(),
+            sender: Sender::Peer(name.parse().unwrap()),
             destination: to.parse().unwrap(),
             payload: Payload::Ports(Protocol::Tcp, 0, 443),
         };
@@ -208,7 +241,7 @@ fn a_bound_peers_packet_is_explained_by_its_exit() {
 
 #[test]
 fn a_redirected_peers_packet_is_explained_by_the_relay() {
-    use cell_netd_core::explain::{Question, Target, fate};
+    use cell_netd_core::explain::{Question, Sender, Target, fate};
     use cell_netd_core::model::Protocol;
     use cell_netd_core::policy::Counter;
     use cell_netd_core::policy::explain::{Payload, Verdict};
@@ -221,7 +254,7 @@ fn a_redirected_peers_packet_is_explained_by_the_relay() {
     let desired = validate(&spec, &ceiling(), None).unwrap();
     let ask = |name: &str, to: &str, payload| {
         let question = Question {
-            peer: name.parse().unwrap(),
+            sender: Sender::Peer(name.parse().unwrap()),
             destination: to.parse().unwrap(),
             payload,
         };
@@ -266,7 +299,7 @@ fn a_redirected_peers_packet_is_explained_by_the_relay() {
 
 #[test]
 fn a_bound_peers_question_is_explained_by_the_relay() {
-    use cell_netd_core::explain::{Question, Target, fate};
+    use cell_netd_core::explain::{Question, Sender, Target, fate};
     use cell_netd_core::model::Protocol;
     use cell_netd_core::policy::Counter;
     use cell_netd_core::policy::explain::{Payload, Verdict};
@@ -288,7 +321,7 @@ fn a_bound_peers_question_is_explained_by_the_relay() {
     let desired = validate(&spec, &ceiling, None).unwrap();
     let ask = |name: &str, to: &str, protocol, port| {
         let question = Question {
-            peer: name.parse().unwrap(),
+            sender: Sender::Peer(name.parse().unwrap()),
             destination: to.parse().unwrap(),
             payload: Payload::Ports(protocol, 0, port),
         };

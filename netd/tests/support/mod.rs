@@ -534,6 +534,10 @@ local_servers = ["127.0.0.1:9150"]
 tunnel_user = "bin"
 tunnel_prefix = "ovpn_"
 local_resolvers = ["127.0.0.53:53"]
+[services]
+bridge_prefix = "cellsvc"
+subnets = ["172.30.0.0/16"]
+max = 256
 [callers.api]
 users = ["root"]
 "#
@@ -593,6 +597,7 @@ pub fn spec(peers: Vec<v1::PeerSpec>) -> v1::NetworkSpec {
         }],
         exits: Vec::new(),
         dns_upstreams: Vec::new(),
+        service_networks: Vec::new(),
     }
 }
 
@@ -602,7 +607,7 @@ pub fn client_file(index: u8, keys: &Keys, server: &Keys, endpoint: &str) -> Str
         "[Interface]\nPrivateKey = {}\nAddress = 10.86.0.{n}/32, fd86::{x:x}/128\nMTU = 1420\n\n[Peer]\nPublicKey = {}\n\
          AllowedIPs = 10.86.0.0/24, fd86::/64, 192.168.77.0/24, fd77::/64, 198.51.100.0/24, 2001:db8:7::/48, \
          2001:db8:77::/64, 192.0.2.0/24, \
-         169.254.67.1/32\nEndpoint = {endpoint}\nPersistentKeepalive = 1\n",
+         169.254.67.1/32, 172.30.0.0/16\nEndpoint = {endpoint}\nPersistentKeepalive = 1\n",
         keys.private,
         server.public,
         n = index + 1,

@@ -335,7 +335,7 @@ fn spawn(namespace: &Namespace, folder: &Path, listeners: &[Listener]) -> Result
 fn policy_text(vault: &Path) -> String {
     format!(
         "vault_socket = \"{}\"\nlisten = [\"169.254.67.1\", \"fd43:454c:4c00::1\"]\n\
-         peers = [\"10.86.0.0/24\", \"fd86::/64\"]\nservers = [\"0.0.0.0/0\", \"::/0\"]\nlocal_servers = [\"127.0.0.1:9150\"]\n\
+         peers = [\"10.86.0.0/24\", \"172.30.0.0/16\", \"fd86::/64\"]\nservers = [\"0.0.0.0/0\", \"::/0\"]\nlocal_servers = [\"127.0.0.1:9150\"]\n\
          [limits]\ntotal = 100\nper_exit = 50\nper_peer = 20\n\
          [timeouts]\nconnect_seconds = 2\nhandshake_seconds = 5\nidle_seconds = 60\n\
          [dns]\nupstreams = [\"0.0.0.0/0\", \"::/0\"]\nlocal_upstreams = []\ninterface_prefixes = [\"wgext_\"]\n\

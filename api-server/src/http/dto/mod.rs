@@ -12,6 +12,7 @@ pub mod first_version;
 pub mod peers;
 pub mod plan;
 pub mod problem;
+pub mod services;
 pub mod setup;
 pub mod waiting;
 

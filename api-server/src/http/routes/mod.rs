@@ -9,6 +9,7 @@ pub mod exits;
 pub mod first_version;
 pub mod network;
 pub mod peers;
+pub mod services;
 pub mod setup;
 
 use std::sync::Arc;
@@ -68,6 +69,8 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(exits::set_exit))
         .routes(routes!(exits::set_fail_open))
         .routes(routes!(exits::set_fallbacks))
+        .routes(routes!(services::list))
+        .routes(routes!(services::set_exit))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(events::stream))

@@ -16,6 +16,7 @@ use crate::events::Topic;
 use crate::service::{Actor, ServiceError, cell};
 use crate::store::connections::{self as table, StoredConnection};
 use crate::store::peers;
+use crate::store::service_networks;
 use crate::store::transaction::{NetworkChange, Origin};
 
 /// How long a change waits for netd before it is answered anyway.
@@ -222,6 +223,8 @@ async fn remove(app: Arc<App>, actor: Actor, id: ConnectionId) -> Result<(), Ser
         .mutate(Origin::new(&actor, app.now()), move |tx| {
             let stored = table::get(tx, &id)?;
             let mut users = peers::users(tx, &id, USERS_NAMED + 1)?;
+            let services = service_networks::users(tx, &id, USERS_NAMED + 1)?;
+            users.extend(services.into_iter().map(|name| format!("service {name}")));
             if !users.is_empty() {
                 let more = users.len() > USERS_NAMED;
                 users.truncate(USERS_NAMED);

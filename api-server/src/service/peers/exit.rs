@@ -156,7 +156,7 @@ pub(super) fn note(tx: &mut Tx<'_>, peer: &Peer, change: &ExitChange) -> Result<
 }
 
 /// The connection that `text` names, which must be one that a peer can be bound to; `None`: the machine's own way.
-pub(super) fn find(
+pub(in crate::service) fn find(
     connection: &Connection,
     field: &str,
     text: &str,

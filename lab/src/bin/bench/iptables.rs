@@ -81,6 +81,7 @@ fn rule(element: &Element) -> Rule {
             format!("-s {peer} -d {address} -p {protocol} --dport {port}"),
         ),
         Element::Port(port) => (false, format!("-p {} --dport {}", port.protocol, port.number)),
+        Element::Host(address, bridge) => (address.is_ipv6(), format!("-s {address} -i {bridge}")),
         Element::ExitMark(peer, mark) => (peer.is_ipv6(), format!("-s {peer} -m mark --mark {mark}")),
         Element::ExitWay(peer, interface, mark) => (
             peer.is_ipv6(),

@@ -24,5 +24,6 @@ fn ceiling() -> Result<Ceiling> {
         accept_mark: "0x2000/0x2000".parse()?,
         table: "cell".parse()?,
         exits: ExitCeiling::none(),
+        services: None,
     })
 }

@@ -73,6 +73,7 @@ impl Size {
             }],
             exits: (0..self.exits).map(|exit| self.exit(exit)).collect(),
             dns_upstreams: vec![],
+            service_networks: vec![],
         }
     }
 
@@ -191,6 +192,7 @@ pub fn ceiling() -> Result<Ceiling> {
         accept_mark,
         table: TABLE.parse()?,
         exits: exits.with_relay(relay),
+        services: None,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Names of peers and of the nftables table.
+//! Names of peers, of services, and of the nftables table.
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,6 +35,43 @@ impl PeerName {
 }
 
 impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Name of a service, as the broker has it: 1-63 of `[a-z0-9-]`, starting with a letter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceName(String);
+
+/// Not the name of a service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a service's name has 1-63 characters of a-z 0-9 - and starts with a letter")]
+pub struct InvalidServiceName;
+
+impl FromStr for ServiceName {
+    type Err = InvalidServiceName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidServiceName> {
+        let valid = text.len() <= 63
+            && text.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        valid
+            .then(|| ServiceName(text.to_owned()))
+            .ok_or(InvalidServiceName)
+    }
+}
+
+impl ServiceName {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

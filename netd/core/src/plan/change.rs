@@ -1,5 +1,7 @@
 //! What a plan means to people: who gains and who loses what.
 
+mod services;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -91,6 +93,9 @@ pub(super) fn of_plan(
         explained |= change.is_some();
         changes.extend(change);
     }
+    let services = services::of_services(accepted, desired);
+    explained |= !services.is_empty();
+    changes.extend(services);
     if let (false, Some(Step::UpdatePolicy(delta))) = (
         explained,
         steps.iter().find(|step| matches!(step, Step::UpdatePolicy(_))),
@@ -338,6 +343,7 @@ fn exits_by_peer<'a>(
         | Element::Link(_)
         | Element::RelayPort(..)
         | Element::RelayWay(..)
+        | Element::Host(..)
         | Element::Server(_) => None,
     });
     bound.collect()
@@ -436,6 +442,7 @@ fn services_by_peer(elements: &Elements) -> BTreeMap<IpAddr, BTreeSet<Service>> 
             | Element::Link(_)
             | Element::RelayPort(..)
             | Element::RelayWay(..)
+            | Element::Host(..)
             | Element::Server(_) => continue,
         };
         services.entry(peer).or_default().insert(service);

@@ -11,14 +11,17 @@ use super::ruleset::{
     Action, Chain, ChainName, Counter, CtDirection, CtState, Hook, HookPoint, Match, Rule, Ruleset, Side,
     Test,
 };
+use super::service;
 use super::special;
 use crate::ceiling::Ceiling;
 use crate::desired::{Desired, ExitWay, Peer, Wireguard};
 use crate::model::{Family, InterfaceName, Port};
 use crate::redirect::{Carrier, RelayWay};
 
+/// The port of resolvers, over UDP and TCP (RFC 1035, section 4.2).
+pub(super) const DNS: u16 = 53;
 /// ICMP and ICMPv6 in the IP header.
-const ICMP: [(Family, u8); 2] = [(Family::V4, 1), (Family::V6, 58)];
+pub(super) const ICMP: [(Family, u8); 2] = [(Family::V4, 1), (Family::V6, 58)];
 
 /// The ruleset of a desired state; none where there is no interface. `on_link` are the prefixes of the machine's other links:
 /// neighbours are not the internet, whatever addresses they have.
@@ -33,6 +36,8 @@ pub fn compile(desired: &Desired, ceiling: &Ceiling, on_link: &BTreeSet<IpNet>) 
     let mut elements = compiler.fixed_elements();
     // No set holds both what is fixed and what comes from peers.
     elements.extend(of_peers(desired.peers().values().map(Arc::as_ref)));
+    let services = desired.services().values();
+    insert(&mut elements, services.flat_map(service::elements));
     Some(Ruleset {
         table: ceiling.table.clone(),
         chains: compiler.chains(),
@@ -66,11 +71,7 @@ pub fn peer_elements(peer: &Peer) -> Vec<(SetId, Element)> {
         if access.peer_to_peer {
             elements.push((SetId::PeerToPeer(family), Element::Address(address)));
         }
-        match exit {
-            Some(Carrier::Interface(exit)) => elements.extend(of_exit(exit, address)),
-            Some(Carrier::Relay(exit)) => elements.extend(of_relay(exit, address)),
-            None => {}
-        }
+        elements.extend(exit.iter().flat_map(|exit| of_carrier(exit, address)));
     }
     for service in &access.services {
         match (service.address, v4, v6) {
@@ -87,6 +88,14 @@ pub fn peer_elements(peer: &Peer) -> Vec<(SetId, Element)> {
         }
     }
     elements
+}
+
+/// The elements that bind one address to what carries it.
+pub(super) fn of_carrier(exit: &Carrier, address: IpAddr) -> Vec<(SetId, Element)> {
+    match exit {
+        Carrier::Interface(exit) => of_exit(exit, address).into(),
+        Carrier::Relay(exit) => of_relay(exit, address).into(),
+    }
 }
 
 /// The elements that bind one address of a peer to an exit, whether or not the exit carries its family.
@@ -182,7 +191,7 @@ impl Compiler<'_> {
     }
 
     fn chains(&self) -> Vec<Chain> {
-        vec![
+        let mut chains = vec![
             self.accept(),
             self.internet_answer(),
             self.answer(),
@@ -194,6 +203,9 @@ impl Compiler<'_> {
             self.relay(),
             self.carrier(),
             self.of_exit(),
+        ];
+        chains.extend(self.bridged_chains());
+        chains.extend([
             self.raw(),
             self.prerouting(),
             self.redirect(),
@@ -202,7 +214,8 @@ impl Compiler<'_> {
             self.input(),
             self.output(),
             self.postrouting(),
-        ]
+        ]);
+        chains
     }
 
     /// The mark is what Docker's FORWARD chain is told to let pass.
@@ -236,6 +249,7 @@ impl Compiler<'_> {
                 [Match::State(CtState::Related), Match::L4(icmp), peer],
                 goto(ChainName::Accept),
             ));
+            rules.extend(self.errors_to_bridged(family, icmp));
         }
         plain(ChainName::Answer, rules)
     }

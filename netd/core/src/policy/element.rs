@@ -47,6 +47,10 @@ pub enum SetId {
     RelayResolvers(Family),
     /// (address, port): where the user of tunnels may send by that protocol.
     TunnelServers(Family, Protocol),
+    /// Addresses that containers of services may have.
+    ServiceAddresses(Family),
+    /// (container, bridge): by which bridge such an address comes.
+    ServiceHosts(Family),
 }
 
 /// What kind of elements a set has.
@@ -72,11 +76,13 @@ pub enum SetKind {
     RelayWay(Family),
     /// Concatenation of address, port.
     Server(Family),
+    /// Concatenation of address, interface.
+    Host(Family),
 }
 
 impl SetId {
     /// All of them, in the order in which they are made.
-    pub const ALL: [SetId; 37] = [
+    pub const ALL: [SetId; 41] = [
         SetId::Peers(Family::V4),
         SetId::Peers(Family::V6),
         SetId::PeerToPeer(Family::V4),
@@ -114,6 +120,10 @@ impl SetId {
         SetId::TunnelServers(Family::V4, Protocol::Tcp),
         SetId::TunnelServers(Family::V6, Protocol::Udp),
         SetId::TunnelServers(Family::V6, Protocol::Tcp),
+        SetId::ServiceAddresses(Family::V4),
+        SetId::ServiceAddresses(Family::V6),
+        SetId::ServiceHosts(Family::V4),
+        SetId::ServiceHosts(Family::V6),
     ];
 
     /// Its name in the table.
@@ -156,6 +166,10 @@ impl SetId {
             SetId::TunnelServers(Family::V4, Protocol::Tcp) => "tunnel_tcp4",
             SetId::TunnelServers(Family::V6, Protocol::Udp) => "tunnel_udp6",
             SetId::TunnelServers(Family::V6, Protocol::Tcp) => "tunnel_tcp6",
+            SetId::ServiceAddresses(Family::V4) => "svc_addresses4",
+            SetId::ServiceAddresses(Family::V6) => "svc_addresses6",
+            SetId::ServiceHosts(Family::V4) => "svc_hosts4",
+            SetId::ServiceHosts(Family::V6) => "svc_hosts6",
         }
     }
 
@@ -166,7 +180,8 @@ impl SetId {
             | SetId::PeerToPeer(family)
             | SetId::Internet(family)
             | SetId::Exited(family)
-            | SetId::Relayed(family) => SetKind::Address(family),
+            | SetId::Relayed(family)
+            | SetId::ServiceAddresses(family) => SetKind::Address(family),
             SetId::Services(family) => SetKind::Service(family),
             SetId::Special(family) | SetId::Local(family) => SetKind::Range(family),
             SetId::CellPorts | SetId::CellTargets => SetKind::Port,
@@ -177,6 +192,7 @@ impl SetId {
                 SetKind::Server(family)
             }
             SetId::ExitWays(family) => SetKind::Way(family),
+            SetId::ServiceHosts(family) => SetKind::Host(family),
             SetId::ExitLinks => SetKind::Link,
         }
     }
@@ -207,6 +223,8 @@ pub enum Element {
     RelayWay(IpAddr, u16, ExitMark),
     /// Where the relay, or the user of tunnels, may send.
     Server(SocketAddr),
+    /// A container's address and its bridge.
+    Host(IpAddr, ExitInterface),
 }
 
 impl fmt::Display for Element {
@@ -227,6 +245,7 @@ impl fmt::Display for Element {
             Element::Link(interface) => write!(f, "\"{interface}\""),
             Element::RelayPort(peer, port) => write!(f, "{peer} : {port}"),
             Element::RelayWay(peer, port, mark) => write!(f, "{peer} . {port} . {mark}"),
+            Element::Host(address, bridge) => write!(f, "{address} . \"{bridge}\""),
             Element::Server(server) => write!(f, "{} . {}", server.ip(), server.port()),
         }
     }

@@ -34,7 +34,8 @@ impl Compiler<'_> {
             loopback,
         ];
         let accepted = |stays| when([stays], vec![Action::Accept]);
-        let mut rules: Vec<Rule> = stays.into_iter().map(accepted).collect();
+        let bridged = self.bridged(Side::Destination, true);
+        let mut rules: Vec<Rule> = stays.into_iter().chain(bridged).map(accepted).collect();
         rules.push(when([], drop(Counter::ExitLeak)));
         plain(ChainName::OfExit, rules)
     }
@@ -46,7 +47,7 @@ impl Compiler<'_> {
     /// Marks what peers send to the internet, as [`Compiler::leaving`] understands it, with the mark of their exit, and
     /// remembers it in the flow when the flow is opened.
     pub(super) fn mark(&self) -> Chain {
-        let mut rules = vec![when([self.incoming(false)], vec![Action::Accept])];
+        let mut rules = self.leave_to_others();
         for family in Family::BOTH {
             rules.push(when([Match::ServiceRequest(family)], vec![Action::Accept]));
         }

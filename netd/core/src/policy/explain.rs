@@ -290,9 +290,14 @@ impl Walk<'_> {
         let packet = self.packet;
         match condition {
             Match::Interface { side, name, is } => (self.interface(*side) == Some(name)) == *is,
-            Match::InterfaceIn(side, set) => self
-                .interface(*side)
-                .is_some_and(|name| self.has(*set, &Element::Link(name.into()))),
+            Match::InterfaceLike { side, prefix, is } => self.begins(*side, prefix) == *is,
+            Match::Host {
+                family,
+                address,
+                interface,
+                is,
+            } => self.is_host(*family, *address, *interface) == Some(*is),
+            Match::InterfaceIn(side, set) => self.is_link(*side, *set),
             Match::Address(family, side, test) => self.address_is(*family, *side, test),
             Match::L4(number) => packet.payload.protocol(packet.source) == *number,
             Match::DestinationPort(port) => self.port == Some(*port),
@@ -357,11 +362,35 @@ impl Walk<'_> {
         }
     }
 
-    fn address_is(&self, family: Family, side: Side, test: &Test) -> bool {
-        let address = match side {
+    fn begins(&self, side: Side, prefix: &InterfaceName) -> bool {
+        let name = self.interface(side);
+        name.is_some_and(|name| name.as_str().starts_with(prefix.as_str()))
+    }
+
+    fn is_link(&self, side: Side, set: SetId) -> bool {
+        self.interface(side)
+            .is_some_and(|name| self.has(set, &Element::Link(name.into())))
+    }
+
+    /// None: it is of the other family.
+    fn is_host(&self, family: Family, address: Side, interface: Side) -> Option<bool> {
+        let address = self.address(address);
+        let known = |by: &InterfaceName| {
+            let host = Element::Host(address, by.into());
+            self.has(SetId::ServiceHosts(family), &host)
+        };
+        (Family::of(address) == family).then(|| self.interface(interface).is_some_and(known))
+    }
+
+    fn address(&self, side: Side) -> IpAddr {
+        match side {
             Side::Source => self.packet.source,
             Side::Destination => self.destination,
-        };
+        }
+    }
+
+    fn address_is(&self, family: Family, side: Side, test: &Test) -> bool {
+        let address = self.address(side);
         match test {
             Test::Is(other) => address == *other,
             Test::In(set) => self.is_in(family, *set, address) == Some(true),
@@ -486,6 +515,7 @@ impl Walk<'_> {
             | Element::Link(_)
             | Element::RelayPort(..)
             | Element::RelayWay(..)
+            | Element::Host(..)
             | Element::Server(_) => None,
         });
         // Sets of peers have no ranges and the others are short.
@@ -496,6 +526,7 @@ impl Walk<'_> {
                 | SetId::PeerToPeer(_)
                 | SetId::Exited(_)
                 | SetId::Relayed(_)
+                | SetId::ServiceAddresses(_)
         ) && ranges.any(|range| range.contains(&address))
     }
 }

@@ -1,12 +1,9 @@
 //! The base chains: where packets are taken from the kernel's way, and handed to the chains of [`super::compile`].
 
-use super::compile::{Compiler, base, drop, interface, when};
+use super::compile::{Compiler, DNS, base, drop, interface, when};
 use super::element::SetId;
 use super::ruleset::{Action, Chain, ChainName, Counter, HookPoint, Match, Rule, Side, Test};
 use crate::model::{Family, InterfaceName, Protocol};
-
-/// The port of resolvers, over UDP and TCP (RFC 1035, section 4.2).
-const DNS: u16 = 53;
 
 impl Compiler<'_> {
     /// Linux answers on any interface for any of its addresses (the weak host model, RFC 1122 section 3.3.4.2), and
@@ -18,7 +15,7 @@ impl Compiler<'_> {
                 interface(Side::Source, &InterfaceName::loopback(), false),
             ]
         };
-        let mut rules = Vec::new();
+        let mut rules = self.bridged_sources();
         for (own, hidden) in self.own_addresses() {
             for address in [own, hidden] {
                 let to = Match::Address(Family::of(address), Side::Destination, Test::Is(address));
@@ -52,6 +49,7 @@ impl Compiler<'_> {
             }
         }
         rules.extend(self.steered_questions());
+        rules.extend(self.bridged_questions());
         base(ChainName::Prerouting, true, HookPoint::Prerouting, -100, rules)
     }
 
@@ -90,18 +88,25 @@ impl Compiler<'_> {
                 vec![Action::ClampMss],
             )
         };
-        let mut rules = vec![
-            clamp(self.incoming(true)),
-            clamp(self.outgoing(true)),
+        let bridged = [Side::Source, Side::Destination].map(|side| self.bridged(side, true));
+        let ways = [self.incoming(true), self.outgoing(true)];
+        let mut rules: Vec<Rule> = ways
+            .into_iter()
+            .chain(bridged.into_iter().flatten())
+            .map(clamp)
+            .collect();
+        rules.extend([
             when([self.incoming(true)], vec![Action::Jump(ChainName::FromPeer)]),
             when([self.outgoing(true)], vec![Action::Jump(ChainName::ToPeer)]),
-        ];
+        ]);
+        rules.extend(self.bridged_in_forward());
         rules.extend(self.strangers_in_forward());
         base(ChainName::Forward, false, HookPoint::Forward, -10, rules)
     }
 
     pub(super) fn input(&self) -> Chain {
         let mut rules = vec![when([self.incoming(true)], vec![Action::Jump(ChainName::Cell)])];
+        rules.extend(self.bridged_in_input());
         rules.extend(self.strangers_in_input());
         base(ChainName::Input, false, HookPoint::Input, -10, rules)
     }
@@ -111,7 +116,8 @@ impl Compiler<'_> {
             let from = Match::Address(family, Side::Source, Test::In(SetId::Peers(family)));
             when([self.outgoing(false), from], vec![Action::Masquerade])
         };
-        let rules = Family::BOTH.into_iter().map(masquerade).collect();
+        let mut rules: Vec<Rule> = Family::BOTH.into_iter().map(masquerade).collect();
+        rules.extend(self.masquerade_bridged());
         base(ChainName::Postrouting, true, HookPoint::Postrouting, 100, rules)
     }
 }

@@ -114,6 +114,8 @@ pub(crate) struct Marks {
     pub(crate) accept: Mark,
     /// The interface of the VPN.
     pub(crate) interface: InterfaceName,
+    /// What names of bridges of services begin with; none: there are none.
+    pub(crate) bridges: Option<InterfaceName>,
 }
 
 impl Marks {
@@ -138,6 +140,7 @@ impl Marks {
                 mask,
                 accept,
                 interface,
+                bridges: marking::bridges(ruleset),
             }),
             _ => Err(Unsupported::new("a ruleset without marks")),
         }

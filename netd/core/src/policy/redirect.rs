@@ -4,11 +4,11 @@
 //! that it was opened for, and its packets are let in only while peer, port and mark belong together: so it dies when its
 //! peer's exit changes, even where another exit has got the port. What the relay cannot carry never leaves by another way.
 
-use super::compile::{Compiler, base, drop, goto, interface, plain, when};
+use super::compile::{Compiler, base, drop, goto, plain, when};
 use super::element::{Element, SetId};
 use super::ruleset::{Action, Chain, ChainName, Counter, CtDirection, CtState, HookPoint};
 use super::ruleset::{MarkOf, Match, Rule, Side, Test};
-use crate::model::{Family, InterfaceName, Protocol};
+use crate::model::{Family, Protocol};
 
 /// After the translations of others (-100): what they turn inside is not redirected. The first translation of a flow counts.
 const AFTER_OTHERS: i32 = -95;
@@ -45,7 +45,7 @@ impl Compiler<'_> {
 
     /// Turns new connections of bound peers to the internet, as [`Compiler::leaving`] understands it, to the relay.
     pub(super) fn redirect(&self) -> Chain {
-        let mut rules = vec![when([self.incoming(false)], vec![Action::Accept])];
+        let mut rules = self.leave_to_others();
         for family in Family::BOTH {
             rules.push(when([Match::ServiceRequest(family)], vec![Action::Accept]));
         }
@@ -150,10 +150,12 @@ impl Compiler<'_> {
                 vec![Action::Accept],
             ));
         }
+        rules.extend(self.relay_answers_bridged());
         rules.push(when(
             [Match::Marked(MarkOf::Flow, self.flow_mask())],
             drop(Counter::EgressStranger),
         ));
+        rules.extend(self.relay_tells_bridged());
         rules.push(when(
             [
                 self.outgoing(true),
@@ -175,12 +177,9 @@ impl Compiler<'_> {
         let mut rules = Vec::new();
         for (own, hidden) in self.own_addresses() {
             for address in [own, hidden] {
+                let from = Match::Address(Family::of(address), Side::Source, Test::Is(address));
                 rules.push(when(
-                    [
-                        self.outgoing(false),
-                        interface(Side::Destination, &InterfaceName::loopback(), false),
-                        Match::Address(Family::of(address), Side::Source, Test::Is(address)),
-                    ],
+                    self.weak_ways().into_iter().chain([from]),
                     drop(Counter::WeakHost),
                 ));
             }

@@ -38,6 +38,9 @@ pub enum ChainName {
     Relay,
     Carrier,
     OfExit,
+    FromService,
+    ToService,
+    ServiceCell,
     Output,
     Prerouting,
     Forward,
@@ -62,6 +65,9 @@ impl ChainName {
             ChainName::Relay => "c_relay",
             ChainName::Carrier => "c_carrier",
             ChainName::OfExit => "c_of_exit",
+            ChainName::FromService => "c_from_service",
+            ChainName::ToService => "c_to_service",
+            ChainName::ServiceCell => "c_service_cell",
             ChainName::Output => "c_output",
             ChainName::Raw => "c_raw",
             ChainName::Prerouting => "c_prerouting",
@@ -162,6 +168,27 @@ pub enum Match {
         /// The interface.
         name: InterfaceName,
         /// Equal, or not.
+        is: bool,
+    },
+    /// The packet came in (or goes out) by an interface whose name begins so, or (`is == false`) by another.
+    InterfaceLike {
+        /// Way in, or way out.
+        side: Side,
+        /// What the name begins with.
+        prefix: InterfaceName,
+        /// Begins so, or not.
+        is: bool,
+    },
+    /// (an address of the packet, the interface that it came in or goes out by) is in the family's set of containers and their
+    /// bridges, or (`is == false`) is not.
+    Host {
+        /// Of the packet.
+        family: Family,
+        /// Which address.
+        address: Side,
+        /// Way in, or way out.
+        interface: Side,
+        /// In the set, or not.
         is: bool,
     },
     /// An address in the packet's header.
@@ -292,11 +319,17 @@ pub enum Counter {
     EgressStranger,
     /// Sent by the user of tunnels to where no tunnel has a server.
     TunnelStranger,
+    /// From a bridge of services, with a source that is none of its containers'; IPv6 never is.
+    ServiceSource,
+    /// Of a container, and nothing allows it.
+    FromServiceDefault,
+    /// Towards a container and no answer.
+    ToServiceDefault,
 }
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Counter; 14] = [
+    pub const ALL: [Counter; 17] = [
         Counter::SpoofedSource,
         Counter::Invalid,
         Counter::FromPeerDefault,
@@ -311,6 +344,9 @@ impl Counter {
         Counter::ExitRefused,
         Counter::EgressStranger,
         Counter::TunnelStranger,
+        Counter::ServiceSource,
+        Counter::FromServiceDefault,
+        Counter::ToServiceDefault,
     ];
 
     /// Its name in the table and in the status.
@@ -330,6 +366,9 @@ impl Counter {
             Counter::ExitRefused => "exit_refused",
             Counter::EgressStranger => "egress_stranger",
             Counter::TunnelStranger => "tunnel_stranger",
+            Counter::ServiceSource => "service_source",
+            Counter::FromServiceDefault => "from_service_default",
+            Counter::ToServiceDefault => "to_service_default",
         }
     }
 }

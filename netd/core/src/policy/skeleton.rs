@@ -48,6 +48,9 @@ impl ChainName {
             | ChainName::Relay
             | ChainName::Carrier
             | ChainName::OfExit
+            | ChainName::FromService
+            | ChainName::ToService
+            | ChainName::ServiceCell
             | ChainName::Raw
             | ChainName::Forward
             | ChainName::Output

@@ -72,6 +72,8 @@ fn render_set(set: SetId, elements: &Elements) -> String {
         SetKind::RelayPort(Family::V6) => "ipv6_addr : inet_service",
         SetKind::RelayWay(Family::V4) => "ipv4_addr . inet_service . mark",
         SetKind::RelayWay(Family::V6) => "ipv6_addr . inet_service . mark",
+        SetKind::Host(Family::V4) => "ipv4_addr . ifname",
+        SetKind::Host(Family::V6) => "ipv6_addr . ifname",
         SetKind::Server(Family::V4) => "ipv4_addr . inet_service",
         SetKind::Server(Family::V6) => "ipv6_addr . inet_service",
     };
@@ -84,6 +86,7 @@ fn render_set(set: SetId, elements: &Elements) -> String {
         | SetKind::Way(_)
         | SetKind::Link
         | SetKind::RelayWay(_)
+        | SetKind::Host(_)
         | SetKind::Server(_) => "set",
     };
     let mut text = format!("\t{word} {} {{\n\t\ttype {kind}\n", set.name());
@@ -143,16 +146,29 @@ fn mark_of(mark: MarkOf) -> &'static str {
     }
 }
 
+fn way(side: Side) -> &'static str {
+    match side {
+        Side::Source => "iifname",
+        Side::Destination => "oifname",
+    }
+}
+
+fn unless(is: bool) -> &'static str {
+    if is { "" } else { "!= " }
+}
+
 fn render_match(condition: &Match) -> String {
     match condition {
-        Match::Interface { side, name, is } => {
-            let way = if *side == Side::Source {
-                "iifname"
-            } else {
-                "oifname"
-            };
-            format!("{way} {}\"{name}\"", if *is { "" } else { "!= " })
+        Match::Interface { side, name, is } => format!("{} {}\"{name}\"", way(*side), unless(*is)),
+        Match::InterfaceLike { side, prefix, is } => {
+            format!("{} {}\"{prefix}*\"", way(*side), unless(*is))
         }
+        Match::Host {
+            family,
+            address,
+            interface,
+            is,
+        } => on_bridge(*family, *address, *interface, *is),
         Match::Address(family, side, test) => {
             let address = if *side == Side::Source { "saddr" } else { "daddr" };
             let test = match test {
@@ -197,6 +213,16 @@ fn render_match(condition: &Match) -> String {
         Match::TunnelServer(family, protocol) => relay_end(*family, SetId::TunnelServers(*family, *protocol)),
         Match::SocketUser(id) => format!("meta skuid {id}"),
     }
+}
+
+fn on_bridge(family: Family, address: Side, interface: Side, is: bool) -> String {
+    let set = SetId::ServiceHosts(family).name();
+    let address = match address {
+        Side::Source => "saddr",
+        Side::Destination => "daddr",
+    };
+    let (ip, way) = (ip(family), way(interface));
+    format!("{ip} {address} . {way} {}@{set}", unless(is))
 }
 
 fn service(family: Family, [peer, other]: [&str; 2], port: &str) -> String {

@@ -260,7 +260,11 @@ fn access_of(spec: Option<&AccessSpec>, path: impl fmt::Display, faults: &mut Fa
     })
 }
 
-fn service_of(spec: &ServiceSpec, field: fmt::Arguments<'_>, faults: &mut Faults) -> Option<Service> {
+pub(super) fn service_of(
+    spec: &ServiceSpec,
+    field: fmt::Arguments<'_>,
+    faults: &mut Faults,
+) -> Option<Service> {
     let ServiceSpec {
         address,
         protocol,

@@ -2,11 +2,11 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "tests; each uses some of it")]
 
 use cell_netd_core::Ceiling;
-use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling, TunnelCeiling};
+use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling, ServiceCeiling, TunnelCeiling};
 use cell_netd_core::model::Protocol;
 use cell_netd_core::spec::{
-    AccessSpec, CellPortSpec, ExitSpec, FarEndSpec, NetworkSpec, PeerSpec, RedirectSpec, ServiceSpec,
-    TunnelServerSpec, UserTunnelSpec, WaySpec, WireguardExitSpec, WireguardSpec,
+    AccessSpec, CellPortSpec, ExitSpec, FarEndSpec, NetworkSpec, PeerSpec, RedirectSpec, ServiceNetworkSpec,
+    ServiceSpec, TunnelServerSpec, UserTunnelSpec, WaySpec, WireguardExitSpec, WireguardSpec,
 };
 
 pub fn ceiling() -> Ceiling {
@@ -17,7 +17,9 @@ pub fn ceiling() -> Ceiling {
         cell_ports: ["tcp/443", "udp/53", "tcp/53"]
             .map(|port| port.parse().unwrap())
             .into(),
-        service_targets: ["tcp/3443".parse().unwrap()].into(),
+        service_targets: ["tcp/3443", "udp/9053", "tcp/9053"]
+            .map(|port| port.parse().unwrap())
+            .into(),
         service_v4: "169.254.67.1".parse().unwrap(),
         service_v6: "fd43:454c:4c00::1".parse().unwrap(),
         max_peers: 20_000,
@@ -27,6 +29,24 @@ pub fn ceiling() -> Ceiling {
             .with_relay(relay())
             .with_tunnels(TunnelCeiling::try_new(TUNNEL_USER, "ovpn_").unwrap())
             .unwrap(),
+        services: Some(service_ceiling()),
+    }
+}
+
+/// Bridges `cellsvc...` within 172.30.0.0/16.
+pub fn service_ceiling() -> ServiceCeiling {
+    ServiceCeiling::try_new("cellsvc", vec!["172.30.0.0/16".parse().unwrap()], 256).unwrap()
+}
+
+/// Network number `index`, 1-250, of a service without anything granted: `svc3` on `cellsvc3`, 172.30.3.0/28.
+pub fn network(index: u8) -> ServiceNetworkSpec {
+    ServiceNetworkSpec {
+        name: format!("svc{index}"),
+        bridge: format!("cellsvc{index}"),
+        subnet: Ok(format!("172.30.{index}.0/28").parse().unwrap()),
+        internet: false,
+        exit: String::new(),
+        reach: vec![],
     }
 }
 
@@ -146,6 +166,13 @@ pub fn exit(index: u8) -> ExitSpec {
     }
 }
 
+/// With the internet, by an exit.
+pub fn leaving(mut network: ServiceNetworkSpec, exit: &str) -> ServiceNetworkSpec {
+    network.internet = true;
+    network.exit = exit.to_owned();
+    network
+}
+
 /// Bound to an exit.
 pub fn through(mut peer: PeerSpec, exit: &str) -> PeerSpec {
     peer.exit = exit.to_owned();
@@ -190,5 +217,6 @@ pub fn spec(peers: Vec<PeerSpec>) -> NetworkSpec {
         cell_ports: vec![port(Protocol::Tcp, 443, 3443), port(Protocol::Udp, 53, 0)],
         exits: vec![],
         dns_upstreams: vec![],
+        service_networks: vec![],
     }
 }

@@ -160,6 +160,10 @@ fn single(kind: SetKind, key: &[u8]) -> Option<Element> {
             let interface = ExitInterface::try_from(interface.as_slice()).ok()?;
             Some(Element::ExitWay(peer, interface, mark(rest)?))
         }
+        SetKind::Host(family) => {
+            let (address, bridge) = split_address(family, key)?;
+            Some(Element::Host(address, ExitInterface::try_from(bridge).ok()?))
+        }
         SetKind::Link => ExitInterface::try_from(key).ok().map(Element::Link),
         SetKind::RelayPort(family) => {
             let (peer, data) = split_address(family, key)?;

@@ -47,6 +47,7 @@ fn entries(element: Element) -> impl Iterator<Item = Entry> {
         | Element::Link(_)
         | Element::RelayPort(..)
         | Element::RelayWay(..)
+        | Element::Host(..)
         | Element::Server(_) => None,
     };
     let first = Entry {
@@ -97,6 +98,7 @@ pub(super) fn data(element: Element) -> Option<Data> {
         | Element::ExitWay(..)
         | Element::Link(_)
         | Element::RelayWay(..)
+        | Element::Host(..)
         | Element::Server(_) => None,
     }
 }
@@ -222,6 +224,7 @@ fn element_key(element: Element) -> Key {
             .with(interface.padded())
             .with(&mark.value().to_ne_bytes()),
         Element::Link(interface) => key.with(interface.padded()),
+        Element::Host(address, bridge) => key.with_address(address).with(bridge.padded()),
         Element::RelayWay(peer, port, mark) => key
             .with_address(peer)
             .with_number(port)

@@ -162,6 +162,10 @@ pub(super) fn key(kind: SetKind) -> (u32, u32) {
             ((kind << 12) | (name << 6) | MARK.0, length + name_length + MARK.1)
         }
         SetKind::Link => INTERFACE,
+        SetKind::Host(family) => {
+            let ((kind, length), (name, name_length)) = (address(family), INTERFACE);
+            ((kind << 6) | name, length + name_length)
+        }
         SetKind::RelayWay(family) => {
             let (kind, length) = address(family);
             ((kind << 12) | (SERVICE << 6) | MARK.0, length + 4 + MARK.1)
@@ -190,6 +194,7 @@ pub(super) fn data(kind: SetKind) -> (u32, u32) {
         | SetKind::Way(_)
         | SetKind::Link
         | SetKind::RelayWay(_)
+        | SetKind::Host(_)
         | SetKind::Server(_) => MARK,
     }
 }
@@ -213,6 +218,7 @@ pub(super) fn flags(kind: SetKind) -> SetFlags {
         | SetKind::Way(_)
         | SetKind::Link
         | SetKind::RelayWay(_)
+        | SetKind::Host(_)
         | SetKind::Server(_) => SetFlags::default(),
     }
 }

@@ -1139,6 +1139,26 @@ export type ServiceAccess = {
 };
 
 /**
+ * How a service gets to the internet.
+ */
+export type ServiceEgress = 'none' | 'direct' | 'exit';
+
+/**
+ * Says what carries a service's containers.
+ */
+export type ServiceExit = {
+    /**
+     * A connection's id, its name, or its type where one connection alone has it. `direct`: the cell's own way. Null: no way to the
+     * internet at all.
+     */
+    connection_id: string | null;
+    /**
+     * Whether it goes out directly while that does not work. Null, or left out: as the connection's type says.
+     */
+    fail_open?: boolean | null;
+};
+
+/**
  * Services that are installed and on.
  */
 export type ServiceList = {
@@ -1147,6 +1167,73 @@ export type ServiceList = {
      */
     services: Array<ActiveService>;
 };
+
+/**
+ * The network of a service: where its containers lie, and what carries them to the internet.
+ */
+export type ServiceNetwork = {
+    /**
+     * Name of the bridge.
+     */
+    bridge: string;
+    /**
+     * Id of the connection that carries it.
+     */
+    connection_id: string | null;
+    /**
+     * That connection's name.
+     */
+    connection_name: string | null;
+    /**
+     * What was chosen.
+     */
+    egress: ServiceEgress;
+    /**
+     * Whether it goes out directly while that does not work; null: as the connection's type says.
+     */
+    fail_open: boolean | null;
+    /**
+     * The service's name.
+     */
+    service: string;
+    /**
+     * Where its containers lie.
+     */
+    subnet: string;
+    /**
+     * Which way it has now.
+     */
+    way: ServiceWay;
+};
+
+/**
+ * Networks of all services.
+ */
+export type ServiceNetworkList = {
+    /**
+     * In the order of names.
+     */
+    services: Array<ServiceNetwork>;
+};
+
+/**
+ * The network as it is now, or what the change would do.
+ */
+export type ServiceNetworkOrPlan = {
+    /**
+     * As it is now, or would be.
+     */
+    network: ServiceNetwork;
+    /**
+     * With `validate_only`: what it would do, a sentence each. Empty: nothing.
+     */
+    plan: Array<string>;
+};
+
+/**
+ * Which way a service has now.
+ */
+export type ServiceWay = 'nowhere' | 'direct' | 'exit';
 
 /**
  * How the first run stands.
@@ -2038,6 +2125,65 @@ export type SetPeerFallbacksResponses = {
 };
 
 export type SetPeerFallbacksResponse = SetPeerFallbacksResponses[keyof SetPeerFallbacksResponses];
+
+export type ListServiceNetworksData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/connectivity/services';
+};
+
+export type ListServiceNetworksErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ListServiceNetworksError = ListServiceNetworksErrors[keyof ListServiceNetworksErrors];
+
+export type ListServiceNetworksResponses = {
+    200: ServiceNetworkList;
+};
+
+export type ListServiceNetworksResponse = ListServiceNetworksResponses[keyof ListServiceNetworksResponses];
+
+export type SetServiceExitData = {
+    body: ServiceExit;
+    path: {
+        service: string;
+    };
+    query?: {
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
+    };
+    url: '/api/connectivity/services/{service}/exit';
+};
+
+export type SetServiceExitErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type SetServiceExitError = SetServiceExitErrors[keyof SetServiceExitErrors];
+
+export type SetServiceExitResponses = {
+    200: ServiceNetworkOrPlan;
+};
+
+export type SetServiceExitResponse = SetServiceExitResponses[keyof SetServiceExitResponses];
 
 export type ListContainersData = {
     body?: never;

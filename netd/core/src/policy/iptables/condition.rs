@@ -30,6 +30,30 @@ impl Writer<'_> {
                     format!("{}{}", if *is { "" } else { "!" }, plain(name)?),
                 );
             }
+            Match::InterfaceLike { side, prefix, is } => {
+                let flag = match side {
+                    Side::Source => 'i',
+                    Side::Destination => 'o',
+                };
+                // What begins so, in iptables' words.
+                let like = format!("{}{}+", if *is { "" } else { "!" }, plain(prefix)?);
+                self.head(at, flag, like);
+            }
+            Match::Host {
+                family: _,
+                address,
+                interface,
+                is,
+            } => {
+                let name = sets::name(SetId::ServiceHosts(family), family);
+                let ends = [*address, *interface].map(|side| match side {
+                    Side::Source => "src",
+                    Side::Destination => "dst",
+                });
+                let not = if *is { "" } else { "! " };
+                at.modules
+                    .push(format!("-m set {not}--match-set {name} {}", ends.join(",")));
+            }
             Match::Address(_, side, test) => {
                 let (flag, direction) = match side {
                     Side::Source => ('s', "src"),

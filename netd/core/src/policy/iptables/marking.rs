@@ -12,7 +12,7 @@ use super::{Table, Unsupported};
 use crate::model::InterfaceName;
 use crate::policy::element::SetId;
 use crate::policy::iptables::sets;
-use crate::policy::ruleset::{Action, Chain, ChainName, Match, Rule, Ruleset, Side};
+use crate::policy::ruleset::{Action, Chain, ChainName, Match, Rule, Ruleset, Side, Test};
 use crate::policy::text;
 
 /// The rules that leave the chain, at its beginning, and the others.
@@ -30,14 +30,38 @@ fn find(ruleset: &Ruleset, name: ChainName) -> Option<&Chain> {
 /// The interface of the VPN: what does not come by it leaves the chain `mark` first.
 pub(super) fn incoming(ruleset: &Ruleset) -> Option<InterfaceName> {
     let (leaving, _) = halves(find(ruleset, ChainName::Mark)?);
-    match leaving.first()?.matches.as_slice() {
-        [
-            Match::Interface {
-                side: Side::Source,
-                name,
-                is: false,
-            },
-        ] => super::rules::plain(name).map(|_| name.clone()),
+    let name = foreign(leaving.first()?)?;
+    super::rules::plain(name).map(|_| name.clone())
+}
+
+/// What names of bridges of services begin with.
+pub(super) fn bridges(ruleset: &Ruleset) -> Option<InterfaceName> {
+    let rules = &find(ruleset, ChainName::Forward)?.rules;
+    rules.iter().find_map(|rule| match rule.matches.as_slice() {
+        [Match::InterfaceLike { prefix, is: true, .. }] => Some(prefix.clone()),
+        _ => None,
+    })
+}
+
+/// The interface that packets do not come by which leave the chain first: those of neither peers nor containers.
+fn foreign(rule: &Rule) -> Option<&InterfaceName> {
+    let (by, container) = match rule.matches.as_slice() {
+        [by] => (by, None),
+        [by, container] => (by, Some(container)),
+        _ => return None,
+    };
+    let others = |container: &Match| {
+        matches!(
+            container,
+            Match::Address(_, Side::Source, Test::NotIn(SetId::ServiceAddresses(_)))
+        )
+    };
+    match by {
+        Match::Interface {
+            side: Side::Source,
+            name,
+            is: false,
+        } if container.is_none_or(others) => Some(name),
         _ => None,
     }
 }
@@ -56,15 +80,21 @@ impl Writer<'_> {
                 "a chain c_redirect that is left otherwise than c_mark",
             ));
         }
-        for (index, rule) in leaving.iter().enumerate() {
+        let foreign = leaving
+            .iter()
+            .take_while(|rule| self.leaves_foreign(rule))
+            .count();
+        let (foreign, leaving) = leaving.split_at(foreign);
+        for rule in foreign {
             self.rule(Table::Mangle, &top, ChainName::Mark, rule)?;
-            if index == 0 {
-                // Of a peer's packet all bits are ours, whoever set them.
-                let clear = format!("-j MARK --set-xmark 0x0/{:#x}", mask | accept);
-                self.push(Table::Mangle, &top, clear);
-                let translated = "-m conntrack --ctstate DNAT -j RETURN".to_owned();
-                self.push(Table::Mangle, &top, translated);
-            }
+        }
+        // Of a peer's packet all bits are ours, whoever set them.
+        let clear = format!("-j MARK --set-xmark 0x0/{:#x}", mask | accept);
+        self.push(Table::Mangle, &top, clear);
+        let translated = "-m conntrack --ctstate DNAT -j RETURN".to_owned();
+        self.push(Table::Mangle, &top, translated);
+        for rule in leaving {
+            self.rule(Table::Mangle, &top, ChainName::Mark, rule)?;
         }
         for rule in marking {
             if rule.actions == [Action::SaveMark(mask)] {
@@ -80,8 +110,7 @@ impl Writer<'_> {
     }
 
     fn leaves_foreign(&self, rule: &Rule) -> bool {
-        matches!(rule.matches.as_slice(), [Match::Interface { name, is: false, side: Side::Source }]
-            if *name == self.marks.interface)
+        foreign(rule).is_some_and(|name| *name == self.marks.interface)
     }
 
     /// What would be redirected is marked for it; only the flow's first packet is asked.
@@ -121,7 +150,7 @@ impl Writer<'_> {
         let top = chain_name(ChainName::Redirect);
         let mask = self.marks.mask;
         let (leaving, redirecting) = halves(chain);
-        for rule in leaving.iter().take(1) {
+        for rule in leaving.iter().take_while(|rule| foreign(rule).is_some()) {
             self.rule(Table::Nat, &top, ChainName::Redirect, rule)?;
         }
         let hidden = redirecting

@@ -34,6 +34,9 @@ fn place(name: ChainName) -> Option<(Table, &'static str, Place)> {
         | ChainName::InternetAnswer
         | ChainName::Relay
         | ChainName::OfExit
+        | ChainName::FromService
+        | ChainName::ToService
+        | ChainName::ServiceCell
         | ChainName::Carrier => None,
     }
 }
@@ -201,7 +204,8 @@ impl Writer<'_> {
     fn concerns(&self, rule: &Rule) -> bool {
         let other = |family: &Family| *family != self.family;
         let foreign = |condition: &Match| match condition {
-            Match::Address(family, ..)
+            Match::Host { family, .. }
+            | Match::Address(family, ..)
             | Match::EchoRequest(family)
             | Match::ServiceRequest(family)
             | Match::ServiceAnswer(family)
@@ -219,6 +223,7 @@ impl Writer<'_> {
                 Family::V6 => *number == ICMP,
             },
             Match::Interface { .. }
+            | Match::InterfaceLike { .. }
             | Match::DestinationPort(_)
             | Match::PortIn(_)
             | Match::TcpSyn
@@ -308,6 +313,17 @@ impl Writer<'_> {
         let peers = self.in_set(SetId::Peers(self.family), "src");
         let guard = format!("! -o {interface} {peers} {lacking} -j {counted}");
         self.push(Table::Mangle, GUARD, guard);
+        // The same of containers.
+        if let Some(bridges) = self.marks.bridges.clone() {
+            let refused = format!("-i {bridges}+ {lacking} -j REJECT --reject-with {answer}");
+            self.push(Table::Filter, REFUSE, refused);
+            let containers = self.in_set(SetId::ServiceAddresses(self.family), "src");
+            self.push(
+                Table::Mangle,
+                GUARD,
+                format!("{containers} {lacking} -j {counted}"),
+            );
+        }
     }
 }
 

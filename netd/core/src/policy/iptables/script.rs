@@ -220,10 +220,10 @@ fn closed(ruleset: &Ruleset, marks: &Marks, family: Family, families: &[Rules; 2
     let open = families.iter().find(|rules| rules.family == family);
     for (table, of_table) in open.iter().flat_map(|rules| &rules.chains) {
         let kept = |rules: &[String]| match table {
-            // Drops alone are there.
+            // Drops alone stay there.
             Table::Raw => rules
                 .iter()
-                .filter(|rule| !rule.contains("-set "))
+                .filter(|rule| !rule.contains("-set ") && !rule.ends_with("-j RETURN"))
                 .cloned()
                 .collect(),
             Table::Nat | Table::Filter | Table::Mangle => vec![],
@@ -237,6 +237,8 @@ fn closed(ruleset: &Ruleset, marks: &Marks, family: Family, families: &[Rules; 2
         Element::Link(link) => Some(link.to_string()),
         _ => None,
     }));
+    // What begins so, in iptables' words.
+    names.extend(marks.bridges.iter().map(|bridges| format!("{bridges}+")));
     let mut close = |chain: ChainName, flags: &[char]| {
         let drops = names.iter().flat_map(|name| {
             let drop = move |flag: &char| format!("-{flag} {name} -j DROP");

@@ -57,6 +57,7 @@ pub(super) fn name(set: SetId, family: Family) -> String {
         | SetKind::Way(_)
         | SetKind::RelayPort(_)
         | SetKind::RelayWay(_)
+        | SetKind::Host(_)
         | SetKind::Server(_) => format!("{PREFIX}{}", set.name()),
     }
 }
@@ -73,6 +74,7 @@ fn families(set: SetId) -> Vec<Family> {
         | SetKind::Mark(family)
         | SetKind::Way(family)
         | SetKind::RelayWay(family)
+        | SetKind::Host(family)
         | SetKind::Server(family) => vec![family],
     }
 }
@@ -97,7 +99,7 @@ fn header(kind: SetKind, family: Family) -> String {
         // hash:ip,port would want one address, and bitmap:port knows no protocol.
         SetKind::Port => ("hash:net,port", ""),
         SetKind::Mark(_) => ("hash:ip", " skbinfo"),
-        SetKind::Way(_) | SetKind::Link => ("hash:net,iface", ""),
+        SetKind::Way(_) | SetKind::Link | SetKind::Host(_) => ("hash:net,iface", ""),
         SetKind::RelayPort(_) | SetKind::RelayWay(_) | SetKind::Server(_) => ("hash:ip,port", ""),
     };
     let family = match family {
@@ -119,10 +121,14 @@ fn effect(set: SetId) -> Effect {
         | SetId::RelayWays(_)
         | SetId::RelayServers(_)
         | SetId::RelayResolvers(_)
-        | SetId::TunnelServers(..) => Effect::Grants,
-        SetId::Special(_) | SetId::Local(_) | SetId::Exited(_) | SetId::Relayed(_) | SetId::ExitLinks => {
-            Effect::Binds
-        }
+        | SetId::TunnelServers(..)
+        | SetId::ServiceHosts(_) => Effect::Grants,
+        SetId::Special(_)
+        | SetId::Local(_)
+        | SetId::Exited(_)
+        | SetId::Relayed(_)
+        | SetId::ExitLinks
+        | SetId::ServiceAddresses(_) => Effect::Binds,
         SetId::ExitMarks(_) | SetId::RelayMarks(_) | SetId::RelayPorts(_) => Effect::Leads,
     }
 }
@@ -184,6 +190,7 @@ fn entries(set: SetId, family: Family, element: &Element, mask: u32) -> Vec<Stri
             .map(|half| format!("{half},{protocol}:{number}"))
             .collect(),
         Element::ExitMark(peer, mark) => vec![format!("{peer} skbmark {:#x}/{mask:#x}", mark.value())],
+        Element::Host(address, bridge) => vec![format!("{address},{bridge}")],
         Element::ExitWay(peer, interface, _) => vec![format!("{peer},{interface}")],
         Element::Link(interface) => vec![format!("{whole},{interface}")],
         Element::RelayPort(..) => vec![],
@@ -259,6 +266,7 @@ fn element(set: SetId, entry: &str, members: &Members) -> Option<Element> {
             Element::ExitWay(first.parse().ok()?, second?.parse().ok()?, mark)
         }
         SetKind::Link => Element::Link(second?.parse().ok()?),
+        SetKind::Host(_) => Element::Host(first.parse().ok()?, second?.parse().ok()?),
         SetKind::RelayWay(family) => {
             let mark = mark_of(members, SetId::RelayMarks(family), first)?;
             Element::RelayWay(first.parse().ok()?, port(second?)?.1, mark)

@@ -33,21 +33,19 @@ const STATUS_CONFIRMED: u32 = 1 << 3;
 /// One match.
 pub(super) fn matching(condition: &Match) -> Vec<Expressions> {
     match condition {
-        Match::Interface { side, name, is } => {
-            let key = name_key(*side);
-            let operator = if *is { Operator::Equal } else { Operator::NotEqual };
-            vec![meta(key, Reg1), compare(operator, &padded(name))]
-        }
+        Match::Interface { side, name, is } => named(*side, &padded(name), *is),
+        // A shorter value is held against the name's first bytes, as nft(8) has it of `iifname "cellsvc*"`.
+        Match::InterfaceLike { side, prefix, is } => named(*side, prefix.as_str().as_bytes(), *is),
+        Match::Host {
+            family,
+            address,
+            interface,
+            is,
+        } => on_bridge(*family, *address, *interface, *is),
         Match::Address(family, side, test) => header(*family, *side, *test),
         Match::L4(number) => vec![meta(MetaKey::L4Proto, Reg1), equal(&[*number])],
         Match::DestinationPort(port) => vec![payload(TRANSPORT, 2, 2, Reg1), equal(&port.to_be_bytes())],
-        Match::PortIn(set) => {
-            vec![
-                meta(MetaKey::L4Proto, Reg1),
-                payload(TRANSPORT, 2, 2, Reg32_01),
-                lookup(*set, false),
-            ]
-        }
+        Match::PortIn(set) => port_in(*set),
         Match::EchoRequest(family) => echo_request(*family),
         // Byte 13 of the TCP header: SYN is bit 1, RST bit 2.
         Match::TcpSyn => vec![
@@ -87,6 +85,36 @@ pub(super) fn matching(condition: &Match) -> Vec<Expressions> {
         Match::TunnelServer(family, protocol) => relay_end(*family, SetId::TunnelServers(*family, *protocol)),
         Match::SocketUser(id) => vec![meta(MetaKey::SocketUserId, Reg1), equal(&id.to_ne_bytes())],
     }
+}
+
+/// (protocol, destination port), looked up in the set.
+fn port_in(set: SetId) -> Vec<Expressions> {
+    vec![
+        meta(MetaKey::L4Proto, Reg1),
+        payload(TRANSPORT, 2, 2, Reg32_01),
+        lookup(set, false),
+    ]
+}
+
+/// The interface's name, or as many bytes of it as there are.
+fn named(side: Side, name: &[u8], is: bool) -> Vec<Expressions> {
+    let operator = if is { Operator::Equal } else { Operator::NotEqual };
+    vec![meta(name_key(side), Reg1), compare(operator, name)]
+}
+
+/// (address, interface), looked up in the family's containers.
+fn on_bridge(family: Family, address: Side, interface: Side, is: bool) -> Vec<Expressions> {
+    let second = match family {
+        Family::V4 => Reg32_01,
+        Family::V6 => Reg2,
+    };
+    vec![
+        meta(MetaKey::Nfproto, Reg1),
+        equal(&[nfproto(family)]),
+        header_address(family, address, Reg1),
+        meta(name_key(interface), second),
+        lookup(SetId::ServiceHosts(family), !is),
+    ]
 }
 
 fn first_of_flow() -> Vec<Expressions> {

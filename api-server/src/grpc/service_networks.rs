@@ -1,0 +1,112 @@
+//! Networks of services.
+
+use cell_api_core::connection::choice::Route;
+use cell_api_core::flow::FlowInput;
+use cell_api_core::service_network::Egress;
+use cell_proto::api::v1::service_network_service_server::ServiceNetworkService;
+use cell_proto::api::v1::{
+    ExplainServiceFlowRequest, ExplainServiceFlowResponse, ListServiceNetworksRequest,
+    ListServiceNetworksResponse, ServiceNetwork, SetServiceExitRequest, SetServiceExitResponse,
+};
+use tonic::{Request, Response, Status};
+
+use super::peers::explained;
+use super::{Automation, refused};
+use crate::service::explain;
+use crate::service::service_networks::{self, ExitInput, NetworkView};
+
+#[tonic::async_trait]
+impl ServiceNetworkService for Automation {
+    async fn list_service_networks(
+        &self,
+        _: Request<ListServiceNetworksRequest>,
+    ) -> Result<Response<ListServiceNetworksResponse>, Status> {
+        let all = service_networks::list(&self.app).await.map_err(refused)?;
+        Ok(Response::new(ListServiceNetworksResponse {
+            networks: all.into_iter().map(network).collect(),
+        }))
+    }
+
+    async fn set_service_exit(
+        &self,
+        request: Request<SetServiceExitRequest>,
+    ) -> Result<Response<SetServiceExitResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let SetServiceExitRequest {
+            service,
+            connection_id,
+            fail_open,
+            validate_only,
+        } = request.into_inner();
+        let input = ExitInput {
+            connection: connection_id,
+            fail_open,
+        };
+        let (view, plan) = if validate_only {
+            let planned = service_networks::plan_exit(&self.app, &actor, &service, input).await;
+            let planned = planned.map_err(refused)?;
+            (planned.view, planned.sentences)
+        } else {
+            let set = service_networks::set_exit(&self.app, &actor, &service, input).await;
+            (set.map_err(refused)?, Vec::new())
+        };
+        Ok(Response::new(SetServiceExitResponse {
+            network: Some(network(view)),
+            plan,
+        }))
+    }
+
+    async fn explain_service_flow(
+        &self,
+        request: Request<ExplainServiceFlowRequest>,
+    ) -> Result<Response<ExplainServiceFlowResponse>, Status> {
+        let ExplainServiceFlowRequest {
+            service,
+            destination,
+            protocol,
+            port,
+        } = request.into_inner();
+        let flow = FlowInput {
+            destination,
+            protocol,
+            port,
+        };
+        let found = explain::explain_service(&self.app, &service, &flow).await;
+        Ok(Response::new(ExplainServiceFlowResponse {
+            flow: Some(explained(found.map_err(refused)?)),
+        }))
+    }
+}
+
+fn network(view: NetworkView) -> ServiceNetwork {
+    let NetworkView {
+        network,
+        connection,
+        route,
+    } = view;
+    let egress = match &network.egress {
+        Egress::Nowhere => "none",
+        Egress::Direct => "direct",
+        Egress::Exit(_) => "exit",
+    };
+    let way = match route {
+        None | Some(Route::Nowhere) => "nowhere",
+        Some(Route::Own) => "direct",
+        Some(Route::Exit(_)) => "exit",
+    };
+    ServiceNetwork {
+        bridge: network.place.bridge(),
+        subnet: network.place.subnet.to_string(),
+        egress: egress.to_owned(),
+        connection_id: network
+            .egress
+            .bound()
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
+        connection_name: connection.unwrap_or_default(),
+        fail_open: network.egress.fail_open(),
+        way: way.to_owned(),
+        service: network.service.to_string(),
+    }
+}

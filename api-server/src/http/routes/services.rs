@@ -1,0 +1,60 @@
+//! Networks of services, and what carries them to the internet.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+
+use super::Answer;
+use super::network::Asked;
+use crate::app::App;
+use crate::http::dto::problem::Problems;
+use crate::http::dto::services::{ServiceExit, ServiceNetworkList, ServiceNetworkOrPlan};
+use crate::http::extract::{Segment, Who};
+use crate::http::input::Input;
+use crate::http::problem::Refusal;
+use crate::service::service_networks;
+
+/// Networks of all services, and which way each has to the internet.
+#[utoipa::path(get, path = "/api/connectivity/services", tag = "connections", operation_id = "list_service_networks",
+    responses((status = 200, body = ServiceNetworkList), Problems))]
+pub async fn list(State(app): State<Arc<App>>) -> Answer<ServiceNetworkList> {
+    let all = service_networks::list(&app).await?;
+    Ok(Json(ServiceNetworkList {
+        services: all.into_iter().map(Into::into).collect(),
+    }))
+}
+
+/// Says what carries a service's containers to the internet. Their flows that are open end.
+#[utoipa::path(put, path = "/api/connectivity/services/{service}/exit", tag = "connections",
+    operation_id = "set_service_exit", params(("service" = String, Path),
+        ("validate_only" = Option<bool>, Query, description = "only says what it would do")),
+    request_body = ServiceExit,
+    responses((status = 200, body = ServiceNetworkOrPlan), Problems))]
+pub async fn set_exit(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Segment(service): Segment,
+    asked: Asked,
+    Input(exit): Input<ServiceExit>,
+) -> Answer<ServiceNetworkOrPlan> {
+    if asked.wait.is_some() {
+        return Err(refused());
+    }
+    let answer = if asked.validate_only {
+        service_networks::plan_exit(&app, &who.actor(), &service, exit.into())
+            .await?
+            .into()
+    } else {
+        service_networks::set_exit(&app, &who.actor(), &service, exit.into())
+            .await?
+            .into()
+    };
+    Ok(Json(answer))
+}
+
+/// It cannot cut off who makes it.
+fn refused() -> Refusal {
+    cell_api_core::fault::Faults::one("confirm_within", "is not for services: nobody is cut off by them")
+        .into()
+}

@@ -1,0 +1,214 @@
+//! The tables of networks of services. There are few, so that each look reads them from the database.
+
+use std::collections::BTreeMap;
+
+use cell_api_core::access::{Protocol, Service};
+use cell_api_core::connection::id::ConnectionId;
+use cell_api_core::service_network::{self, Egress, Place, ServiceName, ServiceNetwork};
+use ipnet::Ipv4Net;
+use rusqlite::{Connection, Row};
+
+use super::transaction::{NetworkChange, Tx};
+use crate::events::Topic;
+use crate::service::ServiceError;
+
+const CORRUPT: ServiceError = ServiceError::Storage("a stored network of a service is not one");
+
+/// All networks, in the order of names.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub fn list(connection: &Connection) -> Result<Vec<ServiceNetwork>, ServiceError> {
+    let mut reach: BTreeMap<String, Vec<Service>> = BTreeMap::new();
+    let sql = "SELECT service, address, protocol, port FROM service_reach ORDER BY 1, 2, 3, 4";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map((), |row| {
+        let reached: (String, String, u16) = (row.get(1)?, row.get(2)?, row.get(3)?);
+        Ok((row.get::<_, String>(0)?, reached))
+    })?;
+    for row in rows {
+        let (service, reached) = row?;
+        reach.entry(service).or_default().push(reached_of(&reached)?);
+    }
+    let sql = "SELECT service, number, subnet, egress, exit_connection_id, fail_open FROM service_network \
+               ORDER BY service";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement
+        .query_map((), Raw::read)?
+        .collect::<Result<Vec<_>, _>>()?;
+    rows.into_iter()
+        .map(|raw| {
+            let own = reach.remove(&raw.service).unwrap_or_default();
+            raw.into_network(own)
+        })
+        .collect()
+}
+
+/// One network.
+///
+/// # Errors
+/// [`ServiceError::NoServiceNetwork`], [`ServiceError::Storage`].
+pub fn get(connection: &Connection, service: &ServiceName) -> Result<ServiceNetwork, ServiceError> {
+    let all = list(connection)?;
+    all.into_iter()
+        .find(|network| network.service == *service)
+        .ok_or(ServiceError::NoServiceNetwork)
+}
+
+/// Gives a service its network, if it has none: the lowest that is free, without a way to the internet. What it may reach besides
+/// is replaced. The network that it has already stays as it is.
+///
+/// # Errors
+/// [`ServiceError::NoServiceRoom`], [`ServiceError::Storage`].
+pub fn register_service_network(
+    tx: &mut Tx<'_>,
+    pool: Ipv4Net,
+    vpn: Ipv4Net,
+    service: &ServiceName,
+    reach: &[Service],
+) -> Result<ServiceNetwork, ServiceError> {
+    let all = list(tx)?;
+    let used: Vec<Place> = all.iter().map(|network| network.place.clone()).collect();
+    if all.iter().any(|network| network.service == *service) {
+        let detail = format!("{} service(s) that it may reach", reach.len());
+        tx.audit("service.network.reach", service, detail);
+    } else {
+        let place = service_network::allocate(pool, vpn, &used)?;
+        let sql = "INSERT INTO service_network (service, number, subnet, egress) VALUES (?1, ?2, ?3, 'none')";
+        tx.prepare_cached(sql)?
+            .execute((service.as_str(), place.number, place.subnet.to_string()))?;
+        let detail = format!("{} on {}", place.subnet, place.bridge());
+        tx.audit("service.network.add", service, detail);
+    }
+    tx.prepare_cached("DELETE FROM service_reach WHERE service = ?1")?
+        .execute([service.as_str()])?;
+    let sql =
+        "INSERT OR IGNORE INTO service_reach (service, address, protocol, port) VALUES (?1, ?2, ?3, ?4)";
+    for reached in reach {
+        let Service {
+            address,
+            protocol,
+            port,
+        } = reached;
+        let protocol = word_of(*protocol);
+        tx.prepare_cached(sql)?
+            .execute((service.as_str(), address.to_string(), protocol, port))?;
+    }
+    changed(tx);
+    get(tx, service)
+}
+
+/// Takes a service's network away; its number and its subnet are free from now on. The absent is left as it is.
+///
+/// # Errors
+/// SQLite's.
+pub fn remove_service_network(tx: &mut Tx<'_>, service: &ServiceName) -> Result<(), ServiceError> {
+    let sql = "DELETE FROM service_network WHERE service = ?1";
+    if tx.prepare_cached(sql)?.execute([service.as_str()])? > 0 {
+        tx.audit(
+            "service.network.remove",
+            service,
+            "its bridge carries nothing more",
+        );
+        changed(tx);
+    }
+    Ok(())
+}
+
+/// Says how a service's containers get to the internet.
+///
+/// # Errors
+/// SQLite's.
+pub fn set_egress(tx: &mut Tx<'_>, service: &ServiceName, egress: &Egress) -> Result<(), ServiceError> {
+    let word = match egress {
+        Egress::Nowhere => "none",
+        Egress::Direct => "direct",
+        Egress::Exit(_) => "exit",
+    };
+    let sql =
+        "UPDATE service_network SET egress = ?2, exit_connection_id = ?3, fail_open = ?4 WHERE service = ?1";
+    let bound = egress.bound().map(|id| id.to_string());
+    tx.prepare_cached(sql)?
+        .execute((service.as_str(), word, bound, egress.fail_open()))?;
+    changed(tx);
+    Ok(())
+}
+
+/// The names of services that use a connection: the first `most` in the order of names.
+///
+/// # Errors
+/// SQLite's.
+pub fn users(connection: &Connection, id: &ConnectionId, most: usize) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT service FROM service_network WHERE exit_connection_id = ?1 ORDER BY 1 LIMIT ?2";
+    connection
+        .prepare_cached(sql)?
+        .query_map((id.to_string(), most), |row| row.get(0))?
+        .collect()
+}
+
+fn changed(tx: &mut Tx<'_>) {
+    tx.network(NetworkChange::All);
+    tx.effects.topics.extend([Topic::Services, Topic::Connections]);
+}
+
+fn word_of(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+fn reached_of((address, protocol, port): &(String, String, u16)) -> Result<Service, ServiceError> {
+    Ok(Service {
+        address: address.parse().map_err(|_| CORRUPT)?,
+        protocol: match protocol.as_str() {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            _ => return Err(CORRUPT),
+        },
+        port: *port,
+    })
+}
+
+struct Raw {
+    service: String,
+    number: u16,
+    subnet: String,
+    egress: String,
+    bound: Option<String>,
+    fail_open: Option<bool>,
+}
+
+impl Raw {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Raw> {
+        Ok(Raw {
+            service: row.get(0)?,
+            number: row.get(1)?,
+            subnet: row.get(2)?,
+            egress: row.get(3)?,
+            bound: row.get(4)?,
+            fail_open: row.get(5)?,
+        })
+    }
+
+    fn into_network(self, reach: Vec<Service>) -> Result<ServiceNetwork, ServiceError> {
+        let egress = match (self.egress.as_str(), self.bound) {
+            ("none", None) => Egress::Nowhere,
+            ("direct", None) => Egress::Direct,
+            ("exit", Some(id)) => {
+                let id = ConnectionId::parse(&id).map_err(|_| CORRUPT)?;
+                Egress::through(id, self.fail_open)
+            }
+            (_, _) => return Err(CORRUPT),
+        };
+        Ok(ServiceNetwork {
+            service: ServiceName::parse(&self.service).map_err(|_| CORRUPT)?,
+            place: Place {
+                number: self.number,
+                subnet: self.subnet.parse().map_err(|_| CORRUPT)?,
+            },
+            egress,
+            reach,
+        })
+    }
+}

@@ -1,0 +1,334 @@
+//! Networks of services: what they are given, what carries them, and what netd and cell-egress hear of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "tests: a case is one story"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use cell_api::service::{Actor, service_networks};
+use cell_api::store::service_networks as table;
+use cell_api::store::transaction::Origin;
+use cell_api_core::access::{Protocol, Service};
+use cell_api_core::service_network::ServiceName;
+use cell_proto::api::v1::service_network_service_client::ServiceNetworkServiceClient;
+use cell_proto::api::v1::{
+    ExplainServiceFlowRequest, ListServiceNetworksRequest, ServiceNetwork, SetServiceExitRequest,
+};
+use cell_proto::common::v1::IpPrefix;
+use cell_proto::netd::v1 as netd;
+use cell_proto::{fault, ipc};
+use serde_json::{Value, json};
+use support::client::{Answer, Client};
+use support::{ABSENT, Cell, START_MS, eventually};
+
+const ALL: &str = "/api/connectivity/services";
+
+fn name(text: &str) -> ServiceName {
+    ServiceName::parse(text).unwrap()
+}
+
+async fn register(cell: &Cell, service: &str, reach: Vec<Service>) {
+    let done = service_networks::register(&cell.app, &Actor::cell(), name(service), reach).await;
+    done.unwrap();
+}
+
+async fn remove(cell: &Cell, service: &str) {
+    let (origin, service) = (Origin::new(&Actor::cell(), START_MS), name(service));
+    let removing = cell
+        .app
+        .store
+        .commit(origin, move |tx| table::remove_service_network(tx, &service));
+    removing.await.unwrap();
+}
+
+async fn connection(admin: &Client, body: Value) -> String {
+    let made = admin
+        .post("/api/connectivity/connections", &body)
+        .await
+        .expect(201);
+    made.json()["connection"]["id"].as_str().unwrap().to_owned()
+}
+
+async fn proxy(admin: &Client, name: &str) -> String {
+    let import = json!({"url": "socks5://192.0.2.9:1080"});
+    connection(admin, json!({"name": name, "type": "proxy", "import": import})).await
+}
+
+async fn bind(admin: &Client, service: &str, body: Value) -> Answer {
+    admin.put(&format!("{ALL}/{service}/exit"), &body).await
+}
+
+fn at_netd(cell: &Cell, service: &str) -> Option<netd::ServiceNetwork> {
+    let state = cell.netd.state.lock().unwrap();
+    let networks = &state.spec.as_ref()?.service_networks;
+    networks.iter().find(|network| network.name == service).cloned()
+}
+
+/// The exit by which DNS of a service's containers goes, if it is known.
+fn asks_by(cell: &Cell, first: &str) -> Option<String> {
+    let first = first.parse::<std::net::IpAddr>().unwrap();
+    let peers = cell.egress.dns().peers;
+    let found = peers
+        .into_iter()
+        .find(|peer| peer.addresses.contains(&first.into()))?;
+    Some(found.exit_id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_gets_a_network_of_its_own_and_no_way_out() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let reach = Service {
+        address: "172.21.0.18".parse().unwrap(),
+        protocol: Protocol::Tcp,
+        port: 443,
+    };
+    register(&cell, "files", vec![reach]).await;
+    register(&cell, "mail", vec![]).await;
+    register(&cell, "files", vec![reach]).await;
+    let listed = admin.get(ALL).await.expect(200).json();
+    let first = &listed["services"][0];
+    for (field, value) in [
+        ("service", json!("files")),
+        ("bridge", json!("cellsvc1")),
+        ("subnet", json!("172.21.0.0/28")),
+        ("egress", json!("none")),
+        ("connection_id", Value::Null),
+        ("way", json!("nowhere")),
+    ] {
+        assert_eq!(first[field], value, "{field}");
+    }
+    assert_eq!(listed["services"][1]["subnet"], "172.21.0.16/28");
+    eventually("netd hears of both", || at_netd(&cell, "mail").is_some()).await;
+    let files = at_netd(&cell, "files").unwrap();
+    assert_eq!(
+        (files.bridge.as_str(), files.internet, files.reach.len()),
+        ("cellsvc1", false, 1)
+    );
+    let subnet = IpPrefix {
+        address: Some("172.21.0.0".parse::<std::net::IpAddr>().unwrap().into()),
+        length: 28,
+    };
+    assert_eq!(files.subnet, Some(subnet));
+    // An exit that DNS does not know: the cell's own names alone.
+    let nowhere = || asks_by(&cell, "172.21.0.2").is_some_and(|exit| !exit.is_empty());
+    eventually("the relay knows the containers", nowhere).await;
+
+    // What is gone is free, and what stays has what it had.
+    remove(&cell, "files").await;
+    register(&cell, "calendar", vec![]).await;
+    let listed = admin.get(ALL).await.expect(200).json();
+    let of = |at: usize| listed["services"][at]["subnet"].clone();
+    assert_eq!((of(0), of(1)), (json!("172.21.0.0/28"), json!("172.21.0.16/28")));
+    eventually("netd forgets it", || at_netd(&cell, "files").is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_carries_a_service_and_nothing_else_does() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let id = proxy(&admin, "work").await;
+    register(&cell, "files", vec![]).await;
+    let bound = bind(
+        &admin,
+        "files",
+        json!({"connection_id": "work", "fail_open": null}),
+    )
+    .await;
+    let bound = bound.expect(200).json();
+    assert_eq!(bound["network"]["connection_id"], json!(id));
+    assert_eq!(bound["network"]["connection_name"], "work");
+    assert_eq!(bound["plan"], json!([]));
+    let through = || at_netd(&cell, "files").is_some_and(|network| network.internet && network.exit == id);
+    eventually("netd hears of it", through).await;
+    eventually("its questions go the same way", || {
+        asks_by(&cell, "172.21.0.2") == Some(id.clone())
+    })
+    .await;
+
+    // Its connection does not work, and it says that it may go directly meanwhile.
+    bind(&admin, "files", json!({"connection_id": id, "fail_open": true}))
+        .await
+        .expect(200);
+    let directly =
+        || at_netd(&cell, "files").is_some_and(|network| network.internet && network.exit.is_empty());
+    eventually("it goes directly", directly).await;
+    // It works again: without a change of anybody's it is carried again.
+    cell.egress.see(&id, START_MS + 1_000, 0);
+    cell.advance(Duration::from_secs(2));
+    eventually("it is carried again", through).await;
+
+    let path = format!("/api/connectivity/connections/{id}");
+    let in_use = admin.delete(&path).await;
+    in_use.refused(409, "CONNECTION_IN_USE");
+    assert!(
+        in_use.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("service files"),
+        "{:?}",
+        in_use.json()
+    );
+    bind(&admin, "files", json!({"connection_id": "direct"}))
+        .await
+        .expect(200);
+    eventually("the cell's own way", directly).await;
+    let own = || asks_by(&cell, "172.21.0.2") == Some(String::new());
+    eventually("its questions too", own).await;
+    bind(&admin, "files", json!({"connection_id": null}))
+        .await
+        .expect(200);
+    eventually("no way", || {
+        at_netd(&cell, "files").is_some_and(|network| !network.internet)
+    })
+    .await;
+    admin.delete(&path).await.expect(204);
+
+    let audit = admin.get("/api/audit?limit=1000").await.expect(200).json();
+    let records = audit["records"].as_array().unwrap();
+    let details = records.iter().filter(|record| record["action"] == "service.exit");
+    let details: Vec<&str> = details.map(|record| record["detail"].as_str().unwrap()).collect();
+    assert_eq!(details.len(), 4);
+    assert!(
+        details.iter().any(|detail| detail.starts_with("through work (")),
+        "{details:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_says_what_it_would_do_and_does_nothing() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    proxy(&admin, "work").await;
+    register(&cell, "files", vec![]).await;
+    bind(&admin, "files", json!({"connection_id": "direct"}))
+        .await
+        .expect(200);
+    let path = format!("{ALL}/files/exit?validate_only=true");
+    let plan = admin
+        .put(&path, &json!({"connection_id": "work"}))
+        .await
+        .expect(200)
+        .json();
+    let sentences: Vec<&str> = plan["plan"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert_eq!(
+        sentences,
+        [
+            "Containers of files go out through work alone; until now they go out by the cell's own way.",
+            "Connections to the internet that they have open now end.",
+            "Their DNS goes by the same way, whichever resolver they ask.",
+            "The connection does not work now: the service reaches nothing on the internet until it does.",
+        ]
+    );
+    assert_eq!(plan["network"]["connection_name"], "work");
+    let same = admin
+        .put(&path, &json!({"connection_id": "direct"}))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(same["plan"], json!([]));
+    assert_eq!(
+        admin.get(ALL).await.json()["services"][0]["egress"],
+        "direct",
+        "nothing was done"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_refused_with_its_reason() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    register(&cell, "files", vec![]).await;
+    bind(&admin, "mail", json!({"connection_id": null}))
+        .await
+        .refused(404, "NO_SERVICE_NETWORK");
+    bind(&admin, "Files", json!({"connection_id": null}))
+        .await
+        .refused(400, "INVALID_REQUEST");
+    for (body, field) in [
+        (json!({}), "connection_id"),
+        (json!({"connection_id": 7}), "connection_id"),
+        (json!({"connection_id": ABSENT}), "connection_id"),
+        (json!({"connection_id": "direct", "fail_open": true}), "fail_open"),
+        (json!({"connection_id": null, "fail_open": false}), "fail_open"),
+        (json!({"connection_id": null, "fail_open": "no"}), "fail_open"),
+        (json!({"connection_id": null, "more": 1}), "more"),
+    ] {
+        let refused = bind(&admin, "files", body.clone()).await;
+        refused.refused(400, "INVALID_REQUEST");
+        assert_eq!(refused.fields(), [field], "{body}");
+    }
+    let waits = admin
+        .put(
+            &format!("{ALL}/files/exit?confirm_within=60"),
+            &json!({"connection_id": null}),
+        )
+        .await;
+    assert_eq!(waits.fields(), ["confirm_within"]);
+    bind(&admin, "files", json!({"connection_id": null}))
+        .await
+        .expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_automation_socket_has_the_same() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let id = proxy(&admin, "work").await;
+    register(&cell, "files", vec![]).await;
+    let mut client = ServiceNetworkServiceClient::new(ipc::connect(cell.automation.clone()));
+    let set = |service: &str, to: &str, validate_only| SetServiceExitRequest {
+        service: service.to_owned(),
+        connection_id: to.to_owned(),
+        fail_open: None,
+        validate_only,
+    };
+    let planned = client
+        .set_service_exit(set("files", "work", true))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(planned.plan[0].contains("through work alone"), "{planned:?}");
+    let made = client
+        .set_service_exit(set("files", "work", false))
+        .await
+        .unwrap()
+        .into_inner();
+    let ServiceNetwork {
+        connection_id,
+        egress,
+        way,
+        ..
+    } = made.network.unwrap();
+    assert_eq!(
+        (connection_id, egress.as_str(), way.as_str()),
+        (id, "exit", "exit")
+    );
+    let listed = client
+        .list_service_networks(ListServiceNetworksRequest {})
+        .await
+        .unwrap();
+    assert_eq!(listed.into_inner().networks[0].connection_name, "work");
+    let refused = client
+        .set_service_exit(set("mail", "work", false))
+        .await
+        .unwrap_err();
+    assert_eq!(fault::reason(&refused).as_deref(), Some("NO_SERVICE_NETWORK"));
+    let asked = ExplainServiceFlowRequest {
+        service: "mail".to_owned(),
+        destination: "203.0.113.9".to_owned(),
+        ..ExplainServiceFlowRequest::default()
+    };
+    let refused = client.explain_service_flow(asked).await.unwrap_err();
+    assert_eq!(fault::reason(&refused).as_deref(), Some("NO_SERVICE_NETWORK"));
+}

@@ -1,0 +1,129 @@
+//! `cellctl service`: how containers of services get to the internet.
+
+use cell_proto::api::v1 as wire;
+use cell_proto::api::v1::{ListServiceNetworksRequest, SetServiceExitRequest};
+use serde::Serialize;
+
+use crate::cell::Cell;
+use crate::cli::Service;
+use crate::failure::Failure;
+use crate::human;
+use crate::output::Output;
+
+/// A network of a service.
+#[derive(Debug, Serialize)]
+struct Network {
+    service: String,
+    bridge: String,
+    subnet: String,
+    egress: String,
+    connection_id: Option<String>,
+    connection_name: Option<String>,
+    fail_open: Option<bool>,
+    way: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Networks {
+    services: Vec<Network>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    network: Network,
+    plan: Vec<String>,
+}
+
+/// Carries out one of the commands.
+pub(crate) async fn run(cell: &Cell, output: Output, command: Service) -> Result<(), Failure> {
+    let mut client = cell.services()?;
+    match command {
+        Service::List => {
+            let answer = client
+                .list_service_networks(ListServiceNetworksRequest {})
+                .await?;
+            let networks = answer.into_inner().networks.into_iter().map(Network::from);
+            let list = Networks {
+                services: networks.collect(),
+            };
+            output.result(&list, || text(&list.services))
+        }
+        Service::Exit {
+            service,
+            to,
+            fail_open,
+            validate_only,
+        } => {
+            let request = SetServiceExitRequest {
+                service,
+                connection_id: if to == "none" { String::new() } else { to },
+                fail_open,
+                validate_only,
+            };
+            let answer = client.set_service_exit(request).await?.into_inner();
+            let network = Network::from(answer.network.unwrap_or_default());
+            let plan = answer.plan;
+            let answer = Answer { network, plan };
+            output.result(&answer, || match (validate_only, answer.plan.is_empty()) {
+                (true, true) => "Nothing would change.".to_owned(),
+                (true, false) => answer.plan.join("\n"),
+                (false, _) => format!(
+                    "{}: {}, now by the way \"{}\".",
+                    answer.network.service,
+                    chosen(&answer.network),
+                    answer.network.way
+                ),
+            })
+        }
+    }
+}
+
+impl From<wire::ServiceNetwork> for Network {
+    fn from(network: wire::ServiceNetwork) -> Self {
+        let wire::ServiceNetwork {
+            service,
+            bridge,
+            subnet,
+            egress,
+            connection_id,
+            connection_name,
+            fail_open,
+            way,
+        } = network;
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        Network {
+            service,
+            bridge,
+            subnet,
+            egress,
+            connection_id: given(connection_id),
+            connection_name: given(connection_name),
+            fail_open,
+            way,
+        }
+    }
+}
+
+fn text(networks: &[Network]) -> String {
+    if networks.is_empty() {
+        return "There are no networks of services: a service gets its own when it is installed.".to_owned();
+    }
+    let row = |network: &Network| {
+        vec![
+            network.service.clone(),
+            network.subnet.clone(),
+            network.bridge.clone(),
+            chosen(network),
+            network.way.clone(),
+        ]
+    };
+    let header = ["SERVICE", "SUBNET", "BRIDGE", "EXIT", "NOW"];
+    human::table(&header, networks.iter().map(row))
+}
+
+fn chosen(network: &Network) -> String {
+    match &network.connection_name {
+        Some(name) => name.clone(),
+        None => network.egress.clone(),
+    }
+}

@@ -1,0 +1,97 @@
+//! What a plan means for services, by the state that was accepted before: the sets do not say which service a container is of.
+
+use std::collections::BTreeSet;
+
+use super::{Change, ChangeAction, change, list};
+use crate::desired::{Desired, Service};
+use crate::model::ServiceName;
+use crate::service::ServiceNetwork;
+
+/// Networks that come, go or are altered. Without a state before there is nothing to compare with.
+pub(super) fn of_services(accepted: Option<&Desired>, desired: &Desired) -> Vec<Change> {
+    let Some(accepted) = accepted else {
+        return Vec::new();
+    };
+    let names: BTreeSet<&ServiceName> = accepted
+        .services()
+        .keys()
+        .chain(desired.services().keys())
+        .collect();
+    let one = |name: &ServiceName| {
+        let (before, after) = (accepted.services().get(name), desired.services().get(name));
+        of_service(format!("service {name}"), before, after)
+    };
+    names.into_iter().filter_map(one).collect()
+}
+
+fn of_service(
+    subject: String,
+    before: Option<&ServiceNetwork>,
+    after: Option<&ServiceNetwork>,
+) -> Option<Change> {
+    match (before, after) {
+        (None, None) => None,
+        (None, Some(after)) => Some(change(ChangeAction::Add, subject, whole(after))),
+        (Some(before), None) => Some(change(
+            ChangeAction::Remove,
+            subject,
+            format!("had {}", whole(before)),
+        )),
+        (Some(before), Some(after)) => {
+            let detail = difference(before, after);
+            (!detail.is_empty()).then(|| change(ChangeAction::Update, subject, detail.join("; ")))
+        }
+    }
+}
+
+fn whole(network: &ServiceNetwork) -> String {
+    let ServiceNetwork {
+        bridge,
+        subnet,
+        internet,
+        exit,
+        reach,
+    } = network;
+    let reach = reached(*internet, reach);
+    let may = if reach.is_empty() {
+        "nothing but names".to_owned()
+    } else {
+        list(&reach)
+    };
+    let by = exit
+        .as_ref()
+        .map(|exit| format!(", leaves by exit {}", exit.id()));
+    format!("{subnet} on {bridge}, reaches {may}{}", by.unwrap_or_default())
+}
+
+fn difference(before: &ServiceNetwork, after: &ServiceNetwork) -> Vec<String> {
+    let mut parts = Vec::new();
+    let (had, has) = (
+        reached(before.internet, &before.reach),
+        reached(after.internet, &after.reach),
+    );
+    for (verb, left, right) in [("gains", &has, &had), ("loses", &had, &has)] {
+        let words: BTreeSet<String> = left.difference(right).cloned().collect();
+        if !words.is_empty() {
+            parts.push(format!("{verb} {}", list(&words)));
+        }
+    }
+    if (before.bridge, before.subnet) != (after.bridge, after.subnet) {
+        parts.push(format!("moves to {} on {}", after.subnet, after.bridge));
+    }
+    if before.exit != after.exit {
+        parts.push(after.exit.as_ref().map_or_else(
+            || "leaves by the machine's own way".to_owned(),
+            |exit| format!("leaves by exit {}", exit.id()),
+        ));
+    }
+    parts
+}
+
+fn reached(internet: bool, reach: &BTreeSet<Service>) -> BTreeSet<String> {
+    let internet = internet.then(|| "internet".to_owned());
+    internet
+        .into_iter()
+        .chain(reach.iter().map(Service::to_string))
+        .collect()
+}

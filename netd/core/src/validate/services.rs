@@ -1,0 +1,199 @@
+//! Networks of services: each by itself, and against the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::peers::service_of;
+use super::{Faults, SERVICES_MAX};
+use crate::ceiling::{Ceiling, ServiceCeiling};
+use crate::desired::{Desired, Service};
+use crate::model::{ExitId, ExitInterface, ServiceName};
+use crate::redirect::Carrier;
+use crate::service::{PREFIX_LENGTHS, ServiceNetwork};
+use crate::spec::{Parsed, ServiceNetworkSpec, ServiceSpec};
+
+/// What networks of services are checked against.
+pub(super) struct Context<'a> {
+    pub ceiling: &'a Ceiling,
+    /// The interface and the exits.
+    pub base: &'a Desired,
+    pub exits_known: bool,
+}
+
+/// What the networks before had taken, and where.
+#[derive(Default)]
+struct Taken {
+    names: BTreeMap<ServiceName, usize>,
+    bridges: BTreeMap<ExitInterface, usize>,
+    /// By first address.
+    subnets: BTreeMap<u32, (Ipv4Net, usize)>,
+}
+
+/// The sound ones, by name.
+pub(super) fn check(
+    context: &Context<'_>,
+    specs: &[ServiceNetworkSpec],
+    faults: &mut Faults,
+) -> BTreeMap<ServiceName, ServiceNetwork> {
+    let path = "spec.service_networks";
+    if specs.is_empty() {
+        return BTreeMap::new();
+    }
+    if context.base.wireguard().is_none() {
+        faults.invalid(path, "networks of services need an interface; set spec.wireguard");
+        return BTreeMap::new();
+    }
+    let Some(ceiling) = &context.ceiling.services else {
+        faults.above(path, "there may be no networks of services here");
+        return BTreeMap::new();
+    };
+    let (most, count) = (ceiling.most(), specs.len());
+    if count > most {
+        faults.above(path, format!("at most {most} networks are allowed, not {count}"));
+        return BTreeMap::new();
+    }
+    let mut taken = Taken::default();
+    let checked = specs
+        .iter()
+        .enumerate()
+        .filter_map(|(index, spec)| context.one(ceiling, spec, index, &mut taken, faults));
+    checked.collect()
+}
+
+impl Context<'_> {
+    fn one(
+        &self,
+        ceiling: &ServiceCeiling,
+        spec: &ServiceNetworkSpec,
+        index: usize,
+        taken: &mut Taken,
+        faults: &mut Faults,
+    ) -> Option<(ServiceName, ServiceNetwork)> {
+        let ServiceNetworkSpec {
+            name,
+            bridge,
+            subnet,
+            internet,
+            exit,
+            reach,
+        } = spec;
+        let at =
+            |field: &'static str| fmt::from_fn(move |f| write!(f, "spec.service_networks[{index}].{field}"));
+        let name: Option<ServiceName> = faults.parsed(name.parse(), at("name"));
+        super::exits::unique(&mut taken.names, name.clone(), index, at("name"), faults);
+        let bridge: Option<ExitInterface> = faults.parsed(bridge.parse(), at("bridge"));
+        super::exits::unique(&mut taken.bridges, bridge, index, at("bridge"), faults);
+        if bridge.is_some_and(|bridge| !ceiling.allows_bridge(&bridge)) {
+            faults.above(at("bridge"), "no bridge of services may have this name");
+        }
+        let subnet = self.subnet(ceiling, subnet, index, taken, faults);
+        let exit = self.exit(exit, at("exit"), faults);
+        let reach = self.reach(reach, at("reach"), faults);
+        let network = ServiceNetwork {
+            bridge: bridge?,
+            subnet: subnet?,
+            internet: *internet,
+            exit: exit?,
+            reach: reach?,
+        };
+        Some((name?, network))
+    }
+
+    fn subnet(
+        &self,
+        ceiling: &ServiceCeiling,
+        spec: &Parsed<IpNet>,
+        index: usize,
+        taken: &mut Taken,
+        faults: &mut Faults,
+    ) -> Option<Ipv4Net> {
+        let field = format_args!("spec.service_networks[{index}].subnet");
+        let subnet = match faults.parsed(spec.clone(), field)? {
+            IpNet::V4(subnet) => subnet,
+            IpNet::V6(_) => {
+                faults.invalid(field, "is IPv4: containers of services have no IPv6");
+                return None;
+            }
+        };
+        if subnet.trunc() != subnet || !PREFIX_LENGTHS.contains(&subnet.prefix_len()) {
+            let (first, last) = (PREFIX_LENGTHS.start(), PREFIX_LENGTHS.end());
+            faults.invalid(
+                field,
+                format!("is a prefix of {first}-{last} bits without host bits"),
+            );
+            return None;
+        }
+        if !ceiling.allows_subnet(subnet) {
+            faults.above(field, "no network of services may lie there");
+        }
+        let overlaps = |other: Ipv4Net| other.contains(&subnet) || subnet.contains(&other);
+        let vpn = self.base.wireguard().and_then(|wireguard| wireguard.v4);
+        if vpn.is_some_and(overlaps) {
+            faults.invalid(field, "overlaps the VPN");
+        }
+        if subnet.contains(&self.ceiling.service_v4) {
+            faults.invalid(field, "holds a hidden service address of the cell");
+        }
+        // Subnets that were taken do not overlap: the nearest on each side are the only ones that could.
+        let (first, last) = (subnet.network().to_bits(), subnet.broadcast().to_bits());
+        let mut before = taken.subnets.range(..=last);
+        if let Some((_, (other, place))) = before.next_back()
+            && other.broadcast().to_bits() >= first
+        {
+            faults.invalid(field, format!("overlaps that of spec.service_networks[{place}]"));
+        }
+        taken.subnets.insert(first, (subnet, index));
+        Some(subnet)
+    }
+
+    /// A way out, or none for the machine's own; nothing at all where that is a fault.
+    fn exit(&self, id: &str, field: impl fmt::Display, faults: &mut Faults) -> Option<Option<Carrier>> {
+        if id.is_empty() {
+            return Some(None);
+        }
+        let id: ExitId = faults.parsed(id.parse(), &field)?;
+        let exit = self.base.carrier(&id);
+        if exit.is_none() && self.exits_known {
+            faults.invalid(field, format!("there is no exit {id}"));
+        }
+        exit.map(Some)
+    }
+
+    fn reach(
+        &self,
+        specs: &[ServiceSpec],
+        path: impl fmt::Display,
+        faults: &mut Faults,
+    ) -> Option<BTreeSet<Service>> {
+        if specs.len() > SERVICES_MAX {
+            let count = specs.len();
+            faults.invalid(path, format!("at most {SERVICES_MAX} services, not {count}"));
+            return None;
+        }
+        let mut reach = BTreeSet::new();
+        for (index, spec) in specs.iter().enumerate() {
+            let field = format_args!("{path}[{index}]");
+            let Some(service) = service_of(spec, field, faults) else {
+                continue;
+            };
+            let inside = self
+                .base
+                .wireguard()
+                .is_some_and(|vpn| vpn.prefix_of(service.address).is_some());
+            let address = format_args!("{field}.address");
+            if service.address.is_ipv6() {
+                faults.invalid(address, "is IPv4: containers of services have no IPv6");
+            } else if inside || service.address == self.ceiling.service_v4 {
+                faults.invalid(
+                    address,
+                    "is in the VPN: containers open no flow to devices, and ask the cell for names alone",
+                );
+            } else if !reach.insert(service) {
+                faults.invalid(field, "the service is named twice");
+            }
+        }
+        Some(reach)
+    }
+}

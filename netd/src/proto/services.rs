@@ -1,0 +1,52 @@
+//! Networks of services, to and from the wire.
+
+use cell_netd_core::model::ServiceName;
+use cell_netd_core::service::ServiceNetwork;
+use cell_netd_core::spec::ServiceNetworkSpec;
+use cell_proto::netd::v1;
+use ipnet::IpNet;
+
+use super::{from_service, said, service_spec};
+
+pub(super) fn network_spec(wire: v1::ServiceNetwork) -> ServiceNetworkSpec {
+    let v1::ServiceNetwork {
+        name,
+        bridge,
+        subnet,
+        internet,
+        exit,
+        reach,
+    } = wire;
+    ServiceNetworkSpec {
+        name,
+        bridge,
+        subnet: match &subnet {
+            Some(subnet) => said(IpNet::try_from(subnet)),
+            None => Err("is required".to_owned()),
+        },
+        internet,
+        exit,
+        reach: reach.into_iter().map(service_spec).collect(),
+    }
+}
+
+pub(super) fn from_network((name, network): (&ServiceName, &ServiceNetwork)) -> v1::ServiceNetwork {
+    let ServiceNetwork {
+        bridge,
+        subnet,
+        internet,
+        exit,
+        reach,
+    } = network;
+    v1::ServiceNetwork {
+        name: name.to_string(),
+        bridge: bridge.to_string(),
+        subnet: Some(IpNet::V4(*subnet).into()),
+        internet: *internet,
+        exit: exit
+            .as_ref()
+            .map(|exit| exit.id().to_string())
+            .unwrap_or_default(),
+        reach: reach.iter().map(from_service).collect(),
+    }
+}
