@@ -119,7 +119,7 @@ impl Found {
         if self.nameless > 0 {
             let number = self.nameless;
             findings.note(format!(
-                "{number} peers have no name that a device can have: they are not carried"
+                "{number} of the peers have no name that a device can have, and are not carried"
             ));
         }
         if !self.not_carried.is_empty() {

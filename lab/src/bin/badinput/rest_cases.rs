@@ -746,7 +746,7 @@ fn first_version() -> Vec<Case> {
             &of(json!({"proxy": {"host": "p", "password_ref": "x"}, "openvpn": {"profile": {"vault": "x"}}})),
             vec![
                 "config.connectivity.proxy.password_ref",
-                "config.connectivity.openvpn.profile",
+                "config.connectivity.openvpn.profile.vault",
             ],
         ),
         post(
