@@ -8,7 +8,7 @@ CELL_BROKER_ROWS=$(mktemp)
 export CELL_BROKER_ROWS
 trap 'rm -f "$CELL_BROKER_ROWS"' EXIT
 failed=0
-for tests in "cell-manifest" "cell-broker-core" "cell-broker --test cases" "cell-broker --test deploy" "cell-broker --test killed" \
+for tests in "cell-manifest" "cell-broker-core" "cell-broker --test cases" "cell-broker --test deploy" "cell-broker --test binds" "cell-broker --test killed" \
   "cell-broker --test policy"; do
   ok=true
   # shellcheck disable=SC2086 # a package and, for some, one of its files

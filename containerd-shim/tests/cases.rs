@@ -322,6 +322,8 @@ async fn what_is_not_signed_or_not_known_or_above_the_ceiling_asks_docker_nothin
         .unwrap();
     let refused = world.broker.deploy(&unsigned_image, &[]).await.unwrap_err();
     assert_eq!(fault::metadata(&refused)["codes"], "I1_UNSIGNED");
+    let refused = world.broker.pull(&unsigned_image).await.unwrap_err();
+    assert_eq!(fault::metadata(&refused)["codes"], "I1_UNSIGNED");
     let mut elsewhere = least.clone();
     elsewhere["containers"][0]["image"] = json!(format!("evil.example/miner@{}", world.digest));
     let elsewhere = world.broker.put(bundle(&elsewhere)).await.unwrap();

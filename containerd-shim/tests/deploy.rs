@@ -4,13 +4,14 @@
 
 mod support;
 
+use cell_broker_core::deploy::Ceiling;
 use cell_proto::fault;
 use serde_json::{Value, json};
 use support::deployed::Deployed;
 use support::dockerd::Dockerd;
 use support::proxy::Proxy;
 use support::registry;
-use support::signed::{REGISTRY, bundle, ceiling, manifest};
+use support::signed::{REGISTRY, bundle, ceiling, manifest, name, rich};
 use tonic::{Code, Status};
 
 fn is(status: &Status, code: Code, reason: &str) {
@@ -46,11 +47,15 @@ struct World {
 
 impl World {
     fn start(config: &Value) -> Self {
+        Self::start_below(config, ceiling())
+    }
+
+    fn start_below(config: &Value, ceiling: Ceiling) -> Self {
         let dockerd = Dockerd::start();
         let digest = registry::serve(&dockerd, config);
         let proxy = Proxy::start(dockerd.dir().join("proxy.sock"), &dockerd.socket());
         let state = tempfile::tempdir().unwrap();
-        let broker = Deployed::start(&proxy.path, state.path(), ceiling());
+        let broker = Deployed::start(&proxy.path, state.path(), ceiling);
         World {
             dockerd,
             broker,
@@ -128,6 +133,11 @@ async fn a_service_is_pulled_deployed_used_changed_and_removed() {
         .clone();
     assert!(second != id && world.running(&second));
     assert!(!world.dockerd.docker(&["inspect", &id]).status.success());
+
+    // What somebody else removed is made anew by the same request.
+    world.dockerd.say(&["rm", "--force", &second]);
+    let third = world.deploy(&changed).await.unwrap();
+    assert!(third.changed && world.running(&third.deployment.unwrap().containers[0].id));
 
     world.broker.remove("files", false).await.unwrap();
     assert_eq!(world.left(), "|cell-files.data|");
@@ -324,5 +334,49 @@ async fn services_are_apart_and_the_proxy_has_a_leg_in_each() {
     for service in ["files", "mail", "caddy"] {
         world.broker.remove(service, true).await.unwrap();
     }
+    assert_eq!(world.left(), "||");
+}
+
+/// Every part of a manifest at once: Docker's answer is compared with all 72 fields.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_uses_every_part_is_made_as_it_was_asked_for() {
+    let root = tempfile::Builder::new()
+        .prefix("cell-parts-")
+        .tempdir_in("/srv")
+        .unwrap();
+    std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut ceiling = ceiling();
+    for (id, folder) in [("media", "media/films"), ("inbox", "inbox")] {
+        std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        let path = root.path().join(id).display().to_string();
+        ceiling.bind_roots.get_mut(&name(id)).unwrap().path = path;
+    }
+    let world = World::start_below(&image_config(), ceiling);
+    let mut manifest = rich(&format!("{REGISTRY}/store/files@{}", world.digest));
+    manifest["config_schema"]["quota"]["default"] = json!(100);
+    manifest["containers"][1]["command"] = json!(["/bin/sleep", "1000"]);
+    let made = world.deploy(&manifest).await.unwrap().deployment.unwrap();
+    let id = &made.containers[0].id;
+    let port = world.dockerd.say(&["port", id]);
+    assert_eq!(port, "8080/tcp -> 127.0.0.1:20001");
+    let says = |script: &str| {
+        world
+            .dockerd
+            .say(&["exec", id, "/bin/busybox", "sh", "-c", script])
+    };
+    assert_eq!(says("cat /proc/sys/net/ipv4/conf/all/src_valid_mark"), "1");
+    assert_eq!(says("echo $WHO"), "gateway");
+    assert!(says("ls -l /dev/net/tun").starts_with('c'));
+    assert_eq!(says("ulimit -n"), "256");
+    let wide = world.dockerd.docker(&[
+        "exec",
+        id,
+        "/bin/busybox",
+        "sh",
+        "-c",
+        "ls /dev/vda || ls /dev/mem",
+    ]);
+    assert!(!wide.status.success());
+    world.broker.remove("gateway", true).await.unwrap();
     assert_eq!(world.left(), "||");
 }

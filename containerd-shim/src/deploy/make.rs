@@ -12,7 +12,7 @@ use serde_json::json;
 use super::store::{Attempt, Made, Record};
 use super::{DeployRefusal, Deployments, Outcome};
 use crate::binds;
-use crate::engine::VolumeState;
+use crate::engine::{EngineError, VolumeState};
 
 /// How long what was started has to go on before it counts.
 const SETTLES: Duration = Duration::from_millis(1000);
@@ -45,7 +45,10 @@ impl Deployments {
         if let Some(record) = before
             .as_ref()
             .filter(|record| is_same(record, digest, &parameters))
+            && self.is_there(record).await?
         {
+            // What failed after the service had started is done again: the proxy's leg.
+            self.join_proxy(record).await?;
             let warnings = approved.warnings().to_vec();
             return Ok(Outcome {
                 record: record.clone(),
@@ -72,6 +75,17 @@ impl Deployments {
                 Err(refusal)
             }
         }
+    }
+
+    /// Whether no container of what runs was removed by somebody else.
+    async fn is_there(&self, record: &Record) -> Result<bool, DeployRefusal> {
+        for id in ids(record.live.as_ref()) {
+            match self.maker.inspect_container(&id).await {
+                Err(EngineError::Gone) => return Ok(false),
+                found => drop(found?),
+            }
+        }
+        Ok(true)
     }
 
     fn slot(&self, before: Option<&Record>) -> Slot {
@@ -149,7 +163,7 @@ impl Deployments {
             self.create(approved, &given, n, &mut record).await?;
         }
         self.switch(&mut record).await?;
-        self.join_proxy(approved, &record).await?;
+        self.join_proxy(&record).await?;
         self.clear_garbage(&mut record).await?;
         Ok(record)
     }
@@ -298,12 +312,12 @@ impl Deployments {
     }
 
     /// The proxy gets a leg in the service's network, or in all of them when it is the one that was made.
-    async fn join_proxy(&self, approved: &Approved, record: &Record) -> Result<(), DeployRefusal> {
+    pub(super) async fn join_proxy(&self, record: &Record) -> Result<(), DeployRefusal> {
         let records = self.records();
         let Some(proxy) = self.proxy() else {
             return Ok(());
         };
-        let joined: Vec<&Record> = if approved.is_core() {
+        let joined: Vec<&Record> = if record.slot.is_none() {
             records
                 .values()
                 .filter(|other| other.slot.is_some() && other.live.is_some())

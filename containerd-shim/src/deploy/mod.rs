@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cell_broker_core::deploy::{Bundle, Ceiling, Order, Slot, Verified, judge};
+use cell_broker_core::deploy::{Bundle, Ceiling, ImagePolicy, Order, Slot, Verified, judge};
 use cell_broker_core::model::{ContainerId, ServiceName};
 use cell_broker_core::{Role, Verb};
 use cell_manifest::{Digest, Image};
@@ -167,7 +167,10 @@ impl Deployments {
             this.put_in_order().await?;
             record.removing = Some(volumes);
             this.write(&record)?;
-            this.take_away(record).await
+            // What cannot be ended now is ended later: it is written down that it has to be.
+            this.take_away(record)
+                .await
+                .inspect_err(|_| this.ordered.store(false, Ordering::Release))
         };
         self.recorded(subject, removed, |()| String::new()).await
     }
@@ -189,16 +192,18 @@ impl Deployments {
                 .map(|container| container.image.clone())
                 .collect();
             // What may not be deployed is not fetched either.
-            for image in &images {
-                if !self
+            let may = images.iter().all(|image| {
+                let listed = self
                     .ceiling()
                     .registries
                     .iter()
-                    .any(|registry| image.is_from(registry))
-                {
-                    let refused = self.judged(&verified, "", &BTreeMap::new(), Slot(0));
-                    return Err(refused.err().unwrap_or(DeployRefusal::NoManifest));
-                }
+                    .any(|registry| image.is_from(registry));
+                let signed = || verified.signs(image, &self.ceiling().image_keys);
+                listed && (self.ceiling().image_policy != ImagePolicy::Enforce || signed())
+            });
+            if !may {
+                let refused = self.judged(&verified, "", &BTreeMap::new(), Slot(0));
+                return Err(refused.err().unwrap_or(DeployRefusal::NoManifest));
             }
             let _slot = self.pulls.try_acquire().map_err(|_| Refusal::Busy)?;
             for image in images {
@@ -217,10 +222,10 @@ impl Deployments {
         outcome
     }
 
-    /// Puts in order what a crash left, and tries again until Docker lets it.
+    /// Puts in order what a crash or a failure left, and tries again until Docker lets it. Does not end.
     pub async fn keep_order(self: Arc<Self>) {
-        while !self.ordered.load(Ordering::Acquire) {
-            {
+        loop {
+            if !self.ordered.load(Ordering::Acquire) {
                 let _turn = self.turn.lock().await;
                 if let Err(refusal) = self.put_in_order().await {
                     tracing::warn!(%refusal, "what was left is not yet in order");

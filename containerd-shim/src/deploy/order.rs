@@ -8,6 +8,7 @@ use cell_broker_core::model::ContainerId;
 use super::make::ids;
 use super::store::Record;
 use super::{DeployRefusal, Deployments};
+use crate::engine::EngineError;
 
 impl Deployments {
     /// Once after the start: every service ends as what ran, or absent; containers and networks that bear the cell's labels and are
@@ -51,7 +52,13 @@ impl Deployments {
                 return self.clear_absent(record, &next.new_volumes, &label).await;
             }
             for id in ids(record.live.as_ref()) {
-                self.maker.start_container(&id).await?;
+                match self.maker.start_container(&id).await {
+                    // Somebody removed it: the next deployment makes it anew, and nothing waits for it.
+                    Err(EngineError::Gone) => {
+                        tracing::warn!(container = id.as_str(), "is gone and cannot be started")
+                    }
+                    started => started?,
+                }
             }
             for volume in &next.new_volumes {
                 self.maker.remove_volume(volume).await?;
@@ -60,7 +67,12 @@ impl Deployments {
             record.next = None;
             self.write(&record)?;
         }
-        self.clear_garbage(&mut record).await
+        self.clear_garbage(&mut record).await?;
+        if let Err(refusal) = self.join_proxy(&record).await {
+            // A proxy that is not there holds up nothing else; the next deployment of either tries again.
+            tracing::warn!(service = record.service, %refusal, "the proxy has no leg in the service's network");
+        }
+        Ok(())
     }
 
     /// What was to be the first of its service was not: nothing of it stays.

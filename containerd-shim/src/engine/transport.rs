@@ -132,3 +132,59 @@ impl AsyncWrite for Bounded {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const POLICY: &str = "docker_socket = \"/run/docker.sock\"\nowner_label = \"cell.owner\"\n\
+        service_label = \"cell.service\"\ncell_id = \"default\"\nmax_concurrent = 16\ndocker_deadline_seconds = 20\n\
+        [callers.api]\nusers = [\"x\"]\n[deploy]\nmanifest_keys = []\nimage_policy = \"off\"\nregistries = []\n\
+        resolver = \"172.20.0.3\"\ncell_network = \"172.20.0.0/16\"\nservice_networks = \"172.21.0.0/16\"\n\
+        bridge_prefix = \"cell-s\"\n[deploy.limits]\nmemory_mib = 512\ncpu_milli = 1000\npids = 256\nservices = 8\n\
+        total_memory_mib = 2048\nmanifests = 16\n";
+
+    /// Whatever made the request: the connection is not even opened.
+    #[tokio::test]
+    async fn what_breaks_the_policy_is_held_back_where_it_leaves() {
+        let ceiling = crate::Config::parse(POLICY, |_| Some(1))
+            .unwrap()
+            .ceiling
+            .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("docker.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let create = "/containers/create?name=cell-files-main";
+        let cases = [
+            (create, "{\"HostConfig\":{\"Privileged\":true}}".to_owned()),
+            (create, "{\"HostConfig\":{},\"HostConfig\":{}}".to_owned()),
+            (
+                create,
+                format!("{{\"Labels\":{{\"p\":\"{}\"}}}}", "A".repeat(1_100_000)),
+            ),
+            (create, String::new()),
+            ("/containers/create", "{}".to_owned()),
+            ("/build", "{}".to_owned()),
+        ];
+        for (target, body) in cases {
+            let held = make(&path, &ceiling, http::Method::POST, target, body.into_bytes()).await;
+            assert!(held.unwrap_err().get_ref().unwrap().is::<HeldBack>(), "{target}");
+        }
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        // The control: what is in the table does open it.
+        let sent = tokio::time::timeout(
+            std::time::Duration::from_millis(300),
+            make(
+                &path,
+                &ceiling,
+                http::Method::POST,
+                "/networks/create",
+                b"{}".to_vec(),
+            ),
+        );
+        assert!(sent.await.is_err(), "it waits for an answer");
+        assert!(listener.accept().is_ok());
+    }
+}
