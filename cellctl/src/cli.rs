@@ -288,6 +288,30 @@ mod tests {
     }
 
     #[test]
+    fn a_device_or_a_service_is_explained_and_not_both() {
+        let asked = |words: &[&str]| {
+            let words = ["cellctl", "explain"].iter().chain(words);
+            match Cli::try_parse_from(words).ok()?.command {
+                Command::Explain(Explain {
+                    peer,
+                    service,
+                    destination,
+                    udp: _,
+                }) => Some((peer, service, destination)),
+                other => panic!("{other:?}"),
+            }
+        };
+        let text = |text: &str| Some(text.to_owned());
+        let to = "10.0.5.7:443";
+        assert_eq!(asked(&["phone", to]), Some((text("phone"), None, to.to_owned())));
+        let of_service = Some((None, text("files"), to.to_owned()));
+        assert_eq!(asked(&["--service", "files", to]), of_service);
+        assert_eq!(asked(&[to, "--service", "files"]), of_service);
+        assert_eq!(asked(&["--service", "files", "phone", to]), None);
+        assert_eq!(asked(&[to]), None);
+    }
+
+    #[test]
     fn services_are_protocol_address_and_port() {
         let v6: ServiceUrl = "udp://[fd00::5]:53".parse().unwrap();
         assert_eq!((v6.protocol, v6.at), ("udp", "[fd00::5]:53".parse().unwrap()));

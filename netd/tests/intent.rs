@@ -5,6 +5,8 @@
 //! lists both.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/containers.rs"]
+mod containers;
 mod support;
 
 use std::collections::BTreeSet;
@@ -43,8 +45,8 @@ struct Drawn {
 /// What is sent.
 #[derive(Debug, Clone)]
 enum Sent {
-    /// Peers by number, exits, and whether these exchange their marks and tables.
-    Whole(Vec<(u8, Drawn)>, Vec<u8>, bool),
+    /// Peers by number, exits, whether these exchange their marks and tables, and networks of services by number.
+    Whole(Vec<(u8, Drawn)>, Vec<u8>, bool, Vec<(u8, Drawn)>),
     /// Some peers anew; those of these numbers go.
     Change(Vec<(u8, Drawn)>, Vec<u8>),
 }
@@ -74,8 +76,13 @@ fn sent() -> impl Strategy<Value = Sent> {
         })
     };
     prop_oneof![
-        (peers(8), subsequence(EXITS.to_vec(), 0..=5), any::<bool>())
-            .prop_map(|(peers, exits, rotated)| Sent::Whole(peers, exits, rotated)),
+        (
+            peers(8),
+            subsequence(EXITS.to_vec(), 0..=5),
+            any::<bool>(),
+            peers(3)
+        )
+            .prop_map(|(peers, exits, rotated, services)| Sent::Whole(peers, exits, rotated, services)),
         (peers(3), subsequence((1..9u8).collect::<Vec<_>>(), 0..=2))
             .prop_map(|(peers, removed)| Sent::Change(peers, removed)),
     ]
@@ -100,6 +107,16 @@ fn peer_spec((number, drawn): &(u8, Drawn), exits: &[v1::ExitSpec]) -> v1::PeerS
         .filter(|id| exits.iter().any(|exit| exit.id == *id))
         .unwrap_or_default();
     spec
+}
+
+/// The network of a service that is like a peer.
+fn network_of((number, drawn): &(u8, Drawn), exits: &[v1::ExitSpec]) -> v1::ServiceNetwork {
+    let exit = drawn.exit.map(id).unwrap_or_default();
+    let has_exit = exits.iter().any(|known| known.id == exit);
+    let network = containers::network(*number, drawn.internet, if has_exit { &exit } else { "" });
+    let v4 = drawn.services.iter().filter(|(to, _)| !to.contains(':'));
+    let reach: Vec<_> = v4.map(|(to, port)| (to.parse().unwrap(), *port)).collect();
+    containers::reaching(network, &reach)
 }
 
 /// Of an exit: that of a connection, so that it has secrets.
@@ -153,7 +170,7 @@ fn exit_spec(number: u8, place: u8) -> v1::ExitSpec {
 /// The state after that was sent.
 fn after(before: &v1::NetworkSpec, sent: &Sent) -> v1::NetworkSpec {
     match sent {
-        Sent::Whole(peers, exits, rotated) => {
+        Sent::Whole(peers, exits, rotated, services) => {
             let mut state = spec(vec![]);
             let place = |at: usize| {
                 if *rotated {
@@ -168,6 +185,8 @@ fn after(before: &v1::NetworkSpec, sent: &Sent) -> v1::NetworkSpec {
                 .map(|(at, number)| exit_spec(*number, place(at)))
                 .collect();
             state.peers = peers.iter().map(|peer| peer_spec(peer, &state.exits)).collect();
+            let networks = services.iter().map(|one| network_of(one, &state.exits));
+            state.service_networks = networks.collect();
             state
         }
         Sent::Change(peers, removed) => {
@@ -415,7 +434,7 @@ fn what_others_undid_just_before_a_change_is_put_right_with_it() {
         };
         vec![(1, drawn)]
     };
-    let whole = Sent::Whole(one(0), EXITS.to_vec(), false);
+    let whole = Sent::Whole(one(0), EXITS.to_vec(), false, one(1));
     let mut state = after(&spec(vec![]), &whole);
     setup.send(&whole, &state);
     setup.holds(&state).unwrap();

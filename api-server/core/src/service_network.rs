@@ -148,11 +148,16 @@ pub fn allocate(pool: Ipv4Net, vpn: Ipv4Net, used: &[Place]) -> Result<Place, No
         .find(|number| !numbers.contains(number))
         .ok_or(NoRoom)?;
     let overlaps = |one: &Ipv4Net, other: &Ipv4Net| one.contains(other) || other.contains(one);
-    let is_free = |subnet: &Ipv4Net| {
-        let fixed = [vpn.trunc(), CELL_NETWORK];
-        let taken = used.iter().map(|place| &place.subnet).chain(&fixed);
-        taken.into_iter().all(|other| !overlaps(other, subnet))
-    };
+    // Of one length, two subnets overlap where they are the same.
+    let taken = || used.iter().map(|place| place.subnet);
+    let is_same = |subnet: &Ipv4Net| subnet.prefix_len() == SUBNET_BITS;
+    let same: BTreeSet<Ipv4Net> = taken().filter(is_same).collect();
+    let others: Vec<Ipv4Net> = taken()
+        .filter(|subnet| !is_same(subnet))
+        .chain([vpn.trunc(), CELL_NETWORK])
+        .collect();
+    let is_free =
+        |subnet: &Ipv4Net| !same.contains(subnet) && others.iter().all(|other| !overlaps(other, subnet));
     let mut subnets = pool.subnets(SUBNET_BITS).map_err(|_| NoRoom)?;
     let subnet = subnets.find(is_free).ok_or(NoRoom)?;
     Ok(Place { number, subnet })

@@ -8,7 +8,7 @@ use cell_api_core::derive::exits::{ExitSpec as ApiExit, ExitWay, FarEnd};
 use cell_api_core::derive::openvpn::Remote;
 use cell_api_core::derive::{self, NetworkSettings};
 use cell_netd_core::Ceiling;
-use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling};
+use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling, ServiceCeiling};
 use cell_netd_core::model as netd;
 use cell_netd_core::spec::{
     AccessSpec, CellPortSpec, ExitSpec, FarEndSpec, NetworkSpec, PeerSpec, RedirectSpec, ServiceNetworkSpec,
@@ -40,6 +40,9 @@ pub fn ceiling() -> Ceiling {
         accept_mark: accept_mark(),
         table: "cell".parse().unwrap(),
         exits: exits(),
+        services: Some(
+            ServiceCeiling::try_new("cellsvc", vec!["172.21.0.0/16".parse().unwrap()], 1024).unwrap(),
+        ),
     }
 }
 

@@ -1,0 +1,49 @@
+//! What cell-api gives networks of services is what netd takes, to the last of them.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/wire.rs"]
+#[allow(dead_code, reason = "shared with the other agreements")]
+mod wire;
+
+use cell_api_core::connection::choice::Route;
+use cell_api_core::derive::network_spec;
+use cell_api_core::derive::services::service_spec;
+use cell_api_core::range::{self, VpnRange};
+use cell_api_core::service_network::{Egress, MOST, Place, ServiceName, ServiceNetwork, allocate, pool};
+use cell_netd_core::validate::validate;
+use wire::{carried, ceiling, settings};
+
+#[test]
+fn netd_takes_every_network_that_is_given() {
+    let range = VpnRange::new(
+        range::parse_v4("10.86.0.0/16").unwrap(),
+        range::parse_v6("fd86:6:1::/64").unwrap(),
+    )
+    .unwrap();
+    let pool = pool("172.21.0.0/16").unwrap();
+    let mut used: Vec<Place> = Vec::new();
+    while let Ok(place) = allocate(pool, range.v4(), &used) {
+        used.push(place);
+    }
+    assert_eq!(used.len(), usize::from(MOST));
+    let of = |place: &Place| ServiceNetwork {
+        service: ServiceName::parse(&format!("svc-{}", place.number)).unwrap(),
+        place: place.clone(),
+        egress: Egress::Direct,
+        reach: Vec::new(),
+    };
+    let mut spec = network_spec(&settings(), Some(&range), [], Vec::new(), None);
+    spec.services = used
+        .iter()
+        .map(|place| service_spec(&of(place), |_| Route::Own))
+        .collect();
+    let desired = validate(&carried(spec), &ceiling(), None).unwrap();
+    assert_eq!(desired.services().len(), used.len());
+    for (place, network) in used.iter().map(|place| {
+        let name = format!("svc-{}", place.number).parse().unwrap();
+        (place, desired.services()[&name].clone())
+    }) {
+        assert_eq!(network.bridge.as_str(), place.bridge());
+        assert!(network.hosts().eq(place.hosts()), "the same containers");
+    }
+}
