@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/wire.rs"]
-#[allow(dead_code, reason = "shared with the other agreements")]
 mod wire;
 
 use cell_api_core::connection::choice::Route;

@@ -53,6 +53,7 @@ fn ceiling() -> Ceiling {
         accept_mark,
         table: "cell".parse().unwrap(),
         exits: exits.with_relay(RelayCeiling::try_new(9100..=9199, 54_321, BTreeSet::new()).unwrap()),
+        services: None,
     }
 }
 
@@ -169,6 +170,7 @@ fn desired(world: &World) -> Desired {
         cell_ports: spec.cell_ports.into_iter().map(port).collect(),
         exits: exits(),
         dns_upstreams: Vec::new(),
+        service_networks: Vec::new(),
     };
     validate(&spec, &ceiling(), None).unwrap()
 }
@@ -333,7 +335,7 @@ fn asked(desired: &Desired, peer: &str, flow: Flow) -> Option<Fate> {
     match fate(desired, &ceiling(), &BTreeSet::new(), &question) {
         Ok(fate) => Some(fate),
         Err(NoAnswer::NoPeer) => None,
-        Err(NoAnswer::NoAddress) => panic!("{question:?}"),
+        Err(NoAnswer::NoAddress | NoAnswer::NoService | NoAnswer::NoIpv6) => panic!("{question:?}"),
     }
 }
 
