@@ -41,6 +41,71 @@ fn faults(networks: Vec<ServiceNetworkSpec>, ceiling: &Ceiling) -> Vec<(String, 
     told.collect()
 }
 
+type Change = fn(&mut ServiceNetworkSpec);
+
+/// What is wrong, the field, and words of the fault.
+const FAULTS: [(Change, &str, &str); 15] = [
+    (|net| net.name = "Files".into(), "name", "1-63 characters"),
+    (|net| net.name = "x".repeat(64), "name", "1-63 characters"),
+    (|net| net.name = "-a".into(), "name", "1-63 characters"),
+    (
+        |net| net.bridge = "br0".into(),
+        "bridge",
+        "no bridge of services may have this name",
+    ),
+    (
+        |net| net.bridge = "cellsvc".into(),
+        "bridge",
+        "no bridge of services",
+    ),
+    (
+        |net| net.bridge = "cellsvc012345678".into(),
+        "bridge",
+        "1-15 characters",
+    ),
+    (
+        |net| net.subnet = Ok("fd30::/64".parse().unwrap()),
+        "subnet",
+        "is IPv4",
+    ),
+    (
+        |net| net.subnet = Ok("172.30.1.1/28".parse().unwrap()),
+        "subnet",
+        "without host bits",
+    ),
+    (
+        |net| net.subnet = Ok("172.30.0.0/23".parse().unwrap()),
+        "subnet",
+        "24-29 bits",
+    ),
+    (
+        |net| net.subnet = Ok("172.30.1.0/30".parse().unwrap()),
+        "subnet",
+        "24-29 bits",
+    ),
+    (
+        |net| net.subnet = Ok("172.29.1.0/28".parse().unwrap()),
+        "subnet",
+        "may lie there",
+    ),
+    (|net| net.exit = "exit9".into(), "exit", "there is no exit exit9"),
+    (
+        |net| net.reach = vec![service("10.86.0.2", 80)],
+        "reach[0].address",
+        "is in the VPN",
+    ),
+    (
+        |net| net.reach = vec![service("fd00::7", 80)],
+        "reach[0].address",
+        "is IPv4",
+    ),
+    (
+        |net| net.reach = vec![service("127.0.0.1", 80)],
+        "reach[0].address",
+        "loopback",
+    ),
+];
+
 #[test]
 fn each_fault_is_named_with_its_field() {
     let changed = |change: fn(&mut ServiceNetworkSpec)| {
@@ -48,68 +113,7 @@ fn each_fault_is_named_with_its_field() {
         change(&mut network);
         faults(vec![network], &ceiling())
     };
-    let cases: [(fn(&mut ServiceNetworkSpec), &str, &str); 15] = [
-        (|net| net.name = "Files".into(), "name", "1-63 characters"),
-        (|net| net.name = "x".repeat(64), "name", "1-63 characters"),
-        (|net| net.name = "-a".into(), "name", "1-63 characters"),
-        (
-            |net| net.bridge = "br0".into(),
-            "bridge",
-            "no bridge of services may have this name",
-        ),
-        (
-            |net| net.bridge = "cellsvc".into(),
-            "bridge",
-            "no bridge of services",
-        ),
-        (
-            |net| net.bridge = "cellsvc012345678".into(),
-            "bridge",
-            "1-15 characters",
-        ),
-        (
-            |net| net.subnet = Ok("fd30::/64".parse().unwrap()),
-            "subnet",
-            "is IPv4",
-        ),
-        (
-            |net| net.subnet = Ok("172.30.1.1/28".parse().unwrap()),
-            "subnet",
-            "without host bits",
-        ),
-        (
-            |net| net.subnet = Ok("172.30.0.0/23".parse().unwrap()),
-            "subnet",
-            "24-29 bits",
-        ),
-        (
-            |net| net.subnet = Ok("172.30.1.0/30".parse().unwrap()),
-            "subnet",
-            "24-29 bits",
-        ),
-        (
-            |net| net.subnet = Ok("172.29.1.0/28".parse().unwrap()),
-            "subnet",
-            "may lie there",
-        ),
-        (|net| net.exit = "exit9".into(), "exit", "there is no exit exit9"),
-        (
-            |net| net.reach = vec![service("10.86.0.2", 80)],
-            "reach[0].address",
-            "is in the VPN",
-        ),
-        (
-            |net| net.reach = vec![service("fd00::7", 80)],
-            "reach[0].address",
-            "is IPv4",
-        ),
-        (
-            |net| net.reach = vec![service("127.0.0.1", 80)],
-            "reach[0].address",
-            "loopback",
-        ),
-    ];
-    for (change, field, words) in cases {
+    for (change, field, words) in FAULTS {
         let found = changed(change);
         let expected = format!("spec.service_networks[0].{field}");
         assert!(
@@ -130,7 +134,7 @@ fn networks_do_not_clash_with_each_other_or_the_vpn() {
         faults(vec![one, other], &ceiling())
     };
     assert_eq!(twice(|_| {}), [], "control");
-    let cases: [(fn(&mut ServiceNetworkSpec), &str); 4] = [
+    let cases: [(Change, &str); 4] = [
         (|net| net.name = "svc1".into(), "name"),
         (|net| net.bridge = "cellsvc1".into(), "bridge"),
         (|net| net.subnet = Ok("172.30.1.0/24".parse().unwrap()), "subnet"),
@@ -150,8 +154,10 @@ fn networks_do_not_clash_with_each_other_or_the_vpn() {
     assert!(three[0].1.starts_with("at most 2 networks"), "{three:?}");
     wide.services = None;
     assert_eq!(faults(vec![network(1)], &wide)[0].0, "spec.service_networks");
-    let mut alone = NetworkSpec::default();
-    alone.service_networks = vec![network(1)];
+    let alone = NetworkSpec {
+        service_networks: vec![network(1)],
+        ..NetworkSpec::default()
+    };
     let Err(Rejection::InvalidSpec(found)) = validate(&alone, &ceiling(), None) else {
         panic!("an interface is needed")
     };
@@ -188,17 +194,30 @@ fn ask(desired: &Desired, name: &str, to: &str, payload: Payload) -> Result<Fate
     fate(desired, &ceiling(), &on_link.into(), &question)
 }
 
-#[test]
-fn a_fate_says_which_way_a_container_has_and_why() {
+/// One with a grant and no way out, one with a tunnel, one with a relay, and one with the cell's own way.
+fn four() -> Desired {
     let mut first = network(1);
     first.reach = vec![service("172.30.2.2", 443)];
-    let networks = vec![
+    desired(vec![
         first,
         leaving(network(2), "exit0"),
         leaving(network(3), "exit10"),
         leaving(network(4), ""),
-    ];
-    let desired = desired(networks);
+    ])
+}
+
+#[test]
+fn what_has_no_answer_is_told() {
+    let desired = four();
+    let asked = |name, to| ask(&desired, name, to, Payload::Ports(Protocol::Tcp, 0, 1));
+    assert!(asked("svc1", "203.0.113.9").is_ok(), "control");
+    assert_eq!(asked("svc9", "203.0.113.9"), Err(NoAnswer::NoService));
+    assert_eq!(asked("svc1", "2001:db8::9"), Err(NoAnswer::NoIpv6));
+}
+
+#[test]
+fn a_fate_says_which_way_a_container_has_and_why() {
+    let desired = four();
     let (tcp, udp) = (
         |port| Payload::Ports(Protocol::Tcp, 0, port),
         |port| Payload::Ports(Protocol::Udp, 0, port),
@@ -253,14 +272,6 @@ fn a_fate_says_which_way_a_container_has_and_why() {
             found.reason()
         );
     }
-    assert_eq!(
-        ask(&desired, "svc9", "203.0.113.9", tcp(1)),
-        Err(NoAnswer::NoService)
-    );
-    assert_eq!(
-        ask(&desired, "svc1", "2001:db8::9", tcp(1)),
-        Err(NoAnswer::NoIpv6)
-    );
 }
 
 proptest! {
