@@ -2,6 +2,7 @@
 //! started, and is started again when it does not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use cell_broker_core::deploy::{Approved, Given, Slot, compare};
@@ -210,6 +211,11 @@ impl Deployments {
         for name in approved.volumes().into_keys() {
             match self.maker.volume(&name, service).await? {
                 VolumeState::Own => {
+                    // Whoever made it, it is this service's from now on.
+                    self.late_volumes
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .remove(&name);
                     record.volumes.insert(name);
                 }
                 VolumeState::Absent => {
@@ -223,8 +229,13 @@ impl Deployments {
             next.new_volumes.clone_from(&absent);
         }
         self.write(record)?;
+        let word = record
+            .next
+            .as_ref()
+            .map(|next| next.word.clone())
+            .unwrap_or_default();
         for name in absent {
-            self.maker.create_volume(&name, service).await?;
+            self.maker.create_volume(&name, service, &word).await?;
             if self.maker.volume(&name, service).await? != VolumeState::Own {
                 return Err(DeployRefusal::Different(name));
             }

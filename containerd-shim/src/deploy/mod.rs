@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cell_broker_core::deploy::{Bundle, Ceiling, ImagePolicy, Order, Slot, Verified, judge};
 use cell_broker_core::model::{ContainerId, ServiceName};
@@ -27,6 +27,8 @@ pub use refusal::DeployRefusal;
 pub use service::Deploying;
 pub use store::{Attempt, Made, Record, Store};
 
+/// How long after the start Docker may still carry out what a broker before asked for.
+const LATE: Duration = Duration::from_secs(120);
 /// Fetches at once.
 const PULLS: usize = 2;
 /// Deployments and removals that wait for their turn; more are refused.
@@ -45,6 +47,8 @@ pub struct Deployments {
     /// Whether what a crash left was put in order since this process began.
     ordered: AtomicBool,
     attempts: AtomicU64,
+    /// Volumes that an attempt which was taken back was to make: one that comes late is known by the attempt's label.
+    late_volumes: std::sync::Mutex<BTreeMap<String, String>>,
 }
 
 /// What became of a deployment.
@@ -75,6 +79,7 @@ impl Deployments {
             records: RwLock::new(records),
             ordered: AtomicBool::new(false),
             attempts: AtomicU64::new(0),
+            late_volumes: std::sync::Mutex::default(),
         })
     }
 
@@ -222,16 +227,23 @@ impl Deployments {
         outcome
     }
 
-    /// Puts in order what a crash or a failure left, and tries again until Docker lets it. Does not end.
+    /// Puts in order what a crash or a failure left, until Docker lets it, and looks again and again for what comes late: a
+    /// request that was under way when the broker was killed is carried out by Docker afterwards. Does not end.
     pub async fn keep_order(self: Arc<Self>) {
+        let began = Instant::now();
         loop {
-            if !self.ordered.load(Ordering::Acquire) {
-                let _turn = self.turn.lock().await;
-                if let Err(refusal) = self.put_in_order().await {
-                    tracing::warn!(%refusal, "what was left is not yet in order");
-                }
+            let turn = self.turn.lock().await;
+            let done = if self.ordered.load(Ordering::Acquire) {
+                self.sweep().await
+            } else {
+                self.put_in_order().await
+            };
+            drop(turn);
+            if let Err(refusal) = done {
+                tracing::warn!(%refusal, "what was left is not yet in order");
             }
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            let late = began.elapsed() < LATE;
+            tokio::time::sleep(Duration::from_secs(if late { 2 } else { 60 })).await;
         }
     }
 

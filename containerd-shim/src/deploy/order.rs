@@ -1,6 +1,7 @@
 //! Putting in order: what a failure or a crash left is taken away, or is what runs.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use cell_broker_core::model::ContainerId;
@@ -41,6 +42,14 @@ impl Deployments {
             return self.take_away(record).await;
         }
         if let Some(next) = record.next.clone() {
+            let late = next
+                .new_volumes
+                .iter()
+                .map(|volume| (volume.clone(), next.word.clone()));
+            self.late_volumes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(late);
             // Those that the store knows, and those that were made when it could not be told any more.
             let label = format!("cell.attempt={}", next.word);
             let mut left: BTreeSet<ContainerId> = ids(Some(&next)).collect();
@@ -152,7 +161,7 @@ impl Deployments {
     }
 
     /// Containers and networks with the cell's labels that no record knows: of an attempt whose record was lost.
-    async fn sweep(&self) -> Result<(), DeployRefusal> {
+    pub(super) async fn sweep(&self) -> Result<(), DeployRefusal> {
         let records = self.records();
         let known: BTreeSet<ContainerId> = records
             .values()
@@ -172,6 +181,17 @@ impl Deployments {
             if !networks.contains(id.as_str()) {
                 tracing::warn!(target: "audit", network = id.as_str(), "a network that no record knows is removed");
                 self.maker.remove_network(&id).await?;
+            }
+        }
+        let late = self
+            .late_volumes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for (volume, attempt) in late {
+            if self.maker.volume_is_of(&volume, &attempt).await? {
+                tracing::warn!(target: "audit", volume, "a volume of an attempt that was taken back is removed");
+                self.maker.remove_volume(&volume).await?;
             }
         }
         Ok(())

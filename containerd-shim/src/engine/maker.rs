@@ -217,8 +217,9 @@ impl Maker {
     }
 
     /// Creates a volume of Docker's own driver, without options.
-    pub async fn create_volume(&self, name: &str, service: &str) -> Result<(), EngineError> {
-        let labels = self.ceiling.ownership.labels(service);
+    pub async fn create_volume(&self, name: &str, service: &str, attempt: &str) -> Result<(), EngineError> {
+        let mut labels = self.ceiling.ownership.labels(service);
+        labels.insert("cell.attempt".to_owned(), attempt.to_owned());
         let body = json!({"Name": name, "Driver": "local", "DriverOpts": {}, "Labels": labels});
         self.call(Method::POST, "/volumes/create", Some(&body))
             .await
@@ -244,6 +245,14 @@ impl Maker {
         } else {
             VolumeState::Foreign
         })
+    }
+
+    /// Whether there is a volume of that name that this attempt made.
+    pub async fn volume_is_of(&self, name: &str, attempt: &str) -> Result<bool, EngineError> {
+        match self.call(Method::GET, &format!("/volumes/{name}"), None).await {
+            Err(EngineError::Gone) => Ok(false),
+            answer => Ok(answer?["Labels"]["cell.attempt"] == attempt),
+        }
     }
 
     /// Removes it; no error when it is gone.
