@@ -1,5 +1,9 @@
 //! Networks of services: what may be asked for, and what their containers reach by the compiled policy.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests: a case is one line of a list"
+)]
 
 mod support;
 
@@ -16,6 +20,9 @@ use cell_netd_core::spec::{CellPortSpec, NetworkSpec, ServiceNetworkSpec};
 use cell_netd_core::validate::{Rejection, validate};
 use proptest::prelude::*;
 use support::*;
+
+/// What makes a network one that cannot be.
+type Spoil = fn(&mut ServiceNetworkSpec);
 
 fn with(networks: Vec<ServiceNetworkSpec>) -> NetworkSpec {
     let mut spec = spec(vec![with_access(peer(1), true, true, &[("172.30.1.2", 80)])]);
@@ -48,7 +55,7 @@ fn each_fault_is_named_with_its_field() {
         change(&mut network);
         faults(vec![network], &ceiling())
     };
-    let cases: [(fn(&mut ServiceNetworkSpec), &str, &str); 15] = [
+    let cases: [(Spoil, &str, &str); 15] = [
         (|net| net.name = "Files".into(), "name", "1-63 characters"),
         (|net| net.name = "x".repeat(64), "name", "1-63 characters"),
         (|net| net.name = "-a".into(), "name", "1-63 characters"),
@@ -130,7 +137,7 @@ fn networks_do_not_clash_with_each_other_or_the_vpn() {
         faults(vec![one, other], &ceiling())
     };
     assert_eq!(twice(|_| {}), [], "control");
-    let cases: [(fn(&mut ServiceNetworkSpec), &str); 4] = [
+    let cases: [(Spoil, &str); 4] = [
         (|net| net.name = "svc1".into(), "name"),
         (|net| net.bridge = "cellsvc1".into(), "bridge"),
         (|net| net.subnet = Ok("172.30.1.0/24".parse().unwrap()), "subnet"),
@@ -150,8 +157,10 @@ fn networks_do_not_clash_with_each_other_or_the_vpn() {
     assert!(three[0].1.starts_with("at most 2 networks"), "{three:?}");
     wide.services = None;
     assert_eq!(faults(vec![network(1)], &wide)[0].0, "spec.service_networks");
-    let mut alone = NetworkSpec::default();
-    alone.service_networks = vec![network(1)];
+    let alone = NetworkSpec {
+        service_networks: vec![network(1)],
+        ..NetworkSpec::default()
+    };
     let Err(Rejection::InvalidSpec(found)) = validate(&alone, &ceiling(), None) else {
         panic!("an interface is needed")
     };
