@@ -214,7 +214,17 @@ fn rule_of(rule: &RoutingRule) -> String {
 }
 
 fn of_peer(name: impl fmt::Display, before: Option<&Peer>, after: Option<&Peer>) -> Option<Change> {
-    let subject = format!("peer {name}");
+    between(format!("peer {name}"), before, after, whole, difference)
+}
+
+/// What came, went, or became another, in the words of `whole` and `difference`.
+fn between<T>(
+    subject: String,
+    before: Option<&T>,
+    after: Option<&T>,
+    whole: impl Fn(&T) -> String,
+    difference: impl Fn(&T, &T) -> Vec<String>,
+) -> Option<Change> {
     match (before, after) {
         (None, None) => None,
         (None, Some(after)) => Some(change(ChangeAction::Add, subject, whole(after))),

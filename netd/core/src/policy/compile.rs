@@ -279,17 +279,7 @@ impl Compiler<'_> {
         let mut rules = self.only_peers();
         rules.push(when([Match::State(CtState::Invalid)], drop(Counter::Invalid)));
         rules.push(when([self.outgoing(true)], goto(ChainName::PeerToPeer)));
-        for family in Family::BOTH {
-            rules.push(when([Match::ServiceRequest(family)], goto(ChainName::Accept)));
-            rules.push(when(
-                [
-                    Match::Address(family, Side::Source, Test::In(SetId::Internet(family))),
-                    Match::Address(family, Side::Destination, Test::NotIn(SetId::Special(family))),
-                    Match::Address(family, Side::Destination, Test::NotIn(SetId::Local(family))),
-                ],
-                goto(ChainName::Internet),
-            ));
-        }
+        rules.extend(granted());
         rules.push(when([], drop(Counter::FromPeerDefault)));
         plain(ChainName::FromPeer, rules)
     }
@@ -400,6 +390,21 @@ pub(super) fn drop(counter: Counter) -> Vec<Action> {
 
 pub(super) fn goto(chain: ChainName) -> Vec<Action> {
     vec![Action::Goto(chain)]
+}
+
+/// What a peer or a container was granted: services, and the internet.
+pub(super) fn granted() -> impl Iterator<Item = Rule> {
+    Family::BOTH.into_iter().flat_map(|family| {
+        let internet = [
+            Match::Address(family, Side::Source, Test::In(SetId::Internet(family))),
+            Match::Address(family, Side::Destination, Test::NotIn(SetId::Special(family))),
+            Match::Address(family, Side::Destination, Test::NotIn(SetId::Local(family))),
+        ];
+        [
+            when([Match::ServiceRequest(family)], goto(ChainName::Accept)),
+            when(internet, goto(ChainName::Internet)),
+        ]
+    })
 }
 
 pub(super) fn plain(name: ChainName, rules: Vec<Rule>) -> Chain {

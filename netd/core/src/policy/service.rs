@@ -6,7 +6,7 @@
 //! Their questions of DNS are all turned to the relay, whomever they ask: nothing else knows which exit carries them, and the
 //! resolver of the house is none that they may reach.
 
-use super::compile::{Compiler, DNS, ICMP, drop, goto, interface, plain, when};
+use super::compile::{Compiler, DNS, ICMP, drop, goto, granted, interface, plain, when};
 use super::element::{Element, SetId};
 use super::ruleset::{Action, Chain, ChainName, Counter, CtDirection, CtState, Match, Rule, Side, Test};
 use crate::model::{Family, InterfaceName, Protocol};
@@ -165,17 +165,7 @@ impl Compiler<'_> {
         }
         rules.push(when([Match::State(CtState::Invalid)], drop(Counter::Invalid)));
         rules.push(when(answers([]), vec![Action::Jump(ChainName::Answer)]));
-        for family in Family::BOTH {
-            rules.push(when([Match::ServiceRequest(family)], goto(ChainName::Accept)));
-            rules.push(when(
-                [
-                    Match::Address(family, Side::Source, Test::In(SetId::Internet(family))),
-                    Match::Address(family, Side::Destination, Test::NotIn(SetId::Special(family))),
-                    Match::Address(family, Side::Destination, Test::NotIn(SetId::Local(family))),
-                ],
-                goto(ChainName::Internet),
-            ));
-        }
+        rules.extend(granted());
         rules.push(when([], drop(Counter::FromServiceDefault)));
         plain(ChainName::FromService, rules)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Change, ChangeAction, change, list};
+use super::{Change, between, list};
 use crate::desired::{Desired, Service};
 use crate::model::ServiceName;
 use crate::service::ServiceNetwork;
@@ -19,29 +19,9 @@ pub(super) fn of_services(accepted: Option<&Desired>, desired: &Desired) -> Vec<
         .collect();
     let one = |name: &ServiceName| {
         let (before, after) = (accepted.services().get(name), desired.services().get(name));
-        of_service(format!("service {name}"), before, after)
+        between(format!("service {name}"), before, after, whole, difference)
     };
     names.into_iter().filter_map(one).collect()
-}
-
-fn of_service(
-    subject: String,
-    before: Option<&ServiceNetwork>,
-    after: Option<&ServiceNetwork>,
-) -> Option<Change> {
-    match (before, after) {
-        (None, None) => None,
-        (None, Some(after)) => Some(change(ChangeAction::Add, subject, whole(after))),
-        (Some(before), None) => Some(change(
-            ChangeAction::Remove,
-            subject,
-            format!("had {}", whole(before)),
-        )),
-        (Some(before), Some(after)) => {
-            let detail = difference(before, after);
-            (!detail.is_empty()).then(|| change(ChangeAction::Update, subject, detail.join("; ")))
-        }
-    }
 }
 
 fn whole(network: &ServiceNetwork) -> String {
