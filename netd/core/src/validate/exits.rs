@@ -10,13 +10,33 @@ use ipnet::IpNet;
 use super::peers::unreachable_kind;
 use super::{ALLOWED_IPS_MAX, Faults, redirects, tunnels};
 use crate::ceiling::ExitCeiling;
-use crate::desired::{Exit, ExitWay, FarEnd, Tunnel, Wireguard, WireguardExit};
+use crate::desired::{Desired, Exit, ExitWay, FarEnd, Tunnel, Wireguard, WireguardExit};
 use crate::model::{ExitId, ExitInterface, ExitMark, Mtu, PublicKey, TableId};
-use crate::redirect::Redirect;
+use crate::redirect::{Carrier, Redirect};
 use crate::spec::{ExitSpec, FarEndSpec, Parsed, WaySpec, WireguardExitSpec};
 
 /// Most far ends of a tunnel (proto).
 const FAR_ENDS_MAX: usize = 8;
+
+/// What carries a peer or a service to the internet: an exit, or none for the machine's own way; nothing at all where that is a
+/// fault. Where `exits_known` is not set, the exits of `base` have faults of their own, which are told.
+pub(super) fn way_out(
+    base: &Desired,
+    exits_known: bool,
+    id: &str,
+    field: impl fmt::Display,
+    faults: &mut Faults,
+) -> Option<Option<Carrier>> {
+    if id.is_empty() {
+        return Some(None);
+    }
+    let id: ExitId = faults.parsed(id.parse(), &field)?;
+    let exit = base.carrier(&id);
+    if exit.is_none() && exits_known {
+        faults.invalid(field, format!("there is no exit {id}"));
+    }
+    exit.map(Some)
+}
 
 /// What exits are checked against.
 pub(super) struct Context<'a> {

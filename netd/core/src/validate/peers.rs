@@ -9,8 +9,7 @@ use super::wireguard::port;
 use super::{Faults, SERVICES_MAX};
 use crate::ceiling::Ceiling;
 use crate::desired::{Access, Desired, Peer, Service};
-use crate::model::{ExitId, PeerName, PublicKey};
-use crate::redirect::Carrier;
+use crate::model::{PeerName, PublicKey};
 use crate::spec::{AccessSpec, Parsed, PeerSpec, ServiceSpec};
 
 /// What peers are checked against.
@@ -110,7 +109,7 @@ impl Context<'_> {
             at("persistent_keepalive_seconds"),
         );
         let access = access_of(access.as_ref(), at("access"), faults);
-        let exit = self.exit(exit, at("exit"), faults);
+        let exit = super::exits::way_out(self.base, self.exits_known, exit, at("exit"), faults);
         Some((
             name?,
             Peer {
@@ -123,19 +122,6 @@ impl Context<'_> {
                 exit: exit?,
             },
         ))
-    }
-
-    /// The peer's way out: an exit, or none for the machine's own; nothing at all where that is a fault.
-    fn exit(&self, id: &str, field: impl fmt::Display, faults: &mut Faults) -> Option<Option<Carrier>> {
-        if id.is_empty() {
-            return Some(None);
-        }
-        let id: ExitId = faults.parsed(id.parse(), &field)?;
-        let exit = self.base.carrier(&id);
-        if exit.is_none() && self.exits_known {
-            faults.invalid(field, format!("there is no exit {id}"));
-        }
-        exit.map(Some)
     }
 
     fn stays(&self, owner: &PeerName) -> bool {

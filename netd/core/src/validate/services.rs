@@ -9,8 +9,7 @@ use super::peers::service_of;
 use super::{Faults, SERVICES_MAX};
 use crate::ceiling::{Ceiling, ServiceCeiling};
 use crate::desired::{Desired, Service};
-use crate::model::{ExitId, ExitInterface, ServiceName};
-use crate::redirect::Carrier;
+use crate::model::{ExitInterface, ServiceName};
 use crate::service::{PREFIX_LENGTHS, ServiceNetwork};
 use crate::spec::{Parsed, ServiceNetworkSpec, ServiceSpec};
 
@@ -89,7 +88,7 @@ impl Context<'_> {
             faults.above(at("bridge"), "no bridge of services may have this name");
         }
         let subnet = self.subnet(ceiling, subnet, index, taken, faults);
-        let exit = self.exit(exit, at("exit"), faults);
+        let exit = super::exits::way_out(self.base, self.exits_known, exit, at("exit"), faults);
         let reach = self.reach(reach, at("reach"), faults);
         let network = ServiceNetwork {
             bridge: bridge?,
@@ -146,19 +145,6 @@ impl Context<'_> {
         }
         taken.subnets.insert(first, (subnet, index));
         Some(subnet)
-    }
-
-    /// A way out, or none for the machine's own; nothing at all where that is a fault.
-    fn exit(&self, id: &str, field: impl fmt::Display, faults: &mut Faults) -> Option<Option<Carrier>> {
-        if id.is_empty() {
-            return Some(None);
-        }
-        let id: ExitId = faults.parsed(id.parse(), &field)?;
-        let exit = self.base.carrier(&id);
-        if exit.is_none() && self.exits_known {
-            faults.invalid(field, format!("there is no exit {id}"));
-        }
-        exit.map(Some)
     }
 
     fn reach(
