@@ -4,6 +4,8 @@
 
 #[path = "../core/tests/support/mod.rs"]
 mod support;
+#[path = "explain/trace.rs"]
+mod trace;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};

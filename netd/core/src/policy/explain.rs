@@ -150,6 +150,9 @@ enum End {
     Dropped(Verdict),
 }
 
+/// A map that the rule looks its source up in does not have it.
+struct Unmapped;
+
 struct Walk<'a> {
     ruleset: &'a Ruleset,
     packet: &'a Packet,
@@ -219,33 +222,35 @@ impl Walk<'_> {
                 rule: index + 1,
                 text: render_rule(rule),
             });
-            if let Some(end) = self.act(rule) {
-                return end;
+            match self.act(rule) {
+                Ok(Some(end)) => return end,
+                Ok(None) => {}
+                // The kernel counts it as one that does not match.
+                Err(Unmapped) => drop(self.steps.pop()),
             }
         }
         End::Through
     }
 
     /// None: the next rule is looked at.
-    fn act(&mut self, rule: &Rule) -> Option<End> {
+    fn act(&mut self, rule: &Rule) -> Result<Option<End>, Unmapped> {
         let mut counted = None;
         for action in &rule.actions {
             match action {
                 Action::Count(counter) => counted = Some(*counter),
                 Action::Drop => {
                     let verdict = counted.map_or(Verdict::DroppedUncounted, Verdict::Dropped);
-                    return Some(End::Dropped(verdict));
+                    return Ok(Some(End::Dropped(verdict)));
                 }
-                Action::Accept => return Some(End::Accepted),
+                Action::Accept => return Ok(Some(End::Accepted)),
                 Action::Jump(name) => match self.named(*name) {
                     End::Through => {}
-                    end => return Some(end),
+                    end => return Ok(Some(end)),
                 },
-                Action::Goto(name) => return Some(self.named(*name)),
+                Action::Goto(name) => return Ok(Some(self.named(*name))),
                 Action::SetMark(_) | Action::ClampMss => {}
-                // Without a mark the rule ends here, and the next one is looked at.
                 Action::MarkBySource(family) => {
-                    self.packet_mark = self.exit_mark(*family, self.packet.source)?;
+                    self.packet_mark = self.exit_mark(*family, self.packet.source).ok_or(Unmapped)?;
                 }
                 Action::SetFlowMark(mark) => self.flow_mark = *mark,
                 Action::SaveMark(mask) => {
@@ -253,23 +258,23 @@ impl Walk<'_> {
                 }
                 Action::Refuse => {
                     let verdict = counted.map_or(Verdict::DroppedUncounted, Verdict::Refused);
-                    return Some(End::Dropped(verdict));
+                    return Ok(Some(End::Dropped(verdict)));
                 }
                 Action::FlowMarkBySource(family) => {
-                    self.flow_mark = self.relay_mark(*family, self.packet.source)?;
+                    self.flow_mark = self.relay_mark(*family, self.packet.source).ok_or(Unmapped)?;
                 }
                 Action::DnatBySource(family, address) => {
-                    let port = self.relay_port(*family, self.packet.source)?;
-                    return Some(self.translate(*address, port));
+                    let port = self.relay_port(*family, self.packet.source).ok_or(Unmapped)?;
+                    return Ok(Some(self.translate(*address, port)));
                 }
-                Action::Dnat(address, port) => return Some(self.translate(*address, *port)),
+                Action::Dnat(address, port) => return Ok(Some(self.translate(*address, *port))),
                 Action::Masquerade => {
                     self.masqueraded = true;
-                    return Some(End::Accepted);
+                    return Ok(Some(End::Accepted));
                 }
             }
         }
-        None
+        Ok(None)
     }
 
     fn translate(&mut self, address: IpAddr, port: u16) -> End {

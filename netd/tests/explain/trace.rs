@@ -1,0 +1,213 @@
+//! The rules that `explain` names are those that the kernel's own trace (nft_trace(8), `nft monitor trace`) shows, one by one and in
+//! their order, for random packets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
+use cell_lab::netns::Namespace;
+use cell_lab::process::{Process, until};
+use cell_lab::random::Random;
+use cell_netd_core::model::Protocol;
+use cell_netd_core::policy::explain::{Explanation, Verdict};
+
+use super::{DESTINATIONS, PORTS, Road, SOURCES, ceiling, explained, is_legacy, mac, ruleset};
+
+const PACKETS: usize = 200;
+const SEED: u64 = 20_261_127;
+/// Everything that comes by wg0 is traced, from before the first chain of the policy on.
+const TRACED: &str = "add table inet traced; \
+                      add chain inet traced in { type filter hook prerouting priority -450; }; \
+                      add rule inet traced in iifname wg0 meta l4proto { tcp, udp } meta nftrace set 1";
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A rule that a packet matched: its chain and its place there, from 1.
+type Met = (String, usize);
+
+struct Tracer {
+    monitor: Process,
+    /// Places of rules, by chain and handle.
+    places: BTreeMap<(String, u64), usize>,
+}
+
+impl Tracer {
+    fn start(router: &Namespace) -> Tracer {
+        router.run("nft", &[TRACED]).unwrap();
+        let table = ceiling().table.to_string();
+        let listed = router
+            .run("nft", &["-j", "list", "table", "inet", &table])
+            .unwrap();
+        let monitor = router
+            .spawn(
+                "nft monitor",
+                Command::new("nft").args(["-a", "monitor", "trace"]),
+            )
+            .unwrap();
+        Tracer {
+            monitor,
+            places: places(&listed),
+        }
+    }
+
+    /// The rules that the packet from this port matched, as soon as the trace has shown its end.
+    fn rules(&self, source_port: u16) -> Vec<Met> {
+        let shown = until(PATIENCE, "the trace of the packet", || {
+            let output = self.monitor.output();
+            let whole = output.rfind('\n').map_or("", |end| &output[..end]);
+            let lines = of_packet(whole, source_port);
+            let done = |line: &&String| line.contains("verdict drop") || line.contains(" probe ");
+            lines.iter().any(|line| done(&line)).then_some(lines)
+        });
+        let shown = shown.unwrap_or_else(|error| panic!("{error}: {}", self.monitor.output()));
+        shown.iter().filter_map(|line| self.rule(line)).collect()
+    }
+
+    /// `trace id 1a2b3c4d inet cell forward rule … # handle 7 (verdict drop)`
+    fn rule(&self, line: &str) -> Option<Met> {
+        let table = ceiling().table.to_string();
+        let mut words = line.split_whitespace().skip(3);
+        if words.next() != Some("inet") || words.next() != Some(&table) {
+            return None;
+        }
+        let chain = words.next()?.to_owned();
+        if words.next() != Some("rule") {
+            return None;
+        }
+        let handle = line.rsplit("# handle ").next()?;
+        let handle = handle.split(' ').next()?.parse().unwrap();
+        let place = self.places[&(chain.clone(), handle)];
+        Some((chain, place))
+    }
+}
+
+/// The lines of the trace that has a packet with this source port.
+fn of_packet(output: &str, source_port: u16) -> Vec<String> {
+    let id = |line: &str| line.split_whitespace().nth(2).map(str::to_owned);
+    let sport = format!("sport {source_port} ");
+    let ids: BTreeSet<String> = output
+        .lines()
+        .filter(|line| line.contains(&sport))
+        .filter_map(id)
+        .collect();
+    output
+        .lines()
+        .filter(|line| id(line).is_some_and(|id| ids.contains(&id)))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn places(listed: &str) -> BTreeMap<(String, u64), usize> {
+    let listed: serde_json::Value = serde_json::from_str(listed).unwrap();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    for object in listed["nftables"].as_array().unwrap() {
+        let Some(rule) = object.get("rule") else {
+            continue;
+        };
+        let chain = rule["chain"].as_str().unwrap().to_owned();
+        let place = seen.entry(chain.clone()).or_default();
+        *place += 1;
+        places.insert((chain, rule["handle"].as_u64().unwrap()), *place);
+    }
+    places
+}
+
+/// Some of what policies speak of, some of anything else that can be routed.
+fn destination(random: &mut Random, v4: bool) -> IpAddr {
+    let byte =
+        |random: &mut Random, from: u64, to: u64| u8::try_from(from + random.below(to - from + 1)).unwrap();
+    let any = |random: &mut Random| byte(random, 1, 254);
+    if random.below(2) == 0 {
+        let known: Vec<&str> = DESTINATIONS
+            .into_iter()
+            .filter(|text| text.contains(':') != v4)
+            .collect();
+        return known[random.place(known.len())].parse().unwrap();
+    }
+    if v4 {
+        let address = match random.below(4) {
+            0 => [10, 86, 0, byte(random, 100, 200)],
+            1 => [10, byte(random, 100, 200), any(random), any(random)],
+            2 => [192, 168, any(random), any(random)],
+            // Public and reserved addresses up to 126.
+            _ => [byte(random, 11, 126), any(random), any(random), any(random)],
+        };
+        return Ipv4Addr::from(address).into();
+    }
+    let mut address = Ipv6Addr::UNSPECIFIED.octets();
+    for place in &mut address {
+        *place = any(random);
+    }
+    match random.below(3) {
+        0 => address[..8].copy_from_slice(&[0xfd, 0x86, 0, 0, 0, 0, 0, 0]),
+        1 => address[0] = 0xfd,
+        _ => address[0] = byte(random, 0x20, 0x2f),
+    }
+    Ipv6Addr::from(address).into()
+}
+
+/// All that is not known on the link goes to the router.
+fn by_the_router(road: &Road) {
+    let to = mac(&road.router, "wg0");
+    for (family, gateway) in [("-4", "10.86.0.1"), ("-6", "fd86::1")] {
+        for line in [
+            format!("neigh replace {gateway} lladdr {to} dev eth0"),
+            format!("{family} route replace default via {gateway} dev eth0 metric 1 onlink"),
+        ] {
+            road.client.ip(&line).unwrap();
+        }
+    }
+}
+
+fn explained_rules(explanation: &Explanation) -> Vec<Met> {
+    let steps = explanation.steps.iter();
+    steps
+        .map(|step| (step.chain.as_str().to_owned(), step.rule))
+        .collect()
+}
+
+#[test]
+fn the_rules_that_are_named_are_those_that_the_kernel_went_by() {
+    if is_legacy() {
+        // Legacy iptables has a trace of its own, in the kernel's log of the machine alone.
+        return;
+    }
+    let ruleset = ruleset();
+    let mut road = Road::new(&ruleset);
+    by_the_router(&road);
+    let tracer = Tracer::start(&road.router);
+    let mut random = Random::new(SEED);
+    let (mut fates, mut met): (BTreeMap<String, u32>, BTreeSet<Met>) = Default::default();
+    let mut source_port = 30_000;
+    while usize::from(source_port - 30_000) < PACKETS {
+        let from: IpAddr = SOURCES[random.place(SOURCES.len())].parse().unwrap();
+        let to = destination(&mut random, from.is_ipv4());
+        if SOURCES.contains(&to.to_string().as_str()) {
+            continue;
+        }
+        source_port += 1;
+        let port = match random.below(3) {
+            0 => u16::try_from(1 + random.below(65_535)).unwrap(),
+            _ => PORTS[random.place(PORTS.len())],
+        };
+        let protocol = [Protocol::Udp, Protocol::Tcp][random.place(2)];
+        let (from, to) = (SocketAddr::new(from, source_port), SocketAddr::new(to, port));
+        let explanation = explained(&ruleset, protocol, from, to);
+        let found = road.send(protocol, from, to);
+        let rules = tracer.rules(source_port);
+        let said = explained_rules(&explanation);
+        assert_eq!(
+            (explanation.verdict, &said),
+            (found, &rules),
+            "{protocol:?} {from} {to} (seed {SEED}): {explanation:#?}"
+        );
+        *fates.entry(format!("{found:?}")).or_default() += 1;
+        met.extend(rules);
+    }
+    assert!(
+        fates.len() >= 6 && fates.contains_key(&format!("{:?}", Verdict::Passes)),
+        "{fates:?}"
+    );
+    assert!(met.len() >= 20, "{met:?}");
+}
