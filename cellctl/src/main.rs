@@ -13,6 +13,7 @@ mod failure;
 mod first_version;
 mod human;
 mod keys;
+mod origin;
 mod output;
 mod peers;
 mod plan;

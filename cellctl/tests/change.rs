@@ -79,6 +79,44 @@ fn a_removal_waits_when_it_is_asked_for_alone() {
     }
 }
 
+#[test]
+fn a_change_of_the_very_device_that_the_shell_came_from_waits() {
+    let cell = FakeCell::start();
+    let (own, other) = ("10.86.0.2 50000 10.86.0.1 22", "10.86.0.3 50000 10.86.0.1 22");
+    let v6 = "fd12:3456:789a::2 50000 fd12:3456:789a::1 22";
+    for (from, options, seconds) in [
+        (own, &[][..], 60),
+        (v6, &[][..], 60),
+        (own, &["--at-once"][..], 0),
+        (own, &["--confirm-within", "30"][..], 30),
+        (other, &[][..], 0),
+        ("", &[][..], 0),
+    ] {
+        for change in [
+            &["peer", "set", "laptop", "--internet", "no"][..],
+            &["peer", "remove", "laptop"],
+        ] {
+            cell.run(&["peer", "add", "laptop"]);
+            let output = cell.run_by(&[change, options].concat(), "", from);
+            let note = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.success(), "{note}");
+            assert_eq!(
+                note.contains("logged in from laptop itself"),
+                seconds == 60,
+                "{note}"
+            );
+            assert_eq!(
+                cell.state.lock().unwrap().confirm_within,
+                seconds,
+                "{change:?} {options:?} {from}"
+            );
+        }
+    }
+    let unknown = cell.run_by(&["peer", "remove", "nobody"], "", own);
+    let said = String::from_utf8(unknown.stderr).unwrap();
+    assert!(said.contains("no such peer"), "{said}");
+}
+
 /// One change can wait at a time, and what is asked for in one line must not be done in halves.
 #[test]
 fn two_changes_of_a_device_cannot_wait_together() {

@@ -119,9 +119,12 @@ pub(crate) struct PeerSet {
 #[derive(Debug, Default, Args)]
 pub(crate) struct How {
     /// Takes the change back after so many seconds (5-3600), unless it is kept: at a terminal that is asked here, else by
-    /// `cellctl change confirm`.
+    /// `cellctl change confirm`. Without this, 60 if you are logged in over SSH from the very device that is changed.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=3600))]
     pub(crate) confirm_within: Option<u32>,
+    /// Changes it for good at once, even the very device that you are logged in from.
+    #[arg(long, conflicts_with_all = ["confirm_within", "dry_run"])]
+    pub(crate) at_once: bool,
     /// Only says what it would do: who gains and who loses which reach, what is cut. Changes nothing.
     #[arg(long, conflicts_with = "confirm_within")]
     pub(crate) dry_run: bool,

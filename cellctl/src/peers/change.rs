@@ -12,9 +12,39 @@ use crate::cell::Cell;
 use crate::cli::{FailOpen, How, PeerSet};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{plan, view, wait};
+use crate::{origin, plan, view, wait};
+
+/// How long a change waits that may cut off whoever makes it, seconds.
+const OWN_DEVICE: u32 = 60;
+
+/// Lets a change wait that may end the way by which its author came, unless something else was said.
+async fn careful(cell: &Cell, output: Output, name: &str, how: How) -> Result<How, Failure> {
+    if how.confirm_within.is_some() || how.dry_run || how.at_once {
+        return Ok(how);
+    }
+    let Some(origin) = origin::of_shell() else {
+        return Ok(how);
+    };
+    let request = GetPeerRequest {
+        name: name.to_owned(),
+    };
+    let peer = cell.peers()?.get_peer(request).await?.into_inner().peer;
+    let peer = peer.unwrap_or_default();
+    let has = |address: &str| address.parse() == Ok(origin);
+    if !has(&peer.ipv4) && !has(&peer.ipv6) {
+        return Ok(how);
+    }
+    output.note(&format!(
+        "You are logged in from {name} itself: the change waits for your word (--at-once does not)."
+    ));
+    Ok(How {
+        confirm_within: Some(OWN_DEVICE),
+        ..how
+    })
+}
 
 pub(super) async fn remove(cell: &Cell, output: Output, name: String, how: How) -> Result<(), Failure> {
+    let how = careful(cell, output, &name, how).await?;
     let request = DeletePeerRequest {
         name: name.clone(),
         confirm_within_seconds: how.confirm_within.unwrap_or(0),
@@ -34,7 +64,7 @@ pub(super) async fn remove(cell: &Cell, output: Output, name: String, how: How) 
 type Answer = (Option<Peer>, Option<ChangePlan>);
 
 /// The policy is replaced as a whole on the wire, so what is not named here is read first and kept.
-pub(super) async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result<(), Failure> {
+pub(super) async fn set(cell: &Cell, output: Output, mut options: PeerSet) -> Result<(), Failure> {
     let changes_access = options.internet.is_some()
         || options.peer_to_peer.is_some()
         || !options.add_services.is_empty()
@@ -47,6 +77,7 @@ pub(super) async fn set(cell: &Cell, output: Output, options: PeerSet) -> Result
             "there is nothing to change: name at least one option".to_owned(),
         ));
     }
+    options.how = careful(cell, output, &options.name, options.how).await?;
     alone(&options, updates, falls_back)?;
     let (confirm_within, dry_run) = (options.how.confirm_within, options.how.dry_run);
     let mut client = cell.peers()?;
@@ -131,7 +162,7 @@ fn alone(options: &PeerSet, updates: bool, falls_back: bool) -> Result<(), Failu
     let waits = options.how.confirm_within.is_some() || options.how.dry_run;
     if waits && changes.into_iter().filter(|made| *made).count() > 1 {
         return Err(Failure::Usage(
-            "one change can wait at a time: with --confirm-within and --dry-run, give --fail-open and the fallbacks alone"
+            "one change can wait at a time: with --confirm-within and --dry-run, and for the device that you are logged in from, give --fail-open and the fallbacks alone"
                 .to_owned(),
         ));
     }

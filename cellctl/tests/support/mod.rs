@@ -101,10 +101,16 @@ impl FakeCell {
 
     /// Runs the program against this cell. Its standard input holds `input`.
     pub fn run_with(&self, args: &[&str], input: &str) -> Output {
+        self.run_by(args, input, "")
+    }
+
+    /// In a shell with this `SSH_CONNECTION`.
+    pub fn run_by(&self, args: &[&str], input: &str, ssh_connection: &str) -> Output {
         let mut child = Command::new(env!("CARGO_BIN_EXE_cellctl"))
             .args(args)
             .env("CELL_SOCKET", self.dir.path().join("api.sock"))
             .env("CELL_HOME", self.dir.path())
+            .env("SSH_CONNECTION", ssh_connection)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
