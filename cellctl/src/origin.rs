@@ -64,15 +64,15 @@ mod tests {
             ("fe80::1%eth0 50000 fe80::2 22", None),
             ("", None),
         ] {
-            let address = address.map(|text| text.parse::<IpAddr>().unwrap());
-            assert_eq!(client(value.as_bytes()), address, "{value}");
+            let found = client(value.as_bytes()).map(|address| address.to_string());
+            assert_eq!(found.as_deref(), address, "{value}");
         }
     }
 
     #[test]
     fn only_the_whole_name_counts() {
         let environment = b"MY_SSH_CONNECTION=192.0.2.1 1 2 3\0SSH_CONNECTION_=192.0.2.2 1\0SSH_CONNECTION=10.86.0.7 1 2 3\0";
-        assert_eq!(in_environment(environment), Some("10.86.0.7".parse().unwrap()));
+        assert_eq!(in_environment(environment), Some(IpAddr::from([10, 86, 0, 7])));
         assert_eq!(in_environment(b"PATH=/bin\0"), None);
     }
 
