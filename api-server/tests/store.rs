@@ -11,7 +11,13 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use cell_proto::api::v1::store_service_client::StoreServiceClient;
+use cell_proto::api::v1::{
+    GetCatalogRequest, GetServiceRequest, GetServiceStatusRequest, InstallServiceRequest,
+    RemoveServiceRequest, RunServiceRequest, ServiceParameter, ServiceRun,
+};
 use cell_proto::netd::v1 as netd;
+use cell_proto::{fault, ipc};
 use serde_json::{Value, json};
 use support::broker::FakeBroker;
 use support::catalog::{self, board, caddy, notes};
@@ -618,4 +624,108 @@ async fn progress_and_phases_are_told_to_browsers() {
     for action in ["service.install", "service.network.add", "service.phase"] {
         assert!(records.contains(action), "{action}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_automation_socket_does_the_same() {
+    let (cell, broker, _admin, digests) = ready().await;
+    let mut store = StoreServiceClient::new(ipc::connect(&cell.automation));
+    let catalog = store
+        .get_catalog(GetCatalogRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(catalog.services.len(), 3);
+    let parameter = |text: &str| ServiceParameter {
+        name: "size".to_owned(),
+        text: text.to_owned(),
+    };
+    let request = |parameters: Vec<ServiceParameter>, validate_only| InstallServiceRequest {
+        id: "notes".to_owned(),
+        instance: String::new(),
+        parameters,
+        everyone: true,
+        allowed_peers: Vec::new(),
+        validate_only,
+    };
+    let planned = store
+        .install_service(request(vec![], true))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(
+        planned.service.is_none() && planned.plan.len() >= 4,
+        "{planned:?}"
+    );
+    let twice = vec![parameter("1"), parameter("2")];
+    let refused = store.install_service(request(twice, false)).await.unwrap_err();
+    assert_eq!(fault::violations(&refused)[0].field, "parameters");
+    let refused = store
+        .install_service(request(vec![parameter("x")], false))
+        .await
+        .unwrap_err();
+    assert_eq!(fault::violations(&refused)[0].field, "parameters.size");
+    store
+        .install_service(request(vec![parameter("8")], false))
+        .await
+        .unwrap();
+    let mut get = store.clone();
+    let mut phase = async || {
+        let service = "notes".to_owned();
+        let told = get.get_service(GetServiceRequest { service }).await;
+        told.map(|told| told.into_inner().service.unwrap().phase)
+    };
+    for _ in 0..200 {
+        if phase().await.unwrap() == "installed" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let service = || "notes".to_owned();
+    let status = store
+        .get_service_status(GetServiceStatusRequest { service: service() })
+        .await
+        .unwrap();
+    let status = status.into_inner();
+    assert_eq!(status.containers[0].state, "running");
+    let told = status.service.unwrap();
+    assert_eq!(
+        (told.digest.as_str(), told.parameters[0].text.as_str()),
+        (digests[0].as_str(), "8")
+    );
+    let none = RunServiceRequest {
+        service: service(),
+        run: 0,
+    };
+    assert!(store.run_service(none).await.is_err());
+    let stop = RunServiceRequest {
+        service: service(),
+        run: ServiceRun::Stop.into(),
+    };
+    assert!(
+        store
+            .run_service(stop)
+            .await
+            .unwrap()
+            .into_inner()
+            .service
+            .unwrap()
+            .stopped
+    );
+    let remove = RemoveServiceRequest {
+        service: service(),
+        delete_volumes: false,
+        validate_only: false,
+    };
+    store.remove_service(remove).await.unwrap();
+    let mut gone = None;
+    for _ in 0..200 {
+        gone = phase().await.err();
+        if gone.is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(fault::reason(&gone.unwrap()).as_deref(), Some("NO_SERVICE"));
+    assert_eq!(broker.state.lock().unwrap().volumes.len(), 1, "its data is kept");
 }
