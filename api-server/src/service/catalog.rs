@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use cell_api_core::services::catalog::{self, INDEX_MAX_BYTES, Index, Line, Offer};
+use cell_api_core::services::catalog::{self, INDEX_MAX_BYTES, Index, Line, Offer, SIGNATURE_MAX_BYTES};
 use cell_manifest::MANIFEST_MAX_BYTES;
 
 use super::ServiceError;
@@ -74,7 +74,15 @@ fn index(folder: &Path) -> Result<Index, ServiceError> {
 fn offer(folder: &Path, line: &Line) -> Result<Offer, Vec<String>> {
     let bytes = bounded(&folder.join(catalog::manifest_path(&line.id)), MANIFEST_MAX_BYTES);
     let bytes = bytes.map_err(|error| vec![format!("the manifest cannot be read: {error}")])?;
-    catalog::offer(line, bytes)
+    let signature = match bounded(
+        &folder.join(catalog::signature_path(&line.id)),
+        SIGNATURE_MAX_BYTES,
+    ) {
+        Ok(signature) => Some(signature),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(vec![format!("the signature cannot be read: {error}")]),
+    };
+    catalog::offer(line, bytes, signature.as_deref())
 }
 
 /// A file, and one byte more than it may have: whoever judges it says so.

@@ -136,6 +136,7 @@ pub(crate) struct Way {
 }
 
 #[derive(Debug, Args)]
+#[group(id = "who")]
 pub(crate) struct Access {
     /// A device that may reach it. Can be given several times.
     #[arg(long = "peer", value_name = "NAME", conflicts_with = "everyone")]

@@ -40,6 +40,8 @@ pub struct Offer {
     pub bytes: Vec<u8>,
     /// Of these.
     pub digest: Digest,
+    /// Base64 of a signature over them; empty where the catalog has none: the broker knows the bytes, or refuses them.
+    pub signature: String,
     /// What they say.
     pub manifest: Manifest,
 }
@@ -71,6 +73,11 @@ struct WrittenLine {
 /// Where the manifest of an id lies, below the catalog's folder.
 pub fn manifest_path(id: &Name) -> String {
     format!("{id}/manifest.json")
+}
+
+/// Where its signature lies, if it has one.
+pub fn signature_path(id: &Name) -> String {
+    format!("{id}/manifest.json.sig")
 }
 
 /// Reads an index.
@@ -119,11 +126,15 @@ fn line(value: serde_json::Value) -> Result<Line, String> {
     })
 }
 
-/// Judges the bytes that lie where a line says.
+/// Longest signature, bytes.
+pub const SIGNATURE_MAX_BYTES: usize = 256;
+
+/// Judges the bytes that lie where a line says, and the signature beside them, if there is one.
 ///
 /// # Errors
 /// Every fault, for people.
-pub fn offer(line: &Line, bytes: Vec<u8>) -> Result<Offer, Vec<String>> {
+pub fn offer(line: &Line, bytes: Vec<u8>, signature: Option<&[u8]>) -> Result<Offer, Vec<String>> {
+    let signature = signature_of(signature.unwrap_or_default())?;
     let digest = digest_of(&bytes);
     if digest != line.digest {
         return Err(vec![format!(
@@ -139,8 +150,21 @@ pub fn offer(line: &Line, bytes: Vec<u8>) -> Result<Offer, Vec<String>> {
     Ok(Offer {
         bytes,
         digest,
+        signature,
         manifest,
     })
+}
+
+/// Base64 on one line; what it signs is for the broker to say.
+fn signature_of(bytes: &[u8]) -> Result<String, Vec<String>> {
+    let text = bytes.trim_ascii();
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+    match std::str::from_utf8(text) {
+        Ok(text) if text.len() <= SIGNATURE_MAX_BYTES && text.bytes().all(|b| plain(&b)) => {
+            Ok(text.to_owned())
+        }
+        Ok(_) | Err(_) => Err(vec!["the signature is no line of base64".to_owned()]),
+    }
 }
 
 /// The digest of bytes.
@@ -214,15 +238,24 @@ mod tests {
         let found = read(&[entry("a", &bytes), entry("b", &bytes)]);
         let mut changed = bytes.clone();
         changed.push(b' ');
-        let fault = offer(&found.lines[0], changed).unwrap_err();
+        let fault = offer(&found.lines[0], changed, None).unwrap_err();
         assert!(fault[0].contains("another than the index says"), "{fault:?}");
         assert_eq!(
-            offer(&found.lines[1], bytes.clone()).unwrap_err(),
+            offer(&found.lines[1], bytes.clone(), None).unwrap_err(),
             ["the manifest is of a"]
         );
         let none = read(&[entry("c", b"{}")]);
-        assert!(!offer(&none.lines[0], b"{}".to_vec()).unwrap_err().is_empty());
-        assert!(offer(&found.lines[0], bytes).is_ok(), "the control");
+        assert!(
+            !offer(&none.lines[0], b"{}".to_vec(), None)
+                .unwrap_err()
+                .is_empty()
+        );
+        let signed = offer(&found.lines[0], bytes.clone(), Some(b"MEUCIQ==\n")).unwrap();
+        assert_eq!(signed.signature, "MEUCIQ==");
+        for bad in [&b"a b"[..], b"\xff", &[b'a'; 257]] {
+            assert!(offer(&found.lines[0], bytes.clone(), Some(bad)).is_err());
+        }
+        assert!(offer(&found.lines[0], bytes, None).is_ok(), "the control");
     }
 
     #[test]

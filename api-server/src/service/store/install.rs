@@ -160,7 +160,7 @@ impl Wanted {
         are_known(tx, &self.access)?;
         fits_peers(tx, &self.identity, &self.name, manifest, &self.access)?;
         names_are_free(tx, &self.name, manifest, &self.instance)?;
-        table::keep_manifest(tx, self.offer.digest.as_str(), &self.offer.bytes, "")?;
+        keep(tx, &self.offer)?;
         let detail = format!("{} {}", manifest.title, manifest.version);
         tx.audit("service.install", &self.name, detail);
         match known {
@@ -263,7 +263,7 @@ async fn change(app: &Arc<App>, actor: &Actor, name: &str, change: Change) -> Re
             let service = table::get(tx, &sought)?;
             let (make, manifest) = match (change, offer) {
                 (Change::Update, Some(offer)) => {
-                    table::keep_manifest(tx, offer.digest.as_str(), &offer.bytes, "")?;
+                    keep(tx, &offer)?;
                     names_are_free(tx, &sought, &offer.manifest, &service.instance)?;
                     needs_are_there(&offer.manifest, &table::standings(tx)?)?;
                     tx.audit(
@@ -425,6 +425,10 @@ pub async fn set_access(
         .wait_for(generation, std::time::Duration::from_secs(2))
         .await;
     get(app, name).await
+}
+
+fn keep(tx: &Tx<'_>, offer: &Offer) -> rusqlite::Result<()> {
+    table::keep_manifest(tx, offer.digest.as_str(), &offer.bytes, &offer.signature)
 }
 
 /// Refuses what lacks services that it needs.

@@ -18,7 +18,9 @@ pub fn keep_manifest(
     bytes: &[u8],
     signature: &str,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT OR IGNORE INTO service_manifest (digest, bytes, signature) VALUES (?1, ?2, ?3)";
+    // Of the same bytes the last signature counts: keys are changed.
+    let sql = "INSERT INTO service_manifest (digest, bytes, signature) VALUES (?1, ?2, ?3) \
+               ON CONFLICT (digest) DO UPDATE SET signature = excluded.signature";
     connection
         .prepare_cached(sql)?
         .execute((digest, bytes, signature))
