@@ -13,6 +13,7 @@ use crate::daemons::activity::ActivityReader;
 use crate::daemons::broker::Broker;
 use crate::daemons::check::NetworkCheck;
 use crate::daemons::confirm::Confirmer;
+use crate::daemons::deployments::Deployments;
 use crate::daemons::egress::EgressClient;
 use crate::daemons::explain::Explainer;
 use crate::daemons::key::WireguardKey;
@@ -27,6 +28,7 @@ use crate::password::Hasher;
 use crate::peers::{PeerChange, Peers};
 use crate::service::ServiceError;
 use crate::service::cell::CellIdentity;
+use crate::services::Services;
 use crate::sessions::{Lifetimes, Sessions};
 use crate::store::transaction::Effects;
 use crate::store::{OpenError, Store, peers, sessions, setup};
@@ -78,6 +80,10 @@ pub struct App {
     pub wireguard_key: WireguardKey,
     /// The broker.
     pub broker: Broker,
+    /// The broker's verbs.
+    pub deployments: Deployments,
+    /// What moves about services of the store.
+    pub services: Arc<Services>,
     /// `cell-egress`, where the policy file names it.
     pub egress: Option<EgressClient>,
     /// `cell-openvpn`, where the policy file names it.
@@ -168,6 +174,8 @@ impl App {
             change_settling: Mutex::default(),
             activity: ActivityReader::new(ipc::connect(&config.netd_socket)),
             broker: Broker::new(ipc::connect(&config.broker_socket)),
+            deployments: Deployments::new(ipc::connect(&config.broker_socket)),
+            services: Arc::default(),
             egress: egress(&config),
             openvpn: openvpn(&config),
             vault: Vault::new(ipc::connect(&config.vault_socket)),

@@ -29,6 +29,8 @@ pub struct Config {
     pub tor_socks: SocketAddr,
     /// Where networks of services lie.
     pub service_pool: Ipv4Net,
+    /// Folder of the catalog of services.
+    pub catalog: PathBuf,
     /// Interface and ports.
     pub network: NetworkSettings,
     /// Host values beyond loopback, VPN addresses and the cell's names.
@@ -92,6 +94,8 @@ struct File {
     tor_socks: SocketAddr,
     #[serde(default = "shipped_service_pool")]
     service_pool: String,
+    #[serde(default = "shipped_catalog")]
+    catalog: PathBuf,
     wireguard_interface: String,
     wireguard_port: u16,
     vpn_https_port: u16,
@@ -105,6 +109,10 @@ struct File {
 
 fn shipped_service_pool() -> String {
     "172.21.0.0/16".to_owned()
+}
+
+fn shipped_catalog() -> PathBuf {
+    PathBuf::from("/usr/share/cell/catalog")
 }
 
 /// The port of `cell-tor` as it is shipped.
@@ -170,6 +178,7 @@ impl Config {
             openvpn_socket: file.openvpn_socket,
             tor_socks: file.tor_socks,
             service_pool,
+            catalog: file.catalog,
             network: NetworkSettings {
                 interface: file.wireguard_interface,
                 listen_port: file.wireguard_port,

@@ -57,7 +57,7 @@ fn main() -> anyhow::Result<()> {
         .chain(&config.openvpn_socket)
         .map(PathBuf::as_path)
         .collect();
-    let report = profiles::api(&config.state, &sockets)
+    let report = profiles::api(&config.state, &config.catalog, &sockets)
         .enter()
         .context("entering the sandbox")?;
     tracing::info!("{report}");

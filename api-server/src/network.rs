@@ -138,6 +138,11 @@ impl Network {
         self.observed()
     }
 
+    /// Whether netd has a generation, perhaps without some peers that it refuses.
+    pub(crate) fn holds(&self, generation: u64) -> bool {
+        self.etag().is_some() && self.reached.borrow().answered >= generation
+    }
+
     /// netd's last status; `None` while it is not reachable.
     pub fn status(&self) -> Option<NetworkStatus> {
         self.status.borrow().clone()

@@ -4,6 +4,7 @@
 mod apply;
 mod exits;
 mod refused;
+pub mod services;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use tonic::{Status, Streaming};
 
 use crate::app::App;
 use crate::events::Topic;
+pub(crate) use apply::granted;
 use refused::Refused;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);

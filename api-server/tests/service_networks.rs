@@ -10,7 +10,7 @@ mod support;
 
 use std::time::Duration;
 
-use cell_api::service::{Actor, service_networks};
+use cell_api::service::Actor;
 use cell_api::store::service_networks as table;
 use cell_api::store::transaction::Origin;
 use cell_api_core::access::{Protocol, Service};
@@ -33,8 +33,13 @@ fn name(text: &str) -> ServiceName {
 }
 
 async fn register(cell: &Cell, service: &str, reach: Vec<Service>) {
-    let done = service_networks::register(&cell.app, &Actor::cell(), name(service), reach).await;
-    done.unwrap();
+    let (origin, service) = (Origin::new(&Actor::cell(), START_MS), name(service));
+    let pool = cell.app.config.service_pool;
+    let vpn = cell.app.identity().unwrap().range.v4();
+    let done = cell.app.store.commit(origin, move |tx| {
+        table::register_service_network(tx, pool, vpn, &service, &reach)
+    });
+    done.await.unwrap();
 }
 
 async fn remove(cell: &Cell, service: &str) {

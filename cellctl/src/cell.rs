@@ -10,6 +10,7 @@ use cell_proto::api::v1::network_change_service_client::NetworkChangeServiceClie
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::service_network_service_client::ServiceNetworkServiceClient;
 use cell_proto::api::v1::setup_service_client::SetupServiceClient;
+use cell_proto::api::v1::store_service_client::StoreServiceClient;
 use cell_proto::api::v1::user_service_client::UserServiceClient;
 use cell_proto::ipc::connect;
 use tonic::transport::Channel;
@@ -49,6 +50,10 @@ impl Cell {
 
     pub(crate) fn services(&self) -> Result<ServiceNetworkServiceClient<Channel>, Failure> {
         self.channel().map(ServiceNetworkServiceClient::new)
+    }
+
+    pub(crate) fn store(&self) -> Result<StoreServiceClient<Channel>, Failure> {
+        self.channel().map(StoreServiceClient::new)
     }
 
     pub(crate) fn users(&self) -> Result<UserServiceClient<Channel>, Failure> {

@@ -3,6 +3,7 @@
 mod connection;
 mod first_version;
 mod peer;
+mod service;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use connection::{Connection, Import};
 pub(crate) use first_version::FirstVersion;
 pub(crate) use peer::{FailOpen, How, Peer, PeerAdd, PeerConfig, PeerSet, ServiceUrl};
+pub(crate) use service::{Access, Install, LogsOf, Removal, Service, Store, Way};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -83,7 +85,12 @@ pub(crate) enum Command {
     },
     /// Carries exits over from the original's first version (one of each type), and which device uses which.
     Import(FirstVersion),
-    /// How containers of services get to the internet.
+    /// The catalog of services.
+    Store {
+        #[command(subcommand)]
+        command: Store,
+    },
+    /// Services that are installed: who may reach them, how they are, how their containers get to the internet.
     Service {
         #[command(subcommand)]
         command: Service,
@@ -113,25 +120,6 @@ pub(crate) enum Change {
     Confirm,
     /// Takes it back at once.
     Rollback,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Service {
-    /// Networks of all services, and which way each has.
-    List,
-    /// Says what carries a service's containers to the internet. Their open connections end.
-    Exit {
-        /// The service.
-        service: String,
-        /// A connection's name, its id, or its type where one connection alone has it; "direct": the cell's own way; "none": no way.
-        to: String,
-        /// Whether it goes out directly while the connection does not work; without it the connection's type decides.
-        #[arg(long, value_name = "TRUE|FALSE")]
-        fail_open: Option<bool>,
-        /// Only says what it would do.
-        #[arg(long)]
-        validate_only: bool,
-    },
 }
 
 #[derive(Debug, Args)]

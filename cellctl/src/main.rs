@@ -12,6 +12,7 @@ mod explain;
 mod failure;
 mod first_version;
 mod human;
+mod installed;
 mod keys;
 mod origin;
 mod output;
@@ -23,6 +24,7 @@ mod services;
 mod settings;
 mod setup;
 mod status;
+mod store;
 mod users;
 mod view;
 mod wait;
@@ -63,7 +65,8 @@ async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Explain(options) => explain::run(&cell, output, options).await,
         Command::Connection { command } => connections::run(&cell, output, command).await,
         Command::Import(files) => first_version::run(&cell, output, files).await,
-        Command::Service { command } => services::run(&cell, output, command).await,
+        Command::Store { command } => store::run(&cell, output, command).await,
+        Command::Service { command } => installed::run(&cell, output, command).await,
         Command::Config { command } => settings::run(&cell, output, command).await,
         Command::User { command } => users::run(&cell, output, command).await,
         Command::Audit { command } => audit::run(&cell, output, command).await,

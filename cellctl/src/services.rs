@@ -1,11 +1,11 @@
-//! `cellctl service`: how containers of services get to the internet.
+//! `cellctl service networks` and `exit`: how containers of services get to the internet.
 
 use cell_proto::api::v1 as wire;
 use cell_proto::api::v1::{ListServiceNetworksRequest, SetServiceExitRequest};
 use serde::Serialize;
 
 use crate::cell::Cell;
-use crate::cli::Service;
+use crate::cli::Way;
 use crate::failure::Failure;
 use crate::human;
 use crate::output::Output;
@@ -34,48 +34,47 @@ struct Answer {
     plan: Vec<String>,
 }
 
-/// Carries out one of the commands.
-pub(crate) async fn run(cell: &Cell, output: Output, command: Service) -> Result<(), Failure> {
-    let mut client = cell.services()?;
-    match command {
-        Service::List => {
-            let answer = client
-                .list_service_networks(ListServiceNetworksRequest {})
-                .await?;
-            let networks = answer.into_inner().networks.into_iter().map(Network::from);
-            let list = Networks {
-                services: networks.collect(),
-            };
-            output.result(&list, || text(&list.services))
-        }
-        Service::Exit {
-            service,
-            to,
-            fail_open,
-            validate_only,
-        } => {
-            let request = SetServiceExitRequest {
-                service,
-                connection_id: if to == "none" { String::new() } else { to },
-                fail_open,
-                validate_only,
-            };
-            let answer = client.set_service_exit(request).await?.into_inner();
-            let network = Network::from(answer.network.unwrap_or_default());
-            let plan = answer.plan;
-            let answer = Answer { network, plan };
-            output.result(&answer, || match (validate_only, answer.plan.is_empty()) {
-                (true, true) => "Nothing would change.".to_owned(),
-                (true, false) => answer.plan.join("\n"),
-                (false, _) => format!(
-                    "{}: {}, now by the way \"{}\".",
-                    answer.network.service,
-                    chosen(&answer.network),
-                    answer.network.way
-                ),
-            })
-        }
-    }
+/// Shows the networks of all services.
+pub(crate) async fn list(cell: &Cell, output: Output) -> Result<(), Failure> {
+    let answer = cell
+        .services()?
+        .list_service_networks(ListServiceNetworksRequest {})
+        .await?;
+    let networks = answer.into_inner().networks.into_iter().map(Network::from);
+    let list = Networks {
+        services: networks.collect(),
+    };
+    output.result(&list, || text(&list.services))
+}
+
+/// Says what carries a service's containers to the internet.
+pub(crate) async fn exit(cell: &Cell, output: Output, way: Way) -> Result<(), Failure> {
+    let Way {
+        service,
+        to,
+        fail_open,
+        validate_only,
+    } = way;
+    let request = SetServiceExitRequest {
+        service,
+        connection_id: if to == "none" { String::new() } else { to },
+        fail_open,
+        validate_only,
+    };
+    let answer = cell.services()?.set_service_exit(request).await?.into_inner();
+    let network = Network::from(answer.network.unwrap_or_default());
+    let plan = answer.plan;
+    let answer = Answer { network, plan };
+    output.result(&answer, || match (validate_only, answer.plan.is_empty()) {
+        (true, true) => "Nothing would change.".to_owned(),
+        (true, false) => answer.plan.join("\n"),
+        (false, _) => format!(
+            "{}: {}, now by the way \"{}\".",
+            answer.network.service,
+            chosen(&answer.network),
+            answer.network.way
+        ),
+    })
 }
 
 impl From<wire::ServiceNetwork> for Network {

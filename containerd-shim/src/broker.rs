@@ -12,7 +12,7 @@ use cell_proto::ipc::Caller;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::audit::Subject;
-use crate::deploy::Deployments;
+use crate::deploy::{DeployRefusal, Deployments};
 use crate::engine::{Engine, EngineError, LISTED_MAX};
 use crate::status::StatusBook;
 
@@ -70,6 +70,9 @@ pub enum Refusal {
     /// Docker's answer is not understood.
     #[error("Docker's answer cannot be used: {0}")]
     DockerAnswer(&'static str),
+    /// The broker's own store.
+    #[error("the broker's store cannot be used; its log has the cause")]
+    Store,
 }
 
 impl Refusal {
@@ -84,6 +87,7 @@ impl Refusal {
             Refusal::Slow => "DOCKER_SLOW",
             Refusal::DockerRefused { .. } => "DOCKER_REFUSED",
             Refusal::DockerAnswer(_) => "DOCKER_ANSWER",
+            Refusal::Store => "STORE",
         }
     }
 }
@@ -194,7 +198,15 @@ impl<E: Engine> Broker<E> {
     {
         let subject = Subject::new(caller, A::VERB, request.service());
         let _slot = self.slot(&subject)?;
-        let permit = self.permit(&subject, request).await?;
+        let permit = match self.permit(&subject, request).await {
+            // It does not stop what waits to be started again, and says that this is not done either.
+            Err(refusal @ Refusal::WrongState { .. }) => {
+                self.intend(&subject, request.service(), A::VERB).await?;
+                return Err(refusal);
+            }
+            permit => permit?,
+        };
+        self.intend(&subject, request.service(), A::VERB).await?;
         let id = permit.id().clone();
         let act = act(Arc::clone(&self.engine), permit);
         let recorded = async move {
@@ -219,6 +231,29 @@ impl<E: Engine> Broker<E> {
             Verdict::Allow(permit) => Ok(permit.into_container()),
             Verdict::Deny(_) => Err(Refusal::NotOwned),
         }
+    }
+
+    /// Has the supervisor know what was asked for, before it is done.
+    async fn intend(
+        &self,
+        subject: &Subject,
+        service: &cell_broker_core::model::ServiceName,
+        verb: Verb,
+    ) -> Result<(), Refusal> {
+        let Some(deployments) = &self.deployments else {
+            return Ok(());
+        };
+        let noted = deployments
+            .intend(service, verb)
+            .await
+            .map_err(|refusal| match refusal {
+                DeployRefusal::Other(refusal) => refusal,
+                refusal => {
+                    tracing::error!(%refusal, "what is wanted of a container cannot be written down");
+                    Refusal::Store
+                }
+            });
+        noted.inspect_err(|refusal| subject.refused(refusal.code()))
     }
 
     /// Looks up, inspects and judges.

@@ -223,8 +223,8 @@ mod tests {
     fn deploying(table: &str) -> String {
         format!(
             "{GOOD}\n[deploy]\nmanifest_keys = []\nimage_policy = \"enforce\"\nregistries = [\"reg.example/store\"]\n\
-             resolver = \"172.20.0.3\"\ncell_network = \"172.20.0.0/16\"\nservice_networks = \"172.21.0.0/16\"\n\
-             bridge_prefix = \"cell-s\"\n{table}\n[deploy.limits]\nmemory_mib = 512\ncpu_milli = 1000\npids = 256\n\
+             cell_network = \"172.20.0.0/24\"\nservice_networks = \"172.21.0.0/16\"\n\
+             bridge_prefix = \"cellsvc\"\n{table}\n[deploy.limits]\nmemory_mib = 512\ncpu_milli = 1000\npids = 256\n\
              services = 8\ntotal_memory_mib = 2048\nmanifests = 16\n"
         )
     }
@@ -261,6 +261,8 @@ mod tests {
             ("capabilities = [\"SYS_ADMIN\"]", "capabilities[0]"),
             ("image_keys = [\"x\"]", "image_keys[0]"),
             ("core = { caddy = \"10.0.0.1\" }", "core"),
+            ("core = { caddy = \"172.20.0.1\" }", "core"),
+            ("core = { caddy = \"172.20.0.2\", dns = \"172.20.0.2\" }", "core"),
             (
                 "published = [{ address = \"0.0.0.0\", first = 2000, last = 2001 }]",
                 "published",
@@ -275,10 +277,11 @@ mod tests {
             assert!(message.contains(key), "{key}: {message}");
         }
         for (good, bad, key) in [
-            ("172.21.0.0/16", "172.20.128.0/17", "service_networks"),
+            ("172.21.0.0/16", "172.20.0.0/17", "service_networks"),
             ("172.21.0.0/16", "172.21.0.0/26", "service_networks"),
             ("\"enforce\"", "\"maybe\"", "image_policy"),
-            ("\"cell-s\"", "\"cell-s/../x\"", "bridge_prefix"),
+            ("\"cellsvc\"", "\"cellsvc/../x\"", "bridge_prefix"),
+            ("172.20.0.0/24", "172.20.0.0/16", "cell_network"),
             ("services = 8", "services = 0", "limits.services"),
             ("reg.example/store", "http://reg.example", "registries"),
         ] {

@@ -11,7 +11,7 @@ use cell_broker_core::model::{ContainerId, Observed, Ownership, ServiceName, Sta
 use cell_broker_core::{Permit, Unreachable, act};
 
 pub use docker::DockerEngine;
-pub use maker::{Maker, Progress, VolumeState};
+pub use maker::{Condition, Maker, Progress, VolumeState};
 
 /// Most containers that are shown in one list.
 pub const LISTED_MAX: usize = 256;

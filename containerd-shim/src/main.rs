@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use cell_broker::broker::Broker;
-use cell_broker::deploy::Deployments;
+use cell_broker::deploy::{BootId, Deployments};
 use cell_broker::engine::{DockerEngine, Maker};
 use cell_broker::{Config, service};
 use cell_proto::ipc::{Listeners, serve};
@@ -42,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         .with(fmt::layer().with_writer(std::io::stderr).with_ansi(false));
     tracing::subscriber::set_global_default(subscriber)?;
 
+    let boot = BootId::of_machine().context("reading which boot of the machine this is")?;
     let ready = cell_sandbox::Readiness::connect().context("reaching the service manager")?;
     let state = std::env::var_os("STATE_DIRECTORY").unwrap_or_else(|| "/var/lib/cell/broker".into());
     let report = cell_sandbox::profiles::broker(Path::new(&state), &config.docker_socket).enter()?;
@@ -56,13 +57,15 @@ fn main() -> anyhow::Result<()> {
         let deployments = match config.ceiling {
             Some(ceiling) => {
                 let maker = Maker::new(config.docker_socket.clone(), config.docker_deadline, ceiling);
-                let deployments = Deployments::open(Path::new(&state), maker).context("reading the store")?;
+                let deployments =
+                    Deployments::open(Path::new(&state), maker, boot).context("reading the store")?;
                 Some(Arc::new(deployments))
             }
             None => None,
         };
         if let Some(deployments) = &deployments {
             tokio::spawn(Arc::clone(deployments).keep_order());
+            tokio::spawn(Arc::clone(deployments).supervise());
         }
         let engine = DockerEngine::new(config.docker_socket, config.docker_deadline)?;
         let broker =

@@ -197,16 +197,19 @@ pub(crate) fn refusal_status(refusal: Refusal) -> Status {
         Refusal::Busy => Code::ResourceExhausted,
         Refusal::NoDocker(_) => Code::Unavailable,
         Refusal::Slow => Code::DeadlineExceeded,
-        Refusal::DockerAnswer(_) => Code::Internal,
+        Refusal::DockerAnswer(_) | Refusal::Store => Code::Internal,
     };
     let fault = Fault::new(code, DOMAIN, refusal.code(), refusal.to_string());
     match refusal {
         Refusal::WrongState { state, .. } => fault.with("state", state),
         Refusal::NoDocker(why) => fault.with("why", why.code()),
         Refusal::DockerRefused { status } => fault.with("status", status),
-        Refusal::NotOwned | Refusal::Ambiguous | Refusal::Busy | Refusal::Slow | Refusal::DockerAnswer(_) => {
-            fault
-        }
+        Refusal::NotOwned
+        | Refusal::Ambiguous
+        | Refusal::Busy
+        | Refusal::Slow
+        | Refusal::DockerAnswer(_)
+        | Refusal::Store => fault,
     }
     .into()
 }

@@ -69,7 +69,13 @@ impl World {
     async fn deploy(&self, manifest: &Value) -> Result<cell_proto::broker::v1::DeployResponse, Status> {
         let named = self.broker.put(bundle(manifest)).await?;
         self.broker.pull(&named).await?;
-        self.broker.deploy(&named, &[]).await
+        // The cell's own have no place, and no two services the same.
+        let place = match (manifest["kind"].as_str(), manifest["id"].as_str()) {
+            (Some("core"), _) => 0,
+            (_, Some("mail")) => 2,
+            _ => 1,
+        };
+        self.broker.deploy_at(&named, &[], place).await
     }
 
     /// Everything at Docker that is the cell's, or has no name.
@@ -112,11 +118,12 @@ async fn a_service_is_pulled_deployed_used_changed_and_removed() {
     let deployment = made.deployment.unwrap();
     let id = deployment.containers[0].id.clone();
     assert!(world.running(&id));
-    assert_eq!(deployment.subnet, "172.21.0.0/28");
+    assert_eq!(deployment.subnet, "172.21.0.16/28");
     checked(&world, &id);
     let again = world.broker.deploy(&named, &[]).await.unwrap();
     assert!(!again.changed && again.deployment.unwrap().containers[0].id == id);
 
+    its_network_is_its_own(&world, &named, &id).await;
     labels_alone_make_nothing_the_cells_own(&world, &id).await;
 
     // What changes runs in another container; the first is gone, its volume is not.
@@ -149,6 +156,32 @@ async fn a_service_is_pulled_deployed_used_changed_and_removed() {
         Code::NotFound,
         "NOT_OWNED",
     );
+}
+
+/// Its network stays where it is, and no other service lies there: nothing is asked of Docker for either.
+async fn its_network_is_its_own(world: &World, named: &str, id: &str) {
+    world.proxy.take();
+    is(
+        &world.broker.deploy_at(named, &[], 2).await.unwrap_err(),
+        Code::FailedPrecondition,
+        "NETWORK_DIFFERS",
+    );
+    let mut other = sleeping(&world.digest);
+    other["id"] = json!("other");
+    let other = world.broker.put(bundle(&other)).await.unwrap();
+    for (place, code) in [(0, "N2_PLACE"), (1, "N2_PLACE_TAKEN")] {
+        let refused = world.broker.deploy_at(&other, &[], place).await.unwrap_err();
+        is(&refused, Code::PermissionDenied, "DENIED");
+        assert_eq!(fault::metadata(&refused)["codes"], code);
+    }
+    assert_eq!(world.proxy.take(), (0, String::new()));
+    let dns = world.dockerd.say(&[
+        "inspect",
+        "--format",
+        "{{.HostConfig.Dns}} {{.HostConfig.RestartPolicy.Name}}",
+        id,
+    ]);
+    assert_eq!(dns, "[172.21.0.17] no");
 }
 
 async fn labels_alone_make_nothing_the_cells_own(world: &World, id: &str) {
@@ -222,7 +255,7 @@ fn checked(world: &World, id: &str) {
     fails("mount -t tmpfs none /srv");
     fails("unshare -U true");
     let routes = world.dockerd.say(&["exec", id, "/bin/busybox", "ip", "route"]);
-    assert!(routes.contains("172.21.0.0/28"), "{routes}");
+    assert!(routes.contains("172.21.0.16/28"), "{routes}");
     assert_eq!(told["NetworkSettings"]["Networks"].as_object().unwrap().len(), 1);
 }
 
@@ -315,26 +348,75 @@ async fn services_are_apart_and_the_proxy_has_a_leg_in_each() {
     assert_eq!(two.containers[1].handle, "mail-side");
     // What listens may need a moment.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    let reaches = |id: &str, address: &str| {
-        let script = format!("nc -w 2 {address} 8080 </dev/null");
-        world
-            .dockerd
-            .docker(&["exec", id, "/bin/busybox", "sh", "-c", &script])
-            .status
-            .success()
-    };
+    let reaches = |id: &str, address: &str| reaches(&world, id, address);
     let (main, side) = (&two.containers[0], &two.containers[1]);
     assert!(reaches(&main.id, &side.address), "control: within a service");
     assert!(reaches(&main.id, "side"), "control: by its name");
-    assert!(!reaches(&main.id, "172.21.0.2"), "another service");
+    assert!(!reaches(&main.id, "172.21.0.18"), "another service");
     assert!(
-        reaches(&proxy.id, "172.21.0.2") && reaches(&proxy.id, &main.address),
+        reaches(&proxy.id, "172.21.0.18") && reaches(&proxy.id, &main.address),
         "the proxy reaches both"
     );
+    the_proxy_has_its_legs_again(&world, &caddy, &main.address).await;
     for service in ["files", "mail", "caddy"] {
         world.broker.remove(service, true).await.unwrap();
     }
     assert_eq!(world.left(), "||");
+}
+
+fn reaches(world: &World, id: &str, address: &str) -> bool {
+    let script = format!("nc -w 2 {address} 8080 </dev/null");
+    world
+        .dockerd
+        .docker(&["exec", id, "/bin/busybox", "sh", "-c", &script])
+        .status
+        .success()
+}
+
+/// Another version of the proxy, and one after the proxy was away, have their legs too.
+async fn the_proxy_has_its_legs_again(world: &World, caddy: &Value, main: &str) {
+    for (version, remove) in [("2.0", false), ("3.0", true)] {
+        if remove {
+            world.broker.remove("caddy", true).await.unwrap();
+        }
+        let mut caddy = caddy.clone();
+        caddy["version"] = json!(version);
+        let proxy = world.deploy(&caddy).await.unwrap().deployment.unwrap().containers[0].clone();
+        assert!(
+            reaches(world, &proxy.id, "172.21.0.18") && reaches(world, &proxy.id, main),
+            "{version}"
+        );
+        let legs = world.dockerd.say(&[
+            "inspect",
+            "--format",
+            "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}",
+            &proxy.id,
+        ]);
+        let mut legs: Vec<&str> = legs.split_whitespace().collect();
+        legs.sort_unstable();
+        assert_eq!(legs, ["172.20.0.2", "172.21.0.30", "172.21.0.46"]);
+    }
+    let bridges = world.dockerd.say(&[
+        "network",
+        "ls",
+        "--filter",
+        "label=cell.owner=default",
+        "--format",
+        "{{.Name}}",
+    ]);
+    let mut named: Vec<&str> = bridges.lines().collect();
+    named.sort_unstable();
+    assert_eq!(named, ["cell-files", "cell-mail", "cell-network"]);
+    assert_eq!(
+        world.dockerd.say(&[
+            "network",
+            "inspect",
+            "--format",
+            "{{index .Options \"com.docker.network.bridge.name\"}}",
+            "cell-network"
+        ]),
+        "cellsvc0"
+    );
 }
 
 /// Every part of a manifest at once: Docker's answer is compared with all 72 fields.

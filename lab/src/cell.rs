@@ -24,6 +24,9 @@ const BACK: Duration = Duration::from_secs(60);
 /// How long everything may take to end.
 const END: Duration = Duration::from_secs(15);
 
+/// What makes a policy of a shipped one.
+pub type Edit = Box<dyn FnOnce(String) -> String>;
+
 /// A running cell. Dropping it ends it and deletes its folder.
 #[derive(Debug)]
 pub struct Cell {
@@ -47,10 +50,23 @@ impl Cell {
     /// # Errors
     /// With the output of the launcher.
     pub fn start_told(namespace: &Namespace, lines: &[(Daemon, String)]) -> Result<Self> {
+        let behind = |lines: &String| {
+            let lines = lines.clone();
+            Box::new(move |shipped: String| shipped + &lines) as Edit
+        };
+        let edits = lines.iter().map(|(daemon, lines)| (*daemon, behind(lines)));
+        Self::start_edited(namespace, edits.collect())
+    }
+
+    /// [`Cell::start`], with policies made of the shipped ones.
+    ///
+    /// # Errors
+    /// With the output of the launcher.
+    pub fn start_edited(namespace: &Namespace, edits: Vec<(Daemon, Edit)>) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("cell-home-").tempdir()?;
         // The daemons' users pass through it to their own folders.
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755))?;
-        write_policies(home.path(), lines)?;
+        write_policies(home.path(), edits)?;
         let http = free_port()?;
         let mut cell = Cell {
             launcher: launch(home.path(), namespace.name(), http)?,
@@ -216,12 +232,12 @@ pub fn program(name: &str) -> Result<PathBuf> {
 }
 
 /// The launcher keeps policies that are there, in a folder that a cell has left.
-fn write_policies(home: &Path, lines: &[(Daemon, String)]) -> Result<()> {
+fn write_policies(home: &Path, edits: Vec<(Daemon, Edit)>) -> Result<()> {
     let folder = home.join("etc");
-    for (daemon, lines) in lines {
+    for (daemon, edit) in edits {
         fs::create_dir_all(&folder)?;
         fs::write(home.join(MARKER), "")?;
-        let text = policy::render(*daemon, home) + lines;
+        let text = edit(policy::render(daemon, home));
         fs::write(folder.join(daemon.policy_name()), text)?;
     }
     Ok(())

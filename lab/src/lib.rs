@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod activation;
+pub mod docker;
 pub mod netns;
 pub mod process;
 pub mod topology;

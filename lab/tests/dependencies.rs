@@ -36,8 +36,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("cell-vaultd-core", &[]),
     ("cell-vaultd", &["cell-vaultd-core", "cell-proto", "cell-sandbox"]),
-    ("cell-api-core", &[]),
-    ("cell-api", &["cell-api-core", "cell-proto", "cell-sandbox"]),
+    ("cell-api-core", &["cell-manifest"]),
+    (
+        "cell-api",
+        &["cell-api-core", "cell-manifest", "cell-proto", "cell-sandbox"],
+    ),
     ("cellctl", &["cell-proto"]),
     ("cell-launch", &["cell-proto", "cell-sandbox"]),
 ];

@@ -33,6 +33,8 @@ pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
         exits,
         dns_upstreams,
         service_networks,
+        // Not carried: nothing is opened by it.
+        entries: _,
     } = wire;
     NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
@@ -264,6 +266,7 @@ pub fn from_desired(desired: &Desired) -> v1::NetworkSpec {
         exits: exits.collect(),
         dns_upstreams: desired.resolvers().iter().map(|at| (*at).into()).collect(),
         service_networks: desired.services().iter().map(services::from_network).collect(),
+        entries: Vec::new(),
     }
 }
 

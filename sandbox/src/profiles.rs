@@ -13,9 +13,10 @@ use crate::enter::Sandbox;
 /// The web process: reads what strangers send, so it has nothing but its own folder and its edges to other daemons.
 ///
 /// - `state`: database, claim token, session key.
+/// - `catalog`: what the store offers; root's, where the cell has one.
 /// - `sockets`: netd's, the broker's, vaultd's and egress's; connected again when a daemon was started anew.
-pub fn api(state: &Path, sockets: &[&Path]) -> Sandbox {
-    connecting(keeping(state), sockets)
+pub fn api(state: &Path, catalog: &Path, sockets: &[&Path]) -> Sandbox {
+    connecting(keeping(state).read_only_if_exists(catalog), sockets)
 }
 
 /// The network daemon: one capability, over the network alone.

@@ -40,7 +40,7 @@ fn api_keeps_its_folder_and_its_edges() {
     let path = own.path().join("socket");
     let _daemon = UnixListener::bind(&path).unwrap();
     std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
-    let api = || Some(profiles::api(own.path(), &[&path]));
+    let api = || Some(profiles::api(own.path(), Path::new("/nonexistent"), &[&path]));
     assert_eq!(attempt(api(), NONE, || write(own.path())), Ok(()));
     assert_eq!(
         attempt(api(), NONE, || io_outcome(UnixStream::connect(&path))),
@@ -392,7 +392,7 @@ fn only_egress_and_openvpn_make_tcp_sockets() {
     let own = folder();
     let tcp = || socket(libc::AF_INET, libc::SOCK_STREAM, 0)();
     for (other, kept) in [
-        (profiles::api(own.path(), &[]), NONE),
+        (profiles::api(own.path(), Path::new("/nonexistent"), &[]), NONE),
         (profiles::netd(own.path(), &[], false), NET_ADMIN),
         (
             profiles::broker(own.path(), &own.path().join("docker.sock")),

@@ -14,6 +14,7 @@ use crate::connection::id::ConnectionId;
 use crate::key::PublicKey;
 use crate::peer::Peer;
 use crate::range::{HostIndex, VpnRange};
+use crate::services::entry::Entry;
 use dns::Upstreams;
 use exits::ExitSpec;
 use services::ServiceSpec;
@@ -36,6 +37,8 @@ pub struct NetworkSpec {
     pub dns_upstreams: Vec<SocketAddr>,
     /// Networks of services, in the order of names.
     pub services: Vec<ServiceSpec>,
+    /// Where devices find services.
+    pub entries: Vec<Entry>,
 }
 
 /// The cell's WireGuard interface.
@@ -128,6 +131,7 @@ pub fn network_spec<'a>(
             .map(|upstreams| upstreams.as_slice().to_vec())
             .unwrap_or_default(),
         services: Vec::new(),
+        entries: Vec::new(),
     }
 }
 

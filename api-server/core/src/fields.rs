@@ -1,6 +1,8 @@
 //! Reads a JSON document field by field, so that a wrong type, an unknown field and a field given twice are all named
 //! at once. serde alone stops at the first.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::fault::Faults;
@@ -139,6 +141,38 @@ impl Fields {
                 Value::String(text) => texts.push(text),
                 _ => faults.add(format!("{}[{index}]", self.path_of(name)), "must be a string"),
             }
+        }
+        texts
+    }
+
+    /// Whether there is a field of this name that was not read yet.
+    pub fn has(&self, name: &str) -> bool {
+        self.map.contains_key(name)
+    }
+
+    /// Texts by their names; none when absent or null. Numbers and booleans are taken for their texts.
+    pub fn texts(&mut self, name: &str, faults: &mut Faults) -> BTreeMap<String, String> {
+        let map = match self.map.remove(name) {
+            None | Some(Value::Null) => return BTreeMap::new(),
+            Some(Value::Object(map)) => map,
+            Some(_) => {
+                faults.add(self.path_of(name), "must be an object of texts");
+                return BTreeMap::new();
+            }
+        };
+        let mut texts = BTreeMap::new();
+        for (key, value) in map {
+            let text = match value {
+                Value::String(text) => text,
+                Value::Bool(flag) => flag.to_string(),
+                Value::Number(number) => number.to_string(),
+                Value::Null | Value::Array(_) | Value::Object(_) => {
+                    let path = format!("{}.{}", self.path_of(name), printable(&key));
+                    faults.add(path, "must be a text");
+                    continue;
+                }
+            };
+            texts.insert(key, text);
         }
         texts
     }
@@ -326,6 +360,27 @@ mod tests {
         let faults = read("{}").unwrap_err();
         let fields: Vec<_> = faults.violations().iter().map(|v| v.field.as_str()).collect();
         assert_eq!(fields, ["flag", "list"], "these must be there");
+    }
+
+    #[test]
+    fn texts_are_read_by_name_and_each_that_is_none_is_named() {
+        let read = |json: &str| {
+            read_object(
+                json.as_bytes(),
+                |fields, faults| fields.texts("of", faults),
+                |_| Faults::default(),
+            )
+        };
+        let texts = read("{\"of\": {\"a\": \"x\", \"b\": 7, \"c\": true}}").unwrap();
+        let texts: Vec<_> = texts
+            .iter()
+            .map(|(name, text)| format!("{name}={text}"))
+            .collect();
+        assert_eq!(texts, ["a=x", "b=7", "c=true"]);
+        let faults = read("{\"of\": {\"a\": null, \"b\": [], \"c\": \"x\"}}").unwrap_err();
+        let named: Vec<_> = faults.violations().iter().map(|v| v.field.as_str()).collect();
+        assert_eq!(named, ["of.a", "of.b"]);
+        assert!(read("{\"of\": []}").is_err() && read("{}").unwrap().is_empty());
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod range;
 pub mod connection;
 pub mod migrate;
 pub mod service_network;
+pub mod services;
 
 pub mod client_config;
 pub mod derive;

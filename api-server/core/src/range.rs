@@ -3,6 +3,7 @@
 //! Every host has one index in both families: the cell is 1, peers are 2 and up. `10.86.0.7` and `fd12:…::7` are the
 //! same peer.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -121,13 +122,20 @@ impl VpnRange {
     }
 
     /// Chooses the address of a new peer: the next never used, else the one that a removed peer left behind first.
-    /// `longest_freed` and `highest_used` are what the database knows; the choice costs the same with 10 peers and
-    /// with 10,000.
+    /// `longest_freed` and `highest_used` are what the database knows, and `services` the hosts that are services' (few of
+    /// them); the choice costs the same with 10 peers and with 10,000.
     ///
     /// # Errors
     /// [`Exhausted`] when the range is full.
-    pub fn allocate(&self, longest_freed: Option<u32>, highest_used: u32) -> Result<HostIndex, Exhausted> {
-        let unused = self.host(highest_used.max(HostIndex::CELL.0).saturating_add(1));
+    pub fn allocate(
+        &self,
+        longest_freed: Option<u32>,
+        highest_used: u32,
+        services: &BTreeSet<u32>,
+    ) -> Result<HostIndex, Exhausted> {
+        let first = highest_used.max(HostIndex::CELL.0).saturating_add(1);
+        let unused = (first..=self.last().0).find(|host| !services.contains(host));
+        let unused = unused.and_then(|host| self.host(host));
         let freed = longest_freed.and_then(|host| self.host(host));
         unused
             .or(freed)
@@ -136,6 +144,30 @@ impl VpnRange {
                 capacity: self.last().0 - HostIndex::CELL.0,
             })
     }
+}
+
+/// Chooses the address of a new service: the highest of the range that was no peer's yet and is no service's, else the one
+/// that was given back first. `longest_freed` and `highest_used` are those of peers.
+///
+/// # Errors
+/// [`Exhausted`] when the range is full.
+pub fn allocate_service(
+    range: &VpnRange,
+    longest_freed: Option<u32>,
+    highest_used: u32,
+    services: &BTreeSet<u32>,
+) -> Result<HostIndex, Exhausted> {
+    let above_peers = highest_used.max(HostIndex::CELL.0).saturating_add(1);
+    let unused = (above_peers..=range.last().0)
+        .rev()
+        .find(|host| !services.contains(host));
+    unused
+        .or(longest_freed)
+        .and_then(|host| range.host(host))
+        .filter(|host| *host > HostIndex::CELL)
+        .ok_or(Exhausted {
+            capacity: range.last().0 - HostIndex::CELL.0,
+        })
 }
 
 impl HostIndex {

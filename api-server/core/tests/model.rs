@@ -145,13 +145,13 @@ fn an_address_leads_back_to_its_host_alone() {
 
 #[test]
 fn a_range_runs_out_and_says_how_many_it_had() {
-    let small = range("10.86.0.0/29", "fd00:1::/64");
-    assert_eq!(small.allocate(None, 1).unwrap().get(), 2);
-    assert_eq!(small.allocate(None, 5).unwrap().get(), 6);
-    assert_eq!(small.allocate(None, 6).unwrap_err().capacity, 5);
-    assert_eq!(small.allocate(Some(3), 6).unwrap().get(), 3);
+    let (small, none) = (range("10.86.0.0/29", "fd00:1::/64"), BTreeSet::new());
+    assert_eq!(small.allocate(None, 1, &none).unwrap().get(), 2);
+    assert_eq!(small.allocate(None, 5, &none).unwrap().get(), 6);
+    assert_eq!(small.allocate(None, 6, &none).unwrap_err().capacity, 5);
+    assert_eq!(small.allocate(Some(3), 6, &none).unwrap().get(), 3);
     assert_eq!(
-        small.allocate(Some(3), 5).unwrap().get(),
+        small.allocate(Some(3), 5, &none).unwrap().get(),
         6,
         "what was never used comes first"
     );
@@ -346,7 +346,7 @@ proptest! {
         for (add, pick) in steps {
             if add {
                 let expected = if highest < 14 { Some(highest + 1) } else { freed.front().copied() };
-                match range.allocate(freed.front().copied(), highest) {
+                match range.allocate(freed.front().copied(), highest, &BTreeSet::new()) {
                     Ok(host) => {
                         prop_assert_eq!(Some(host.get()), expected);
                         prop_assert!(!used.contains(&host.get()));

@@ -4,6 +4,7 @@ pub mod activity;
 pub mod broker;
 pub mod check;
 pub mod confirm;
+pub mod deployments;
 pub mod egress;
 pub mod explain;
 pub mod key;

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use cell_api_core::access::{AccessPolicy, Protocol, Service};
 use cell_api_core::derive::services::ServiceSpec;
 use cell_api_core::derive::{CellPort, NetworkSpec, PeerSpec, WireguardSpec};
+use cell_api_core::services::entry::Entry;
 use cell_proto::common::v1 as common;
 use cell_proto::netd::v1 as wire;
 use ipnet::IpNet;
@@ -25,6 +26,7 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         exits,
         dns_upstreams,
         services,
+        entries,
     } = spec;
     wire::NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
@@ -33,6 +35,16 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         exits: exits.into_iter().map(exits::exit_spec).collect(),
         dns_upstreams: dns_upstreams.into_iter().map(SocketAddr::into).collect(),
         service_networks: services.into_iter().map(service_network).collect(),
+        entries: entries.into_iter().map(entry).collect(),
+    }
+}
+
+fn entry(entry: Entry) -> wire::ServiceEntry {
+    let Entry { at, to, everyone } = entry;
+    wire::ServiceEntry {
+        at: Some(service(at)),
+        to: Some(service(to)),
+        everyone,
     }
 }
 

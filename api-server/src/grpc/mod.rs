@@ -8,6 +8,7 @@ pub mod peers;
 pub mod plan;
 pub mod service_networks;
 pub mod setup;
+pub mod store;
 pub mod users;
 pub mod waiting;
 
@@ -20,6 +21,7 @@ use cell_proto::api::v1::network_change_service_server::NetworkChangeServiceServ
 use cell_proto::api::v1::peer_service_server::PeerServiceServer;
 use cell_proto::api::v1::service_network_service_server::ServiceNetworkServiceServer;
 use cell_proto::api::v1::setup_service_server::SetupServiceServer;
+use cell_proto::api::v1::store_service_server::StoreServiceServer;
 use cell_proto::api::v1::user_service_server::UserServiceServer;
 use cell_proto::fault::{Fault, Violation};
 use cell_proto::ipc::Caller;
@@ -49,6 +51,7 @@ pub fn routes(app: Arc<App>, callers: Callers) -> Routes {
         .add_service(PeerServiceServer::new(automation.clone()))
         .add_service(NetworkChangeServiceServer::new(automation.clone()))
         .add_service(ServiceNetworkServiceServer::new(automation.clone()))
+        .add_service(StoreServiceServer::new(automation.clone()))
         .add_service(ConnectionServiceServer::new(automation))
 }
 

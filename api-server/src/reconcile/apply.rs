@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_api_core::connection::choice::ExitChoice;
-use cell_api_core::derive::services::service_spec;
+use cell_api_core::derive::services::{core_network, service_spec};
 use cell_api_core::derive::{self, PeerSpec};
+use cell_api_core::services::entry::{Entries, with_grants};
 use cell_proto::fault;
 use cell_proto::netd::v1 as wire;
 use tonic::{Response, Status};
@@ -83,7 +84,7 @@ impl Reconciler {
             let spec = match stored.zip(identity.as_ref()) {
                 None => None,
                 Some((stored, identity)) => match self.exits.way_of(&stored.peer, &self.app.exits) {
-                    Ok(exit) => Some(derive::peer_spec(&identity.range, &stored.peer, exit)),
+                    Ok(exit) => self.granted(derive::peer_spec(&identity.range, &stored.peer, exit)),
                     Err(why) => {
                         routed.nowhere.insert(name.clone(), why);
                         None
@@ -93,6 +94,19 @@ impl Reconciler {
             routed.spec.insert(name, spec);
         }
         routed
+    }
+
+    fn tell_what_netd_refuses(&self) {
+        self.app.exits.refused_by_netd(&self.exits.refused);
+        let refused = self.exits.refused_services.clone();
+        self.app.services.refused_by_netd(refused);
+    }
+
+    /// A peer with what it may reach of services; none when that cannot be read, so that it is off the network.
+    fn granted(&self, peer: PeerSpec) -> Option<PeerSpec> {
+        granted(&self.app, peer)
+            .inspect_err(|error| tracing::error!(%error, "what a peer may reach of services cannot be read"))
+            .ok()
     }
 
     /// Everything that the database holds, but the peers that netd refuses.
@@ -117,7 +131,7 @@ impl Reconciler {
             let services: Vec<String> = spec.services.iter().map(|one| one.name.clone()).collect();
             let status = match self.send_all(generation, spec).await {
                 Ok(()) => {
-                    self.app.exits.refused_by_netd(&self.exits.refused);
+                    self.tell_what_netd_refuses();
                     self.settled(generation);
                     return Ok(());
                 }
@@ -405,10 +419,37 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
                 let route = |exit: &ExitChoice| told.route(exit, &known);
                 let networks = crate::store::service_networks::list(connection)?;
                 spec.services = networks.iter().map(|one| service_spec(one, route)).collect();
+                if crate::store::services::has_core(connection)? {
+                    spec.services.push(core_network());
+                }
+            }
+            if let Some(range) = range {
+                let Entries { all, mut grants } = crate::store::services::entries(connection, range)?;
+                spec.entries = all;
+                for peer in &mut spec.peers {
+                    if let Some(granted) = grants.remove(&peer.name) {
+                        peer.access.services = with_grants(&peer.access.services, &granted);
+                    }
+                }
             }
             Ok((generation, spec, told, nowhere))
         })
         .await
+}
+
+/// A peer with what it may reach of services by being named.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub(crate) fn granted(app: &App, mut peer: PeerSpec) -> Result<PeerSpec, ServiceError> {
+    let Some(identity) = app.identity() else {
+        return Ok(peer);
+    };
+    let granted = app
+        .store
+        .read(|connection| crate::store::services::granted(connection, &identity.range, &peer.name))?;
+    peer.access.services = with_grants(&peer.access.services, &granted);
+    Ok(peer)
 }
 
 pub(super) async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {

@@ -6,6 +6,7 @@ use cell_api_core::fault::Faults;
 use cell_api_core::peer::MAX_PEERS;
 use cell_api_core::range::Exhausted;
 use cell_api_core::service_network;
+use cell_api_core::services;
 use cell_api_core::setup::Step;
 
 /// A refusal.
@@ -94,6 +95,42 @@ pub enum ServiceError {
     /// There is no room for another network of a service.
     #[error(transparent)]
     NoServiceRoom(#[from] service_network::NoRoom),
+    /// No service of that name is installed.
+    #[error("no service of this name is installed")]
+    NoService,
+    /// A service of that name is installed.
+    #[error("a service of this name is installed already")]
+    ServiceInstalled,
+    /// The catalog does not have it.
+    #[error("the catalog has no service of this id")]
+    NotInCatalog,
+    /// The catalog has it, and it cannot be used.
+    #[error("the catalog's manifest of this service cannot be used: {}", .0.join("; "))]
+    CatalogFault(Vec<String>),
+    /// The catalog cannot be read.
+    #[error("the catalog cannot be read: {0}")]
+    NoCatalog(String),
+    /// Something is being done with the service.
+    #[error(transparent)]
+    ServiceNotNow(#[from] services::phase::NotNow),
+    /// Services that it needs are not there.
+    #[error("it needs services that are not installed: install these first: {}", .0.join(", "))]
+    ServiceRequires(Vec<String>),
+    /// Other services need it.
+    #[error("other services need it: remove these first: {}", .0.join(", "))]
+    ServiceRequired(Vec<String>),
+    /// Another service has one of its names.
+    #[error("another service has this name already: {0}")]
+    ServiceNameTaken(String),
+    /// There are as many services as there may be.
+    #[error(
+        "{} services are installed, which is the most: remove one first",
+        services::MOST
+    )]
+    TooManyInstalled,
+    /// The broker refuses.
+    #[error("the broker, which keeps containers within the limits of its policy file, refuses: {0}")]
+    BrokerRefuses(String),
     /// Peers use the connection; some of them, and whether there are more.
     #[error("devices or services use this connection: bind them to another first: {}", shown(.0, *.1))]
     ConnectionInUse(Vec<String>, bool),
@@ -203,6 +240,17 @@ impl ServiceError {
             ServiceError::NoConnection => (Kind::NotFound, "NO_CONNECTION"),
             ServiceError::NoServiceNetwork => (Kind::NotFound, "NO_SERVICE_NETWORK"),
             ServiceError::NoServiceRoom(_) => (Kind::NoRoom, "SERVICE_NETWORKS_EXHAUSTED"),
+            ServiceError::NoService => (Kind::NotFound, "NO_SERVICE"),
+            ServiceError::ServiceInstalled => (Kind::Exists, "SERVICE_INSTALLED"),
+            ServiceError::NotInCatalog => (Kind::NotFound, "NOT_IN_CATALOG"),
+            ServiceError::CatalogFault(_) => (Kind::Precondition, "CATALOG_FAULT"),
+            ServiceError::NoCatalog(_) => (Kind::Unavailable, "NO_CATALOG"),
+            ServiceError::ServiceNotNow(_) => (Kind::Conflict, "SERVICE_NOT_NOW"),
+            ServiceError::ServiceRequires(_) => (Kind::Precondition, "SERVICE_REQUIRES"),
+            ServiceError::ServiceRequired(_) => (Kind::Conflict, "SERVICE_REQUIRED"),
+            ServiceError::ServiceNameTaken(_) => (Kind::Conflict, "SERVICE_NAME_TAKEN"),
+            ServiceError::TooManyInstalled => (Kind::NoRoom, "INSTALLED_EXHAUSTED"),
+            ServiceError::BrokerRefuses(_) => (Kind::Precondition, "BROKER_REFUSES"),
             ServiceError::ExitNotCarried(_) => (Kind::Precondition, "EXIT_NOT_CARRIED"),
             ServiceError::ConnectionInUse(..) => (Kind::Conflict, "CONNECTION_IN_USE"),
             ServiceError::ConnectionsExhausted(_) => (Kind::NoRoom, "CONNECTIONS_EXHAUSTED"),

@@ -10,8 +10,10 @@ mod device;
 pub mod explain;
 pub mod peers;
 
+pub mod catalog;
 pub mod connections;
 pub mod service_networks;
+pub mod store;
 
 pub mod plan;
 pub mod waiting;

@@ -13,6 +13,7 @@ use cell_api_core::plan::{self, Around, Change, KnownExit, Plan, Standing};
 use super::{ServiceError, cell, peers};
 use crate::app::App;
 use crate::daemons::check::Verdict;
+use crate::reconcile::granted;
 use crate::store::connections;
 
 /// How whoever asks came here.
@@ -88,6 +89,7 @@ async fn netd_says(app: &App, before: &Peer, after: Option<&Peer>) -> Result<Opt
         Route::Exit(id) => Some(derive::peer_spec(&range, after, Some(id))),
         Route::Nowhere => None,
     });
+    let spec = spec.map(|spec| granted(app, spec)).transpose()?;
     let removed = spec.is_none().then(|| before.name.to_string());
     Ok(app.check.plan(etag, spec, removed).await)
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cell_api_core::access::Service;
 use cell_api_core::connection::choice::Route;
 use cell_api_core::connection::health::Health;
 use cell_api_core::connection::id::ConnectionId;
@@ -62,27 +61,6 @@ pub async fn list(app: &Arc<App>) -> Result<Vec<NetworkView>, ServiceError> {
     let facts = Facts::now(app)?;
     let all = app.store.read(table::list)?;
     Ok(all.into_iter().map(|network| view(&facts, network)).collect())
-}
-
-/// Gives a service its network, or answers the one that it has. For whoever installs services.
-///
-/// # Errors
-/// [`ServiceError::SetupRequired`], [`ServiceError::NoServiceRoom`], [`ServiceError::Storage`].
-pub async fn register(
-    app: &Arc<App>,
-    actor: &Actor,
-    service: ServiceName,
-    reach: Vec<Service>,
-) -> Result<ServiceNetwork, ServiceError> {
-    let (pool, vpn) = (app.config.service_pool, cell::identity(app)?.range.v4());
-    let (network, generation) = app
-        .store
-        .commit(Origin::new(actor, app.now()), move |tx| {
-            table::register_service_network(tx, pool, vpn, &service, &reach)
-        })
-        .await?;
-    app.network.wait_for(generation, PATIENCE).await;
-    Ok(network)
 }
 
 /// Says what carries a service's containers to the internet.

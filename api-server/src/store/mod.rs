@@ -11,6 +11,7 @@ pub mod connections;
 pub mod first_version;
 pub mod peers;
 pub mod service_networks;
+pub mod services;
 pub mod sessions;
 pub mod setup;
 pub mod users;

@@ -119,7 +119,8 @@ fn next(connection: &Connection, range: &VpnRange) -> Result<(HostIndex, bool), 
     let highest: u32 = connection
         .prepare_cached(highest)?
         .query_row((), |row| row.get(0))?;
-    let host = range.allocate(freed, highest)?;
+    let services = super::services::hosts(connection)?;
+    let host = range.allocate(freed, highest, &services)?;
     Ok((host, host.get() <= highest))
 }
 

@@ -6,6 +6,8 @@
     reason = "tests; not every file uses all of it"
 )]
 
+pub mod broker;
+pub mod catalog;
 pub mod client;
 pub mod egress;
 pub mod netd;
@@ -212,6 +214,7 @@ pub fn config(folder: &Path) -> Config {
         openvpn_socket: Some(folder.join("openvpn.sock")),
         tor_socks: "127.0.0.1:9150".parse().unwrap(),
         service_pool: "172.21.0.0/16".parse().unwrap(),
+        catalog: folder.join("catalog"),
         network: NetworkSettings {
             interface: "wg0".to_owned(),
             listen_port: 51820,

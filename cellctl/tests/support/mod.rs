@@ -6,6 +6,8 @@
     reason = "tests; not every file uses all of it"
 )]
 
+pub mod store;
+
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -15,6 +17,7 @@ use cell_proto::api::v1::connection_service_server::{ConnectionService, Connecti
 use cell_proto::api::v1::network_change_service_server::{NetworkChangeService, NetworkChangeServiceServer};
 use cell_proto::api::v1::peer_service_server::{PeerService, PeerServiceServer};
 use cell_proto::api::v1::setup_service_server::{SetupService, SetupServiceServer};
+use cell_proto::api::v1::store_service_server::StoreServiceServer;
 use cell_proto::api::v1::user_service_server::{UserService, UserServiceServer};
 use cell_proto::api::v1::*;
 use cell_proto::common::v1::{Condition, ConditionStatus};
@@ -55,6 +58,7 @@ pub struct State {
     pub imports: Vec<ConnectionImport>,
     /// What was imported of the first version.
     pub first_versions: Vec<ImportFirstVersionRequest>,
+    pub store: store::Store,
 }
 
 pub struct FakeCell {
@@ -82,6 +86,7 @@ impl FakeCell {
                 .add_service(UserServiceServer::new(cell.clone()))
                 .add_service(ConnectionServiceServer::new(cell.clone()))
                 .add_service(NetworkChangeServiceServer::new(cell.clone()))
+                .add_service(StoreServiceServer::new(cell.clone()))
                 .add_service(CellServiceServer::new(cell));
             let callers = CallerPolicy {
                 uids: vec![nix::unistd::geteuid().as_raw()],

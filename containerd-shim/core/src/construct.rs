@@ -34,6 +34,8 @@ pub enum Making {
     RemoveVolume,
     /// `GET /containers/json` and `/networks`, by labels
     ListOwn,
+    /// `GET /events`, of containers, by labels
+    Events,
     /// `GET /images/{name@digest}/json`
     InspectImage,
     /// `POST /images/create?fromImage=…&tag=sha256:…`
@@ -50,6 +52,10 @@ pub fn making(method: &str, target: &str) -> Option<Making> {
         ("POST", "/volumes/create") => plain(Making::CreateVolume),
         ("POST", "/images/create") => pulled(query).then_some(Making::PullImage),
         ("GET", "/containers/json" | "/networks") => listed(query).then_some(Making::ListOwn),
+        ("GET", "/events") => query
+            .strip_prefix("filters=%7B%22event%22")
+            .is_some_and(|rest| !rest.contains('&') && rest.contains("%22label%22"))
+            .then_some(Making::Events),
         _ => below(method, path, query),
     }
 }
@@ -162,6 +168,11 @@ mod tests {
                 "/networks?filters=%7B%22label%22%3A%5B%5D%7D".to_owned(),
                 Making::ListOwn,
             ),
+            (
+                "GET",
+                "/events?filters=%7B%22event%22%3A%5B%5D%2C%22label%22%3A%5B%5D%7D".to_owned(),
+                Making::Events,
+            ),
         ];
         for (method, target, making) in good {
             assert_eq!(super::making(method, &target), Some(making), "{method} {target}");
@@ -184,6 +195,9 @@ mod tests {
             ("POST", "/containers/prune".to_owned()),
             ("GET", format!("/containers/{id}/archive?path=/")),
             ("GET", "/networks".to_owned()),
+            ("GET", "/events".to_owned()),
+            ("GET", "/events?filters=%7B%22event%22%3A%5B%5D%7D".to_owned()),
+            ("GET", "/events?since=0".to_owned()),
             ("DELETE", "/networks/bridge".to_owned()),
             ("POST", "/networks/prune".to_owned()),
             ("DELETE", "/volumes/other".to_owned()),

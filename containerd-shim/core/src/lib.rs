@@ -2,7 +2,8 @@
 //!
 //! A caller names a *service*. What it asks for becomes a [`Request`] or a list of every fault; [`resolve`] picks the one
 //! container that Docker lists for it; [`judge`] decides on what Docker then says of that container, and only its
-//! [`Permit`]s can be executed. [`egress`] is the last look at what leaves for Docker, [`logs`] the first at what comes back.
+//! [`Permit`]s can be executed. [`supervise`] decides what is started
+//! again. [`egress`] is the last look at what leaves for Docker, [`logs`] the first at what comes back.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,7 @@ mod lifecycle;
 pub mod logs;
 pub mod model;
 mod request;
+pub mod supervise;
 mod verb;
 
 pub use docker::{ApiVersion, OLDEST_API, Unreachable};

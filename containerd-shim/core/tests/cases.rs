@@ -315,7 +315,10 @@ fn expected() -> BTreeMap<&'static str, (&'static str, Attempt)> {
         ("BC095", ("N6", Instead("/ExposedPorts", json!({})))),
         ("BC097", ("N7", NoSuchKey)),
         ("BC098", ("N7", NoSuchKey)),
-        ("BC100", ("N7", Instead("/HostConfig/Dns", json!(["172.20.0.3"])))),
+        (
+            "BC100",
+            ("N7", Instead("/HostConfig/Dns", json!(["172.21.0.17"]))),
+        ),
         (
             "BC101",
             ("X4", Refused("/containers/0/name", json!("a\n127.0.0.1 x"), "S2")),

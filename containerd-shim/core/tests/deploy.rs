@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 
 use cell_broker_core::Role;
 use cell_broker_core::deploy::{
-    Ceiling, FIELDS, FieldClass, ImagePolicy, Key, Order, Slot, Unverified, Verified, judge, recheck,
+    Ceiling, FIELDS, FieldClass, ImagePolicy, Key, Order, Place, Unverified, Verified, judge, recheck,
 };
 use serde_json::{Value, json};
 use support::{
-    DIGEST, REGISTRY, bundle, bundle_by, ceiling, given, image, judged, judged_as, manifest, name, pem, rich,
-    signer, verified,
+    DIGEST, REGISTRY, bundle, bundle_by, ceiling, given, image, judged, judged_as, manifest, name, pem,
+    place, rich, signer, verified,
 };
 
 /// Every path of a body, as the policy writes it.
@@ -292,10 +292,12 @@ fn quotas_names_and_networks_are_judged() {
     let parameters = std::collections::BTreeMap::new();
     let taken = BTreeSet::from(["files".to_owned()]);
     let none = BTreeSet::new();
-    let order = |slot, others, others_memory_mib, taken| Order {
+    let places = BTreeSet::from([place(7)]);
+    let order = |n, others, others_memory_mib, taken| Order {
         instance: "",
         parameters: &parameters,
-        slot: Slot(slot),
+        place: Some(place(n)),
+        places: &places,
         others,
         others_memory_mib,
         taken,
@@ -303,15 +305,15 @@ fn quotas_names_and_networks_are_judged() {
     let judge = |order: Order<'_>| judge(&ceiling, Role::Api, &verified, &order);
     let good = judge(order(3, 7, 2016, &none)).unwrap();
     assert_eq!(good.network().subnet.to_string(), "172.21.0.48/28");
-    assert_eq!(good.network().bridge, "cell-s3");
+    assert_eq!(good.network().bridge, "cellsvc3");
     assert_eq!(good.containers()[0].address.to_string(), "172.21.0.50");
-    assert!(judge(order(0, 8, 0, &none)).unwrap_err().has("R1_SERVICES"));
+    assert!(judge(order(1, 8, 0, &none)).unwrap_err().has("R1_SERVICES"));
     assert!(
-        judge(order(0, 0, 2017, &none))
+        judge(order(1, 0, 2017, &none))
             .unwrap_err()
             .has("R1_TOTAL_MEMORY")
     );
-    assert!(judge(order(0, 0, 0, &taken)).unwrap_err().has("N5_NAME_TAKEN"));
+    assert!(judge(order(1, 0, 0, &taken)).unwrap_err().has("N5_NAME_TAKEN"));
     assert!(
         judged(&ceiling, &rich(&image()), &[("quota", "101")])
             .unwrap_err()
@@ -326,6 +328,90 @@ fn quotas_names_and_networks_are_judged() {
     (core["kind"], core["id"]) = (json!("core"), json!("caddy"));
     let core = judged(&ceiling, &core, &[]).unwrap();
     assert!(core.is_core() && core.network().name == "cell-network");
+    assert_eq!(
+        (core.network().bridge.as_str(), core.network().subnet.to_string()),
+        ("cellsvc0", "172.20.0.0/24".to_owned())
+    );
     assert_eq!(core.containers()[0].address.to_string(), "172.20.0.2");
     assert_eq!(core.service(), &name("caddy"));
+}
+
+#[test]
+fn a_service_lies_where_nobody_else_does_and_the_ceiling_lets_it() {
+    let ceiling = ceiling();
+    let parameters = std::collections::BTreeMap::new();
+    let others = BTreeSet::from([place(7)]);
+    let none = BTreeSet::new();
+    let said = |verified: &Verified, place: Option<Place>| {
+        let order = Order {
+            instance: "",
+            parameters: &parameters,
+            place,
+            places: &others,
+            others: 1,
+            others_memory_mib: 0,
+            taken: &none,
+        };
+        judge(&ceiling, Role::Api, verified, &order)
+    };
+    let at = |number, subnet: &str| {
+        let subnet = subnet.parse().unwrap();
+        Some(Place { number, subnet })
+    };
+    let store = verified(&manifest(&image()));
+    let good = said(&store, at(1023, "172.21.255.240/28")).unwrap();
+    assert_eq!(good.network().bridge, "cellsvc1023", "control");
+    for (place, code) in [
+        (None, "N2_PLACE"),
+        (at(0, "172.21.0.0/28"), "N2_PLACE"),
+        (at(1024, "172.21.0.0/28"), "N2_PLACE"),
+        (at(1, "172.21.0.0/27"), "N2_PLACE"),
+        (at(1, "172.21.0.0/29"), "N2_PLACE"),
+        (at(1, "172.21.0.1/28"), "N2_PLACE"),
+        (at(1, "172.20.0.0/28"), "N2_PLACE"),
+        (at(1, "10.0.0.0/28"), "N2_PLACE"),
+        (at(7, "172.21.0.0/28"), "N2_PLACE_TAKEN"),
+        (at(1, "172.21.0.112/28"), "N2_PLACE_TAKEN"),
+    ] {
+        let denied = said(&store, place).unwrap_err();
+        assert!(
+            denied.has(code) && denied.iter().count() == 1,
+            "{place:?}: {denied:?}"
+        );
+    }
+    let mut core = manifest(&image());
+    (core["kind"], core["id"]) = (json!("core"), json!("caddy"));
+    let core = verified(&core);
+    assert!(said(&core, None).is_ok(), "control");
+    assert!(said(&core, at(1, "172.21.0.0/28")).unwrap_err().has("N2_PLACE"));
+}
+
+#[test]
+fn the_resolver_is_the_bridges_own_address_and_docker_starts_nothing_by_itself() {
+    let ceiling = ceiling();
+    let mut wanted = manifest(&image());
+    wanted["containers"][0]["restart"] = json!({"policy": "unless-stopped"});
+    let body = &bodies(&ceiling, &wanted)[0];
+    assert_eq!(body["HostConfig"]["Dns"], json!(["172.21.0.17"]));
+    assert_eq!(body["HostConfig"]["RestartPolicy"]["Name"], json!("no"));
+    assert_eq!(recheck(body, &ceiling, None), Ok(()), "control");
+    for (pointer, value) in [
+        ("/HostConfig/Dns/0", json!("172.21.0.18")),
+        ("/HostConfig/Dns/0", json!("172.20.0.1")),
+        ("/HostConfig/Dns/0", json!("1.1.1.1")),
+        ("/HostConfig/Dns", json!([])),
+        ("/HostConfig/RestartPolicy/Name", json!("unless-stopped")),
+        ("/HostConfig/RestartPolicy/Name", json!("on-failure")),
+        ("/HostConfig/RestartPolicy/MaximumRetryCount", json!(1)),
+    ] {
+        let mut changed = body.clone();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        assert!(recheck(&changed, &ceiling, None).is_err(), "{pointer}");
+    }
+    let mut core = manifest(&image());
+    (core["kind"], core["id"]) = (json!("core"), json!("caddy"));
+    assert_eq!(
+        bodies(&ceiling, &core)[0]["HostConfig"]["Dns"],
+        json!(["172.20.0.1"])
+    );
 }

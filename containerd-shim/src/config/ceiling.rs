@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use cell_broker_core::deploy::{BindRoot, Ceiling, CeilingLimits, ImagePolicy, Key, PublishedRange, Slot};
+use cell_broker_core::deploy::{BindRoot, Ceiling, CeilingLimits, ImagePolicy, Key, Place, PublishedRange};
 use cell_broker_core::model::Ownership;
 use cell_manifest::{AbsolutePath, Capability, Name};
 use ipnet::Ipv4Net;
@@ -27,7 +27,6 @@ pub(super) struct Table {
     bind_roots: BTreeMap<String, Root>,
     #[serde(default)]
     published: Vec<Range>,
-    resolver: Ipv4Addr,
     cell_network: Ipv4Net,
     service_networks: Ipv4Net,
     bridge_prefix: String,
@@ -80,6 +79,7 @@ impl Table {
     pub(super) fn ceiling(self, ownership: Ownership, faults: &mut Vec<String>) -> Option<Ceiling> {
         let before = faults.len();
         self.ranges(faults);
+        self.networks(faults);
         let nets = (self.cell_network.trunc(), self.service_networks.trunc());
         let roots = roots(self.bind_roots, faults);
         let ceiling = Ceiling {
@@ -100,23 +100,46 @@ impl Table {
             core: core(self.core, faults),
             published: self.published.into_iter().map(range).collect(),
             limits: limits(&self.limits),
-            resolver: self.resolver,
             cell_network: nets.0,
             service_networks: nets.1,
             bridge_prefix: self.bridge_prefix,
         };
-        if ceiling
-            .network(Slot(ceiling.limits.services.saturating_sub(1)))
-            .is_none()
-        {
-            faults.push(
-                "deploy.service_networks: have sixteen addresses for each of limits.services".to_owned(),
-            );
-        }
         (faults.len() == before).then_some(ceiling)
     }
 
-    /// What is out of range, or does not fit.
+    /// Where networks and addresses do not fit.
+    fn networks(&self, faults: &mut Vec<String>) {
+        let mut must = |holds: bool, words: &str| {
+            if !holds {
+                faults.push(format!("deploy.{words}"));
+            }
+        };
+        let nets = (self.cell_network.trunc(), self.service_networks.trunc());
+        let apart = !nets.0.contains(&nets.1) && !nets.1.contains(&nets.0);
+        must(apart, "service_networks: are apart from cell_network");
+        // netd takes networks of 24 to 29 bits.
+        must(
+            (24..=Place::PREFIX).contains(&nets.0.prefix_len()),
+            "cell_network: has 24-28 bits",
+        );
+        let networks = 1_u32.checked_shl(u32::from(Place::PREFIX.saturating_sub(nets.1.prefix_len())));
+        let enough = nets.1.prefix_len() <= Place::PREFIX
+            && networks.is_some_and(|networks| u32::from(self.limits.services) <= networks);
+        must(
+            enough,
+            "service_networks: have sixteen addresses for each of limits.services",
+        );
+        // The first is the bridge's; the last is everybody's.
+        let ends = [nets.0.network(), nets.0.broadcast(), nth(nets.0)];
+        let in_net = |address: &Ipv4Addr| nets.0.contains(address) && !ends.contains(address);
+        let own: BTreeSet<&Ipv4Addr> = self.core.values().collect();
+        must(
+            self.core.values().all(in_net) && own.len() == self.core.len(),
+            "core: addresses are in cell_network, none twice, and not the bridge's (the first)",
+        );
+    }
+
+    /// What is out of range.
     fn ranges(&self, faults: &mut Vec<String>) {
         let mut must = |holds: bool, words: &str| {
             if !holds {
@@ -148,15 +171,6 @@ impl Table {
             "limits.cpu_milli: is at least 10",
         );
         must((1..=4096).contains(&self.limits.pids), "limits.pids: is 1-4096");
-        let nets = (self.cell_network.trunc(), self.service_networks.trunc());
-        let apart = !nets.0.contains(&nets.1) && !nets.1.contains(&nets.0);
-        must(apart, "service_networks: are apart from cell_network");
-        let in_net = self
-            .core
-            .values()
-            .chain([&self.resolver])
-            .all(|address| nets.0.contains(address));
-        must(in_net, "core: addresses, and the resolver, are in cell_network");
         let ranges = self
             .published
             .iter()
@@ -171,6 +185,10 @@ impl Table {
             "registries: are hosts, or hosts and folders, in lower case",
         );
     }
+}
+
+fn nth(net: Ipv4Net) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(net.network()).saturating_add(1))
 }
 
 fn each<T, E: ToString>(

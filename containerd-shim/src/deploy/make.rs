@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use cell_broker_core::deploy::{Approved, Given, Slot, compare};
+use cell_broker_core::deploy::{Approved, Given, Place, compare};
 use cell_broker_core::model::ContainerId;
 use cell_manifest::Digest;
 use serde_json::json;
@@ -24,6 +24,7 @@ impl Deployments {
         digest: &Digest,
         instance: &str,
         parameters: BTreeMap<String, String>,
+        place: Option<Place>,
     ) -> Result<Outcome, DeployRefusal> {
         // Everything that can be refused without Docker is, before it is asked anything.
         let verified = self.verified(digest)?;
@@ -32,7 +33,11 @@ impl Deployments {
             .service_name(instance)
             .map_err(|faults| DeployRefusal::Denied(faults.into()))?;
         let before = self.records().remove(name.as_str());
-        let approved = self.judged(&verified, instance, &parameters, self.slot(before.as_ref()))?;
+        let approved = self.judged(&verified, instance, &parameters, place)?;
+        // Its network stays where it is as long as the service is there.
+        if before.as_ref().is_some_and(|record| record.place() != place) {
+            return Err(DeployRefusal::NetworkDiffers);
+        }
         let mut binds = BTreeMap::new();
         for (root, below) in approved.binds() {
             let Some(found) = self.ceiling().bind_roots.get(&root) else {
@@ -51,9 +56,10 @@ impl Deployments {
             // What failed after the service had started is done again: the proxy's leg.
             self.join_proxy(record).await?;
             let warnings = approved.warnings().to_vec();
+            let (record, changed) = self.bring_up(record.clone()).await?;
             return Ok(Outcome {
-                record: record.clone(),
-                changed: false,
+                record,
+                changed,
                 warnings,
             });
         }
@@ -63,7 +69,7 @@ impl Deployments {
             }
         }
         let attempt = self.attempt(&approved, instance, parameters);
-        let record = self.begin(&approved, before, attempt);
+        let record = begin(&approved, before, attempt, place);
         let service = record.service.clone();
         match self.carry_out(&approved, binds, record).await {
             Ok(record) => Ok(Outcome {
@@ -89,16 +95,26 @@ impl Deployments {
         Ok(true)
     }
 
-    fn slot(&self, before: Option<&Record>) -> Slot {
-        if let Some(slot) = before.and_then(|record| record.slot) {
-            return Slot(slot);
+    /// Starts what was deployed already and does not run: after a boot, or where it ended. What a verb stopped stays so. Whether
+    /// anything was started.
+    async fn bring_up(&self, mut record: Record) -> Result<(Record, bool), DeployRefusal> {
+        let mut started = false;
+        let Some(live) = record.live.as_mut() else {
+            return Ok((record, false));
+        };
+        for made in live.containers.iter_mut().filter(|made| !made.stopped) {
+            let Some(id) = made.id.as_deref().and_then(|id| ContainerId::try_from(id).ok()) else {
+                continue;
+            };
+            let answer = self.maker.inspect_container(&id).await?;
+            if answer["State"]["Running"] != json!(true) {
+                self.maker.start_container(&id).await?;
+                started = true;
+            }
+            made.boot = Some(self.boot.as_str().to_owned());
         }
-        let taken: BTreeSet<u16> = self.records().values().filter_map(|record| record.slot).collect();
-        Slot(
-            (0..=u16::MAX)
-                .find(|slot| !taken.contains(slot))
-                .unwrap_or(u16::MAX),
-        )
+        self.write(&record)?;
+        Ok((record, started))
     }
 
     fn attempt(&self, approved: &Approved, instance: &str, parameters: BTreeMap<String, String>) -> Attempt {
@@ -107,6 +123,9 @@ impl Deployments {
             name: container.container.name.to_string(),
             address: container.address.to_string(),
             id: None,
+            restart: container.container.restart.into(),
+            boot: Some(self.boot.as_str().to_owned()),
+            stopped: false,
         });
         let memory = approved
             .containers()
@@ -121,25 +140,6 @@ impl Deployments {
             memory_mib: memory.fold(0, u32::saturating_add),
             new_volumes: BTreeSet::new(),
         }
-    }
-
-    fn begin(&self, approved: &Approved, before: Option<Record>, attempt: Attempt) -> Record {
-        let network = approved.network();
-        let slot = (!approved.is_core()).then(|| self.slot(before.as_ref()).0);
-        let mut record = before.unwrap_or_else(|| Record {
-            service: approved.service().to_string(),
-            slot,
-            network: None,
-            subnet: network.subnet.to_string(),
-            bridge: network.bridge.clone(),
-            volumes: BTreeSet::new(),
-            live: None,
-            next: None,
-            garbage: Vec::new(),
-            removing: None,
-        });
-        record.next = Some(attempt);
-        record
     }
 
     async fn carry_out(
@@ -175,7 +175,7 @@ impl Deployments {
         let known = if approved.is_core() {
             // One network for all of the cell's own containers: whichever of them has it.
             let records = self.records();
-            let mut core = records.values().filter(|record| record.slot.is_none());
+            let mut core = records.values().filter(|record| record.number.is_none());
             core.find_map(|record| record.network.clone())
         } else {
             record.network.clone()
@@ -328,10 +328,10 @@ impl Deployments {
         let Some(proxy) = self.proxy() else {
             return Ok(());
         };
-        let joined: Vec<&Record> = if record.slot.is_none() {
+        let joined: Vec<&Record> = if record.number.is_none() {
             records
                 .values()
-                .filter(|other| other.slot.is_some() && other.live.is_some())
+                .filter(|other| other.number.is_some() && other.live.is_some())
                 .collect()
         } else {
             vec![record]
@@ -354,9 +354,27 @@ impl Deployments {
     /// The container of the proxy, where it runs.
     pub(super) fn proxy(&self) -> Option<ContainerId> {
         let records = self.records();
-        let proxy = records.get("caddy").filter(|record| record.slot.is_none())?;
+        let proxy = records.get("caddy").filter(|record| record.number.is_none())?;
         ids(proxy.live.as_ref()).next()
     }
+}
+
+fn begin(approved: &Approved, before: Option<Record>, attempt: Attempt, place: Option<Place>) -> Record {
+    let network = approved.network();
+    let mut record = before.unwrap_or_else(|| Record {
+        service: approved.service().to_string(),
+        number: place.map(|place| place.number),
+        network: None,
+        subnet: network.subnet.to_string(),
+        bridge: network.bridge.clone(),
+        volumes: BTreeSet::new(),
+        live: None,
+        next: None,
+        garbage: Vec::new(),
+        removing: None,
+    });
+    record.next = Some(attempt);
+    record
 }
 
 pub(super) fn ids(attempt: Option<&Attempt>) -> impl Iterator<Item = ContainerId> + '_ {

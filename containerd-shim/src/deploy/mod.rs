@@ -5,6 +5,7 @@ mod order;
 mod refusal;
 mod service;
 mod store;
+mod supervise;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,12 +13,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cell_broker_core::deploy::{Bundle, Ceiling, ImagePolicy, Order, Slot, Verified, judge};
+use cell_broker_core::deploy::{Bundle, Ceiling, Order, Place, Verified, judge, judge_images};
 use cell_broker_core::model::{ContainerId, ServiceName};
 use cell_broker_core::{Role, Verb};
 use cell_manifest::{Digest, Image};
 use cell_proto::ipc::Caller;
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc, watch};
 
 use crate::audit::Subject;
 use crate::broker::Refusal;
@@ -25,7 +26,8 @@ use crate::engine::{Maker, Progress};
 
 pub use refusal::DeployRefusal;
 pub use service::Deploying;
-pub use store::{Attempt, Made, Record, Store};
+pub use store::{Attempt, BootId, Made, Record, Restarting, Store};
+pub use supervise::Snapshot;
 
 /// How long after the start Docker may still carry out what a broker before asked for.
 const LATE: Duration = Duration::from_secs(120);
@@ -49,6 +51,12 @@ pub struct Deployments {
     attempts: AtomicU64,
     /// Volumes that an attempt which was taken back was to make: one that comes late is known by the attempt's label.
     late_volumes: std::sync::Mutex<BTreeMap<String, String>>,
+    /// Which boot this is.
+    boot: BootId,
+    /// Something happened that the supervisor is to look at.
+    look: Notify,
+    /// What the last look found.
+    told: watch::Sender<Arc<Vec<Snapshot>>>,
 }
 
 /// What became of a deployment.
@@ -67,7 +75,7 @@ impl Deployments {
     ///
     /// # Errors
     /// When the store cannot be read: what it held would be nobody's.
-    pub fn open(state: &Path, maker: Maker) -> std::io::Result<Self> {
+    pub fn open(state: &Path, maker: Maker, boot: BootId) -> std::io::Result<Self> {
         let store = Store::open(state)?;
         let records = store.read()?;
         Ok(Deployments {
@@ -80,6 +88,9 @@ impl Deployments {
             ordered: AtomicBool::new(false),
             attempts: AtomicU64::new(0),
             late_volumes: std::sync::Mutex::default(),
+            boot,
+            look: Notify::new(),
+            told: watch::Sender::new(Arc::default()),
         })
     }
 
@@ -141,13 +152,14 @@ impl Deployments {
         digest: Digest,
         instance: String,
         parameters: BTreeMap<String, String>,
+        place: Option<Place>,
     ) -> Result<Outcome, DeployRefusal> {
         let subject = Subject::new(caller, Verb::Deploy, &digest);
         let this = Arc::clone(&self);
         let made = async move {
             let _waiting = this.waiting.try_acquire().map_err(|_| Refusal::Busy)?;
             let _turn = this.turn.lock().await;
-            this.deploy_now(&digest, &instance, parameters).await
+            this.deploy_now(&digest, &instance, parameters, place).await
         };
         self.recorded(subject, made, |outcome| outcome.record.service.clone())
             .await
@@ -196,20 +208,7 @@ impl Deployments {
                 .iter()
                 .map(|container| container.image.clone())
                 .collect();
-            // What may not be deployed is not fetched either.
-            let may = images.iter().all(|image| {
-                let listed = self
-                    .ceiling()
-                    .registries
-                    .iter()
-                    .any(|registry| image.is_from(registry));
-                let signed = || verified.signs(image, &self.ceiling().image_keys);
-                listed && (self.ceiling().image_policy != ImagePolicy::Enforce || signed())
-            });
-            if !may {
-                let refused = self.judged(&verified, "", &BTreeMap::new(), Slot(0));
-                return Err(refused.err().unwrap_or(DeployRefusal::NoManifest));
-            }
+            judge_images(self.ceiling(), &verified).map_err(DeployRefusal::Denied)?;
             let _slot = self.pulls.try_acquire().map_err(|_| Refusal::Busy)?;
             for image in images {
                 if !self.maker.has_image(&image).await? {
@@ -287,7 +286,7 @@ impl Deployments {
         verified: &Verified,
         instance: &str,
         parameters: &BTreeMap<String, String>,
-        slot: Slot,
+        place: Option<Place>,
     ) -> Result<cell_broker_core::deploy::Approved, DeployRefusal> {
         let name = verified
             .manifest()
@@ -311,7 +310,8 @@ impl Deployments {
         let order = Order {
             instance,
             parameters,
-            slot,
+            place,
+            places: &others.iter().filter_map(Record::place).collect(),
             others: u16::try_from(others.len()).unwrap_or(u16::MAX),
             others_memory_mib: attempts()
                 .map(|attempt| attempt.memory_mib)
@@ -341,6 +341,7 @@ impl Deployments {
         self.store.write(record)?;
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         records.insert(record.service.clone(), record.clone());
+        self.look.notify_one();
         Ok(())
     }
 

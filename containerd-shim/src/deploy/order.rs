@@ -60,7 +60,10 @@ impl Deployments {
             if record.live.is_none() {
                 return self.clear_absent(record, &next.new_volumes, &label).await;
             }
-            for id in ids(record.live.as_ref()) {
+            // What ran before a boot waits until somebody asks for it.
+            let live = record.live.iter().flat_map(|live| &live.containers);
+            let runs = live.filter(|made| made.runs_in(&self.boot));
+            for id in runs.filter_map(|made| ContainerId::try_from(made.id.as_deref()?).ok()) {
                 match self.maker.start_container(&id).await {
                     // Somebody removed it: the next deployment makes it anew, and nothing waits for it.
                     Err(EngineError::Gone) => {
@@ -93,7 +96,7 @@ impl Deployments {
     ) -> Result<(), DeployRefusal> {
         let mut networks: BTreeSet<ContainerId> =
             self.maker.list_own(true, label).await?.into_iter().collect();
-        if record.slot.is_some() {
+        if record.number.is_some() {
             networks.extend(
                 record
                     .network

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use cell_broker_core::deploy::{Bundle, ImageSignature, Unverified};
+use cell_broker_core::deploy::{Bundle, ImageSignature, Place, Unverified};
 use cell_broker_core::model::ServiceName;
 use cell_manifest::{Digest, Faults, MANIFEST_MAX_BYTES};
 use cell_proto::broker::v1 as wire;
@@ -63,16 +63,24 @@ impl DeploymentService for Deploying {
     ) -> Result<Response<wire::DeployResponse>, Status> {
         let (caller, request) = open(request)?;
         let all = self.all()?;
-        let (digest, parameters) = (digest(&request.manifest_digest), parameters(request.parameters));
-        let (digest, parameters) = match (digest, parameters) {
-            (Ok(digest), Ok(parameters)) => (digest, parameters),
-            (digest, parameters) => {
-                let violations = digest.err().into_iter().chain(parameters.err());
+        let checked = (
+            digest(&request.manifest_digest),
+            parameters(request.parameters),
+            place(request.place),
+        );
+        let (digest, parameters, place) = match checked {
+            (Ok(digest), Ok(parameters), Ok(place)) => (digest, parameters, place),
+            (digest, parameters, place) => {
+                let violations = digest
+                    .err()
+                    .into_iter()
+                    .chain(parameters.err())
+                    .chain(place.err());
                 return Err(invalid(violations.collect()));
             }
         };
         let outcome = all
-            .deploy(&caller, digest, request.instance, parameters)
+            .deploy(&caller, digest, request.instance, parameters, place)
             .await
             .map_err(status)?;
         Ok(Response::new(wire::DeployResponse {
@@ -208,6 +216,18 @@ fn parameters(given: Vec<wire::Parameter>) -> Result<BTreeMap<String, String>, V
     } else {
         Err(Violation::new("parameters", "name each field once"))
     }
+}
+
+/// Whether the ceiling lets it lie there is the judge's to say.
+fn place(given: Option<wire::ServicePlace>) -> Result<Option<Place>, Violation> {
+    let Some(wire::ServicePlace { number, subnet }) = given else {
+        return Ok(None);
+    };
+    let number = u16::try_from(number).map_err(|_| Violation::new("place.number", "is 1-1023"))?;
+    let subnet = subnet
+        .parse()
+        .map_err(|_| Violation::new("place.subnet", "is an IPv4 network, e.g. 172.21.0.0/28"))?;
+    Ok(Some(Place { number, subnet }))
 }
 
 fn invalid(violations: Vec<Violation>) -> Status {

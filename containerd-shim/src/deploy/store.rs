@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cell_broker_core::deploy::{Bundle, ImageSignature};
-use cell_manifest::{Digest, Name};
+use cell_broker_core::deploy::{Bundle, ImageSignature, Place};
+use cell_manifest::{Digest, Name, Restart};
 use serde::{Deserialize, Serialize};
 
 /// Largest file that is read, bytes: a manifest in base64 with sixteen signatures of images.
@@ -21,8 +21,8 @@ const FILE_MAX_BYTES: u64 = 1024 * 1024;
 pub struct Record {
     /// Its name.
     pub service: String,
-    /// Its network: a number, or none for the cell's own.
-    pub slot: Option<u16>,
+    /// The number of its network, or none for the cell's own.
+    pub number: Option<u16>,
     /// The network's id, once it is there.
     pub network: Option<String>,
     /// The network's addresses.
@@ -73,9 +73,93 @@ pub struct Made {
     pub address: String,
     /// Its id, once it is there.
     pub id: Option<String>,
+    /// The manifest's word on starting it again.
+    pub restart: Restarting,
+    /// The boot in which a verb last started it.
+    pub boot: Option<String>,
+    /// That a verb stopped it.
+    pub stopped: bool,
+}
+
+/// When a container that ended is started again, as it is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Restarting {
+    /// Never.
+    No,
+    /// When it failed, so often.
+    OnFailure(u32),
+    /// Always.
+    UnlessStopped,
+}
+
+impl From<Restart> for Restarting {
+    fn from(restart: Restart) -> Self {
+        match restart {
+            Restart::No => Restarting::No,
+            Restart::OnFailure(times) => Restarting::OnFailure(times),
+            Restart::UnlessStopped => Restarting::UnlessStopped,
+        }
+    }
+}
+
+impl From<Restarting> for Restart {
+    fn from(restart: Restarting) -> Self {
+        match restart {
+            Restarting::No => Restart::No,
+            Restarting::OnFailure(times) => Restart::OnFailure(times),
+            Restarting::UnlessStopped => Restart::UnlessStopped,
+        }
+    }
+}
+
+impl Made {
+    /// Whether it is to run, as far as somebody asked for it in the boot `boot`.
+    pub fn runs_in(&self, boot: &BootId) -> bool {
+        !self.stopped && self.boot.as_deref() == Some(boot.as_str())
+    }
+}
+
+/// Which boot of the machine: what was started in another one is not started again until somebody asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootId(String);
+
+impl BootId {
+    /// The service manager's word for this boot (`CELL_BOOT_ID`, `%b` of systemd), or the kernel's (random(4)): the unit shows the
+    /// broker nothing of `/proc/sys`.
+    ///
+    /// # Errors
+    /// Without one nobody knows what may run.
+    pub fn of_machine() -> io::Result<Self> {
+        if let Ok(told) = std::env::var("CELL_BOOT_ID")
+            && !told.is_empty()
+        {
+            return Ok(BootId(told));
+        }
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        Ok(BootId(text.trim().to_owned()))
+    }
+
+    /// By its text.
+    pub fn new(text: impl Into<String>) -> Self {
+        BootId(text.into())
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Record {
+    /// Where its network lies; none for the cell's own.
+    pub fn place(&self) -> Option<Place> {
+        Some(Place {
+            number: self.number?,
+            subnet: self.subnet.parse().ok()?,
+        })
+    }
+
     /// All handles of what runs and of what is being made.
     pub fn handles(&self) -> impl Iterator<Item = &str> {
         let attempts = self.live.iter().chain(&self.next);

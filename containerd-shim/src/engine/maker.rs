@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cell_broker_core::deploy::{Ceiling, Finished, NetworkPlan};
-use cell_broker_core::model::ContainerId;
+use cell_broker_core::model::{ContainerId, ContainerState, Health};
 use cell_manifest::Image;
 use http::Method;
 use http_body_util::BodyExt as _;
@@ -41,6 +41,19 @@ pub enum VolumeState {
     Own,
     /// Somebody else's, or not what the broker makes.
     Foreign,
+}
+
+/// What a container does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Condition {
+    /// Now.
+    pub state: ContainerState,
+    /// Exit status of the last run.
+    pub exit_code: i32,
+    /// Of its health check.
+    pub health: Health,
+    /// Milliseconds since 1970-01-01T00:00:00Z; `None`: never started.
+    pub started_unix_ms: Option<i64>,
 }
 
 /// A word of Docker's about an image that comes.
@@ -86,6 +99,20 @@ impl Maker {
             .await
     }
 
+    /// What it does now.
+    pub async fn condition(&self, id: &ContainerId) -> Result<Condition, EngineError> {
+        let answer = self.inspect_container(id).await?;
+        let parsed: bollard::models::ContainerInspectResponse = serde_json::from_value(answer)
+            .map_err(|_| EngineError::Unusable("not of the documented form"))?;
+        let observed = observe::observed(parsed)?;
+        Ok(Condition {
+            state: observed.state,
+            exit_code: observed.exit_code,
+            health: observed.health,
+            started_unix_ms: observed.started_unix_ms,
+        })
+    }
+
     /// Starts it.
     pub async fn start_container(&self, id: &ContainerId) -> Result<(), EngineError> {
         self.call(Method::POST, &format!("/containers/{id}/start"), None)
@@ -125,6 +152,27 @@ impl Maker {
         let answer = self.call(Method::GET, &target, None).await?;
         let all = answer.as_array().ok_or(EngineError::Unusable("no list"))?;
         all.iter().map(|item| id(&item["Id"])).collect()
+    }
+
+    /// Follows what happens to the cell's containers, and rings for each happening. What it was is read from the containers
+    /// themselves. Ends with Docker, or after so many bytes.
+    pub async fn follow(&self, ring: &tokio::sync::Notify) -> Result<(), EngineError> {
+        let filters = json!({
+            "event": ["create", "start", "die", "destroy", "pause", "unpause", "health_status"],
+            "label": [self.ceiling.ownership.owner_filter()], "type": ["container"],
+        });
+        let filters = utf8_percent_encode(&filters.to_string(), NON_ALPHANUMERIC).to_string();
+        let target = format!("/events?filters={filters}");
+        let sent = self.send(Method::GET, &target, Vec::new());
+        let answer = tokio::time::timeout(self.deadline, sent)
+            .await
+            .unwrap_or(Err(EngineError::Slow))?;
+        let mut body = answer.into_body();
+        while let Some(frame) = body.frame().await {
+            frame.map_err(|error| failed(&io::Error::other(error)))?;
+            ring.notify_one();
+        }
+        Ok(())
     }
 
     /// Creates a network. Its full id.

@@ -141,8 +141,8 @@ mod tests {
     const POLICY: &str = "docker_socket = \"/run/docker.sock\"\nowner_label = \"cell.owner\"\n\
         service_label = \"cell.service\"\ncell_id = \"default\"\nmax_concurrent = 16\ndocker_deadline_seconds = 20\n\
         [callers.api]\nusers = [\"x\"]\n[deploy]\nmanifest_keys = []\nimage_policy = \"off\"\nregistries = []\n\
-        resolver = \"172.20.0.3\"\ncell_network = \"172.20.0.0/16\"\nservice_networks = \"172.21.0.0/16\"\n\
-        bridge_prefix = \"cell-s\"\n[deploy.limits]\nmemory_mib = 512\ncpu_milli = 1000\npids = 256\nservices = 8\n\
+        cell_network = \"172.20.0.0/24\"\nservice_networks = \"172.21.0.0/16\"\n\
+        bridge_prefix = \"cellsvc\"\n[deploy.limits]\nmemory_mib = 512\ncpu_milli = 1000\npids = 256\nservices = 8\n\
         total_memory_mib = 2048\nmanifests = 16\n";
 
     /// Whatever made the request: the connection is not even opened.

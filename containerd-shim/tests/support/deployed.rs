@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_broker::broker::Broker;
-use cell_broker::deploy::Deployments;
+use cell_broker::deploy::{BootId, Deployments};
 use cell_broker::engine::{DockerEngine, Maker};
 use cell_broker::service::routes;
 use cell_broker_core::deploy::{Bundle, Ceiling};
@@ -14,7 +14,7 @@ use cell_proto::broker::v1::container_status_service_client::ContainerStatusServ
 use cell_proto::broker::v1::deployment_service_client::DeploymentServiceClient;
 use cell_proto::broker::v1::{
     DeployRequest, DeployResponse, Deployment, ImageSignature, ListDeploymentsRequest, Parameter,
-    PullImagesRequest, PullImagesResponse, PutManifestRequest, RemoveDeploymentRequest,
+    PullImagesRequest, PullImagesResponse, PutManifestRequest, RemoveDeploymentRequest, ServicePlace,
 };
 use cell_proto::ipc::{CallerPolicy, connect, serve};
 use tempfile::TempDir;
@@ -33,12 +33,17 @@ pub struct Deployed {
 impl Deployed {
     /// Docker at `docker`; the store in `state`, which outlives this.
     pub fn start(docker: &Path, state: &Path, ceiling: Ceiling) -> Self {
+        Self::start_in(docker, state, ceiling, "this-boot")
+    }
+
+    /// The same in another boot of the machine.
+    pub fn start_in(docker: &Path, state: &Path, ceiling: Ceiling, boot: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("broker.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let deadline = Duration::from_secs(25);
         let maker = Maker::new(docker.to_owned(), deadline, ceiling);
-        let deployments = Arc::new(Deployments::open(state, maker).unwrap());
+        let deployments = Arc::new(Deployments::open(state, maker, BootId::new(boot)).unwrap());
         let engine = DockerEngine::new(docker.to_owned(), deadline).unwrap();
         let broker =
             Broker::new(engine, super::policy(), 16).with_deployments(Some(Arc::clone(&deployments)));
@@ -68,13 +73,21 @@ impl Deployed {
         Ok(answer.into_inner().digest)
     }
 
+    /// At the first place.
     pub async fn deploy(&self, digest: &str, parameters: &[(&str, &str)]) -> Result<DeployResponse, Status> {
-        let answer = self
-            .all
-            .clone()
-            .deploy(deploy_request(digest, parameters))
-            .await?;
-        Ok(answer.into_inner())
+        self.deploy_at(digest, parameters, 1).await
+    }
+
+    /// At the n-th place; 0: at none, as the cell's own.
+    pub async fn deploy_at(
+        &self,
+        digest: &str,
+        parameters: &[(&str, &str)],
+        n: u16,
+    ) -> Result<DeployResponse, Status> {
+        let mut request = deploy_request(digest, parameters);
+        request.place = (n > 0).then(|| placed(n));
+        Ok(self.all.clone().deploy(request).await?.into_inner())
     }
 
     pub async fn remove(&self, service: &str, delete_volumes: bool) -> Result<(), Status> {
@@ -123,6 +136,16 @@ pub fn put_request(bundle: Bundle) -> PutManifestRequest {
     }
 }
 
+/// The n-th place on the wire.
+pub fn placed(n: u16) -> ServicePlace {
+    let place = super::signed::place(n);
+    ServicePlace {
+        number: place.number.into(),
+        subnet: place.subnet.to_string(),
+    }
+}
+
+/// At the first place.
 pub fn deploy_request(digest: &str, parameters: &[(&str, &str)]) -> DeployRequest {
     DeployRequest {
         manifest_digest: digest.to_owned(),
@@ -134,5 +157,6 @@ pub fn deploy_request(digest: &str, parameters: &[(&str, &str)]) -> DeployReques
                 text: (*text).to_owned(),
             })
             .collect(),
+        place: Some(placed(1)),
     }
 }

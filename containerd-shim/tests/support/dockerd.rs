@@ -91,6 +91,21 @@ impl Dockerd {
         self.child.as_ref().and_then(inner).unwrap()
     }
 
+    /// SIGKILL, to the daemon and with it to all in its process namespace.
+    pub fn kill(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        if let Some(pid) = inner(&child) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        let _ = child.wait();
+        // A new process namespace has a process of the same number, which the daemon takes for itself.
+        for left in ["pid", "exec/containerd/containerd.pid"] {
+            let _ = std::fs::remove_file(self.dir.path().join(left));
+        }
+    }
+
     /// Ends it as a service manager would, then with SIGKILL.
     pub fn end(&mut self) {
         let Some(mut child) = self.child.take() else {

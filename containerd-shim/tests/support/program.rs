@@ -99,8 +99,8 @@ pub fn policy(docker: &Path) -> String {
          cell_id = \"default\"\nmax_concurrent = 16\ndocker_deadline_seconds = 20\n\
          [callers.api]\nusers = [\"root\"]\n\
          [deploy]\nmanifest_keys = [{:?}]\nimage_keys = [{:?}]\nimage_policy = \"enforce\"\n\
-         registries = [\"127.0.0.1:5000\"]\nresolver = \"172.20.0.3\"\ncell_network = \"172.20.0.0/16\"\n\
-         service_networks = \"172.21.0.0/16\"\nbridge_prefix = \"cell-s\"\n\
+         registries = [\"127.0.0.1:5000\"]\ncell_network = \"172.20.0.0/24\"\n\
+         service_networks = \"172.21.0.0/16\"\nbridge_prefix = \"cellsvc\"\n\
          [deploy.limits]\nmemory_mib = 512\ncpu_milli = 1000\npids = 256\nservices = 8\ntotal_memory_mib = 2048\n\
          manifests = 16\n",
         pem(&signer(1)),

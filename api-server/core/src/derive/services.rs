@@ -9,6 +9,7 @@ use crate::access::Service;
 use crate::connection::choice::{ExitChoice, Route};
 use crate::connection::id::ConnectionId;
 use crate::service_network::{Egress, Place, ServiceNetwork};
+use crate::services;
 
 /// A network of a service, as netd has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,18 @@ pub fn service_spec(network: &ServiceNetwork, route: impl Fn(&ExitChoice) -> Rou
         internet,
         exit,
         reach: network.reach.clone(),
+    }
+}
+
+/// The network of the cell's own containers: the proxy, DNS and time. It is as closed as any.
+pub fn core_network() -> ServiceSpec {
+    ServiceSpec {
+        name: services::CORE_NETWORK.to_owned(),
+        bridge: services::CORE_BRIDGE.to_owned(),
+        subnet: services::CORE_SUBNET,
+        internet: false,
+        exit: None,
+        reach: Vec::new(),
     }
 }
 

@@ -206,7 +206,7 @@ pub struct Container {
 /// Services that are installed and on.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ServiceList {
-    /// None until the store comes.
+    /// In the order of names.
     pub services: Vec<ActiveService>,
 }
 
@@ -215,6 +215,11 @@ pub struct ServiceList {
 pub struct ActiveService {
     /// Its name.
     pub name: String,
+    /// For people.
+    pub title: String,
+    /// Where browsers find it; null: not by a browser.
+    #[schema(required)]
+    pub url: Option<String>,
 }
 
 impl FromFields for ConfigUpdate {

@@ -127,7 +127,8 @@ impl From<broker::Container> for Container {
     }
 }
 
-fn state_name(state: broker::ContainerState) -> &'static str {
+/// Docker's word for a container's state.
+pub(crate) fn state_name(state: broker::ContainerState) -> &'static str {
     match state {
         broker::ContainerState::Created => "created",
         broker::ContainerState::Running => "running",

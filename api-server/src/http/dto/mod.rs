@@ -5,7 +5,7 @@ pub mod audit;
 pub mod auth;
 pub mod cell;
 pub mod connections;
-mod convert;
+pub(crate) mod convert;
 pub mod exit;
 pub mod explain;
 pub mod first_version;
@@ -14,6 +14,7 @@ pub mod plan;
 pub mod problem;
 pub mod services;
 pub mod setup;
+pub mod store;
 pub mod waiting;
 
 use jiff::Timestamp;

@@ -10,14 +10,14 @@ use axum::response::{IntoResponse, Response};
 use super::Answer;
 use crate::app::App;
 use crate::http::dto::cell::{
-    Config, ConfigUpdate, ContainerList, Health, ServiceList, Status, WireguardStatus,
+    ActiveService, Config, ConfigUpdate, ContainerList, Health, ServiceList, Status, WireguardStatus,
 };
 use crate::http::dto::problem::Problems;
 use crate::http::extract::Who;
 use crate::http::input::Input;
 use crate::http::openapi;
 use crate::http::problem::Refusal;
-use crate::service::{cell, containers, trust};
+use crate::service::{cell, containers, store, trust};
 
 /// That the process serves.
 #[utoipa::path(get, path = "/health", tag = "cell", operation_id = "get_health",
@@ -77,11 +77,19 @@ pub async fn containers(State(app): State<Arc<App>>) -> Answer<ContainerList> {
     Ok(Json(containers::list(&app).await?.into()))
 }
 
-/// Services that are installed and on: none, until the store comes.
+/// Services that are installed and on. The event `services` says when they have changed.
 #[utoipa::path(get, path = "/api/services/active", tag = "cell", operation_id = "list_active_services",
     responses((status = 200, body = ServiceList), Problems))]
-pub async fn active_services() -> Answer<ServiceList> {
-    Ok(Json(ServiceList { services: Vec::new() }))
+pub async fn active_services(State(app): State<Arc<App>>) -> Answer<ServiceList> {
+    let active = store::active(&app).await?.into_iter();
+    let services = active.map(|one| ActiveService {
+        name: one.name,
+        title: one.title,
+        url: one.url,
+    });
+    Ok(Json(ServiceList {
+        services: services.collect(),
+    }))
 }
 
 /// The certificate to trust, so that a device knows the cell.

@@ -11,6 +11,7 @@ pub mod network;
 pub mod peers;
 pub mod services;
 pub mod setup;
+pub mod store;
 
 use std::sync::Arc;
 
@@ -71,6 +72,18 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(exits::set_fallbacks))
         .routes(routes!(services::list))
         .routes(routes!(services::set_exit))
+        .routes(routes!(store::catalog))
+        .routes(routes!(store::list))
+        .routes(routes!(store::get, store::remove))
+        .routes(routes!(store::status))
+        .routes(routes!(store::logs))
+        .routes(routes!(store::install))
+        .routes(routes!(store::update))
+        .routes(routes!(store::configure))
+        .routes(routes!(store::set_access))
+        .routes(routes!(store::start))
+        .routes(routes!(store::stop))
+        .routes(routes!(store::restart))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(events::stream))

@@ -19,6 +19,7 @@ use super::{Activity, Look, PeerView, parse_name};
 use crate::app::App;
 use crate::events::Topic;
 use crate::peers::Peers;
+use crate::reconcile::granted;
 use crate::service::cell::{self, CellIdentity};
 use crate::service::device::{known_side, make_key, side};
 use crate::service::{Actor, ServiceError, waiting};
@@ -358,7 +359,8 @@ pub(super) async fn netd_takes(
     let Some(etag) = app.network.etag() else {
         return Ok(());
     };
-    let asked = app.check.peer(etag, derive::peer_spec(range, peer, exit)).await;
+    let spec = granted(app, derive::peer_spec(range, peer, exit))?;
+    let asked = app.check.peer(etag, spec).await;
     asked.map_err(|violations| {
         let said = violations.into_iter().map(|violation| violation.description);
         ServiceError::NetdRefuses(said.collect::<Vec<_>>().join("; "))

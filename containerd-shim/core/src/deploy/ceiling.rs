@@ -34,11 +34,9 @@ pub struct Ceiling {
     pub published: Vec<PublishedRange>,
     /// Most of each resource.
     pub limits: CeilingLimits,
-    /// The resolver of all containers.
-    pub resolver: Ipv4Addr,
     /// The cell's network, with the proxy, DNS and time.
     pub cell_network: Ipv4Net,
-    /// Networks of services are cut out of this, sixteen addresses each.
+    /// Networks of services lie in this, sixteen addresses each.
     pub service_networks: Ipv4Net,
     /// How names of bridges of services begin; a number follows. At most 10 characters.
     pub bridge_prefix: String,
@@ -120,28 +118,44 @@ pub struct CeilingLimits {
     pub manifests: u16,
 }
 
-/// Which of the networks of services: 0 and up, below [`CeilingLimits::services`].
+/// Where a service's network lies: whoever asks for the deployment decides, and netd was told of it before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Slot(pub u16);
+pub struct Place {
+    /// 1-1,023: the bridge's name is the ceiling's prefix and this. 0 is the cell's own network.
+    pub number: u16,
+    /// Sixteen addresses of [`Ceiling::service_networks`].
+    pub subnet: Ipv4Net,
+}
+
+impl Place {
+    /// Addresses of a service's network: sixteen.
+    pub const PREFIX: u8 = 28;
+    /// Highest number.
+    pub const LAST: u16 = 1023;
+
+    /// Whether both would have a bridge or an address.
+    pub fn meets(&self, other: &Place) -> bool {
+        let within = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b);
+        self.number == other.number
+            || within(&self.subnet, &other.subnet)
+            || within(&other.subnet, &self.subnet)
+    }
+}
 
 impl Ceiling {
-    /// Addresses of a service's network: sixteen each.
-    const PREFIX: u8 = 28;
-
-    /// The network of a slot; none beyond the end.
-    pub fn network(&self, slot: Slot) -> Option<Ipv4Net> {
-        let base = u32::from(self.service_networks.network());
-        let net = Ipv4Net::new(
-            Ipv4Addr::from(base.checked_add(u32::from(slot.0) * 16)?),
-            Self::PREFIX,
-        )
-        .ok()?;
-        self.service_networks.contains(&net).then_some(net)
+    /// The name of the bridge with this number; 0: of the cell's own network.
+    pub fn bridge(&self, number: u16) -> String {
+        format!("{}{number}", self.bridge_prefix)
     }
 
-    /// The name of a slot's bridge.
-    pub fn bridge(&self, slot: Slot) -> String {
-        format!("{}{}", self.bridge_prefix, slot.0)
+    /// The resolver of a container at `address`: the machine's own address in its network, where netd turns all questions to the
+    /// relay. None: the address is of no network that containers are in.
+    pub fn resolver(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
+        if self.cell_network.contains(&address) {
+            return Some(nth(self.cell_network, 1));
+        }
+        let subnet = Ipv4Net::new(address, Place::PREFIX).ok()?.trunc();
+        self.service_networks.contains(&subnet).then(|| nth(subnet, 1))
     }
 }
 

@@ -10,7 +10,7 @@ use cell_manifest::{
 use ipnet::Ipv4Net;
 
 use super::bundle::Verified;
-use super::ceiling::{Ceiling, ImagePolicy, Slot, nth};
+use super::ceiling::{Ceiling, ImagePolicy, Place, nth};
 use crate::verb::{Role, Verb};
 
 /// What a caller asks for, and where the broker would put it.
@@ -20,8 +20,10 @@ pub struct Order<'a> {
     pub instance: &'a str,
     /// Values of fields.
     pub parameters: &'a BTreeMap<String, String>,
-    /// Which network.
-    pub slot: Slot,
+    /// Where its network is to lie; none for one of the cell's own.
+    pub place: Option<Place>,
+    /// Where those of the other services lie.
+    pub places: &'a BTreeSet<Place>,
     /// How many other services there are.
     pub others: u16,
     /// What they may use of memory together, MiB.
@@ -226,7 +228,7 @@ pub fn judge(
             .iter()
             .flat_map(|container| &container.ports)
             .any(|port| port.published.is_some());
-    let network = bench.network(core, &manifest.id, order.slot, service.as_ref().ok(), !ways);
+    let network = bench.network(core, &manifest.id, order, service.as_ref().ok(), !ways);
     let Bench {
         mut reasons,
         warnings,
@@ -312,9 +314,8 @@ impl Bench<'_> {
 
     fn quotas(&mut self, verified: &Verified, order: &Order<'_>) {
         let limits = self.ceiling.limits;
-        let services = order.others < limits.services && order.slot.0 < limits.services;
         self.must(
-            services,
+            order.others < limits.services,
             "R1_SERVICES",
             Rule::R1,
             "limits.services",
@@ -454,7 +455,7 @@ impl Bench<'_> {
         &mut self,
         core: bool,
         id: &Name,
-        slot: Slot,
+        order: &Order<'_>,
         service: Option<&Name>,
         internal: bool,
     ) -> Option<(NetworkPlan, Option<Ipv4Addr>)> {
@@ -467,10 +468,17 @@ impl Bench<'_> {
                 "kind",
                 "is core for ids that the ceiling lists",
             );
+            self.must(
+                order.place.is_none(),
+                "N2_PLACE",
+                Rule::N2,
+                "place",
+                "is for services of the store: the cell's own containers have the cell's network",
+            );
             let subnet = self.ceiling.cell_network;
             let plan = NetworkPlan {
                 name: "cell-network".to_owned(),
-                bridge: format!("{}net", self.ceiling.bridge_prefix),
+                bridge: self.ceiling.bridge(0),
                 subnet,
                 gateway: nth(subnet, 1),
                 proxy: None,
@@ -478,24 +486,55 @@ impl Bench<'_> {
             };
             return address.map(|address| (plan, Some(address)));
         }
-        let subnet = self.ceiling.network(slot);
-        let there = subnet.is_some();
-        self.must(
-            there,
-            "N2_NO_NETWORK",
-            Rule::N2,
-            "network",
-            "is left in the ceiling's service_networks",
-        );
-        let subnet = subnet?;
+        let place = self.place(order)?;
+        let subnet = place.subnet;
         let plan = NetworkPlan {
             name: format!("cell-{}", service?),
-            bridge: self.ceiling.bridge(slot),
+            bridge: self.ceiling.bridge(place.number),
             subnet,
             gateway: nth(subnet, 1),
             proxy: Some(nth(subnet, 14)),
             internal,
         };
         Some((plan, None))
+    }
+
+    /// Where a service's network is to lie, if it may.
+    fn place(&mut self, order: &Order<'_>) -> Option<Place> {
+        let words = "is required: the number and the subnet of the service's network";
+        self.must(order.place.is_some(), "N2_PLACE", Rule::N2, "place", words);
+        let place = order.place?;
+        let words = format!("is 1-{}", Place::LAST);
+        let numbered = (1..=Place::LAST).contains(&place.number);
+        self.must(numbered, "N2_PLACE", Rule::N2, "place.number", &words);
+        let whole = place.subnet.prefix_len() == Place::PREFIX && place.subnet.trunc() == place.subnet;
+        let within = whole && self.ceiling.service_networks.contains(&place.subnet);
+        let words =
+            "is sixteen addresses (28 bits, the first address first) of the ceiling's service_networks";
+        self.must(within, "N2_PLACE", Rule::N2, "place.subnet", words);
+        let apart = !order.places.iter().any(|other| other.meets(&place));
+        let words = "is no other service's, neither its number nor one of its addresses";
+        self.must(apart, "N2_PLACE_TAKEN", Rule::N2, "place", words);
+        (numbered && within && apart).then_some(place)
+    }
+}
+
+/// Whether the images of a manifest may be fetched: what may not be deployed is not fetched either.
+///
+/// # Errors
+/// Every reason.
+pub fn judge_images(ceiling: &Ceiling, verified: &Verified) -> Result<(), Denied> {
+    let mut bench = Bench {
+        ceiling,
+        reasons: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for (n, container) in verified.manifest().containers.iter().enumerate() {
+        bench.image(verified, container, &format!("containers[{n}]"));
+    }
+    if bench.reasons.is_empty() {
+        Ok(())
+    } else {
+        Err(Denied(bench.reasons))
     }
 }

@@ -16,10 +16,10 @@ mod rules;
 mod signature;
 
 pub use bundle::{Bundle, ImageSignature, Unverified, Verified};
-pub use ceiling::{BindRoot, Ceiling, CeilingLimits, ImagePolicy, PublishedRange, Slot};
+pub use ceiling::{BindRoot, Ceiling, CeilingLimits, ImagePolicy, Place, PublishedRange};
 pub use compare::{Difference, compare};
 pub use fields::{FIELDS, FieldClass, field};
-pub use judge::{Approved, ApprovedContainer, Denied, NetworkPlan, Order, Reason, judge};
+pub use judge::{Approved, ApprovedContainer, Denied, NetworkPlan, Order, Reason, judge, judge_images};
 pub use recheck::{CREATE_MAX_BYTES, Violation, Violations, recheck};
 pub use render::{Finished, Given, SECCOMP, Unfinished};
 pub use signature::{InvalidKey, Key};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cell_manifest::{BelowRoot, Capability, Container, Health, Limits, Name, Restart, Source, Template};
+use cell_manifest::{BelowRoot, Capability, Container, Health, Limits, Name, Source, Template};
 use serde_json::{Map, Value, json};
 
 use super::ceiling::Ceiling;
@@ -104,7 +104,7 @@ impl Approved {
             "StopSignal": container.stop_signal.word(),
             "StopTimeout": container.stop_timeout_seconds,
             "ExposedPorts": ports(container, |_| json!({})),
-            "HostConfig": self.host(ceiling, given, container)?,
+            "HostConfig": self.host(ceiling, given, approved)?,
             "NetworkingConfig": {"EndpointsConfig": {given.network.clone(): {
                 "Aliases": [container.name.as_str()],
                 "IPAMConfig": {"IPv4Address": approved.address.to_string(), "IPv6Address": ""},
@@ -162,7 +162,8 @@ impl Approved {
         })
     }
 
-    fn host(&self, ceiling: &Ceiling, given: &Given, container: &Container) -> Option<Value> {
+    fn host(&self, ceiling: &Ceiling, given: &Given, approved: &ApprovedContainer) -> Option<Value> {
+        let container = &approved.container;
         let capabilities: Vec<&str> = container
             .capabilities
             .iter()
@@ -181,12 +182,13 @@ impl Approved {
             "CgroupnsMode": "private",
             "CgroupParent": CGROUP,
             "NetworkMode": given.network,
-            "Dns": [ceiling.resolver.to_string()],
+            "Dns": [self.network.gateway.to_string()],
             "PublishAllPorts": false,
             "PortBindings": ports(container, |published| json!([published])),
             "Init": true,
             "OomScoreAdj": 500,
-            "RestartPolicy": restart(container.restart),
+            // Docker starts nothing by itself, at boot least of all: the broker does (`crate::supervise`).
+            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
             "Mounts": self.mounts(ceiling, given, container)?,
         });
@@ -255,14 +257,6 @@ fn devices(gateway: bool) -> Value {
         json!([{"PathOnHost": "/dev/net/tun", "PathInContainer": "/dev/net/tun", "CgroupPermissions": "rw"}])
     } else {
         json!([])
-    }
-}
-
-fn restart(restart: Restart) -> Value {
-    match restart {
-        Restart::No => json!({"Name": "no", "MaximumRetryCount": 0}),
-        Restart::OnFailure(times) => json!({"Name": "on-failure", "MaximumRetryCount": times}),
-        Restart::UnlessStopped => json!({"Name": "unless-stopped", "MaximumRetryCount": 0}),
     }
 }
 

@@ -106,7 +106,7 @@ impl<'a> Rules<'a> {
             "CgroupnsMode" => must(value == "private", Rule::N1),
             "IpcMode" => must(value == "private" || value == "none", Rule::N1),
             "NetworkMode" => must(self.network(value), Rule::N2),
-            "Dns" => must(*value == json!([self.ceiling.resolver.to_string()]), Rule::N7),
+            "Dns" => must(self.resolver(value), Rule::N7),
             "Sysctls" => {
                 let gateway = json!({GATEWAY_SYSCTL.0: GATEWAY_SYSCTL.1});
                 must(
@@ -160,15 +160,8 @@ impl<'a> Rules<'a> {
             "LogConfig.Type" => must(value == "json-file" || value == "local", Rule::X5),
             "LogConfig.Config" => must(log_bounds(value), Rule::X5),
             "RestartPolicy" => must(value.is_object(), Rule::R3),
-            "RestartPolicy.Name" => {
-                must(
-                    ["no", "on-failure", "unless-stopped"]
-                        .iter()
-                        .any(|name| value == name),
-                    Rule::R3,
-                );
-            }
-            "RestartPolicy.MaximumRetryCount" => must(within(value, 0, 10), Rule::R3),
+            "RestartPolicy.Name" => must(value == "no", Rule::R3),
+            "RestartPolicy.MaximumRetryCount" => must(within(value, 0, 0), Rule::R3),
             _ => return false,
         }
         true
@@ -357,6 +350,17 @@ impl<'a> Rules<'a> {
             && endpoints
                 .keys()
                 .all(|id| mode == id.as_str() && self.network(mode))
+    }
+
+    /// The bridge's own address in the network that the container's address is of.
+    fn resolver(&self, value: &Value) -> bool {
+        let endpoints = self.body["NetworkingConfig"]["EndpointsConfig"].as_object();
+        let address = endpoints
+            .and_then(|all| all.values().next())
+            .and_then(|endpoint| endpoint["IPAMConfig"]["IPv4Address"].as_str())
+            .and_then(|text| text.parse::<Ipv4Addr>().ok());
+        let resolver = address.and_then(|address| self.ceiling.resolver(address));
+        resolver.is_some_and(|resolver| *value == json!([resolver.to_string()]))
     }
 
     fn address(&self, value: &Value) -> bool {

@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use cell_broker_core::Role;
 use cell_broker_core::deploy::{
     Approved, BindRoot, Bundle, Ceiling, CeilingLimits, Denied, Given, ImagePolicy, ImageSignature, Key,
-    Order, PublishedRange, Slot, Verified, judge,
+    Order, Place, PublishedRange, Verified, judge,
 };
 use cell_broker_core::model::Ownership;
-use cell_manifest::{Capability, Image, Name};
+use cell_manifest::{Capability, Image, Name, Purpose};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{DerSignature, SigningKey};
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
@@ -25,6 +25,15 @@ pub const REGISTRY: &str = "127.0.0.1:5000";
 
 pub fn name(text: &str) -> Name {
     Name::try_from(text).unwrap()
+}
+
+/// The place that the n-th service of a test has; 1 and up.
+pub fn place(n: u16) -> Place {
+    let subnet = format!("172.21.{}.{}/28", n / 16, n % 16 * 16);
+    Place {
+        number: n,
+        subnet: subnet.parse().unwrap(),
+    }
 }
 
 /// A signer; different numbers are different keys.
@@ -83,10 +92,9 @@ pub fn ceiling() -> Ceiling {
             total_memory_mib: 2048,
             manifests: 16,
         },
-        resolver: Ipv4Addr::new(172, 20, 0, 3),
-        cell_network: "172.20.0.0/16".parse().unwrap(),
+        cell_network: "172.20.0.0/24".parse().unwrap(),
         service_networks: "172.21.0.0/16".parse().unwrap(),
-        bridge_prefix: "cell-s".to_owned(),
+        bridge_prefix: "cellsvc".to_owned(),
     }
 }
 
@@ -199,7 +207,8 @@ pub fn judged_as(
     let order = Order {
         instance: "",
         parameters: &parameters,
-        slot: Slot(0),
+        place: (verified.manifest().purpose == Purpose::Store).then(|| place(1)),
+        places: &BTreeSet::new(),
         others: 0,
         others_memory_mib: 0,
         taken: &BTreeSet::new(),

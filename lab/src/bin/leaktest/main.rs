@@ -3,7 +3,6 @@
 
 #![forbid(unsafe_code)]
 
-mod docker;
 mod ear;
 mod far;
 mod found;

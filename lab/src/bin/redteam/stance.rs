@@ -1,6 +1,7 @@
 //! With which rights an attempt is made.
 
 use std::fmt;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -46,9 +47,13 @@ pub fn become_attacker() -> Result<()> {
 pub fn enter_profile(target: &Target) -> Result<()> {
     let sockets = target.api_sockets();
     let sockets: Vec<_> = sockets.iter().map(AsRef::as_ref).collect();
-    let report = profiles::api(&target.state("api"), &sockets)
-        .enter()
-        .context("enter")?;
+    let report = profiles::api(
+        &target.state("api"),
+        Path::new("/usr/share/cell/catalog"),
+        &sockets,
+    )
+    .enter()
+    .context("enter")?;
     ensure!(report.seccomp && report.landlock_abi.is_some(), "{report}");
     Ok(())
 }

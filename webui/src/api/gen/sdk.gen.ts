@@ -2,7 +2,7 @@
 
 import type { Client, Options as Options2, TDataShape } from './client';
 import { client } from './client.gen';
-import type { ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, ConfirmNetworkChangeData, ConfirmNetworkChangeErrors, ConfirmNetworkChangeResponses, CreateConnectionData, CreateConnectionErrors, CreateConnectionResponses, CreatePeerData, CreatePeerErrors, CreatePeerResponses, CreateUserData, CreateUserErrors, CreateUserResponses, DeleteConnectionData, DeleteConnectionErrors, DeleteConnectionResponses, DeletePeerData, DeletePeerErrors, DeletePeerResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, DeliverPeerConfigData, DeliverPeerConfigErrors, DeliverPeerConfigResponses, ExplainFlowData, ExplainFlowErrors, ExplainFlowResponses, GetConfigData, GetConfigErrors, GetConfigResponses, GetConnectionData, GetConnectionErrors, GetConnectionHealthData, GetConnectionHealthErrors, GetConnectionHealthResponses, GetConnectionResponses, GetCsrfTokenData, GetCsrfTokenErrors, GetCsrfTokenResponses, GetHealthData, GetHealthResponses, GetMeData, GetMeErrors, GetMeResponses, GetMyPeerData, GetMyPeerErrors, GetMyPeerResponses, GetNetworkChangeData, GetNetworkChangeErrors, GetNetworkChangeResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetPeerConfigData, GetPeerConfigErrors, GetPeerConfigResponses, GetPeerData, GetPeerErrors, GetPeerResponses, GetRootCertificateData, GetRootCertificateErrors, GetRootCertificateResponses, GetSetupStatusData, GetSetupStatusErrors, GetSetupStatusResponses, GetSetupStepData, GetSetupStepErrors, GetSetupStepResponses, GetStatusData, GetStatusErrors, GetStatusResponses, GetWireguardStatusData, GetWireguardStatusErrors, GetWireguardStatusResponses, ImportConnectivityData, ImportConnectivityErrors, ImportConnectivityResponses, ListActiveServicesData, ListActiveServicesErrors, ListActiveServicesResponses, ListAuditData, ListAuditErrors, ListAuditResponses, ListConnectionsData, ListConnectionsErrors, ListConnectionsResponses, ListContainersData, ListContainersErrors, ListContainersResponses, ListPeersData, ListPeersErrors, ListPeersResponses, ListServiceNetworksData, ListServiceNetworksErrors, ListServiceNetworksResponses, ListUsersData, ListUsersErrors, ListUsersResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, RollBackNetworkChangeData, RollBackNetworkChangeErrors, RollBackNetworkChangeResponses, SetPeerExitData, SetPeerExitErrors, SetPeerExitResponses, SetPeerFailOpenData, SetPeerFailOpenErrors, SetPeerFailOpenResponses, SetPeerFallbacksData, SetPeerFallbacksErrors, SetPeerFallbacksResponses, SetServiceExitData, SetServiceExitErrors, SetServiceExitResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponse, StreamEventsResponses, SubmitAdminStepData, SubmitAdminStepErrors, SubmitAdminStepResponses, SubmitClaimStepData, SubmitClaimStepErrors, SubmitClaimStepResponses, SubmitIdentityStepData, SubmitIdentityStepErrors, SubmitIdentityStepResponses, SubmitNetworkStepData, SubmitNetworkStepErrors, SubmitNetworkStepResponses, UpdateConfigData, UpdateConfigErrors, UpdateConfigResponses, UpdateConnectionData, UpdateConnectionErrors, UpdateConnectionResponses, UpdatePeerData, UpdatePeerErrors, UpdatePeerResponses, VerifyAuditData, VerifyAuditErrors, VerifyAuditResponses } from './types.gen';
+import type { ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, ConfigureServiceData, ConfigureServiceErrors, ConfigureServiceResponses, ConfirmNetworkChangeData, ConfirmNetworkChangeErrors, ConfirmNetworkChangeResponses, CreateConnectionData, CreateConnectionErrors, CreateConnectionResponses, CreatePeerData, CreatePeerErrors, CreatePeerResponses, CreateUserData, CreateUserErrors, CreateUserResponses, DeleteConnectionData, DeleteConnectionErrors, DeleteConnectionResponses, DeletePeerData, DeletePeerErrors, DeletePeerResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, DeliverPeerConfigData, DeliverPeerConfigErrors, DeliverPeerConfigResponses, ExplainFlowData, ExplainFlowErrors, ExplainFlowResponses, GetCatalogData, GetCatalogErrors, GetCatalogResponses, GetConfigData, GetConfigErrors, GetConfigResponses, GetConnectionData, GetConnectionErrors, GetConnectionHealthData, GetConnectionHealthErrors, GetConnectionHealthResponses, GetConnectionResponses, GetCsrfTokenData, GetCsrfTokenErrors, GetCsrfTokenResponses, GetHealthData, GetHealthResponses, GetMeData, GetMeErrors, GetMeResponses, GetMyPeerData, GetMyPeerErrors, GetMyPeerResponses, GetNetworkChangeData, GetNetworkChangeErrors, GetNetworkChangeResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetPeerConfigData, GetPeerConfigErrors, GetPeerConfigResponses, GetPeerData, GetPeerErrors, GetPeerResponses, GetRootCertificateData, GetRootCertificateErrors, GetRootCertificateResponses, GetServiceData, GetServiceErrors, GetServiceLogsData, GetServiceLogsErrors, GetServiceLogsResponses, GetServiceResponses, GetServiceStatusData, GetServiceStatusErrors, GetServiceStatusResponses, GetSetupStatusData, GetSetupStatusErrors, GetSetupStatusResponses, GetSetupStepData, GetSetupStepErrors, GetSetupStepResponses, GetStatusData, GetStatusErrors, GetStatusResponses, GetWireguardStatusData, GetWireguardStatusErrors, GetWireguardStatusResponses, ImportConnectivityData, ImportConnectivityErrors, ImportConnectivityResponses, InstallServiceData, InstallServiceErrors, InstallServiceResponses, ListActiveServicesData, ListActiveServicesErrors, ListActiveServicesResponses, ListAuditData, ListAuditErrors, ListAuditResponses, ListConnectionsData, ListConnectionsErrors, ListConnectionsResponses, ListContainersData, ListContainersErrors, ListContainersResponses, ListPeersData, ListPeersErrors, ListPeersResponses, ListServiceNetworksData, ListServiceNetworksErrors, ListServiceNetworksResponses, ListServicesData, ListServicesErrors, ListServicesResponses, ListUsersData, ListUsersErrors, ListUsersResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, RemoveServiceData, RemoveServiceErrors, RemoveServiceResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, RestartServiceData, RestartServiceErrors, RestartServiceResponses, RollBackNetworkChangeData, RollBackNetworkChangeErrors, RollBackNetworkChangeResponses, SetPeerExitData, SetPeerExitErrors, SetPeerExitResponses, SetPeerFailOpenData, SetPeerFailOpenErrors, SetPeerFailOpenResponses, SetPeerFallbacksData, SetPeerFallbacksErrors, SetPeerFallbacksResponses, SetServiceAccessData, SetServiceAccessErrors, SetServiceAccessResponses, SetServiceExitData, SetServiceExitErrors, SetServiceExitResponses, StartServiceData, StartServiceErrors, StartServiceResponses, StopServiceData, StopServiceErrors, StopServiceResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponse, StreamEventsResponses, SubmitAdminStepData, SubmitAdminStepErrors, SubmitAdminStepResponses, SubmitClaimStepData, SubmitClaimStepErrors, SubmitClaimStepResponses, SubmitIdentityStepData, SubmitIdentityStepErrors, SubmitIdentityStepResponses, SubmitNetworkStepData, SubmitNetworkStepErrors, SubmitNetworkStepResponses, UpdateConfigData, UpdateConfigErrors, UpdateConfigResponses, UpdateConnectionData, UpdateConnectionErrors, UpdateConnectionResponses, UpdatePeerData, UpdatePeerErrors, UpdatePeerResponses, UpdateServiceData, UpdateServiceErrors, UpdateServiceResponses, VerifyAuditData, VerifyAuditErrors, VerifyAuditResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -320,9 +320,90 @@ export const deliverPeerConfig = <ThrowOnError extends boolean = true>(options: 
 export const explainFlow = <ThrowOnError extends boolean = true>(options: Options<ExplainFlowData, ThrowOnError>) => (options.client ?? client).get<ExplainFlowResponses, ExplainFlowErrors, ThrowOnError>({ url: '/api/peers/{name}/explain', ...options });
 
 /**
- * Services that are installed and on: none, until the store comes.
+ * Services that are installed, or on their way.
+ */
+export const listServices = <ThrowOnError extends boolean = true>(options?: Options<ListServicesData, ThrowOnError>) => (options?.client ?? client).get<ListServicesResponses, ListServicesErrors, ThrowOnError>({ url: '/api/services', ...options });
+
+/**
+ * Services that are installed and on. The event `services` says when they have changed.
  */
 export const listActiveServices = <ThrowOnError extends boolean = true>(options?: Options<ListActiveServicesData, ThrowOnError>) => (options?.client ?? client).get<ListActiveServicesResponses, ListActiveServicesErrors, ThrowOnError>({ url: '/api/services/active', ...options });
+
+/**
+ * Removes a service: devices first, then its containers, then its network. Its data is kept unless it is asked for.
+ */
+export const removeService = <ThrowOnError extends boolean = true>(options: Options<RemoveServiceData, ThrowOnError>) => (options.client ?? client).delete<RemoveServiceResponses, RemoveServiceErrors, ThrowOnError>({ url: '/api/services/{service}', ...options });
+
+/**
+ * One service.
+ */
+export const getService = <ThrowOnError extends boolean = true>(options: Options<GetServiceData, ThrowOnError>) => (options.client ?? client).get<GetServiceResponses, GetServiceErrors, ThrowOnError>({ url: '/api/services/{service}', ...options });
+
+/**
+ * Says which devices may reach a service.
+ */
+export const setServiceAccess = <ThrowOnError extends boolean = true>(options: Options<SetServiceAccessData, ThrowOnError>) => (options.client ?? client).put<SetServiceAccessResponses, SetServiceAccessErrors, ThrowOnError>({
+    url: '/api/services/{service}/access',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Sets a service's configuration, whole; its containers are made anew.
+ */
+export const configureService = <ThrowOnError extends boolean = true>(options: Options<ConfigureServiceData, ThrowOnError>) => (options.client ?? client).put<ConfigureServiceResponses, ConfigureServiceErrors, ThrowOnError>({
+    url: '/api/services/{service}/config',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Installs a service of the catalog, by its id. What becomes of it is told by the service and the event `services`.
+ */
+export const installService = <ThrowOnError extends boolean = true>(options: Options<InstallServiceData, ThrowOnError>) => (options.client ?? client).post<InstallServiceResponses, InstallServiceErrors, ThrowOnError>({
+    url: '/api/services/{service}/install',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * The last lines of the log of one of its containers.
+ */
+export const getServiceLogs = <ThrowOnError extends boolean = true>(options: Options<GetServiceLogsData, ThrowOnError>) => (options.client ?? client).get<GetServiceLogsResponses, GetServiceLogsErrors, ThrowOnError>({ url: '/api/services/{service}/logs', ...options });
+
+/**
+ * Stops and starts a service.
+ */
+export const restartService = <ThrowOnError extends boolean = true>(options: Options<RestartServiceData, ThrowOnError>) => (options.client ?? client).post<RestartServiceResponses, RestartServiceErrors, ThrowOnError>({ url: '/api/services/{service}/restart', ...options });
+
+/**
+ * Starts a service that was stopped.
+ */
+export const startService = <ThrowOnError extends boolean = true>(options: Options<StartServiceData, ThrowOnError>) => (options.client ?? client).post<StartServiceResponses, StartServiceErrors, ThrowOnError>({ url: '/api/services/{service}/start', ...options });
+
+/**
+ * A service, with its containers as the broker has them now.
+ */
+export const getServiceStatus = <ThrowOnError extends boolean = true>(options: Options<GetServiceStatusData, ThrowOnError>) => (options.client ?? client).get<GetServiceStatusResponses, GetServiceStatusErrors, ThrowOnError>({ url: '/api/services/{service}/status', ...options });
+
+/**
+ * Stops a service. It stays stopped until it is started.
+ */
+export const stopService = <ThrowOnError extends boolean = true>(options: Options<StopServiceData, ThrowOnError>) => (options.client ?? client).post<StopServiceResponses, StopServiceErrors, ThrowOnError>({ url: '/api/services/{service}/stop', ...options });
+
+/**
+ * Brings a service to the catalog's manifest of today. What runs goes on until the new one has started; if that fails it runs again.
+ */
+export const updateService = <ThrowOnError extends boolean = true>(options: Options<UpdateServiceData, ThrowOnError>) => (options.client ?? client).post<UpdateServiceResponses, UpdateServiceErrors, ThrowOnError>({ url: '/api/services/{service}/update', ...options });
 
 /**
  * Makes the cell of the answers.
@@ -398,6 +479,11 @@ export const getSetupStep = <ThrowOnError extends boolean = true>(options: Optio
  * The cell at a glance.
  */
 export const getStatus = <ThrowOnError extends boolean = true>(options?: Options<GetStatusData, ThrowOnError>) => (options?.client ?? client).get<GetStatusResponses, GetStatusErrors, ThrowOnError>({ url: '/api/status', ...options });
+
+/**
+ * What can be installed.
+ */
+export const getCatalog = <ThrowOnError extends boolean = true>(options?: Options<GetCatalogData, ThrowOnError>) => (options?.client ?? client).get<GetCatalogResponses, GetCatalogErrors, ThrowOnError>({ url: '/api/store/catalog', ...options });
 
 /**
  * The certificate to trust, so that a device knows the cell.

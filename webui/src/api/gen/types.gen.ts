@@ -12,6 +12,14 @@ export type ActiveService = {
      * Its name.
      */
     name: string;
+    /**
+     * For people.
+     */
+    title: string;
+    /**
+     * Where browsers find it; null: not by a browser.
+     */
+    url: string | null;
 };
 
 /**
@@ -112,6 +120,70 @@ export type AuditVerdict = {
      * Records checked.
      */
     record_count: number;
+};
+
+/**
+ * What can be installed.
+ */
+export type Catalog = {
+    /**
+     * What of the catalog cannot be used, a sentence each.
+     */
+    faults: Array<string>;
+    /**
+     * In the order of ids.
+     */
+    services: Array<CatalogService>;
+};
+
+/**
+ * A service of the catalog.
+ */
+export type CatalogService = {
+    /**
+     * For people.
+     */
+    description: string;
+    /**
+     * Of the manifest's bytes.
+     */
+    digest: string;
+    /**
+     * Why it cannot be installed, a sentence each.
+     */
+    faults: Array<string>;
+    /**
+     * What can be set, in the order of names.
+     */
+    form: Array<FormField>;
+    /**
+     * Its id.
+     */
+    id: string;
+    /**
+     * Names of services that are installed of it.
+     */
+    installed: Array<string>;
+    /**
+     * Whether there can be several, each with a name of its own.
+     */
+    instanceable: boolean;
+    /**
+     * `store`, or `core`: one of the cell's own containers. Null: its manifest cannot be used.
+     */
+    purpose: string | null;
+    /**
+     * Ids of services that have to be installed before.
+     */
+    requires: Array<string>;
+    /**
+     * For people.
+     */
+    title: string;
+    /**
+     * For people, and for order.
+     */
+    version: string;
 };
 
 /**
@@ -246,6 +318,18 @@ export type ConfigUpdate = {
      * Host name or address that devices connect to.
      */
     endpoint_host?: string | null;
+};
+
+/**
+ * Sets the configuration of a service, whole.
+ */
+export type ConfigureService = {
+    /**
+     * Fields of the configuration by name, as texts; those that are not named have their defaults.
+     */
+    parameters: {
+        [key: string]: string;
+    };
 };
 
 /**
@@ -658,6 +742,52 @@ export type Explanation = {
 };
 
 /**
+ * A field of the configuration.
+ */
+export type FormField = {
+    /**
+     * Its value where none is set; null: one has to be set.
+     */
+    default: string | null;
+    /**
+     * What it takes, in words.
+     */
+    help: string;
+    /**
+     * `integer`, `boolean`, `string` or `enum`.
+     */
+    kind: string;
+    /**
+     * What people read.
+     */
+    label: string;
+    /**
+     * Greatest number.
+     */
+    max: number | null;
+    /**
+     * Most bytes of a text.
+     */
+    max_length: number | null;
+    /**
+     * Least number.
+     */
+    min: number | null;
+    /**
+     * Its name, as parameters have it.
+     */
+    name: string;
+    /**
+     * Which texts: `label`, `hostname`, `word`, `email` or `printable`.
+     */
+    pattern: string | null;
+    /**
+     * What can be chosen.
+     */
+    values: Array<string>;
+};
+
+/**
  * That the process serves.
  */
 export type Health = {
@@ -709,6 +839,41 @@ export type ImportedExit = {
      * Whether it was there before.
      */
     was_there: boolean;
+};
+
+/**
+ * Installs a service.
+ */
+export type InstallService = {
+    /**
+     * Else the names of those that may; none: nobody, until some are named.
+     */
+    allowed_peers?: Array<string> | null;
+    /**
+     * Whether every device may reach it.
+     */
+    everyone?: boolean | null;
+    /**
+     * Where there can be several: this one's name.
+     */
+    instance?: string | null;
+    /**
+     * Fields of the configuration by name, as texts; those that are not named have their defaults. Numbers in decimal, `true` or
+     * `false`.
+     */
+    parameters?: {
+        [key: string]: string;
+    } | null;
+};
+
+/**
+ * Services that are installed, or on their way.
+ */
+export type InstalledServices = {
+    /**
+     * In the order of names.
+     */
+    services: Array<Service>;
 };
 
 /**
@@ -1121,21 +1286,143 @@ export type ResetPassword = {
 export type Role = 'admin' | 'peer';
 
 /**
- * A service that a peer may reach.
+ * A service that is installed, or on its way.
+ */
+export type Service = {
+    /**
+     * Its address in the VPN.
+     */
+    address: string | null;
+    /**
+     * Else these.
+     */
+    allowed_peers: Array<string>;
+    /**
+     * Name of its bridge.
+     */
+    bridge: string | null;
+    /**
+     * RFC 3339.
+     */
+    created_at: string;
+    /**
+     * Of the manifest's bytes.
+     */
+    digest: string;
+    error: null | ServiceFault;
+    /**
+     * Whether every device may reach it.
+     */
+    everyone: boolean;
+    /**
+     * What can be set, in the order of names.
+     */
+    form: Array<FormField>;
+    /**
+     * Its id in the catalog.
+     */
+    id: string;
+    /**
+     * The instance's name; empty: there is one alone.
+     */
+    instance: string;
+    /**
+     * What it is called.
+     */
+    name: string;
+    /**
+     * The names by which devices find it, its own first.
+     */
+    names: Array<string>;
+    /**
+     * What was set of its configuration.
+     */
+    parameters: {
+        [key: string]: string;
+    };
+    /**
+     * Where it stands.
+     */
+    phase: ServicePhase;
+    progress: null | ServiceProgress;
+    /**
+     * Whether devices are let to it.
+     */
+    published: boolean;
+    /**
+     * `store`, or `core`: one of the cell's own containers.
+     */
+    purpose: string;
+    /**
+     * What is being done, or was when it failed; empty when it is installed.
+     */
+    step: string;
+    /**
+     * Whether somebody stopped it.
+     */
+    stopped: boolean;
+    /**
+     * Where its containers lie.
+     */
+    subnet: string | null;
+    /**
+     * For people.
+     */
+    title: string;
+    update: null | ServiceUpdate;
+    /**
+     * RFC 3339.
+     */
+    updated_at: string;
+    /**
+     * For people.
+     */
+    version: string;
+    waiting: null | ServiceFault;
+};
+
+/**
+ * Says who may reach a service.
  */
 export type ServiceAccess = {
     /**
-     * IPv4 or IPv6 address.
+     * Else the names of those that may.
+     */
+    allowed_peers: Array<string>;
+    /**
+     * Whether every device may reach it.
+     */
+    everyone?: boolean | null;
+};
+
+/**
+ * One container of a service.
+ */
+export type ServiceContainer = {
+    /**
+     * Its address.
      */
     address: string;
     /**
-     * 1-65535.
+     * `healthy`, `unhealthy`, `starting`; null when there is no health check.
      */
-    port: number;
+    health: string | null;
     /**
-     * `tcp` or `udp`.
+     * Its name in the manifest.
      */
-    protocol: string;
+    name: string;
+    /**
+     * How often it was started again.
+     */
+    restart_count: number;
+    /**
+     * RFC 3339; null: never.
+     */
+    started_at: string | null;
+    /**
+     * `created`, `running`, `paused`, `restarting`, `removing`, `exited`, `dead` or `unknown`.
+     */
+    state: string;
 };
 
 /**
@@ -1159,13 +1446,45 @@ export type ServiceExit = {
 };
 
 /**
+ * Why something is not so.
+ */
+export type ServiceFault = {
+    /**
+     * UPPER_SNAKE.
+     */
+    code: string;
+    /**
+     * For people.
+     */
+    message: string;
+};
+
+/**
  * Services that are installed and on.
  */
 export type ServiceList = {
     /**
-     * None until the store comes.
+     * In the order of names.
      */
     services: Array<ActiveService>;
+};
+
+/**
+ * The last lines of a container's log.
+ */
+export type ServiceLogs = {
+    /**
+     * The container's name.
+     */
+    container: string;
+    /**
+     * Oldest first.
+     */
+    lines: Array<string>;
+    /**
+     * Whether older ones were left out.
+     */
+    truncated: boolean;
 };
 
 /**
@@ -1228,6 +1547,76 @@ export type ServiceNetworkOrPlan = {
      * With `validate_only`: what it would do, a sentence each. Empty: nothing.
      */
     plan: Array<string>;
+};
+
+/**
+ * A service as it is now, or what a change would do.
+ */
+export type ServiceOrPlan = {
+    /**
+     * With `validate_only`: what it would do, a sentence each.
+     */
+    plan: Array<string>;
+    service: null | Service;
+};
+
+/**
+ * Where a service stands.
+ */
+export type ServicePhase = 'installing' | 'installed' | 'updating' | 'removing' | 'failed';
+
+/**
+ * How far an image is.
+ */
+export type ServiceProgress = {
+    /**
+     * Bytes so far of the part that this is about; 0: not told.
+     */
+    current_bytes: number;
+    /**
+     * Which image.
+     */
+    image: string;
+    /**
+     * Docker's word for what it does.
+     */
+    status: string;
+    /**
+     * Of so many.
+     */
+    total_bytes: number;
+};
+
+/**
+ * How a service is, with its containers as the broker has them now.
+ */
+export type ServiceStatus = {
+    /**
+     * Its containers, the main one first; those that the broker says nothing of are left out.
+     */
+    containers: Array<ServiceContainer>;
+    /**
+     * Why nothing is known of some containers.
+     */
+    fault: string | null;
+    /**
+     * The service.
+     */
+    service: Service;
+};
+
+/**
+ * Another manifest of the catalog's.
+ */
+export type ServiceUpdate = {
+    /**
+     * Its digest.
+     */
+    digest: string;
+    /**
+     * Its version.
+     */
+    version: string;
 };
 
 /**
@@ -2626,6 +3015,32 @@ export type ExplainFlowResponses = {
 
 export type ExplainFlowResponse = ExplainFlowResponses[keyof ExplainFlowResponses];
 
+export type ListServicesData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/services';
+};
+
+export type ListServicesErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ListServicesError = ListServicesErrors[keyof ListServicesErrors];
+
+export type ListServicesResponses = {
+    200: InstalledServices;
+};
+
+export type ListServicesResponse = ListServicesResponses[keyof ListServicesResponses];
+
 export type ListActiveServicesData = {
     body?: never;
     path?: never;
@@ -2651,6 +3066,348 @@ export type ListActiveServicesResponses = {
 };
 
 export type ListActiveServicesResponse = ListActiveServicesResponses[keyof ListActiveServicesResponses];
+
+export type RemoveServiceData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: {
+        /**
+         * whether its data goes too, for good
+         */
+        delete_volumes?: boolean;
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
+    };
+    url: '/api/services/{service}';
+};
+
+export type RemoveServiceErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type RemoveServiceError = RemoveServiceErrors[keyof RemoveServiceErrors];
+
+export type RemoveServiceResponses = {
+    /**
+     * with validate_only
+     */
+    200: ServiceOrPlan;
+    202: ServiceOrPlan;
+};
+
+export type RemoveServiceResponse = RemoveServiceResponses[keyof RemoveServiceResponses];
+
+export type GetServiceData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}';
+};
+
+export type GetServiceErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type GetServiceError = GetServiceErrors[keyof GetServiceErrors];
+
+export type GetServiceResponses = {
+    200: Service;
+};
+
+export type GetServiceResponse = GetServiceResponses[keyof GetServiceResponses];
+
+export type SetServiceAccessData = {
+    body: ServiceAccess;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/access';
+};
+
+export type SetServiceAccessErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type SetServiceAccessError = SetServiceAccessErrors[keyof SetServiceAccessErrors];
+
+export type SetServiceAccessResponses = {
+    200: Service;
+};
+
+export type SetServiceAccessResponse = SetServiceAccessResponses[keyof SetServiceAccessResponses];
+
+export type ConfigureServiceData = {
+    body: ConfigureService;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/config';
+};
+
+export type ConfigureServiceErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ConfigureServiceError = ConfigureServiceErrors[keyof ConfigureServiceErrors];
+
+export type ConfigureServiceResponses = {
+    202: Service;
+};
+
+export type ConfigureServiceResponse = ConfigureServiceResponses[keyof ConfigureServiceResponses];
+
+export type InstallServiceData = {
+    body: InstallService;
+    path: {
+        /**
+         * its id in the catalog
+         */
+        service: string;
+    };
+    query?: {
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
+    };
+    url: '/api/services/{service}/install';
+};
+
+export type InstallServiceErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type InstallServiceError = InstallServiceErrors[keyof InstallServiceErrors];
+
+export type InstallServiceResponses = {
+    /**
+     * with validate_only
+     */
+    200: ServiceOrPlan;
+    202: ServiceOrPlan;
+};
+
+export type InstallServiceResponse = InstallServiceResponses[keyof InstallServiceResponses];
+
+export type GetServiceLogsData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: {
+        /**
+         * its name in the manifest; without it the main one
+         */
+        container?: string;
+        /**
+         * 1-1000; 100 without it
+         */
+        lines?: number;
+    };
+    url: '/api/services/{service}/logs';
+};
+
+export type GetServiceLogsErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type GetServiceLogsError = GetServiceLogsErrors[keyof GetServiceLogsErrors];
+
+export type GetServiceLogsResponses = {
+    200: ServiceLogs;
+};
+
+export type GetServiceLogsResponse = GetServiceLogsResponses[keyof GetServiceLogsResponses];
+
+export type RestartServiceData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/restart';
+};
+
+export type RestartServiceErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type RestartServiceError = RestartServiceErrors[keyof RestartServiceErrors];
+
+export type RestartServiceResponses = {
+    200: Service;
+};
+
+export type RestartServiceResponse = RestartServiceResponses[keyof RestartServiceResponses];
+
+export type StartServiceData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/start';
+};
+
+export type StartServiceErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type StartServiceError = StartServiceErrors[keyof StartServiceErrors];
+
+export type StartServiceResponses = {
+    200: Service;
+};
+
+export type StartServiceResponse = StartServiceResponses[keyof StartServiceResponses];
+
+export type GetServiceStatusData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/status';
+};
+
+export type GetServiceStatusErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type GetServiceStatusError = GetServiceStatusErrors[keyof GetServiceStatusErrors];
+
+export type GetServiceStatusResponses = {
+    200: ServiceStatus;
+};
+
+export type GetServiceStatusResponse = GetServiceStatusResponses[keyof GetServiceStatusResponses];
+
+export type StopServiceData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/stop';
+};
+
+export type StopServiceErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type StopServiceError = StopServiceErrors[keyof StopServiceErrors];
+
+export type StopServiceResponses = {
+    200: Service;
+};
+
+export type StopServiceResponse = StopServiceResponses[keyof StopServiceResponses];
+
+export type UpdateServiceData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/update';
+};
+
+export type UpdateServiceErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type UpdateServiceError = UpdateServiceErrors[keyof UpdateServiceErrors];
+
+export type UpdateServiceResponses = {
+    202: Service;
+};
+
+export type UpdateServiceResponse = UpdateServiceResponses[keyof UpdateServiceResponses];
 
 export type CompleteSetupData = {
     body: Empty;
@@ -2894,6 +3651,32 @@ export type GetStatusResponses = {
 };
 
 export type GetStatusResponse = GetStatusResponses[keyof GetStatusResponses];
+
+export type GetCatalogData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/store/catalog';
+};
+
+export type GetCatalogErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type GetCatalogError = GetCatalogErrors[keyof GetCatalogErrors];
+
+export type GetCatalogResponses = {
+    200: Catalog;
+};
+
+export type GetCatalogResponse = GetCatalogResponses[keyof GetCatalogResponses];
 
 export type GetRootCertificateData = {
     body?: never;

@@ -17,13 +17,13 @@ use cell_lab::topology::{CELL, Device, World};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::docker::Docker;
 use crate::ear::Ear;
 use crate::far::FarEnd;
 use crate::key::{RESOLVER, far_host};
 use crate::kind::Kind;
 use crate::speaker::Speaker;
 use crate::transition::Transition;
+use cell_lab::docker::Docker;
 
 /// How long the cell may take to answer while its daemons die, and to be itself again: on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(90);

@@ -1,19 +1,22 @@
 //! A Docker daemon in the cell's namespace: it sets FORWARD to DROP, translates, and does so again whenever it starts.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use cell_lab::netns::Namespace;
-use cell_lab::process::{Process, pid, run};
 use nix::sys::signal::{Signal, kill};
+
+use crate::netns::Namespace;
+use crate::process::{Process, pid, run};
 
 /// How long it may take to answer.
 const START: Duration = Duration::from_secs(90);
 const END: Duration = Duration::from_secs(30);
 
 /// It. Dropping it ends it and all that it started.
+#[derive(Debug)]
 pub struct Docker<'a> {
     namespace: &'a Namespace,
     folder: tempfile::TempDir,
@@ -27,6 +30,8 @@ impl<'a> Docker<'a> {
     /// With its output.
     pub fn start(namespace: &'a Namespace) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("cell-docker-").tempdir()?;
+        // Others pass through it to the socket.
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o711))?;
         let running = None;
         let mut docker = Docker {
             namespace,
@@ -53,6 +58,21 @@ impl<'a> Docker<'a> {
         self.up()
     }
 
+    /// Its socket, which the group `docker` may use.
+    pub fn socket(&self) -> PathBuf {
+        self.path("sock")
+    }
+
+    /// Runs `docker` with it; what it printed.
+    ///
+    /// # Errors
+    /// With its output.
+    pub fn say(&self, arguments: &[&str]) -> Result<String> {
+        let host = format!("unix://{}", self.socket().display());
+        let said = run(Command::new("docker").args(["--host", &host]).args(arguments))?;
+        Ok(said.trim().to_owned())
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -65,7 +85,7 @@ impl<'a> Docker<'a> {
         // Processes of its own, so that containerd ends with it.
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-        command.args(["dockerd", "--host", &socket, "--group", "root"]);
+        command.args(["dockerd", "--host", &socket, "--group", "docker"]);
         for (option, name) in [
             ("--data-root", "data"),
             ("--exec-root", "exec"),

@@ -1,0 +1,41 @@
+//! Services of the store: what the catalog offers, what becomes of one that is installed, where devices find it, and what
+//! people read of it. What a service is made of is its manifest (`cell-manifest`); nothing here acts.
+
+pub mod access;
+pub mod catalog;
+pub mod compose;
+pub mod entry;
+pub mod form;
+pub mod guard;
+pub mod phase;
+pub mod plan;
+
+use std::collections::BTreeMap;
+
+use cell_manifest::{Backend, Manifest, Name};
+
+/// The network of the cell's own containers, at netd.
+pub const CORE_NETWORK: &str = "cell";
+/// Its bridge.
+pub const CORE_BRIDGE: &str = "cellsvc0";
+/// Where they lie.
+pub const CORE_SUBNET: ipnet::Ipv4Net =
+    ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(172, 20, 0, 0), 24);
+/// Most services that are installed at once, the cell's own among them.
+pub const MOST: usize = 256;
+
+/// The first labels of the names of a service of a manifest, each with what answers it. An instance has its name behind each.
+pub fn labels<'a>(manifest: &'a Manifest, instance: &str) -> BTreeMap<String, &'a Backend> {
+    let of_instance = |name: &Name| match instance {
+        "" => name.to_string(),
+        instance => format!("{name}-{instance}"),
+    };
+    let routing = manifest.routing.iter();
+    routing
+        .flat_map(|routing| {
+            let main = (of_instance(&routing.subdomain), &routing.backend);
+            let more = routing.extra.iter();
+            std::iter::once(main).chain(more.map(move |(name, backend)| (of_instance(name), backend)))
+        })
+        .collect()
+}

@@ -1,0 +1,318 @@
+//! The store.
+
+use cell_api_core::fault::Faults;
+use cell_api_core::services::form::{self, FormField};
+use cell_manifest::Purpose;
+use cell_proto::api::v1 as wire;
+use cell_proto::api::v1::store_service_server::StoreService;
+use tonic::{Request, Response, Status};
+
+use super::{Automation, refused};
+use crate::http::dto::convert::state_name;
+use crate::service::ServiceError;
+use crate::service::catalog::{self, Item};
+use crate::service::store::{self, InstallInput, Run, View};
+use crate::store::services::Parameters;
+
+#[tonic::async_trait]
+impl StoreService for Automation {
+    async fn get_catalog(
+        &self,
+        _: Request<wire::GetCatalogRequest>,
+    ) -> Result<Response<wire::GetCatalogResponse>, Status> {
+        let read = catalog::read(&self.app).await.map_err(refused)?;
+        let installed = store::list(&self.app).await.map_err(refused)?;
+        let services = read.items.into_iter().map(|item| offered(item, &installed));
+        Ok(Response::new(wire::GetCatalogResponse {
+            services: services.collect(),
+            faults: read.faults,
+        }))
+    }
+
+    async fn list_services(
+        &self,
+        _: Request<wire::ListServicesRequest>,
+    ) -> Result<Response<wire::ListServicesResponse>, Status> {
+        self.set_up()?;
+        let all = store::list(&self.app).await.map_err(refused)?;
+        Ok(Response::new(wire::ListServicesResponse {
+            services: all.into_iter().map(installed).collect(),
+        }))
+    }
+
+    async fn get_service(
+        &self,
+        request: Request<wire::GetServiceRequest>,
+    ) -> Result<Response<wire::GetServiceResponse>, Status> {
+        self.set_up()?;
+        let view = store::get(&self.app, &request.into_inner().service).await;
+        let service = Some(installed(view.map_err(refused)?));
+        Ok(Response::new(wire::GetServiceResponse { service }))
+    }
+
+    async fn install_service(
+        &self,
+        request: Request<wire::InstallServiceRequest>,
+    ) -> Result<Response<wire::InstallServiceResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let wire::InstallServiceRequest {
+            id,
+            instance,
+            parameters,
+            everyone,
+            allowed_peers,
+            validate_only,
+        } = request.into_inner();
+        let input = InstallInput {
+            instance,
+            parameters: set(parameters)?,
+            everyone,
+            allowed_peers,
+        };
+        let answer = if validate_only {
+            let plan = store::plan_install(&self.app, &actor, &id, input).await;
+            wire::InstallServiceResponse {
+                service: None,
+                plan: plan.map_err(refused)?.sentences,
+            }
+        } else {
+            let view = store::install(&self.app, &actor, &id, input).await;
+            wire::InstallServiceResponse {
+                service: Some(installed(view.map_err(refused)?)),
+                plan: Vec::new(),
+            }
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn update_service(
+        &self,
+        request: Request<wire::UpdateServiceRequest>,
+    ) -> Result<Response<wire::UpdateServiceResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let view = store::update(&self.app, &actor, &request.into_inner().service).await;
+        let service = Some(installed(view.map_err(refused)?));
+        Ok(Response::new(wire::UpdateServiceResponse { service }))
+    }
+
+    async fn configure_service(
+        &self,
+        request: Request<wire::ConfigureServiceRequest>,
+    ) -> Result<Response<wire::ConfigureServiceResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let wire::ConfigureServiceRequest { service, parameters } = request.into_inner();
+        let parameters = set(parameters)?;
+        let view = store::configure(&self.app, &actor, &service, parameters).await;
+        let service = Some(installed(view.map_err(refused)?));
+        Ok(Response::new(wire::ConfigureServiceResponse { service }))
+    }
+
+    async fn set_service_access(
+        &self,
+        request: Request<wire::SetServiceAccessRequest>,
+    ) -> Result<Response<wire::SetServiceAccessResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let wire::SetServiceAccessRequest {
+            service,
+            everyone,
+            allowed_peers,
+        } = request.into_inner();
+        let view = store::set_access(&self.app, &actor, &service, everyone, &allowed_peers).await;
+        let service = Some(installed(view.map_err(refused)?));
+        Ok(Response::new(wire::SetServiceAccessResponse { service }))
+    }
+
+    async fn remove_service(
+        &self,
+        request: Request<wire::RemoveServiceRequest>,
+    ) -> Result<Response<wire::RemoveServiceResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let wire::RemoveServiceRequest {
+            service,
+            delete_volumes,
+            validate_only,
+        } = request.into_inner();
+        let plan = if validate_only {
+            let plan = store::plan_remove(&self.app, &actor, &service, delete_volumes).await;
+            plan.map_err(refused)?.sentences
+        } else {
+            let removing = store::remove(&self.app, &actor, &service, delete_volumes).await;
+            removing.map_err(refused)?;
+            Vec::new()
+        };
+        Ok(Response::new(wire::RemoveServiceResponse { plan }))
+    }
+
+    async fn run_service(
+        &self,
+        request: Request<wire::RunServiceRequest>,
+    ) -> Result<Response<wire::RunServiceResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let request = request.into_inner();
+        let run = match request.run() {
+            wire::ServiceRun::Start => Run::Start,
+            wire::ServiceRun::Stop => Run::Stop,
+            wire::ServiceRun::Restart => Run::Restart,
+            wire::ServiceRun::Unspecified => {
+                let faults = Faults::one("run", "is required: start, stop or restart");
+                return Err(refused(ServiceError::from(faults)));
+            }
+        };
+        let view = store::run(&self.app, &actor, &request.service, run).await;
+        let service = Some(installed(view.map_err(refused)?));
+        Ok(Response::new(wire::RunServiceResponse { service }))
+    }
+
+    async fn get_service_status(
+        &self,
+        request: Request<wire::GetServiceStatusRequest>,
+    ) -> Result<Response<wire::GetServiceStatusResponse>, Status> {
+        self.set_up()?;
+        let status = store::status(&self.app, &request.into_inner().service).await;
+        let store::StatusView {
+            view,
+            containers,
+            fault,
+        } = status.map_err(refused)?;
+        let containers = containers.into_iter().map(|one| wire::ServiceContainer {
+            name: one.container.name,
+            address: one.container.address.to_string(),
+            state: state_name(one.made.state()).to_owned(),
+            health: one.made.health,
+        });
+        Ok(Response::new(wire::GetServiceStatusResponse {
+            containers: containers.collect(),
+            fault: fault.unwrap_or_default(),
+            service: Some(installed(view)),
+        }))
+    }
+
+    async fn get_service_logs(
+        &self,
+        request: Request<wire::GetServiceLogsRequest>,
+    ) -> Result<Response<wire::GetServiceLogsResponse>, Status> {
+        self.set_up()?;
+        let wire::GetServiceLogsRequest {
+            service,
+            container,
+            lines,
+        } = request.into_inner();
+        let logs = store::logs(&self.app, &service, &container, lines).await;
+        let store::LogsView {
+            container,
+            lines,
+            truncated,
+        } = logs.map_err(refused)?;
+        Ok(Response::new(wire::GetServiceLogsResponse {
+            container,
+            lines,
+            truncated,
+        }))
+    }
+}
+
+fn set(parameters: Vec<wire::ServiceParameter>) -> Result<Parameters, Status> {
+    let count = parameters.len();
+    let set: Parameters = parameters.into_iter().map(|one| (one.name, one.text)).collect();
+    if set.len() == count {
+        return Ok(set);
+    }
+    let faults = Faults::one("parameters", "must name each field once");
+    Err(refused(ServiceError::from(faults)))
+}
+
+fn offered(item: Item, installed: &[View]) -> wire::CatalogService {
+    let Item { line, offer } = item;
+    let of_it = installed.iter().filter(|view| view.manifest.id == line.id);
+    let installed = of_it.map(|view| view.service.name.to_string()).collect();
+    let manifest = offer.as_ref().ok().map(|offer| &offer.manifest);
+    let purpose = manifest.map(|manifest| match manifest.purpose {
+        Purpose::Store => "store".to_owned(),
+        Purpose::Core => "core".to_owned(),
+    });
+    wire::CatalogService {
+        purpose: purpose.unwrap_or_default(),
+        instanceable: manifest.is_some_and(|manifest| manifest.instanceable),
+        requires: manifest
+            .into_iter()
+            .flat_map(|manifest| &manifest.requires)
+            .map(ToString::to_string)
+            .collect(),
+        form: manifest
+            .map(form::form)
+            .unwrap_or_default()
+            .into_iter()
+            .map(field)
+            .collect(),
+        faults: offer.err().unwrap_or_default(),
+        installed,
+        id: line.id.to_string(),
+        title: line.title,
+        description: line.description,
+        version: line.version,
+        digest: line.digest.to_string(),
+    }
+}
+
+fn field(field: FormField) -> wire::ServiceField {
+    wire::ServiceField {
+        name: field.name,
+        label: field.label,
+        help: field.help,
+        default: field.default,
+    }
+}
+
+fn installed(view: View) -> wire::InstalledService {
+    let View {
+        service,
+        manifest,
+        address,
+        names,
+        live,
+        update,
+    } = view;
+    let (phase, step) = service.phase.words();
+    let fault = |code: String, message: String| wire::ServiceFault { code, message };
+    wire::InstalledService {
+        id: manifest.id.to_string(),
+        title: manifest.title.clone(),
+        version: manifest.version.clone(),
+        phase: phase.to_owned(),
+        step: step.to_owned(),
+        progress: live.progress.map(|progress| wire::PullProgress {
+            image: progress.image,
+            status: progress.status,
+            current_bytes: progress.current_bytes,
+            total_bytes: progress.total_bytes,
+        }),
+        waiting: live.waiting.map(|waiting| fault(waiting.code, waiting.message)),
+        error: service.fault.map(|found| fault(found.code, found.message)),
+        stopped: service.stopped,
+        published: service.published,
+        address: address.map(|address| address.to_string()).unwrap_or_default(),
+        names,
+        subnet: service
+            .network
+            .as_ref()
+            .map(|place| place.subnet.to_string())
+            .unwrap_or_default(),
+        everyone: service.access.is_everyone(),
+        allowed_peers: service.access.peers().map(str::to_owned).collect(),
+        update_version: update.map(|update| update.version).unwrap_or_default(),
+        name: service.name.to_string(),
+        digest: service.make.digest,
+        parameters: service
+            .make
+            .parameters
+            .into_iter()
+            .map(|(name, text)| wire::ServiceParameter { name, text })
+            .collect(),
+    }
+}

@@ -1,0 +1,225 @@
+//! From what the services know to what is answered.
+
+use cell_api_core::services::form::{self, FormField as Field};
+use cell_api_core::services::phase::Phase;
+use cell_manifest::Purpose;
+
+use super::{
+    Catalog, CatalogService, FormField, Service, ServiceContainer, ServiceFault, ServiceLogs, ServiceOrPlan,
+    ServicePhase, ServiceProgress, ServiceStatus, ServiceUpdate,
+};
+use crate::http::dto::convert::state_name;
+use crate::http::dto::rfc3339;
+use crate::service::catalog::{Catalog as Read, Item};
+use crate::service::store::{ContainerState, LogsView, PlanView, StatusView, View};
+
+impl Catalog {
+    /// The catalog, with what is installed of it.
+    pub fn of(read: Read, installed: &[View]) -> Self {
+        Catalog {
+            services: read
+                .items
+                .into_iter()
+                .map(|item| CatalogService::of(item, installed))
+                .collect(),
+            faults: read.faults,
+        }
+    }
+}
+
+impl CatalogService {
+    fn of(item: Item, installed: &[View]) -> Self {
+        let Item { line, offer } = item;
+        let of_it = installed.iter().filter(|view| view.manifest.id == line.id);
+        let installed = of_it.map(|view| view.service.name.to_string()).collect();
+        let manifest = offer.as_ref().ok().map(|offer| &offer.manifest);
+        CatalogService {
+            purpose: manifest.map(|manifest| purpose(manifest.purpose).to_owned()),
+            instanceable: manifest.is_some_and(|manifest| manifest.instanceable),
+            requires: manifest
+                .into_iter()
+                .flat_map(|manifest| &manifest.requires)
+                .map(ToString::to_string)
+                .collect(),
+            form: manifest
+                .map(form::form)
+                .unwrap_or_default()
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+            faults: offer.err().unwrap_or_default(),
+            installed,
+            id: line.id.to_string(),
+            title: line.title,
+            description: line.description,
+            version: line.version,
+            digest: line.digest.to_string(),
+        }
+    }
+}
+
+impl From<View> for Service {
+    fn from(view: View) -> Self {
+        let View {
+            service,
+            manifest,
+            address,
+            names,
+            live,
+            update,
+        } = view;
+        let (_, step) = service.phase.words();
+        Service {
+            id: manifest.id.to_string(),
+            title: manifest.title.clone(),
+            version: manifest.version.clone(),
+            purpose: purpose(manifest.purpose).to_owned(),
+            form: form::form(&manifest).into_iter().map(Into::into).collect(),
+            phase: phase(service.phase),
+            step: step.to_owned(),
+            progress: live.progress.map(|progress| ServiceProgress {
+                image: progress.image,
+                status: progress.status,
+                current_bytes: progress.current_bytes,
+                total_bytes: progress.total_bytes,
+            }),
+            waiting: live.waiting.map(|waiting| ServiceFault {
+                code: waiting.code,
+                message: waiting.message,
+            }),
+            error: service.fault.map(|fault| ServiceFault {
+                code: fault.code,
+                message: fault.message,
+            }),
+            address: address.map(|address| address.to_string()),
+            names,
+            subnet: service.network.as_ref().map(|place| place.subnet.to_string()),
+            bridge: service
+                .network
+                .as_ref()
+                .map(cell_api_core::service_network::Place::bridge),
+            everyone: service.access.is_everyone(),
+            allowed_peers: service.access.peers().map(str::to_owned).collect(),
+            update: update.map(|update| ServiceUpdate {
+                version: update.version,
+                digest: update.digest,
+            }),
+            created_at: rfc3339(service.created_unix_ms),
+            updated_at: rfc3339(service.updated_unix_ms),
+            stopped: service.stopped,
+            published: service.published,
+            name: service.name.to_string(),
+            instance: service.instance,
+            digest: service.make.digest,
+            parameters: service.make.parameters,
+        }
+    }
+}
+
+impl From<View> for ServiceOrPlan {
+    fn from(view: View) -> Self {
+        ServiceOrPlan {
+            service: Some(view.into()),
+            plan: Vec::new(),
+        }
+    }
+}
+
+impl From<PlanView> for ServiceOrPlan {
+    fn from(plan: PlanView) -> Self {
+        ServiceOrPlan {
+            service: None,
+            plan: plan.sentences,
+        }
+    }
+}
+
+impl From<StatusView> for ServiceStatus {
+    fn from(status: StatusView) -> Self {
+        let StatusView {
+            view,
+            containers,
+            fault,
+        } = status;
+        ServiceStatus {
+            service: view.into(),
+            containers: containers.into_iter().map(Into::into).collect(),
+            fault,
+        }
+    }
+}
+
+impl From<ContainerState> for ServiceContainer {
+    fn from(state: ContainerState) -> Self {
+        let ContainerState { container, made } = state;
+        ServiceContainer {
+            name: container.name,
+            address: container.address.to_string(),
+            state: state_name(made.state()).to_owned(),
+            health: Some(made.health.clone()).filter(|health| !health.is_empty()),
+            started_at: Some(made.started_unix_ms).filter(|at| *at > 0).map(rfc3339),
+            restart_count: made.restart_count,
+        }
+    }
+}
+
+impl From<LogsView> for ServiceLogs {
+    fn from(logs: LogsView) -> Self {
+        let LogsView {
+            container,
+            lines,
+            truncated,
+        } = logs;
+        ServiceLogs {
+            container,
+            lines,
+            truncated,
+        }
+    }
+}
+
+impl From<Field> for FormField {
+    fn from(field: Field) -> Self {
+        let Field {
+            name,
+            label,
+            kind,
+            min,
+            max,
+            pattern,
+            max_length,
+            values,
+            default,
+            help,
+        } = field;
+        FormField {
+            name,
+            label,
+            kind: kind.to_owned(),
+            min,
+            max,
+            pattern: pattern.map(str::to_owned),
+            max_length,
+            values,
+            default,
+            help,
+        }
+    }
+}
+
+fn purpose(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Store => "store",
+        Purpose::Core => "core",
+    }
+}
+
+fn phase(phase: Phase) -> ServicePhase {
+    match phase {
+        Phase::Installing(_) => ServicePhase::Installing,
+        Phase::Installed => ServicePhase::Installed,
+        Phase::Updating(_) => ServicePhase::Updating,
+        Phase::Removing(_) => ServicePhase::Removing,
+        Phase::Failed(_) => ServicePhase::Failed,
+    }
+}

@@ -1,0 +1,405 @@
+//! One step of one service. What becomes of it is the state machine's to say (`cell_api_core::services::phase`).
+
+use std::time::{Duration, Instant};
+
+use cell_api_core::services::phase::{Install, Next, Outcome, Phase, Remove, Update};
+use cell_api_core::services::plan;
+use cell_proto::broker::v1::Deployment;
+
+use super::project;
+use crate::app::App;
+use crate::daemons::deployments::BrokerFault;
+use crate::events::Topic;
+use crate::service::{Actor, ServiceError};
+use crate::services::{Live, Progress, Waiting};
+use crate::store::services::{self as table, Container, Fault, KeptManifest, Make, StoredService};
+use crate::store::transaction::{Origin, Tx};
+
+/// How long a step waits for netd before it says so.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often browsers hear of bytes, at most.
+const TELL: Duration = Duration::from_millis(250);
+/// How often a manifest or an image may be gone again before that is taken for a refusal.
+const RETURNS: u32 = 3;
+
+/// What came of a step.
+pub(super) enum Stepped {
+    /// Nothing is left to do.
+    Idle,
+    /// The next.
+    Moved,
+    /// An earlier one, since something was gone again.
+    Returned,
+    /// The same again, later.
+    Later(Waiting),
+}
+
+/// What was done.
+enum Done {
+    /// What the step is for, with what is to be written down.
+    Deployed(Vec<Container>),
+    Plain,
+}
+
+/// Why it was not.
+enum Not {
+    Later(Waiting),
+    Ended(Outcome, Option<Fault>),
+}
+
+/// Does the step that a service is at.
+pub(super) async fn step(app: &App, name: &str, returns: u32) -> Result<Stepped, ServiceError> {
+    let service = app.store.read(|connection| table::get(connection, name))?;
+    if service.phase == Phase::Installed {
+        return look_after(app, service).await;
+    }
+    if !service.phase.is_under_way() {
+        return Ok(Stepped::Idle);
+    }
+    let done = act(app, &service).await?;
+    let (outcome, fault, containers) = match done {
+        Ok(Done::Plain) => (Outcome::Done, None, None),
+        Ok(Done::Deployed(containers)) => (Outcome::Done, None, Some(containers)),
+        Err(Not::Later(waiting)) => return Ok(Stepped::Later(waiting)),
+        Err(Not::Ended(outcome, fault)) if returns >= RETURNS => (refused_at_last(outcome), fault, None),
+        Err(Not::Ended(outcome, fault)) => (outcome, fault, None),
+    };
+    write_down(app, service, outcome, fault, containers).await?;
+    Ok(match outcome {
+        Outcome::Done | Outcome::Refused => Stepped::Moved,
+        Outcome::NoManifest | Outcome::NoImage => Stepped::Returned,
+    })
+}
+
+fn refused_at_last(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Done => Outcome::Done,
+        Outcome::NoManifest | Outcome::NoImage | Outcome::Refused => Outcome::Refused,
+    }
+}
+
+async fn act(app: &App, service: &StoredService) -> Result<Result<Done, Not>, ServiceError> {
+    let plain = |done: Result<(), Not>| done.map(|()| Done::Plain);
+    Ok(match service.phase {
+        Phase::Installing(Install::Network) => {
+            let kept = kept(app, &service.make)?;
+            project::write(app, service, &kept).await;
+            plain(netd_has(app, service).await)
+        }
+        Phase::Installing(Install::Manifest) | Phase::Updating(Update::Manifest) => {
+            plain(put(app, &kept(app, &service.make)?).await)
+        }
+        Phase::Installing(Install::Images) | Phase::Updating(Update::Images) => {
+            plain(pull(app, service, &service.make, &kept(app, &service.make)?).await)
+        }
+        Phase::Installing(Install::Deploy) | Phase::Updating(Update::Deploy) => {
+            deploy(app, service, &service.make).await.map(Done::Deployed)
+        }
+        Phase::Updating(Update::RollBack) => {
+            let Some(former) = service.former.clone() else {
+                return Ok(Err(Not::Ended(Outcome::Refused, None)));
+            };
+            whole(app, service, &former).await?.map(Done::Deployed)
+        }
+        Phase::Installing(Install::Publish) | Phase::Updating(Update::Publish) => {
+            plain(netd_has(app, service).await)
+        }
+        Phase::Removing(Remove::Withdraw) => {
+            if service.published {
+                withdraw(app, service).await?;
+            }
+            let service = app
+                .store
+                .read(|connection| table::get(connection, service.name.as_str()))?;
+            plain(netd_has_heard(app, &service).await)
+        }
+        Phase::Removing(Remove::Undeploy) => {
+            let removing = app
+                .deployments
+                .remove(service.name.as_str(), service.delete_volumes);
+            plain(removing.await.map_err(|fault| not(app, fault)))
+        }
+        Phase::Removing(Remove::Free) => {
+            project::remove(app, service.name.as_str()).await;
+            Ok(Done::Plain)
+        }
+        Phase::Installed | Phase::Failed(_) => Ok(Done::Plain),
+    })
+}
+
+/// Writes down what follows, unless the service was asked for something else meanwhile: then that is what is done next.
+async fn write_down(
+    app: &App,
+    mut service: StoredService,
+    outcome: Outcome,
+    fault: Option<Fault>,
+    containers: Option<Vec<Container>>,
+) -> Result<(), ServiceError> {
+    let from = service.phase;
+    let next = match from.after(outcome) {
+        Next::Gone => return free(app, service).await,
+        Next::Phase(next) => next,
+    };
+    if let Some(mut fault) = fault {
+        if next == Phase::Updating(Update::RollBack) {
+            let Fault { code, message, at: _ } = &fault;
+            fault.message = format!("the update was taken back: {message} ({code})");
+            fault.code = "UPDATE_TAKEN_BACK".to_owned();
+        }
+        service.fault = Some(fault);
+    }
+    if from == Phase::Updating(Update::RollBack) && outcome == Outcome::Done {
+        service.make = service.former.take().unwrap_or(service.make);
+    }
+    if from == Phase::Updating(Update::Deploy) && outcome == Outcome::Done {
+        (service.former, service.fault) = (None, None);
+    }
+    if from == Phase::Installing(Install::Publish) && outcome == Outcome::Done {
+        service.fault = None;
+    }
+    service.phase = next;
+    let tells = containers.is_some() || !next.is_under_way();
+    let name = service.name.to_string();
+    if tells {
+        commit(app, service, containers).await?;
+    } else {
+        let now = app.now();
+        app.store
+            .jot(move |connection| table::update(connection, &service, now))
+            .await?;
+        app.events.publish([Topic::Services]);
+    }
+    if next == Phase::Installed {
+        app.services.saw(&name);
+    }
+    Ok(())
+}
+
+async fn commit(
+    app: &App,
+    service: StoredService,
+    containers: Option<Vec<Container>>,
+) -> Result<(), ServiceError> {
+    let kept = kept(app, &service.make)?;
+    project::write(app, &service, &kept).await;
+    let origin = Origin::new(&Actor::cell(), app.now());
+    app.store
+        .mutate(origin, move |tx| {
+            let is_current = table::update(tx, &service, tx.now())?;
+            audit(tx, &service, is_current);
+            if let Some(containers) = containers {
+                // They are there, whatever was asked for meanwhile; a removal takes them away.
+                table::set_containers(tx, service.name.as_str(), &containers)?;
+                if is_current {
+                    table::publish(tx, service.name.as_str(), true)?;
+                }
+            }
+            table::forget_unused_manifests(tx)?;
+            tx.effects.topics.insert(Topic::Services);
+            Ok(())
+        })
+        .await
+}
+
+fn audit(tx: &mut Tx<'_>, service: &StoredService, is_current: bool) {
+    let detail = match &service.fault {
+        _ if !is_current => "done, and something else was asked for meanwhile".to_owned(),
+        Some(fault) => format!("{}: {}", service.phase, fault.code),
+        None => service.phase.to_string(),
+    };
+    tx.audit("service.phase", &service.name, detail);
+}
+
+async fn free(app: &App, service: StoredService) -> Result<(), ServiceError> {
+    let name = service.name.to_string();
+    app.store
+        .mutate(Origin::new(&Actor::cell(), app.now()), move |tx| {
+            let data = if service.delete_volumes {
+                "with its data"
+            } else {
+                "its data is kept"
+            };
+            tx.audit("service.gone", &service.name, data);
+            table::release(tx, &service)
+        })
+        .await?;
+    app.services.lost(&name);
+    Ok(())
+}
+
+async fn withdraw(app: &App, service: &StoredService) -> Result<(), ServiceError> {
+    let name = service.name.clone();
+    app.store
+        .mutate(Origin::new(&Actor::cell(), app.now()), move |tx| {
+            tx.audit("service.withdraw", &name, "no device reaches it any more");
+            table::publish(tx, name.as_str(), false)
+        })
+        .await
+}
+
+/// What is installed is there as it is to be: asked for again, which changes nothing where it is.
+async fn look_after(app: &App, mut service: StoredService) -> Result<Stepped, ServiceError> {
+    let name = service.name.to_string();
+    if app.services.is_seen(&name) {
+        return Ok(Stepped::Idle);
+    }
+    if service.stopped {
+        app.services.saw(&name);
+        return Ok(Stepped::Idle);
+    }
+    let made = match whole(app, &service, &service.make).await? {
+        Ok(made) => made,
+        Err(Not::Later(waiting)) => return Ok(Stepped::Later(waiting)),
+        Err(Not::Ended(_, fault)) => {
+            // It stays installed, and is asked for again when the broker is back.
+            tracing::warn!(
+                service = name,
+                ?fault,
+                "it is installed, and the broker refuses it"
+            );
+            service.fault = fault;
+            app.services.saw(&name);
+            commit(app, service, None).await?;
+            return Ok(Stepped::Idle);
+        }
+    };
+    let keeps = |fault: &Fault| fault.code == "UPDATE_TAKEN_BACK";
+    let is_mended = service.fault.as_ref().is_some_and(|fault| !keeps(fault));
+    app.services.saw(&name);
+    if made != service.containers || is_mended {
+        service.fault = service.fault.filter(keeps);
+        commit(app, service, Some(made)).await?;
+    }
+    Ok(Stepped::Idle)
+}
+
+/// All steps at the broker at once, for what was there before.
+async fn whole(
+    app: &App,
+    service: &StoredService,
+    make: &Make,
+) -> Result<Result<Vec<Container>, Not>, ServiceError> {
+    let kept = kept(app, make)?;
+    for _ in 0..=RETURNS {
+        let missing = match deploy(app, service, make).await {
+            Err(Not::Ended(outcome @ (Outcome::NoManifest | Outcome::NoImage), _)) => outcome,
+            other => return Ok(other),
+        };
+        let mended = match missing {
+            Outcome::NoManifest => put(app, &kept).await,
+            Outcome::NoImage | Outcome::Done | Outcome::Refused => pull(app, service, make, &kept).await,
+        };
+        if let Err(not) = mended {
+            return Ok(Err(not));
+        }
+    }
+    Ok(deploy(app, service, make).await)
+}
+
+fn kept(app: &App, make: &Make) -> Result<KeptManifest, ServiceError> {
+    app.store
+        .read(|connection| table::manifest(connection, &make.digest))
+}
+
+async fn put(app: &App, kept: &KeptManifest) -> Result<(), Not> {
+    app.deployments.put(kept).await.map_err(|fault| not(app, fault))
+}
+
+async fn pull(app: &App, service: &StoredService, make: &Make, kept: &KeptManifest) -> Result<(), Not> {
+    if !plan::fetches(&kept.manifest) {
+        return Ok(());
+    }
+    let name = service.name.as_str();
+    let mut told: Option<Instant> = None;
+    let pulling = app.deployments.pull(&make.digest, |answer| {
+        let live = Live {
+            progress: Some(Progress {
+                image: answer.image,
+                status: answer.status,
+                current_bytes: answer.current_bytes,
+                total_bytes: answer.total_bytes,
+            }),
+            waiting: None,
+        };
+        let is_news = app.services.note(name, live);
+        if is_news && told.is_none_or(|at| at.elapsed() >= TELL) {
+            told = Some(Instant::now());
+            app.events.publish([Topic::Services]);
+        }
+    });
+    pulling.await.map_err(|fault| not(app, fault))
+}
+
+async fn deploy(app: &App, service: &StoredService, make: &Make) -> Result<Vec<Container>, Not> {
+    netd_has(app, service).await?;
+    let place = service.network.as_ref();
+    let deploying = app.deployments.deploy(make, &service.instance, place);
+    let deployed = deploying.await.map_err(|fault| not(app, fault))?;
+    let is_there = place
+        .is_none_or(|place| deployed.bridge == place.bridge() && deployed.subnet == place.subnet.to_string());
+    let elsewhere = || {
+        let message = format!("the broker made it on {} ({})", deployed.bridge, deployed.subnet);
+        Not::Ended(Outcome::Refused, Some(fault_at(app, "PLACE_DIFFERS", message)))
+    };
+    if !is_there {
+        return Err(elsewhere());
+    }
+    containers(&deployed).ok_or_else(elsewhere)
+}
+
+/// The containers of a deployment; none when an address is none.
+pub(super) fn containers(deployed: &Deployment) -> Option<Vec<Container>> {
+    let made = deployed.containers.iter().map(|one| {
+        Some(Container {
+            name: one.name.clone(),
+            handle: one.handle.clone(),
+            address: one.address.parse().ok()?,
+        })
+    });
+    made.collect()
+}
+
+/// netd judges by the network before there is a bridge.
+async fn netd_has(app: &App, service: &StoredService) -> Result<(), Not> {
+    netd_has_heard(app, service).await?;
+    match app.services.netd_refuses(service.name.as_str()) {
+        None => Ok(()),
+        Some(why) => {
+            let fault = fault_at(app, "NETWORK_REFUSED", format!("netd refuses its network: {why}"));
+            Err(Not::Ended(Outcome::Refused, Some(fault)))
+        }
+    }
+}
+
+async fn netd_has_heard(app: &App, service: &StoredService) -> Result<(), Not> {
+    app.network.wait_for(service.generation, PATIENCE).await;
+    if app.network.holds(service.generation) {
+        return Ok(());
+    }
+    Err(Not::Later(Waiting {
+        code: "NETD".to_owned(),
+        message: "netd, which judges what the service sends, has not heard of the change yet".to_owned(),
+    }))
+}
+
+fn not(app: &App, fault: BrokerFault) -> Not {
+    match fault {
+        BrokerFault::Later { code, message } => Not::Later(Waiting { code, message }),
+        BrokerFault::Refused { code, message } => {
+            let outcome = match code.as_str() {
+                "NO_MANIFEST" => Outcome::NoManifest,
+                "IMAGE_ABSENT" => Outcome::NoImage,
+                _ => Outcome::Refused,
+            };
+            Not::Ended(outcome, Some(fault_at(app, &code, message)))
+        }
+    }
+}
+
+fn fault_at(app: &App, code: &str, message: String) -> Fault {
+    Fault {
+        code: code.to_owned(),
+        message,
+        at: app.now(),
+    }
+}

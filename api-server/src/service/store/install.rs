@@ -1,0 +1,516 @@
+//! Installs, updates, configures and removes services: what is asked for is judged whole and written down in one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cell_api_core::fault::Faults;
+use cell_api_core::service_network::ServiceName;
+use cell_api_core::services::access::Access;
+use cell_api_core::services::catalog::Offer;
+use cell_api_core::services::phase::{Doing, Phase, Wish};
+use cell_api_core::services::plan::{self, Around};
+use cell_api_core::services::{self, entry, form, guard, labels};
+use cell_manifest::{Manifest, Purpose};
+
+use super::{View, get};
+use crate::app::App;
+use crate::service::cell::CellIdentity;
+use crate::service::{Actor, ServiceError, catalog, cell};
+use crate::store::services::{self as table, Make, Parameters, StoredService};
+use crate::store::transaction::{Origin, Tx};
+use crate::store::{peers, service_networks};
+
+/// What is asked for with an installation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InstallInput {
+    /// Where the manifest has instances: this one's name.
+    pub instance: String,
+    /// Fields of the configuration.
+    pub parameters: Parameters,
+    /// Whether every device may reach it.
+    pub everyone: bool,
+    /// Else these.
+    pub allowed_peers: Vec<String>,
+}
+
+/// What it would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanView {
+    /// What the service would be called.
+    pub service: String,
+    /// A sentence each.
+    pub sentences: Vec<String>,
+}
+
+/// How a service is to become another.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Of the catalog's manifest of today.
+    Update,
+    /// With these parameters.
+    Configure(Parameters),
+}
+
+/// Writes down that a service is to be installed. One whose installation failed is tried again.
+///
+/// # Errors
+/// [`ServiceError::Invalid`] with every fault at once; what the catalog lacks; [`ServiceError::ServiceInstalled`],
+/// [`ServiceError::ServiceRequires`], [`ServiceError::ServiceNameTaken`], and those of networks and addresses.
+pub async fn install(
+    app: &Arc<App>,
+    actor: &Actor,
+    id: &str,
+    input: InstallInput,
+) -> Result<View, ServiceError> {
+    let wanted = Wanted::of(app, id, input).await?;
+    let name = wanted.name.clone();
+    app.store
+        .mutate(Origin::new(actor, app.now()), move |tx| wanted.write(tx))
+        .await?;
+    app.services.wished();
+    get(app, &name).await
+}
+
+/// What [`install`] would do. It is done and taken back, so that what would be refused is refused.
+///
+/// # Errors
+/// As it.
+pub async fn plan_install(
+    app: &Arc<App>,
+    actor: &Actor,
+    id: &str,
+    input: InstallInput,
+) -> Result<PlanView, ServiceError> {
+    let wanted = Wanted::of(app, id, input).await?;
+    let (offer, instance, name) = (wanted.offer.clone(), wanted.instance.clone(), wanted.name.clone());
+    let identity = cell::identity(app)?;
+    let made = app
+        .store
+        .try_out(Origin::new(actor, app.now()), move |tx| wanted.write(tx))
+        .await?;
+    let around = Around {
+        service: &name,
+        instance: &instance,
+        subnet: made.network.as_ref().map(|place| place.subnet.to_string()),
+        address: made.host.map(|host| identity.range.v4_of(host).to_string()),
+        domain: &identity.cell_name.domain(),
+        access: &made.access,
+    };
+    Ok(PlanView {
+        sentences: plan::install(&offer.manifest, &around),
+        service: name,
+    })
+}
+
+struct Wanted {
+    offer: Offer,
+    name: String,
+    instance: String,
+    parameters: Parameters,
+    access: Access,
+    identity: Arc<CellIdentity>,
+    pool: ipnet::Ipv4Net,
+}
+
+impl Wanted {
+    async fn of(app: &App, id: &str, input: InstallInput) -> Result<Self, ServiceError> {
+        let identity = cell::identity(app)?;
+        let offer = catalog::find(app, id).await?;
+        let InstallInput {
+            instance,
+            parameters,
+            everyone,
+            allowed_peers,
+        } = input;
+        let mut faults = Faults::default();
+        let name = form::check(&offer.manifest, &instance, &parameters);
+        let access = Access::check(everyone, &allowed_peers);
+        let (name, access) = match (name, access) {
+            (Ok(name), Ok(access)) => (name, access),
+            (name, access) => {
+                [name.err(), access.err()]
+                    .into_iter()
+                    .flatten()
+                    .for_each(|found| faults.merge(found));
+                return Err(faults.into());
+            }
+        };
+        Ok(Wanted {
+            name,
+            instance,
+            parameters,
+            access,
+            identity,
+            pool: app.config.service_pool,
+            offer,
+        })
+    }
+
+    fn make(&self) -> Make {
+        Make {
+            digest: self.offer.digest.to_string(),
+            parameters: self.parameters.clone(),
+        }
+    }
+
+    fn write(&self, tx: &mut Tx<'_>) -> Result<StoredService, ServiceError> {
+        let manifest = &self.offer.manifest;
+        let (known, standings) = (table::find(tx, &self.name)?, table::standings(tx)?);
+        needs_are_there(manifest, &standings)?;
+        are_known(tx, &self.access)?;
+        fits_peers(tx, &self.identity, &self.name, manifest, &self.access)?;
+        names_are_free(tx, &self.name, manifest, &self.instance)?;
+        keep(tx, &self.offer)?;
+        let detail = format!("{} {}", manifest.title, manifest.version);
+        tx.audit("service.install", &self.name, detail);
+        match known {
+            Some(known) => self.again(tx, known),
+            None if standings.len() >= services::MOST => Err(ServiceError::TooManyInstalled),
+            None => self.anew(tx),
+        }
+    }
+
+    fn again(&self, tx: &mut Tx<'_>, known: StoredService) -> Result<StoredService, ServiceError> {
+        if known.phase != Phase::Failed(Doing::Installing) {
+            return Err(match known.phase {
+                Phase::Installed => ServiceError::ServiceInstalled,
+                phase => phase
+                    .wished(Wish::InstallAgain)
+                    .err()
+                    .map_or(ServiceError::ServiceInstalled, Into::into),
+            });
+        }
+        let (phase, make) = (known.phase.wished(Wish::InstallAgain)?, self.make());
+        let access = self.access.clone();
+        let again = StoredService {
+            phase,
+            make,
+            access,
+            fault: None,
+            ..known
+        };
+        written(table::update(tx, &again, tx.now())?)?;
+        table::set_access(tx, &again)?;
+        Ok(again)
+    }
+
+    fn anew(&self, tx: &mut Tx<'_>) -> Result<StoredService, ServiceError> {
+        let name = ServiceName::parse(&self.name).map_err(|error| Faults::one("instance", error))?;
+        let (network, host) = match self.offer.manifest.purpose {
+            Purpose::Core => (None, None),
+            Purpose::Store => {
+                let range = &self.identity.range;
+                let network =
+                    service_networks::register_service_network(tx, self.pool, range.v4(), &name, &[])?;
+                (Some(network.place), Some(table::allocate_host(tx, range)?))
+            }
+        };
+        let service = StoredService {
+            name,
+            instance: self.instance.clone(),
+            make: self.make(),
+            former: None,
+            phase: Phase::FIRST,
+            delete_volumes: false,
+            stopped: false,
+            published: false,
+            network,
+            host,
+            access: self.access.clone(),
+            fault: None,
+            generation: 0,
+            revision: 1,
+            containers: Vec::new(),
+            created_unix_ms: tx.now(),
+            updated_unix_ms: tx.now(),
+        };
+        table::insert(tx, &service)?;
+        Ok(service)
+    }
+}
+
+/// Writes down that a service is to be of the catalog's manifest of today.
+///
+/// # Errors
+/// What the catalog lacks, [`ServiceError::NoService`], [`ServiceError::ServiceNotNow`], [`ServiceError::Invalid`]: the
+/// parameters do not fit the new manifest any more.
+pub async fn update(app: &Arc<App>, actor: &Actor, name: &str) -> Result<View, ServiceError> {
+    change(app, actor, name, Change::Update).await
+}
+
+/// Writes down that a service is to have these parameters; those that are not named have their defaults.
+///
+/// # Errors
+/// [`ServiceError::Invalid`] with every fault at once, [`ServiceError::NoService`], [`ServiceError::ServiceNotNow`].
+pub async fn configure(
+    app: &Arc<App>,
+    actor: &Actor,
+    name: &str,
+    parameters: Parameters,
+) -> Result<View, ServiceError> {
+    change(app, actor, name, Change::Configure(parameters)).await
+}
+
+async fn change(app: &Arc<App>, actor: &Actor, name: &str, change: Change) -> Result<View, ServiceError> {
+    let current = get(app, name).await?;
+    let offer = match &change {
+        Change::Update => Some(catalog::find(app, current.manifest.id.as_str()).await?),
+        Change::Configure(_) => None,
+    };
+    let sought = name.to_owned();
+    app.store
+        .mutate(Origin::new(actor, app.now()), move |tx| {
+            let service = table::get(tx, &sought)?;
+            let (make, manifest) = match (change, offer) {
+                (Change::Update, Some(offer)) => {
+                    keep(tx, &offer)?;
+                    names_are_free(tx, &sought, &offer.manifest, &service.instance)?;
+                    needs_are_there(&offer.manifest, &table::standings(tx)?)?;
+                    tx.audit(
+                        "service.update",
+                        &sought,
+                        format!("to {}", offer.manifest.version),
+                    );
+                    let parameters = service.make.parameters.clone();
+                    let digest = offer.digest.to_string();
+                    (Make { digest, parameters }, offer.manifest)
+                }
+                (Change::Configure(parameters), _) => {
+                    let digest = service.make.digest.clone();
+                    let manifest = table::manifest(tx, &digest)?.manifest;
+                    tx.audit(
+                        "service.configure",
+                        &sought,
+                        format!("{} field(s) set", parameters.len()),
+                    );
+                    (Make { digest, parameters }, manifest)
+                }
+                (Change::Update, None) => return Err(ServiceError::NotInCatalog),
+            };
+            form::check(&manifest, &service.instance, &make.parameters)?;
+            begin_update(tx, service, make)
+        })
+        .await?;
+    app.services.wished();
+    get(app, name).await
+}
+
+fn begin_update(tx: &mut Tx<'_>, service: StoredService, make: Make) -> Result<(), ServiceError> {
+    let phase = service.phase.wished(Wish::Update)?;
+    if service.make == make && service.fault.is_none() {
+        // It is so already.
+        return Ok(());
+    }
+    // After an update whose way back failed, what ran before that is still what there is to go back to.
+    let former = service.former.clone().or_else(|| Some(service.make.clone()));
+    let updated = StoredService {
+        phase,
+        former,
+        make,
+        fault: None,
+        stopped: false,
+        ..service
+    };
+    tx.effects.topics.insert(crate::events::Topic::Services);
+    written(table::update(tx, &updated, tx.now())?)
+}
+
+/// Writes down that a service is to go.
+///
+/// # Errors
+/// [`ServiceError::NoService`], [`ServiceError::ServiceRequired`] with those that need it.
+pub async fn remove(
+    app: &Arc<App>,
+    actor: &Actor,
+    name: &str,
+    delete_volumes: bool,
+) -> Result<View, ServiceError> {
+    let sought = name.to_owned();
+    app.store
+        .mutate(Origin::new(actor, app.now()), move |tx| {
+            begin_removal(tx, &sought, delete_volumes)
+        })
+        .await?;
+    let view = get(app, name).await;
+    app.services.wished();
+    view
+}
+
+/// What [`remove`] would do.
+///
+/// # Errors
+/// As it.
+pub async fn plan_remove(
+    app: &Arc<App>,
+    actor: &Actor,
+    name: &str,
+    delete_volumes: bool,
+) -> Result<PlanView, ServiceError> {
+    let view = get(app, name).await?;
+    let sought = name.to_owned();
+    app.store
+        .try_out(Origin::new(actor, app.now()), move |tx| {
+            begin_removal(tx, &sought, delete_volumes)
+        })
+        .await?;
+    let data = if delete_volumes {
+        "All of its data is deleted, for good."
+    } else {
+        "Its data is kept in its volumes."
+    };
+    let title = &view.manifest.title;
+    Ok(PlanView {
+        service: name.to_owned(),
+        sentences: vec![
+            format!("{title} ({name}) is removed: devices do not reach it any more, and its containers end."),
+            data.to_owned(),
+        ],
+    })
+}
+
+fn begin_removal(tx: &mut Tx<'_>, name: &str, delete_volumes: bool) -> Result<(), ServiceError> {
+    let service = table::get(tx, name)?;
+    let dependants = guard::dependants(name, &table::standings(tx)?);
+    if !dependants.is_empty() {
+        return Err(ServiceError::ServiceRequired(dependants));
+    }
+    let phase = service.phase.wished(Wish::Remove)?;
+    let data = if delete_volumes {
+        "with its data"
+    } else {
+        "its data is kept"
+    };
+    tx.audit("service.remove", name, data);
+    let removed = StoredService {
+        phase,
+        delete_volumes,
+        fault: None,
+        ..service
+    };
+    tx.effects.topics.insert(crate::events::Topic::Services);
+    written(table::update(tx, &removed, tx.now())?)
+}
+
+/// Says who may reach a service.
+///
+/// # Errors
+/// [`ServiceError::Invalid`], [`ServiceError::NoService`].
+pub async fn set_access(
+    app: &Arc<App>,
+    actor: &Actor,
+    name: &str,
+    everyone: bool,
+    allowed_peers: &[String],
+) -> Result<View, ServiceError> {
+    let (access, identity) = (Access::check(everyone, allowed_peers)?, cell::identity(app)?);
+    let sought = name.to_owned();
+    let (_, generation) = app
+        .store
+        .commit(Origin::new(actor, app.now()), move |tx| {
+            let before = table::get(tx, &sought)?;
+            are_known(tx, &access)?;
+            let manifest = table::manifest(tx, &before.make.digest)?.manifest;
+            fits_peers(tx, &identity, &sought, &manifest, &access)?;
+            let who: Vec<&str> = access.peers().take(20).collect();
+            let detail = match (access.is_everyone(), who.is_empty()) {
+                (true, _) => "every device may reach it".to_owned(),
+                (false, true) => "no device may reach it".to_owned(),
+                (false, false) => format!("these may reach it: {}", who.join(", ")),
+            };
+            tx.audit("service.access", &sought, detail);
+            table::set_access(tx, &StoredService { access, ..before })
+        })
+        .await?;
+    app.network
+        .wait_for(generation, std::time::Duration::from_secs(2))
+        .await;
+    get(app, name).await
+}
+
+fn keep(tx: &Tx<'_>, offer: &Offer) -> rusqlite::Result<()> {
+    table::keep_manifest(tx, offer.digest.as_str(), &offer.bytes, &offer.signature)
+}
+
+/// Refuses what lacks services that it needs.
+fn needs_are_there(manifest: &Manifest, standings: &[guard::Standing]) -> Result<(), ServiceError> {
+    let requires = manifest.requires.iter().map(ToString::to_string).collect();
+    let missing = guard::missing(&requires, standings);
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(ServiceError::ServiceRequires(missing))
+    }
+}
+
+/// Refuses peers that are not there.
+fn are_known(tx: &Tx<'_>, access: &Access) -> Result<(), ServiceError> {
+    let mut faults = Faults::default();
+    for (index, peer) in access.peers().enumerate() {
+        let sql = "SELECT EXISTS (SELECT 1 FROM peer WHERE name = ?1)";
+        let is_known: bool = tx.prepare_cached(sql)?.query_row([peer], |row| row.get(0))?;
+        if !is_known {
+            faults.add(format!("allowed_peers[{index}]"), "there is no peer of this name");
+        }
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.into())
+    }
+}
+
+/// Refuses what netd would not take of one peer: its own services and those of the store together have a bound.
+fn fits_peers(
+    tx: &Tx<'_>,
+    identity: &CellIdentity,
+    name: &str,
+    manifest: &Manifest,
+    access: &Access,
+) -> Result<(), ServiceError> {
+    let mut faults = Faults::default();
+    let others = table::list_whole(tx)?;
+    for (index, peer) in access.peers().enumerate() {
+        let named = others
+            .iter()
+            .filter(|(one, _)| one.name.as_str() != name && one.access.peers().any(|p| p == peer));
+        let of_store: usize = named.map(|(_, kept)| entry::grants_of(&kept.manifest)).sum();
+        let own =
+            peers::get(tx, &identity.range, peer)?.map_or(0, |stored| stored.peer.access.services.len());
+        let most = cell_api_core::access::MAX_SERVICES;
+        if own + of_store + entry::grants_of(manifest) > most {
+            let text = format!("has as many services as a device may have ({most}): take some away first");
+            faults.add(format!("allowed_peers[{index}]"), text);
+        }
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.into())
+    }
+}
+
+/// Refuses a service that would have a name of another's.
+fn names_are_free(tx: &Tx<'_>, name: &str, manifest: &Manifest, instance: &str) -> Result<(), ServiceError> {
+    let taken: BTreeMap<String, String> = table::list_whole(tx)?
+        .into_iter()
+        .filter(|(one, _)| one.name.as_str() != name)
+        .flat_map(|(one, kept)| {
+            let labels: Vec<String> = labels(&kept.manifest, &one.instance).into_keys().collect();
+            labels.into_iter().map(move |label| (label, one.name.to_string()))
+        })
+        .collect();
+    for label in labels(manifest, instance).keys() {
+        if let Some(other) = taken.get(label) {
+            return Err(ServiceError::ServiceNameTaken(format!("{label} is {other}'s")));
+        }
+    }
+    Ok(())
+}
+
+fn written(is_current: bool) -> Result<(), ServiceError> {
+    if is_current {
+        Ok(())
+    } else {
+        Err(ServiceError::Stale)
+    }
+}

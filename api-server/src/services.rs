@@ -1,0 +1,123 @@
+//! What moves about services of the store and is not written down: how far images are, what a step waits for, what netd and the
+//! broker were last heard to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+/// How far an image is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Which image.
+    pub image: String,
+    /// Docker's word for what it does.
+    pub status: String,
+    /// Bytes so far of the part that this is about; 0: not told.
+    pub current_bytes: u64,
+    /// Of so many.
+    pub total_bytes: u64,
+}
+
+/// What a step waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// UPPER_SNAKE.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+/// What moves about one service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Live {
+    /// How far images are, while they are fetched.
+    pub progress: Option<Progress>,
+    /// What it waits for, while it does.
+    pub waiting: Option<Waiting>,
+}
+
+/// What requests and the reconciler of services share.
+#[derive(Debug)]
+pub struct Services {
+    live: Mutex<BTreeMap<String, Live>>,
+    /// Networks that netd does not take, with why.
+    refused: Mutex<BTreeMap<String, String>>,
+    /// Services that the broker was seen to have as they are to be.
+    seen: Mutex<BTreeSet<String>>,
+    /// Grows with each wish.
+    wishes: watch::Sender<u64>,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Services {
+            live: Mutex::default(),
+            refused: Mutex::default(),
+            seen: Mutex::default(),
+            wishes: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Services {
+    /// What moves about a service.
+    pub fn live(&self, service: &str) -> Live {
+        lock(&self.live).get(service).cloned().unwrap_or_default()
+    }
+
+    /// Notes what moves; whether that is news.
+    pub(crate) fn note(&self, service: &str, live: Live) -> bool {
+        let mut all = lock(&self.live);
+        let before = if live == Live::default() {
+            all.remove(service)
+        } else {
+            all.insert(service.to_owned(), live.clone())
+        };
+        before.unwrap_or_default() != live
+    }
+
+    /// Somebody asked for something: the reconciler looks again.
+    pub fn wished(&self) {
+        self.wishes.send_modify(|count| *count += 1);
+    }
+
+    /// Wishes from now on.
+    pub(crate) fn wishes(&self) -> watch::Receiver<u64> {
+        self.wishes.subscribe()
+    }
+
+    /// What netd made of the networks.
+    pub(crate) fn refused_by_netd(&self, refused: BTreeMap<String, String>) {
+        *lock(&self.refused) = refused;
+    }
+
+    /// Why netd does not take a service's network; `None`: it does, or was not asked.
+    pub(crate) fn netd_refuses(&self, service: &str) -> Option<String> {
+        lock(&self.refused).get(service).cloned()
+    }
+
+    /// The broker has a service as it is to be.
+    pub(crate) fn saw(&self, service: &str) {
+        lock(&self.seen).insert(service.to_owned());
+    }
+
+    /// A service is to be looked after again.
+    pub(crate) fn lost(&self, service: &str) {
+        lock(&self.seen).remove(service);
+    }
+
+    /// All services are to be looked after again.
+    pub(crate) fn lost_all(&self) {
+        lock(&self.seen).clear();
+    }
+
+    /// Whether the broker was seen to have it.
+    pub(crate) fn is_seen(&self, service: &str) -> bool {
+        lock(&self.seen).contains(service)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,176 @@
+//! What people read of a service: a project of Docker Compose that Debian's docker-compose takes as it is, whatever was set.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests: a case is one story")]
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use cell_api_core::service_network::Place;
+use cell_api_core::services::compose;
+use cell_manifest::Manifest;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+fn whole() -> Manifest {
+    let limits = json!({"memory_mib": 64, "cpu_milli": 500, "pids": 64, "shm_mib": 8, "files": 256});
+    let image = |name: &str| format!("reg.example/store/{name}@sha256:{}", "0f".repeat(32));
+    let manifest = json!({
+        "schema_version": 3, "kind": "store", "id": "notes", "name": "Notes", "version": "1",
+        "flags": {"has_subdomain": true, "has_admin_config": true, "has_storage": true},
+        "instanceable": true,
+        "config_schema": {
+            "greeting": {"type": "string", "pattern": "printable", "max_length": 200, "default": ""},
+            "size": {"type": "integer", "min": 1, "max": 9, "default": 3}
+        },
+        "containers": [
+            {"name": "main", "image": image("main"), "user": "1000:1000", "limits": limits,
+                "entrypoint": ["/bin/notes"], "command": ["--size=${config.size}", "yes", "0x1", "~"],
+                "environment": {"GREETING": "${config.greeting}", "NAME": "${instance}"},
+                "working_dir": "/srv", "capabilities": ["NET_BIND_SERVICE"],
+                "mounts": [{"type": "volume", "volume": "data", "target": "/data"},
+                    {"type": "bind", "root": "media", "path": "films", "target": "/media", "read_only": true},
+                    {"type": "tmpfs", "size_mib": 16, "mode": "1777", "target": "/tmp"}],
+                "health": {"command": ["/bin/ok"], "interval_seconds": 10, "timeout_seconds": 5, "retries": 3},
+                "restart": {"policy": "unless-stopped"}, "ports": [{"port": 8080}, {"port": 53, "protocol": "udp"}]},
+            {"name": "db", "image": image("db"), "user": "1001:1001", "limits": limits}
+        ],
+        "routing": {"subdomain": "notes", "backend": "main:8080"}
+    });
+    Manifest::parse(&serde_json::to_vec(&manifest).unwrap()).unwrap()
+}
+
+fn rendered(manifest: &Manifest, greeting: &str) -> String {
+    let place = Place {
+        number: 7,
+        subnet: "172.21.0.96/28".parse().unwrap(),
+    };
+    let parameters = BTreeMap::from([("greeting".to_owned(), greeting.to_owned())]);
+    compose::render(manifest, "home", &parameters, Some(&place)).unwrap()
+}
+
+fn install(program: &str, package: &str) {
+    let found = Command::new("which").arg(program).stdout(Stdio::null()).status();
+    if found.is_ok_and(|status| status.success()) {
+        return;
+    }
+    let installed = Command::new("apt-get")
+        .args([
+            "-o",
+            "DPkg::Lock::Timeout=300",
+            "install",
+            "-y",
+            "--no-install-recommends",
+            package,
+        ])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .output()
+        .unwrap();
+    assert!(
+        installed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&installed.stderr)
+    );
+}
+
+/// YAML by another reader than whoever wrote it: that of docker-compose.
+fn read(yaml: &str) -> Value {
+    let script = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)";
+    let mut child = Command::new("python3")
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(yaml.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "no YAML: {yaml}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn docker_compose_takes_it_as_it_is() {
+    install("docker-compose", "docker-compose");
+    let folder = tempfile::tempdir().unwrap();
+    let hostile = "$HOME ${PATH} $$ \"': #{}[]&*!|>%@` - a: b\u{2028}é";
+    let text = rendered(&whole(), hostile);
+    std::fs::write(folder.path().join("docker-compose.yml"), &text).unwrap();
+    let output = Command::new("docker-compose")
+        .arg("config")
+        .current_dir(folder.path())
+        .env("HOME", "/elsewhere")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{text}");
+    assert!(!said.contains("not set"), "a value was taken for a place: {said}");
+    let project = &read(&String::from_utf8(output.stdout).unwrap())[0];
+    let main = &project["services"]["main"];
+    // docker-compose writes a dollar as it has to be read again.
+    assert_eq!(main["environment"]["GREETING"], json!(hostile.replace('$', "$$")));
+    assert_eq!(main["environment"]["NAME"], "notes-home");
+    assert_eq!(main["command"], json!(["--size=3", "yes", "0x1", "~"]));
+    for (field, value) in [
+        ("restart", json!("no")),
+        ("read_only", json!(true)),
+        ("cap_drop", json!(["ALL"])),
+        ("cap_add", json!(["NET_BIND_SERVICE"])),
+        ("security_opt", json!(["no-new-privileges:true"])),
+        ("user", json!("1000:1000")),
+        ("stop_signal", json!("SIGTERM")),
+    ] {
+        assert_eq!(main[field], value, "{field}");
+    }
+    assert!(main["ports"].is_null(), "nothing is published");
+    let network = &project["networks"]["own"];
+    assert_eq!(
+        network["driver_opts"]["com.docker.network.bridge.name"],
+        "cellsvc7"
+    );
+    assert_eq!(network["ipam"]["config"][0]["subnet"], "172.21.0.96/28");
+    assert_eq!(project["volumes"]["data"]["name"], "cell-notes-home.data");
+    assert_eq!(project["services"].as_object().unwrap().len(), 2);
+}
+
+/// Whatever is set stays one text: it makes no key, no other document and no place.
+#[test]
+fn no_value_becomes_anything_else() {
+    let manifest = whole();
+    let before = read(&rendered(&manifest, "x"));
+    let mut texts = Vec::new();
+    let mut runner = TestRunner::new(Config {
+        cases: 400,
+        ..Config::default()
+    });
+    let take = |text: String| {
+        if manifest
+            .values(&BTreeMap::from([("greeting".to_owned(), text.clone())]))
+            .is_ok()
+        {
+            texts.push(text);
+        }
+    };
+    let take = std::cell::RefCell::new(take);
+    let text =
+        proptest::string::string_regex("[ -~\\u{80}-\\u{ff}\\u{2028}\\u{feff}\\u{1f600}]{0,40}").unwrap();
+    runner
+        .run(&text, |text| {
+            (take.borrow_mut())(text);
+            Ok(())
+        })
+        .unwrap();
+    drop(take);
+    assert!(texts.len() > 100, "{}", texts.len());
+    // All in one run of the reader, which takes longer to start than to read.
+    let separator = "---\n";
+    let all: String = texts
+        .iter()
+        .map(|text| rendered(&manifest, text) + separator)
+        .collect();
+    let documents = read(&all);
+    let documents = documents.as_array().unwrap();
+    for (text, document) in texts.iter().zip(documents) {
+        let mut expected = before[0].clone();
+        expected["services"]["main"]["environment"]["GREETING"] = json!(text.replace('$', "$$"));
+        assert_eq!(*document, expected, "{text:?}");
+    }
+}

@@ -1,0 +1,412 @@
+//! A broker that keeps services in memory, refuses as the real one does (`deployment_service.proto`), and outlives its process as
+//! that one's store does. `broker_contract.rs` says what both hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use cell_manifest::{Digest, Manifest};
+use cell_proto::broker::v1::container_service_server::{ContainerService, ContainerServiceServer};
+use cell_proto::broker::v1::container_status_service_server::{
+    ContainerStatusService, ContainerStatusServiceServer,
+};
+use cell_proto::broker::v1::deployment_service_server::{DeploymentService, DeploymentServiceServer};
+use cell_proto::broker::v1::*;
+use cell_proto::fault::Fault;
+use futures_util::{Stream, stream};
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::{Code, Request, Response, Status};
+
+/// A service as it was made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    pub deployment: Deployment,
+    pub parameters: BTreeMap<String, String>,
+    pub running: bool,
+}
+
+#[derive(Default)]
+pub struct State {
+    pub manifests: BTreeMap<String, Manifest>,
+    /// Digests of manifests whose images are there.
+    pub images: BTreeSet<String>,
+    pub made: BTreeMap<String, Made>,
+    pub volumes: BTreeSet<String>,
+    /// What it was asked for, in order.
+    pub calls: Vec<String>,
+    /// Manifests that cannot be deployed, each with the code.
+    pub refuses: BTreeMap<String, &'static str>,
+    /// Docker is away.
+    pub no_docker: bool,
+    /// The bridge that the next deployment is on, instead of the one that was asked for.
+    pub other_bridge: Option<String>,
+    /// Dies after so many calls, with the last one done and not answered.
+    pub dies_after: Option<u32>,
+    /// The last octet of the next container.
+    pub next: u8,
+}
+
+impl State {
+    fn deploy(&mut self, request: DeployRequest) -> Result<(Deployment, bool), Status> {
+        let DeployRequest {
+            manifest_digest: digest,
+            instance,
+            parameters,
+            place,
+        } = request;
+        let parameters: BTreeMap<_, _> = parameters.into_iter().map(|p| (p.name, p.text)).collect();
+        let Some(manifest) = self.manifests.get(&digest).cloned() else {
+            return Err(refusal(Code::NotFound, "NO_MANIFEST"));
+        };
+        if manifest.values(&parameters).is_err() {
+            return Err(refusal(Code::InvalidArgument, "INVALID_REQUEST"));
+        }
+        if !self.images.contains(&digest) {
+            return Err(refusal(Code::FailedPrecondition, "IMAGE_ABSENT"));
+        }
+        if let Some(code) = self.refuses.get(&digest) {
+            return Err(refusal(Code::Aborted, code));
+        }
+        let service = manifest.service_name(&instance).unwrap().to_string();
+        if let Some(made) = self.made.get_mut(&service)
+            && made.deployment.manifest_digest == digest
+            && made.parameters == parameters
+        {
+            made.running = true;
+            return Ok((made.deployment.clone(), false));
+        }
+        let deployment = self.make(&manifest, &service, digest, place.unwrap_or_default());
+        let made = Made {
+            deployment: deployment.clone(),
+            parameters,
+            running: true,
+        };
+        self.volumes.insert(service.clone());
+        self.made.insert(service, made);
+        Ok((deployment, true))
+    }
+
+    /// Containers at other addresses than those before.
+    fn make(
+        &mut self,
+        manifest: &Manifest,
+        service: &str,
+        digest: String,
+        place: ServicePlace,
+    ) -> Deployment {
+        let base = place.subnet.trim_end_matches("/28").rsplit_once('.');
+        let base = base.map(|(net, last)| (net.to_owned(), last.parse::<u8>().unwrap()));
+        let (net, first) = base.unwrap_or(("172.20.0".to_owned(), 0));
+        self.next = self.next % 10 + 2;
+        let containers = manifest
+            .containers
+            .iter()
+            .zip(0u8..)
+            .map(|(container, n)| DeployedContainer {
+                handle: if n == 0 {
+                    service.to_owned()
+                } else {
+                    format!("{service}-{}", container.name)
+                },
+                name: container.name.to_string(),
+                id: "0".repeat(64),
+                address: format!("{net}.{}", first + (self.next + n) % 12 + 2),
+            });
+        let containers = containers.collect();
+        Deployment {
+            service: service.to_owned(),
+            manifest_digest: digest,
+            subnet: place.subnet.clone(),
+            bridge: self
+                .other_bridge
+                .take()
+                .unwrap_or(format!("cellsvc{}", place.number)),
+            containers,
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Broker(Arc<Mutex<State>>, CancellationToken);
+
+pub struct FakeBroker {
+    pub state: Arc<Mutex<State>>,
+    path: PathBuf,
+    alive: CancellationToken,
+}
+
+impl FakeBroker {
+    pub fn start(path: PathBuf) -> FakeBroker {
+        let state = Arc::<Mutex<State>>::default();
+        let alive = serve(&path, &state);
+        FakeBroker { state, path, alive }
+    }
+
+    /// As kill -9 does: what it has made stays.
+    pub fn kill(&self) {
+        self.alive.cancel();
+        let _ = std::fs::remove_file(&self.path);
+    }
+
+    pub fn revive(&mut self) {
+        self.state.lock().unwrap().dies_after = None;
+        self.alive = serve(&self.path, &self.state);
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.alive.is_cancelled()
+    }
+
+    pub fn calls(&self) -> Vec<String> {
+        self.state.lock().unwrap().calls.clone()
+    }
+}
+
+fn serve(path: &Path, state: &Arc<Mutex<State>>) -> CancellationToken {
+    let alive = CancellationToken::new();
+    let broker = Broker(Arc::clone(state), alive.clone());
+    let routes = Routes::new(DeploymentServiceServer::new(broker.clone()))
+        .add_service(ContainerServiceServer::new(broker.clone()))
+        .add_service(ContainerStatusServiceServer::new(broker));
+    let serving = super::serve(path, routes);
+    let ended = alive.clone();
+    tokio::spawn(async move {
+        ended.cancelled().await;
+        serving.cancel();
+    });
+    alive
+}
+
+fn refusal(code: Code, reason: &'static str) -> Status {
+    Fault::new(code, "broker.cell", reason, "the broker refuses").into()
+}
+
+fn digest_of(bytes: &[u8]) -> String {
+    Digest::of_sha256(Sha256::digest(bytes).into()).to_string()
+}
+
+impl Broker {
+    /// Does a call; the answer of the last one that it does is lost.
+    fn call<T>(&self, what: String, work: impl FnOnce(&mut State) -> Result<T, Status>) -> Result<T, Status> {
+        let mut state = self.0.lock().unwrap();
+        if self.1.is_cancelled() {
+            return Err(Status::unavailable("it is dead"));
+        }
+        if state.no_docker && !what.starts_with("put") {
+            return Err(refusal(Code::Unavailable, "NO_DOCKER"));
+        }
+        state.calls.push(what);
+        let done = work(&mut state);
+        if let Some(left) = &mut state.dies_after {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.1.cancel();
+                return Err(Status::unavailable("it died"));
+            }
+        }
+        done
+    }
+}
+
+type PullStream = Pin<Box<dyn Stream<Item = Result<PullImagesResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl DeploymentService for Broker {
+    async fn put_manifest(
+        &self,
+        request: Request<PutManifestRequest>,
+    ) -> Result<Response<PutManifestResponse>, Status> {
+        let bytes = request.into_inner().manifest;
+        let digest = digest_of(&bytes);
+        self.call(format!("put {digest}"), |state| {
+            let manifest =
+                Manifest::parse(&bytes).map_err(|_| refusal(Code::InvalidArgument, "MANIFEST_INVALID"))?;
+            state.manifests.insert(digest.clone(), manifest);
+            Ok(())
+        })?;
+        Ok(Response::new(PutManifestResponse { digest }))
+    }
+
+    async fn deploy(&self, request: Request<DeployRequest>) -> Result<Response<DeployResponse>, Status> {
+        let request = request.into_inner();
+        let what = format!("deploy {}", request.manifest_digest);
+        let (deployment, changed) = self.call(what, |state| state.deploy(request))?;
+        Ok(Response::new(DeployResponse {
+            deployment: Some(deployment),
+            changed,
+            warnings: Vec::new(),
+        }))
+    }
+
+    async fn remove_deployment(
+        &self,
+        request: Request<RemoveDeploymentRequest>,
+    ) -> Result<Response<RemoveDeploymentResponse>, Status> {
+        let RemoveDeploymentRequest {
+            service,
+            delete_volumes,
+        } = request.into_inner();
+        self.call(format!("remove {service}"), |state| {
+            let removed = state.made.remove(&service);
+            if delete_volumes {
+                state.volumes.remove(&service);
+            }
+            removed
+                .map(drop)
+                .ok_or_else(|| refusal(Code::NotFound, "NOT_OWNED"))
+        })?;
+        Ok(Response::new(RemoveDeploymentResponse {}))
+    }
+
+    type PullImagesStream = PullStream;
+
+    async fn pull_images(&self, request: Request<PullImagesRequest>) -> Result<Response<PullStream>, Status> {
+        let digest = request.into_inner().manifest_digest;
+        let images = self.call(format!("pull {digest}"), |state| {
+            let Some(manifest) = state.manifests.get(&digest) else {
+                return Err(refusal(Code::NotFound, "NO_MANIFEST"));
+            };
+            let images: Vec<String> = manifest
+                .containers
+                .iter()
+                .map(|one| one.image.to_string())
+                .collect();
+            state.images.insert(digest.clone());
+            Ok(images)
+        })?;
+        let told = images.into_iter().map(|image| {
+            Ok(PullImagesResponse {
+                image,
+                status: "Downloading".to_owned(),
+                current_bytes: 7,
+                total_bytes: 10,
+            })
+        });
+        Ok(Response::new(Box::pin(stream::iter(told.collect::<Vec<_>>()))))
+    }
+
+    async fn list_deployments(
+        &self,
+        _: Request<ListDeploymentsRequest>,
+    ) -> Result<Response<ListDeploymentsResponse>, Status> {
+        let state = self.0.lock().unwrap();
+        Ok(Response::new(ListDeploymentsResponse {
+            deployments: state.made.values().map(|made| made.deployment.clone()).collect(),
+        }))
+    }
+}
+
+impl Broker {
+    fn of_handle<T>(
+        &self,
+        what: &str,
+        handle: &str,
+        work: impl FnOnce(&mut Made) -> Result<T, Status>,
+    ) -> Result<T, Status> {
+        self.call(format!("{what} {handle}"), |state| {
+            let has = |made: &&mut Made| made.deployment.containers.iter().any(|one| one.handle == handle);
+            match state.made.values_mut().find(has) {
+                Some(made) => work(made),
+                None => Err(refusal(Code::NotFound, "NOT_OWNED")),
+            }
+        })
+    }
+
+    fn set_running(&self, what: &str, handle: &str, running: bool) -> Result<Option<Container>, Status> {
+        self.of_handle(what, handle, |made| {
+            if what != "restart" && made.running == running {
+                return Err(refusal(Code::FailedPrecondition, "WRONG_STATE"));
+            }
+            made.running = running;
+            Ok(Some(shown(handle, made)))
+        })
+    }
+}
+
+fn shown(handle: &str, made: &Made) -> Container {
+    let state = if made.running {
+        ContainerState::Running
+    } else {
+        ContainerState::Exited
+    };
+    Container {
+        service: handle.to_owned(),
+        state: state.into(),
+        ..Container::default()
+    }
+}
+
+#[tonic::async_trait]
+impl ContainerService for Broker {
+    async fn start_container(
+        &self,
+        request: Request<StartContainerRequest>,
+    ) -> Result<Response<StartContainerResponse>, Status> {
+        let container = self.set_running("start", &request.into_inner().service, true)?;
+        Ok(Response::new(StartContainerResponse { container }))
+    }
+
+    async fn stop_container(
+        &self,
+        request: Request<StopContainerRequest>,
+    ) -> Result<Response<StopContainerResponse>, Status> {
+        let container = self.set_running("stop", &request.into_inner().service, false)?;
+        Ok(Response::new(StopContainerResponse { container }))
+    }
+
+    async fn restart_container(
+        &self,
+        request: Request<RestartContainerRequest>,
+    ) -> Result<Response<RestartContainerResponse>, Status> {
+        let container = self.set_running("restart", &request.into_inner().service, true)?;
+        Ok(Response::new(RestartContainerResponse { container }))
+    }
+}
+
+#[tonic::async_trait]
+impl ContainerStatusService for Broker {
+    async fn get_broker_status(
+        &self,
+        _: Request<GetBrokerStatusRequest>,
+    ) -> Result<Response<GetBrokerStatusResponse>, Status> {
+        Ok(Response::new(GetBrokerStatusResponse::default()))
+    }
+
+    async fn list_containers(
+        &self,
+        _: Request<ListContainersRequest>,
+    ) -> Result<Response<ListContainersResponse>, Status> {
+        Ok(Response::new(ListContainersResponse::default()))
+    }
+
+    async fn get_container(
+        &self,
+        request: Request<GetContainerRequest>,
+    ) -> Result<Response<GetContainerResponse>, Status> {
+        let handle = request.into_inner().service;
+        let container = Some(self.of_handle("get", &handle, |made| Ok(shown(&handle, made)))?);
+        Ok(Response::new(GetContainerResponse { container }))
+    }
+
+    async fn get_container_logs(
+        &self,
+        request: Request<GetContainerLogsRequest>,
+    ) -> Result<Response<GetContainerLogsResponse>, Status> {
+        let GetContainerLogsRequest { service, lines } = request.into_inner();
+        self.of_handle("logs", &service, |_| Ok(()))?;
+        Ok(Response::new(GetContainerLogsResponse {
+            lines: vec![format!("{service} {lines}")],
+            truncated: false,
+        }))
+    }
+
+    async fn get_container_stats(
+        &self,
+        _: Request<GetContainerStatsRequest>,
+    ) -> Result<Response<GetContainerStatsResponse>, Status> {
+        Ok(Response::new(GetContainerStatsResponse::default()))
+    }
+}

@@ -1,0 +1,165 @@
+//! `cellctl store` and `cellctl service`.
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Store {
+    /// What can be installed.
+    List,
+    /// One service: what it needs, and what can be set of it.
+    Show {
+        /// Its id in the catalog.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Service {
+    /// Services that are installed, or on their way.
+    List,
+    /// Installs a service of the catalog, and shows how far it is.
+    Install(Install),
+    /// Brings a service to the catalog's manifest of today. If the new one does not start, what ran runs again.
+    Update {
+        /// The service.
+        service: String,
+        /// Does not wait until it is done.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Sets a service's configuration, whole: fields that are not named get their defaults.
+    Config {
+        /// The service.
+        service: String,
+        /// A field and its value. Can be given for each field.
+        #[arg(long, value_name = "FIELD=VALUE", value_parser = field)]
+        set: Vec<(String, String)>,
+        /// Does not wait until it is done.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Removes a service. Its data is kept, unless --delete-data is given.
+    Remove(Removal),
+    /// How a service and its containers are.
+    Status {
+        /// The service.
+        service: String,
+    },
+    /// The last lines of a container's log.
+    Logs(LogsOf),
+    /// Says which devices may reach a service; takes the place of what was said before. Without a name: nobody.
+    Access {
+        /// The service.
+        service: String,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Starts a service that was stopped.
+    Start {
+        /// The service.
+        service: String,
+    },
+    /// Stops a service. It stays stopped until it is started.
+    Stop {
+        /// The service.
+        service: String,
+    },
+    /// Stops and starts a service.
+    Restart {
+        /// The service.
+        service: String,
+    },
+    /// Networks of all services, and which way each has to the internet.
+    Networks,
+    /// Says what carries a service's containers to the internet. Their open connections end.
+    Exit(Way),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// Its id in the catalog.
+    pub(crate) id: String,
+    /// Where there can be several: this one's name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: Option<String>,
+    /// A field of its configuration and the value. Can be given for each field.
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = field)]
+    pub(crate) set: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// Only says what it would do.
+    #[arg(long)]
+    pub(crate) validate_only: bool,
+    /// Does not wait until it is done.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Removal {
+    /// The service.
+    pub(crate) service: String,
+    /// Deletes all of its data too, for good.
+    #[arg(long)]
+    pub(crate) delete_data: bool,
+    /// Only says what it would do.
+    #[arg(long)]
+    pub(crate) validate_only: bool,
+    /// Does not wait until it is done.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsOf {
+    /// The service.
+    pub(crate) service: String,
+    /// The container's name; without it the main one's.
+    pub(crate) container: Option<String>,
+    /// How many lines.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) lines: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Way {
+    /// The service.
+    pub(crate) service: String,
+    /// A connection's name, its id, or its type where one connection alone has it; "direct": the cell's own way; "none": no way.
+    pub(crate) to: String,
+    /// Whether it goes out directly while the connection does not work; without it the connection's type decides.
+    #[arg(long, value_name = "TRUE|FALSE")]
+    pub(crate) fail_open: Option<bool>,
+    /// Only says what it would do.
+    #[arg(long)]
+    pub(crate) validate_only: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "who")]
+pub(crate) struct Access {
+    /// A device that may reach it. Can be given several times.
+    #[arg(long = "peer", value_name = "NAME", conflicts_with = "everyone")]
+    pub(crate) peers: Vec<String>,
+    /// Every device may reach it, those that are added later too.
+    #[arg(long)]
+    pub(crate) everyone: bool,
+}
+
+fn field(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("must be FIELD=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_value_may_have_anything_but_the_first_sign() {
+        assert_eq!(field("a=b=c").unwrap(), ("a".to_owned(), "b=c".to_owned()));
+        assert_eq!(field("a=").unwrap(), ("a".to_owned(), String::new()));
+        assert!(field("a").is_err());
+    }
+}

@@ -1,0 +1,235 @@
+//! A service from the catalog to its end, with a real dockerd, broker, netd, vaultd and cell-api and a stock WireGuard client: it
+//! runs on its own bridge, netd judges it, and whoever is killed meanwhile, it ends installed or gone. Needs root and the built programs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests: a case is one story"
+)]
+
+#[path = "support/registry.rs"]
+mod registry;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cell_lab::cell::{Cell, Edit};
+use cell_lab::docker::Docker;
+use cell_lab::process::{run, until};
+use cell_lab::quick;
+use cell_lab::rest::{Rest, Setup};
+use cell_lab::stock::Client;
+use cell_lab::topology::{CELL, Device, LAN_HOST, World};
+use cell_launch::house::Daemon;
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{DerSignature, SigningKey};
+use p256::pkcs8::{EncodePublicKey as _, LineEnding};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use wireguard_control::KeyPair;
+
+const USER: &str = "ada";
+const PASSWORD: &str = "correct horse battery staple";
+/// A kill, a start of the daemon, and backoffs on a busy machine.
+const CONVERGED: Duration = Duration::from_secs(120);
+
+fn key() -> SigningKey {
+    SigningKey::from_slice(&[7; 32]).unwrap()
+}
+
+/// Puts `notes` on the shelf, signed.
+fn shelve(shelf: &Path, image: &str) -> Result<()> {
+    let manifest = json!({
+        "schema_version": 3, "kind": "store", "id": "notes", "name": "Notes", "version": "1.0.0",
+        "flags": {"has_storage": true},
+        "containers": [{
+            "name": "notes", "image": format!("127.0.0.1:5000/store/notes@{image}"), "user": "1000:1000",
+            "command": ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/srv"],
+            "mounts": [{"type": "volume", "volume": "data", "target": "/data"}],
+            "limits": {"memory_mib": 32, "cpu_milli": 500, "pids": 16}, "ports": [{"port": 8080}]
+        }]
+    });
+    let bytes = serde_json::to_vec(&manifest)?;
+    let digest: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let signature: DerSignature = key().sign(&bytes);
+    std::fs::create_dir_all(shelf.join("notes"))?;
+    std::fs::write(shelf.join("notes/manifest.json"), &bytes)?;
+    std::fs::write(
+        shelf.join("notes/manifest.json.sig"),
+        STANDARD.encode(signature.as_bytes()),
+    )?;
+    let index = json!({"schema_version": 1, "services": [{"id": "notes", "title": "Notes", "description": "",
+        "version": "1.0.0", "manifest": "notes/manifest.json", "digest": format!("sha256:{digest}")}]});
+    std::fs::write(shelf.join("index.json"), serde_json::to_vec(&index)?)?;
+    run(std::process::Command::new("chmod")
+        .args(["-R", "a+rX"])
+        .arg(shelf))
+    .map(drop)
+}
+
+fn policies(docker: &Docker<'_>, shelf: &Path) -> Vec<(Daemon, Edit)> {
+    let socket = docker.socket().display().to_string();
+    let pem = p256::PublicKey::from(key().verifying_key())
+        .to_public_key_pem(LineEnding::LF)
+        .unwrap();
+    let broker = move |shipped: String| {
+        let shipped = shipped.replace("\"/run/docker.sock\"", &format!("{socket:?}"));
+        format!(
+            "{shipped}\n[deploy]\nmanifest_keys = [{pem:?}]\nimage_policy = \"off\"\nregistries = [\"127.0.0.1:5000\"]\n\
+             cell_network = \"172.20.0.0/24\"\nservice_networks = \"172.21.0.0/16\"\nbridge_prefix = \"cellsvc\"\n\
+             [deploy.limits]\nmemory_mib = 64\ncpu_milli = 1000\npids = 64\nservices = 8\ntotal_memory_mib = 512\nmanifests = 8\n"
+        )
+    };
+    let catalog = format!("catalog = {:?}\n", shelf.display().to_string());
+    let api = move |shipped: String| {
+        let others = shipped.lines().filter(|line| !line.starts_with("catalog ="));
+        catalog + &others.flat_map(|line| [line, "\n"]).collect::<String>()
+    };
+    vec![(Daemon::Broker, Box::new(broker)), (Daemon::Api, Box::new(api))]
+}
+
+fn claimed(cell: &Cell) -> Result<Rest> {
+    let mut rest = cell.rest();
+    rest.setup(&Setup {
+        claim_token: cell.claim_token()?,
+        cell_name: "casa".into(),
+        vpn_range_ipv4: "10.67.0.0/24".into(),
+        vpn_range_ipv6: "fd67::/64".into(),
+        endpoint_host: CELL.v4.to_string(),
+        username: USER.into(),
+        password: PASSWORD.into(),
+    })?;
+    Ok(rest)
+}
+
+fn join<'a>(rest: &mut Rest, device: &'a Device) -> Result<Client<'a>> {
+    let keys = KeyPair::generate();
+    let peer = json!({"name": "phone", "public_key": keys.public.to_base64(), "tunnel": "split"});
+    let (_, file) = rest.add_peer(&peer)?;
+    let client = Client::up(
+        &device.namespace,
+        &quick::with_private_key(&file, &keys.private.to_base64()),
+    )?;
+    client.wait_for_handshake()?;
+    Ok(client)
+}
+
+/// As somebody who logs in anew: it may have been started anew.
+fn asked(cell: &Cell, path: &str) -> Option<(u16, Value)> {
+    let mut rest = cell.rest();
+    rest.login(USER, PASSWORD).ok()?;
+    let answer = rest.get(path).ok()?;
+    Some((answer.status, answer.json()))
+}
+
+fn installed(cell: &Cell) -> Result<Value> {
+    until(CONVERGED, "it is installed", || {
+        let (status, told) = asked(cell, "/api/services/notes")?;
+        (status == 200 && told["phase"] == "installed").then_some(told)
+    })
+    .with_context(|| format!("{:?}\n{}", asked(cell, "/api/services/notes"), cell.output()))
+}
+
+fn gone(cell: &Cell) -> Result<()> {
+    until(CONVERGED, "it is gone", || {
+        (asked(cell, "/api/services/notes")?.0 == 404).then_some(())
+    })
+    .with_context(|| format!("{:?}\n{}", asked(cell, "/api/services/notes"), cell.output()))
+}
+
+/// What is at Docker of the cell.
+fn left(docker: &Docker<'_>) -> Result<String> {
+    let own = ["--filter", "label=cell.owner=default"];
+    Ok([
+        docker.say(&["ps", "--all", "--quiet"])?,
+        docker.say(&["volume", "ls", "--quiet"])?,
+        docker.say(&["network", "ls", "--quiet", own[0], own[1]])?,
+    ]
+    .join("|"))
+}
+
+fn post(cell: &Cell, path: &str, body: &Value) -> Result<()> {
+    let mut rest = cell.rest();
+    rest.login(USER, PASSWORD)?;
+    rest.post(path, body)?.expect(202).map(drop)
+}
+
+fn delete(cell: &Cell) -> Result<()> {
+    let mut rest = cell.rest();
+    rest.login(USER, PASSWORD)?;
+    rest.delete("/api/services/notes?delete_volumes=true")?
+        .expect(202)
+        .map(drop)
+}
+
+#[test]
+fn a_service_comes_runs_and_goes_whoever_is_killed() -> Result<()> {
+    let mut world = World::new()?;
+    let device = world.device("phone")?;
+    let docker = Docker::start(&world.cell)?;
+    let image = registry::serve(&world.cell, "notes")?;
+    let shelf = tempfile::tempdir()?;
+    shelve(shelf.path(), &image)?;
+    let cell = Cell::start_edited(&world.cell, policies(&docker, shelf.path()))?;
+    let mut rest = claimed(&cell)?;
+    let _client = join(&mut rest, &device)?;
+
+    let body = json!({"allowed_peers": ["phone"]});
+    post(&cell, "/api/services/notes/install", &body)?;
+    let told = installed(&cell)?;
+    ensure!(
+        told["bridge"] == "cellsvc1" && told["address"] == "10.67.0.254",
+        "{told}"
+    );
+    // It runs, on its bridge.
+    ensure!(world.cell.ip("link show cellsvc1")?.contains("cellsvc1"));
+    let id = docker.say(&["ps", "--quiet", "--no-trunc"])?;
+    ensure!(id.len() == 64, "one container runs: {id}");
+    let page = ["exec", &id, "/bin/busybox", "wget", "-T", "3", "-q", "-O", "-"];
+    let own = docker.say(&[&page[..], &["http://127.0.0.1:8080/"]].concat())?;
+    ensure!(own == "notes of the house", "{own}");
+    let status = asked(&cell, "/api/services/notes/status").context("no status")?.1;
+    ensure!(status["containers"][0]["state"] == "running", "{status}");
+    let logs = asked(&cell, "/api/services/notes/logs").context("no logs")?;
+    ensure!(logs.0 == 200, "{logs:?}");
+    // netd judges it: nothing is granted to it, the house included, and its network is explained.
+    let lan = format!("http://{}:8080/", LAN_HOST.v4);
+    ensure!(
+        docker.say(&[&page[..], &[&lan]].concat()).is_err(),
+        "it reaches the house"
+    );
+    let networks = asked(&cell, "/api/connectivity/services")
+        .context("no networks")?
+        .1;
+    ensure!(networks["services"][0]["service"] == "notes", "{networks}");
+    let project = cell.home().join("lib/api/services/notes/docker-compose.yml");
+    ensure!(std::fs::read_to_string(project)?.contains("cellsvc1"));
+    delete(&cell)?;
+    gone(&cell)?;
+    ensure!(left(&docker)? == "||", "{}", left(&docker)?);
+    ensure!(world.cell.ip("link show cellsvc1").is_err(), "its bridge is left");
+
+    for (daemon, after) in [("api", 0), ("broker", 40), ("broker", 250), ("api", 600)] {
+        let after = Duration::from_millis(after);
+        post(&cell, "/api/services/notes/install", &body)?;
+        std::thread::sleep(after);
+        cell.crash(daemon)?;
+        let told = installed(&cell)?;
+        ensure!(told["error"].is_null(), "{told}");
+        delete(&cell)?;
+        std::thread::sleep(after);
+        cell.crash(daemon)?;
+        gone(&cell)?;
+        ensure!(left(&docker)? == "||", "after {daemon}: {}", left(&docker)?);
+    }
+    let networks = asked(&cell, "/api/connectivity/services")
+        .context("no networks")?
+        .1;
+    ensure!(networks["services"] == json!([]), "{networks}");
+    cell.stop()
+}
