@@ -29,6 +29,10 @@ pub struct Config {
     pub tor_socks: SocketAddr,
     /// Where networks of services lie.
     pub service_pool: Ipv4Net,
+    /// Folder of CoreDNS' configuration and zones; `None`: this cell has no CoreDNS, and services have no names.
+    pub core_dns_dir: Option<PathBuf>,
+    /// Path of Caddy's admin socket; `None`: this cell has no Caddy.
+    pub caddy_socket: Option<PathBuf>,
     /// Interface and ports.
     pub network: NetworkSettings,
     /// Host values beyond loopback, VPN addresses and the cell's names.
@@ -92,6 +96,10 @@ struct File {
     tor_socks: SocketAddr,
     #[serde(default = "shipped_service_pool")]
     service_pool: String,
+    #[serde(default)]
+    core_dns_dir: Option<PathBuf>,
+    #[serde(default)]
+    caddy_socket: Option<PathBuf>,
     wireguard_interface: String,
     wireguard_port: u16,
     vpn_https_port: u16,
@@ -170,6 +178,8 @@ impl Config {
             openvpn_socket: file.openvpn_socket,
             tor_socks: file.tor_socks,
             service_pool,
+            core_dns_dir: file.core_dns_dir,
+            caddy_socket: file.caddy_socket,
             network: NetworkSettings {
                 interface: file.wireguard_interface,
                 listen_port: file.wireguard_port,

@@ -14,6 +14,7 @@ pub mod connections;
 pub mod service_networks;
 
 pub mod plan;
+pub mod published;
 pub mod waiting;
 
 pub mod audit;

@@ -52,8 +52,8 @@ pub enum LogLevel {
 pub enum Certificates {
     /// By nothing yet: no handshake succeeds.
     None,
-    /// By a certificate that the cell's CA signed.
-    Loaded(LoadedCertificate),
+    /// By certificates that the cell's CA signed.
+    Loaded(Vec<LoadedCertificate>),
     /// By one that Caddy gets, proving itself over HTTP (RFC 8555, section 8.3).
     Http01(Account),
     /// The same over DNS (RFC 8555, section 8.4). The standard Caddy, and Debian's, has none of these providers' modules:
@@ -274,10 +274,7 @@ fn tls(hosts: &[HostName], certificates: &Certificates) -> Tls {
         Certificates::None => none,
         Certificates::Loaded(loaded) => Tls {
             certificates: Some(Loaders {
-                load_pem: vec![Pem {
-                    certificate: loaded.chain.clone(),
-                    key: loaded.key.clone(),
-                }],
+                load_pem: loaded.iter().map(Pem::of).collect(),
             }),
             automation: None,
         },

@@ -67,10 +67,12 @@ pub fn files(published: &Published, settings: &CorefileSettings<'_>, serial: u32
         let _ = writeln!(writer.text, "\tforward . {}", link.resolver);
         writer.close();
     }
-    // All else is refused.
-    let port = settings.port;
-    let _ = writeln!(writer.text, ".:{port} {{");
+    // All else is refused; without a plugin it would be a failure.
+    writer.text.push_str(&format!(".:{} {{\n", settings.port));
     writer.common();
+    writer
+        .text
+        .push_str("\ttemplate ANY ANY . {\n\t\trcode REFUSED\n\t}\n");
     writer.close();
     let Writer { text, mut files, .. } = writer;
     files.push((COREFILE.to_owned(), text));

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::{DnsProvider, LogLevel, Mailbox};
+use super::{DnsProvider, LoadedCertificate, LogLevel, Mailbox};
 use crate::published::HostName;
 
 /// The whole of it. Shows nothing: a key is in it.
@@ -179,6 +179,15 @@ pub(super) struct Pem {
     pub certificate: String,
     #[serde(serialize_with = "told")]
     pub key: Zeroizing<String>,
+}
+
+impl Pem {
+    pub fn of(loaded: &LoadedCertificate) -> Self {
+        Pem {
+            certificate: loaded.chain.clone(),
+            key: loaded.key.clone(),
+        }
+    }
 }
 
 fn told<S: Serializer>(key: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {

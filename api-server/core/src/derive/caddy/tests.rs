@@ -28,10 +28,10 @@ fn the_mark_is_of_all_that_is_in_it() {
     let mark =
         |settings: &CaddySettings, certificates: &Certificates| config(&nothing(), settings, certificates).1;
     let loaded = |key: &str| {
-        Certificates::Loaded(LoadedCertificate {
+        Certificates::Loaded(vec![LoadedCertificate {
             chain: "chain".to_owned(),
             key: Zeroizing::new(key.to_owned()),
-        })
+        }])
     };
     let first = mark(&settings(), &loaded("a"));
     assert_eq!(first, mark(&settings(), &loaded("a")));
@@ -44,10 +44,10 @@ fn the_mark_is_of_all_that_is_in_it() {
 
 #[test]
 fn keys_are_not_shown() {
-    let certificates = Certificates::Loaded(LoadedCertificate {
+    let certificates = Certificates::Loaded(vec![LoadedCertificate {
         chain: "chain".to_owned(),
         key: Zeroizing::new("hidden".to_owned()),
-    });
+    }]);
     let (config, _) = config(&nothing(), &settings(), &certificates);
     let shown = format!("{config:?} {certificates:?}");
     assert!(!shown.contains("hidden"), "{shown}");
