@@ -26,6 +26,7 @@ use crate::exits::Exits;
 use crate::network::Network;
 use crate::password::Hasher;
 use crate::peers::{PeerChange, Peers};
+use crate::published::Publisher;
 use crate::service::ServiceError;
 use crate::service::cell::CellIdentity;
 use crate::services::Services;
@@ -66,6 +67,8 @@ pub struct App {
     pub exits: Arc<Exits>,
     /// What the DNS relay goes by.
     pub dns: Dns,
+    /// Names and routes of services.
+    pub published: Publisher,
     /// What netd would say.
     pub check: NetworkCheck,
     /// What netd does with a packet.
@@ -168,6 +171,7 @@ impl App {
         Ok(Arc::new(App {
             exits: Arc::default(),
             dns: Dns::default(),
+            published: Publisher::default(),
             check: NetworkCheck::new(ipc::connect(&config.netd_socket)),
             explain: Explainer::new(ipc::connect(&config.netd_socket)),
             confirmer: Confirmer::new(ipc::connect(&config.netd_socket)),

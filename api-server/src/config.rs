@@ -31,6 +31,10 @@ pub struct Config {
     pub service_pool: Ipv4Net,
     /// Folder of the catalog of services.
     pub catalog: PathBuf,
+    /// Folder of CoreDNS' configuration and zones; `None`: this cell has no CoreDNS, and services have no names.
+    pub core_dns_dir: Option<PathBuf>,
+    /// Path of Caddy's admin socket; `None`: this cell has no Caddy.
+    pub caddy_socket: Option<PathBuf>,
     /// Interface and ports.
     pub network: NetworkSettings,
     /// Host values beyond loopback, VPN addresses and the cell's names.
@@ -96,6 +100,10 @@ struct File {
     service_pool: String,
     #[serde(default = "shipped_catalog")]
     catalog: PathBuf,
+    #[serde(default)]
+    core_dns_dir: Option<PathBuf>,
+    #[serde(default)]
+    caddy_socket: Option<PathBuf>,
     wireguard_interface: String,
     wireguard_port: u16,
     vpn_https_port: u16,
@@ -179,6 +187,8 @@ impl Config {
             tor_socks: file.tor_socks,
             service_pool,
             catalog: file.catalog,
+            core_dns_dir: file.core_dns_dir,
+            caddy_socket: file.caddy_socket,
             network: NetworkSettings {
                 interface: file.wireguard_interface,
                 listen_port: file.wireguard_port,

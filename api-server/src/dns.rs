@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::daemons::egress::{EgressClient, EgressError};
 use crate::events::Topic;
+use crate::service::published;
 
 /// How often it is looked whether the relay still has what it was told.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -151,6 +152,11 @@ impl Dns {
         true
     }
 
+    /// What the relay is to be told of may be another, though netd is not concerned.
+    pub(crate) fn again(&self) {
+        self.wake.notify_one();
+    }
+
     /// netd may take it now: its ceiling may be another, or the resolvers.
     pub(crate) fn forget_refusal(&self) {
         *self.refused() = None;
@@ -193,13 +199,11 @@ impl Dns {
         let wanted = self.wanted();
         let exits = dns::exits(&wanted.exits, &cell.dns_upstreams);
         let ways = wanted.ways.clone();
-        Some(dns::spec(
-            &cell.cell_name,
-            &cell.range,
-            &cell.dns_upstreams,
-            exits,
-            ways,
-        ))
+        let spec = dns::spec(&cell.cell_name, &cell.range, &cell.dns_upstreams, exits, ways);
+        Some(DnsSpec {
+            authority: published::authority(app),
+            ..spec
+        })
     }
 
     /// One that was started anew between two looks has nothing.
@@ -307,7 +311,13 @@ async fn apply(egress: &EgressClient, mut spec: DnsSpec) -> Result<BTreeMap<Stri
             Err(error @ (EgressError::Away | EgressError::NoDns)) => return Err(error),
         };
         let (exits, records) = (places("dns.exits", &faults), places("dns.records", &faults));
-        if exits.is_empty() && records.is_empty() {
+        // One that it may not ask: the other names are there all the same.
+        let is_of_authority = |fault: &Violation| fault.field.starts_with("dns.authority");
+        let without_authority = spec.authority.is_some() && faults.iter().any(is_of_authority);
+        if without_authority {
+            spec.authority = None;
+        }
+        if exits.is_empty() && records.is_empty() && !without_authority {
             return Err(EgressError::Refuses(faults));
         }
         spec.exits = without(spec.exits, &exits);

@@ -18,6 +18,7 @@ pub mod events;
 pub mod exits;
 pub mod password;
 pub mod peers;
+pub mod published;
 pub mod services;
 pub mod sessions;
 pub mod store;

@@ -55,11 +55,15 @@ fn main() -> anyhow::Result<()> {
         .into_iter()
         .chain(&config.egress_socket)
         .chain(&config.openvpn_socket)
+        .chain(&config.caddy_socket)
         .map(PathBuf::as_path)
         .collect();
-    let report = profiles::api(&config.state, &config.catalog, &sockets)
-        .enter()
-        .context("entering the sandbox")?;
+    let sandbox = profiles::api(&config.state, &config.catalog, &sockets);
+    let sandbox = match &config.core_dns_dir {
+        Some(folder) => sandbox.read_write(folder),
+        None => sandbox,
+    };
+    let report = sandbox.enter().context("entering the sandbox")?;
     tracing::info!("{report}");
 
     let runtime = tokio::runtime::Builder::new_multi_thread()

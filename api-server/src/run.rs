@@ -20,7 +20,7 @@ use crate::http::router::Site;
 use crate::http::server::{Endpoint, Slots};
 use crate::service::claim;
 use crate::tls::{self, CurrentCertificate};
-use crate::{anchor, dns, exits, grpc, reconcile, sweep, tidy};
+use crate::{anchor, dns, exits, grpc, published, reconcile, sweep, tidy};
 
 /// systemd's patience is 5 s; this is ours.
 const FAREWELL: Duration = Duration::from_secs(4);
@@ -116,6 +116,7 @@ pub async fn start(
     ));
     tasks.spawn(exits::watch(Arc::clone(&app), shutdown.clone()));
     tasks.spawn(dns::run(Arc::clone(&app), shutdown.clone()));
+    tasks.spawn(published::run(Arc::clone(&app), shutdown.clone()));
     let netd = ipc::connect(&app.config.netd_socket);
     tasks.spawn(reconcile::run(Arc::clone(&app), netd, shutdown.clone()));
     tasks.spawn(reconcile::services::run(Arc::clone(&app), shutdown.clone()));

@@ -115,7 +115,7 @@ pub async fn renew(
     }
 }
 
-/// A new key and its certificate, and when to renew it: at two thirds of its life, and never at once again.
+/// A new key and its certificate, and when to renew it.
 async fn issue(app: &App) -> Result<(CertifiedKey, i64), CertificateError> {
     let identity = app.set_up().await;
     let key = KeyPair::generate()?;
@@ -126,15 +126,16 @@ async fn issue(app: &App) -> Result<(CertifiedKey, i64), CertificateError> {
         .vault
         .issue_server_certificate(request, names(&identity), &addresses)
         .await?;
-    let IssuedCertificate {
-        chain,
-        not_before_unix_ms,
-        not_after_unix_ms,
-    } = issued;
-    let chain = chain.into_iter().map(CertificateDer::from).collect();
+    let renew_at = renewal(app, &issued);
+    let chain = issued.chain.into_iter().map(CertificateDer::from).collect();
     let der = PrivateKeyDer::try_from(key.serialize_der()).map_err(|_| rcgen::Error::CouldNotParseKeyPair)?;
     let certified = CertifiedKey::new(chain, ring::sign::any_supported_type(&der)?);
     certified.keys_match()?;
-    let third = (not_after_unix_ms - not_before_unix_ms) / 3;
-    Ok((certified, (not_after_unix_ms - third).max(app.now() + 60_000)))
+    Ok((certified, renew_at))
+}
+
+/// When to renew it: at two thirds of its life, and never at once again. Milliseconds since 1970-01-01T00:00:00Z.
+pub(crate) fn renewal(app: &App, issued: &IssuedCertificate) -> i64 {
+    let third = (issued.not_after_unix_ms - issued.not_before_unix_ms) / 3;
+    (issued.not_after_unix_ms - third).max(app.now() + 60_000)
 }

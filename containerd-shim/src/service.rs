@@ -88,6 +88,17 @@ impl<E: Engine> ContainerService for Api<E> {
             container: Some(shown(container)),
         }))
     }
+
+    /// Its manifests name no signal yet.
+    async fn reload_container(
+        &self,
+        request: Request<wire::ReloadContainerRequest>,
+    ) -> Result<Response<wire::ReloadContainerResponse>, Status> {
+        let (_, wire::ReloadContainerRequest { service: _ }) = open(request)?;
+        Err(Status::unimplemented(
+            "this broker's manifests name no reload signal",
+        ))
+    }
 }
 
 #[tonic::async_trait]

@@ -102,6 +102,8 @@ struct FileDns {
     upstreams: Vec<IpNet>,
     local_upstreams: Vec<SocketAddr>,
     interface_prefixes: Vec<String>,
+    #[serde(default)]
+    authorities: Vec<SocketAddr>,
 }
 
 #[derive(Deserialize)]
@@ -170,6 +172,7 @@ impl FileDns {
             upstreams: self.upstreams,
             local_upstreams: self.local_upstreams,
             interface_prefixes: self.interface_prefixes,
+            authorities: self.authorities,
         })
     }
 }
@@ -206,6 +209,7 @@ idle_seconds = 7200
 upstreams = ["0.0.0.0/0", "::/0"]
 local_upstreams = ["127.0.0.53:53"]
 interface_prefixes = ["wgext_", "ovpn_"]
+authorities = ["172.20.0.3:53"]
 [callers.api]
 users = ["cell-api"]
 unit = "cell-api.service"

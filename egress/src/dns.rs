@@ -1,5 +1,6 @@
 //! The DNS relay: answers for the cell, and carries the rest of a peer's questions by the way of that peer alone.
 
+pub mod authority;
 pub mod cache;
 pub mod canary;
 pub mod counters;

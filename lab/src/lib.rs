@@ -20,6 +20,7 @@ pub mod quick;
 pub mod random;
 pub mod resolver;
 pub mod stock;
+pub mod tools;
 pub mod tor_network;
 
 pub mod cell;

@@ -1,9 +1,12 @@
 //! From the cell's state to what netd is asked for. The same state always gives the same specification.
 
+pub mod caddy;
+pub mod corefile;
 pub mod dns;
 pub mod exits;
 pub mod openvpn;
 pub mod services;
+pub mod zones;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -17,6 +17,7 @@ pub mod range;
 
 pub mod connection;
 pub mod migrate;
+pub mod published;
 pub mod service_network;
 pub mod services;
 

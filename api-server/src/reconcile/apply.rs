@@ -385,6 +385,7 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
     let tor = app.config.tor_socks;
     let known = Arc::clone(&app.exits);
     let has_dns = app.egress.is_some() && !app.dns.is_refused_by_netd();
+    let has_names = has_dns && app.config.core_dns_dir.is_some();
     app.store
         .read_much(move |connection| {
             let generation = transaction::generation(connection)?;
@@ -416,6 +417,9 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
             let dns = cell.as_ref().map(|cell| &cell.dns_upstreams).filter(|_| has_dns);
             let mut spec = derive::network_spec(&settings, range, ways, specs, dns);
             if range.is_some() {
+                // The relay asks it for services' names.
+                spec.dns_upstreams
+                    .extend(has_names.then_some(derive::dns::COREDNS));
                 let route = |exit: &ExitChoice| told.route(exit, &known);
                 let networks = crate::store::service_networks::list(connection)?;
                 spec.services = networks.iter().map(|one| service_spec(one, route)).collect();

@@ -81,7 +81,7 @@ pub struct CellView {
     pub peer_count: u64,
     /// Peers with a recent handshake; `None` while netd is not reachable.
     pub connected_peer_count: Option<u64>,
-    /// `netd`, `broker`, `vault`, and `egress` and `openvpn` where the policy file names them.
+    /// `netd`, `broker`, `vault`, and `egress`, `openvpn` and `services` where the policy file names them.
     pub daemons: Vec<DaemonView>,
     /// When this was read, milliseconds since 1970-01-01T00:00:00Z.
     pub now: i64,
@@ -153,6 +153,7 @@ pub async fn status(app: &Arc<App>) -> Result<CellView, ServiceError> {
     ];
     daemons.extend(egress(app));
     daemons.extend(openvpn(app));
+    daemons.extend(services(app));
     Ok(CellView {
         identity,
         uptime: app.started.elapsed(),
@@ -180,6 +181,15 @@ fn openvpn(app: &App) -> Option<DaemonView> {
     Some(DaemonView {
         name: "openvpn",
         conditions: app.exits.openvpn().reachable.then(Vec::new),
+    })
+}
+
+/// Whether services are found by their names and opened by them, where the policy file names CoreDNS' folder or Caddy's socket.
+fn services(app: &App) -> Option<DaemonView> {
+    let conditions = app.published.conditions(&app.config);
+    (!conditions.is_empty()).then_some(DaemonView {
+        name: "services",
+        conditions: Some(conditions),
     })
 }
 

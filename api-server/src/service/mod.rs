@@ -16,6 +16,7 @@ pub mod service_networks;
 pub mod store;
 
 pub mod plan;
+pub mod published;
 pub mod waiting;
 
 pub mod audit;

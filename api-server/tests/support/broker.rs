@@ -364,6 +364,15 @@ impl ContainerService for Broker {
         let container = self.set_running("restart", &request.into_inner().service, true)?;
         Ok(Response::new(RestartContainerResponse { container }))
     }
+
+    async fn reload_container(
+        &self,
+        request: Request<ReloadContainerRequest>,
+    ) -> Result<Response<ReloadContainerResponse>, Status> {
+        let handle = request.into_inner().service;
+        let container = Some(self.of_handle("reload", &handle, |made| Ok(shown(&handle, made)))?);
+        Ok(Response::new(ReloadContainerResponse { container }))
+    }
 }
 
 #[tonic::async_trait]

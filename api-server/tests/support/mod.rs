@@ -68,13 +68,19 @@ impl Drop for Cell {
 
 impl Cell {
     pub async fn start() -> Cell {
+        Cell::start_with(|_| {}).await
+    }
+
+    /// With another policy file.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Cell {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(AtomicI64::new(START_MS));
         let netd = netd::FakeNetd::start(folder.path().join("netd.sock")).await;
         let vault = vault::FakeVault::start(folder.path().join("vault.sock"), START_MS).await;
         let egress = egress::FakeEgress::start(folder.path().join("egress.sock"));
         let openvpn = openvpn::FakeOpenvpn::start(folder.path().join("openvpn.sock"));
-        let config = config(folder.path());
+        let mut config = config(folder.path());
+        change(&mut config);
         let time = Arc::clone(&clock);
         let app = App::open(config, Arc::new(move || time.load(Ordering::SeqCst))).unwrap();
         let loopback = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -215,6 +221,8 @@ pub fn config(folder: &Path) -> Config {
         tor_socks: "127.0.0.1:9150".parse().unwrap(),
         service_pool: "172.21.0.0/16".parse().unwrap(),
         catalog: folder.join("catalog"),
+        core_dns_dir: None,
+        caddy_socket: None,
         network: NetworkSettings {
             interface: "wg0".to_owned(),
             listen_port: 51820,

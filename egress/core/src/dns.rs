@@ -5,6 +5,7 @@ pub mod address;
 pub mod allowance;
 pub mod decide;
 pub mod name;
+pub mod proxied;
 pub mod request;
 pub mod special;
 pub mod table;

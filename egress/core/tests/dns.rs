@@ -21,6 +21,7 @@ fn ceiling() -> DnsCeiling {
         upstreams: vec!["192.0.2.0/24".parse().unwrap()],
         local_upstreams: vec!["127.0.0.53:53".parse().unwrap()],
         interface_prefixes: vec!["wgext_".to_owned()],
+        authorities: vec!["172.20.0.3:53".parse().unwrap()],
     }
 }
 
@@ -64,6 +65,8 @@ fn asked() -> AskedDns<'static> {
             peer("10.8.0.4", TOR),
             peer("10.8.0.5", GONE),
         ],
+        authority: None,
+        authority_zones: Vec::new(),
     }
 }
 
@@ -86,6 +89,7 @@ fn way(decision: &Decision<'_>) -> String {
         Decision::Exit(id, _) => id.to_string(),
         Decision::Refuse(why) => format!("{why:?}"),
         Decision::NoWay => "no way".to_owned(),
+        Decision::Authority(at, peer) => format!("{at:?} for {peer}"),
     }
 }
 
@@ -258,4 +262,83 @@ proptest! {
             prop_assert_eq!(local.outcome == Outcome::Found, !local.lines.is_empty());
         }
     }
+}
+
+#[test]
+fn the_authority_is_asked_of_what_the_cell_has_not_for_peers_alone() {
+    let mut with = asked();
+    (with.authority, with.authority_zones) = (Some(at("172.20.0.3:53")), vec!["other.arpa"]);
+    let table = request::table(&with, &ceiling()).unwrap();
+    let asks = |asker, text: &str| way(&decide(&table, asker, &name(text), Kind::A));
+    for peers in [2, 3, 5] {
+        let told = format!("Resolver(172.20.0.3:53) for 10.8.0.{peers}");
+        for its in [
+            "calendar.home.arpa",
+            "a.b.home.arpa",
+            "other.arpa",
+            "x.other.arpa",
+        ] {
+            assert_eq!(asks(peer(peers), its), told, "{its}");
+        }
+    }
+    assert_eq!(
+        asks(
+            Asker::Peer("::ffff:10.8.0.3".parse().unwrap()),
+            "calendar.home.arpa"
+        ),
+        "Resolver(172.20.0.3:53) for 10.8.0.3"
+    );
+    for (own, outcome) in [
+        ("nas.home.arpa", "Found"),
+        ("www.home.arpa", "Found"),
+        ("home.arpa", "NoData"),
+    ] {
+        assert_eq!(asks(peer(2), own), outcome, "{own}");
+    }
+    for (nobodys, outcome) in [("x.local", "NoName"), ("2.0.8.10.in-addr.arpa", "NoName")] {
+        assert_eq!(asks(peer(2), nobodys), outcome, "{nobodys}");
+    }
+    assert_eq!(asks(peer(6), "calendar.home.arpa"), "Stranger");
+    assert_eq!(
+        asks(Asker::Cell, "calendar.home.arpa"),
+        "NoName",
+        "the cell is no peer"
+    );
+    let whole = decide(&table, peer(2), &name("home.arpa"), Kind::Transfer);
+    assert_eq!(whole, Decision::Refuse(Refused::TooMuch));
+    // Without an authority it is as it was.
+    let without = self::table();
+    assert_eq!(
+        way(&decide(&without, peer(2), &name("calendar.home.arpa"), Kind::A)),
+        "NoName"
+    );
+}
+
+#[test]
+fn the_authority_is_one_of_the_ceilings() {
+    let fields = |change: &dyn Fn(&mut AskedDns<'static>)| {
+        let mut asked = asked();
+        change(&mut asked);
+        let faults = request::table(&asked, &ceiling()).unwrap_err();
+        faults.into_iter().map(|fault| fault.field).collect::<Vec<_>>()
+    };
+    for bad in ["172.20.0.4:53", "172.20.0.3:54", "127.0.0.1:53", "192.0.2.53:53"] {
+        assert_eq!(
+            fields(&|asked| asked.authority = Some(at(bad))),
+            ["authority"],
+            "{bad}"
+        );
+    }
+    assert_eq!(
+        fields(&|asked| asked.authority_zones = vec!["other.arpa"]),
+        ["authority"]
+    );
+    let bad_zone = |asked: &mut AskedDns<'static>| {
+        (asked.authority, asked.authority_zones) = (Some(at("172.20.0.3:53")), vec!["a b"]);
+    };
+    assert_eq!(fields(&bad_zone), ["authority_zones[0]"]);
+    let many = |asked: &mut AskedDns<'static>| {
+        (asked.authority, asked.authority_zones) = (Some(at("172.20.0.3:53")), vec!["a.b"; 65]);
+    };
+    assert_eq!(fields(&many), ["authority_zones"]);
 }

@@ -15,6 +15,10 @@ pub struct RelayCounters {
     pub dropped: AtomicU64,
     /// Of peers whose exit has no DNS.
     pub without_way: AtomicU64,
+    /// The authority was asked.
+    pub authority_asked: AtomicU64,
+    /// And did not answer.
+    pub authority_failed: AtomicU64,
 }
 
 /// Of one way, since it was made.

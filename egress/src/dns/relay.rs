@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use cell_egress_core::dns::address::Resolver;
 use cell_egress_core::dns::allowance::Allowances;
 use cell_egress_core::dns::decide::{self, Decision, Kind, decide};
 use cell_egress_core::dns::name::Name;
@@ -13,6 +14,7 @@ use cell_egress_core::dns::zone::{Data, Local};
 use cell_egress_core::exit::ExitId;
 use tokio::sync::Semaphore;
 
+use super::authority;
 use super::counters::{RelayCounters, count};
 use super::upstream::{Asker, Path};
 use super::way::Way;
@@ -21,6 +23,8 @@ use crate::engine::Engine;
 
 /// Questions that wait for a resolver, of all ways together: each holds one descriptor.
 pub const WAITING_MAX: usize = 1024;
+/// Questions that wait for the authority. Apart from the others, so that neither takes the other's room.
+pub const WAITING_FOR_AUTHORITY_MAX: usize = 256;
 /// Between two looks at which peers owe nothing any more.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -31,6 +35,7 @@ pub struct Relay {
     allowances: Mutex<(Allowances, Duration)>,
     started: Instant,
     waiting: Arc<Semaphore>,
+    waiting_for_authority: Semaphore,
     counters: RelayCounters,
 }
 
@@ -76,6 +81,7 @@ impl Relay {
             allowances: Mutex::default(),
             started: Instant::now(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            waiting_for_authority: Semaphore::new(WAITING_FOR_AUTHORITY_MAX),
             counters: RelayCounters::default(),
         }
     }
@@ -198,6 +204,9 @@ impl Relay {
                 count(&self.counters.without_way);
                 return question.failed(transport);
             }
+            Decision::Authority(at, peer) => {
+                return self.authority(at, peer, question, transport).await;
+            }
             Decision::Default => &state.default,
             Decision::Exit(id, _) => match state.exits.get(id) {
                 Some(way) => way,
@@ -218,6 +227,29 @@ impl Relay {
                 question.refused(transport)
             }
             Some(reply) => question.carried(&reply, age, transport),
+        }
+    }
+
+    /// What the authority says to this peer. Nothing is remembered, and no two questions are made one.
+    async fn authority(
+        &self,
+        at: Resolver,
+        peer: IpAddr,
+        question: &Question,
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
+        let Ok(_place) = self.waiting_for_authority.try_acquire() else {
+            count(&self.counters.dropped);
+            return question.failed(transport);
+        };
+        count(&self.counters.authority_asked);
+        match authority::ask(at, peer, &question.asked).await {
+            Ok(reply) => question.carried(&reply, 0, transport),
+            Err(why) => {
+                count(&self.counters.authority_failed);
+                tracing::debug!(%why, "the authority did not answer");
+                question.failed(transport)
+            }
         }
     }
 
@@ -262,7 +294,9 @@ impl Relay {
     ) -> Result<(Vec<IpAddr>, u32), &'static str> {
         match decide(&state.table, decide::Asker::Cell, name, kind) {
             Decision::Answer(local) => Ok(of_local(&local)),
-            Decision::Refuse(_) | Decision::NoWay | Decision::Exit(..) => Err("it is not asked for"),
+            Decision::Refuse(_) | Decision::NoWay | Decision::Exit(..) | Decision::Authority(..) => {
+                Err("it is not asked for")
+            }
             Decision::Default => {
                 let asked = Asked {
                     name: name.clone(),

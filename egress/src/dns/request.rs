@@ -41,6 +41,8 @@ fn asked(spec: &v1::DnsSpec) -> AskedDns<'_> {
         upstreams: spec.upstreams.iter().map(endpoint).collect(),
         exits: spec.exits.iter().map(exit).collect(),
         peers: spec.peers.iter().map(peer).collect(),
+        authority: spec.authority.as_ref().map(endpoint),
+        authority_zones: spec.authority_zones.iter().map(String::as_str).collect(),
     }
 }
 
@@ -141,5 +143,7 @@ pub fn status(relay: &Relay) -> v1::DnsStatus {
         dropped: counters.dropped.load(Ordering::Relaxed),
         without_way: counters.without_way.load(Ordering::Relaxed),
         ways: ways.collect(),
+        authority_asked: counters.authority_asked.load(Ordering::Relaxed),
+        authority_failed: counters.authority_failed.load(Ordering::Relaxed),
     }
 }

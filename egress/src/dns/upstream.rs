@@ -17,9 +17,9 @@ use crate::engine::Engine;
 use crate::failure::Failure;
 
 /// How long a resolver may take over UDP.
-const UDP_PATIENCE: Duration = Duration::from_millis(1500);
+pub(super) const UDP_PATIENCE: Duration = Duration::from_millis(1500);
 /// And over TCP, with the connection.
-const TCP_PATIENCE: Duration = Duration::from_secs(4);
+pub(super) const TCP_PATIENCE: Duration = Duration::from_secs(4);
 /// And through an exit that carries connections: Tor takes its time.
 const EXIT_PATIENCE: Duration = Duration::from_secs(15);
 /// Datagrams that are read for one question: whoever guesses has no more tries than these.
@@ -102,9 +102,9 @@ impl Asker {
                 return in_time(EXIT_PATIENCE, carried).await;
             }
         };
-        match in_time(UDP_PATIENCE, by_udp(interface, resolver, &outgoing)).await? {
+        match in_time(UDP_PATIENCE, by_udp(interface, resolver, &outgoing, &[])).await? {
             Some(reply) => Ok(reply),
-            None => in_time(TCP_PATIENCE, by_tcp(interface, resolver, &outgoing)).await,
+            None => in_time(TCP_PATIENCE, by_tcp(interface, resolver, &outgoing, &[])).await,
         }
     }
 
@@ -122,7 +122,7 @@ impl Asker {
     }
 }
 
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     patience: Duration,
     answer: impl Future<Output = Result<T, NoAnswer>>,
 ) -> Result<T, NoAnswer> {
@@ -130,11 +130,12 @@ async fn in_time<T>(
 }
 
 /// None: the answer comes by TCP alone. The port is the kernel's choice, a random one; only what comes from the resolver's
-/// address is read.
-async fn by_udp(
+/// address is read. `header` stands before the question.
+pub(super) async fn by_udp(
     interface: Option<&Interface>,
     resolver: Resolver,
     outgoing: &Outgoing,
+    header: &[u8],
 ) -> Result<Option<Reply>, NoAnswer> {
     let any = match resolver.address().ip() {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -145,7 +146,7 @@ async fn by_udp(
         socket.bind_device(Some(interface.as_str().as_bytes()))?;
     }
     socket.connect(resolver.address()).await?;
-    socket.send(&outgoing.bytes).await?;
+    socket.send(&[header, &outgoing.bytes].concat()).await?;
     let mut buffer = [0; DATAGRAM_MAX as usize + 1];
     for _ in 0..DATAGRAMS_MAX {
         let length = socket.recv(&mut buffer).await?;
@@ -160,10 +161,11 @@ async fn by_udp(
     Ok(None)
 }
 
-async fn by_tcp(
+pub(super) async fn by_tcp(
     interface: Option<&Interface>,
     resolver: Resolver,
     outgoing: &Outgoing,
+    header: &[u8],
 ) -> Result<Reply, NoAnswer> {
     let socket = match resolver.address().ip() {
         IpAddr::V4(_) => TcpSocket::new_v4()?,
@@ -172,7 +174,10 @@ async fn by_tcp(
     if let Some(interface) = interface {
         socket.bind_device(Some(interface.as_str().as_bytes()))?;
     }
-    let stream: TcpStream = socket.connect(resolver.address()).await?;
+    let mut stream: TcpStream = socket.connect(resolver.address()).await?;
+    if !header.is_empty() {
+        stream.write_all(header).await?;
+    }
     exchange([].as_slice(), stream, outgoing).await
 }
 

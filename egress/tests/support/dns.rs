@@ -315,7 +315,8 @@ pub struct Relay {
 }
 
 const CEILING: &str = "[dns]\nupstreams = [\"192.0.2.0/24\", \"198.51.100.0/24\"]\nlocal_upstreams = []\n\
-                       interface_prefixes = [\"wgext_\"]\n";
+                       interface_prefixes = [\"wgext_\"]\n\
+                       authorities = [\"172.20.0.3:53\"]\n";
 
 impl Relay {
     pub fn start(lab: &DnsLab) -> Result<Self> {
@@ -429,5 +430,7 @@ pub fn spec() -> v1::DnsSpec {
             peer(OF_NONE, Some(3)),
             peer(OF_REDIRECT, Some(4)),
         ],
+        authority: None,
+        authority_zones: Vec::new(),
     }
 }

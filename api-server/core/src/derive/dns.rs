@@ -5,7 +5,7 @@ mod upstreams;
 pub use upstreams::{InvalidUpstream, MAX_UPSTREAMS, Upstreams};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::CellPort;
 use super::exits::{ExitSpec, ExitWay, Tunnel};
@@ -51,7 +51,23 @@ pub struct DnsSpec {
     pub exits: Vec<ExitDns>,
     /// By name.
     pub peers: Ways,
+    /// Who has the names of services; `None`: there are none.
+    pub authority: Option<Authority>,
 }
+
+/// Who has the names of services, and of linked cells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// Where it listens.
+    pub at: SocketAddr,
+    /// Domains of linked cells.
+    pub zones: Vec<String>,
+}
+
+/// The cell's CoreDNS, on the network of its own containers.
+pub const COREDNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(172, 20, 0, 3)), PORT);
+/// The bridge of that network: where `cell-egress` asks from.
+pub const BRIDGE: Ipv4Addr = Ipv4Addr::new(172, 20, 0, 1);
 
 /// A name of the cell and an address that it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +124,7 @@ pub fn spec(
         upstreams: upstreams.clone(),
         exits,
         peers,
+        authority: None,
     }
 }
 

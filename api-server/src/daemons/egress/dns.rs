@@ -15,6 +15,12 @@ pub(super) fn spec(spec: &DnsSpec) -> wire::DnsSpec {
         upstreams: endpoints(spec.upstreams.as_slice()),
         exits: spec.exits.iter().map(exit).collect(),
         peers: spec.peers.values().map(peer).collect(),
+        authority: spec.authority.as_ref().map(|authority| authority.at.into()),
+        authority_zones: spec
+            .authority
+            .iter()
+            .flat_map(|authority| authority.zones.clone())
+            .collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::address::Resolver;
 use super::name::Name;
 use super::special::{Special, reverse_address, special};
 use super::table::{ExitDns, Table};
@@ -49,6 +50,8 @@ pub enum Decision<'a> {
     Default,
     /// It is carried by the peer's exit, and by no other way.
     Exit(&'a ExitId, &'a ExitDns),
+    /// The authority is asked, for this peer alone: what it says depends on who asks. Nobody else is asked instead.
+    Authority(Resolver, IpAddr),
     /// It is refused.
     Refuse(Refused),
     /// The peer's exit is not known to DNS: there is no way.
@@ -83,7 +86,11 @@ pub fn decide<'a>(table: &'a Table, asker: Asker, name: &Name, kind: Kind) -> De
         Kind::Any | Kind::Transfer => return Decision::Refuse(Refused::TooMuch),
         Kind::A | Kind::Aaaa | Kind::Cname | Kind::Ptr | Kind::Soa | Kind::Ns | Kind::Other(_) => {}
     }
-    if let Some(own) = own(table, name, kind) {
+    let own = own(table, name, kind);
+    if let Some(at) = authority(table, asker, name, own.as_ref()) {
+        return at;
+    }
+    if let Some(own) = own {
         return Decision::Answer(own);
     }
     match special(name, kind) {
@@ -98,6 +105,18 @@ pub fn decide<'a>(table: &'a Table, asker: Asker, name: &Name, kind: Kind) -> De
             None => Decision::NoWay,
         },
     }
+}
+
+/// Whether the authority is asked. The cell's own word comes first: of a name that it has, or that an alias of its own leads to,
+/// nobody else is asked. The cell itself is no peer, and has no services' names.
+fn authority<'a>(table: &Table, asker: Asker, name: &Name, own: Option<&Local>) -> Option<Decision<'a>> {
+    let authority = table.authority()?;
+    let Asker::Peer(source) = asker else { return None };
+    let is_its = match own {
+        Some(own) => own.outcome == Outcome::NoName && own.lines.is_empty() && own.zone.is_some(),
+        None => name.suffixes().any(|suffix| authority.zones.contains(suffix)),
+    };
+    is_its.then(|| Decision::Authority(authority.at, source.to_canonical()))
 }
 
 /// What the cell itself says of a name.

@@ -7,13 +7,15 @@ use ipnet::IpNet;
 
 use super::address::Resolver;
 use super::name::Name;
-use super::table::{ExitDns, Interface, Reached, Table};
+use super::table::{Authority, ExitDns, Interface, Reached, Table};
 use super::zone::{Data, Line, Zones};
 use crate::exit::ExitId;
 use crate::request::Violation;
 
 /// Most zones.
 pub const ZONES_MAX: usize = 16;
+/// Most zones of others.
+pub const FOREIGN_ZONES_MAX: usize = 64;
 /// Most records.
 pub const RECORDS_MAX: usize = 50_000;
 /// Most resolvers of one way.
@@ -36,6 +38,8 @@ pub struct DnsCeiling {
     pub local_upstreams: Vec<SocketAddr>,
     /// How names of the interfaces of exits begin.
     pub interface_prefixes: Vec<String>,
+    /// Who may be the authority, by address and port. It is told which peer asks.
+    pub authorities: Vec<SocketAddr>,
 }
 
 /// All of it as it was asked for.
@@ -51,6 +55,10 @@ pub struct AskedDns<'a> {
     pub exits: Vec<AskedExitDns<'a>>,
     /// All peers.
     pub peers: Vec<AskedPeer<'a>>,
+    /// Who has the names that the cell itself does not have.
+    pub authority: Option<Result<SocketAddr, String>>,
+    /// Zones of others that the authority is asked of.
+    pub authority_zones: Vec<&'a str>,
 }
 
 /// One record.
@@ -111,6 +119,7 @@ pub fn table(asked: &AskedDns<'_>, ceiling: &DnsCeiling) -> Result<Table, Vec<Vi
     faults.count("zones", asked.zones.len(), ZONES_MAX);
     faults.count("records", asked.records.len(), RECORDS_MAX);
     faults.count("exits", asked.exits.len(), EXITS_MAX);
+    faults.count("authority_zones", asked.authority_zones.len(), FOREIGN_ZONES_MAX);
     let addresses = asked.peers.iter().map(|peer| peer.addresses.len()).sum();
     faults.count("peers", addresses, PEERS_MAX);
     faults.ended()?;
@@ -118,8 +127,19 @@ pub fn table(asked: &AskedDns<'_>, ceiling: &DnsCeiling) -> Result<Table, Vec<Vi
     let defaults = faults.resolvers("upstreams", &asked.upstreams, |address| default(address, ceiling));
     let exits = faults.exits(&asked.exits, ceiling);
     let peers = faults.peers(&asked.peers);
+    let authority = faults.authority(asked, ceiling);
     faults.ended()?;
-    Ok(Table::new(zones, defaults, exits, peers))
+    Ok(Table::new(zones, defaults, exits, peers).with_authority(authority))
+}
+
+/// An authority that the ceiling lists: it is told who asks, so it is nobody that could be anywhere.
+fn listed(address: SocketAddr, ceiling: &DnsCeiling) -> Result<Resolver, &'static str> {
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    let listed = ceiling.authorities.contains(&address);
+    let resolver = Resolver::beyond(address).ok_or("is the address of one host, and a port")?;
+    listed
+        .then_some(resolver)
+        .ok_or("is none of `dns.authorities` in egress.toml")
 }
 
 /// A default resolver within the ceiling.
@@ -243,6 +263,28 @@ impl Faults {
             }
         }
         resolvers
+    }
+
+    fn authority(&mut self, asked: &AskedDns<'_>, ceiling: &DnsCeiling) -> Option<Authority> {
+        let mut zones = BTreeSet::new();
+        for (index, text) in asked.authority_zones.iter().enumerate() {
+            match Name::of_host(text) {
+                Ok(zone) => drop(zones.insert(zone)),
+                Err(why) => self.add(format!("authority_zones[{index}]"), why),
+            }
+        }
+        let Some(at) = &asked.authority else {
+            if !asked.authority_zones.is_empty() {
+                self.add("authority".to_owned(), "is required with `authority_zones`");
+            }
+            return None;
+        };
+        let at = match at {
+            Ok(address) => listed(*address, ceiling).map_err(|why| format!("{address} {why}")),
+            Err(why) => Err(why.clone()),
+        };
+        let at = at.map_err(|why| self.add("authority".to_owned(), why)).ok()?;
+        Some(Authority { at, zones })
     }
 
     fn exits(&mut self, asked: &[AskedExitDns<'_>], ceiling: &DnsCeiling) -> BTreeMap<ExitId, ExitDns> {

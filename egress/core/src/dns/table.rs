@@ -1,10 +1,11 @@
 //! All that DNS goes by: zones, resolvers, exits and peers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
 use super::address::Resolver;
+use super::name::Name;
 use super::zone::Zones;
 use crate::exit::ExitId;
 
@@ -61,6 +62,15 @@ pub struct ExitDns {
     pub reached: Reached,
 }
 
+/// Who is asked of names in the cell's zones that the cell itself does not have, and of zones of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// Where it listens.
+    pub at: Resolver,
+    /// Zones of others that it is asked of too.
+    pub zones: BTreeSet<Name>,
+}
+
 /// See the module. Without anything in it every question is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
@@ -68,6 +78,7 @@ pub struct Table {
     defaults: Vec<Resolver>,
     exits: BTreeMap<ExitId, ExitDns>,
     peers: BTreeMap<IpAddr, Option<ExitId>>,
+    authority: Option<Authority>,
 }
 
 impl Table {
@@ -83,7 +94,19 @@ impl Table {
             defaults,
             exits,
             peers,
+            authority: None,
         }
+    }
+
+    /// The same, where somebody else has the names that the cell itself does not have.
+    #[must_use]
+    pub fn with_authority(self, authority: Option<Authority>) -> Self {
+        Table { authority, ..self }
+    }
+
+    /// Who has the names that the cell itself does not have.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
     }
 
     /// The cell's own names.

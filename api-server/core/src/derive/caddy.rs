@@ -1,0 +1,324 @@
+//! Caddy's configuration: for each service's name, who may open it and which container answers.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::published::{HostName, Published, ServiceRecord};
+
+/// Where Caddy listens for HTTPS, in its container.
+pub const HTTPS_PORT: u16 = 8443;
+/// The same for HTTP, which only leads to HTTPS.
+pub const HTTP_PORT: u16 = 8080;
+
+/// What is not the services' affair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaddySettings {
+    /// Caddy's own socket, as it sees it.
+    pub admin: AdminListen,
+    /// Where it listens: [`HTTPS_PORT`] and [`HTTP_PORT`] but in tests.
+    pub ports: [u16; 2],
+    /// The VPN's ranges: who comes from elsewhere opens nothing.
+    pub vpn: [IpNet; 2],
+    /// What is logged.
+    pub log: LogLevel,
+}
+
+/// A Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminListen {
+    /// An absolute path.
+    pub path: String,
+    /// Its permissions; None: as the umask has it, for a Caddy older than 2.8, which takes none.
+    pub mode: Option<u16>,
+}
+
+/// What Caddy logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum LogLevel {
+    /// Failures.
+    Error,
+    /// What changes, too, and every request.
+    Info,
+}
+
+/// By what devices know that they speak to the cell.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Certificates {
+    /// By nothing yet: no handshake succeeds.
+    None,
+    /// By certificates that the cell's CA signed.
+    Loaded(Vec<LoadedCertificate>),
+    /// By one that Caddy gets, proving itself over HTTP (RFC 8555, section 8.3).
+    Http01(Account),
+    /// The same over DNS (RFC 8555, section 8.4). The standard Caddy, and Debian's, has none of these providers' modules:
+    /// it refuses the configuration and keeps the one that it has.
+    Dns01(Account, DnsProvider),
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LoadedCertificate {
+    /// The leaf first.
+    pub chain: String,
+    /// Wiped when it goes.
+    pub key: Zeroizing<String>,
+}
+
+/// What a certificate authority is told of who asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Where it may write to: one mailbox at a host.
+    pub email: Option<Mailbox>,
+}
+
+/// `local@host`, the local part of letters, digits, dots, hyphens and underscores alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Mailbox(String);
+
+/// Who answers for the domain on the internet. Caddy reads the token from its own environment, `CELL_DNS_TOKEN`: the broker
+/// puts it there, and it never comes by here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsProvider {
+    /// duckdns.org.
+    Duckdns,
+    /// cloudflare.com.
+    Cloudflare,
+    /// Whoever takes RFC 2136 updates, signed by a key (RFC 8945); server and key are Caddy's environment as well.
+    Generic,
+}
+
+impl std::fmt::Debug for LoadedCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LoadedCertificate(..)")
+    }
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Certificates::None => "None",
+            Certificates::Loaded(_) => "Loaded(..)",
+            Certificates::Http01(_) => "Http01",
+            Certificates::Dns01(..) => "Dns01",
+        })
+    }
+}
+
+impl Mailbox {
+    /// Reads one; None: it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (local, host) = text.split_once('@')?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        let fits =
+            (1..=64).contains(&local.len()) && local.bytes().all(plain) && HostName::parse(host).is_ok();
+        fits.then(|| Mailbox(text.to_owned()))
+    }
+}
+
+/// The names that a certificate of the services is for, in order: those that have something for browsers.
+pub fn hosts(published: &Published) -> Vec<HostName> {
+    let mut all: Vec<HostName> = (routes(published).into_iter())
+        .flat_map(|(_, hosts)| hosts)
+        .collect();
+    all.sort();
+    all
+}
+
+fn routes(published: &Published) -> Vec<(&ServiceRecord, Vec<HostName>)> {
+    let domains = published.distinct_domains();
+    let labels = published.labels();
+    let named = published.services.iter().zip(labels).map(|(service, labels)| {
+        let of = |domain: &&HostName| -> Vec<HostName> {
+            labels.iter().filter_map(|label| domain.child(label)).collect()
+        };
+        (service, domains.iter().flat_map(of).collect::<Vec<_>>())
+    });
+    named
+        .filter(|(service, hosts)| service.web.is_some() && !hosts.is_empty())
+        .collect()
+}
+
+/// The configuration, and the mark that Caddy knows it by (`/id/<mark>`).
+pub fn config(
+    published: &Published,
+    settings: &CaddySettings,
+    certificates: &Certificates,
+) -> (Config, String) {
+    let routes = routes(published);
+    let hosts: Vec<HostName> = hosts(published);
+    let mut config = Config {
+        admin: Admin {
+            id: String::new(),
+            listen: settings.admin.rendered(),
+            config: AdminConfig { persist: false },
+        },
+        logging: Logging {
+            logs: Logs {
+                default: Log { level: settings.log },
+            },
+        },
+        apps: Apps {
+            http: Http {
+                http_port: settings.ports[1],
+                https_port: settings.ports[0],
+                servers: Servers {
+                    services: services(published, &routes, settings, certificates),
+                    redirect: redirect(&hosts, settings),
+                },
+            },
+            tls: tls(&hosts, certificates),
+        },
+    };
+    // Whatever is in it changes the mark. It is a function of the rest, so it is made of it.
+    let rest = serde_json::to_vec(&config)
+        .map(Zeroizing::new)
+        .unwrap_or_default();
+    let mark = format!("cell-{}", hex::encode(Sha256::digest(&*rest)));
+    config.admin.id.clone_from(&mark);
+    (config, mark)
+}
+
+fn services(
+    published: &Published,
+    routes: &[(&ServiceRecord, Vec<HostName>)],
+    settings: &CaddySettings,
+    certificates: &Certificates,
+) -> Server {
+    // Who has been granted what, looked up once for all routes.
+    let mut granted: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
+    for reader in &published.readers {
+        for grant in &reader.granted {
+            granted.entry(*grant).or_default().extend(&reader.addresses);
+        }
+    }
+    let mut all = Vec::new();
+    for (service, hosts) in routes {
+        let Some(web) = service.web else { continue };
+        let ranges: Vec<IpNet> = if service.everyone {
+            settings.vpn.to_vec()
+        } else {
+            let readers = granted.get(&service.web_grant()).into_iter().flatten();
+            readers.map(|ip| IpNet::from(*ip)).collect()
+        };
+        // A matcher without a range would match nobody, but is not left to Caddy's reading.
+        if !ranges.is_empty() {
+            let upstreams = vec![Upstream {
+                dial: web.to_string(),
+            }];
+            all.push(Route::to(
+                Match::of(hosts, Some(ranges)),
+                Handler::ReverseProxy { upstreams },
+            ));
+        }
+        all.push(Route::to(Match::of(hosts, None), Handler::status(403)));
+    }
+    all.push(Route::to(None, Handler::status(421)));
+    Server {
+        listen: vec![format!(":{}", settings.ports[0])],
+        routes: all,
+        tls_connection_policies: Some(vec![Empty {}]),
+        automatic_https: AutomaticHttps {
+            disable: matches!(certificates, Certificates::None | Certificates::Loaded(_)),
+            disable_redirects: true,
+        },
+        logs: settings.log.of_requests(),
+    }
+}
+
+fn redirect(hosts: &[HostName], settings: &CaddySettings) -> Server {
+    let to_https = Handler::StaticResponse {
+        status_code: 308,
+        headers: BTreeMap::from([("Location", vec!["https://{http.request.host}{http.request.uri}"])]),
+        close: true,
+    };
+    let mut routes = Vec::new();
+    if !hosts.is_empty() {
+        routes.push(Route::to(Match::of(hosts, None), to_https));
+    }
+    routes.push(Route::to(None, Handler::status(421)));
+    Server {
+        listen: vec![format!(":{}", settings.ports[1])],
+        routes,
+        tls_connection_policies: None,
+        automatic_https: AutomaticHttps {
+            disable: true,
+            disable_redirects: true,
+        },
+        logs: None,
+    }
+}
+
+fn tls(hosts: &[HostName], certificates: &Certificates) -> Tls {
+    let policy = |account: &Account, challenges| Automation {
+        policies: vec![Policy {
+            subjects: hosts.to_vec(),
+            issuers: vec![Issuer {
+                module: "acme",
+                email: account.email.clone(),
+                challenges,
+            }],
+        }],
+    };
+    let none = Tls {
+        certificates: None,
+        automation: None,
+    };
+    match certificates {
+        Certificates::None => none,
+        Certificates::Loaded(loaded) => Tls {
+            certificates: Some(Loaders {
+                load_pem: loaded.iter().map(Pem::of).collect(),
+            }),
+            automation: None,
+        },
+        Certificates::Http01(account) => Tls {
+            automation: Some(policy(account, Challenges::http())),
+            ..none
+        },
+        Certificates::Dns01(account, provider) => Tls {
+            automation: Some(policy(account, Challenges::dns(*provider))),
+            ..none
+        },
+    }
+}
+
+impl AdminListen {
+    fn rendered(&self) -> String {
+        let AdminListen { path, mode } = self;
+        let mode = mode.map(|mode| format!("|{mode:04o}")).unwrap_or_default();
+        format!("unix/{path}{mode}")
+    }
+}
+
+impl LogLevel {
+    fn of_requests(self) -> Option<Empty> {
+        match self {
+            LogLevel::Error => None,
+            LogLevel::Info => Some(Empty {}),
+        }
+    }
+}
+
+mod json;
+
+pub use json::Config;
+use json::{
+    Admin, AdminConfig, Apps, AutomaticHttps, Automation, Challenges, Empty, Handler, Http, Issuer, Loaders,
+    Log, Logging, Logs, Match, Pem, Policy, Route, Server, Servers, Tls, Upstream,
+};
+
+impl Serialize for HostName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! Keeps CoreDNS and Caddy in step with what is published: within a second of a change, and again whenever one of them lost it.
+
+mod certificate;
+mod folder;
+mod proxy;
+
+pub use folder::{Folder, FolderError};
+pub use proxy::{Proxy, ProxyError};
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cell_api_core::derive::caddy::{
+    self, AdminListen, CaddySettings, Certificates, HTTP_PORT, HTTPS_PORT, LogLevel,
+};
+use cell_api_core::derive::corefile::{self, CorefileSettings, QueryLog};
+use cell_api_core::derive::dns;
+use cell_api_core::published::{Published, ServiceRecord};
+use cell_proto::common::v1::{Condition, ConditionStatus};
+use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::events::Topic;
+use crate::service::published;
+use certificate::Certified;
+
+/// Changes that come together are told together.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How often what failed is tried again, and Caddy is asked whether it still has what it was told.
+const INTERVAL: Duration = Duration::from_secs(3);
+/// The broker's name of CoreDNS.
+const COREDNS: &str = "coredns";
+/// Permissions of Caddy's socket: its own user's, and the group's that cell-api is of.
+const SOCKET_MODE: u16 = 0o660;
+
+/// What is installed, and what CoreDNS and Caddy have of it.
+#[derive(Debug, Default)]
+pub struct Publisher {
+    services: Mutex<Arc<Vec<ServiceRecord>>>,
+    dns: Mutex<Said>,
+    proxy: Mutex<Said>,
+}
+
+/// What became of telling.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Said {
+    #[default]
+    Nothing,
+    Has,
+    /// A code and words for people.
+    Not(&'static str, String),
+}
+
+impl Publisher {
+    pub(crate) fn services(&self) -> Arc<Vec<ServiceRecord>> {
+        Arc::clone(&lock(&self.services))
+    }
+
+    pub(crate) fn set_services(&self, services: Vec<ServiceRecord>) {
+        *lock(&self.services) = Arc::new(services);
+    }
+
+    /// `DnsServed` and `ProxyConfigured`, where the policy file names what they are about.
+    pub fn conditions(&self, config: &Config) -> Vec<Condition> {
+        let dns = (config.core_dns_dir.is_some()).then(|| condition("DnsServed", &lock(&self.dns)));
+        let proxy = (config.caddy_socket.is_some()).then(|| condition("ProxyConfigured", &lock(&self.proxy)));
+        dns.into_iter().chain(proxy).collect()
+    }
+}
+
+fn condition(kind: &str, said: &Said) -> Condition {
+    let (status, reason, message) = match said {
+        Said::Nothing => (
+            ConditionStatus::Unknown,
+            "NOT_TOLD",
+            "it has not been told of services yet",
+        ),
+        Said::Has => (ConditionStatus::True, "TOLD", "it goes by all that is published"),
+        Said::Not(reason, message) => (ConditionStatus::False, *reason, message.as_str()),
+    };
+    Condition {
+        r#type: kind.to_owned(),
+        status: status.into(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_unix_ms: 0,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells both what is published, until `shutdown`.
+pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
+    let mut dns = app.config.core_dns_dir.as_ref().map(|path| DnsTeller {
+        folder: Folder::new(path),
+        told: None,
+        is_reloaded: false,
+    });
+    let mut proxy = app.config.caddy_socket.as_ref().map(|path| ProxyTeller {
+        proxy: Proxy::new(path),
+        certified: Certified::default(),
+        mark: None,
+    });
+    if dns.is_none() && proxy.is_none() {
+        return;
+    }
+    let mut changes = app.events.watch();
+    loop {
+        let seen = *changes.borrow_and_update();
+        if let Some(state) = published::now(&app) {
+            app.dns.again();
+            if let Some(dns) = &mut dns {
+                let said = dns.tell(&app, &state).await;
+                say(&app, &app.published.dns, said);
+            }
+            if let Some(proxy) = &mut proxy {
+                let said = proxy.tell(&app, &state).await;
+                say(&app, &app.published.proxy, said);
+            }
+        }
+        let is_ours = |now: &crate::events::Versions| {
+            [Topic::Peers, Topic::Services, Topic::Config]
+                .iter()
+                .any(|topic| now.of(*topic) != seen.of(*topic))
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = changes.wait_for(is_ours) => {}
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        tokio::time::sleep(DEBOUNCE).await;
+    }
+}
+
+fn say(app: &App, place: &Mutex<Said>, said: Said) {
+    let mut before = lock(place);
+    if *before != said {
+        tracing::info!(?said, "what became of the services' names and routes");
+        *before = said;
+        drop(before);
+        app.events.publish([Topic::Status]);
+    }
+}
+
+struct DnsTeller {
+    folder: Folder,
+    told: Option<Published>,
+    is_reloaded: bool,
+}
+
+impl DnsTeller {
+    async fn tell(&mut self, app: &App, state: &Published) -> Said {
+        if self.told.as_ref() != Some(state) {
+            if let Err(error) = self.write(app, state).await {
+                return Said::Not("NOT_WRITTEN", error.to_string());
+            }
+            self.told = Some(state.clone());
+            self.is_reloaded = false;
+        }
+        if self.is_reloaded {
+            return Said::Has;
+        }
+        match app.broker.reload(COREDNS).await {
+            Ok(()) => {
+                self.is_reloaded = true;
+                Said::Has
+            }
+            // Nobody waits for a name, so nobody is to start CoreDNS: it reads the folder when it starts.
+            Err(_) if state.is_empty() => Said::Nothing,
+            Err(reason) => Said::Not(
+                "NOT_RELOADED",
+                format!("the broker does not have CoreDNS read it: {reason}"),
+            ),
+        }
+    }
+
+    async fn write(&self, app: &App, state: &Published) -> Result<(), FolderError> {
+        let (folder, state, now) = (self.folder.clone(), state.clone(), app.now() / 1000);
+        let written = tokio::task::spawn_blocking(move || {
+            let settings = CorefileSettings {
+                relay: dns::BRIDGE,
+                log: QueryLog::Errors,
+                folder: corefile::FOLDER,
+                port: dns::PORT,
+            };
+            folder.publish(&state, &settings, now)
+        });
+        // It panics nowhere; where it did, it is tried again.
+        written.await.unwrap_or(Err(FolderError::Ended))
+    }
+}
+
+struct ProxyTeller {
+    proxy: Proxy,
+    certified: Certified,
+    mark: Option<String>,
+}
+
+impl ProxyTeller {
+    async fn tell(&mut self, app: &App, state: &Published) -> Said {
+        let uncertified = self.certified.renew(app, &caddy::hosts(state)).await.err();
+        let Some(cell) = app.identity() else {
+            return Said::Nothing;
+        };
+        let certificates = match self.certified.loaded() {
+            loaded if loaded.is_empty() => Certificates::None,
+            loaded => Certificates::Loaded(loaded),
+        };
+        let settings = CaddySettings {
+            admin: AdminListen {
+                path: self.proxy.path().to_string_lossy().into_owned(),
+                mode: Some(SOCKET_MODE),
+            },
+            ports: [HTTPS_PORT, HTTP_PORT],
+            vpn: [IpNet::V4(cell.range.v4()), IpNet::V6(cell.range.v6())],
+            log: LogLevel::Error,
+        };
+        let (config, mark) = caddy::config(state, &settings, &certificates);
+        // Nothing is sent twice, but to one that was started anew.
+        let has = self.mark.as_ref() == Some(&mark) && self.proxy.has(&mark).await.unwrap_or(false);
+        if !has {
+            self.mark = None;
+            if let Err(error) = self.proxy.load(&config).await {
+                return match error {
+                    ProxyError::Away(_) if state.is_empty() => Said::Nothing,
+                    error => Said::Not(error.reason(), error.to_string()),
+                };
+            }
+            self.mark = Some(mark);
+        }
+        match uncertified {
+            Some(why) => Said::Not(
+                "NO_CERTIFICATE",
+                format!("there is no certificate for some names: {why}"),
+            ),
+            None => Said::Has,
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! CoreDNS and Caddy follow what is published, within a second, and get it again when they lost it.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+#[path = "../core/tests/support/published.rs"]
+mod states;
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Path as Segment, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use cell_api::published::Folder;
+use cell_api::service::published;
+use cell_api_core::derive::corefile::{CorefileSettings, QueryLog, serial_of};
+use cell_proto::broker::v1 as broker;
+use cell_proto::broker::v1::container_service_server::{ContainerService, ContainerServiceServer};
+use cell_proto::fault::Fault;
+use serde_json::{Value, json};
+use support::client::Client;
+use support::{Cell, eventually};
+use tokio::net::UnixListener;
+use tonic::service::Routes;
+use tonic::{Code, Request, Response, Status};
+
+/// What was asked of the broker, and whether it refuses.
+#[derive(Clone, Default)]
+struct FakeBroker {
+    reloaded: Arc<Mutex<Vec<String>>>,
+    refuses: Arc<Mutex<bool>>,
+}
+
+#[tonic::async_trait]
+impl ContainerService for FakeBroker {
+    async fn start_container(
+        &self,
+        _: Request<broker::StartContainerRequest>,
+    ) -> Result<Response<broker::StartContainerResponse>, Status> {
+        Err(Status::internal("nobody starts anything"))
+    }
+
+    async fn stop_container(
+        &self,
+        _: Request<broker::StopContainerRequest>,
+    ) -> Result<Response<broker::StopContainerResponse>, Status> {
+        Err(Status::internal("nobody stops anything"))
+    }
+
+    async fn restart_container(
+        &self,
+        _: Request<broker::RestartContainerRequest>,
+    ) -> Result<Response<broker::RestartContainerResponse>, Status> {
+        Err(Status::internal("nobody restarts anything"))
+    }
+
+    async fn reload_container(
+        &self,
+        request: Request<broker::ReloadContainerRequest>,
+    ) -> Result<Response<broker::ReloadContainerResponse>, Status> {
+        if *self.refuses.lock().unwrap() {
+            return Err(Fault::new(Code::NotFound, "broker.cell", "NOT_OWNED", "no such container").into());
+        }
+        self.reloaded.lock().unwrap().push(request.into_inner().service);
+        Ok(Response::new(broker::ReloadContainerResponse::default()))
+    }
+}
+
+/// The configuration that a Caddy has.
+type Loaded = Arc<Mutex<Option<Value>>>;
+
+fn fake_caddy(path: &Path) -> Loaded {
+    let loaded = Loaded::default();
+    let take = |State(loaded): State<Loaded>, body: axum::Json<Value>| async move {
+        *loaded.lock().unwrap() = Some(body.0);
+    };
+    let has = |State(loaded): State<Loaded>, Segment(mark): Segment<String>| async move {
+        let is_known = loaded
+            .lock()
+            .unwrap()
+            .as_ref()
+            .is_some_and(|config| config["admin"]["@id"] == mark);
+        if is_known {
+            StatusCode::OK
+        } else {
+            StatusCode::NOT_FOUND
+        }
+    };
+    let routes = Router::new()
+        .route("/load", post(take))
+        .route("/id/{mark}", get(has))
+        .with_state(Arc::clone(&loaded));
+    let listener = UnixListener::bind(path).unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    loaded
+}
+
+fn condition(status: &Value, kind: &str) -> (String, String) {
+    let daemons = status["daemons"].as_array().unwrap();
+    let services = daemons
+        .iter()
+        .find(|daemon| daemon["name"] == "services")
+        .unwrap();
+    let all = services["conditions"].as_array().unwrap();
+    let one = all.iter().find(|one| one["type"] == kind).unwrap();
+    let text = |field: &str| one[field].as_str().unwrap().to_owned();
+    (text("status"), text("reason"))
+}
+
+/// Waits until the status says so of names.
+async fn says(admin: &Client, (status, reason): (&str, &str)) {
+    for _ in 0..200 {
+        let told = admin.get("/api/status").await.expect(200).json();
+        if condition(&told, "DnsServed") == (status.to_owned(), reason.to_owned()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never: {status} {reason}");
+}
+
+#[tokio::test]
+async fn both_follow_what_is_published() {
+    let place = tempfile::tempdir().unwrap();
+    let (dns, socket) = (place.path().to_owned(), place.path().join("admin.sock"));
+    let loaded = fake_caddy(&socket);
+    let broker = FakeBroker::default();
+    let mut broker_socket = None;
+    let cell = Cell::start_with(|config| {
+        config.core_dns_dir = Some(dns.clone());
+        config.caddy_socket = Some(socket.clone());
+        broker_socket = Some(config.broker_socket.clone());
+    })
+    .await;
+    let routes = Routes::new(ContainerServiceServer::new(broker.clone()));
+    let _serving = support::serve(&broker_socket.unwrap(), routes);
+    cell.set_up().await;
+    let admin = cell.admin().await;
+    assert_eq!(cell.egress.dns().authority, None, "nothing is published");
+
+    let mut service = states::one_service().services.remove(0);
+    service.address = [10, 86, 0, 250].into();
+    let start = Instant::now();
+    published::set(&cell.app, vec![service.clone()]);
+    let routed = |host: &str| {
+        let loaded = loaded.lock().unwrap();
+        loaded.as_ref().is_some_and(|config| {
+            config["apps"]["http"]["servers"]["services"]["routes"]
+                .to_string()
+                .contains(host)
+        })
+    };
+    eventually("a route", || routed("calendar.")).await;
+    let corefile = || fs::read_to_string(dns.join("Corefile")).unwrap();
+    let serial = serial_of(&corefile()).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(
+        broker
+            .reloaded
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|service| service == "coredns")
+    );
+    eventually("the authority", || cell.egress.dns().authority.is_some()).await;
+    let told = admin.get("/api/status").await.expect(200).json();
+    assert_eq!(
+        condition(&told, "DnsServed"),
+        ("true".to_owned(), "TOLD".to_owned()),
+        "{told}"
+    );
+    assert_eq!(
+        condition(&told, "ProxyConfigured"),
+        ("true".to_owned(), "TOLD".to_owned()),
+        "{told}"
+    );
+    let issued = cell.vault.issued();
+    assert!(issued.iter().any(|(names, addresses)| names.len() == 1
+        && names[0].starts_with("calendar.")
+        && addresses.is_empty()));
+
+    // A peer that is granted it has a view, and a route.
+    let access = json!({"services": [{"address": "10.86.0.250", "protocol": "tcp", "port": 443}]});
+    let body = json!({"name": "phone", "public_key": support::key(1), "access": access});
+    admin.post("/api/peers", &body).await.expect(201);
+    eventually("a view", || corefile().contains("client_ip()")).await;
+    assert!(serial_of(&corefile()).unwrap() > serial);
+
+    // Caddy was started anew, and the broker does not do what it is asked.
+    *loaded.lock().unwrap() = None;
+    *broker.refuses.lock().unwrap() = true;
+    published::set(&cell.app, Vec::new());
+    eventually("no zone", || !corefile().contains("client_ip()")).await;
+    published::set(&cell.app, vec![service]);
+    says(&admin, ("false", "NOT_RELOADED")).await;
+    assert!(routed("calendar."));
+    *broker.refuses.lock().unwrap() = false;
+    says(&admin, ("true", "TOLD")).await;
+}
+
+#[test]
+fn the_folder_has_one_state_and_nothing_of_others_is_touched() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, at) = (Folder::new(place.path()), place.path());
+    let settings = CorefileSettings {
+        relay: [172, 20, 0, 1].into(),
+        log: QueryLog::Errors,
+        folder: "/etc/coredns",
+        port: 53,
+    };
+    fs::write(at.join("notes.txt"), "mine").unwrap();
+    fs::write(at.join("zone-1-0-0.db"), "of a former state").unwrap();
+    let names = || {
+        fs::read_dir(at)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect::<BTreeSet<_>>()
+    };
+    let set = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let mut state = states::one_service();
+    folder.publish(&state, &settings, 100).unwrap();
+    assert_eq!(names(), set(&["Corefile", "notes.txt", "zone-100-0-0.db"]));
+    folder.publish(&state, &settings, 200).unwrap();
+    assert_eq!(
+        names(),
+        set(&["Corefile", "notes.txt", "zone-100-0-0.db"]),
+        "the same again"
+    );
+    // A clock that was set back.
+    state.services.clear();
+    state
+        .domains
+        .push(cell_api_core::published::HostName::parse("second.cell").unwrap());
+    folder.publish(&state, &settings, 50).unwrap();
+    assert_eq!(
+        names(),
+        set(&["Corefile", "notes.txt", "zone-101-0-0.db", "zone-101-0-1.db"])
+    );
+    // What is broken is put right, and what was left half-done is no hindrance.
+    fs::write(at.join("zone-101-0-0.db"), "").unwrap();
+    fs::write(at.join(".unfinished"), "half").unwrap();
+    folder.publish(&state, &settings, 60).unwrap();
+    assert_eq!(
+        names(),
+        set(&["Corefile", "notes.txt", "zone-102-0-0.db", "zone-102-0-1.db"])
+    );
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(at.join("Corefile")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644, "CoreDNS is another user");
+    // A name that cannot be written: the former state stays.
+    fs::create_dir_all(at.join("zone-103-0-0.db/x")).unwrap();
+    let before = fs::read(at.join("Corefile")).unwrap();
+    state.domains.pop();
+    let failed = folder.publish(&state, &settings, 103).unwrap_err().to_string();
+    assert!(failed.contains("zone-103-0-0.db"), "{failed}");
+    assert_eq!(fs::read(at.join("Corefile")).unwrap(), before);
+    assert!(at.join("zone-102-0-1.db").exists());
+}
