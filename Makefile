@@ -104,7 +104,7 @@ chaos: build-test users ## Kill daemons at random moments, 100 times, while they
 test-iptables: build-test users ## netd's namespace tests once more, with the policy in legacy iptables.
 	@echo "==> Rust: netd with the renderer iptables"
 	@CELL_TEST_RENDERER=iptables cargo test --locked -p cell-netd --test world --test exits --test redirects \
-	  --test leaks --test dns --test explain --test tunnels --test openvpn --test lockout --test confirm --test services --test service_relay
+	  --test leaks --test dns --test explain --test tunnels --test openvpn --test lockout --test confirm --test services --test service_relay --test shut --test entries
 
 .PHONY: leaktest
 leaktest: build-test users ## Break and change everything around exits 2,000 times; no packet of a bound peer leaks (some 15 minutes).

@@ -33,6 +33,7 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         exits: exits.into_iter().map(exits::exit_spec).collect(),
         dns_upstreams: dns_upstreams.into_iter().map(SocketAddr::into).collect(),
         service_networks: services.into_iter().map(service_network).collect(),
+        entries: Vec::new(),
     }
 }
 

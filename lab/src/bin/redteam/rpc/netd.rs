@@ -112,6 +112,7 @@ fn spec() -> NetworkSpec {
         exits: Vec::new(),
         dns_upstreams: Vec::new(),
         service_networks: Vec::new(),
+        entries: Vec::new(),
     }
 }
 
