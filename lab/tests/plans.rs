@@ -171,6 +171,7 @@ fn desired(world: &World) -> Desired {
         exits: exits(),
         dns_upstreams: Vec::new(),
         service_networks: Vec::new(),
+        entries: Vec::new(),
     };
     validate(&spec, &ceiling(), None).unwrap()
 }
@@ -459,7 +460,7 @@ proptest! {
             removed_peers: NAMES.iter().filter(|name| after.get(*name).and_then(told).is_none()).map(|name| (*name).to_owned()).collect(),
         };
         let delta = validate_delta(&delta, &had, &ceiling()).unwrap();
-        let changes = plan_delta(had.wireguard(), &delta).changes;
+        let changes = plan_delta(&had, &delta).changes;
         let netds: BTreeSet<String> = changes.iter().map(|change| change.subject.clone()).collect();
         let told = |counts: fn(&Fact) -> bool| -> BTreeSet<String> {
             let of = plan.statements.iter().filter(|one| counts(&one.fact));

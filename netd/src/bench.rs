@@ -55,6 +55,7 @@ impl Sample {
                 exits: vec![],
                 dns_upstreams: vec![],
                 service_networks: vec![],
+                entries: vec![],
             },
             ceiling,
         }

@@ -126,6 +126,8 @@ struct Services {
     bridge_prefix: String,
     subnets: Vec<String>,
     max: usize,
+    #[serde(default)]
+    entries_max: usize,
 }
 
 /// Absent: no exit may be asked for.
@@ -288,12 +290,14 @@ fn services(
         bridge_prefix,
         subnets,
         max,
+        entries_max,
     }) = file
     else {
         return Some(None);
     };
     let subnets: Vec<Ipv4Net> = all("services.subnets", subnets, faults);
     ServiceCeiling::try_new(bridge_prefix, subnets, *max)
+        .and_then(|ceiling| ceiling.with_entries(*entries_max))
         .and_then(|ceiling| match exits {
             Some(exits) => ceiling.beside(interfaces, exits),
             // Their faults are named.
@@ -486,6 +490,7 @@ mod tests {
         assert_eq!(config.ceiling.exits.tunnel().unwrap().user(), 992);
         let services = config.ceiling.services.unwrap();
         assert_eq!((services.prefix().as_str(), services.most()), ("cellsvc", 1024));
+        assert_eq!(services.entries(), 4096);
     }
 
     #[test]
@@ -539,8 +544,9 @@ mod tests {
             ("\"cellsvc\"", "\"wg0x\"", "services.bridge_prefix"),
             ("\"cellsvc\"", "\"cell svc\"", "services.bridge_prefix"),
             ("172.21.0.0/16", "172.21.0.1/16", "services.subnets"),
-            ("[\"172.21.0.0/16\"]", "[]", "services.subnets"),
+            ("[\"172.20.0.0/24\", \"172.21.0.0/16\"]", "[]", "services.subnets"),
             ("max = 1024", "max = 1025", "services.max"),
+            ("entries_max = 4096", "entries_max = 4097", "services.entries_max"),
         ] {
             let text = documented();
             assert!(text.contains(from), "{from}");

@@ -33,8 +33,7 @@ pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
         exits,
         dns_upstreams,
         service_networks,
-        // Not carried: nothing is opened by it.
-        entries: _,
+        entries,
     } = wire;
     NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
@@ -46,6 +45,7 @@ pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
             .map(|resolver| said(SocketAddr::try_from(resolver)))
             .collect(),
         service_networks: service_networks.into_iter().map(services::network_spec).collect(),
+        entries: entries.into_iter().map(services::entry_spec).collect(),
     }
 }
 
@@ -266,7 +266,7 @@ pub fn from_desired(desired: &Desired) -> v1::NetworkSpec {
         exits: exits.collect(),
         dns_upstreams: desired.resolvers().iter().map(|at| (*at).into()).collect(),
         service_networks: desired.services().iter().map(services::from_network).collect(),
-        entries: Vec::new(),
+        entries: desired.entries().iter().map(services::from_entry).collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cell_proto::ipc::{self, Listeners};
 use cell_sandbox::{Sandbox, profiles};
@@ -13,7 +14,7 @@ use crate::kernel::linux::{Choice, Linux, has_wireguard};
 use crate::kernel::nft::{Nft, NftSocket, Owners};
 use crate::kernel::{KernelError, Renderer};
 use crate::keys::KeySource;
-use crate::reconciler::Reconciler;
+use crate::reconciler::{Handle, Reconciler, Request};
 use crate::service;
 
 /// What ended netd.
@@ -119,6 +120,7 @@ pub async fn run(
         instance,
         changed,
     );
+    close_first(&handle).await;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let serving = ipc::serve(
         listener,
@@ -131,5 +133,19 @@ pub async fn run(
         served = serving => served.map_err(Into::into),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+    }
+}
+
+/// How long those who wait for netd's word wait for bridges of services to be closed.
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Answered after what stands before the first request: whoever is ordered after netd (Docker) makes no bridge before that.
+async fn close_first(handle: &Handle) {
+    let asked = handle.ask(|reply| Request::Get {
+        reply,
+        include_desired: false,
+    });
+    if tokio::time::timeout(CLOSED_WITHIN, asked).await.is_err() {
+        tracing::error!("netd is ready, but what it may not let pass is not yet kept from passing");
     }
 }

@@ -126,6 +126,8 @@ impl Setup {
                 addresses: own.into(),
                 exit_id: through.map(id).unwrap_or_default(),
             }],
+            authority: None,
+            authority_zones: Vec::new(),
         }
     }
 

@@ -114,6 +114,7 @@ pub fn carried(spec: derive::NetworkSpec) -> NetworkSpec {
     };
     NetworkSpec {
         service_networks: spec.services.into_iter().map(network).collect(),
+        entries: vec![],
         exits: spec.exits.into_iter().map(exit).collect(),
         dns_upstreams: spec.dns_upstreams.into_iter().map(Ok).collect(),
         wireguard: spec.wireguard.map(|wireguard| WireguardSpec {

@@ -43,10 +43,13 @@ pub struct ServiceCeiling {
     prefix: InterfaceName,
     subnets: Vec<Ipv4Net>,
     most: usize,
+    entries: usize,
 }
 
 /// Most networks of services.
 pub const SERVICES_MAX: usize = 1024;
+/// Most services at addresses in the VPN (proto).
+pub const ENTRIES_MAX: usize = 4096;
 
 /// Not what networks of services can be made of.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +68,9 @@ pub enum InvalidServices {
     /// Their number.
     #[error("max: 1-{SERVICES_MAX}")]
     Most,
+    /// The number of services at addresses in the VPN.
+    #[error("entries_max: 0-{ENTRIES_MAX}")]
+    Entries,
 }
 
 impl ServiceCeiling {
@@ -89,7 +95,19 @@ impl ServiceCeiling {
             prefix: name.ok_or(InvalidServices::Prefix)?,
             subnets,
             most,
+            entries: 0,
         })
+    }
+
+    /// The same, with so many services at addresses in the VPN at most.
+    ///
+    /// # Errors
+    /// [`InvalidServices::Entries`].
+    pub fn with_entries(self, entries: usize) -> Result<Self, InvalidServices> {
+        if entries > ENTRIES_MAX {
+            return Err(InvalidServices::Entries);
+        }
+        Ok(ServiceCeiling { entries, ..self })
     }
 
     /// The same, if no interface of these names could be taken for a bridge, or a bridge for one that begins so.
@@ -119,6 +137,11 @@ impl ServiceCeiling {
     /// Most networks.
     pub fn most(&self) -> usize {
         self.most
+    }
+
+    /// Most services at addresses in the VPN.
+    pub fn entries(&self) -> usize {
+        self.entries
     }
 
     /// Whether a bridge may have this name.

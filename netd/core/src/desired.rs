@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::entry::{Entry, EntryAt};
 use crate::model::{
     ExitId, ExitInterface, ExitMark, Family, InterfaceName, Mtu, PeerName, Port, Protocol, PublicKey,
     ServiceName, TableId,
@@ -226,6 +227,7 @@ pub struct Desired {
     redirects: BTreeMap<ExitId, Redirect>,
     resolvers: BTreeSet<SocketAddr>,
     services: BTreeMap<ServiceName, ServiceNetwork>,
+    entries: BTreeMap<EntryAt, Entry>,
     peers: BTreeMap<PeerName, Arc<Peer>>,
     by_key: BTreeMap<PublicKey, PeerName>,
     by_address: BTreeMap<IpAddr, PeerName>,
@@ -309,6 +311,23 @@ impl Desired {
     /// Networks of services, by name. Bridges and subnets are of one each, and none lies in the VPN.
     pub fn services(&self) -> &BTreeMap<ServiceName, ServiceNetwork> {
         &self.services
+    }
+
+    /// Takes all entries at once, in place of those that there are.
+    pub(crate) fn set_entries(&mut self, entries: BTreeMap<EntryAt, Entry>) {
+        self.entries = entries;
+    }
+
+    /// Services at addresses in the VPN. None is at a peer's address, or at a port of the cell; each leads to a container's address
+    /// in one of [`Desired::services`].
+    pub fn entries(&self) -> &BTreeMap<EntryAt, Entry> {
+        &self.entries
+    }
+
+    /// Whether a service is found at this address.
+    pub fn has_entry_at(&self, address: Ipv4Addr) -> bool {
+        let mut from = self.entries.range(EntryAt::first(address)..);
+        from.next().is_some_and(|(entry, _)| *entry.at.ip() == address)
     }
 
     /// What carries the peers that are bound to the exit of this id.

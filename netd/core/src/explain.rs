@@ -264,6 +264,9 @@ fn meaning(counter: Counter) -> &'static str {
              internet access"
         }
         Counter::ToServiceDefault => "nobody opens a flow towards a container without a grant",
+        Counter::EntryDenied => "a service is found there, and it is not granted to the device",
+        Counter::EntryMoved => "the flow was opened while another container answered there",
+        Counter::ServiceAway => "a container's address, and the bridge that it is on is not there",
         Counter::TunnelStranger => "who carries tunnels speaks to their servers alone",
         Counter::WeakHost => "the cell's VPN addresses are spoken to through the VPN alone",
     }

@@ -113,6 +113,9 @@ impl FakeKernel {
                 | Element::RelayPort(..)
                 | Element::RelayWay(..)
                 | Element::Host(..)
+                | Element::Entry(..)
+                | Element::EntryTarget(..)
+                | Element::EntryWay(..)
                 | Element::Server(_) => false,
             })
         })

@@ -13,6 +13,7 @@ pub mod spec;
 
 pub mod confirm;
 pub mod desired;
+pub mod entry;
 pub mod explain;
 pub mod validate;
 

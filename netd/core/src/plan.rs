@@ -146,8 +146,11 @@ pub fn plan(
             if let Some(link) = &observed.link {
                 steps.push(Step::RemoveLink(link.name.clone()));
             }
-            if observed.policy.is_some() {
-                steps.push(Step::RemovePolicy);
+            match ruleset {
+                // Bridges of services stay closed.
+                Some(shut) => steps.extend(policy(shut, observed)),
+                None if observed.policy.is_some() => steps.push(Step::RemovePolicy),
+                None => {}
             }
         }
     }
@@ -280,10 +283,10 @@ pub fn addresses(wireguard: &Wireguard, ceiling: &Ceiling) -> BTreeSet<IpNet> {
     v4.into_iter().chain(v6).flatten().collect()
 }
 
-/// What a change of some peers needs, where the kernel matches the state that it was made against. Costs what the
+/// What a change of some peers needs, where the kernel matches `desired`, the state that it was made against. Costs what the
 /// change has, not what there is.
-pub fn plan_delta(wireguard: Option<&Wireguard>, delta: &Delta) -> Plan {
-    let Some(wireguard) = wireguard else {
+pub fn plan_delta(desired: &Desired, delta: &Delta) -> Plan {
+    let Some(wireguard) = desired.wireguard() else {
         return Plan::default();
     };
     let mut steps = Vec::new();
@@ -300,7 +303,7 @@ pub fn plan_delta(wireguard: Option<&Wireguard>, delta: &Delta) -> Plan {
     }
     Plan {
         steps,
-        changes: change::of_delta(delta),
+        changes: change::of_delta(delta, desired),
     }
 }
 

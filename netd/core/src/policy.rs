@@ -6,6 +6,7 @@
 
 mod compile;
 mod element;
+mod entry;
 mod exit;
 pub mod explain;
 mod hooks;
@@ -24,5 +25,5 @@ pub use ruleset::{
     Action, Chain, ChainName, Counter, CtDirection, CtState, Hook, HookPoint, MarkOf, Match, Rule, Ruleset,
     Side, Test,
 };
-pub use skeleton::skeleton;
+pub use skeleton::{shut, skeleton};
 pub use text::{render, render_delta};

@@ -25,6 +25,19 @@ pub struct NetworkSpec {
     pub dns_upstreams: Vec<Parsed<SocketAddr>>,
     /// Bridges that containers of services hang on.
     pub service_networks: Vec<ServiceNetworkSpec>,
+    /// Services at addresses in the VPN.
+    pub entries: Vec<ServiceEntrySpec>,
+}
+
+/// A service that devices find at an address in the VPN and that a container answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceEntrySpec {
+    /// Where they find it; none: the request did not say.
+    pub at: Option<ServiceSpec>,
+    /// Who answers; none: the request did not say.
+    pub to: Option<ServiceSpec>,
+    /// Every peer may.
+    pub everyone: bool,
 }
 
 /// The network of one service.

@@ -1,6 +1,7 @@
 //! A spec becomes a [`Desired`], or every fault is named. A change is checked against the indexes of the accepted
 //! state, so that one peer costs the same at ten and at ten thousand.
 
+mod entries;
 mod exits;
 mod peers;
 mod redirects;
@@ -79,7 +80,8 @@ pub fn validate(
         cell_ports,
         exits,
         dns_upstreams,
-        service_networks,
+        service_networks: _,
+        entries: _,
     } = spec;
     let mut faults = Faults::default();
     let interface = wireguard
@@ -98,13 +100,7 @@ pub fn validate(
     let exits_known = exits.is_some();
     let (exits, redirects) = exits.unwrap_or_default();
     let mut desired = Desired::new(interface, own_key, cell_ports, exits, redirects, resolvers);
-    let context = services::Context {
-        ceiling,
-        base: &desired,
-        exits_known,
-    };
-    let networks = services::check(&context, service_networks, &mut faults);
-    desired.set_services(networks);
+    add_services(&mut desired, spec, ceiling, exits_known, &mut faults);
     if wireguard.is_none() && !peers.is_empty() {
         faults.invalid("spec.peers", "peers need an interface; set spec.wireguard");
     }
@@ -130,6 +126,36 @@ pub fn validate(
     }
     desired.fill(checked);
     Ok(desired)
+}
+
+/// Networks of services, and where services are found: those stand on these, and on all that there is before them but exits.
+fn add_services(
+    desired: &mut Desired,
+    spec: &NetworkSpec,
+    ceiling: &Ceiling,
+    exits_known: bool,
+    faults: &mut Faults,
+) {
+    let context = services::Context {
+        ceiling,
+        base: desired,
+        exits_known,
+    };
+    let networks = services::check(&context, &spec.service_networks, faults);
+    // As many as were asked for: none had a fault.
+    let networks_known = networks.len() == spec.service_networks.len();
+    desired.set_services(networks);
+    let context = entries::Context {
+        ceiling,
+        base: desired,
+        interface_known: desired.wireguard().is_some(),
+        networks_known,
+    };
+    let entries = entries::check(&context, &spec.entries, faults);
+    desired.set_entries(entries);
+    if spec.wireguard.is_none() && !spec.entries.is_empty() {
+        faults.invalid("spec.entries", "entries need an interface; set spec.wireguard");
+    }
 }
 
 /// Checks a change of some peers of `base`.

@@ -8,7 +8,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use cell_netd_core::model::Family;
+use cell_netd_core::model::{Family, Protocol};
 use cell_netd_core::plan::element_delta;
 use cell_netd_core::policy::iptables::{
     Members, Saved, SavedChain, SavedSet, SavedTable, Stage, Table, Way, decode, drops, encode, is_in_force,
@@ -18,7 +18,7 @@ use cell_netd_core::policy::{Counter, ElementDelta, Elements, Ruleset, SetId, co
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use proptest::prelude::*;
-use support::{ceiling, exit, leaving, network, peer, redirect, service, spec, through, with_access};
+use support::{ceiling, entry, exit, leaving, network, peer, redirect, service, spec, through, with_access};
 
 const MASK: u32 = 0x1ff0;
 
@@ -50,6 +50,10 @@ fn whole() -> NetworkSpec {
         leaving(network(3), "exit10"),
     ];
     spec.service_networks[0].reach = vec![service("172.30.2.2", 443)];
+    spec.entries = vec![
+        entry("10.86.0.200:443", "172.30.1.2:8443", Protocol::Tcp, false),
+        entry("10.86.0.1:123", "172.30.2.3:123", Protocol::Udp, true),
+    ];
     spec
 }
 

@@ -12,7 +12,7 @@ use cell_netd_core::policy::{compile, render, render_delta};
 use cell_netd_core::spec::{CellPortSpec, DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use support::{
-    ceiling, exit, leaving, network, peer, redirect, service, spec, through, user_tunnel, with_access,
+    ceiling, entry, exit, leaving, network, peer, redirect, service, spec, through, user_tunnel, with_access,
 };
 
 fn golden(name: &str, text: &str) {
@@ -30,15 +30,26 @@ fn text(spec: &NetworkSpec) -> String {
 }
 
 #[test]
-fn no_interface_needs_no_policy() {
-    assert_eq!(
-        compile(
-            &validate(&NetworkSpec::default(), &ceiling(), None).unwrap(),
-            &ceiling(),
-            &Default::default()
-        ),
-        None
-    );
+fn without_an_interface_bridges_of_services_are_closed_and_there_is_nothing_else_to_hold() {
+    let nothing = validate(&NetworkSpec::default(), &ceiling(), None).unwrap();
+    let shut = compile(&nothing, &ceiling(), &Default::default()).unwrap();
+    let text = render(&shut);
+    assert!(text.contains(
+        "iifname \"cellsvc*\" ip saddr . iifname != @svc_hosts4 counter name \"service_source\" drop"
+    ));
+    let granting = [
+        "svc_hosts4",
+        "svc_addresses4",
+        "peers4",
+        "internet4",
+        "svc4",
+        "entries4",
+    ];
+    let fixed = shut.elements.keys().map(|set| set.name());
+    assert_eq!(fixed.filter(|name| granting.contains(name)).count(), 0);
+    let mut without = ceiling();
+    without.services = None;
+    assert_eq!(compile(&nothing, &without, &Default::default()), None);
 }
 
 #[test]
@@ -73,6 +84,22 @@ fn networks_of_services() {
     ];
     spec.service_networks[0].reach = vec![service("172.30.2.2", 443)];
     golden("networks_of_services.nft", &text(&spec));
+}
+
+#[test]
+fn services_at_addresses_in_the_vpn() {
+    let granted = [("10.86.0.200", 443)];
+    let mut spec = spec(vec![
+        with_access(peer(1), true, false, &granted),
+        with_access(peer(2), false, true, &[("172.30.1.2", 8443)]),
+    ]);
+    spec.service_networks = vec![network(1), network(2)];
+    spec.entries = vec![
+        entry("10.86.0.200:443", "172.30.1.2:8443", Protocol::Tcp, false),
+        entry("10.86.0.201:443", "172.30.1.2:8443", Protocol::Tcp, false),
+        entry("10.86.0.1:123", "172.30.2.3:123", Protocol::Udp, true),
+    ];
+    golden("entries.nft", &text(&spec));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use cell_netd_core::fake::{FAKE_PUBLIC_KEY, FakeKernel};
 use cell_netd_core::model::PublicKey;
 use cell_netd_core::observed::Device;
 use cell_netd_core::plan::{Group, Plan, expected_peers, peers_hold, plan, plan_delta};
-use cell_netd_core::policy::compile;
+use cell_netd_core::policy::{compile, shut};
 use cell_netd_core::routing::{Action, RoutingRule};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
 use cell_netd_core::validate::{validate, validate_delta};
@@ -75,7 +75,17 @@ fn a_second_apply_does_nothing_and_the_empty_spec_leaves_nothing() {
     assert_eq!(again, Plan::default());
     assert_eq!(kernel, before);
     apply(&mut kernel, None, &NetworkSpec::default());
-    assert_eq!(kernel, FakeKernel::default());
+    assert_eq!(kernel, nothing());
+    let (_, again) = apply(&mut kernel, None, &NetworkSpec::default());
+    assert_eq!(again, Plan::default());
+}
+
+/// What stands where nothing is wanted: bridges of services are closed.
+fn nothing() -> FakeKernel {
+    FakeKernel {
+        policy: shut(&ceiling(), &Default::default()),
+        ..FakeKernel::default()
+    }
 }
 
 #[test]
@@ -273,8 +283,14 @@ fn rules_and_ends_come_before_the_marks_and_go_after_them() {
         ["policy", "-rule", &format!("-{way}"), "-Unreachable"]
     );
     let (_, plan) = apply(&mut kernel, Some(&accepted), &NetworkSpec::default());
-    assert_eq!(kinds(&plan), ["link", "-policy"]);
-    assert_eq!(kernel, base);
+    assert_eq!(kinds(&plan), ["link", "policy"]);
+    assert_eq!(
+        kernel,
+        FakeKernel {
+            policy: nothing().policy,
+            ..base
+        }
+    );
 }
 
 #[test]
@@ -491,7 +507,7 @@ proptest! {
         let wanted = bound(peers, &to, false);
         let delta = DeltaSpec { upserted_peers: wanted.peers.clone(), removed_peers: vec![] };
         let delta = validate_delta(&delta, &desired, &ceiling()).unwrap();
-        let plan = plan_delta(desired.wireguard(), &delta);
+        let plan = plan_delta(&desired, &delta);
         prop_assert!(plan.steps.iter().all(|step| matches!(step, Step::UpdatePolicy(_))));
         prop_assert_eq!(plan.changes.len(), delta.changes().len());
         perform(&mut kernel, &plan);
@@ -514,14 +530,14 @@ proptest! {
         let expected = expected_peers(&delta);
         let found = |kernel: &FakeKernel| kernel.link.as_ref().unwrap().device.as_ref().unwrap().peers.clone();
         prop_assert_eq!(peers_hold(&expected, &found(&kernel)), expected.is_empty() || only_access_differs(&delta));
-        perform(&mut kernel, &plan_delta(desired.wireguard(), &delta));
+        perform(&mut kernel, &plan_delta(&desired, &delta));
         prop_assert!(peers_hold(&expected, &found(&kernel)));
         let inverse = desired.apply(delta);
         let whole = validate(&spec(to.clone()), &ceiling(), desired.own_key()).unwrap();
         prop_assert_eq!(&desired, &whole);
         prop_assert_eq!(without_endpoints(kernel.clone()), without_endpoints(fresh(&spec(to))));
 
-        perform(&mut kernel, &plan_delta(desired.wireguard(), &inverse));
+        perform(&mut kernel, &plan_delta(&desired, &inverse));
         let _again = desired.apply(inverse);
         prop_assert_eq!(desired, original);
         prop_assert_eq!(without_endpoints(kernel), without_endpoints(origin));

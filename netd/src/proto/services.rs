@@ -1,8 +1,12 @@
-//! Networks of services, to and from the wire.
+//! Networks of services, and where services are found, to and from the wire.
 
+use std::net::SocketAddrV4;
+
+use cell_netd_core::desired::Service;
+use cell_netd_core::entry::{Entry, EntryAt};
 use cell_netd_core::model::ServiceName;
 use cell_netd_core::service::ServiceNetwork;
-use cell_netd_core::spec::ServiceNetworkSpec;
+use cell_netd_core::spec::{ServiceEntrySpec, ServiceNetworkSpec};
 use cell_proto::netd::v1;
 use ipnet::IpNet;
 
@@ -27,6 +31,33 @@ pub(super) fn network_spec(wire: v1::ServiceNetwork) -> ServiceNetworkSpec {
         internet,
         exit,
         reach: reach.into_iter().map(service_spec).collect(),
+    }
+}
+
+pub(super) fn entry_spec(wire: v1::ServiceEntry) -> ServiceEntrySpec {
+    let v1::ServiceEntry { at, to, everyone } = wire;
+    ServiceEntrySpec {
+        at: at.map(service_spec),
+        to: to.map(service_spec),
+        everyone,
+    }
+}
+
+pub(super) fn from_entry((at, entry): (&EntryAt, &Entry)) -> v1::ServiceEntry {
+    let Entry {
+        to,
+        service: _,
+        everyone,
+    } = entry;
+    let service = |end: &SocketAddrV4| Service {
+        address: (*end.ip()).into(),
+        protocol: at.protocol,
+        port: end.port(),
+    };
+    v1::ServiceEntry {
+        at: Some(from_service(&service(&at.at))),
+        to: Some(from_service(&service(to))),
+        everyone: *everyone,
     }
 }
 

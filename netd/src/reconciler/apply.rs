@@ -49,6 +49,7 @@ impl<K: Kernel> Reconciler<K> {
                 // What an earlier netd let through may be what this ceiling forbids, and no peer of it could be removed.
                 if self.accepted.is_none() && !validate_only {
                     self.shut("the first spec after a start was refused").await;
+                    self.close().await;
                 }
                 return Err(rejection.into());
             }
@@ -108,7 +109,7 @@ impl<K: Kernel> Reconciler<K> {
                 return Err(Refusal::EtagMismatch.into());
             }
             let delta = validate_delta(spec, accepted, &self.ceiling)?;
-            return Ok(self.applied(plan_delta(accepted.wireguard(), &delta)));
+            return Ok(self.applied(plan_delta(accepted, &delta)));
         }
         let way = self.admit(base_etag, window)?;
         let delta = validate_delta(spec, accepted, &self.ceiling)?;
@@ -117,8 +118,10 @@ impl<K: Kernel> Reconciler<K> {
 
     /// A change that is sound and admitted.
     pub(super) async fn apply_checked(&mut self, delta: Delta) -> Result<Applied, ApplyError> {
-        let wireguard = self.accepted.as_ref().and_then(Desired::wireguard);
-        let plan = plan_delta(wireguard, &delta);
+        let plan = match &self.accepted {
+            Some(accepted) => plan_delta(accepted, &delta),
+            None => Plan::default(),
+        };
         if delta.is_empty() {
             return Ok(self.applied(plan));
         }

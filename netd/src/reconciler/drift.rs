@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cell_netd_core::model::InterfaceName;
 use cell_netd_core::plan::Plan;
-use cell_netd_core::policy::{SetId, compile};
+use cell_netd_core::policy::{SetId, compile, shut};
 use cell_netd_core::routing::RouteTo;
 use cell_netd_core::{Desired, Step};
 
@@ -55,18 +55,44 @@ impl<K: Kernel> Reconciler<K> {
         self.publish().await;
     }
 
-    /// Sees to it that no interface of ours is up without a table that judges its packets: the table is put back where the
-    /// spec is known, and the interface is taken down where it is not, or where that fails. Cheap while all is well.
+    /// Sees to it that no interface of ours is up, and no bridge of services there, without a table that judges their packets: the
+    /// table is put back where the spec is known. Where it is not, or where that fails, the interface is taken down, and a table
+    /// is put in force by which nothing passes. Cheap while all is well.
     pub(super) async fn guard(&mut self) {
-        let wanted = self.interface().is_some();
+        let wanted = self.interface().is_some() || self.ceiling.services.is_some();
         if !wanted && self.accepted.is_some() || self.guards().await {
             return;
         }
-        if wanted {
+        if self.accepted.is_some() {
             self.repair(true).await;
         } else {
             self.shut("the table of an earlier netd is gone").await;
+            self.close().await;
         }
+    }
+
+    /// Puts the policy in force by which nothing passes by bridges of services, nor by what may be ours.
+    pub(super) async fn close(&mut self) {
+        match self.try_close().await {
+            Ok(true) => tracing::info!("bridges of services are closed until a spec is put in force"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "bridges of services could not be closed: what is on them is not judged");
+            }
+        }
+    }
+
+    async fn try_close(&mut self) -> Result<bool, KernelError> {
+        let on_link = self.kernel.on_link().await?;
+        let Some(ruleset) = shut(&self.ceiling, &on_link) else {
+            return Ok(false);
+        };
+        let observed = self.kernel.observe(None, Some(&ruleset)).await?;
+        if observed.policy.is_some_and(|policy| policy.skeleton_matches) {
+            return Ok(false);
+        }
+        self.kernel.apply(&Step::ReplacePolicy(ruleset)).await?;
+        Ok(true)
     }
 
     /// Whether a table with rules at every hook judges the packets. Others' transactions can keep it from being read for a

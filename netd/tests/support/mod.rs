@@ -538,6 +538,7 @@ local_resolvers = ["127.0.0.53:53"]
 bridge_prefix = "cellsvc"
 subnets = ["172.30.0.0/16"]
 max = 256
+entries_max = 4096
 [callers.api]
 users = ["root"]
 "#
@@ -598,6 +599,7 @@ pub fn spec(peers: Vec<v1::PeerSpec>) -> v1::NetworkSpec {
         exits: Vec::new(),
         dns_upstreams: Vec::new(),
         service_networks: Vec::new(),
+        entries: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a plan means to people: who gains and who loses what.
 
+mod entries;
 mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,7 @@ use ipnet::IpNet;
 
 use super::Step;
 use crate::desired::{Access, Delta, Desired, Peer, Service};
+use crate::entry::EntryAt;
 use crate::model::{ExitMark, Family, PublicKey};
 use crate::observed::{Device, DevicePeer, Observed};
 use crate::policy::{Element, Elements, SetId};
@@ -49,10 +51,13 @@ impl fmt::Display for Change {
     }
 }
 
-pub(super) fn of_delta(delta: &Delta) -> Vec<Change> {
+/// `desired` says what services at addresses in the VPN are called.
+pub(super) fn of_delta(delta: &Delta, desired: &Desired) -> Vec<Change> {
     let changes = delta.changes().iter();
     changes
-        .filter_map(|(name, change)| of_peer(name, change.before.as_deref(), change.after.as_deref()))
+        .filter_map(|(name, change)| {
+            of_peer(name, change.before.as_deref(), change.after.as_deref(), desired)
+        })
         .collect()
 }
 
@@ -81,7 +86,12 @@ pub(super) fn of_plan(
         let name = accepted
             .and_then(|state| state.name_of_key(key))
             .map(ToString::to_string);
-        changes.extend(of_peer(name.unwrap_or_else(|| key.to_string()), Some(peer), None));
+        changes.extend(of_peer(
+            name.unwrap_or_else(|| key.to_string()),
+            Some(peer),
+            None,
+            desired,
+        ));
     }
     let mut explained = false;
     changes.extend(preshared(desired, observed));
@@ -89,13 +99,16 @@ pub(super) fn of_plan(
         let before = before
             .get(&peer.key)
             .map(|before| with_known_endpoint(before, peer, name, accepted));
-        let change = of_peer(name, before.as_ref(), Some(peer));
+        let change = of_peer(name, before.as_ref(), Some(peer), desired);
         explained |= change.is_some();
         changes.extend(change);
     }
     let services = services::of_services(accepted, desired);
     explained |= !services.is_empty();
     changes.extend(services);
+    let entries = entries::of_entries(accepted, desired);
+    explained |= !entries.is_empty();
+    changes.extend(entries);
     if let (false, Some(Step::UpdatePolicy(delta))) = (
         explained,
         steps.iter().find(|step| matches!(step, Step::UpdatePolicy(_))),
@@ -213,7 +226,14 @@ fn rule_of(rule: &RoutingRule) -> String {
     }
 }
 
-fn of_peer(name: impl fmt::Display, before: Option<&Peer>, after: Option<&Peer>) -> Option<Change> {
+fn of_peer(
+    name: impl fmt::Display,
+    before: Option<&Peer>,
+    after: Option<&Peer>,
+    desired: &Desired,
+) -> Option<Change> {
+    let whole = |peer: &Peer| whole(peer, desired);
+    let difference = |before: &Peer, after: &Peer| difference(before, after, desired);
     between(format!("peer {name}"), before, after, whole, difference)
 }
 
@@ -240,9 +260,9 @@ fn between<T>(
     }
 }
 
-fn whole(peer: &Peer) -> String {
+fn whole(peer: &Peer, desired: &Desired) -> String {
     let addresses: Vec<_> = peer.addresses().map(|address| address.to_string()).collect();
-    let reach = reach(&peer.access);
+    let reach = reach(&peer.access, desired);
     let may = if reach.is_empty() {
         "the cell's ports alone".to_owned()
     } else {
@@ -259,9 +279,9 @@ fn whole(peer: &Peer) -> String {
     )
 }
 
-fn difference(before: &Peer, after: &Peer) -> Vec<String> {
+fn difference(before: &Peer, after: &Peer, desired: &Desired) -> Vec<String> {
     let mut parts = Vec::new();
-    let (had, has) = (reach(&before.access), reach(&after.access));
+    let (had, has) = (reach(&before.access, desired), reach(&after.access, desired));
     for (verb, left, right) in [("gains", &has, &had), ("loses", &had, &has)] {
         let words: BTreeSet<_> = left.difference(right).cloned().collect();
         if !words.is_empty() {
@@ -308,7 +328,7 @@ fn list(words: &BTreeSet<String>) -> String {
     text
 }
 
-fn reach(access: &Access) -> BTreeSet<String> {
+fn reach(access: &Access, desired: &Desired) -> BTreeSet<String> {
     let Access {
         internet,
         peer_to_peer,
@@ -319,8 +339,17 @@ fn reach(access: &Access) -> BTreeSet<String> {
     internet
         .into_iter()
         .chain(peers)
-        .chain(services.iter().map(Service::to_string))
+        .chain(services.iter().map(|service| named(service, desired)))
         .collect()
+}
+
+/// With the name of the service that is found there, if one is.
+fn named(service: &Service, desired: &Desired) -> String {
+    let at = EntryAt::of(service);
+    match at.and_then(|at| Some((at, desired.entries().get(&at)?))) {
+        Some((at, entry)) => format!("{} ({at})", entry.service),
+        None => service.to_string(),
+    }
 }
 
 /// The exits of either state, by mark.
@@ -354,6 +383,9 @@ fn exits_by_peer<'a>(
         | Element::RelayPort(..)
         | Element::RelayWay(..)
         | Element::Host(..)
+        | Element::Entry(..)
+        | Element::EntryTarget(..)
+        | Element::EntryWay(..)
         | Element::Server(_) => None,
     });
     bound.collect()
@@ -453,6 +485,9 @@ fn services_by_peer(elements: &Elements) -> BTreeMap<IpAddr, BTreeSet<Service>> 
             | Element::RelayPort(..)
             | Element::RelayWay(..)
             | Element::Host(..)
+            | Element::Entry(..)
+            | Element::EntryTarget(..)
+            | Element::EntryWay(..)
             | Element::Server(_) => continue,
         };
         services.entry(peer).or_default().insert(service);

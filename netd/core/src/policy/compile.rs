@@ -7,11 +7,13 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::element::{Element, Elements, SetId};
+use super::entry;
 use super::ruleset::{
     Action, Chain, ChainName, Counter, CtDirection, CtState, Hook, HookPoint, Match, Rule, Ruleset, Side,
     Test,
 };
 use super::service;
+use super::skeleton::shut;
 use super::special;
 use crate::ceiling::Ceiling;
 use crate::desired::{Desired, ExitWay, Peer, Wireguard};
@@ -23,10 +25,12 @@ pub(super) const DNS: u16 = 53;
 /// ICMP and ICMPv6 in the IP header.
 pub(super) const ICMP: [(Family, u8); 2] = [(Family::V4, 1), (Family::V6, 58)];
 
-/// The ruleset of a desired state; none where there is no interface. `on_link` are the prefixes of the machine's other links:
+/// The ruleset of a desired state; where there is no interface, the one that is [`shut`], or none. `on_link` are the prefixes of the machine's other links:
 /// neighbours are not the internet, whatever addresses they have.
 pub fn compile(desired: &Desired, ceiling: &Ceiling, on_link: &BTreeSet<IpNet>) -> Option<Ruleset> {
-    let wireguard = desired.wireguard()?;
+    let Some(wireguard) = desired.wireguard() else {
+        return shut(ceiling, on_link);
+    };
     let compiler = Compiler {
         desired,
         ceiling,
@@ -38,6 +42,7 @@ pub fn compile(desired: &Desired, ceiling: &Ceiling, on_link: &BTreeSet<IpNet>) 
     elements.extend(of_peers(desired.peers().values().map(Arc::as_ref)));
     let services = desired.services().values();
     insert(&mut elements, services.flat_map(service::elements));
+    insert(&mut elements, desired.entries().iter().flat_map(entry::elements));
     Some(Ruleset {
         table: ceiling.table.clone(),
         chains: compiler.chains(),
@@ -191,8 +196,9 @@ impl Compiler<'_> {
     }
 
     fn chains(&self) -> Vec<Chain> {
-        let mut chains = vec![
-            self.accept(),
+        let mut chains = vec![self.accept()];
+        chains.extend(self.entry_chains());
+        chains.extend([
             self.internet_answer(),
             self.answer(),
             self.peer_to_peer(),
@@ -203,7 +209,7 @@ impl Compiler<'_> {
             self.relay(),
             self.carrier(),
             self.of_exit(),
-        ];
+        ]);
         chains.extend(self.bridged_chains());
         chains.extend([
             self.raw(),
@@ -233,7 +239,7 @@ impl Compiler<'_> {
     /// Answers: of a service of the peer that opened the flow, of a public address if that peer has internet, and ICMP
     /// errors about what a peer sent.
     fn answer(&self) -> Chain {
-        let mut rules = Vec::new();
+        let mut rules = self.of_entries(ChainName::EntryAnswer);
         for (family, icmp) in ICMP {
             let peer = Match::FlowPeer(family, SetId::Peers(family));
             rules.push(when([Match::ServiceAnswer(family)], goto(ChainName::Accept)));
@@ -255,7 +261,7 @@ impl Compiler<'_> {
     }
 
     fn peer_to_peer(&self) -> Chain {
-        let mut rules = Vec::new();
+        let mut rules: Vec<Rule> = self.entry_denied().into_iter().collect();
         for family in Family::BOTH {
             let allowed = Test::In(SetId::PeerToPeer(family));
             rules.push(when(
@@ -278,7 +284,9 @@ impl Compiler<'_> {
     fn leaving(&self) -> Chain {
         let mut rules = self.only_peers();
         rules.push(when([Match::State(CtState::Invalid)], drop(Counter::Invalid)));
+        rules.extend(self.of_entries(ChainName::Entry));
         rules.push(when([self.outgoing(true)], goto(ChainName::PeerToPeer)));
+        rules.extend(self.away());
         rules.extend(granted());
         rules.push(when([], drop(Counter::FromPeerDefault)));
         plain(ChainName::FromPeer, rules)
@@ -319,6 +327,7 @@ impl Compiler<'_> {
                 vec![Action::Accept],
             ));
         }
+        rules.extend(self.entry_denied());
         for (address, hidden) in self.own_addresses() {
             let family = Family::of(address);
             let own = Match::Address(family, Side::Destination, Test::Is(address));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use crate::model::{ExitInterface, ExitMark, Family, Port, Protocol};
 
@@ -51,6 +51,14 @@ pub enum SetId {
     ServiceAddresses(Family),
     /// (container, bridge): by which bridge such an address comes.
     ServiceHosts(Family),
+    /// (address, protocol, port): where services are found in the VPN.
+    Entries,
+    /// Those of them that every peer may reach.
+    OpenEntries,
+    /// The container's address and port, by where its service is found.
+    EntryTargets,
+    /// (address, protocol, port, container's address, its port): which flows lead where they should.
+    EntryWays,
 }
 
 /// What kind of elements a set has.
@@ -78,11 +86,17 @@ pub enum SetKind {
     Server(Family),
     /// Concatenation of address, interface.
     Host(Family),
+    /// Concatenation of an IPv4 address, protocol, port.
+    Entry,
+    /// A map from those to an IPv4 address and a port.
+    EntryTarget,
+    /// Concatenation of all five.
+    EntryWay,
 }
 
 impl SetId {
     /// All of them, in the order in which they are made.
-    pub const ALL: [SetId; 41] = [
+    pub const ALL: [SetId; 45] = [
         SetId::Peers(Family::V4),
         SetId::Peers(Family::V6),
         SetId::PeerToPeer(Family::V4),
@@ -124,6 +138,10 @@ impl SetId {
         SetId::ServiceAddresses(Family::V6),
         SetId::ServiceHosts(Family::V4),
         SetId::ServiceHosts(Family::V6),
+        SetId::Entries,
+        SetId::OpenEntries,
+        SetId::EntryTargets,
+        SetId::EntryWays,
     ];
 
     /// Its name in the table.
@@ -170,6 +188,10 @@ impl SetId {
             SetId::ServiceAddresses(Family::V6) => "svc_addresses6",
             SetId::ServiceHosts(Family::V4) => "svc_hosts4",
             SetId::ServiceHosts(Family::V6) => "svc_hosts6",
+            SetId::Entries => "entries4",
+            SetId::OpenEntries => "entries_open4",
+            SetId::EntryTargets => "entry_targets4",
+            SetId::EntryWays => "entry_ways4",
         }
     }
 
@@ -194,6 +216,9 @@ impl SetId {
             SetId::ExitWays(family) => SetKind::Way(family),
             SetId::ServiceHosts(family) => SetKind::Host(family),
             SetId::ExitLinks => SetKind::Link,
+            SetId::Entries | SetId::OpenEntries => SetKind::Entry,
+            SetId::EntryTargets => SetKind::EntryTarget,
+            SetId::EntryWays => SetKind::EntryWay,
         }
     }
 }
@@ -225,6 +250,12 @@ pub enum Element {
     Server(SocketAddr),
     /// A container's address and its bridge.
     Host(IpAddr, ExitInterface),
+    /// Where a service is found.
+    Entry(SocketAddrV4, Protocol),
+    /// The same, and the container's address and port that a map has for it.
+    EntryTarget(SocketAddrV4, Protocol, SocketAddrV4),
+    /// The same as one key.
+    EntryWay(SocketAddrV4, Protocol, SocketAddrV4),
 }
 
 impl fmt::Display for Element {
@@ -246,6 +277,15 @@ impl fmt::Display for Element {
             Element::RelayPort(peer, port) => write!(f, "{peer} : {port}"),
             Element::RelayWay(peer, port, mark) => write!(f, "{peer} . {port} . {mark}"),
             Element::Host(address, bridge) => write!(f, "{address} . \"{bridge}\""),
+            Element::Entry(at, protocol) => write!(f, "{} . {protocol} . {}", at.ip(), at.port()),
+            Element::EntryTarget(at, protocol, to) => {
+                let (at, port) = (at.ip(), at.port());
+                write!(f, "{at} . {protocol} . {port} : {} . {}", to.ip(), to.port())
+            }
+            Element::EntryWay(at, protocol, to) => {
+                let (at, port) = (at.ip(), at.port());
+                write!(f, "{at} . {protocol} . {port} . {} . {}", to.ip(), to.port())
+            }
             Element::Server(server) => write!(f, "{} . {}", server.ip(), server.port()),
         }
     }

@@ -4,7 +4,7 @@
 //! rules; a test sends random packets through both.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use super::element::{Element, SetId};
 use super::ruleset::{
@@ -267,6 +267,10 @@ impl Walk<'_> {
                     let port = self.relay_port(*family, self.packet.source).ok_or(Unmapped)?;
                     return Ok(Some(self.translate(*address, port)));
                 }
+                Action::DnatToEntry => {
+                    let to = self.entry_target().ok_or(Unmapped)?;
+                    return Ok(Some(self.translate((*to.ip()).into(), to.port())));
+                }
                 Action::Dnat(address, port) => return Ok(Some(self.translate(*address, *port))),
                 Action::Masquerade => {
                     self.masqueraded = true;
@@ -326,14 +330,8 @@ impl Walk<'_> {
                 self.is_service(*family, self.destination, packet.source, port)
             }
             Match::Marked(of, mask) => self.mark(*of) & mask != 0,
-            Match::WayOut(family, of, mask) => {
-                let mark = self.mark(*of) & mask;
-                self.is_way(*family, packet.source, self.outgoing.as_ref(), mark)
-            }
-            Match::WayIn(family, mask) => {
-                let mark = self.flow_mark & mask;
-                self.is_way(*family, self.opener(), Some(&packet.interface), mark)
-            }
+            Match::WayOut(family, of, mask) => self.is_way_out(*family, self.mark(*of) & mask),
+            Match::WayIn(family, mask) => self.is_way_in(*family, self.flow_mark & mask),
             Match::RelayRequest(family, mask) => {
                 let mark = self.flow_mark & mask;
                 self.is_relay_way(*family, packet.source, self.port, mark)
@@ -347,11 +345,80 @@ impl Walk<'_> {
             Match::TunnelServer(family, protocol) => {
                 self.is_end_of_relay(*family, SetId::TunnelServers(*family, *protocol))
             }
+            Match::EntryTo(set) => self.is_entry_to(*set),
+            Match::FlowEntry(set) => self.is_flow_entry(*set),
+            Match::FlowGranted(side) => self.is_granted(self.address(*side)),
+            Match::EntryWay(side) => self.is_entry_way(*side),
             // Explained is what comes in.
             Match::SocketUser(_) => false,
             Match::FlowPeer(family, set) => self.is_in(*family, *set, self.opener()) == Some(true),
             Match::FlowTargetNot(family, set) => self.is_in(*family, *set, self.target()) == Some(false),
         }
+    }
+
+    fn is_entry_to(&self, set: SetId) -> bool {
+        self.entry_to().is_some_and(|entry| self.has(set, &entry))
+    }
+
+    fn is_flow_entry(&self, set: SetId) -> bool {
+        let found = self.flow_entry();
+        found.is_some_and(|(at, protocol)| self.has(set, &Element::Entry(at, protocol)))
+    }
+
+    /// Where the packet goes now, as entries are named.
+    fn entry_to(&self) -> Option<Element> {
+        let (protocol, ..) = self.packet.payload.ports()?;
+        match self.destination {
+            IpAddr::V4(address) => {
+                let at = SocketAddrV4::new(address, self.port?);
+                Some(Element::Entry(at, protocol))
+            }
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    /// What the flow was opened to. Of an answer that is not known.
+    fn flow_entry(&self) -> Option<(SocketAddrV4, Protocol)> {
+        let (protocol, _, port) = self.packet.payload.ports()?;
+        match (self.packet.flow, self.packet.destination) {
+            (Flow::New | Flow::Original, IpAddr::V4(address)) => {
+                Some((SocketAddrV4::new(address, port), protocol))
+            }
+            (Flow::New | Flow::Original, IpAddr::V6(_)) | (Flow::Reply | Flow::Error | Flow::Invalid, _) => {
+                None
+            }
+        }
+    }
+
+    fn entry_target(&self) -> Option<SocketAddrV4> {
+        let (at, protocol) = self.flow_entry()?;
+        let lowest = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        let targets = self.ruleset.elements.get(&SetId::EntryTargets)?;
+        match targets.range(Element::EntryTarget(at, protocol, lowest)..).next() {
+            Some(Element::EntryTarget(of, by, to)) if (*of, *by) == (at, protocol) => Some(*to),
+            _ => None,
+        }
+    }
+
+    fn is_granted(&self, peer: IpAddr) -> bool {
+        let Some((at, _)) = self.flow_entry() else {
+            return false;
+        };
+        self.is_service(Family::V4, peer, (*at.ip()).into(), Some(at.port()))
+    }
+
+    fn is_entry_way(&self, container: Side) -> bool {
+        let port = match container {
+            Side::Source => self.packet.payload.ports().map(|(_, source, _)| source),
+            Side::Destination => self.port,
+        };
+        let (Some((at, protocol)), IpAddr::V4(to), Some(port)) =
+            (self.flow_entry(), self.address(container), port)
+        else {
+            return false;
+        };
+        let way = Element::EntryWay(at, protocol, SocketAddrV4::new(to, port));
+        self.has(SetId::EntryWays, &way)
     }
 
     /// Whether (destination, destination port) is in that set of the family.
@@ -479,6 +546,14 @@ impl Walk<'_> {
         }
     }
 
+    fn is_way_out(&self, family: Family, mark: u32) -> bool {
+        self.is_way(family, self.packet.source, self.outgoing.as_ref(), mark)
+    }
+
+    fn is_way_in(&self, family: Family, mark: u32) -> bool {
+        self.is_way(family, self.opener(), Some(&self.packet.interface), mark)
+    }
+
     fn is_way(&self, family: Family, peer: IpAddr, by: Option<&InterfaceName>, mark: u32) -> bool {
         let (Some(by), Some(mark)) = (by, ExitMark::try_new(mark)) else {
             return false;
@@ -521,6 +596,9 @@ impl Walk<'_> {
             | Element::RelayPort(..)
             | Element::RelayWay(..)
             | Element::Host(..)
+            | Element::Entry(..)
+            | Element::EntryTarget(..)
+            | Element::EntryWay(..)
             | Element::Server(_) => None,
         });
         // Sets of peers have no ranges and the others are short.

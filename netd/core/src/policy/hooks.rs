@@ -48,6 +48,7 @@ impl Compiler<'_> {
                 ));
             }
         }
+        rules.extend(self.to_entries());
         rules.extend(self.steered_questions());
         rules.extend(self.bridged_questions());
         base(ChainName::Prerouting, true, HookPoint::Prerouting, -100, rules)
@@ -114,7 +115,10 @@ impl Compiler<'_> {
     pub(super) fn postrouting(&self) -> Chain {
         let masquerade = |family| {
             let from = Match::Address(family, Side::Source, Test::In(SetId::Peers(family)));
-            when([self.outgoing(false), from], vec![Action::Masquerade])
+            // Containers see the devices' own addresses, and answer by their bridge.
+            let out = [self.outgoing(false)].into_iter();
+            let out = out.chain(self.bridged(Side::Destination, false));
+            when(out.chain([from]), vec![Action::Masquerade])
         };
         let mut rules: Vec<Rule> = Family::BOTH.into_iter().map(masquerade).collect();
         rules.extend(self.masquerade_bridged());

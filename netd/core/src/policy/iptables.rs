@@ -7,6 +7,7 @@
 
 mod action;
 mod condition;
+mod entries;
 mod marking;
 mod passage;
 mod rules;

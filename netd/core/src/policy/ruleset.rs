@@ -41,6 +41,8 @@ pub enum ChainName {
     FromService,
     ToService,
     ServiceCell,
+    Entry,
+    EntryAnswer,
     Output,
     Prerouting,
     Forward,
@@ -68,6 +70,8 @@ impl ChainName {
             ChainName::FromService => "c_from_service",
             ChainName::ToService => "c_to_service",
             ChainName::ServiceCell => "c_service_cell",
+            ChainName::Entry => "c_entry",
+            ChainName::EntryAnswer => "c_entry_answer",
             ChainName::Output => "c_output",
             ChainName::Raw => "c_raw",
             ChainName::Prerouting => "c_prerouting",
@@ -237,6 +241,14 @@ pub enum Match {
     RelayResolver(Family),
     /// (destination, destination port) is in the family's set of servers of tunnels by that protocol.
     TunnelServer(Family, Protocol),
+    /// (destination, protocol, destination port) is in the set of entries.
+    EntryTo(SetId),
+    /// (destination, protocol, destination port) of the original tuple, what the flow was opened to, is in the set of entries.
+    FlowEntry(SetId),
+    /// (that address of the packet, which is the peer's, and what the flow was opened to) is in the set of services.
+    FlowGranted(Side),
+    /// (what the flow was opened to, that address and port of the packet, which are the container's) is in the set of ways.
+    EntryWay(Side),
     /// The packet was sent by a socket of this user (numeric id); one that the kernel sends by itself is nobody's.
     SocketUser(u32),
 }
@@ -282,6 +294,9 @@ pub enum Action {
     Refuse,
     /// Translates the destination of the flow.
     Dnat(IpAddr, u16),
+    /// Translates the destination of the flow to what the map of entries has for it; what is not there ends the rule. The rule
+    /// matches IPv4.
+    DnatToEntry,
     /// Translates the source of the flow to that of the way out.
     Masquerade,
     /// Lowers the TCP maximum segment size to the path's.
@@ -325,11 +340,17 @@ pub enum Counter {
     FromServiceDefault,
     /// Towards a container and no answer.
     ToServiceDefault,
+    /// Of a peer, to a service at an address in the VPN that is not granted to it.
+    EntryDenied,
+    /// In a flow to such a service that another container answers by now.
+    EntryMoved,
+    /// To a container whose bridge is not there.
+    ServiceAway,
 }
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Counter; 17] = [
+    pub const ALL: [Counter; 20] = [
         Counter::SpoofedSource,
         Counter::Invalid,
         Counter::FromPeerDefault,
@@ -347,6 +368,9 @@ impl Counter {
         Counter::ServiceSource,
         Counter::FromServiceDefault,
         Counter::ToServiceDefault,
+        Counter::EntryDenied,
+        Counter::EntryMoved,
+        Counter::ServiceAway,
     ];
 
     /// Its name in the table and in the status.
@@ -369,6 +393,9 @@ impl Counter {
             Counter::ServiceSource => "service_source",
             Counter::FromServiceDefault => "from_service_default",
             Counter::ToServiceDefault => "to_service_default",
+            Counter::EntryDenied => "entry_denied",
+            Counter::EntryMoved => "entry_moved",
+            Counter::ServiceAway => "service_away",
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn elements(network: &ServiceNetwork) -> Vec<(SetId, Element)> {
 }
 
 /// (address, interface) of the packet is a container and its bridge, or (`is == false`) is not.
-fn host(family: Family, address: Side, interface: Side, is: bool) -> Match {
+pub(super) fn host(family: Family, address: Side, interface: Side, is: bool) -> Match {
     Match::Host {
         family,
         address,
@@ -165,6 +165,7 @@ impl Compiler<'_> {
         }
         rules.push(when([Match::State(CtState::Invalid)], drop(Counter::Invalid)));
         rules.push(when(answers([]), vec![Action::Jump(ChainName::Answer)]));
+        rules.extend(self.away());
         rules.extend(granted());
         rules.push(when([], drop(Counter::FromServiceDefault)));
         plain(ChainName::FromService, rules)

@@ -74,11 +74,14 @@ fn render_set(set: SetId, elements: &Elements) -> String {
         SetKind::RelayWay(Family::V6) => "ipv6_addr . inet_service . mark",
         SetKind::Host(Family::V4) => "ipv4_addr . ifname",
         SetKind::Host(Family::V6) => "ipv6_addr . ifname",
+        SetKind::Entry => "ipv4_addr . inet_proto . inet_service",
+        SetKind::EntryTarget => "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service",
+        SetKind::EntryWay => "ipv4_addr . inet_proto . inet_service . ipv4_addr . inet_service",
         SetKind::Server(Family::V4) => "ipv4_addr . inet_service",
         SetKind::Server(Family::V6) => "ipv6_addr . inet_service",
     };
     let word = match set.kind() {
-        SetKind::Mark(_) | SetKind::RelayPort(_) => "map",
+        SetKind::Mark(_) | SetKind::RelayPort(_) | SetKind::EntryTarget => "map",
         SetKind::Address(_)
         | SetKind::Range(_)
         | SetKind::Service(_)
@@ -87,6 +90,8 @@ fn render_set(set: SetId, elements: &Elements) -> String {
         | SetKind::Link
         | SetKind::RelayWay(_)
         | SetKind::Host(_)
+        | SetKind::Entry
+        | SetKind::EntryWay
         | SetKind::Server(_) => "set",
     };
     let mut text = format!("\t{word} {} {{\n\t\ttype {kind}\n", set.name());
@@ -211,17 +216,44 @@ fn render_match(condition: &Match) -> String {
         Match::RelayServer(family) => relay_end(*family, SetId::RelayServers(*family)),
         Match::RelayResolver(family) => relay_end(*family, SetId::RelayResolvers(*family)),
         Match::TunnelServer(family, protocol) => relay_end(*family, SetId::TunnelServers(*family, *protocol)),
+        Match::EntryTo(set) => format!("ip daddr . meta l4proto . th dport @{}", set.name()),
+        Match::FlowEntry(set) => format!("{FLOW_TO} @{}", set.name()),
+        Match::FlowGranted(side) => flow_granted(*side),
+        Match::EntryWay(side) => entry_way(*side),
         Match::SocketUser(id) => format!("meta skuid {id}"),
+    }
+}
+
+/// What a flow was opened to.
+const FLOW_TO: &str = "ct original ip daddr . meta l4proto . ct original proto-dst";
+
+fn flow_granted(peer: Side) -> String {
+    let set = SetId::Services(Family::V4).name();
+    format!("ip {} . {FLOW_TO} @{set}", address(peer))
+}
+
+fn entry_way(container: Side) -> String {
+    let (set, port) = (SetId::EntryWays.name(), port(container));
+    format!("{FLOW_TO} . ip {} . {port} @{set}", address(container))
+}
+
+fn address(side: Side) -> &'static str {
+    match side {
+        Side::Source => "saddr",
+        Side::Destination => "daddr",
+    }
+}
+
+fn port(side: Side) -> &'static str {
+    match side {
+        Side::Source => "th sport",
+        Side::Destination => "th dport",
     }
 }
 
 fn on_bridge(family: Family, address: Side, interface: Side, is: bool) -> String {
     let set = SetId::ServiceHosts(family).name();
-    let address = match address {
-        Side::Source => "saddr",
-        Side::Destination => "daddr",
-    };
-    let (ip, way) = (ip(family), way(interface));
+    let (ip, way, address) = (ip(family), way(interface), self::address(address));
     format!("{ip} {address} . {way} {}@{set}", unless(is))
 }
 
@@ -274,6 +306,10 @@ fn render_action(action: &Action) -> String {
         Action::SaveMark(mask) => format!("ct mark set meta mark & {mask:#010x}"),
         Action::Dnat(address, port) if address.is_ipv4() => format!("dnat ip to {address}:{port}"),
         Action::Dnat(address, port) => format!("dnat ip6 to [{address}]:{port}"),
+        Action::DnatToEntry => {
+            let map = SetId::EntryTargets.name();
+            format!("dnat ip to ip daddr . meta l4proto . th dport map @{map}")
+        }
         Action::Masquerade => "masquerade".to_owned(),
         Action::ClampMss => "tcp option maxseg size set rt mtu".to_owned(),
     }

@@ -185,6 +185,8 @@ impl Context<'_> {
         };
         if prefix.addr() == address {
             Some("is the cell's own")
+        } else if matches!(address, IpAddr::V4(address) if self.base.has_entry_at(address)) {
+            Some("is where a service is found (spec.entries)")
         } else if prefix.network() == address || address.is_ipv4() && prefix.broadcast() == address {
             Some("is not the address of a host in the VPN's prefix")
         } else {

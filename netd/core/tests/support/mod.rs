@@ -5,8 +5,9 @@ use cell_netd_core::Ceiling;
 use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling, ServiceCeiling, TunnelCeiling};
 use cell_netd_core::model::Protocol;
 use cell_netd_core::spec::{
-    AccessSpec, CellPortSpec, ExitSpec, FarEndSpec, NetworkSpec, PeerSpec, RedirectSpec, ServiceNetworkSpec,
-    ServiceSpec, TunnelServerSpec, UserTunnelSpec, WaySpec, WireguardExitSpec, WireguardSpec,
+    AccessSpec, CellPortSpec, ExitSpec, FarEndSpec, NetworkSpec, PeerSpec, RedirectSpec, ServiceEntrySpec,
+    ServiceNetworkSpec, ServiceSpec, TunnelServerSpec, UserTunnelSpec, WaySpec, WireguardExitSpec,
+    WireguardSpec,
 };
 
 pub fn ceiling() -> Ceiling {
@@ -35,7 +36,10 @@ pub fn ceiling() -> Ceiling {
 
 /// Bridges `cellsvc...` within 172.30.0.0/16.
 pub fn service_ceiling() -> ServiceCeiling {
-    ServiceCeiling::try_new("cellsvc", vec!["172.30.0.0/16".parse().unwrap()], 256).unwrap()
+    ServiceCeiling::try_new("cellsvc", vec!["172.30.0.0/16".parse().unwrap()], 256)
+        .unwrap()
+        .with_entries(4096)
+        .unwrap()
 }
 
 /// Network number `index`, 1-250, of a service without anything granted: `svc3` on `cellsvc3`, 172.30.3.0/28.
@@ -166,6 +170,23 @@ pub fn exit(index: u8) -> ExitSpec {
     }
 }
 
+/// A service found at `at` and answered at `to`.
+pub fn entry(at: &str, to: &str, protocol: Protocol, everyone: bool) -> ServiceEntrySpec {
+    let end = |text: &str| {
+        let end: std::net::SocketAddr = text.parse().unwrap();
+        Some(ServiceSpec {
+            address: Ok(end.ip()),
+            protocol: Ok(protocol),
+            port: end.port().into(),
+        })
+    };
+    ServiceEntrySpec {
+        at: end(at),
+        to: end(to),
+        everyone,
+    }
+}
+
 /// With the internet, by an exit.
 pub fn leaving(mut network: ServiceNetworkSpec, exit: &str) -> ServiceNetworkSpec {
     network.internet = true;
@@ -218,5 +239,6 @@ pub fn spec(peers: Vec<PeerSpec>) -> NetworkSpec {
         exits: vec![],
         dns_upstreams: vec![],
         service_networks: vec![],
+        entries: vec![],
     }
 }

@@ -1,7 +1,7 @@
 //! What the kernel dumped, held against what was meant. What cannot be read is a difference, never a match.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use cell_netd_core::model::{ExitInterface, ExitMark, Family, Port, Protocol};
 use cell_netd_core::policy::{Counter, Element, SetId, SetKind};
@@ -128,28 +128,7 @@ fn single(kind: SetKind, key: &[u8]) -> Option<Element> {
     match kind {
         SetKind::Address(family) | SetKind::Range(family) => address(family, key).map(Element::Address),
         SetKind::Port => port(key).map(Element::Port),
-        SetKind::Service(Family::V4) => {
-            let (peer, rest) = key.split_first_chunk::<4>()?;
-            let (to, rest) = rest.split_first_chunk::<4>()?;
-            let Port { protocol, number } = port(rest)?;
-            Some(Element::Service4(
-                Ipv4Addr::from(*peer),
-                Ipv4Addr::from(*to),
-                protocol,
-                number,
-            ))
-        }
-        SetKind::Service(Family::V6) => {
-            let (peer, rest) = key.split_first_chunk::<16>()?;
-            let (to, rest) = rest.split_first_chunk::<16>()?;
-            let Port { protocol, number } = port(rest)?;
-            Some(Element::Service6(
-                Ipv6Addr::from(*peer),
-                Ipv6Addr::from(*to),
-                protocol,
-                number,
-            ))
-        }
+        SetKind::Service(family) => service(family, key),
         SetKind::Mark(family) => {
             let (peer, data) = split_address(family, key)?;
             Some(Element::ExitMark(peer, mark(data)?))
@@ -177,12 +156,35 @@ fn single(kind: SetKind, key: &[u8]) -> Option<Element> {
             let (port, rest) = split_number(rest)?;
             Some(Element::RelayWay(peer, port, mark(rest)?))
         }
+        SetKind::Entry => {
+            let (at, protocol, rest) = split_end(key)?;
+            rest.is_empty().then_some(Element::Entry(at, protocol))
+        }
+        SetKind::EntryTarget => {
+            let (at, protocol, data) = split_end(key)?;
+            Some(Element::EntryTarget(at, protocol, end(data)?))
+        }
+        SetKind::EntryWay => {
+            let (at, protocol, rest) = split_end(key)?;
+            Some(Element::EntryWay(at, protocol, end(rest)?))
+        }
         SetKind::Server(family) => {
             let (address, rest) = split_address(family, key)?;
             let (port, rest) = split_number(rest)?;
             let server = SocketAddr::new(address, port);
             rest.is_empty().then_some(Element::Server(server))
         }
+    }
+}
+
+fn service(family: Family, key: &[u8]) -> Option<Element> {
+    let (peer, rest) = split_address(family, key)?;
+    let (to, rest) = split_address(family, rest)?;
+    let Port { protocol, number } = port(rest)?;
+    match (peer, to) {
+        (IpAddr::V4(peer), IpAddr::V4(to)) => Some(Element::Service4(peer, to, protocol, number)),
+        (IpAddr::V6(peer), IpAddr::V6(to)) => Some(Element::Service6(peer, to, protocol, number)),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
     }
 }
 
@@ -193,6 +195,26 @@ fn split_address(family: Family, bytes: &[u8]) -> Option<(IpAddr, &[u8])> {
     };
     let (first, rest) = bytes.split_at_checked(length)?;
     Some((address(family, first)?, rest))
+}
+
+/// An address, a protocol and a port.
+fn split_end(bytes: &[u8]) -> Option<(SocketAddrV4, Protocol, &[u8])> {
+    let (address, rest) = bytes.split_first_chunk::<4>()?;
+    let (at, rest) = rest.split_first_chunk::<8>()?;
+    let Port { protocol, number } = port(at)?;
+    Some((
+        SocketAddrV4::new(Ipv4Addr::from(*address), number),
+        protocol,
+        rest,
+    ))
+}
+
+/// An address and a port, and nothing after them.
+fn end(bytes: &[u8]) -> Option<SocketAddrV4> {
+    let (address, rest) = bytes.split_first_chunk::<4>()?;
+    let (port, rest) = split_number(rest)?;
+    rest.is_empty()
+        .then(|| SocketAddrV4::new(Ipv4Addr::from(*address), port))
 }
 
 /// A port that fills a register.

@@ -1,9 +1,9 @@
 //! Elements of sets, straight into bytes: of all that is written there are most of these, and the crate's nested lists
 //! measure each of their levels anew at each level.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
-use cell_netd_core::model::Port;
+use cell_netd_core::model::{Port, Protocol};
 use cell_netd_core::policy::Element;
 use netlink_packet_core::NLA_F_NESTED;
 
@@ -48,6 +48,9 @@ fn entries(element: Element) -> impl Iterator<Item = Entry> {
         | Element::RelayPort(..)
         | Element::RelayWay(..)
         | Element::Host(..)
+        | Element::Entry(..)
+        | Element::EntryTarget(..)
+        | Element::EntryWay(..)
         | Element::Server(_) => None,
     };
     let first = Entry {
@@ -62,16 +65,30 @@ fn entries(element: Element) -> impl Iterator<Item = Entry> {
     std::iter::once(first).chain(end)
 }
 
-/// What a map has for a key: at most a register.
+/// What a map has for a key: at most two registers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Data {
-    padded: [u8; 4],
+    padded: [u8; 8],
     length: usize,
 }
 
 impl Data {
+    fn new(value: &[u8]) -> Self {
+        let mut padded = [0; 8];
+        padded[..value.len()].copy_from_slice(value);
+        Data {
+            padded,
+            length: value.len(),
+        }
+    }
+
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.padded[..self.length]
+    }
+
+    /// As an attribute's value has it.
+    fn aligned(&self) -> &[u8] {
+        &self.padded[..self.length.next_multiple_of(4)]
     }
 }
 
@@ -79,16 +96,13 @@ impl Data {
 /// network's.
 pub(super) fn data(element: Element) -> Option<Data> {
     match element {
-        Element::ExitMark(_, mark) => Some(Data {
-            padded: mark.value().to_ne_bytes(),
-            length: 4,
-        }),
-        Element::RelayPort(_, port) => {
-            let [high, low] = port.to_be_bytes();
-            Some(Data {
-                padded: [high, low, 0, 0],
-                length: 2,
-            })
+        Element::ExitMark(_, mark) => Some(Data::new(&mark.value().to_ne_bytes())),
+        Element::RelayPort(_, port) => Some(Data::new(&port.to_be_bytes())),
+        // Each fills a register.
+        Element::EntryTarget(_, _, to) => {
+            let [a, b, c, d] = to.ip().octets();
+            let [high, low] = to.port().to_be_bytes();
+            Some(Data::new(&[a, b, c, d, high, low, 0, 0]))
         }
         Element::Address(_)
         | Element::Range(..)
@@ -99,6 +113,8 @@ pub(super) fn data(element: Element) -> Option<Data> {
         | Element::Link(_)
         | Element::RelayWay(..)
         | Element::Host(..)
+        | Element::Entry(..)
+        | Element::EntryWay(..)
         | Element::Server(_) => None,
     }
 }
@@ -130,7 +146,7 @@ impl Entry {
         const HEADER: usize = 4;
         let key = self.key.as_slice();
         let flags = if self.ends { HEADER + 4 } else { 0 };
-        let data = self.data.map_or(0, |data| 2 * HEADER + data.padded.len());
+        let data = self.data.map_or(0, |data| 2 * HEADER + data.aligned().len());
         header(
             bytes,
             NFTA_LIST_ELEM | NLA_F_NESTED,
@@ -143,11 +159,11 @@ impl Entry {
             header(
                 bytes,
                 NFTA_SET_ELEM_DATA | NLA_F_NESTED,
-                HEADER + data.padded.len(),
+                HEADER + data.aligned().len(),
             );
             header(bytes, NFTA_DATA_VALUE, data.length);
             // The attribute's own length is without the padding.
-            bytes.extend_from_slice(&data.padded);
+            bytes.extend_from_slice(data.aligned());
         }
         if self.ends {
             header(bytes, NFTA_SET_ELEM_FLAGS, 4);
@@ -184,6 +200,13 @@ impl Key {
         self.with(&[port.protocol.number(), 0, 0, 0])
             .with(&port.number.to_be_bytes())
             .with(&[0, 0])
+    }
+
+    fn with_end(self, end: SocketAddrV4, protocol: Protocol) -> Self {
+        self.with(&end.ip().octets()).with_port(Port {
+            protocol,
+            number: end.port(),
+        })
     }
 
     fn with_number(self, port: u16) -> Self {
@@ -229,6 +252,11 @@ fn element_key(element: Element) -> Key {
             .with_address(peer)
             .with_number(port)
             .with(&mark.value().to_ne_bytes()),
+        Element::Entry(at, protocol) | Element::EntryTarget(at, protocol, _) => key.with_end(at, protocol),
+        Element::EntryWay(at, protocol, to) => key
+            .with_end(at, protocol)
+            .with(&to.ip().octets())
+            .with_number(to.port()),
         Element::Server(server) => key.with_address(server.ip()).with_number(server.port()),
     }
 }
@@ -249,7 +277,6 @@ fn successor(address: IpAddr) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use cell_netd_core::model::Protocol;
     use netlink_packet_core::Emitable as _;
     use netlink_packet_netfilter::nftables::{
         DataAttribute, ListAttribute, SetElementAttribute, SetElementFlags,

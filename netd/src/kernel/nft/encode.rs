@@ -170,6 +170,15 @@ pub(super) fn key(kind: SetKind) -> (u32, u32) {
             let (kind, length) = address(family);
             ((kind << 12) | (SERVICE << 6) | MARK.0, length + 4 + MARK.1)
         }
+        SetKind::Entry | SetKind::EntryTarget => {
+            let (kind, length) = address(Family::V4);
+            ((kind << 12) | (PROTOCOL << 6) | SERVICE, length + 8)
+        }
+        SetKind::EntryWay => {
+            let (kind, length) = address(Family::V4);
+            let first = (kind << 24) | (PROTOCOL << 18) | (SERVICE << 12);
+            (first | (kind << 6) | SERVICE, 2 * length + 12)
+        }
         SetKind::Server(family) => {
             let (kind, length) = address(family);
             ((kind << 6) | SERVICE, length + 4)
@@ -186,6 +195,7 @@ const SERVICE: u32 = 13;
 pub(super) fn data(kind: SetKind) -> (u32, u32) {
     match kind {
         SetKind::RelayPort(_) => (SERVICE, 2),
+        SetKind::EntryTarget => ((7 << 6) | SERVICE, 8),
         SetKind::Address(_)
         | SetKind::Range(_)
         | SetKind::Service(_)
@@ -195,6 +205,8 @@ pub(super) fn data(kind: SetKind) -> (u32, u32) {
         | SetKind::Link
         | SetKind::RelayWay(_)
         | SetKind::Host(_)
+        | SetKind::Entry
+        | SetKind::EntryWay
         | SetKind::Server(_) => MARK,
     }
 }
@@ -211,7 +223,7 @@ const OF_DATA: u8 = 1;
 pub(super) fn flags(kind: SetKind) -> SetFlags {
     match kind {
         SetKind::Range(_) => SetFlags::Interval,
-        SetKind::Mark(_) | SetKind::RelayPort(_) => SetFlags::Map,
+        SetKind::Mark(_) | SetKind::RelayPort(_) | SetKind::EntryTarget => SetFlags::Map,
         SetKind::Address(_)
         | SetKind::Service(_)
         | SetKind::Port
@@ -219,6 +231,8 @@ pub(super) fn flags(kind: SetKind) -> SetFlags {
         | SetKind::Link
         | SetKind::RelayWay(_)
         | SetKind::Host(_)
+        | SetKind::Entry
+        | SetKind::EntryWay
         | SetKind::Server(_) => SetFlags::default(),
     }
 }

@@ -11,7 +11,7 @@ use cell_netd_core::policy::{Action, Counter, Rule, SetId, Side};
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{Expressions, Meta, MetaKey, Operator, Register, Verdict};
 
-use matching::{CT_MARK, header_address, matching};
+use matching::{CT_MARK, end_to, header_address, matching};
 use parts::{
     bitwise, byte, bytes64, compare, equal, immediate, meta, nfproto, number, other, translate, translate_at,
 };
@@ -88,6 +88,13 @@ fn acting(action: &Action) -> Vec<Expressions> {
             translate_at(Reg2, SetId::RelayPorts(*family)),
             destination_nat(*family),
         ],
+        Action::DnatToEntry => {
+            let lead = [
+                translate(SetId::EntryTargets),
+                destination_nat_at(Family::V4, Register::Reg32_01),
+            ];
+            end_to().into_iter().chain(lead).collect()
+        }
         // NFTA_REJECT_TYPE = NFT_REJECT_ICMPX_UNREACH, NFTA_REJECT_ICMP_CODE = NFT_REJECT_ICMPX_ADMIN_PROHIBITED.
         Action::Refuse => vec![other("reject", vec![number(1, 2), byte(2, 3)])],
         Action::Masquerade => vec![other("masq", vec![])],
@@ -97,6 +104,11 @@ fn acting(action: &Action) -> Vec<Expressions> {
 
 /// To the address in the first register and the port in the second.
 fn destination_nat(family: Family) -> Expressions {
+    destination_nat_at(family, Reg2)
+}
+
+/// To the address in the first register and the port in that one.
+fn destination_nat_at(family: Family, port: Register) -> Expressions {
     // NFTA_NAT_TYPE = NFT_NAT_DNAT, FAMILY, REG_ADDR_MIN, REG_PROTO_MIN.
     other(
         "nat",
@@ -104,7 +116,7 @@ fn destination_nat(family: Family) -> Expressions {
             number(1, 1),
             number(2, nfproto(family).into()),
             number(3, 1),
-            number(5, 2),
+            number(5, port.into()),
         ],
     )
 }

@@ -58,6 +58,10 @@ impl Writer<'_> {
                         std::net::SocketAddr::new(*address, *port)
                     )
                 }
+                Action::DnatToEntry => {
+                    targets.push(format!("-j CONNMARK --set-xmark 0x0/{:#x}", self.marks.mask));
+                    format!("-j {}", self.lead_entries())
+                }
                 Action::Masquerade => "-j MASQUERADE".to_owned(),
                 Action::ClampMss => "-j TCPMSS --clamp-mss-to-pmtu".to_owned(),
                 // Where they can be said, `marking.rs` says them; elsewhere there is a counter before it.

@@ -91,6 +91,7 @@ impl Writer<'_> {
         // Of a peer's packet all bits are ours, whoever set them.
         let clear = format!("-j MARK --set-xmark 0x0/{:#x}", mask | accept);
         self.push(Table::Mangle, &top, clear);
+        self.judge_entries(&top);
         let translated = "-m conntrack --ctstate DNAT -j RETURN".to_owned();
         self.push(Table::Mangle, &top, translated);
         for rule in leaving {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Jump, Marks, PREFIX, Place, Rules, Table, Unsupported};
+use super::{Jump, Marks, PREFIX, Place, Rules, Table, Unsupported, entries};
 use crate::model::{Family, InterfaceName, Protocol};
 use crate::policy::element::SetId;
 use crate::policy::ruleset::{Action, Chain, ChainName, Counter, Match, Rule, Ruleset};
@@ -37,6 +37,8 @@ fn place(name: ChainName) -> Option<(Table, &'static str, Place)> {
         | ChainName::FromService
         | ChainName::ToService
         | ChainName::ServiceCell
+        | ChainName::Entry
+        | ChainName::EntryAnswer
         | ChainName::Carrier => None,
     }
 }
@@ -82,6 +84,11 @@ pub fn rules(ruleset: &Ruleset, family: Family) -> Result<Rules, Unsupported> {
         match chain.name {
             ChainName::Mark => writer.mark(chain)?,
             ChainName::Redirect => writer.redirect(chain)?,
+            name if entries::judges(name) => {
+                for rule in writer.judged_entries(&chain.rules) {
+                    writer.rule(table, &top, name, &rule)?;
+                }
+            }
             _ => writer.chain(table, &top, chain)?,
         }
     }
@@ -218,6 +225,10 @@ impl Writer<'_> {
             | Match::RelayServer(family)
             | Match::TunnelServer(family, _)
             | Match::RelayResolver(family) => other(family),
+            // Entries are of IPv4.
+            Match::EntryTo(_) | Match::FlowEntry(_) | Match::FlowGranted(_) | Match::EntryWay(_) => {
+                other(&Family::V4)
+            }
             Match::L4(number) => match self.family {
                 Family::V4 => *number == ICMPV6,
                 Family::V6 => *number == ICMP,
@@ -239,6 +250,7 @@ impl Writer<'_> {
             Action::MarkBySource(family)
             | Action::FlowMarkBySource(family)
             | Action::DnatBySource(family, _) => other(family),
+            Action::DnatToEntry => other(&Family::V4),
             Action::Dnat(address, _) => other(&Family::of(*address)),
             Action::Count(_)
             | Action::Drop

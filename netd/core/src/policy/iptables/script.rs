@@ -110,7 +110,7 @@ pub(super) fn is_in_rules(delta: &ElementDelta) -> bool {
     delta
         .sets()
         .iter()
-        .any(|set| matches!(set, SetId::Special(_) | SetId::Local(_)))
+        .any(|set| matches!(set, SetId::Special(_) | SetId::Local(_) | SetId::EntryTargets))
 }
 
 impl ElementDelta {
@@ -157,7 +157,7 @@ pub fn is_in_force(saved: &Saved, ruleset: &Ruleset, elements: &Elements) -> Res
         chains: ruleset.chains.clone(),
         elements: elements
             .iter()
-            .filter(|(set, _)| matches!(set, SetId::Special(_) | SetId::Local(_)))
+            .filter(|(set, _)| matches!(set, SetId::Special(_) | SetId::Local(_) | SetId::EntryTargets))
             .map(|(set, elements)| (*set, elements.clone()))
             .collect(),
         relays: ruleset.relays.clone(),

@@ -4,7 +4,7 @@
 //! is left to the map of the same peer (`rules.rs` compares it with the flow's), and the relay's port to the rules.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV4};
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
@@ -50,6 +50,7 @@ pub(super) fn name(set: SetId, family: Family) -> String {
             };
             format!("{PREFIX}{}{digit}", set.name())
         }
+        SetKind::Entry | SetKind::EntryTarget | SetKind::EntryWay => format!("{PREFIX}{}", set.name()),
         SetKind::Address(_)
         | SetKind::Range(_)
         | SetKind::Service(_)
@@ -68,6 +69,9 @@ fn families(set: SetId) -> Vec<Family> {
         SetKind::Port | SetKind::Link => Family::BOTH.into(),
         // In the rules, by mark.
         SetKind::RelayPort(_) => vec![],
+        // Not asked about; what is in it is what the targets say.
+        SetKind::EntryWay => vec![],
+        SetKind::Entry | SetKind::EntryTarget => vec![Family::V4],
         SetKind::Address(family)
         | SetKind::Range(family)
         | SetKind::Service(family)
@@ -99,6 +103,9 @@ fn header(kind: SetKind, family: Family) -> String {
         // hash:ip,port would want one address, and bitmap:port knows no protocol.
         SetKind::Port => ("hash:net,port", ""),
         SetKind::Mark(_) => ("hash:ip", " skbinfo"),
+        // Remembers alone: the rules have the same.
+        SetKind::EntryTarget => ("hash:ip,port,ip", " skbinfo"),
+        SetKind::Entry | SetKind::EntryWay => ("hash:ip,port", ""),
         SetKind::Way(_) | SetKind::Link | SetKind::Host(_) => ("hash:net,iface", ""),
         SetKind::RelayPort(_) | SetKind::RelayWay(_) | SetKind::Server(_) => ("hash:ip,port", ""),
     };
@@ -122,14 +129,19 @@ fn effect(set: SetId) -> Effect {
         | SetId::RelayServers(_)
         | SetId::RelayResolvers(_)
         | SetId::TunnelServers(..)
-        | SetId::ServiceHosts(_) => Effect::Grants,
+        | SetId::ServiceHosts(_)
+        | SetId::OpenEntries
+        | SetId::EntryWays => Effect::Grants,
         SetId::Special(_)
         | SetId::Local(_)
         | SetId::Exited(_)
         | SetId::Relayed(_)
         | SetId::ExitLinks
-        | SetId::ServiceAddresses(_) => Effect::Binds,
-        SetId::ExitMarks(_) | SetId::RelayMarks(_) | SetId::RelayPorts(_) => Effect::Leads,
+        | SetId::ServiceAddresses(_)
+        | SetId::Entries => Effect::Binds,
+        SetId::ExitMarks(_) | SetId::RelayMarks(_) | SetId::RelayPorts(_) | SetId::EntryTargets => {
+            Effect::Leads
+        }
     }
 }
 
@@ -195,6 +207,17 @@ fn entries(set: SetId, family: Family, element: &Element, mask: u32) -> Vec<Stri
         Element::Link(interface) => vec![format!("{whole},{interface}")],
         Element::RelayPort(..) => vec![],
         Element::RelayWay(peer, port, _) => vec![format!("{peer},tcp:{port}")],
+        Element::Entry(at, protocol) => vec![format!("{},{protocol}:{}", at.ip(), at.port())],
+        // The port as if it were a mark: all that an entry can have beside its key.
+        Element::EntryTarget(at, protocol, to) => {
+            let (at, port) = (at.ip(), at.port());
+            vec![format!(
+                "{at},{protocol}:{port},{} skbmark {:#x}/0xffff",
+                to.ip(),
+                to.port()
+            )]
+        }
+        Element::EntryWay(..) => vec![],
         Element::Server(server) => {
             let protocols: &[&str] = match set {
                 SetId::RelayResolvers(_) => &["udp", "tcp"],
@@ -213,6 +236,7 @@ pub fn decode(members: &Members, mask: u32) -> Option<Elements> {
     for set in SetId::ALL {
         let found = match set {
             SetId::RelayPorts(family) => relay_ports(members, family)?,
+            SetId::EntryWays => entry_ways(members)?,
             _ => {
                 let family = *families(set).first()?;
                 set_of(set, family, members)?
@@ -247,7 +271,19 @@ fn element(set: SetId, entry: &str, members: &Members) -> Option<Element> {
     Some(match set.kind() {
         SetKind::Address(_) => Element::Address(first.parse().ok()?),
         // Not an entry by itself: see `set_of`.
-        SetKind::Range(_) | SetKind::RelayPort(_) => return None,
+        SetKind::Range(_) | SetKind::RelayPort(_) | SetKind::EntryWay => return None,
+        SetKind::Entry => {
+            let (protocol, port) = port(second?)?;
+            Element::Entry(SocketAddrV4::new(first.parse().ok()?, port), protocol)
+        }
+        SetKind::EntryTarget => {
+            let (protocol, port) = port(second?)?;
+            let to = parts.next()?.parse().ok()?;
+            let (_, remembered) = entry.split_once(" skbmark 0x")?;
+            let (to_port, _) = remembered.split_once('/')?;
+            let to = SocketAddrV4::new(to, u16::from_str_radix(to_port, 16).ok()?);
+            Element::EntryTarget(SocketAddrV4::new(first.parse().ok()?, port), protocol, to)
+        }
         SetKind::Service(_) => {
             let (protocol, port) = port(second?)?;
             match (first.parse().ok()?, parts.next()?.parse().ok()?) {
@@ -276,6 +312,15 @@ fn element(set: SetId, entry: &str, members: &Members) -> Option<Element> {
             Element::Server((address, port(second?)?.1).into())
         }
     })
+}
+
+fn entry_ways(members: &Members) -> Option<BTreeSet<Element>> {
+    let targets = set_of(SetId::EntryTargets, Family::V4, members)?;
+    let ways = targets.into_iter().filter_map(|target| match target {
+        Element::EntryTarget(at, protocol, to) => Some(Element::EntryWay(at, protocol, to)),
+        _ => None,
+    });
+    Some(ways.collect())
 }
 
 fn relay_ports(members: &Members, family: Family) -> Option<BTreeSet<Element>> {

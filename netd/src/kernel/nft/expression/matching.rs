@@ -19,7 +19,9 @@ const CT_STATE: u32 = 0;
 const CT_DIRECTION: u32 = 1;
 const CT_STATUS: u32 = 2;
 pub(super) const CT_MARK: u32 = 3;
+const CT_PROTO_DST: u32 = 12;
 const CT_SRC_IP: u32 = 19;
+const CT_DST_IP: u32 = 20;
 const CT_SRC_IP6: u32 = 21;
 /// NF_CT_STATE_INVALID_BIT, NF_CT_STATE_BIT(IP_CT_ESTABLISHED), NF_CT_STATE_BIT(IP_CT_RELATED).
 const STATE_INVALID: u32 = 1;
@@ -83,8 +85,75 @@ pub(super) fn matching(condition: &Match) -> Vec<Expressions> {
         Match::RelayServer(family) => relay_end(*family, SetId::RelayServers(*family)),
         Match::RelayResolver(family) => relay_end(*family, SetId::RelayResolvers(*family)),
         Match::TunnelServer(family, protocol) => relay_end(*family, SetId::TunnelServers(*family, *protocol)),
+        Match::EntryTo(set) => entry_to(*set),
+        Match::FlowEntry(set) => flow_entry(*set),
+        Match::FlowGranted(side) => flow_granted(*side),
+        Match::EntryWay(side) => entry_way(*side),
         Match::SocketUser(id) => vec![meta(MetaKey::SocketUserId, Reg1), equal(&id.to_ne_bytes())],
     }
+}
+
+/// (destination, protocol, destination port), looked up in the set.
+fn entry_to(set: SetId) -> Vec<Expressions> {
+    let found = lookup(set, false);
+    is_ipv4().into_iter().chain(end_to()).chain([found]).collect()
+}
+
+/// The packet's destination, protocol and destination port, in consecutive registers from the first.
+pub(super) fn end_to() -> [Expressions; 3] {
+    [
+        header_address(Family::V4, Side::Destination, Reg1),
+        meta(MetaKey::L4Proto, Reg32_01),
+        payload(TRANSPORT, 2, 2, Reg32_02),
+    ]
+}
+
+/// What the flow was opened to: address, protocol, port.
+fn flow_to([first, second, third]: [Register; 3]) -> [Expressions; 3] {
+    let original = |key, register: Register| {
+        let direction = byte(3, ct_direction(CtDirection::Original));
+        other("ct", vec![number(1, register.into()), number(2, key), direction])
+    };
+    [
+        original(CT_DST_IP, first),
+        meta(MetaKey::L4Proto, second),
+        original(CT_PROTO_DST, third),
+    ]
+}
+
+/// What the flow was opened to, looked up in the set.
+fn flow_entry(set: SetId) -> Vec<Expressions> {
+    let found = lookup(set, false);
+    let flow = flow_to([Reg1, Reg32_01, Reg32_02]);
+    flow.into_iter().chain([found]).collect()
+}
+
+/// (that address, what the flow was opened to), looked up in the services.
+fn flow_granted(peer: Side) -> Vec<Expressions> {
+    let address = header_address(Family::V4, peer, Reg1);
+    let flow = flow_to([Reg32_01, Reg32_02, Reg32_03]);
+    let found = lookup(SetId::Services(Family::V4), false);
+    let key = [address].into_iter().chain(flow);
+    is_ipv4().into_iter().chain(key).chain([found]).collect()
+}
+
+/// (what the flow was opened to, that address and its port), looked up in the ways of entries.
+fn entry_way(container: Side) -> Vec<Expressions> {
+    let offset = match container {
+        Side::Source => 0,
+        Side::Destination => 2,
+    };
+    let flow = flow_to([Reg1, Reg32_01, Reg32_02]);
+    let end = [
+        header_address(Family::V4, container, Reg32_03),
+        payload(TRANSPORT, offset, 2, Reg2),
+        lookup(SetId::EntryWays, false),
+    ];
+    is_ipv4().into_iter().chain(flow).chain(end).collect()
+}
+
+fn is_ipv4() -> [Expressions; 2] {
+    [meta(MetaKey::Nfproto, Reg1), equal(&[nfproto(Family::V4)])]
 }
 
 /// (protocol, destination port), looked up in the set.
