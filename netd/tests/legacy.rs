@@ -112,10 +112,14 @@ fn what_root_does_to_the_tables_is_found_and_repaired() -> Result<()> {
         "{others}"
     );
     setup.netd.apply(NetworkSpec::default(), "")?;
+    // What is left lets nothing pass: bridges of services are closed.
     for program in ["iptables-legacy-save", "ip6tables-legacy-save"] {
-        assert!(!setup.cell(program)?.contains("CELL-"), "{program}");
+        assert!(setup.cell(program)?.contains("-A CELL-raw"), "{program}");
     }
-    assert!(!setup.cell("ipset list -n")?.contains("CELL-"));
+    let sets = setup.cell("ipset save")?;
+    for set in ["peers4", "internet4", "svc4", "svc_hosts4"] {
+        assert!(!sets.contains(&format!("add CELL-{set} ")), "{set}");
+    }
     assert!(
         setup
             .cell("iptables-legacy -t mangle -S FORWARD")?
@@ -205,10 +209,9 @@ fn from_nftables_to_iptables_no_packet_is_unjudged_and_one_policy_is_left() -> R
         setup.holds("nftables");
     }
     setup.netd.render_legacy(&setup.world.cell)?;
-    assert!(
-        setup.cell("nft list tables")?.contains("inet cell"),
-        "until the new one stands"
-    );
+    // The new one stands from the start: nothing passes by it until it is told what may.
+    assert!(setup.cell("iptables-legacy-save")?.contains("-A CELL-raw"));
+    assert!(!setup.cell("nft list tables")?.contains("inet cell"));
     setup.netd.apply(setup.spec(), "")?;
     assert!(!setup.cell("nft list tables")?.contains("inet cell"));
     let _clients = (setup.client(1, &setup.a)?, setup.client(2, &setup.b)?);

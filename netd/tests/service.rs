@@ -260,7 +260,11 @@ async fn a_plan_changes_nothing() {
     let answer = service.apply(request).await.unwrap();
     assert_eq!((answer.generation, answer.etag.as_str()), (0, ""));
     assert!(answer.changes.iter().any(|change| change.subject == "peer a"));
-    assert_eq!(service.kernel.inner().steps, 0);
+    assert_eq!(
+        service.kernel.inner().steps,
+        1,
+        "bridges were closed at the start"
+    );
 }
 
 #[tokio::test]
@@ -319,7 +323,11 @@ async fn malformed_and_forbidden_requests_name_every_fault_and_change_nothing() 
         .parse()
         .unwrap();
     assert!(count >= 60_000, "{count}");
-    assert_eq!(service.kernel.inner().steps, 0);
+    assert_eq!(
+        service.kernel.inner().steps,
+        1,
+        "bridges were closed at the start"
+    );
 }
 
 #[tokio::test]
@@ -358,7 +366,11 @@ async fn without_a_key_nothing_is_touched() {
         Code::FailedPrecondition,
         "NO_KEY",
     );
-    assert_eq!(service.kernel.inner().steps, 0);
+    assert_eq!(
+        service.kernel.inner().steps,
+        1,
+        "bridges were closed at the start"
+    );
     service.kernel.inner().no_key = false;
     service.kernel.inner().foreign = true;
     refused(
@@ -366,7 +378,11 @@ async fn without_a_key_nothing_is_touched() {
         Code::FailedPrecondition,
         "FOREIGN_OBJECT",
     );
-    assert_eq!(service.kernel.inner().steps, 0);
+    assert_eq!(
+        service.kernel.inner().steps,
+        1,
+        "bridges were closed at the start"
+    );
 }
 
 #[tokio::test]

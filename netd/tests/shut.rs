@@ -83,8 +83,7 @@ fn bridges_are_closed_from_the_start_and_after_all_is_removed_and_while_netd_is_
     // Control: what is granted passes.
     let mut granted = spec(vec![]);
     granted.service_networks = vec![reaching(network(1, false, ""), &[(LAN_HOST.v4.into(), 80)])];
-    netd.apply(granted.clone(), "")
-        .inspect_err(|_| eprintln!("GRANT {}", netd.process.output()))?;
+    netd.apply(granted.clone(), "")?;
     assert!(tcp_echo(
         &house.container.namespace,
         SocketAddr::new(LAN_HOST.v4.into(), 80),
@@ -100,9 +99,7 @@ fn bridges_are_closed_from_the_start_and_after_all_is_removed_and_while_netd_is_
         "the policy of a netd before stands"
     );
 
-    let removed = netd
-        .apply(v1::NetworkSpec::default(), "")
-        .inspect_err(|_| eprintln!("REMOVE {}", netd.process.output()))?;
+    let removed = netd.apply(v1::NetworkSpec::default(), "")?;
     house.is_closed()?;
     assert!(!removed.changes.is_empty());
     let again = netd.apply(v1::NetworkSpec::default(), "")?;
@@ -126,7 +123,7 @@ fn what_somebody_took_away_is_closed_by_the_next_netd() -> Result<()> {
     netd.process.wait(PATIENCE)?;
     house.world.cell.run("nft", &["flush", "ruleset"])?;
     if support::is_legacy() {
-        for table in ["mangle", "raw"] {
+        for table in ["mangle", "raw", "filter"] {
             house.world.cell.run("iptables-legacy", &["-t", table, "-F"])?;
         }
     }

@@ -93,6 +93,12 @@ fn rule(element: &Element) -> Rule {
             peer.is_ipv6(),
             format!("-s {peer} -p tcp --dport {port} -m connmark --mark {mark}"),
         ),
+        Element::Entry(at, protocol)
+        | Element::EntryTarget(at, protocol, _)
+        | Element::EntryWay(at, protocol, _) => (
+            false,
+            format!("-d {} -p {protocol} --dport {}", at.ip(), at.port()),
+        ),
         Element::Server(server) => (
             server.is_ipv6(),
             format!("-d {} -p tcp --dport {}", server.ip(), server.port()),
