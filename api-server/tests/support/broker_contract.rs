@@ -1,5 +1,10 @@
 //! What `cell-api` counts on of a broker. The stand-in of these tests (`broker.rs`) and the real one before a real Docker
 //! (`containerd-shim/tests/store_contract.rs`) are held to the same.
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests: a case is one story"
+)]
 
 use cell_proto::broker::v1::container_service_client::ContainerServiceClient;
 use cell_proto::broker::v1::deployment_service_client::DeploymentServiceClient;
