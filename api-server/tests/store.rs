@@ -729,3 +729,19 @@ async fn the_automation_socket_does_the_same() {
     assert_eq!(fault::reason(&gone.unwrap()).as_deref(), Some("NO_SERVICE"));
     assert_eq!(broker.state.lock().unwrap().volumes.len(), 1, "its data is kept");
 }
+
+/// The stand-in is held to what the real broker is held to (`containerd-shim/tests/store_contract.rs`).
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stand_in_is_what_the_broker_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broker.sock");
+    let broker = FakeBroker::start(path.clone());
+    let manifest = json!({"schema_version": 3, "kind": "store", "id": "files", "name": "Files", "version": "1.0",
+        "containers": [catalog::container("main", &json!([]))]});
+    let request = cell_proto::broker::v1::PutManifestRequest {
+        manifest: serde_json::to_vec(&manifest).unwrap(),
+        ..Default::default()
+    };
+    support::broker_contract::holds(ipc::connect(path), request).await;
+    assert!(!broker.is_dead());
+}

@@ -90,6 +90,9 @@ impl Nursery<'_> {
             .env_clear()
             .envs(process.environment.iter().map(|(k, v)| (k, v)));
         command.envs(std::env::var_os("RUST_LOG").map(|level| ("RUST_LOG", level)));
+        // As the unit's %b: below, /proc shows nothing but processes.
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        command.envs(boot.map(|boot| ("CELL_BOOT_ID", boot.trim().replace('-', ""))));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(command)
     }

@@ -7,6 +7,7 @@
 )]
 
 pub mod broker;
+pub mod broker_contract;
 pub mod catalog;
 pub mod client;
 pub mod egress;

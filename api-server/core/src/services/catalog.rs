@@ -223,7 +223,7 @@ mod tests {
             "{found:?}"
         );
         assert_eq!(
-            offer(&found.lines[0], bytes.clone())
+            offer(&found.lines[0], bytes.clone(), None)
                 .unwrap()
                 .manifest
                 .id
