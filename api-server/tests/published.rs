@@ -7,7 +7,8 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use axum::routing::{get, post};
 use cell_api::published::Folder;
 use cell_api::service::published;
 use cell_api_core::derive::corefile::{CorefileSettings, QueryLog, serial_of};
+use cell_api_core::published::ServiceRecord;
 use cell_proto::broker::v1 as broker;
 use cell_proto::broker::v1::container_service_server::{ContainerService, ContainerServiceServer};
 use cell_proto::fault::Fault;
@@ -25,6 +27,7 @@ use serde_json::{Value, json};
 use support::client::Client;
 use support::{Cell, eventually};
 use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
@@ -111,95 +114,139 @@ fn condition(status: &Value, kind: &str) -> (String, String) {
     (text("status"), text("reason"))
 }
 
-/// Waits until the status says so of names.
-async fn says(admin: &Client, (status, reason): (&str, &str)) {
+/// Waits until the status says so.
+async fn says(admin: &Client, kind: &str, (status, reason): (&str, &str)) {
     for _ in 0..200 {
         let told = admin.get("/api/status").await.expect(200).json();
-        if condition(&told, "DnsServed") == (status.to_owned(), reason.to_owned()) {
+        if condition(&told, kind) == (status.to_owned(), reason.to_owned()) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("never: {status} {reason}");
+    panic!("never: {kind} {status} {reason}");
+}
+
+/// A cell that is set up, its CoreDNS' folder, its Caddy and its broker.
+struct Lab {
+    cell: Cell,
+    admin: Client,
+    dns: PathBuf,
+    loaded: Loaded,
+    broker: FakeBroker,
+    _place: tempfile::TempDir,
+    _serving: CancellationToken,
+}
+
+impl Lab {
+    async fn new() -> Lab {
+        let place = tempfile::tempdir().unwrap();
+        let (dns, socket) = (place.path().to_owned(), place.path().join("admin.sock"));
+        let loaded = fake_caddy(&socket);
+        let broker = FakeBroker::default();
+        let mut broker_socket = PathBuf::new();
+        let cell = Cell::start_with(|config| {
+            config.core_dns_dir = Some(dns.clone());
+            config.caddy_socket = Some(socket.clone());
+            broker_socket.clone_from(&config.broker_socket);
+        })
+        .await;
+        let routes = Routes::new(ContainerServiceServer::new(broker.clone()));
+        let serving = support::serve(&broker_socket, routes);
+        cell.set_up().await;
+        let admin = cell.admin().await;
+        Lab {
+            cell,
+            admin,
+            dns,
+            loaded,
+            broker,
+            _place: place,
+            _serving: serving,
+        }
+    }
+
+    fn has_route(&self) -> bool {
+        let loaded = self.loaded.lock().unwrap();
+        let routes = |config: &Value| config["apps"]["http"]["servers"]["services"]["routes"].to_string();
+        loaded
+            .as_ref()
+            .is_some_and(|config| routes(config).contains("calendar."))
+    }
+
+    fn corefile(&self) -> String {
+        fs::read_to_string(self.dns.join("Corefile")).unwrap()
+    }
+}
+
+fn calendar() -> ServiceRecord {
+    let mut service = states::one_service().services.remove(0);
+    service.address = [10, 86, 0, 250].into();
+    service
 }
 
 #[tokio::test]
 async fn both_follow_what_is_published() {
-    let place = tempfile::tempdir().unwrap();
-    let (dns, socket) = (place.path().to_owned(), place.path().join("admin.sock"));
-    let loaded = fake_caddy(&socket);
-    let broker = FakeBroker::default();
-    let mut broker_socket = None;
-    let cell = Cell::start_with(|config| {
-        config.core_dns_dir = Some(dns.clone());
-        config.caddy_socket = Some(socket.clone());
-        broker_socket = Some(config.broker_socket.clone());
-    })
-    .await;
-    let routes = Routes::new(ContainerServiceServer::new(broker.clone()));
-    let _serving = support::serve(&broker_socket.unwrap(), routes);
-    cell.set_up().await;
-    let admin = cell.admin().await;
+    let lab = Lab::new().await;
+    let (cell, admin) = (&lab.cell, &lab.admin);
     assert_eq!(cell.egress.dns().authority, None, "nothing is published");
-
-    let mut service = states::one_service().services.remove(0);
-    service.address = [10, 86, 0, 250].into();
     let start = Instant::now();
-    published::set(&cell.app, vec![service.clone()]);
-    let routed = |host: &str| {
-        let loaded = loaded.lock().unwrap();
-        loaded.as_ref().is_some_and(|config| {
-            config["apps"]["http"]["servers"]["services"]["routes"]
-                .to_string()
-                .contains(host)
-        })
-    };
-    eventually("a route", || routed("calendar.")).await;
-    let corefile = || fs::read_to_string(dns.join("Corefile")).unwrap();
-    let serial = serial_of(&corefile()).unwrap();
+    published::set(&cell.app, vec![calendar()]);
+    eventually("a route", || lab.has_route()).await;
+    let serial = serial_of(&lab.corefile()).unwrap();
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    let asked = lab.broker.reloaded.lock().unwrap().clone();
     assert!(
-        broker
-            .reloaded
-            .lock()
-            .unwrap()
-            .iter()
-            .all(|service| service == "coredns")
+        !asked.is_empty() && asked.iter().all(|service| service == "coredns"),
+        "{asked:?}"
     );
     eventually("the authority", || cell.egress.dns().authority.is_some()).await;
-    let told = admin.get("/api/status").await.expect(200).json();
-    assert_eq!(
-        condition(&told, "DnsServed"),
-        ("true".to_owned(), "TOLD".to_owned()),
-        "{told}"
-    );
-    assert_eq!(
-        condition(&told, "ProxyConfigured"),
-        ("true".to_owned(), "TOLD".to_owned()),
-        "{told}"
-    );
+    eventually("netd's word on it", || {
+        let state = cell.netd.state.lock().unwrap();
+        let told = state.spec.clone().unwrap_or_default().dns_upstreams;
+        told.contains(&"172.20.0.3:53".parse::<SocketAddr>().unwrap().into())
+    })
+    .await;
+    says(admin, "DnsServed", ("true", "TOLD")).await;
+    says(admin, "ProxyConfigured", ("true", "TOLD")).await;
     let issued = cell.vault.issued();
-    assert!(issued.iter().any(|(names, addresses)| names.len() == 1
-        && names[0].starts_with("calendar.")
-        && addresses.is_empty()));
+    let is_its = |(names, addresses): &support::vault::Names| {
+        names.len() == 1 && names[0].starts_with("calendar.") && addresses.is_empty()
+    };
+    assert!(issued.iter().any(is_its), "{issued:?}");
 
-    // A peer that is granted it has a view, and a route.
+    // A peer that is granted it has a view.
     let access = json!({"services": [{"address": "10.86.0.250", "protocol": "tcp", "port": 443}]});
     let body = json!({"name": "phone", "public_key": support::key(1), "access": access});
     admin.post("/api/peers", &body).await.expect(201);
-    eventually("a view", || corefile().contains("client_ip()")).await;
-    assert!(serial_of(&corefile()).unwrap() > serial);
+    eventually("a view", || lab.corefile().contains("client_ip()")).await;
+    assert!(serial_of(&lab.corefile()).unwrap() > serial);
+}
 
-    // Caddy was started anew, and the broker does not do what it is asked.
-    *loaded.lock().unwrap() = None;
-    *broker.refuses.lock().unwrap() = true;
-    published::set(&cell.app, Vec::new());
-    eventually("no zone", || !corefile().contains("client_ip()")).await;
-    published::set(&cell.app, vec![service]);
-    says(&admin, ("false", "NOT_RELOADED")).await;
-    assert!(routed("calendar."));
-    *broker.refuses.lock().unwrap() = false;
-    says(&admin, ("true", "TOLD")).await;
+#[tokio::test]
+async fn what_lost_it_or_refuses_it_is_told_again() {
+    let lab = Lab::new().await;
+    *lab.broker.refuses.lock().unwrap() = true;
+    published::set(&lab.cell.app, vec![calendar()]);
+    says(&lab.admin, "DnsServed", ("false", "NOT_RELOADED")).await;
+    eventually("a route", || lab.has_route()).await;
+    // Caddy is started anew.
+    *lab.loaded.lock().unwrap() = None;
+    eventually("the route again", || lab.has_route()).await;
+    *lab.broker.refuses.lock().unwrap() = false;
+    says(&lab.admin, "DnsServed", ("true", "TOLD")).await;
+    // And it is gone, with its certificate.
+    published::set(&lab.cell.app, Vec::new());
+    eventually("no route", || !lab.has_route()).await;
+    assert!(
+        !lab.loaded
+            .lock()
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .to_string()
+            .contains("PRIVATE KEY")
+    );
+    eventually("no authority", || lab.cell.egress.dns().authority.is_none()).await;
 }
 
 #[test]
