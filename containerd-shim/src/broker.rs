@@ -70,6 +70,9 @@ pub enum Refusal {
     /// Docker's answer is not understood.
     #[error("Docker's answer cannot be used: {0}")]
     DockerAnswer(&'static str),
+    /// Its manifest names no signal.
+    #[error("the service's manifest has no reload_signal: restart it instead")]
+    NoReload,
     /// The broker's own store.
     #[error("the broker's store cannot be used; its log has the cause")]
     Store,
@@ -87,6 +90,7 @@ impl Refusal {
             Refusal::Slow => "DOCKER_SLOW",
             Refusal::DockerRefused { .. } => "DOCKER_REFUSED",
             Refusal::DockerAnswer(_) => "DOCKER_ANSWER",
+            Refusal::NoReload => "NO_RELOAD_SIGNAL",
             Refusal::Store => "STORE",
         }
     }
@@ -183,6 +187,27 @@ impl<E: Engine> Broker<E> {
         request: &Request<act::Restart>,
     ) -> Result<Container, Refusal> {
         let act = |engine: Arc<E>, permit: Permit<act::Restart>| async move { engine.restart(&permit).await };
+        self.change(caller, request, act).await
+    }
+
+    /// Has it read its configuration again, and shows it as it is then.
+    pub async fn reload(
+        &self,
+        caller: &Caller,
+        request: &Request<act::Reload>,
+    ) -> Result<Container, Refusal> {
+        let deployments = self.deployments.as_ref();
+        let signal = deployments.and_then(|deployments| deployments.reload_signal(request.service()));
+        let Some(signal) = signal else {
+            let subject = Subject::new(caller, Verb::Reload, request.service());
+            let _slot = self.slot(&subject)?;
+            let _unused = self.permit(&subject, request).await?;
+            subject.refused(Refusal::NoReload.code());
+            return Err(Refusal::NoReload);
+        };
+        let act = move |engine: Arc<E>, permit: Permit<act::Reload>| async move {
+            engine.reload(&permit, signal).await
+        };
         self.change(caller, request, act).await
     }
 

@@ -88,6 +88,18 @@ impl<E: Engine> ContainerService for Api<E> {
             container: Some(shown(container)),
         }))
     }
+
+    async fn reload_container(
+        &self,
+        request: Request<wire::ReloadContainerRequest>,
+    ) -> Result<Response<wire::ReloadContainerResponse>, Status> {
+        let (caller, wire::ReloadContainerRequest { service }) = open(request)?;
+        let request = checked(&caller, Verb::Reload, Checked::reload(&service))?;
+        let container = self.0.reload(&caller, &request).await.map_err(refusal_status)?;
+        Ok(Response::new(wire::ReloadContainerResponse {
+            container: Some(shown(container)),
+        }))
+    }
 }
 
 #[tonic::async_trait]
@@ -191,9 +203,10 @@ fn checked<A>(
 pub(crate) fn refusal_status(refusal: Refusal) -> Status {
     let code = match &refusal {
         Refusal::NotOwned => Code::NotFound,
-        Refusal::Ambiguous | Refusal::WrongState { .. } | Refusal::DockerRefused { .. } => {
-            Code::FailedPrecondition
-        }
+        Refusal::Ambiguous
+        | Refusal::WrongState { .. }
+        | Refusal::DockerRefused { .. }
+        | Refusal::NoReload => Code::FailedPrecondition,
         Refusal::Busy => Code::ResourceExhausted,
         Refusal::NoDocker(_) => Code::Unavailable,
         Refusal::Slow => Code::DeadlineExceeded,
@@ -209,6 +222,7 @@ pub(crate) fn refusal_status(refusal: Refusal) -> Status {
         | Refusal::Busy
         | Refusal::Slow
         | Refusal::DockerAnswer(_)
+        | Refusal::NoReload
         | Refusal::Store => fault,
     }
     .into()

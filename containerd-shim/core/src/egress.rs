@@ -3,6 +3,8 @@
 //! The requests are made from checked values already. This holds also when that code, or the HTTP client below it, has
 //! a fault: what is not in the table is not sent.
 
+use cell_manifest::ReloadSignal;
+
 use crate::model::ContainerId;
 
 /// What may be sent to Docker.
@@ -24,6 +26,8 @@ pub enum Operation {
     Stop,
     /// `POST /containers/{id}/restart`
     Restart,
+    /// `POST /containers/{id}/kill?signal=SIGHUP` or `SIGUSR1`
+    Reload,
 }
 
 /// The operation that `method` on `target` (path and query) is, if it may be sent.
@@ -51,6 +55,14 @@ pub fn operation(method: &str, target: &str) -> Option<Operation> {
                 ("POST", "start") => query.is_empty().then_some(Operation::Start),
                 ("POST", "stop") => stop_query(query).then_some(Operation::Stop),
                 ("POST", "restart") => stop_query(query).then_some(Operation::Restart),
+                ("POST", "kill") => {
+                    let known = ReloadSignal::ALL.iter().any(|signal| {
+                        query
+                            .strip_prefix("signal=")
+                            .is_some_and(|word| word == signal.word())
+                    });
+                    known.then_some(Operation::Reload)
+                }
                 _ => None,
             }
         }
@@ -75,6 +87,10 @@ mod tests {
         assert_eq!(operation("GET", "/version"), Some(Operation::Version));
         assert_eq!(operation("GET", &at("json")), Some(Operation::Inspect));
         assert_eq!(operation("POST", &at("stop?t=60")), Some(Operation::Stop));
+        for signal in ["SIGHUP", "SIGUSR1"] {
+            let target = at(&format!("kill?signal={signal}"));
+            assert_eq!(operation("POST", &target), Some(Operation::Reload));
+        }
         assert_eq!(
             operation(
                 "GET",
@@ -96,6 +112,11 @@ mod tests {
             ("POST", at("exec")),
             ("POST", at("update")),
             ("POST", at("rename?name=x")),
+            ("POST", at("kill")),
+            ("POST", at("kill?signal=SIGKILL")),
+            ("POST", at("kill?signal=9")),
+            ("POST", at("kill?signal=SIGHUP&signal=KILL")),
+            ("GET", at("kill?signal=SIGHUP")),
             ("POST", at("stop")),
             ("POST", at("stop?t=-1")),
             ("POST", at("stop?t=999999")),

@@ -253,6 +253,7 @@ fn status(refusal: DeployRefusal) -> Status {
         DeployRefusal::NoCeiling
         | DeployRefusal::ImageAbsent(_)
         | DeployRefusal::Bind(_)
+        | DeployRefusal::LocalImages(_)
         | DeployRefusal::NetworkDiffers
         | DeployRefusal::Foreign(_) => Code::FailedPrecondition,
         DeployRefusal::Different(_) | DeployRefusal::NotRunning(_) => Code::Aborted,
@@ -292,6 +293,7 @@ fn status(refusal: DeployRefusal) -> Status {
         | DeployRefusal::NoManifest
         | DeployRefusal::ImageAbsent(_)
         | DeployRefusal::Bind(_)
+        | DeployRefusal::LocalImages(_)
         | DeployRefusal::NetworkDiffers
         | DeployRefusal::Foreign(_)
         | DeployRefusal::Quota => fault,

@@ -62,6 +62,7 @@ impl Deployments {
             | Verb::Show
             | Verb::Logs
             | Verb::Stats
+            | Verb::Reload
             | Verb::PutManifest
             | Verb::Deploy
             | Verb::Remove

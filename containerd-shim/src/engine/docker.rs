@@ -9,12 +9,14 @@ use std::time::Duration;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::query_parameters::{
-    ListContainersOptions, LogsOptions, RestartContainerOptions, StatsOptions, StopContainerOptions,
+    KillContainerOptions, ListContainersOptions, LogsOptions, RestartContainerOptions, StatsOptions,
+    StopContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use cell_broker_core::logs::{LogTail, Source, Tail};
 use cell_broker_core::model::{ContainerId, Observed, Ownership, ServiceName, Stats};
 use cell_broker_core::{ApiVersion, OLDEST_API, Permit, Unreachable, act};
+use cell_manifest::ReloadSignal;
 use futures_util::StreamExt;
 
 use super::{Engine, EngineError, LISTED_MAX, Version, observe, transport};
@@ -150,6 +152,17 @@ impl Engine for DockerEngine {
         self.call(
             timeout.into(),
             self.docker.restart_container(permit.id().as_str(), Some(options)),
+        )
+        .await
+    }
+
+    async fn reload(&self, permit: &Permit<act::Reload>, signal: ReloadSignal) -> Result<(), EngineError> {
+        let options = KillContainerOptions {
+            signal: signal.word().to_owned(),
+        };
+        self.call(
+            Duration::ZERO,
+            self.docker.kill_container(permit.id().as_str(), Some(options)),
         )
         .await
     }

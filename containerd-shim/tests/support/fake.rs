@@ -8,6 +8,7 @@ use cell_broker::engine::{Engine, EngineError, LISTED_MAX, Version};
 use cell_broker_core::logs::{LogTail, Source, Tail};
 use cell_broker_core::model::{ContainerId, ContainerState, Health, Observed, Ownership, ServiceName, Stats};
 use cell_broker_core::{Permit, act};
+use cell_manifest::ReloadSignal;
 use tokio::sync::Semaphore;
 
 #[derive(Default)]
@@ -180,6 +181,10 @@ impl Engine for FakeEngine {
 
     async fn restart(&self, permit: &Permit<act::Restart>) -> Result<(), EngineError> {
         self.change("restart", permit.id(), run).await
+    }
+
+    async fn reload(&self, permit: &Permit<act::Reload>, _signal: ReloadSignal) -> Result<(), EngineError> {
+        self.change("reload", permit.id(), |_| {}).await
     }
 
     async fn logs(&self, permit: &Permit<act::Logs>) -> Result<LogTail, EngineError> {
