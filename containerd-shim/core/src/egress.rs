@@ -18,6 +18,8 @@ pub enum Operation {
     Inspect,
     /// `GET /containers/{id}/logs`, not followed
     Logs,
+    /// `GET /containers/{id}/logs`, followed: read by one that stops after a time and a number of bytes
+    Follow,
     /// `GET /containers/{id}/stats`, one reading
     Stats,
     /// `POST /containers/{id}/start`
@@ -46,9 +48,14 @@ pub fn operation(method: &str, target: &str) -> Option<Operation> {
             }
             match (method, verb) {
                 ("GET", "json") => query.is_empty().then_some(Operation::Inspect),
-                ("GET", "logs") => parameters()
-                    .any(|p| p == "follow=false")
-                    .then_some(Operation::Logs),
+                ("GET", "logs") => {
+                    let has = |wanted: &str| parameters().any(|p| p == wanted);
+                    match (has("follow=false"), has("follow=true")) {
+                        (true, false) => Some(Operation::Logs),
+                        (false, true) => Some(Operation::Follow),
+                        (true, true) | (false, false) => None,
+                    }
+                }
                 ("GET", "stats") => parameters()
                     .any(|p| p == "stream=false")
                     .then_some(Operation::Stats),
@@ -87,6 +94,8 @@ mod tests {
         assert_eq!(operation("GET", "/version"), Some(Operation::Version));
         assert_eq!(operation("GET", &at("json")), Some(Operation::Inspect));
         assert_eq!(operation("POST", &at("stop?t=60")), Some(Operation::Stop));
+        assert_eq!(operation("GET", &at("logs?follow=false")), Some(Operation::Logs));
+        assert_eq!(operation("GET", &at("logs?follow=true")), Some(Operation::Follow));
         for signal in ["SIGHUP", "SIGUSR1"] {
             let target = at(&format!("kill?signal={signal}"));
             assert_eq!(operation("POST", &target), Some(Operation::Reload));
@@ -104,7 +113,9 @@ mod tests {
             ("GET", at("archive?path=/")),
             ("GET", at("export")),
             ("GET", at("attach/ws")),
-            ("GET", at("logs?follow=true")),
+            ("GET", at("logs")),
+            ("GET", at("logs?follow=1")),
+            ("GET", at("logs?follow=false&follow=true")),
             ("GET", at("stats?stream=true")),
             ("GET", at("json?size=true")),
             ("GET", at("start")),

@@ -34,6 +34,8 @@ pub use supervise::Snapshot;
 const LATE: Duration = Duration::from_secs(120);
 /// Fetches at once.
 const PULLS: usize = 2;
+/// Who is told of all that is deployed, at once.
+const WATCHERS: usize = 4;
 /// Deployments and removals that wait for their turn; more are refused.
 const WAITING: usize = 8;
 
@@ -57,7 +59,8 @@ pub struct Deployments {
     /// Something happened that the supervisor is to look at.
     look: Notify,
     /// What the last look found.
-    told: watch::Sender<Arc<Vec<Snapshot>>>,
+    told: watch::Sender<Option<Arc<Vec<Snapshot>>>>,
+    watchers: Arc<Semaphore>,
 }
 
 /// What became of a deployment.
@@ -91,7 +94,8 @@ impl Deployments {
             late_volumes: std::sync::Mutex::default(),
             boot,
             look: Notify::new(),
-            told: watch::Sender::new(Arc::default()),
+            told: watch::Sender::new(None),
+            watchers: Arc::new(Semaphore::new(WATCHERS)),
         })
     }
 

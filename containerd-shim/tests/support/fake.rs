@@ -9,7 +9,7 @@ use cell_broker_core::logs::{LogTail, Source, Tail};
 use cell_broker_core::model::{ContainerId, ContainerState, Health, Observed, Ownership, ServiceName, Stats};
 use cell_broker_core::{Permit, act};
 use cell_manifest::ReloadSignal;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 #[derive(Default)]
 pub struct Inner {
@@ -198,6 +198,16 @@ impl Engine for FakeEngine {
             Ok(tail.finish())
         };
         self.call("logs", Some(permit.id()), said).await
+    }
+
+    async fn follow(
+        &self,
+        permit: &Permit<act::Logs>,
+        told: mpsc::Sender<LogTail>,
+    ) -> Result<(), EngineError> {
+        let tail = self.logs(permit).await?;
+        let _ = told.send(tail).await;
+        Ok(())
     }
 
     async fn stats(&self, permit: &Permit<act::Stats>) -> Result<Stats, EngineError> {
