@@ -3,6 +3,8 @@
 //! A path that was looked at and is then used by its name is a race against whoever may change a folder on the way. So nobody
 //! but root may: then the name means tomorrow what it means now.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -20,6 +22,14 @@ pub enum Unwalkable {
     /// Somebody else could put another in its place.
     #[error("{0}: belongs to root and cannot be written by group or others, or it could be exchanged")]
     NotRoots(String),
+    /// It is somebody else's than the ceiling says.
+    #[error(
+        "{0}: belongs to root or to the owner that the ceiling names, and cannot be written by group or others"
+    )]
+    NotOwners(String),
+    /// Absent, a link, no file, or too long.
+    #[error("{0}: is not a file that is reached without a link, of the length that it may have")]
+    NoFile(String),
 }
 
 /// Walks to `below` in `root`. Its path, which nobody but root can make to mean something else.
@@ -39,9 +49,12 @@ pub fn walk(root: &BindRoot, below: &BelowRoot) -> Result<String, Unwalkable> {
         parent_is_roots(&at, if walked.is_empty() { "/" } else { &walked })?;
         at = step(&at, name).ok_or_else(absent)?;
         walked = format!("{walked}/{name}");
-        // The root itself is a parent of what lies below it.
+        // The root itself is a parent of what lies below it. Where it is its owner's, nothing below is given by itself.
         if n + 1 == root_names {
-            parent_is_roots(&at, &walked)?;
+            match root.owner {
+                Some(owner) if names.len() == root_names => belongs_to(&at, &walked, owner)?,
+                Some(_) | None => parent_is_roots(&at, &walked)?,
+            }
         }
     }
     Ok(path)
@@ -53,6 +66,54 @@ pub fn walk(root: &BindRoot, below: &BelowRoot) -> Result<String, Unwalkable> {
 fn step(at: &OwnedFd, name: &str) -> Option<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     openat(at.as_fd(), Path::new(name), flags, Mode::empty()).ok()
+}
+
+/// Reads a file of at most `most` bytes that is root's and that nobody else may write or exchange.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Unwalkable> {
+    let shown = path.display().to_string();
+    let absent = || Unwalkable::NoFile(shown.clone());
+    let (Some(folder), Some(name)) = (path.parent().and_then(Path::to_str), path.file_name()) else {
+        return Err(absent());
+    };
+    let root = BindRoot {
+        path: folder.to_owned(),
+        writable: false,
+        owner: None,
+        core: false,
+    };
+    walk(&root, &BelowRoot::default())?;
+    // Every folder on the way is root's: the path means now what it meant a moment ago.
+    let folder = open(
+        folder,
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|_| absent())?;
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = openat(folder.as_fd(), Path::new(name), flags, Mode::empty()).map_err(|_| absent())?;
+    let stat = fstat(&file).map_err(|_| absent())?;
+    if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
+        return Err(absent());
+    }
+    if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
+        return Err(Unwalkable::NotRoots(shown));
+    }
+    let mut bytes = Vec::new();
+    let read = File::from(file).take(most + 1).read_to_end(&mut bytes);
+    if read.is_err() || bytes.len() as u64 > most {
+        return Err(absent());
+    }
+    Ok(bytes)
+}
+
+/// Whether the folder is its owner's or root's, and nobody else's to write.
+fn belongs_to(at: &OwnedFd, path: &str, owner: u32) -> Result<(), Unwalkable> {
+    let stat = fstat(at).map_err(|_| Unwalkable::NoFolder(path.to_owned()))?;
+    if (stat.st_uid == 0 || stat.st_uid == owner) && stat.st_mode & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(Unwalkable::NotOwners(path.to_owned()))
+    }
 }
 
 fn parent_is_roots(at: &OwnedFd, path: &str) -> Result<(), Unwalkable> {
@@ -91,6 +152,8 @@ mod tests {
         let root = |name: &str| BindRoot {
             path: at(name).display().to_string(),
             writable: false,
+            owner: None,
+            core: false,
         };
         std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::create_dir_all(at("data/films/old")).unwrap();
@@ -134,7 +197,87 @@ mod tests {
         let shared = BindRoot {
             path: "/tmp".to_owned(),
             writable: false,
+            owner: None,
+            core: false,
         };
         assert!(matches!(walk(&shared, &below("")), Err(Unwalkable::NotRoots(_))));
+    }
+
+    #[test]
+    fn a_folder_may_be_its_owners_and_then_nothing_below_it_is_given() {
+        let place = place();
+        std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let dns = place.path().join("dns");
+        std::fs::create_dir_all(dns.join("below")).unwrap();
+        chown(&dns, Some(1000), None).unwrap();
+        let root = |owner| BindRoot {
+            path: dns.display().to_string(),
+            writable: false,
+            owner,
+            core: true,
+        };
+        assert!(walk(&root(Some(1000)), &below("")).is_ok(), "control");
+        assert!(matches!(
+            walk(&root(None), &below("")),
+            Err(Unwalkable::NotRoots(_))
+        ));
+        assert!(matches!(
+            walk(&root(Some(1001)), &below("")),
+            Err(Unwalkable::NotOwners(_))
+        ));
+        assert!(matches!(
+            walk(&root(Some(1000)), &below("below")),
+            Err(Unwalkable::NotRoots(_))
+        ));
+        std::fs::set_permissions(&dns, PermissionsExt::from_mode(0o775)).unwrap();
+        assert!(matches!(
+            walk(&root(Some(1000)), &below("")),
+            Err(Unwalkable::NotOwners(_))
+        ));
+        std::fs::set_permissions(&dns, PermissionsExt::from_mode(0o2750)).unwrap();
+        assert!(walk(&root(Some(1000)), &below("")).is_ok(), "control");
+        // Above it all is root's, whosever it is.
+        chown(place.path(), Some(1000), None).unwrap();
+        assert!(matches!(
+            walk(&root(Some(1000)), &below("")),
+            Err(Unwalkable::NotRoots(_))
+        ));
+    }
+
+    #[test]
+    fn a_file_is_read_where_it_is_roots_alone() {
+        let place = place();
+        std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let at = |name: &str| place.path().join(name);
+        let put = |name: &str, mode: u32| {
+            std::fs::write(at(name), "12345").unwrap();
+            std::fs::set_permissions(at(name), PermissionsExt::from_mode(mode)).unwrap();
+        };
+        put("good", 0o644);
+        assert_eq!(read(&at("good"), 5).unwrap(), b"12345", "control");
+        assert!(
+            matches!(read(&at("good"), 4), Err(Unwalkable::NoFile(_))),
+            "too long"
+        );
+        put("open", 0o666);
+        put("theirs", 0o644);
+        chown(at("theirs"), Some(1000), None).unwrap();
+        for name in ["open", "theirs"] {
+            assert!(
+                matches!(read(&at(name), 5), Err(Unwalkable::NotRoots(_))),
+                "{name}"
+            );
+        }
+        symlink(at("good"), at("link")).unwrap();
+        std::fs::create_dir(at("folder")).unwrap();
+        symlink(at("folder"), at("way")).unwrap();
+        std::fs::write(at("folder/x"), "x").unwrap();
+        for name in ["link", "folder", "absent"] {
+            assert!(matches!(read(&at(name), 5), Err(Unwalkable::NoFile(_))), "{name}");
+        }
+        assert!(read(&at("folder/x"), 5).is_ok(), "control");
+        assert!(matches!(read(&at("way/x"), 5), Err(Unwalkable::NoFolder(_))));
+        std::fs::set_permissions(at("folder"), PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(matches!(read(&at("folder/x"), 5), Err(Unwalkable::NotRoots(_))));
     }
 }

@@ -9,18 +9,22 @@ use cell_broker_core::{
 };
 use cell_proto::broker::v1::BrokerStatus;
 use cell_proto::ipc::Caller;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use crate::audit::Subject;
 use crate::deploy::{DeployRefusal, Deployments};
 use crate::engine::{Engine, EngineError, LISTED_MAX};
 use crate::status::StatusBook;
 
+/// Logs that are followed at once.
+const FOLLOWERS: usize = 8;
+
 /// The broker over one Docker.
 pub struct Broker<E> {
     engine: Arc<E>,
     policy: Policy,
     slots: Semaphore,
+    followers: Arc<Semaphore>,
     status: StatusBook,
     /// What the broker made itself. Where there are deployments, nothing else is the cell's own, whatever labels it bears.
     deployments: Option<Arc<Deployments>>,
@@ -70,6 +74,9 @@ pub enum Refusal {
     /// Docker's answer is not understood.
     #[error("Docker's answer cannot be used: {0}")]
     DockerAnswer(&'static str),
+    /// Its manifest names no signal.
+    #[error("the service's manifest has no reload_signal: restart it instead")]
+    NoReload,
     /// The broker's own store.
     #[error("the broker's store cannot be used; its log has the cause")]
     Store,
@@ -87,6 +94,7 @@ impl Refusal {
             Refusal::Slow => "DOCKER_SLOW",
             Refusal::DockerRefused { .. } => "DOCKER_REFUSED",
             Refusal::DockerAnswer(_) => "DOCKER_ANSWER",
+            Refusal::NoReload => "NO_RELOAD_SIGNAL",
             Refusal::Store => "STORE",
         }
     }
@@ -111,6 +119,7 @@ impl<E: Engine> Broker<E> {
             engine: Arc::new(engine),
             policy,
             slots: Semaphore::new(max_concurrent),
+            followers: Arc::new(Semaphore::new(FOLLOWERS)),
             status: StatusBook::default(),
             deployments: None,
         }
@@ -156,6 +165,45 @@ impl<E: Engine> Broker<E> {
         Ok(self.engine.logs(&permit).await?)
     }
 
+    /// Its log as it is written; see [`Engine::follow`]. What comes last may be why it ended.
+    pub async fn follow(
+        &self,
+        caller: &Caller,
+        request: &Request<act::Logs>,
+    ) -> Result<mpsc::Receiver<Result<LogTail, Refusal>>, Refusal> {
+        let subject = Subject::new(caller, Verb::Logs, request.service());
+        let busy = |_| {
+            subject.refused(Refusal::Busy.code());
+            Refusal::Busy
+        };
+        let follower = Arc::clone(&self.followers).try_acquire_owned().map_err(busy)?;
+        let permit = self.permit(&subject, request).await?;
+        let (told, mut lines) = mpsc::channel(1);
+        let (answers, answered) = mpsc::channel(1);
+        let engine = Arc::clone(&self.engine);
+        let ended = answers.clone();
+        tokio::spawn(async move {
+            let passed = async {
+                while let Some(tail) = lines.recv().await {
+                    if answers.send(Ok(tail)).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            let ends = async {
+                tokio::select! {
+                    end = engine.follow(&permit, told) => end,
+                    () = ended.closed() => Ok(()),
+                }
+            };
+            if let (Err(error), ()) = tokio::join!(ends, passed) {
+                let _ = ended.send(Err(error.into())).await;
+            }
+            drop(follower);
+        });
+        Ok(answered)
+    }
+
     /// One reading.
     pub async fn stats(&self, caller: &Caller, request: &Request<act::Stats>) -> Result<Stats, Refusal> {
         let subject = Subject::new(caller, Verb::Stats, request.service());
@@ -183,6 +231,27 @@ impl<E: Engine> Broker<E> {
         request: &Request<act::Restart>,
     ) -> Result<Container, Refusal> {
         let act = |engine: Arc<E>, permit: Permit<act::Restart>| async move { engine.restart(&permit).await };
+        self.change(caller, request, act).await
+    }
+
+    /// Has it read its configuration again, and shows it as it is then.
+    pub async fn reload(
+        &self,
+        caller: &Caller,
+        request: &Request<act::Reload>,
+    ) -> Result<Container, Refusal> {
+        let deployments = self.deployments.as_ref();
+        let signal = deployments.and_then(|deployments| deployments.reload_signal(request.service()));
+        let Some(signal) = signal else {
+            let subject = Subject::new(caller, Verb::Reload, request.service());
+            let _slot = self.slot(&subject)?;
+            let _unused = self.permit(&subject, request).await?;
+            subject.refused(Refusal::NoReload.code());
+            return Err(Refusal::NoReload);
+        };
+        let act = move |engine: Arc<E>, permit: Permit<act::Reload>| async move {
+            engine.reload(&permit, signal).await
+        };
         self.change(caller, request, act).await
     }
 

@@ -86,7 +86,7 @@ impl Config {
         }
         let ownership = ownership(&file, &mut faults);
         let ceiling = match (file.deploy, &ownership) {
-            (Some(table), Some(ownership)) => table.ceiling(ownership.clone(), &mut faults),
+            (Some(table), Some(ownership)) => table.ceiling(ownership.clone(), &uid_of, &mut faults),
             (Some(_) | None, _) => None,
         };
         let api = caller(file.callers.api, uid_of, &mut faults);
@@ -258,6 +258,8 @@ mod tests {
         }
         assert!(parse(&deploying(&root("/srv/media"))).is_ok(), "control");
         for (table, key) in [
+            ("local_images = \"images.toml\"", "local_images"),
+            ("shipped = \"/usr/share/../x\"", "shipped"),
             ("capabilities = [\"SYS_ADMIN\"]", "capabilities[0]"),
             ("image_keys = [\"x\"]", "image_keys[0]"),
             ("core = { caddy = \"10.0.0.1\" }", "core"),
@@ -288,5 +290,36 @@ mod tests {
             let message = parse(&deploying("").replace(good, bad)).unwrap_err().to_string();
             assert!(message.contains(key), "{key}: {message}");
         }
+    }
+
+    #[test]
+    fn a_root_of_the_cells_own_lies_where_the_cell_keeps_such() {
+        let root = |path: &str| format!("[deploy.bind_roots.media]\npath = \"{path}\"");
+        let of_core = |path: &str, more: &str| {
+            format!("[deploy.bind_roots.media]\npath = \"{path}\"\nowner = \"cell-api\"\n{more}")
+        };
+        let good = parse(&deploying(&of_core("/var/lib/cell/core/dns", "core = true"))).unwrap();
+        let roots = good.ceiling.unwrap().bind_roots;
+        assert!(
+            roots.values().all(|root| root.core && root.owner == Some(990)),
+            "control"
+        );
+        for (path, more) in [
+            ("/var/lib/cell/core/dns", ""),
+            ("/var/lib/cell/coredns", "core = true"),
+            ("/var/lib/cell", "core = true"),
+            ("/run/cell/broker", "core = true"),
+            ("/etc/cell", "core = true"),
+        ] {
+            let message = parse(&deploying(&of_core(path, more))).unwrap_err().to_string();
+            assert!(message.contains("bind_roots.media"), "{path}: {message}");
+        }
+        let stranger = root("/srv/media") + "\nowner = \"stranger\"";
+        assert!(
+            parse(&deploying(&stranger))
+                .unwrap_err()
+                .to_string()
+                .contains("media.owner")
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What the broker needs of Docker: eight operations on containers that are there, each with a permit of the judge; and what
+//! What the broker needs of Docker: ten operations on containers that are there, each with a permit of the judge; and what
 //! [`Maker`] has, by which deployments are made.
 
 mod docker;
@@ -9,9 +9,11 @@ mod transport;
 use cell_broker_core::logs::LogTail;
 use cell_broker_core::model::{ContainerId, Observed, Ownership, ServiceName, Stats};
 use cell_broker_core::{Permit, Unreachable, act};
+use cell_manifest::ReloadSignal;
 
 pub use docker::DockerEngine;
 pub use maker::{Condition, Maker, Progress, VolumeState};
+use tokio::sync::mpsc;
 
 /// Most containers that are shown in one list.
 pub const LISTED_MAX: usize = 256;
@@ -35,8 +37,21 @@ pub trait Engine: Send + Sync + 'static {
     fn stop(&self, permit: &Permit<act::Stop>) -> impl Future<Output = Result<(), EngineError>> + Send;
     /// Stops and starts it.
     fn restart(&self, permit: &Permit<act::Restart>) -> impl Future<Output = Result<(), EngineError>> + Send;
+    /// Sends it the signal that its manifest names.
+    fn reload(
+        &self,
+        permit: &Permit<act::Reload>,
+        signal: ReloadSignal,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
     /// The end of its log.
     fn logs(&self, permit: &Permit<act::Logs>) -> impl Future<Output = Result<LogTail, EngineError>> + Send;
+    /// Its last lines and then what it writes, to `told` as long as somebody reads it, in bounded pieces. Ends after a time, after
+    /// so many bytes, and with the container.
+    fn follow(
+        &self,
+        permit: &Permit<act::Logs>,
+        told: mpsc::Sender<LogTail>,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
     /// One reading.
     fn stats(&self, permit: &Permit<act::Stats>) -> impl Future<Output = Result<Stats, EngineError>> + Send;
 }

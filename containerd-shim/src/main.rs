@@ -10,6 +10,7 @@ use cell_broker::broker::Broker;
 use cell_broker::deploy::{BootId, Deployments};
 use cell_broker::engine::{DockerEngine, Maker};
 use cell_broker::{Config, service};
+use cell_broker_core::deploy::Ceiling;
 use cell_proto::ipc::{Listeners, serve};
 use clap::Parser;
 use nix::unistd::User;
@@ -45,7 +46,8 @@ fn main() -> anyhow::Result<()> {
     let boot = BootId::of_machine().context("reading which boot of the machine this is")?;
     let ready = cell_sandbox::Readiness::connect().context("reaching the service manager")?;
     let state = std::env::var_os("STATE_DIRECTORY").unwrap_or_else(|| "/var/lib/cell/broker".into());
-    let report = cell_sandbox::profiles::broker(Path::new(&state), &config.docker_socket).enter()?;
+    let owned = config.ceiling.as_ref().map(Ceiling::owned).unwrap_or_default();
+    let report = cell_sandbox::profiles::broker(Path::new(&state), &config.docker_socket, &owned).enter()?;
     tracing::info!(%report, "sandboxed");
 
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,5 +1,6 @@
 //! `cell.broker.v1` on the listener `api`: the wire to checked requests, answers and refusals back.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use cell_broker_core::model::{Container, ContainerState};
@@ -12,6 +13,8 @@ use cell_proto::broker::v1::container_status_service_server::{
 use cell_proto::broker::v1::deployment_service_server::DeploymentServiceServer;
 use cell_proto::fault::{Fault, Violation};
 use cell_proto::ipc::Caller;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
@@ -34,6 +37,8 @@ pub fn routes<E: Engine>(broker: Arc<Broker<E>>, deployments: Option<Arc<Deploym
 }
 
 struct Api<E>(Arc<Broker<E>>);
+
+type FollowStream = Pin<Box<dyn Stream<Item = Result<wire::FollowContainerLogsResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl<E: Engine> ContainerService for Api<E> {
@@ -89,15 +94,16 @@ impl<E: Engine> ContainerService for Api<E> {
         }))
     }
 
-    /// Its manifests name no signal yet.
     async fn reload_container(
         &self,
         request: Request<wire::ReloadContainerRequest>,
     ) -> Result<Response<wire::ReloadContainerResponse>, Status> {
-        let (_, wire::ReloadContainerRequest { service: _ }) = open(request)?;
-        Err(Status::unimplemented(
-            "this broker's manifests name no reload signal",
-        ))
+        let (caller, wire::ReloadContainerRequest { service }) = open(request)?;
+        let request = checked(&caller, Verb::Reload, Checked::reload(&service))?;
+        let container = self.0.reload(&caller, &request).await.map_err(refusal_status)?;
+        Ok(Response::new(wire::ReloadContainerResponse {
+            container: Some(shown(container)),
+        }))
     }
 }
 
@@ -147,6 +153,25 @@ impl<E: Engine> ContainerStatusService for Api<E> {
         let logs::LogTail { lines, truncated } =
             self.0.logs(&caller, &request).await.map_err(refusal_status)?;
         Ok(Response::new(wire::GetContainerLogsResponse { lines, truncated }))
+    }
+
+    type FollowContainerLogsStream = FollowStream;
+
+    async fn follow_container_logs(
+        &self,
+        request: Request<wire::FollowContainerLogsRequest>,
+    ) -> Result<Response<FollowStream>, Status> {
+        let (caller, wire::FollowContainerLogsRequest { service, lines }) = open(request)?;
+        let request = checked(&caller, Verb::Logs, Checked::logs(&service, lines))?;
+        let told = self.0.follow(&caller, &request).await.map_err(refusal_status)?;
+        let answers = ReceiverStream::new(told).map(|told| {
+            let logs::LogTail { lines, truncated } = told.map_err(refusal_status)?;
+            Ok(wire::FollowContainerLogsResponse {
+                lines,
+                skipped: truncated,
+            })
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn get_container_stats(
@@ -202,9 +227,10 @@ fn checked<A>(
 pub(crate) fn refusal_status(refusal: Refusal) -> Status {
     let code = match &refusal {
         Refusal::NotOwned => Code::NotFound,
-        Refusal::Ambiguous | Refusal::WrongState { .. } | Refusal::DockerRefused { .. } => {
-            Code::FailedPrecondition
-        }
+        Refusal::Ambiguous
+        | Refusal::WrongState { .. }
+        | Refusal::DockerRefused { .. }
+        | Refusal::NoReload => Code::FailedPrecondition,
         Refusal::Busy => Code::ResourceExhausted,
         Refusal::NoDocker(_) => Code::Unavailable,
         Refusal::Slow => Code::DeadlineExceeded,
@@ -220,13 +246,15 @@ pub(crate) fn refusal_status(refusal: Refusal) -> Status {
         | Refusal::Busy
         | Refusal::Slow
         | Refusal::DockerAnswer(_)
+        | Refusal::NoReload
         | Refusal::Store => fault,
     }
     .into()
 }
 
-fn shown(container: Container) -> wire::Container {
-    let state = match container.state {
+/// A state on the wire.
+pub(crate) fn state(state: ContainerState) -> wire::ContainerState {
+    match state {
         ContainerState::Created => wire::ContainerState::Created,
         ContainerState::Running => wire::ContainerState::Running,
         ContainerState::Paused => wire::ContainerState::Paused,
@@ -234,7 +262,11 @@ fn shown(container: Container) -> wire::Container {
         ContainerState::Removing => wire::ContainerState::Removing,
         ContainerState::Exited => wire::ContainerState::Exited,
         ContainerState::Dead => wire::ContainerState::Dead,
-    };
+    }
+}
+
+fn shown(container: Container) -> wire::Container {
+    let state = state(container.state);
     wire::Container {
         service: container.service.to_string(),
         id: container.id.to_string(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::image::Image;
+use crate::image::ImageSource;
 use crate::name::Name;
 use crate::path::{AbsolutePath, BelowRoot};
 use crate::template::Template;
@@ -145,7 +145,7 @@ pub struct Health {
     pub start_period_seconds: u32,
 }
 
-/// When Docker starts it again by itself.
+/// When the broker starts it again by itself. Docker never does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {
     /// Never.
@@ -190,6 +190,33 @@ impl StopSignal {
             StopSignal::Hup => "SIGHUP",
             StopSignal::Usr1 => "SIGUSR1",
         }
+    }
+}
+
+/// What has a program read its configuration again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadSignal {
+    /// SIGHUP.
+    Hup,
+    /// SIGUSR1.
+    Usr1,
+}
+
+impl ReloadSignal {
+    /// All there are.
+    pub const ALL: [ReloadSignal; 2] = [ReloadSignal::Hup, ReloadSignal::Usr1];
+
+    /// Its name as Docker takes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            ReloadSignal::Hup => "SIGHUP",
+            ReloadSignal::Usr1 => "SIGUSR1",
+        }
+    }
+
+    /// By its exact name.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|signal| signal.word() == word)
     }
 }
 
@@ -238,7 +265,7 @@ pub struct Container {
     /// Its name in the service's network.
     pub name: Name,
     /// Its image.
-    pub image: Image,
+    pub image: ImageSource,
     /// Instead of the image's; empty: the image's.
     pub entrypoint: Vec<Template>,
     /// Instead of the image's; empty: the image's.
@@ -265,6 +292,8 @@ pub struct Container {
     pub restart: Restart,
     /// What tells it to end.
     pub stop_signal: StopSignal,
+    /// What has it read its configuration again; none: nothing does.
+    pub reload_signal: Option<ReloadSignal>,
     /// Seconds until it is killed, 0-60.
     pub stop_timeout_seconds: u32,
     /// Ports.

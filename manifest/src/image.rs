@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::name::Name;
+
 /// `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest(String);
@@ -121,10 +123,89 @@ impl fmt::Display for Image {
     }
 }
 
+/// What a container is made from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ImageSource {
+    /// A registry's, by digest.
+    Registry(Image),
+    /// `local:NAME`: one that root built on the machine and listed there under this name.
+    Local(Name),
+}
+
+impl ImageSource {
+    const LOCAL: &str = "local:";
+
+    /// A registry's image; none where it is the machine's own.
+    pub fn registry(&self) -> Option<&Image> {
+        match self {
+            ImageSource::Registry(image) => Some(image),
+            ImageSource::Local(_) => None,
+        }
+    }
+
+    /// The name of one that was built on the machine.
+    pub fn local(&self) -> Option<&Name> {
+        match self {
+            ImageSource::Local(name) => Some(name),
+            ImageSource::Registry(_) => None,
+        }
+    }
+}
+
+impl TryFrom<&str> for ImageSource {
+    type Error = &'static str;
+
+    fn try_from(text: &str) -> Result<Self, &'static str> {
+        match text.strip_prefix(Self::LOCAL) {
+            // A registry's image has a digest: `local:x@sha256:…` is of a repository "local" with a tag.
+            Some(name) if !name.contains('@') => Name::try_from(name)
+                .map(ImageSource::Local)
+                .map_err(|_| "names a local image as local:NAME, of 1-32 characters of a-z, 0-9 and hyphens"),
+            Some(_) | None => Image::try_from(text).map(ImageSource::Registry),
+        }
+    }
+}
+
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageSource::Registry(image) => image.fmt(f),
+            ImageSource::Local(name) => write!(f, "{}{name}", Self::LOCAL),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn an_image_is_a_registrys_or_the_machines_own() {
+        let local = ImageSource::try_from("local:caddy").unwrap();
+        assert_eq!(local.local().map(Name::as_str), Some("caddy"));
+        assert_eq!(
+            (local.to_string().as_str(), local.registry()),
+            ("local:caddy", None)
+        );
+        let digest = format!("sha256:{}", "0f".repeat(32));
+        for text in [format!("reg.example/a@{digest}"), format!("local:1@{digest}")] {
+            let image = ImageSource::try_from(&*text).unwrap();
+            assert!(image.registry().is_some() && image.local().is_none(), "{text}");
+        }
+        for bad in [
+            "local:",
+            "local:A",
+            "local:a/b",
+            "local:-a",
+            "local:a:1",
+            "local",
+            "local:..",
+            &digest,
+        ] {
+            assert!(ImageSource::try_from(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn images_are_named_by_digest() {

@@ -21,11 +21,11 @@ mod template;
 mod wire;
 
 pub use container::{
-    Capability, Container, Health, Limits, Mount, Port, Protocol, Published, Restart, Source, StopSignal,
-    User,
+    Capability, Container, Health, Limits, Mount, Port, Protocol, Published, ReloadSignal, Restart, Source,
+    StopSignal, User,
 };
 pub use field::{Field, Kind, Pattern, Values};
-pub use image::{Digest, Image};
+pub use image::{Digest, Image, ImageSource};
 pub use manifest::{
     Accounts, Backend, Backup, CONTAINERS_MAX, Content, Egress, Flags, MANIFEST_MAX_BYTES, Manifest, Purpose,
     Routing,

@@ -82,6 +82,7 @@ pub(crate) struct Container {
     #[serde(default)]
     pub restart: Restart,
     pub stop_signal: Option<String>,
+    pub reload_signal: Option<String>,
     pub stop_timeout_seconds: Option<u32>,
     #[serde(default)]
     pub ports: Vec<Port>,

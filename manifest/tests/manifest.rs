@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use cell_manifest::{Manifest, Rule};
+use cell_manifest::{Manifest, ReloadSignal, Rule};
 use serde_json::{Value, json};
 
 fn good() -> Value {
@@ -228,4 +228,31 @@ fn a_manifest_is_bounded_and_each_key_stands_once() {
     let long = format!("{text}{}", " ".repeat(70_000));
     assert!(Manifest::parse(long.as_bytes()).unwrap_err().against(Rule::J2));
     assert!(Manifest::parse(text.as_bytes()).is_ok(), "control");
+}
+
+#[test]
+fn a_container_is_reloaded_by_one_of_two_signals_and_made_of_an_image_of_one_of_two_kinds() {
+    let with = |key: &str, value: Value| {
+        let mut manifest = good();
+        manifest["containers"][0][key] = value;
+        parse(&manifest)
+    };
+    for (word, signal) in [("SIGHUP", ReloadSignal::Hup), ("SIGUSR1", ReloadSignal::Usr1)] {
+        let manifest = with("reload_signal", json!(word)).unwrap();
+        assert_eq!(manifest.containers[0].reload_signal, Some(signal));
+    }
+    assert_eq!(parse(&good()).unwrap().containers[0].reload_signal, None);
+    for bad in ["SIGKILL", "SIGTERM", "HUP", "1", ""] {
+        let faults = with("reload_signal", json!(bad)).unwrap_err();
+        assert!(
+            faults
+                .iter()
+                .any(|fault| fault.rule == Rule::R3 && fault.path.ends_with("reload_signal")),
+            "{bad}"
+        );
+    }
+    let local = with("image", json!("local:caddy")).unwrap();
+    assert!(local.containers[0].image.local().is_some());
+    let faults = with("image", json!("local:../x")).unwrap_err();
+    assert!(faults.iter().any(|fault| fault.rule == Rule::I1));
 }

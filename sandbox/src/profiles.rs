@@ -54,8 +54,12 @@ pub fn netd_with_tunnels(netd: Sandbox) -> Sandbox {
 ///
 /// - `state`: its own records.
 /// - `docker_socket`: reached through the group of the socket, no capability.
-pub fn broker(state: &Path, docker_socket: &Path) -> Sandbox {
-    connecting(keeping(state), &[docker_socket])
+/// - `owned`: what root put there for it: the list of images that were built on the machine, and shipped manifests.
+pub fn broker(state: &Path, docker_socket: &Path, owned: &[&Path]) -> Sandbox {
+    let sandbox = connecting(keeping(state), &[docker_socket]);
+    owned
+        .iter()
+        .fold(sandbox, |sandbox, path| sandbox.read_only_if_exists(path))
 }
 
 /// The vault: keys and secrets, and no way out but the answers on its two listeners. It makes no socket of any kind.

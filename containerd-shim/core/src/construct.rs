@@ -36,7 +36,7 @@ pub enum Making {
     ListOwn,
     /// `GET /events`, of containers, by labels
     Events,
-    /// `GET /images/{name@digest}/json`
+    /// `GET /images/{name@digest}/json`, and by id
     InspectImage,
     /// `POST /images/create?fromImage=…&tag=sha256:…`
     PullImage,
@@ -73,7 +73,8 @@ fn below(method: &str, path: &str, query: &str) -> Option<Making> {
         .strip_prefix("/images/")
         .and_then(|rest| rest.strip_suffix("/json"))
     {
-        let exact = Image::try_from(image).is_ok_and(|parsed| parsed.to_string() == image);
+        let exact = Digest::try_from(image).is_ok()
+            || Image::try_from(image).is_ok_and(|parsed| parsed.to_string() == image);
         return (method == "GET" && exact && plain).then_some(Making::InspectImage);
     }
     let (kind, rest) = path.strip_prefix('/')?.split_once('/')?;
@@ -158,6 +159,7 @@ mod tests {
                 Making::RemoveVolume,
             ),
             ("GET", format!("/images/{image}/json"), Making::InspectImage),
+            ("GET", format!("/images/sha256:{id}/json"), Making::InspectImage),
             (
                 "POST",
                 format!("/images/create?fromImage=reg.example:5000/a/b&tag=sha256:{id}"),

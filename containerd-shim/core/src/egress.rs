@@ -3,6 +3,8 @@
 //! The requests are made from checked values already. This holds also when that code, or the HTTP client below it, has
 //! a fault: what is not in the table is not sent.
 
+use cell_manifest::ReloadSignal;
+
 use crate::model::ContainerId;
 
 /// What may be sent to Docker.
@@ -16,6 +18,8 @@ pub enum Operation {
     Inspect,
     /// `GET /containers/{id}/logs`, not followed
     Logs,
+    /// `GET /containers/{id}/logs`, followed: read by one that stops after a time and a number of bytes
+    Follow,
     /// `GET /containers/{id}/stats`, one reading
     Stats,
     /// `POST /containers/{id}/start`
@@ -24,6 +28,8 @@ pub enum Operation {
     Stop,
     /// `POST /containers/{id}/restart`
     Restart,
+    /// `POST /containers/{id}/kill?signal=SIGHUP` or `SIGUSR1`
+    Reload,
 }
 
 /// The operation that `method` on `target` (path and query) is, if it may be sent.
@@ -42,15 +48,28 @@ pub fn operation(method: &str, target: &str) -> Option<Operation> {
             }
             match (method, verb) {
                 ("GET", "json") => query.is_empty().then_some(Operation::Inspect),
-                ("GET", "logs") => parameters()
-                    .any(|p| p == "follow=false")
-                    .then_some(Operation::Logs),
+                ("GET", "logs") => {
+                    let has = |wanted: &str| parameters().any(|p| p == wanted);
+                    match (has("follow=false"), has("follow=true")) {
+                        (true, false) => Some(Operation::Logs),
+                        (false, true) => Some(Operation::Follow),
+                        (true, true) | (false, false) => None,
+                    }
+                }
                 ("GET", "stats") => parameters()
                     .any(|p| p == "stream=false")
                     .then_some(Operation::Stats),
                 ("POST", "start") => query.is_empty().then_some(Operation::Start),
                 ("POST", "stop") => stop_query(query).then_some(Operation::Stop),
                 ("POST", "restart") => stop_query(query).then_some(Operation::Restart),
+                ("POST", "kill") => {
+                    let known = ReloadSignal::ALL.iter().any(|signal| {
+                        query
+                            .strip_prefix("signal=")
+                            .is_some_and(|word| word == signal.word())
+                    });
+                    known.then_some(Operation::Reload)
+                }
                 _ => None,
             }
         }
@@ -75,6 +94,12 @@ mod tests {
         assert_eq!(operation("GET", "/version"), Some(Operation::Version));
         assert_eq!(operation("GET", &at("json")), Some(Operation::Inspect));
         assert_eq!(operation("POST", &at("stop?t=60")), Some(Operation::Stop));
+        assert_eq!(operation("GET", &at("logs?follow=false")), Some(Operation::Logs));
+        assert_eq!(operation("GET", &at("logs?follow=true")), Some(Operation::Follow));
+        for signal in ["SIGHUP", "SIGUSR1"] {
+            let target = at(&format!("kill?signal={signal}"));
+            assert_eq!(operation("POST", &target), Some(Operation::Reload));
+        }
         assert_eq!(
             operation(
                 "GET",
@@ -88,7 +113,9 @@ mod tests {
             ("GET", at("archive?path=/")),
             ("GET", at("export")),
             ("GET", at("attach/ws")),
-            ("GET", at("logs?follow=true")),
+            ("GET", at("logs")),
+            ("GET", at("logs?follow=1")),
+            ("GET", at("logs?follow=false&follow=true")),
             ("GET", at("stats?stream=true")),
             ("GET", at("json?size=true")),
             ("GET", at("start")),
@@ -96,6 +123,11 @@ mod tests {
             ("POST", at("exec")),
             ("POST", at("update")),
             ("POST", at("rename?name=x")),
+            ("POST", at("kill")),
+            ("POST", at("kill?signal=SIGKILL")),
+            ("POST", at("kill?signal=9")),
+            ("POST", at("kill?signal=SIGHUP&signal=KILL")),
+            ("GET", at("kill?signal=SIGHUP")),
             ("POST", at("stop")),
             ("POST", at("stop?t=-1")),
             ("POST", at("stop?t=999999")),

@@ -184,6 +184,7 @@ fn state_allows(verb: Verb, state: ContainerState) -> bool {
         Verb::Start => lifecycle::can_start(state),
         Verb::Stop => lifecycle::can_stop(state),
         Verb::Restart => lifecycle::can_restart(state),
+        Verb::Reload => state == ContainerState::Running,
         // Of manifests, not of containers: no act has one of these.
         Verb::PutManifest | Verb::Deploy | Verb::Remove | Verb::Pull => false,
     }

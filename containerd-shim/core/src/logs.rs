@@ -60,6 +60,18 @@ impl Tail {
         self.append(source, last);
     }
 
+    /// The finished lines since the last time; what is not finished stays. None: there are none.
+    pub fn take(&mut self) -> Option<LogTail> {
+        if self.lines.is_empty() {
+            return None;
+        }
+        self.bytes = 0;
+        Some(LogTail {
+            lines: std::mem::take(&mut self.lines).into(),
+            truncated: std::mem::take(&mut self.truncated),
+        })
+    }
+
     /// The end of the log.
     pub fn finish(mut self) -> LogTail {
         for source in [Source::Output, Source::Error] {
@@ -130,6 +142,24 @@ mod tests {
             tail.push(*source, bytes);
         }
         tail.finish()
+    }
+
+    #[test]
+    fn what_was_taken_is_not_told_again_and_what_is_not_finished_stays() {
+        let mut tail = Tail::new(LogLines::MOST);
+        tail.push(Source::Output, b"one\ntw");
+        tail.push(Source::Error, b"error\n");
+        assert_eq!(tail.take().unwrap().lines, ["one", "error"]);
+        assert_eq!(tail.take(), None);
+        tail.push(Source::Output, b"o\n");
+        let taken = tail.take().unwrap();
+        assert_eq!((taken.lines, taken.truncated), (vec!["two".to_owned()], false));
+        for _ in 0..1001 {
+            tail.push(Source::Output, b"x\n");
+        }
+        assert!(tail.take().unwrap().truncated, "more than can be told");
+        tail.push(Source::Output, b"y\n");
+        assert!(!tail.take().unwrap().truncated, "of the lines before it");
     }
 
     #[test]

@@ -71,6 +71,13 @@ impl Request<act::Start> {
     }
 }
 
+impl Request<act::Reload> {
+    /// To have `service` read its configuration again.
+    pub fn reload(service: &str) -> Result<Self, Vec<Fault>> {
+        only(service, act::Reload)
+    }
+}
+
 impl Request<act::Stop> {
     /// To stop `service`, with `timeout` seconds (1-60; 0: 10) to do so by itself.
     pub fn stop(service: &str, timeout: u32) -> Result<Self, Vec<Fault>> {

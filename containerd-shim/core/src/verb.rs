@@ -27,6 +27,8 @@ pub enum Verb {
     Stop,
     /// Stops and starts an own container. Allowed when [`crate::can_restart`].
     Restart,
+    /// Has an own container read its configuration again, by the signal of its manifest. Allowed while it runs.
+    Reload,
     /// Hands in a signed manifest.
     PutManifest,
     /// Makes a service of a manifest that was handed in. Judged by [`crate::deploy::judge`].
@@ -50,6 +52,7 @@ impl Verb {
                 | Verb::Start
                 | Verb::Stop
                 | Verb::Restart
+                | Verb::Reload
                 | Verb::PutManifest
                 | Verb::Deploy
                 | Verb::Remove
@@ -69,6 +72,7 @@ impl fmt::Display for Verb {
             Verb::Start => "start",
             Verb::Stop => "stop",
             Verb::Restart => "restart",
+            Verb::Reload => "reload",
             Verb::PutManifest => "put-manifest",
             Verb::Deploy => "deploy",
             Verb::Remove => "remove",
@@ -114,6 +118,9 @@ pub mod act {
         /// From SIGTERM to SIGKILL.
         pub timeout: StopTimeout,
     }
+    /// Have it read its configuration again.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Reload;
     /// Stop and start it.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Restart {
@@ -129,5 +136,5 @@ pub mod act {
             }
         )+};
     }
-    acts!(Show, Logs, Stats, Start, Stop, Restart);
+    acts!(Show, Logs, Stats, Start, Stop, Restart, Reload);
 }

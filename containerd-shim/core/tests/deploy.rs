@@ -292,12 +292,13 @@ fn quotas_names_and_networks_are_judged() {
     let parameters = std::collections::BTreeMap::new();
     let taken = BTreeSet::from(["files".to_owned()]);
     let none = BTreeSet::new();
-    let places = BTreeSet::from([place(7)]);
+    let (places, local) = (BTreeSet::from([place(7)]), support::local());
     let order = |n, others, others_memory_mib, taken| Order {
         instance: "",
         parameters: &parameters,
         place: Some(place(n)),
         places: &places,
+        local: &local,
         others,
         others_memory_mib,
         taken,
@@ -340,7 +341,7 @@ fn quotas_names_and_networks_are_judged() {
 fn a_service_lies_where_nobody_else_does_and_the_ceiling_lets_it() {
     let ceiling = ceiling();
     let parameters = std::collections::BTreeMap::new();
-    let others = BTreeSet::from([place(7)]);
+    let (others, local) = (BTreeSet::from([place(7)]), support::local());
     let none = BTreeSet::new();
     let said = |verified: &Verified, place: Option<Place>| {
         let order = Order {
@@ -348,6 +349,7 @@ fn a_service_lies_where_nobody_else_does_and_the_ceiling_lets_it() {
             parameters: &parameters,
             place,
             places: &others,
+            local: &local,
             others: 1,
             others_memory_mib: 0,
             taken: &none,
@@ -414,4 +416,58 @@ fn the_resolver_is_the_bridges_own_address_and_docker_starts_nothing_by_itself()
         bodies(&ceiling, &core)[0]["HostConfig"]["Dns"],
         json!(["172.20.0.1"])
     );
+}
+
+#[test]
+fn an_image_that_root_built_is_used_by_its_id_and_no_other_id_is() {
+    let mut ceiling = ceiling();
+    // Nobody signs it: that root listed it is enough.
+    ceiling.image_keys.clear();
+    let approved = judged(&ceiling, &manifest("local:caddy"), &[]).unwrap();
+    assert!(approved.warnings().is_empty());
+    let given = given(&ceiling, &approved);
+    let body = approved.finish(&ceiling, &given, 0).unwrap().body().clone();
+    assert_eq!(body["Image"], json!(DIGEST));
+    assert_eq!(recheck(&body, &ceiling, Some(&given)), Ok(()), "control");
+    let denied = judged(&ceiling, &manifest("local:unlisted"), &[]).unwrap_err();
+    assert!(denied.has("I1_LOCAL") && denied.iter().count() == 1, "{denied:?}");
+    let mut other = body.clone();
+    other["Image"] = json!(format!("sha256:{}", "1e".repeat(32)));
+    for image in [
+        json!(format!("sha256:{}", "1e".repeat(32))),
+        json!("local:caddy"),
+        json!("sha256:00"),
+    ] {
+        let mut other = body.clone();
+        other["Image"] = image;
+        assert!(recheck(&other, &ceiling, Some(&given)).is_err(), "{other}");
+    }
+    ceiling.local_images = None;
+    assert!(
+        recheck(&body, &ceiling, Some(&given)).is_err(),
+        "the ceiling has no list"
+    );
+}
+
+#[test]
+fn a_root_of_the_cells_own_is_for_the_cells_own_containers() {
+    let ceiling = ceiling();
+    let mut wanted = manifest(&image());
+    wanted["containers"][0]["mounts"] =
+        json!([{"type": "bind", "root": "dns", "target": "/etc/coredns", "read_only": true}]);
+    wanted["flags"] = json!({"has_storage": true});
+    let denied = judged(&ceiling, &wanted, &[]).unwrap_err();
+    assert!(
+        denied.has("M1_CORE_ROOT") && denied.iter().count() == 1,
+        "{denied:?}"
+    );
+    let mut core = wanted.clone();
+    (core["kind"], core["id"]) = (json!("core"), json!("caddy"));
+    let body = bodies(&ceiling, &core)[0].clone();
+    assert_eq!(recheck(&body, &ceiling, None), Ok(()), "control");
+    // The same folder in a body that lies in a service's network.
+    let mut moved = bodies(&ceiling, &manifest(&image()))[0].clone();
+    assert_eq!(recheck(&moved, &ceiling, None), Ok(()), "control");
+    moved["HostConfig"]["Mounts"] = body["HostConfig"]["Mounts"].clone();
+    assert!(recheck(&moved, &ceiling, None).is_err());
 }

@@ -23,6 +23,8 @@ pub(super) struct Table {
     gateways: Vec<String>,
     #[serde(default)]
     core: BTreeMap<String, Ipv4Addr>,
+    local_images: Option<String>,
+    shipped: Option<String>,
     #[serde(default)]
     bind_roots: BTreeMap<String, Root>,
     #[serde(default)]
@@ -39,6 +41,9 @@ struct Root {
     path: String,
     #[serde(default)]
     writable: bool,
+    owner: Option<String>,
+    #[serde(default)]
+    core: bool,
 }
 
 #[derive(Deserialize)]
@@ -74,14 +79,22 @@ const NEVER: [&str; 10] = [
     "/lib",
 ];
 
+/// What the cell keeps for its own containers, although it is the cell's: for roots with `core = true`.
+const CORE: [&str; 2] = ["/var/lib/cell/core", "/run/cell/caddy"];
+
 impl Table {
     /// The ceiling, or none and faults.
-    pub(super) fn ceiling(self, ownership: Ownership, faults: &mut Vec<String>) -> Option<Ceiling> {
+    pub(super) fn ceiling(
+        self,
+        ownership: Ownership,
+        uid_of: &impl Fn(&str) -> Option<u32>,
+        faults: &mut Vec<String>,
+    ) -> Option<Ceiling> {
         let before = faults.len();
         self.ranges(faults);
         self.networks(faults);
         let nets = (self.cell_network.trunc(), self.service_networks.trunc());
-        let roots = roots(self.bind_roots, faults);
+        let roots = roots(self.bind_roots, uid_of, faults);
         let ceiling = Ceiling {
             ownership,
             manifest_keys: each(&self.manifest_keys, "manifest_keys", faults, |pem| {
@@ -90,6 +103,8 @@ impl Table {
             image_keys: each(&self.image_keys, "image_keys", faults, Key::from_pem),
             image_policy: policy(&self.image_policy, faults)?,
             registries: self.registries,
+            local_images: clean(self.local_images, "local_images", faults),
+            shipped: clean(self.shipped, "shipped", faults),
             bind_roots: roots,
             capabilities: each(&self.capabilities, "capabilities", faults, |word| {
                 Capability::from_word(word).ok_or("is one that manifests know")
@@ -238,9 +253,49 @@ fn policy(word: &str, faults: &mut Vec<String>) -> Option<ImagePolicy> {
     }
 }
 
-fn roots(written: BTreeMap<String, Root>, faults: &mut Vec<String>) -> BTreeMap<Name, BindRoot> {
+/// A path that means one thing, wherever it lies: what is read there has to be root's.
+fn clean(path: Option<String>, key: &str, faults: &mut Vec<String>) -> Option<String> {
+    let path = path?;
+    let parts = path.strip_prefix('/').map(|below| below.split('/'));
+    let good = parts.is_some_and(|mut parts| parts.all(|part| !matches!(part, "" | "." | "..")));
+    if !good {
+        faults.push(format!("deploy.{key}: is an absolute path without //, . and .."));
+    }
+    good.then_some(path)
+}
+
+/// A user by name or number.
+fn owner(
+    id: &str,
+    root: &Root,
+    uid_of: &impl Fn(&str) -> Option<u32>,
+    faults: &mut Vec<String>,
+) -> Option<u32> {
+    let text = root.owner.as_deref()?;
+    let uid = text.parse().ok().or_else(|| uid_of(text));
+    if uid.is_none() {
+        faults.push(format!(
+            "deploy.bind_roots.{id}.owner: there is no user {text:?} on this machine"
+        ));
+    }
+    uid
+}
+
+fn roots(
+    written: BTreeMap<String, Root>,
+    uid_of: &impl Fn(&str) -> Option<u32>,
+    faults: &mut Vec<String>,
+) -> BTreeMap<Name, BindRoot> {
     let mut roots = BTreeMap::new();
     for (id, root) in written {
+        let owner = owner(&id, &root, uid_of, faults);
+        let in_core = CORE.iter().any(|core| {
+            root.path == *core
+                || root
+                    .path
+                    .strip_prefix(core)
+                    .is_some_and(|rest| rest.starts_with('/'))
+        });
         let path = AbsolutePath::new(&root.path);
         let own = |path: &AbsolutePath| {
             let never = NEVER.iter().filter_map(|never| never.strip_prefix('/'));
@@ -250,10 +305,12 @@ fn roots(written: BTreeMap<String, Root>, faults: &mut Vec<String>) -> BTreeMap<
             })
         };
         match (Name::try_from(id.as_str()), path) {
-            (Ok(id), Ok(path)) if !own(&path) => {
+            (Ok(id), Ok(path)) if !own(&path) || (root.core && in_core) => {
                 let root = BindRoot {
                     path: path.to_string(),
                     writable: root.writable,
+                    owner,
+                    core: root.core,
                 };
                 roots.insert(id, root);
             }

@@ -50,7 +50,7 @@ impl Deployments {
         let before = self.records().remove(name.as_str());
         if let Some(record) = before
             .as_ref()
-            .filter(|record| is_same(record, digest, &parameters))
+            .filter(|record| is_same(record, &approved, &parameters))
             && self.is_there(record).await?
         {
             // What failed after the service had started is done again: the proxy's leg.
@@ -64,7 +64,12 @@ impl Deployments {
             });
         }
         for container in approved.containers() {
-            if !self.maker.has_image(&container.container.image).await? {
+            let there = match (&container.image_id, container.container.image.registry()) {
+                (Some(id), _) => self.maker.has_image_id(id).await?,
+                (None, Some(image)) => self.maker.has_image(image).await?,
+                (None, None) => false,
+            };
+            if !there {
                 return Err(DeployRefusal::ImageAbsent(container.container.image.to_string()));
             }
         }
@@ -126,6 +131,10 @@ impl Deployments {
             restart: container.container.restart.into(),
             boot: Some(self.boot.as_str().to_owned()),
             stopped: false,
+            reload: container
+                .container
+                .reload_signal
+                .map(|signal| signal.word().to_owned()),
         });
         let memory = approved
             .containers()
@@ -137,6 +146,7 @@ impl Deployments {
             instance: instance.to_owned(),
             parameters,
             containers: made.collect(),
+            local_images: local_images(approved),
             memory_mib: memory.fold(0, u32::saturating_add),
             new_volumes: BTreeSet::new(),
         }
@@ -154,6 +164,7 @@ impl Deployments {
         let given = Given {
             network: record.network.clone().unwrap_or_default(),
             binds,
+            images: approved.local_images(),
             attempt: record
                 .next
                 .as_ref()
@@ -382,7 +393,17 @@ pub(super) fn ids(attempt: Option<&Attempt>) -> impl Iterator<Item = ContainerId
     made.filter_map(|made| ContainerId::try_from(made.id.as_deref()?).ok())
 }
 
-fn is_same(record: &Record, digest: &Digest, parameters: &BTreeMap<String, String>) -> bool {
-    let same = |live: &Attempt| live.digest == digest.as_str() && live.parameters == *parameters;
+fn local_images(approved: &Approved) -> BTreeSet<String> {
+    let ids = approved.local_images().into_iter();
+    ids.map(|id| id.to_string()).collect()
+}
+
+/// Also of the same images: those that were built on the machine change under their name.
+fn is_same(record: &Record, approved: &Approved, parameters: &BTreeMap<String, String>) -> bool {
+    let same = |live: &Attempt| {
+        live.digest == approved.digest().as_str()
+            && live.parameters == *parameters
+            && live.local_images == local_images(approved)
+    };
     record.live.as_ref().is_some_and(same) && record.next.is_none()
 }

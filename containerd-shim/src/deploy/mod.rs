@@ -2,6 +2,7 @@
 
 mod make;
 mod order;
+mod owned;
 mod refusal;
 mod service;
 mod store;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use cell_broker_core::deploy::{Bundle, Ceiling, Order, Place, Verified, judge, judge_images};
 use cell_broker_core::model::{ContainerId, ServiceName};
 use cell_broker_core::{Role, Verb};
-use cell_manifest::{Digest, Image};
+use cell_manifest::{Digest, Image, ReloadSignal};
 use cell_proto::ipc::Caller;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc, watch};
 
@@ -33,6 +34,8 @@ pub use supervise::Snapshot;
 const LATE: Duration = Duration::from_secs(120);
 /// Fetches at once.
 const PULLS: usize = 2;
+/// Who is told of all that is deployed, at once.
+const WATCHERS: usize = 4;
 /// Deployments and removals that wait for their turn; more are refused.
 const WAITING: usize = 8;
 
@@ -56,7 +59,8 @@ pub struct Deployments {
     /// Something happened that the supervisor is to look at.
     look: Notify,
     /// What the last look found.
-    told: watch::Sender<Arc<Vec<Snapshot>>>,
+    told: watch::Sender<Option<Arc<Vec<Snapshot>>>>,
+    watchers: Arc<Semaphore>,
 }
 
 /// What became of a deployment.
@@ -90,7 +94,8 @@ impl Deployments {
             late_volumes: std::sync::Mutex::default(),
             boot,
             look: Notify::new(),
-            told: watch::Sender::new(Arc::default()),
+            told: watch::Sender::new(None),
+            watchers: Arc::new(Semaphore::new(WATCHERS)),
         })
     }
 
@@ -113,6 +118,16 @@ impl Deployments {
             .collect()
     }
 
+    /// What has the container of a handle read its configuration again.
+    pub fn reload_signal(&self, handle: &ServiceName) -> Option<ReloadSignal> {
+        let records = self.records();
+        let live = records.values().filter_map(|record| record.live.as_ref());
+        let made = live
+            .flat_map(|attempt| &attempt.containers)
+            .find(|made| made.handle == handle.as_str())?;
+        ReloadSignal::from_word(made.reload.as_deref()?)
+    }
+
     /// Everything that is deployed.
     pub fn list(&self) -> Vec<Record> {
         self.records()
@@ -133,7 +148,7 @@ impl Deployments {
     }
 
     fn keep(&self, bundle: Bundle) -> Result<Digest, DeployRefusal> {
-        let verified = Verified::open(bundle.clone(), &self.ceiling().manifest_keys)?;
+        let verified = self.opened(bundle.clone(), false)?;
         if self.store.bundle(verified.digest())?.is_none() {
             let most = usize::from(self.ceiling().limits.manifests);
             if !self.store.make_room(most, &self.used())? {
@@ -206,9 +221,10 @@ impl Deployments {
                 .manifest()
                 .containers
                 .iter()
-                .map(|container| container.image.clone())
+                .filter_map(|container| container.image.registry().cloned())
                 .collect();
-            judge_images(self.ceiling(), &verified).map_err(DeployRefusal::Denied)?;
+            judge_images(self.ceiling(), &verified, &self.local_images(&verified)?)
+                .map_err(DeployRefusal::Denied)?;
             let _slot = self.pulls.try_acquire().map_err(|_| Refusal::Busy)?;
             for image in images {
                 if !self.maker.has_image(&image).await? {
@@ -272,7 +288,8 @@ impl Deployments {
 
     fn verified(&self, digest: &Digest) -> Result<Verified, DeployRefusal> {
         let bundle = self.store.bundle(digest)?.ok_or(DeployRefusal::NoManifest)?;
-        let verified = Verified::open(bundle, &self.ceiling().manifest_keys)?;
+        // Of what runs the broker has kept the bytes: a package that came later ships others.
+        let verified = self.opened(bundle, self.used().contains(digest.as_str()))?;
         // A file that was changed is not what was asked for, whoever signed it.
         if verified.digest() == digest {
             Ok(verified)
@@ -312,6 +329,7 @@ impl Deployments {
             parameters,
             place,
             places: &others.iter().filter_map(Record::place).collect(),
+            local: &self.local_images(verified)?,
             others: u16::try_from(others.len()).unwrap_or(u16::MAX),
             others_memory_mib: attempts()
                 .map(|attempt| attempt.memory_mib)

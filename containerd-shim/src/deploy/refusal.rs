@@ -31,6 +31,9 @@ pub enum DeployRefusal {
     /// A folder cannot be given.
     #[error("{0}")]
     Bind(#[from] Unwalkable),
+    /// The list of images that were built on the machine.
+    #[error("the list of images of this machine cannot be used: {0}")]
+    LocalImages(String),
     /// Another kind of network.
     #[error("the service's network would have to be another: remove the service first; its volumes stay")]
     NetworkDiffers,
@@ -69,6 +72,7 @@ impl DeployRefusal {
             DeployRefusal::Denied(_) => "DENIED",
             DeployRefusal::ImageAbsent(_) => "IMAGE_ABSENT",
             DeployRefusal::Bind(_) => "BIND_ROOT",
+            DeployRefusal::LocalImages(_) => "LOCAL_IMAGES",
             DeployRefusal::NetworkDiffers => "NETWORK_DIFFERS",
             DeployRefusal::Foreign(_) => "FOREIGN_OBJECT",
             DeployRefusal::Different(_) => "DIFFERENT",

@@ -16,9 +16,9 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Request, Response, Status};
 
 use super::store::Record;
-use super::{DeployRefusal, Deployments};
+use super::{DeployRefusal, Deployments, Snapshot};
 use crate::engine::Progress;
-use crate::service::{DOMAIN, open, refusal_status};
+use crate::service::{DOMAIN, open, refusal_status, state};
 
 /// Most signatures of images with one manifest.
 const IMAGES_MAX: usize = 16;
@@ -34,6 +34,7 @@ const PROGRESS_WAITING: usize = 64;
 /// The service. Without a ceiling it refuses everything.
 pub struct Deploying(pub Option<Arc<Deployments>>);
 
+type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::WatchDeploymentsResponse, Status>> + Send>>;
 type PullStream = Pin<Box<dyn Stream<Item = Result<wire::PullImagesResponse, Status>> + Send>>;
 
 impl Deploying {
@@ -125,6 +126,18 @@ impl DeploymentService for Deploying {
         Ok(Response::new(Box::pin(ReceiverStream::new(answered))))
     }
 
+    type WatchDeploymentsStream = WatchStream;
+
+    async fn watch_deployments(
+        &self,
+        request: Request<wire::WatchDeploymentsRequest>,
+    ) -> Result<Response<WatchStream>, Status> {
+        let (caller, wire::WatchDeploymentsRequest {}) = open(request)?;
+        let told = self.all()?.watch(&caller).map_err(status)?;
+        let answers = ReceiverStream::new(told).map(|all| Ok(watched(&all)));
+        Ok(Response::new(Box::pin(answers)))
+    }
+
     async fn list_deployments(
         &self,
         request: Request<wire::ListDeploymentsRequest>,
@@ -132,6 +145,25 @@ impl DeploymentService for Deploying {
         let (_, wire::ListDeploymentsRequest {}) = open(request)?;
         let deployments = self.all()?.list().iter().map(shown).collect();
         Ok(Response::new(wire::ListDeploymentsResponse { deployments }))
+    }
+}
+
+fn watched(all: &[Snapshot]) -> wire::WatchDeploymentsResponse {
+    let one = |snapshot: &Snapshot| {
+        let mut deployment = shown(&snapshot.record);
+        for (container, seen) in deployment.containers.iter_mut().zip(&snapshot.seen) {
+            let Some(seen) = seen else {
+                continue;
+            };
+            container.set_state(state(seen.state));
+            container.exit_code = seen.exit_code;
+            container.health = seen.health.as_str().to_owned();
+            container.started_unix_ms = seen.started_unix_ms.unwrap_or(0);
+        }
+        deployment
+    };
+    wire::WatchDeploymentsResponse {
+        deployments: all.iter().map(one).collect(),
     }
 }
 
@@ -253,6 +285,7 @@ fn status(refusal: DeployRefusal) -> Status {
         DeployRefusal::NoCeiling
         | DeployRefusal::ImageAbsent(_)
         | DeployRefusal::Bind(_)
+        | DeployRefusal::LocalImages(_)
         | DeployRefusal::NetworkDiffers
         | DeployRefusal::Foreign(_) => Code::FailedPrecondition,
         DeployRefusal::Different(_) | DeployRefusal::NotRunning(_) => Code::Aborted,
@@ -292,6 +325,7 @@ fn status(refusal: DeployRefusal) -> Status {
         | DeployRefusal::NoManifest
         | DeployRefusal::ImageAbsent(_)
         | DeployRefusal::Bind(_)
+        | DeployRefusal::LocalImages(_)
         | DeployRefusal::NetworkDiffers
         | DeployRefusal::Foreign(_)
         | DeployRefusal::Quota => fault,
@@ -318,6 +352,7 @@ fn shown(record: &Record) -> wire::Deployment {
                 name: made.name.clone(),
                 id: made.id.clone().unwrap_or_default(),
                 address: made.address.clone(),
+                ..wire::DeployedContainer::default()
             })
             .collect(),
     }

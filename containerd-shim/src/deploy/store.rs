@@ -55,6 +55,8 @@ pub struct Attempt {
     pub parameters: BTreeMap<String, String>,
     /// Its containers.
     pub containers: Vec<Made>,
+    /// Ids of images that were built on the machine.
+    pub local_images: BTreeSet<String>,
     /// Memory of all of them, MiB.
     pub memory_mib: u32,
     /// Volumes that were not there before it.
@@ -79,6 +81,8 @@ pub struct Made {
     pub boot: Option<String>,
     /// That a verb stopped it.
     pub stopped: bool,
+    /// What has it read its configuration again, as Docker names it.
+    pub reload: Option<String>,
 }
 
 /// When a container that ended is started again, as it is written down.

@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 use cell_broker_core::Verb;
 use cell_broker_core::model::{ContainerId, ServiceName};
 use cell_broker_core::supervise::{Decision, Seen, Tries, Wanted, decide};
+use cell_proto::ipc::Caller;
+use tokio::sync::mpsc;
 
 use super::store::{Made, Record};
 use super::{DeployRefusal, Deployments};
+use crate::audit::Subject;
 use crate::broker::Refusal;
 use crate::engine::{Condition, EngineError};
 
@@ -62,6 +65,7 @@ impl Deployments {
             | Verb::Show
             | Verb::Logs
             | Verb::Stats
+            | Verb::Reload
             | Verb::PutManifest
             | Verb::Deploy
             | Verb::Remove
@@ -83,6 +87,35 @@ impl Deployments {
             }
         }
         Ok(())
+    }
+
+    /// What all deployed containers do: the last look, and each that differs from the one before. Slow readers miss those between.
+    pub fn watch(&self, caller: &Caller) -> Result<mpsc::Receiver<Arc<Vec<Snapshot>>>, DeployRefusal> {
+        let subject = Subject::new(caller, Verb::List, "");
+        let watcher = Arc::clone(&self.watchers).try_acquire_owned().map_err(|_| {
+            subject.refused(Refusal::Busy.code());
+            Refusal::Busy
+        })?;
+        subject.allowed("");
+        let mut told = self.told.subscribe();
+        let (answers, answered) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let _watcher = watcher;
+            loop {
+                let last = told.borrow_and_update().clone();
+                // Before the first look nothing is known: that is not the same as nothing.
+                if let Some(last) = last
+                    && answers.send(last).await.is_err()
+                {
+                    return;
+                }
+                tokio::select! {
+                    changed = told.changed() => if changed.is_err() { return },
+                    () = answers.closed() => return,
+                }
+            }
+        });
+        Ok(answered)
     }
 
     /// Until the next look.
@@ -115,9 +148,9 @@ impl Deployments {
         }
         *tries = kept;
         self.told.send_if_modified(|told| {
-            let changed = **told != snapshots;
+            let changed = told.as_deref() != Some(&snapshots);
             if changed {
-                *told = Arc::new(snapshots);
+                *told = Some(Arc::new(snapshots));
             }
             changed
         });

@@ -9,18 +9,28 @@ use std::time::Duration;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::query_parameters::{
-    ListContainersOptions, LogsOptions, RestartContainerOptions, StatsOptions, StopContainerOptions,
+    KillContainerOptions, ListContainersOptions, LogsOptions, RestartContainerOptions, StatsOptions,
+    StopContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
-use cell_broker_core::logs::{LogTail, Source, Tail};
-use cell_broker_core::model::{ContainerId, Observed, Ownership, ServiceName, Stats};
+use cell_broker_core::logs::{LogTail, MAX_BYTES, Source, Tail};
+use cell_broker_core::model::{ContainerId, LogLines, Observed, Ownership, ServiceName, Stats};
 use cell_broker_core::{ApiVersion, OLDEST_API, Permit, Unreachable, act};
-use futures_util::StreamExt;
+use cell_manifest::ReloadSignal;
+use futures_util::{Stream, StreamExt};
+use tokio::sync::mpsc;
 
 use super::{Engine, EngineError, LISTED_MAX, Version, observe, transport};
 
 /// Bollard's own limit is out of the way: [`DockerEngine::within`] has the deadline of each call.
 const NO_LIMIT_SECONDS: u64 = 3600;
+
+/// How long a log is followed.
+const FOLLOW_LONGEST: Duration = Duration::from_secs(600);
+/// How often what was written is told.
+const FOLLOW_EVERY: Duration = Duration::from_millis(250);
+/// How much is read between two times, bytes: as much as is told of it at most.
+const FOLLOW_READ: usize = MAX_BYTES;
 
 /// Docker. Making one opens nothing; a call fails with [`Unreachable`] while Docker is away and works when it is back.
 pub struct DockerEngine {
@@ -154,6 +164,17 @@ impl Engine for DockerEngine {
         .await
     }
 
+    async fn reload(&self, permit: &Permit<act::Reload>, signal: ReloadSignal) -> Result<(), EngineError> {
+        let options = KillContainerOptions {
+            signal: signal.word().to_owned(),
+        };
+        self.call(
+            Duration::ZERO,
+            self.docker.kill_container(permit.id().as_str(), Some(options)),
+        )
+        .await
+    }
+
     async fn logs(&self, permit: &Permit<act::Logs>) -> Result<LogTail, EngineError> {
         let lines = permit.act().lines;
         let options = LogsOptions {
@@ -167,18 +188,34 @@ impl Engine for DockerEngine {
         let read = async move {
             let mut tail = Tail::new(lines);
             while let Some(piece) = pieces.next().await {
-                match piece? {
-                    LogOutput::StdErr { message } => tail.push(Source::Error, &message),
-                    LogOutput::StdOut { message }
-                    | LogOutput::StdIn { message }
-                    | LogOutput::Console { message } => {
-                        tail.push(Source::Output, &message);
-                    }
-                }
+                push(&mut tail, piece?);
             }
             Ok(tail.finish())
         };
         self.call(Duration::ZERO, read).await
+    }
+
+    async fn follow(
+        &self,
+        permit: &Permit<act::Logs>,
+        told: mpsc::Sender<LogTail>,
+    ) -> Result<(), EngineError> {
+        if !self.version_checked.load(Ordering::Acquire) {
+            self.version().await?;
+        }
+        let options = LogsOptions {
+            stdout: true,
+            stderr: true,
+            follow: true,
+            tail: permit.act().lines.get().to_string(),
+            ..LogsOptions::default()
+        };
+        let pieces = self.docker.logs(permit.id().as_str(), Some(options));
+        match tokio::time::timeout(FOLLOW_LONGEST, followed(pieces, told)).await {
+            // As many bytes as one connection gives: whoever wants more asks again.
+            Err(_) | Ok(Err(EngineError::Unusable(_))) => Ok(()),
+            Ok(ended) => ended,
+        }
     }
 
     async fn stats(&self, permit: &Permit<act::Stats>) -> Result<Stats, EngineError> {
@@ -193,4 +230,50 @@ impl Engine for DockerEngine {
         let reading = reading.ok_or(EngineError::Unusable("no reading"))?;
         Ok(observe::stats(reading, permit.container().memory_limit_bytes))
     }
+}
+
+/// Notes a piece; its length in bytes.
+fn push(tail: &mut Tail, piece: LogOutput) -> usize {
+    match piece {
+        LogOutput::StdErr { message } => {
+            tail.push(Source::Error, &message);
+            message.len()
+        }
+        LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message } => {
+            tail.push(Source::Output, &message);
+            message.len()
+        }
+    }
+}
+
+/// Tells the pieces of a log, at a bounded rate: a container that writes without end waits for its reader.
+async fn followed(
+    pieces: impl Stream<Item = Result<LogOutput, Error>> + Send,
+    told: mpsc::Sender<LogTail>,
+) -> Result<(), EngineError> {
+    let (mut pieces, mut tail, mut read) = (pin!(pieces), Tail::new(LogLines::MOST), 0);
+    let mut times = tokio::time::interval(FOLLOW_EVERY);
+    times.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = told.closed() => return Ok(()),
+            piece = pieces.next(), if read < FOLLOW_READ => match piece {
+                Some(piece) => read += push(&mut tail, piece.map_err(|error| observe::error(&error))?),
+                None => break,
+            },
+            _ = times.tick() => {
+                read = 0;
+                if let Some(lines) = tail.take()
+                    && told.send(lines).await.is_err()
+                {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    let rest = tail.finish();
+    if !rest.lines.is_empty() {
+        let _ = told.send(rest).await;
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cell_broker_core::deploy::{Ceiling, Finished, NetworkPlan};
 use cell_broker_core::model::{ContainerId, ContainerState, Health};
-use cell_manifest::Image;
+use cell_manifest::{Digest, Image};
 use http::Method;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -319,6 +319,14 @@ impl Maker {
         };
         let digests = answer["RepoDigests"].as_array();
         Ok(digests.is_some_and(|all| all.iter().any(|digest| *digest == image.to_string())))
+    }
+
+    /// Whether the image of this id is there: one that was built on the machine.
+    pub async fn has_image_id(&self, id: &Digest) -> Result<bool, EngineError> {
+        match self.call(Method::GET, &format!("/images/{id}/json"), None).await {
+            Err(EngineError::Gone) => Ok(false),
+            answer => Ok(answer?["Id"] == id.as_str()),
+        }
     }
 
     /// Fetches it. What Docker says goes to `progress`; a reader that is away does not end it.

@@ -8,7 +8,8 @@ use cell_broker::engine::{Engine, EngineError, LISTED_MAX, Version};
 use cell_broker_core::logs::{LogTail, Source, Tail};
 use cell_broker_core::model::{ContainerId, ContainerState, Health, Observed, Ownership, ServiceName, Stats};
 use cell_broker_core::{Permit, act};
-use tokio::sync::Semaphore;
+use cell_manifest::ReloadSignal;
+use tokio::sync::{Semaphore, mpsc};
 
 #[derive(Default)]
 pub struct Inner {
@@ -182,6 +183,10 @@ impl Engine for FakeEngine {
         self.change("restart", permit.id(), run).await
     }
 
+    async fn reload(&self, permit: &Permit<act::Reload>, _signal: ReloadSignal) -> Result<(), EngineError> {
+        self.change("reload", permit.id(), |_| {}).await
+    }
+
     async fn logs(&self, permit: &Permit<act::Logs>) -> Result<LogTail, EngineError> {
         let mut tail = Tail::new(permit.act().lines);
         let said = |inner: &mut Inner| {
@@ -193,6 +198,16 @@ impl Engine for FakeEngine {
             Ok(tail.finish())
         };
         self.call("logs", Some(permit.id()), said).await
+    }
+
+    async fn follow(
+        &self,
+        permit: &Permit<act::Logs>,
+        told: mpsc::Sender<LogTail>,
+    ) -> Result<(), EngineError> {
+        let tail = self.logs(permit).await?;
+        let _ = told.send(tail).await;
+        Ok(())
     }
 
     async fn stats(&self, permit: &Permit<act::Stats>) -> Result<Stats, EngineError> {

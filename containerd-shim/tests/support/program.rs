@@ -27,13 +27,22 @@ impl Program {
 
     /// The same with more in its policy file.
     pub fn start_with(docker: &Path, more: &str) -> Self {
+        Self::start_below(docker, "", more)
+    }
+
+    /// The same with keys in the table [deploy], and more at the end.
+    pub fn start_below(docker: &Path, keys: &str, more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("cell-broker-").tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::create_dir(at("state")).unwrap();
         chown(&at("state"), Some(Uid::from_raw(USER)), Some(Gid::from_raw(USER))).unwrap();
         std::fs::copy(env!("CARGO_BIN_EXE_cell-broker"), at("cell-broker")).unwrap();
-        std::fs::write(at("broker.toml"), policy(docker) + more).unwrap();
+        std::fs::write(
+            at("broker.toml"),
+            policy(docker).replace("[deploy.limits]", &format!("{keys}[deploy.limits]")) + more,
+        )
+        .unwrap();
         let listener = UnixListener::bind(at("broker.sock")).unwrap();
         let mut program = Program {
             dir,

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::container::{
-    Capability, Container, Health, Limits, Mount, Port, Protocol, Published, Restart, Source, StopSignal,
-    User,
+    Capability, Container, Health, Limits, Mount, Port, Protocol, Published, ReloadSignal, Restart, Source,
+    StopSignal, User,
 };
 use crate::field::Field;
-use crate::image::Image;
+use crate::image::ImageSource;
 use crate::name::Name;
 use crate::path::{AbsolutePath, BelowRoot};
 use crate::rule::{Gather, Rule};
@@ -32,18 +32,17 @@ pub(super) fn container(
     let image = gather.take(
         &format!("{at}.image"),
         Rule::I1,
-        Image::try_from(written.image.as_str()),
+        ImageSource::try_from(written.image.as_str()),
     );
     let user = gather.take(
         &format!("{at}.user"),
         Rule::P7,
         User::try_from(written.user.as_str()),
     );
-    let working_dir = written
-        .working_dir
-        .map(|dir| gather.take(&format!("{at}.working_dir"), Rule::I3, AbsolutePath::new(&dir)));
+    let working_dir = working_dir(gather, at, written.working_dir.as_deref());
     let capabilities = capabilities(gather, at, &written.capabilities, written.gateway);
     let stop_signal = stop_signal(gather, at, written.stop_signal.as_deref());
+    let reload_signal = reload_signal(gather, at, written.reload_signal.as_deref());
     let stop_timeout_seconds = written.stop_timeout_seconds.unwrap_or(10);
     gather.must(
         stop_timeout_seconds <= 60,
@@ -67,10 +66,7 @@ pub(super) fn container(
         entrypoint,
         command,
         environment,
-        working_dir: match working_dir {
-            Some(dir) => Some(dir?),
-            None => None,
-        },
+        working_dir: working_dir?,
         user: user?,
         read_only_root: written.read_only_root,
         gateway: written.gateway,
@@ -80,9 +76,21 @@ pub(super) fn container(
         health,
         restart: restart?,
         stop_signal: stop_signal?,
+        reload_signal,
         stop_timeout_seconds,
         ports,
     })
+}
+
+/// None where it is wrong, none in it where there is none.
+#[allow(clippy::option_option, reason = "wrong, absent, or there")]
+fn working_dir(gather: &mut Gather, at: &str, written: Option<&str>) -> Option<Option<AbsolutePath>> {
+    let Some(dir) = written else {
+        return Some(None);
+    };
+    gather
+        .take(&format!("{at}.working_dir"), Rule::I3, AbsolutePath::new(dir))
+        .map(Some)
 }
 
 fn capabilities(gather: &mut Gather, at: &str, written: &[String], gateway: bool) -> Vec<Capability> {
@@ -355,6 +363,11 @@ fn stop_signal(gather: &mut Gather, at: &str, written: Option<&str>) -> Option<S
     let known = StopSignal::ALL.into_iter().find(|signal| signal.word() == word);
     let right = "is SIGTERM, SIGINT, SIGQUIT, SIGHUP or SIGUSR1";
     gather.take(&format!("{at}.stop_signal"), Rule::R3, known.ok_or(right))
+}
+
+fn reload_signal(gather: &mut Gather, at: &str, written: Option<&str>) -> Option<ReloadSignal> {
+    let signal = ReloadSignal::from_word(written?).ok_or("is SIGHUP or SIGUSR1");
+    gather.take(&format!("{at}.reload_signal"), Rule::R3, signal)
 }
 
 fn restart(gather: &mut Gather, at: &str, written: &wire::Restart) -> Option<Restart> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 
 use cell_manifest::{BelowRoot, Capability, Name, Published};
 use ipnet::Ipv4Net;
@@ -22,6 +23,10 @@ pub struct Ceiling {
     pub image_policy: ImagePolicy,
     /// Where images may come from: hosts, or hosts and first folders.
     pub registries: Vec<String>,
+    /// The file that lists images which root built on the machine; none: there are none.
+    pub local_images: Option<String>,
+    /// The folder with the manifests that the package shipped: root put them there, and they need no signature.
+    pub shipped: Option<String>,
     /// Folders of the machine that services may be given, by id.
     pub bind_roots: BTreeMap<Name, BindRoot>,
     /// What may be given back at all.
@@ -60,6 +65,10 @@ pub struct BindRoot {
     pub path: String,
     /// Whether services may write to it.
     pub writable: bool,
+    /// Whose the folder itself may be beside root's; all above it are root's. Nothing below it is then given by itself.
+    pub owner: Option<u32>,
+    /// Whether it is for the cell's own containers alone.
+    pub core: bool,
 }
 
 impl BindRoot {
@@ -146,6 +155,17 @@ impl Ceiling {
     /// The name of the bridge with this number; 0: of the cell's own network.
     pub fn bridge(&self, number: u16) -> String {
         format!("{}{number}", self.bridge_prefix)
+    }
+
+    /// What of the machine's files the broker reads: the folder of the list of local images (a file that is replaced is another
+    /// one), and that of shipped manifests.
+    pub fn owned(&self) -> Vec<&Path> {
+        let list = self.local_images.as_deref().map(Path::new);
+        let folder = list.and_then(Path::parent);
+        folder
+            .into_iter()
+            .chain(self.shipped.as_deref().map(Path::new))
+            .collect()
     }
 
     /// The resolver of a container at `address`: the machine's own address in its network, where netd turns all questions to the

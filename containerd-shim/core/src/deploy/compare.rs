@@ -96,6 +96,12 @@ impl Compare {
             };
             self.must(good, &format!("Config.{key}"));
         }
+        // One that is named by its id is that one.
+        let by_id = |asked: &Value| asked.as_str().is_some_and(|text| text.starts_with("sha256:"));
+        self.must(
+            !by_id(&body["Image"]) || body["Image"] == answer["Image"],
+            "Image",
+        );
         for key in ["Entrypoint", "Cmd", "WorkingDir"] {
             // Absent, they are the image's.
             let good = body.get(key).is_none_or(|asked| same(asked, &config[key]));

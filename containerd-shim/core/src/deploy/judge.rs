@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use cell_manifest::{
-    BelowRoot, Capability, Container, Digest, Faults, Mount, Name, Purpose, Rule, Source, Values,
+    BelowRoot, Capability, Container, Digest, Faults, ImageSource, Mount, Name, Purpose, Rule, Source, Values,
 };
 use ipnet::Ipv4Net;
 
@@ -24,6 +24,8 @@ pub struct Order<'a> {
     pub place: Option<Place>,
     /// Where those of the other services lie.
     pub places: &'a BTreeSet<Place>,
+    /// Images that root built on the machine, by name.
+    pub local: &'a BTreeMap<Name, Digest>,
     /// How many other services there are.
     pub others: u16,
     /// What they may use of memory together, MiB.
@@ -50,6 +52,8 @@ pub struct Approved {
 pub struct ApprovedContainer {
     /// As the manifest has it.
     pub container: Container,
+    /// The id of its image, where root built it on the machine.
+    pub image_id: Option<Digest>,
     /// What other verbs know it by: the service's name for the first, with the container's after a hyphen for the others.
     pub handle: String,
     /// Its address.
@@ -174,6 +178,14 @@ impl Approved {
             .collect()
     }
 
+    /// Ids of those of its images that root built on the machine.
+    pub fn local_images(&self) -> BTreeSet<Digest> {
+        self.containers
+            .iter()
+            .filter_map(|approved| approved.image_id.clone())
+            .collect()
+    }
+
     /// What was let through with a word.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -195,6 +207,7 @@ struct Bench<'a> {
     ceiling: &'a Ceiling,
     reasons: Vec<Reason>,
     warnings: Vec<String>,
+    local: &'a BTreeMap<Name, Digest>,
 }
 
 /// Decides. Every reason at once; the same inputs give the same verdict.
@@ -209,6 +222,7 @@ pub fn judge(
         ceiling,
         reasons: Vec::new(),
         warnings: Vec::new(),
+        local: order.local,
     };
     bench.must(
         Verb::Deploy.is_for(role),
@@ -245,7 +259,7 @@ pub fn judge(
     else {
         return Err(Denied(reasons));
     };
-    let containers = place(&service, &manifest.containers, &network, first);
+    let containers = place(&service, &manifest.containers, &network, first, order.local);
     if let Some(container) = containers
         .iter()
         .find(|container| order.taken.contains(&container.handle))
@@ -278,11 +292,13 @@ fn place(
     containers: &[Container],
     network: &NetworkPlan,
     first: Option<Ipv4Addr>,
+    local: &BTreeMap<Name, Digest>,
 ) -> Vec<ApprovedContainer> {
     let numbered = containers.iter().zip(0u8..);
     numbered
         .map(|(container, n)| ApprovedContainer {
             container: container.clone(),
+            image_id: container.image.local().and_then(|name| local.get(name).cloned()),
             handle: if n == 0 {
                 service.to_string()
             } else {
@@ -306,7 +322,7 @@ impl Bench<'_> {
             let at = format!("containers[{n}]");
             self.image(verified, container, &at);
             self.privileges(container, &at, &manifest.id);
-            self.mounts(container, &at);
+            self.mounts(container, &at, manifest.purpose);
             self.limits(container, &at);
             self.ports(container, &at);
         }
@@ -338,7 +354,16 @@ impl Bench<'_> {
     }
 
     fn image(&mut self, verified: &Verified, container: &Container, at: &str) {
-        let (path, image) = (format!("{at}.image"), &container.image);
+        let path = format!("{at}.image");
+        let image = match &container.image {
+            ImageSource::Registry(image) => image,
+            ImageSource::Local(name) => {
+                // Root listed it: that is as good as a signature.
+                let listed = self.local.contains_key(name);
+                let words = "is listed among the images that were built on this machine (local_images in broker.toml)";
+                return self.must(listed, "I1_LOCAL", Rule::I1, &path, words);
+            }
+        };
         let listed = self
             .ceiling
             .registries
@@ -387,7 +412,7 @@ impl Bench<'_> {
         );
     }
 
-    fn mounts(&mut self, container: &Container, at: &str) {
+    fn mounts(&mut self, container: &Container, at: &str, purpose: Purpose) {
         for (n, mount) in container.mounts.iter().enumerate() {
             let path = format!("{at}.mounts[{n}]");
             let Source::Bind { root, .. } = &mount.source else {
@@ -402,6 +427,13 @@ impl Bench<'_> {
                     "names a bind root of the ceiling",
                 ),
                 Some(found) => {
+                    self.must(
+                        !found.core || purpose == Purpose::Core,
+                        "M1_CORE_ROOT",
+                        Rule::M1,
+                        &path,
+                        "names a root that is for services too: this one is for the cell's own containers",
+                    );
                     let may = mount.read_only || found.writable;
                     self.must(
                         may,
@@ -523,11 +555,16 @@ impl Bench<'_> {
 ///
 /// # Errors
 /// Every reason.
-pub fn judge_images(ceiling: &Ceiling, verified: &Verified) -> Result<(), Denied> {
+pub fn judge_images(
+    ceiling: &Ceiling,
+    verified: &Verified,
+    local: &BTreeMap<Name, Digest>,
+) -> Result<(), Denied> {
     let mut bench = Bench {
         ceiling,
         reasons: Vec::new(),
         warnings: Vec::new(),
+        local,
     };
     for (n, container) in verified.manifest().containers.iter().enumerate() {
         bench.image(verified, container, &format!("containers[{n}]"));

@@ -1,8 +1,8 @@
 //! An approval becomes the body of a create request: every field that matters stands in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cell_manifest::{BelowRoot, Capability, Container, Health, Limits, Name, Source, Template};
+use cell_manifest::{BelowRoot, Capability, Container, Digest, Health, Limits, Name, Source, Template};
 use serde_json::{Map, Value, json};
 
 use super::ceiling::Ceiling;
@@ -25,6 +25,8 @@ pub struct Given {
     pub network: String,
     /// Folders of the machine, as they were walked.
     pub binds: BTreeMap<(Name, BelowRoot), String>,
+    /// Ids of images that root built on the machine, which this deployment uses.
+    pub images: BTreeSet<Digest>,
     /// Which attempt: a word that only this deployment's containers bear.
     pub attempt: String,
 }
@@ -97,7 +99,7 @@ impl Approved {
         let mut body = json!({
             "Hostname": container.name.as_str(),
             "User": container.user.to_string(),
-            "Image": container.image.to_string(),
+            "Image": approved.image_id.as_ref().map_or_else(|| container.image.to_string(), Digest::to_string),
             "Env": environment,
             "Labels": self.labels(ceiling, given, approved),
             "Healthcheck": self.health(container.health.as_ref()),

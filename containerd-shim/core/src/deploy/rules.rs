@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use cell_manifest::{AbsolutePath, Capability, Image, Name, Published, Rule, StopSignal, User};
+use cell_manifest::{AbsolutePath, Capability, Digest, Image, Name, Published, Rule, StopSignal, User};
 use serde_json::{Value, json};
 
 use super::ceiling::Ceiling;
@@ -248,6 +248,8 @@ impl<'a> Rules<'a> {
             .is_none_or(|given| given.binds.values().any(|path| path == source));
         let read_only = mount["ReadOnly"] == json!(true);
         match root {
+            // In the cell's network are the cell's own containers alone.
+            Some(root) if root.core && !self.is_core() => out.push(Rule::M1),
             Some(root) if walked => {
                 if !read_only && !root.writable {
                     out.push(Rule::M2);
@@ -274,6 +276,10 @@ impl<'a> Rules<'a> {
         let Some(text) = value.as_str() else {
             return false;
         };
+        if let Ok(id) = Digest::try_from(text) {
+            let listed = self.given.is_none_or(|given| given.images.contains(&id));
+            return self.ceiling.local_images.is_some() && listed;
+        }
         Image::try_from(text).is_ok_and(|image| {
             // Name and digest alone: what Docker looks up is then not a tag.
             image.to_string() == text
@@ -352,14 +358,20 @@ impl<'a> Rules<'a> {
                 .all(|id| mode == id.as_str() && self.network(mode))
     }
 
+    fn endpoint(&self) -> Option<Ipv4Addr> {
+        let endpoints = self.body["NetworkingConfig"]["EndpointsConfig"].as_object();
+        let endpoint = endpoints.and_then(|all| all.values().next())?;
+        endpoint["IPAMConfig"]["IPv4Address"].as_str()?.parse().ok()
+    }
+
+    fn is_core(&self) -> bool {
+        self.endpoint()
+            .is_some_and(|address| self.ceiling.cell_network.contains(&address))
+    }
+
     /// The bridge's own address in the network that the container's address is of.
     fn resolver(&self, value: &Value) -> bool {
-        let endpoints = self.body["NetworkingConfig"]["EndpointsConfig"].as_object();
-        let address = endpoints
-            .and_then(|all| all.values().next())
-            .and_then(|endpoint| endpoint["IPAMConfig"]["IPv4Address"].as_str())
-            .and_then(|text| text.parse::<Ipv4Addr>().ok());
-        let resolver = address.and_then(|address| self.ceiling.resolver(address));
+        let resolver = self.endpoint().and_then(|address| self.ceiling.resolver(address));
         resolver.is_some_and(|resolver| *value == json!([resolver.to_string()]))
     }
 

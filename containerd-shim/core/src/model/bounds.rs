@@ -53,6 +53,9 @@ impl From<StopTimeout> for Duration {
 pub struct LogLines(u16);
 
 impl LogLines {
+    /// The most there are.
+    pub const MOST: LogLines = LogLines(1000);
+
     /// From the wire; 0 means 100.
     pub fn from_wire(lines: u32) -> Result<Self, OutOfRange> {
         bounded(lines, 1, 1000, 100).map(LogLines)

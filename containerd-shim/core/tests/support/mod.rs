@@ -14,7 +14,7 @@ use cell_broker_core::deploy::{
     Order, Place, PublishedRange, Verified, judge,
 };
 use cell_broker_core::model::Ownership;
-use cell_manifest::{Capability, Image, Name, Purpose};
+use cell_manifest::{Capability, Digest, Image, Name, Purpose};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{DerSignature, SigningKey};
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
@@ -25,6 +25,12 @@ pub const REGISTRY: &str = "127.0.0.1:5000";
 
 pub fn name(text: &str) -> Name {
     Name::try_from(text).unwrap()
+}
+
+/// What root has built on the machine of the tests.
+pub fn local() -> BTreeMap<Name, Digest> {
+    let id = Digest::try_from(DIGEST).unwrap();
+    BTreeMap::from([(name("caddy"), id)])
 }
 
 /// The place that the n-th service of a test has; 1 and up.
@@ -61,6 +67,8 @@ pub fn ceiling() -> Ceiling {
     let root = |path: &str, writable| BindRoot {
         path: path.to_owned(),
         writable,
+        owner: None,
+        core: false,
     };
     Ceiling {
         ownership: ownership.unwrap(),
@@ -68,7 +76,18 @@ pub fn ceiling() -> Ceiling {
         image_keys: vec![Key::from_pem(&pem(&signer(2))).unwrap()],
         image_policy: ImagePolicy::Enforce,
         registries: vec![REGISTRY.to_owned()],
+        local_images: Some("/etc/cell/images.toml".to_owned()),
+        shipped: None,
         bind_roots: BTreeMap::from([
+            (
+                name("dns"),
+                BindRoot {
+                    path: "/var/lib/cell/core/dns".to_owned(),
+                    writable: false,
+                    owner: Some(1000),
+                    core: true,
+                },
+            ),
             (name("media"), root("/srv/cell/data", false)),
             (name("inbox"), root("/srv/cell/inbox", true)),
         ]),
@@ -209,6 +228,7 @@ pub fn judged_as(
         parameters: &parameters,
         place: (verified.manifest().purpose == Purpose::Store).then(|| place(1)),
         places: &BTreeSet::new(),
+        local: &local(),
         others: 0,
         others_memory_mib: 0,
         taken: &BTreeSet::new(),
@@ -225,6 +245,7 @@ pub fn given(ceiling: &Ceiling, approved: &Approved) -> Given {
     Given {
         network: "ab".repeat(32),
         binds: approved.binds().into_iter().map(walked).collect(),
+        images: approved.local_images(),
         attempt: "attempt".to_owned(),
     }
 }
