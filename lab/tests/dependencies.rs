@@ -38,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cell-vaultd", &["cell-vaultd-core", "cell-proto", "cell-sandbox"]),
     ("cell-api-core", &[]),
     ("cell-api", &["cell-api-core", "cell-proto", "cell-sandbox"]),
+    ("cell-accounts", &[]),
     ("cellctl", &["cell-proto"]),
     ("cell-launch", &["cell-proto", "cell-sandbox"]),
 ];
