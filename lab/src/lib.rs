@@ -21,6 +21,7 @@ pub mod resolver;
 pub mod stock;
 pub mod tor_network;
 
+pub mod catalog;
 pub mod cell;
 pub mod legacy;
 pub mod rest;
