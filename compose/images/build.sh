@@ -8,12 +8,12 @@
 #   --list FILE   the list that the broker reads     (default /etc/cell/images.toml)
 #   --fresh       build again what is in the cache: newer packages
 #   --only-pack   make the archives; load none, list none
-# Needs root, mmdebstrap, jq, Go for coredns and caddy, cargo for accounts; Docker as DOCKER_HOST says.
+# Needs root, mmdebstrap, binutils, jq, Go for coredns and caddy, cargo for accounts; Docker as DOCKER_HOST says.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
 umask 022
 here=$(cd "$(dirname "$0")" && pwd)
-all=(coredns caddy chrony accounts radicale webdav mail)
+all=(coredns caddy chrony accounts radicale webdav exim dovecot)
 # Images are of one release, whatever the machine's is: what was tested is what runs.
 suite=bookworm
 
@@ -60,12 +60,17 @@ debian() {
 
 # keep ROOT PROGRAM...: of all that was unpacked only these programs, with the libraries that they are linked with.
 keep() {
-  local root=$1 file loader; shift
+  local root=$1 file loader threads; shift
   loader=$(cd "$root" && ls -d usr/lib*/ld-linux-*.so.* lib*/ld-linux-*.so.* 2>/dev/null | head -1)
   mkdir -p "$root.kept/usr/share"
   for file in bin sbin lib lib64; do mkdir -p "$root.kept/usr/$file"; ln -s "usr/$file" "$root.kept/$file"; done
   cp -a "$root/usr/share/cell" "$root.kept/usr/share/"
-  { printf '%s\n' "$@"; for file; do chroot "$root" "/$loader" --list "$file" | grep -o '/[^ ]*'; done; } | sort -u |
+  # The C library looks for it by name when a thread ends.
+  threads=$(cd "$root" && ls -d usr/lib/*/libgcc_s.so.1 2>/dev/null | head -1)
+  { printf '%s\n' ${threads:+"/$threads"} "$@"; for file; do
+      # A static one needs none.
+      if readelf --dynamic "$root$file" | grep -q NEEDED; then chroot "$root" "/$loader" --list "$file" | grep -o '/[^ ]*'; fi
+    done; } | sort -u |
     while read -r file; do install -D "$root$file" "$root.kept$file"; done
   rm -rf "$root"; mv "$root.kept" "$root"
 }
@@ -82,6 +87,13 @@ accounts_of() {
 own() {
   local root=$1 uid=$2 path; shift 2
   for path; do mkdir -p "$root$path"; chown "$uid:$uid" "$root$path"; chmod 0750 "$root$path"; done
+}
+
+# memory_at ROOT PATH...: folders that memory is mounted at. With the mode that manifests give it: when a container starts
+# again, runc takes the folder's instead.
+memory_at() {
+  local root=$1 path; shift
+  for path; do mkdir -p "$root$path"; chmod 1777 "$root$path"; done
 }
 
 # go_program FOLDER OUTPUT [ARGUMENT...]: a Go program, static, from modules that go.sum pins.
@@ -111,6 +123,8 @@ key() {
 pack() {
   local name=$1 root=$2 archive=$3 out=$work/archive layer config
   mkdir -p "$out"
+  # Nobody becomes root by a file.
+  find "$root" -xdev -type f -perm /6000 -exec chmod ug-s {} +
   # Where Docker mounts, so that a root that cannot be written to has the places.
   mkdir -p "$root"/{dev,proc,sys,etc,tmp,run}; chmod 1777 "$root/tmp"
   : > "$root/etc/resolv.conf"; : > "$root/etc/hosts"; : > "$root/etc/hostname"

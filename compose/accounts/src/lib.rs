@@ -7,12 +7,14 @@
 //! - [`users`]: the file of users as a value, pure;
 //! - [`store`]: the file and the users' folders;
 //! - [`certificate`]: the certificate of services that speak TLS themselves;
-//! - [`http`]: the interface.
+//! - [`http`]: the interface;
+//! - [`setup`]: what programs for mail ask to set themselves up.
 
 #![forbid(unsafe_code)]
 
 pub mod certificate;
 pub mod http;
 pub mod name;
+pub mod setup;
 pub mod store;
 pub mod users;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cell_accounts::http::{Served, Token, router};
+use cell_accounts::setup;
 use cell_accounts::store::{Places, Store};
 use cell_accounts::users::Format;
 use clap::{Parser, Subcommand};
@@ -53,6 +54,9 @@ struct Serve {
     /// Where the service reads its certificate and key.
     #[arg(long)]
     certificate: Option<PathBuf>,
+    /// Tell programs for mail of this domain how to set themselves up, on the port after --port.
+    #[arg(long)]
+    mail_domain: Option<setup::Domain>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -95,6 +99,11 @@ fn run(serve: Serve) -> anyhow::Result<()> {
         .build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, serve.port)).await?;
+        if let Some(domain) = serve.mail_domain {
+            let listener =
+                tokio::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, serve.port.saturating_add(1))).await?;
+            tokio::spawn(async move { axum::serve(listener, setup::router(&domain)).await });
+        }
         let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         axum::serve(listener, router(served))
             .with_graceful_shutdown(async move {

@@ -5,4 +5,5 @@ fill() {
   debian "$1" chrony
   keep "$1" /usr/sbin/chronyd /usr/bin/chronyc
   accounts_of "$1" 20004
+  memory_at "$1" /run/chrony
 }

@@ -171,6 +171,9 @@ fn chrony_tells_the_machines_time() {
     let mut service = Service::new(&["chrony"]);
     service.deploy("chrony", &BTreeMap::<&str, PathBuf>::new());
     service.healthy("chrony");
+    // Started again, as after a crash.
+    service.dockerd.say(&["restart", "cell-chrony-chrony"]);
+    service.healthy("chrony");
     // A second chronyd asks as a device would, and does not set anything.
     let server = format!(
         "server {} iburst maxsamples 4",

@@ -14,4 +14,6 @@ mod core;
 #[path = "../../../containerd-shim/tests/support/dockerd.rs"]
 #[allow(dead_code, reason = "shared with the broker's tests, which use the rest")]
 mod dockerd;
+mod files;
+mod mail;
 mod service;

@@ -119,7 +119,8 @@ impl Service {
     pub fn outside(&self, program: &str, args: &[&str]) -> Output {
         Command::new("nsenter")
             .arg(format!("--net=/proc/{}/ns/net", self.dockerd.inner()))
-            .arg(program)
+            // A client that waits for good is a failure too.
+            .args(["timeout", "90", program])
             .args(args)
             .stdin(Stdio::null())
             .output()
