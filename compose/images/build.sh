@@ -154,7 +154,7 @@ build() {
   . "$here/$name/image.sh"
   fill "$root"
   # Files of ours over those of packages.
-  [ ! -d "$here/$name/root" ] || cp -r --no-preserve=ownership "$here/$name/root/." "$root/"
+  [ ! -d "$here/$name/root" ] || cp -r --no-preserve=mode,ownership "$here/$name/root/." "$root/"
   pack "$name" "$root" "$archive"
   rm -rf "$root"
 }

@@ -43,6 +43,13 @@ fn a_caldav_client_syncs_and_nobody_reads_anothers_calendar() {
     let wrong = service.client("caldav_client.py", &["read", &url, "alice", bob, "alice"]);
     assert_eq!(wrong, json!({"own": 401, "others": 401}));
 
+    // Nor is anything moved into another's.
+    let said = service.client("caldav_client.py", &["move", &url, "alice", alice, "bob"]);
+    assert_eq!(said["own"], 201, "{said}");
+    for status in said["into"].as_array().unwrap() {
+        assert_eq!(status, 403, "{said}");
+    }
+
     // Another password counts at once; a removed account is gone with its calendars, and its name is nobody's.
     assert_eq!(account("PUT", "alice", "alice's next one"), "200");
     assert_eq!(
