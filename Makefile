@@ -119,6 +119,11 @@ leaktest-short: build-test users ## The same 200 times (some two minutes).
 brokertest: build-test ## Hold the broker to all its cases, a million random manifests and 50 kills (some half an hour).
 	@CELL_BROKER_CASES=$(or $(CASES),1000000) CELL_BROKER_KILLS=$(or $(KILLS),50) bash lab/brokertest.sh
 
+.PHONY: storetest
+storetest: build-test ## Use each container of the catalog as its clients do, under the broker's hardening (some minutes; images are kept).
+	@cargo test --locked -p cell-accounts
+	@cargo test --locked -p cell-lab --test catalog --test images -- --nocapture
+
 .PHONY: systemtest
 systemtest: build-test users ## Install the package under a real systemd in a container, use it, purge it.
 	@bash lab/systemd/run.sh --bin $(BIN)

@@ -8,10 +8,11 @@ run=(systemd iproute2 nftables wireguard-tools util-linux ca-certificates)
 # Building: a C compiler for SQLite and ring, pkg-config for what looks for libraries.
 build=(gcc libc6-dev pkg-config make)
 # Testing: stock clients (wg, wireguard-go, iptables to measure against, Docker), Debian root file systems and disks, a browser, the
-# servers of exits (OpenSSH, a SOCKS and an HTTP proxy), Tor, OpenVPN, and redsocks to measure against.
+# servers of exits (OpenSSH, a SOCKS and an HTTP proxy), Tor, OpenVPN, redsocks to measure against, and clients of services.
 test=(wireguard-go iptables ipset curl procps iputils-ping jq python3 python3-venv python3-flask
       mmdebstrap e2fsprogs binutils docker.io busybox-static openssl zbar-tools iperf3 ethtool chromium libnss3-tools
-      fonts-dejavu-core openssh-server openssh-client conntrack microsocks tinyproxy-bin tor openvpn redsocks)
+      fonts-dejavu-core openssh-server openssh-client conntrack microsocks tinyproxy-bin tor openvpn redsocks
+      bind9-dnsutils python3-caldav python3-requests rclone litmus)
 
 what=${1:-test}
 case $what in

@@ -23,6 +23,7 @@ pub mod stock;
 pub mod tools;
 pub mod tor_network;
 
+pub mod catalog;
 pub mod cell;
 pub mod legacy;
 pub mod rest;

@@ -41,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "cell-api",
         &["cell-api-core", "cell-manifest", "cell-proto", "cell-sandbox"],
     ),
+    ("cell-accounts", &[]),
     ("cellctl", &["cell-proto"]),
     ("cell-launch", &["cell-proto", "cell-sandbox"]),
 ];

@@ -14,7 +14,7 @@ use cell_proto::broker::v1::container_status_service_server::{
 use cell_proto::broker::v1::deployment_service_server::{DeploymentService, DeploymentServiceServer};
 use cell_proto::broker::v1::*;
 use cell_proto::fault::Fault;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -114,6 +114,7 @@ impl State {
                 name: container.name.to_string(),
                 id: "0".repeat(64),
                 address: format!("{net}.{}", first + (self.next + n) % 12 + 2),
+                ..DeployedContainer::default()
             });
         let containers = containers.collect();
         Deployment {
@@ -288,6 +289,26 @@ impl DeploymentService for Broker {
         Ok(Response::new(Box::pin(stream::iter(told.collect::<Vec<_>>()))))
     }
 
+    type WatchDeploymentsStream =
+        Pin<Box<dyn Stream<Item = Result<WatchDeploymentsResponse, Status>> + Send>>;
+
+    /// As it is; what changes later is not told.
+    async fn watch_deployments(
+        &self,
+        _: Request<WatchDeploymentsRequest>,
+    ) -> Result<Response<Self::WatchDeploymentsStream>, Status> {
+        let deployments = self
+            .0
+            .lock()
+            .unwrap()
+            .made
+            .values()
+            .map(|made| made.deployment.clone())
+            .collect();
+        let first = stream::iter([Ok(WatchDeploymentsResponse { deployments })]);
+        Ok(Response::new(Box::pin(first.chain(stream::pending()))))
+    }
+
     async fn list_deployments(
         &self,
         _: Request<ListDeploymentsRequest>,
@@ -410,6 +431,22 @@ impl ContainerStatusService for Broker {
             lines: vec![format!("{service} {lines}")],
             truncated: false,
         }))
+    }
+
+    type FollowContainerLogsStream =
+        Pin<Box<dyn Stream<Item = Result<FollowContainerLogsResponse, Status>> + Send>>;
+
+    async fn follow_container_logs(
+        &self,
+        request: Request<FollowContainerLogsRequest>,
+    ) -> Result<Response<Self::FollowContainerLogsStream>, Status> {
+        let FollowContainerLogsRequest { service, lines } = request.into_inner();
+        self.of_handle("follow", &service, |_| Ok(()))?;
+        let answer = FollowContainerLogsResponse {
+            lines: vec![format!("{service} {lines}")],
+            skipped: false,
+        };
+        Ok(Response::new(Box::pin(stream::iter([Ok(answer)]))))
     }
 
     async fn get_container_stats(

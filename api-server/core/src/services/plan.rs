@@ -1,6 +1,6 @@
 //! What an installation would do, in words.
 
-use cell_manifest::{Image, Manifest, Purpose, Source};
+use cell_manifest::{Manifest, Purpose, Source};
 
 use super::access::Access;
 use super::{entry, labels};
@@ -50,7 +50,7 @@ pub fn install(manifest: &Manifest, around: &Around<'_>) -> Vec<String> {
     let images: Vec<String> = manifest
         .containers
         .iter()
-        .filter_map(|one| fetched(&one.image))
+        .filter_map(|one| one.image.registry().map(ToString::to_string))
         .collect();
     if !images.is_empty() {
         said.push(format!("Images are fetched by digest: {}.", images.join(", ")));
@@ -103,23 +103,12 @@ fn reached(manifest: &Manifest, around: &Around<'_>) -> Vec<String> {
     said
 }
 
-/// What is fetched from a registry; an image of this machine is not.
-fn fetched(image: &Image) -> Option<String> {
-    let text = image.to_string();
-    (!is_local(&text)).then_some(text)
-}
-
-/// Whether an image was built on this machine, so that nothing is fetched.
-pub fn is_local(image: &str) -> bool {
-    image.starts_with("local:")
-}
-
 /// Whether anything of a manifest is fetched.
 pub fn fetches(manifest: &Manifest) -> bool {
     manifest
         .containers
         .iter()
-        .any(|one| fetched(&one.image).is_some())
+        .any(|one| one.image.registry().is_some())
 }
 
 fn plural(count: usize) -> &'static str {

@@ -1,0 +1,290 @@
+//! The interface, as `cell-api` asks it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use cell_accounts::http::{Served, Token, router};
+use cell_accounts::store::{Places, Store};
+use cell_accounts::users::Format;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use zeroize::Zeroizing;
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+struct Service {
+    dir: tempfile::TempDir,
+    router: axum::Router,
+}
+
+impl Service {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("data")).unwrap();
+        let router = open(dir.path());
+        Service { dir, router }
+    }
+
+    fn file(&self) -> String {
+        fs::read_to_string(self.dir.path().join("users")).unwrap()
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        self.ask_as(method, path, body, &format!("Bearer {TOKEN}")).await
+    }
+
+    async fn ask_as(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        token: &str,
+    ) -> (StatusCode, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", token)
+            .header("content-type", "application/json")
+            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
+            .unwrap();
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        let status = answer.status();
+        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+}
+
+fn open(dir: &Path) -> axum::Router {
+    let store = Store::open(Places {
+        file: dir.join("users"),
+        format: Format::Htpasswd,
+        data: vec![dir.join("data")],
+        make_folders: true,
+    })
+    .unwrap();
+    router(Served {
+        store: Arc::new(store),
+        token: Token::new(Zeroizing::new(TOKEN.to_owned())).unwrap(),
+        certificate: Some(Arc::new(dir.join("tls.pem"))),
+    })
+}
+
+#[tokio::test]
+async fn an_account_is_made_changed_listed_and_removed() {
+    let service = Service::new();
+    let password = |text: &str| Some(json!({"password": text}));
+    assert_eq!(service.file(), "");
+    let (status, body) = service
+        .ask("PUT", "/accounts/alice", password("first password"))
+        .await;
+    assert_eq!((status, body), (StatusCode::CREATED, json!({"user": "alice"})));
+    let first = service.file();
+    assert!(
+        first.starts_with("alice:$2y$10$") && first.lines().count() == 1,
+        "{first}"
+    );
+    assert!(bcrypt::verify("first password", first.trim_end().split_once(':').unwrap().1).unwrap());
+    assert!(service.dir.path().join("data/alice").is_dir());
+    let mode = fs::metadata(service.dir.path().join("users"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o640);
+
+    let (status, _) = service
+        .ask("PUT", "/accounts/alice", password("second password"))
+        .await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(
+        !bcrypt::verify(
+            "first password",
+            service.file().trim_end().split_once(':').unwrap().1
+        )
+        .unwrap()
+    );
+    service
+        .ask("PUT", "/accounts/bob", password("a third password"))
+        .await;
+    let (_, body) = service.ask("GET", "/accounts", None).await;
+    assert_eq!(body, json!({"users": ["alice", "bob"]}));
+
+    fs::write(service.dir.path().join("data/alice/file"), "hers").unwrap();
+    for _ in 0..2 {
+        let (status, _) = service.ask("DELETE", "/accounts/alice", None).await;
+        assert_eq!(status, StatusCode::NO_CONTENT);
+        assert_eq!(
+            service.ask("GET", "/accounts/alice", None).await.0,
+            StatusCode::NOT_FOUND
+        );
+        assert!(!service.dir.path().join("data/alice").exists());
+    }
+    assert_eq!(service.ask("GET", "/accounts/bob", None).await.0, StatusCode::OK);
+    assert!(service.file().starts_with("bob:") && service.file().lines().count() == 1);
+}
+
+#[tokio::test]
+async fn who_has_not_the_token_gets_and_changes_nothing() {
+    let service = Service::new();
+    let body = || Some(json!({"password": "first password"}));
+    for token in [
+        "",
+        "Bearer ",
+        "Bearer 0123456789abcdef0123456789abcdeF",
+        TOKEN,
+        "Basic x",
+    ] {
+        for (method, path) in [
+            ("PUT", "/accounts/alice"),
+            ("DELETE", "/accounts/alice"),
+            ("GET", "/accounts"),
+            ("GET", "/accounts/alice"),
+            ("PUT", "/certificate"),
+        ] {
+            let (status, _) = service.ask_as(method, path, body(), token).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path} {token:?}");
+        }
+    }
+    assert_eq!(service.file(), "");
+    assert_eq!(service.ask_as("GET", "/health", None, "").await.0, StatusCode::OK);
+    assert_eq!(
+        service.ask("PUT", "/accounts/alice", body()).await.0,
+        StatusCode::CREATED
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_a_user_or_a_password_changes_nothing() {
+    let service = Service::new();
+    for path in [
+        "/accounts/..%2fa",
+        "/accounts/A",
+        "/accounts/a%0ab",
+        "/accounts/a:b",
+        "/accounts/%23a",
+    ] {
+        let (status, _) = service
+            .ask("PUT", path, Some(json!({"password": "first password"})))
+            .await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(
+            service.ask("DELETE", path, None).await.0,
+            StatusCode::BAD_REQUEST,
+            "{path}"
+        );
+    }
+    for body in [
+        json!({}),
+        json!({"password": "short"}),
+        json!({"password": "x".repeat(73)}),
+        json!({"password": "first password", "more": 1}),
+        json!(null),
+    ] {
+        let (status, said) = service.ask("PUT", "/accounts/alice", Some(body.clone())).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+        assert!(
+            !said.to_string().contains("short"),
+            "a password is not repeated: {said}"
+        );
+    }
+    let long = json!({"password": "x".repeat(100_000)});
+    assert_eq!(
+        service.ask("PUT", "/accounts/alice", Some(long)).await.0,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    assert_eq!(service.file(), "");
+    assert_eq!(fs::read_dir(service.dir.path().join("data")).unwrap().count(), 0);
+}
+
+/// A removal that was cut short between the two halves is finished at the next start, and by a new account of that name.
+#[tokio::test]
+async fn a_removal_is_finished_after_a_crash() {
+    for restart in [true, false] {
+        let mut service = Service::new();
+        let data = service.dir.path().join("data");
+        fs::create_dir(data.join("alice")).unwrap();
+        fs::write(data.join("alice/mail"), "hers").unwrap();
+        fs::write(service.dir.path().join("users"), "#removing alice\n").unwrap();
+        assert_eq!(
+            service.ask("GET", "/accounts/alice", None).await.0,
+            StatusCode::NOT_FOUND
+        );
+        if restart {
+            service.router = open(service.dir.path());
+            assert!(!data.join("alice").exists());
+            assert_eq!(service.file(), "");
+        }
+        let body = Some(json!({"password": "first password"}));
+        assert_eq!(
+            service.ask("PUT", "/accounts/alice", body).await.0,
+            StatusCode::CREATED
+        );
+        assert_eq!(
+            fs::read_dir(data.join("alice")).unwrap().count(),
+            0,
+            "nobody inherits"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_somebody_elses_is_left_as_it_is() {
+    let service = Service::new();
+    fs::write(service.dir.path().join("users"), "alice:plain\n").unwrap();
+    let body = Some(json!({"password": "first password"}));
+    let (status, said) = service.ask("PUT", "/accounts/bob", body).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(said["error"].as_str().unwrap().contains("line 1"), "{said}");
+    assert_eq!(service.file(), "alice:plain\n");
+    assert_eq!(
+        service.ask("GET", "/health", None).await.0,
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
+}
+
+/// The service that writes a user's folder may put a link in its place: what it leads to stays.
+#[tokio::test]
+async fn a_link_in_place_of_a_folder_is_not_followed() {
+    let service = Service::new();
+    let body = Some(json!({"password": "first password"}));
+    service.ask("PUT", "/accounts/alice", body).await;
+    let (data, other) = (service.dir.path().join("data"), service.dir.path().join("other"));
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("kept"), "").unwrap();
+    symlink(&other, data.join("alice/link")).unwrap();
+    assert_eq!(
+        service.ask("DELETE", "/accounts/alice", None).await.0,
+        StatusCode::NO_CONTENT
+    );
+    assert!(other.join("kept").exists() && !data.join("alice").exists());
+}
+
+#[tokio::test]
+async fn a_certificate_is_replaced_with_its_key_or_not_at_all() {
+    let service = Service::new();
+    let made = || {
+        let made = rcgen::generate_simple_self_signed(["mail.cell".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    };
+    let ((chain, key), (other, _)) = (made(), made());
+    let path = service.dir.path().join("tls.pem");
+    let (status, _) = service
+        .ask("PUT", "/certificate", Some(json!({"chain": chain, "key": key})))
+        .await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let before = fs::read_to_string(&path).unwrap();
+    assert!(before.contains(chain.trim()) && before.contains(key.trim()));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    let (status, said) = service
+        .ask("PUT", "/certificate", Some(json!({"chain": other, "key": key})))
+        .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(!said.to_string().contains("PRIVATE"));
+    assert_eq!(fs::read_to_string(&path).unwrap(), before);
+}
