@@ -111,16 +111,20 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
     let mut changes = app.events.watch();
     loop {
         let seen = *changes.borrow_and_update();
-        if let Some(state) = published::now(&app) {
-            app.dns.again();
-            if let Some(dns) = &mut dns {
-                let said = dns.tell(&app, &state).await;
-                say(&app, &app.published.dns, said);
+        match published::now(&app).await {
+            Ok(None) => {}
+            Ok(Some(state)) => {
+                app.dns.again();
+                if let Some(dns) = &mut dns {
+                    let said = dns.tell(&app, &state).await;
+                    say(&app, &app.published.dns, said);
+                }
+                if let Some(proxy) = &mut proxy {
+                    let said = proxy.tell(&app, &state).await;
+                    say(&app, &app.published.proxy, said);
+                }
             }
-            if let Some(proxy) = &mut proxy {
-                let said = proxy.tell(&app, &state).await;
-                say(&app, &app.published.proxy, said);
-            }
+            Err(error) => tracing::warn!(%error, "what is published cannot be read"),
         }
         let is_ours = |now: &crate::events::Versions| {
             [Topic::Peers, Topic::Services, Topic::Config]

@@ -17,61 +17,12 @@ use axum::extract::{Path as Segment, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use cell_api::published::Folder;
-use cell_api::service::published;
 use cell_api_core::derive::corefile::{CorefileSettings, QueryLog, serial_of};
-use cell_api_core::published::ServiceRecord;
-use cell_proto::broker::v1 as broker;
-use cell_proto::broker::v1::container_service_server::{ContainerService, ContainerServiceServer};
-use cell_proto::fault::Fault;
 use serde_json::{Value, json};
+use support::broker::FakeBroker;
 use support::client::Client;
-use support::{Cell, eventually};
+use support::{Cell, catalog, eventually};
 use tokio::net::UnixListener;
-use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
-use tonic::{Code, Request, Response, Status};
-
-/// What was asked of the broker, and whether it refuses.
-#[derive(Clone, Default)]
-struct FakeBroker {
-    reloaded: Arc<Mutex<Vec<String>>>,
-    refuses: Arc<Mutex<bool>>,
-}
-
-#[tonic::async_trait]
-impl ContainerService for FakeBroker {
-    async fn start_container(
-        &self,
-        _: Request<broker::StartContainerRequest>,
-    ) -> Result<Response<broker::StartContainerResponse>, Status> {
-        Err(Status::internal("nobody starts anything"))
-    }
-
-    async fn stop_container(
-        &self,
-        _: Request<broker::StopContainerRequest>,
-    ) -> Result<Response<broker::StopContainerResponse>, Status> {
-        Err(Status::internal("nobody stops anything"))
-    }
-
-    async fn restart_container(
-        &self,
-        _: Request<broker::RestartContainerRequest>,
-    ) -> Result<Response<broker::RestartContainerResponse>, Status> {
-        Err(Status::internal("nobody restarts anything"))
-    }
-
-    async fn reload_container(
-        &self,
-        request: Request<broker::ReloadContainerRequest>,
-    ) -> Result<Response<broker::ReloadContainerResponse>, Status> {
-        if *self.refuses.lock().unwrap() {
-            return Err(Fault::new(Code::NotFound, "broker.cell", "NOT_OWNED", "no such container").into());
-        }
-        self.reloaded.lock().unwrap().push(request.into_inner().service);
-        Ok(Response::new(broker::ReloadContainerResponse::default()))
-    }
-}
 
 /// The configuration that a Caddy has.
 type Loaded = Arc<Mutex<Option<Value>>>;
@@ -134,7 +85,6 @@ struct Lab {
     loaded: Loaded,
     broker: FakeBroker,
     _place: tempfile::TempDir,
-    _serving: CancellationToken,
 }
 
 impl Lab {
@@ -142,16 +92,18 @@ impl Lab {
         let place = tempfile::tempdir().unwrap();
         let (dns, socket) = (place.path().to_owned(), place.path().join("admin.sock"));
         let loaded = fake_caddy(&socket);
-        let broker = FakeBroker::default();
-        let mut broker_socket = PathBuf::new();
         let cell = Cell::start_with(|config| {
             config.core_dns_dir = Some(dns.clone());
             config.caddy_socket = Some(socket.clone());
-            broker_socket.clone_from(&config.broker_socket);
         })
         .await;
-        let routes = Routes::new(ContainerServiceServer::new(broker.clone()));
-        let serving = support::serve(&broker_socket, routes);
+        let broker = FakeBroker::start(cell.state().join("broker.sock"));
+        let offered = [
+            catalog::notes("1.0.0"),
+            catalog::core("coredns"),
+            catalog::caddy(),
+        ];
+        catalog::write(&cell.state().join("catalog"), &offered);
         cell.set_up().await;
         let admin = cell.admin().await;
         Lab {
@@ -161,8 +113,25 @@ impl Lab {
             loaded,
             broker,
             _place: place,
-            _serving: serving,
         }
+    }
+
+    async fn install(&self, id: &str) {
+        let path = format!("/api/services/{id}/install");
+        self.admin.post(&path, &json!({})).await.expect(202);
+        for _ in 0..200 {
+            let told = self.admin.get(&format!("/api/services/{id}")).await;
+            if told.json()["phase"] == "installed" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{id} is never installed");
+    }
+
+    fn reloads(&self) -> usize {
+        let calls = self.broker.calls();
+        calls.iter().filter(|call| *call == "reload coredns").count()
     }
 
     fn has_route(&self) -> bool {
@@ -170,7 +139,14 @@ impl Lab {
         let routes = |config: &Value| config["apps"]["http"]["servers"]["services"]["routes"].to_string();
         loaded
             .as_ref()
-            .is_some_and(|config| routes(config).contains("calendar."))
+            .is_some_and(|config| routes(config).contains("notes."))
+    }
+
+    fn has(&self, text: &str) -> bool {
+        let loaded = self.loaded.lock().unwrap();
+        loaded
+            .as_ref()
+            .is_some_and(|config| config.to_string().contains(text))
     }
 
     fn corefile(&self) -> String {
@@ -178,27 +154,19 @@ impl Lab {
     }
 }
 
-fn calendar() -> ServiceRecord {
-    let mut service = states::one_service().services.remove(0);
-    service.address = [10, 86, 0, 250].into();
-    service
-}
-
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn both_follow_what_is_published() {
     let lab = Lab::new().await;
     let (cell, admin) = (&lab.cell, &lab.admin);
     assert_eq!(cell.egress.dns().authority, None, "nothing is published");
+    for id in ["coredns", "caddy", "notes"] {
+        lab.install(id).await;
+    }
     let start = Instant::now();
-    published::set(&cell.app, vec![calendar()]);
     eventually("a route", || lab.has_route()).await;
-    let serial = serial_of(&lab.corefile()).unwrap();
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-    let asked = lab.broker.reloaded.lock().unwrap().clone();
-    assert!(
-        !asked.is_empty() && asked.iter().all(|service| service == "coredns"),
-        "{asked:?}"
-    );
+    eventually("a reload", || lab.reloads() > 0).await;
+    let serial = serial_of(&lab.corefile()).unwrap();
     eventually("the authority", || cell.egress.dns().authority.is_some()).await;
     eventually("netd's word on it", || {
         let state = cell.netd.state.lock().unwrap();
@@ -210,32 +178,39 @@ async fn both_follow_what_is_published() {
     says(admin, "ProxyConfigured", ("true", "TOLD")).await;
     let issued = cell.vault.issued();
     let is_its = |(names, addresses): &support::vault::Names| {
-        names.len() == 1 && names[0].starts_with("calendar.") && addresses.is_empty()
+        names.len() == 1 && names[0].starts_with("notes.") && addresses.is_empty()
     };
     assert!(issued.iter().any(is_its), "{issued:?}");
 
-    // A peer that is granted it has a view.
-    let access = json!({"services": [{"address": "10.86.0.250", "protocol": "tcp", "port": 443}]});
-    let body = json!({"name": "phone", "public_key": support::key(1), "access": access});
+    // A peer that may use it has a view, and a way through the proxy; and then not any more.
+    assert!(!lab.corefile().contains("client_ip()"));
+    let body = json!({"name": "phone", "public_key": support::key(1)});
     admin.post("/api/peers", &body).await.expect(201);
+    let who = |peers: Value| json!({"allowed_peers": peers});
+    let access = "/api/services/notes/access";
+    admin.put(access, &who(json!(["phone"]))).await.expect(200);
     eventually("a view", || lab.corefile().contains("client_ip()")).await;
     assert!(serial_of(&lab.corefile()).unwrap() > serial);
+    eventually("its address at the proxy", || lab.has("10.86.0.2")).await;
+    admin.put(access, &who(json!([]))).await.expect(200);
+    eventually("no view", || !lab.corefile().contains("client_ip()")).await;
+    eventually("nobody at the proxy", || !lab.has("10.86.0.2")).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_lost_it_or_refuses_it_is_told_again() {
     let lab = Lab::new().await;
-    *lab.broker.refuses.lock().unwrap() = true;
-    published::set(&lab.cell.app, vec![calendar()]);
+    lab.install("notes").await;
+    // Nobody has installed CoreDNS.
     says(&lab.admin, "DnsServed", ("false", "NOT_RELOADED")).await;
     eventually("a route", || lab.has_route()).await;
     // Caddy is started anew.
     *lab.loaded.lock().unwrap() = None;
     eventually("the route again", || lab.has_route()).await;
-    *lab.broker.refuses.lock().unwrap() = false;
+    lab.install("coredns").await;
     says(&lab.admin, "DnsServed", ("true", "TOLD")).await;
     // And it is gone, with its certificate.
-    published::set(&lab.cell.app, Vec::new());
+    lab.admin.delete("/api/services/notes").await.expect(202);
     eventually("no route", || !lab.has_route()).await;
     assert!(
         !lab.loaded

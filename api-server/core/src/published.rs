@@ -11,6 +11,8 @@ use crate::service_network::ServiceName;
 const NAME_MAX: usize = 253;
 /// The port that devices open services at by their browser.
 pub const HTTPS: u16 = 443;
+/// The port that their browser tries first, where it is sent on to the former.
+pub const HTTP: u16 = 80;
 
 /// One label of a host's name (RFC 1123): a-z, 0-9 and hyphens within, 1-63 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -35,8 +35,13 @@ pub fn board() -> Value {
 }
 
 pub fn caddy() -> Value {
-    json!({"schema_version": 3, "kind": "core", "id": "caddy", "name": "Caddy", "version": "1.0.0",
-        "containers": [container("caddy", &json!([]))]})
+    core("caddy")
+}
+
+/// One of the cell's own.
+pub fn core(id: &str) -> Value {
+    json!({"schema_version": 3, "kind": "core", "id": id, "name": id, "version": "1.0.0",
+        "containers": [container(id, &json!([]))]})
 }
 
 /// Writes a catalog of these; the digests, in their order.
