@@ -24,10 +24,14 @@ impl Accounts {
         let mut accounts = Accounts::default();
         let mut missing = Vec::new();
         let users = Daemon::ALL.map(Daemon::user);
+        let called = Daemon::ALL
+            .iter()
+            .flat_map(|daemon| daemon.edges().iter().copied());
         let groups = EDGES
             .iter()
             .map(|edge| edge.group)
-            .chain(Daemon::ALL.map(Daemon::user));
+            .chain(Daemon::ALL.map(Daemon::user))
+            .chain(called);
         for name in users.into_iter().chain(["root"]) {
             match User::from_name(name).map_err(Error::call(format!("looking up user {name}")))? {
                 Some(user) => drop(accounts.users.insert(name, user.uid)),

@@ -97,6 +97,7 @@ impl Daemon {
                 "cell-edge-openvpn",
                 "cell-edge-broker",
                 "cell-edge-vault",
+                "cell-edge-caddy",
             ],
             Daemon::Vaultd | Daemon::Wg | Daemon::Iptables | Daemon::Tor | Daemon::Broker => &[],
         }

@@ -407,7 +407,7 @@ mod tests {
             "process  /opt/cell/cell-netd as cell-netd, groups cell-edge-keys,cell-edge-wg,cell-edge-iptables, \
              capabilities CAP_NET_ADMIN, network the cell's",
             "process  /opt/cell/cell-api as cell-api, groups \
-             cell-edge-netd,cell-edge-egress,cell-edge-openvpn,cell-edge-broker,cell-edge-vault, capabilities none, network empty",
+             cell-edge-netd,cell-edge-egress,cell-edge-openvpn,cell-edge-broker,cell-edge-vault,cell-edge-caddy, capabilities none, network empty",
             "process  /opt/cell/cell-egress as cell-egress, groups cell-edge-exit-keys, capabilities none, network the cell's",
             "process  /opt/cell/cell-openvpn as cell-openvpn, groups cell-edge-openvpn-keys,cell-edge-programs, \
              capabilities none, network the cell's",
