@@ -18,7 +18,8 @@ PROCESSES = {
     "cell-egress": (NONE, {"cell-edge-exit-keys"}, True),
     "cell-openvpn": (NONE, {"cell-edge-openvpn-keys", "cell-edge-programs"}, True),
     "cell-broker": (NONE, set(), False),
-    "cell-api": (NONE, {"cell-edge-netd", "cell-edge-egress", "cell-edge-openvpn", "cell-edge-broker", "cell-edge-vault"}, False),
+    "cell-api": (NONE, {"cell-edge-netd", "cell-edge-egress", "cell-edge-openvpn", "cell-edge-broker", "cell-edge-vault", "cell-edge-caddy"},
+                 False),
 }
 SOCKETS = {
     "netd/netd.sock": "cell-edge-netd",

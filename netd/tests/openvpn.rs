@@ -178,7 +178,7 @@ fn what_the_server_does_not_carry_is_refused() -> Result<()> {
 
 #[test]
 fn what_is_amiss_is_told_and_put_right_by_itself() -> Result<()> {
-    let setup = Setup::new(BOTH)?;
+    let mut setup = Setup::new(BOTH)?;
     let supervisor = Supervisor::start(&setup.world.cell, &setup.server)?;
     let told = |reason: &str| {
         until(PATIENCE, reason, || {
@@ -186,12 +186,21 @@ fn what_is_amiss_is_told_and_put_right_by_itself() -> Result<()> {
             (status.reason == reason && status.state() != State::Connected).then_some(())
         })
     };
-    // The TUN is not there: without netd's, the program cannot make one.
     until(PATIENCE, "the supervisor answers", || {
         supervisor.apply(vec![exit(&setup.server, 1)]).ok()
     })?;
+    // netd has no word on it yet: its user speaks to nobody.
+    assert_ne!(supervisor.status()?.state(), State::Connected);
+    assert!(setup.cell(&format!("ip link show {LINK}")).is_err());
+    setup.apply(EXIT, &[])?;
+    supervisor.connected()?;
+    // The TUN is not there: without netd's, the program cannot make one.
+    setup.netd.process.signal(Signal::SIGKILL)?;
+    setup.netd.process.wait(PATIENCE)?;
+    setup.cell(&format!("ip link delete {LINK}"))?;
     told("NO_TUN")?;
     assert!(setup.cell(&format!("ip link show {LINK}")).is_err());
+    setup.netd.restart(&setup.world.cell)?;
     setup.apply(EXIT, &[])?;
     supervisor.connected()?;
 

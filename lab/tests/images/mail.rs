@@ -155,7 +155,13 @@ fn mail_goes_from_one_account_to_another_and_no_further() {
 
     // A removed account neither reads nor gets; the next of its name inherits nothing.
     assert_eq!(mail.accounts("DELETE", "/accounts/bob", &Value::Null), "204");
-    assert_eq!(mail.read(BOB), json!({"login": false}));
+    // Dovecot looks at the file of users once a second.
+    eventually("the account is closed", Duration::from_secs(3), || {
+        let said = mail.read(BOB);
+        (said == json!({"login": false}))
+            .then_some(())
+            .ok_or(said.to_string())
+    });
     assert_eq!(mail.send(ALICE, alice, bob, "Too late"), 550);
     assert_eq!(
         mail.accounts("PUT", "/accounts/bob", &json!({"password": BOB.1})),
