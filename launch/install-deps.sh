@@ -10,7 +10,7 @@ build=(gcc libc6-dev pkg-config make)
 # Testing: stock clients (wg, wireguard-go, iptables to measure against, Docker), Debian root file systems and disks, a browser, the
 # servers of exits (OpenSSH, a SOCKS and an HTTP proxy), Tor, OpenVPN, redsocks to measure against, and clients of services.
 test=(wireguard-go iptables ipset curl procps iputils-ping jq python3 python3-venv python3-flask
-      mmdebstrap e2fsprogs binutils docker.io busybox-static openssl zbar-tools iperf3 ethtool chromium libnss3-tools
+      mmdebstrap e2fsprogs binutils docker.io docker-compose busybox-static openssl zbar-tools iperf3 ethtool chromium libnss3-tools
       fonts-dejavu-core openssh-server openssh-client conntrack microsocks tinyproxy-bin tor openvpn redsocks
       bind9-dnsutils python3-caldav python3-requests rclone litmus)
 
@@ -20,6 +20,12 @@ case $what in
   test) wanted=("${run[@]}" "${build[@]}" "${test[@]}") ;;
   *) echo "usage: $0 [run|test]" >&2; exit 2 ;;
 esac
+
+# CoreDNS and Caddy are built from their modules, which need a newer Go than Debian 12 has.
+if [ "$what" = test ] && ! command -v go >/dev/null; then
+  echo "the tests build CoreDNS and Caddy: install Go 1.26 or newer, then this again" >&2
+  exit 1
+fi
 
 missing=()
 for package in "${wanted[@]}"; do
