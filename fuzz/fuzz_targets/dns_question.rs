@@ -24,7 +24,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         peers: vec![AskedPeer { addresses: vec![Ok(PEER)], exit: "" }],
         ..AskedDns::default()
     };
-    let ceiling = DnsCeiling { upstreams: Vec::new(), local_upstreams: Vec::new(), interface_prefixes: Vec::new() };
+    let ceiling = DnsCeiling { upstreams: Vec::new(), local_upstreams: Vec::new(), interface_prefixes: Vec::new(), authorities: Vec::new() };
     request::table(&asked, &ceiling).expect("it is in order")
 });
 
@@ -38,6 +38,7 @@ fuzz_target!(|input: &[u8]| {
                 Decision::Default => question.failed(transport),
                 Decision::Refuse(_) => question.refused(transport),
                 Decision::Exit(..) | Decision::NoWay => panic!("the peer has no exit"),
+                Decision::Authority(..) => panic!("there is no authority"),
             };
             let answer = answer.expect("a question that can be read is answered");
             assert_eq!(answer[..2], bytes[..2], "the id");

@@ -30,7 +30,7 @@ pub async fn now(app: &App) -> Result<Option<Published>, ServiceError> {
     let Ok(domain) = HostName::parse(&cell.cell_name.domain()) else {
         return Ok(None);
     };
-    let range = cell.range.clone();
+    let range = cell.range;
     let reading = app.store.read_much(move |connection| {
         let entries = table::entries(connection, &range)?;
         let services = table::list_whole(connection)?;
