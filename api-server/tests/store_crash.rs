@@ -112,9 +112,10 @@ impl Stage {
 
     async fn gone(&mut self) {
         self.until("gone", |told| told.is_none()).await;
-        let state = self.broker.state.lock().unwrap();
-        assert!(state.made.is_empty() && state.volumes.is_empty());
-        drop(state);
+        {
+            let state = self.broker.state.lock().unwrap();
+            assert!(state.made.is_empty() && state.volumes.is_empty());
+        }
         let netd = std::sync::Arc::clone(&self.netd.state);
         support::eventually("netd has nothing of it", || {
             let state = netd.lock().unwrap();

@@ -158,7 +158,6 @@ fn no_value_becomes_anything_else() {
             Ok(())
         })
         .unwrap();
-    drop(take);
     assert!(texts.len() > 100, "{}", texts.len());
     // All in one run of the reader, which takes longer to start than to read.
     let separator = "---\n";

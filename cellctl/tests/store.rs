@@ -1,6 +1,10 @@
 //! The store by the command line: what there is, and a service from its installation to its end.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests: a case is one story"
+)]
 
 mod support;
 

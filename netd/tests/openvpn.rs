@@ -1,7 +1,11 @@
 //! Exits of the type openvpn, end to end: stock WireGuard client, netd, cell-openvpn and the OpenVPN that it starts, in their
 //! sandbox, and a real server. The test is cell-api: it tells both daemons of the exit, and carries the addresses that the server
 //! gave from the one to the other. Needs root and the package `openvpn`.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests: a case is one story"
+)]
 
 #[path = "support/openvpn.rs"]
 mod openvpn;
