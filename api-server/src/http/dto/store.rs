@@ -227,7 +227,7 @@ pub struct ConfigureService {
 /// Says who may reach a service.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ServiceAccess {
+pub struct StoreAccess {
     /// Whether every device may reach it.
     pub everyone: Option<bool>,
     /// Else the names of those that may.

@@ -13,8 +13,8 @@ use super::Answer;
 use crate::app::App;
 use crate::http::dto::problem::Problems;
 use crate::http::dto::store::{
-    Catalog, ConfigureService, InstallService, InstalledServices, Service, ServiceAccess, ServiceLogs,
-    ServiceOrPlan, ServiceStatus,
+    Catalog, ConfigureService, InstallService, InstalledServices, Service, ServiceLogs, ServiceOrPlan,
+    ServiceStatus, StoreAccess,
 };
 use crate::http::extract::{Segment, Who};
 use crate::http::input::Input;
@@ -133,13 +133,13 @@ pub async fn configure(
 
 /// Says which devices may reach a service.
 #[utoipa::path(put, path = "/api/services/{service}/access", tag = "store", operation_id = "set_service_access",
-    params(("service" = String, Path)), request_body = ServiceAccess,
+    params(("service" = String, Path)), request_body = StoreAccess,
     responses((status = 200, body = Service), Problems))]
 pub async fn set_access(
     State(app): State<Arc<App>>,
     who: Who,
     Segment(service): Segment,
-    Input(access): Input<ServiceAccess>,
+    Input(access): Input<StoreAccess>,
 ) -> Answer<Service> {
     let everyone = access.everyone.unwrap_or_default();
     let set = store::set_access(&app, &who.actor(), &service, everyone, &access.allowed_peers).await;

@@ -1382,17 +1382,21 @@ export type Service = {
 };
 
 /**
- * Says who may reach a service.
+ * A service that a peer may reach.
  */
 export type ServiceAccess = {
     /**
-     * Else the names of those that may.
+     * IPv4 or IPv6 address.
      */
-    allowed_peers: Array<string>;
+    address: string;
     /**
-     * Whether every device may reach it.
+     * 1-65535.
      */
-    everyone?: boolean | null;
+    port: number;
+    /**
+     * `tcp` or `udp`.
+     */
+    protocol: string;
 };
 
 /**
@@ -1714,6 +1718,20 @@ export type StepAnswer = {
     values: {
         [key: string]: string;
     };
+};
+
+/**
+ * Says who may reach a service.
+ */
+export type StoreAccess = {
+    /**
+     * Else the names of those that may.
+     */
+    allowed_peers: Array<string>;
+    /**
+     * Whether every device may reach it.
+     */
+    everyone?: boolean | null;
 };
 
 /**
@@ -3137,7 +3155,7 @@ export type GetServiceResponses = {
 export type GetServiceResponse = GetServiceResponses[keyof GetServiceResponses];
 
 export type SetServiceAccessData = {
-    body: ServiceAccess;
+    body: StoreAccess;
     path: {
         service: string;
     };

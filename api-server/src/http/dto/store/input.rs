@@ -4,7 +4,7 @@ use cell_api_core::fault::Faults;
 use cell_api_core::fields::Fields;
 use cell_api_core::services::access::Access;
 
-use super::{ConfigureService, InstallService, ServiceAccess};
+use super::{ConfigureService, InstallService, StoreAccess};
 use crate::http::input::FromFields;
 use crate::service::store::InstallInput;
 
@@ -50,9 +50,9 @@ impl FromFields for ConfigureService {
     }
 }
 
-impl FromFields for ServiceAccess {
+impl FromFields for StoreAccess {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
-        ServiceAccess {
+        StoreAccess {
             everyone: fields.optional_flag("everyone", faults),
             allowed_peers: fields.strings("allowed_peers", faults),
         }
