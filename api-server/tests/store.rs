@@ -239,6 +239,15 @@ async fn a_service_is_installed_reached_and_removed() {
         .expect(202)
         .json();
     assert_eq!(removing["service"]["phase"], "removing");
+    let still_published = |db: &rusqlite::Connection| {
+        let sql = "SELECT COUNT(*) FROM service WHERE published";
+        Ok(db.query_row(sql, (), |row| row.get::<_, u32>(0))?)
+    };
+    assert_eq!(
+        cell.app.store.read(still_published).unwrap(),
+        0,
+        "from the answer on"
+    );
     gone(&admin, "notes").await;
     assert!(broker.state.lock().unwrap().made.is_empty() && broker.state.lock().unwrap().volumes.is_empty());
     eventually("netd forgets it", || networks(&cell).is_empty()).await;

@@ -381,6 +381,7 @@ fn begin_removal(tx: &mut Tx<'_>, name: &str, delete_volumes: bool) -> Result<()
         "its data is kept"
     };
     tx.audit("service.remove", name, data);
+    let was_published = service.published;
     let removed = StoredService {
         phase,
         delete_volumes,
@@ -388,7 +389,12 @@ fn begin_removal(tx: &mut Tx<'_>, name: &str, delete_volumes: bool) -> Result<()
         ..service
     };
     tx.effects.topics.insert(crate::events::Topic::Services);
-    written(table::update(tx, &removed, tx.now())?)
+    written(table::update(tx, &removed, tx.now())?)?;
+    // At once, whatever the broker is still busy with.
+    if was_published {
+        table::publish(tx, name, false)?;
+    }
+    Ok(())
 }
 
 /// Says who may reach a service.
