@@ -5,13 +5,13 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use cell_api_core::access::Protocol;
 use cell_api_core::derive::caddy::{self, AdminListen, CaddySettings, Certificates, LogLevel};
 use cell_api_core::derive::corefile::{self, ADDRESSES_MAX, COREFILE, CorefileSettings, QueryLog};
 use cell_api_core::derive::zones::{Zone, next_serial, views};
-use cell_api_core::published::{HostName, Published, Reader, ServiceRecord};
+use cell_api_core::published::{HostName, Label, Published, Reader, ServiceRecord};
 use proptest::prelude::*;
 use serde_json::Value;
 use support::any_published;
@@ -228,4 +228,20 @@ fn what_is_not_ours_is_known() {
         assert!(!corefile::is_ours(other), "{other}");
     }
     assert_eq!(corefile::serial_of("# Written by cell-api, serial x. What"), None);
+}
+
+/// A service of two backends is two records with one address: whoever is granted it finds all of its names.
+#[test]
+fn a_service_of_two_backends_is_found_by_all_of_its_names() {
+    let mut published = support::one_service();
+    let mut second = published.services[0].clone();
+    second.subdomains = BTreeSet::from([Label::parse("contacts").unwrap()]);
+    second.web = second.web.map(|web| SocketAddrV4::new(*web.ip(), 8080));
+    published.services.push(second);
+    let reader = IpAddr::from([10, 86, 0, 2]);
+    published.readers.push(Reader {
+        addresses: vec![reader],
+        granted: BTreeSet::from([published.services[0].web_grant()]),
+    });
+    assert_eq!(found(&published, reader), BTreeSet::from([0, 1]));
 }

@@ -23,9 +23,11 @@ pub struct View {
 
 /// The views in the order of their services. A peer that may use nothing is in none.
 pub fn views(published: &Published) -> Vec<View> {
-    let places: BTreeMap<Ipv4Addr, usize> = (published.services.iter().enumerate())
-        .map(|(place, service)| (service.address, place))
-        .collect();
+    // A service has a record for each of its backends, all with its address.
+    let mut places: BTreeMap<Ipv4Addr, Vec<usize>> = BTreeMap::new();
+    for (place, service) in published.services.iter().enumerate() {
+        places.entry(service.address).or_default().push(place);
+    }
     let everyones: BTreeSet<usize> = (published.services.iter().enumerate())
         .filter_map(|(place, service)| service.everyone.then_some(place))
         .collect();
@@ -36,7 +38,7 @@ pub fn views(published: &Published) -> Vec<View> {
             let IpAddr::V4(address) = grant.address else {
                 continue;
             };
-            let opened = places.get(&address).filter(|place| {
+            let opened = places.get(&address).into_iter().flatten().filter(|place| {
                 published
                     .services
                     .get(**place)
