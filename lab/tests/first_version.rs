@@ -6,6 +6,9 @@
 #[path = "../../netd/tests/support/openvpn.rs"]
 mod provider;
 
+#[path = "support/household.rs"]
+mod household;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -16,13 +19,11 @@ use cell_lab::cell::{Cell, program};
 use cell_lab::counter::{Counter, Protocol, Spec, host};
 use cell_lab::probe::{EchoServer, tcp_echo};
 use cell_lab::process::until;
-use cell_lab::quick;
-use cell_lab::rest::{Rest, Setup};
-use cell_lab::stock::Client;
-use cell_lab::topology::{CELL, Device, FAR_HOST, World};
+use cell_lab::rest::Rest;
+use cell_lab::topology::{Device, FAR_HOST, World};
+use household::{claimed, join};
 use provider::{Offer, OpenvpnServer, PASSWORD, USERNAME};
 use serde_json::{Value, json};
-use wireguard_control::KeyPair;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Health is looked at every 3 s, and OpenVPN begins anew after a pause.
@@ -32,20 +33,6 @@ const PROXY_PASSWORD: &str = "battery@staple:2";
 /// Of OpenVPN two keys, user name and password; the password of the proxy.
 const SECRETS: usize = 5;
 
-fn claimed(cell: &Cell) -> Result<Rest> {
-    let mut rest = cell.rest();
-    rest.setup(&Setup {
-        claim_token: cell.claim_token()?,
-        cell_name: "casa".into(),
-        vpn_range_ipv4: "10.67.0.0/24".into(),
-        vpn_range_ipv6: "fd67::/64".into(),
-        endpoint_host: CELL.v4.to_string(),
-        username: "ada".into(),
-        password: "correct horse battery staple".into(),
-    })?;
-    Ok(rest)
-}
-
 fn signed_in(cell: &Cell) -> Result<Rest> {
     let rest = until(PATIENCE, "the API answers", || {
         let mut rest = cell.rest();
@@ -53,18 +40,6 @@ fn signed_in(cell: &Cell) -> Result<Rest> {
         Some(rest)
     });
     rest.with_context(|| cell.output())
-}
-
-fn join<'a>(rest: &mut Rest, device: &'a Device) -> Result<Client<'a>> {
-    let keys = KeyPair::generate();
-    let access = json!({"internet": true, "peer_to_peer": false, "services": []});
-    let peer =
-        json!({"name": "phone", "public_key": keys.public.to_base64(), "access": access, "tunnel": "full"});
-    let (_, file) = rest.add_peer(&peer)?;
-    let file = quick::with_private_key(&file, &keys.private.to_base64());
-    let client = Client::up(&device.namespace, &file)?;
-    client.wait_for_handshake()?;
-    Ok(client)
 }
 
 /// The files as the first version left them.
@@ -248,7 +223,12 @@ fn a_household_of_the_first_version_goes_on_by_the_same_exit() -> Result<()> {
     EchoServer::start(&world.internet, 80)?;
     let cell = Cell::start(&world.cell)?;
     let mut rest = claimed(&cell)?;
-    let _client = join(&mut rest, &device)?;
+    let _client = join(
+        &mut rest,
+        &device,
+        json!({"name": "phone", "tunnel": "full",
+        "access": {"internet": true, "peer_to_peer": false, "services": []}}),
+    )?;
     until(PATIENCE, "control: the machine's own way", || {
         far_answers(&device).then_some(())
     })?;

@@ -2,50 +2,22 @@
 //! device is back by itself. A real cell, a stock client. Needs root and the built programs.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/household.rs"]
+mod household;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use cell_lab::cell::Cell;
 use cell_lab::process::until;
-use cell_lab::quick;
-use cell_lab::rest::{Rest, Setup};
-use cell_lab::stock::Client;
-use cell_lab::topology::{CELL, Device, World};
+use cell_lab::topology::{Device, World};
+use household::{PASSWORD, USER, claimed, join};
 use serde_json::{Value, json};
-use wireguard_control::KeyPair;
 
-const USER: &str = "ada";
-const PASSWORD: &str = "correct horse battery staple";
 /// A client whose peer was gone notices by WireGuard's own timers (15 s without an answer, then a handshake).
 const NEW_HANDSHAKE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
-
-fn claimed(cell: &Cell) -> Result<Rest> {
-    let mut rest = cell.rest();
-    rest.setup(&Setup {
-        claim_token: cell.claim_token()?,
-        cell_name: "casa".into(),
-        vpn_range_ipv4: "10.67.0.0/24".into(),
-        vpn_range_ipv6: "fd67::/64".into(),
-        endpoint_host: CELL.v4.to_string(),
-        username: USER.into(),
-        password: PASSWORD.into(),
-    })?;
-    Ok(rest)
-}
-
-fn join<'a>(rest: &mut Rest, device: &'a Device) -> Result<Client<'a>> {
-    let keys = KeyPair::generate();
-    let peer = json!({"name": "phone", "public_key": keys.public.to_base64(), "tunnel": "split"});
-    let (_, file) = rest.add_peer(&peer)?;
-    let client = Client::up(
-        &device.namespace,
-        &quick::with_private_key(&file, &keys.private.to_base64()),
-    )?;
-    client.wait_for_handshake()?;
-    Ok(client)
-}
 
 /// Whether the web UI answers the device through the VPN.
 fn reaches(device: &Device) -> bool {
@@ -67,7 +39,7 @@ fn whoever_is_killed_the_device_that_was_locked_out_is_back() -> Result<()> {
     let device = world.device("phone")?;
     let cell = Cell::start(&world.cell)?;
     let mut rest = claimed(&cell)?;
-    let _client = join(&mut rest, &device)?;
+    let _client = join(&mut rest, &device, json!({"name": "phone", "tunnel": "split"}))?;
     ensure!(reaches(&device), "the control");
     // Longer than the test: nothing but the kills brings it back.
     rest.delete("/api/peers/phone?confirm_within=3600")?.expect(204)?;

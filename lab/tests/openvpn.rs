@@ -6,6 +6,9 @@
 #[path = "../../netd/tests/support/openvpn.rs"]
 mod provider;
 
+#[path = "support/household.rs"]
+mod household;
+
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
@@ -15,14 +18,12 @@ use cell_lab::cell::{Cell, program};
 use cell_lab::counter::{Counter, Protocol, Spec, host};
 use cell_lab::probe::{EchoServer, ping, tcp_echo, udp_echo};
 use cell_lab::process::{run, until};
-use cell_lab::quick;
 use cell_lab::resolver;
-use cell_lab::rest::{Rest, Setup};
-use cell_lab::stock::Client;
-use cell_lab::topology::{CELL, Device, FAR_HOST, World};
+use cell_lab::rest::Rest;
+use cell_lab::topology::{Device, FAR_HOST, World};
+use household::{claimed, join};
 use provider::{Offer, OpenvpnServer, PASSWORD, RESOLVER, USERNAME};
 use serde_json::{Value, json};
-use wireguard_control::KeyPair;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Health is looked at every 3 s, and OpenVPN begins anew after a pause.
@@ -103,34 +104,6 @@ impl Stage {
     }
 }
 
-fn claimed(cell: &Cell) -> Result<Rest> {
-    let mut rest = cell.rest();
-    rest.setup(&Setup {
-        claim_token: cell.claim_token()?,
-        cell_name: "casa".into(),
-        vpn_range_ipv4: "10.67.0.0/24".into(),
-        vpn_range_ipv6: "fd67::/64".into(),
-        endpoint_host: CELL.v4.to_string(),
-        username: "ada".into(),
-        password: "correct horse battery staple".into(),
-    })?;
-    Ok(rest)
-}
-
-fn join<'a>(rest: &mut Rest, device: &'a Device) -> Result<Client<'a>> {
-    let keys = KeyPair::generate();
-    let access = json!({"internet": true, "peer_to_peer": false, "services": []});
-    let peer =
-        json!({"name": "phone", "public_key": keys.public.to_base64(), "access": access, "tunnel": "full"});
-    let (_, file) = rest.add_peer(&peer)?;
-    let client = Client::up(
-        &device.namespace,
-        &quick::with_private_key(&file, &keys.private.to_base64()),
-    )?;
-    client.wait_for_handshake()?;
-    Ok(client)
-}
-
 /// By cellctl, from files, as somebody would who bought it.
 fn import(cell: &Cell, server: &OpenvpnServer) -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -184,7 +157,12 @@ fn a_profile_becomes_an_exit_and_whatever_dies_nothing_goes_another_way() -> Res
     let stage = stage()?;
     let cell = Cell::start(&stage.world.cell)?;
     let mut rest = claimed(&cell)?;
-    let _client = join(&mut rest, &stage.device)?;
+    let _client = join(
+        &mut rest,
+        &stage.device,
+        json!({"name": "phone", "tunnel": "full",
+        "access": {"internet": true, "peer_to_peer": false, "services": []}}),
+    )?;
     until(PATIENCE, "control: the machine's own way", || {
         (stage.answered() == ALL).then_some(())
     })?;

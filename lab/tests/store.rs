@@ -9,6 +9,9 @@
 #[path = "support/registry.rs"]
 mod registry;
 
+#[path = "support/household.rs"]
+mod household;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,20 +21,15 @@ use base64::engine::general_purpose::STANDARD;
 use cell_lab::cell::{Cell, Edit};
 use cell_lab::docker::Docker;
 use cell_lab::process::{run, until};
-use cell_lab::quick;
-use cell_lab::rest::{Rest, Setup};
-use cell_lab::stock::Client;
-use cell_lab::topology::{CELL, Device, World};
+use cell_lab::topology::World;
 use cell_launch::house::Daemon;
+use household::{PASSWORD, USER, claimed, join};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{DerSignature, SigningKey};
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use wireguard_control::KeyPair;
 
-const USER: &str = "ada";
-const PASSWORD: &str = "correct horse battery staple";
 /// A kill, a start of the daemon, and backoffs on a busy machine.
 const CONVERGED: Duration = Duration::from_secs(120);
 
@@ -93,32 +91,6 @@ fn policies(docker: &Docker<'_>, shelf: &Path) -> Vec<(Daemon, Edit)> {
     vec![(Daemon::Broker, Box::new(broker)), (Daemon::Api, Box::new(api))]
 }
 
-fn claimed(cell: &Cell) -> Result<Rest> {
-    let mut rest = cell.rest();
-    rest.setup(&Setup {
-        claim_token: cell.claim_token()?,
-        cell_name: "casa".into(),
-        vpn_range_ipv4: "10.67.0.0/24".into(),
-        vpn_range_ipv6: "fd67::/64".into(),
-        endpoint_host: CELL.v4.to_string(),
-        username: USER.into(),
-        password: PASSWORD.into(),
-    })?;
-    Ok(rest)
-}
-
-fn join<'a>(rest: &mut Rest, device: &'a Device) -> Result<Client<'a>> {
-    let keys = KeyPair::generate();
-    let peer = json!({"name": "phone", "public_key": keys.public.to_base64(), "tunnel": "split"});
-    let (_, file) = rest.add_peer(&peer)?;
-    let client = Client::up(
-        &device.namespace,
-        &quick::with_private_key(&file, &keys.private.to_base64()),
-    )?;
-    client.wait_for_handshake()?;
-    Ok(client)
-}
-
 /// As somebody who logs in anew: it may have been started anew.
 fn asked(cell: &Cell, path: &str) -> Option<(u16, Value)> {
     let mut rest = cell.rest();
@@ -177,7 +149,7 @@ fn a_service_comes_runs_and_goes_whoever_is_killed() -> Result<()> {
     shelve(shelf.path(), &image)?;
     let cell = Cell::start_edited(&world.cell, policies(&docker, shelf.path()))?;
     let mut rest = claimed(&cell)?;
-    let _client = join(&mut rest, &device)?;
+    let _client = join(&mut rest, &device, json!({"name": "phone", "tunnel": "split"}))?;
 
     let body = json!({"allowed_peers": ["phone"]});
     post(&cell, "/api/services/notes/install", &body)?;

@@ -5,9 +5,8 @@ mod run;
 
 use std::net::Ipv4Addr;
 
-use cell_api_core::service_network::ServiceName;
+use cell_api_core::services::labels;
 use cell_api_core::services::phase::Phase;
-use cell_api_core::services::{access::Access, labels};
 use cell_manifest::{Manifest, Purpose};
 
 pub use install::{
@@ -130,45 +129,6 @@ fn view(
         manifest,
         service,
     })
-}
-
-/// A service as names, routes and certificates are derived from it.
-#[derive(Debug, Clone)]
-pub struct Published {
-    /// What it is called.
-    pub name: ServiceName,
-    /// First label of each of its names, with container's name, address and port of what answers.
-    pub backends: Vec<(String, Ipv4Addr, u16)>,
-    /// Its address in the VPN.
-    pub address: Ipv4Addr,
-    /// Who may reach it.
-    pub access: Access,
-}
-
-/// Services that devices are let to, with what answers their names.
-///
-/// # Errors
-/// [`ServiceError::SetupRequired`], [`ServiceError::Storage`].
-pub fn published(app: &App) -> Result<Vec<Published>, ServiceError> {
-    let range = cell::identity(app)?.range;
-    let whole = app.store.read(table::list_whole)?;
-    let published = whole.into_iter().filter(|(service, _)| service.published);
-    Ok(published
-        .filter_map(|(service, kept)| {
-            let backends = labels(&kept.manifest, &service.instance).into_iter();
-            let backends = backends.filter_map(|(label, backend)| {
-                let container = backend.container.as_str();
-                let made = service.containers.iter().find(|made| made.name == container)?;
-                Some((label, made.address, backend.port))
-            });
-            Some(Published {
-                backends: backends.collect(),
-                address: range.v4_of(service.host?),
-                name: service.name,
-                access: service.access,
-            })
-        })
-        .collect())
 }
 
 /// Refuses what cannot be asked of a service that is not there as a whole.

@@ -7,13 +7,15 @@ use cell_manifest::{Manifest, Protocol as Transport};
 
 use super::access::Access;
 use crate::access::{MAX_SERVICES, Protocol, Service};
+use crate::derive::caddy;
+use crate::published::{HTTP, HTTPS};
 
 /// Id of the proxy's manifest.
 pub const PROXY: &str = "caddy";
 /// Id of the time server's manifest.
 pub const CLOCK: &str = "chrony";
 /// Ports that the proxy listens on for HTTPS and HTTP, and those of devices.
-const BY_PROXY: [(u16, u16); 2] = [(443, 8443), (80, 8080)];
+const BY_PROXY: [(u16, u16); 2] = [(HTTPS, caddy::HTTPS_PORT), (HTTP, caddy::HTTP_PORT)];
 const NTP: u16 = 123;
 
 /// A service that devices find at an address in the VPN and that a container answers.
