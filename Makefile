@@ -76,7 +76,8 @@ test-webui: webui/dist/index.html
 .PHONY: test-rust
 test-rust: build-test users ## Unit, property, contract and namespace tests (as root).
 	@echo "==> Rust: unit, property, contract and namespace tests"
-	@cargo test --locked --workspace
+	@bash lab/cargo-test.sh --workspace
+	@cargo test --locked --workspace --doc --quiet
 	@$(MAKE) --no-print-directory test-iptables
 
 .PHONY: demo
@@ -103,7 +104,7 @@ chaos: build-test users ## Kill daemons at random moments, 100 times, while they
 .PHONY: test-iptables
 test-iptables: build-test users ## netd's namespace tests once more, with the policy in legacy iptables.
 	@echo "==> Rust: netd with the renderer iptables"
-	@CELL_TEST_RENDERER=iptables cargo test --locked -p cell-netd --test world --test exits --test redirects \
+	@CELL_TEST_RENDERER=iptables bash lab/cargo-test.sh -p cell-netd --test world --test exits --test redirects \
 	  --test leaks --test dns --test explain --test tunnels --test openvpn --test user_tunnels --test tor --test intent \
 	  --test lockout --test confirm --test services --test service_relay --test shut --test entries
 
