@@ -75,7 +75,12 @@ impl<'a> Apartment<'a> {
         command.args([PATIENCE, "unshare", "--mount", "sh", "-c", SCRIPT, "sh"]);
         command.arg(self.path("resolv.conf")).arg(program).args(arguments);
         command.env("HOME", self.folder.path()).stdin(Stdio::null());
-        for name in ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"] {
+        for name in [
+            "REQUESTS_CA_BUNDLE",
+            "SSL_CERT_FILE",
+            "CURL_CA_BUNDLE",
+            "NODE_EXTRA_CA_CERTS",
+        ] {
             command.env(name, &root);
         }
         for name in [

@@ -24,8 +24,8 @@ impl Leftovers {
     }
 }
 
-/// What is there of services of the store while none is installed. `names` are those that they had, `address` the last two numbers
-/// of where they were found in the VPN and beyond (`10.67.0.254`).
+/// What is there of services of the store while none is installed. `names` are those that they had, `addresses` where devices
+/// found them.
 ///
 /// # Errors
 /// When somewhere cannot be looked at.
@@ -53,7 +53,11 @@ pub fn nothing_of(
     let routes = cell.ip("route show table all")?;
     found.insert("routes", lines(&routes, &|line| line.contains(POOL)));
     let rules = cell.run("nft", &["list", "table", "inet", "cell"])?;
-    let is_its = |line: &&str| addresses.iter().any(|address| line.contains(address));
+    // What is not a number before or after it is not another's address.
+    let is_its = |line: &&str| {
+        let words = line.split(|c: char| !c.is_ascii_digit() && c != '.');
+        line.contains(POOL) || words.into_iter().any(|word| addresses.contains(&word))
+    };
     found.insert("rules and entries", lines(&rules, &is_its));
     let mut zones = Vec::new();
     for entry in std::fs::read_dir(house.dns())? {
@@ -67,7 +71,7 @@ pub fn nothing_of(
         .arg(socket)
         .arg("http://127.0.0.1/config/"))?;
     let is_there = |word: &&&str| config.contains(**word);
-    let at_proxy = names.iter().chain(addresses).filter(is_there);
+    let at_proxy = names.iter().chain([&POOL]).filter(is_there);
     found.insert(
         "routes at the proxy",
         at_proxy.map(|word| (*word).to_owned()).collect(),

@@ -13,8 +13,6 @@ use cell_lab::store::{Apartment, CORE, Leftovers, Storehouse, Wishes, nothing_of
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::accounts;
-
 /// What comes and goes: two containers, two volumes, a name, a certificate, an entry.
 const ID: &str = "calendar";
 /// A kill falls into this time after what was asked for, milliseconds: an installation takes about as long.
@@ -61,11 +59,13 @@ impl Killed<'_, '_> {
             self.wishes.installed(id)?;
         }
         // What the story left, with nobody killed.
-        self.wishes.remove(ID)?;
-        self.wishes.gone(ID)?;
+        for id in [ID, "files", "email"] {
+            self.wishes.remove(id)?;
+            self.wishes.gone(id)?;
+        }
         for round in 1..=rounds {
             let start = Instant::now();
-            let body = json!({"allowed_peers": ["phone"], "parameters": {"accounts_token": accounts::TOKEN}});
+            let body = json!({"allowed_peers": ["phone"]});
             self.wishes.install(ID, &body)?;
             let first = self.kill(&mut random, &mut kills, round)?;
             let told = self
@@ -75,13 +75,13 @@ impl Killed<'_, '_> {
             ensure!(told["error"].is_null(), "round {round}: {told}");
             self.reachable()
                 .with_context(|| format!("round {round}, {first} was killed"))?;
-            let addresses = self.addresses(&told["address"])?;
+            let address = told["address"].as_str().context("no address")?.to_owned();
             self.wishes.remove(ID)?;
             let second = self.kill(&mut random, &mut kills, round)?;
             self.wishes
                 .gone(ID)
                 .with_context(|| format!("round {round}, {second} was killed"))?;
-            let left = self.left(&addresses)?;
+            let left = self.left(&address)?;
             if left.count() > 0 {
                 orphans.push(format!("round {round}, {first} and {second}: {left:?}"));
             }
@@ -153,22 +153,11 @@ impl Killed<'_, '_> {
         })
     }
 
-    /// Where it is found now: in the VPN, and its containers.
-    fn addresses(&self, own: &serde_json::Value) -> Result<Vec<String>> {
-        let (_, told) = self.wishes.get(&format!("/api/services/{ID}/status"))?;
-        let containers = told["containers"].as_array().cloned().unwrap_or_default();
-        let all = containers.iter().map(|one| &one["address"]).chain([own]);
-        let all: Vec<String> = all.filter_map(|one| one.as_str()).map(str::to_owned).collect();
-        ensure!(all.len() == 3, "{told}");
-        Ok(all)
-    }
-
     /// What is left a moment later: zones and the proxy follow within a second.
-    fn left(&self, addresses: &[String]) -> Result<Leftovers> {
-        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    fn left(&self, address: &str) -> Result<Leftovers> {
         let mut last = Leftovers::default();
         let looked = self.wishes.until("nothing of it", || {
-            last = nothing_of(self.docker, self.namespace, self.house, &[ID], &addresses)?;
+            last = nothing_of(self.docker, self.namespace, self.house, &[ID], &[address])?;
             ensure!(last.count() == 0, "{last:?}");
             Ok(())
         });

@@ -1,6 +1,7 @@
 //! From an empty cell to services in use.
 
 use anyhow::{Context, Result, ensure};
+use cell_lab::docker::Docker;
 use cell_lab::household::DOMAIN;
 use cell_lab::report::Report;
 use cell_lab::store::{Apartment, CORE, Storehouse, Wishes};
@@ -36,6 +37,7 @@ impl Found {
 pub fn tell(
     report: &mut Report,
     world: &World,
+    docker: &Docker<'_>,
     house: &Storehouse,
     wishes: &Wishes<'_>,
     phone: &Apartment<'_>,
@@ -49,11 +51,10 @@ pub fn tell(
     }
     report.fact("the cell's own containers", CORE.join(", "), true);
     let both = json!(["phone", "tv"]);
-    let token = json!({"accounts_token": accounts::TOKEN});
-    let mail = json!({"accounts_token": accounts::TOKEN, "domain": DOMAIN});
+    let (none, mail) = (json!({}), json!({"domain": DOMAIN}));
     let all = [
-        ("calendar", json!(["phone"]), token.clone()),
-        ("files", both.clone(), token),
+        ("calendar", json!(["phone"]), none.clone()),
+        ("files", both.clone(), none),
         ("email", both, mail),
     ];
     for (id, peers, parameters) in &all {
@@ -72,6 +73,10 @@ pub fn tell(
     names(report, wishes, phone, &found)?;
     let made = accounts::make(&world.cell, wishes)?;
     report.fact("accounts", made.len(), made.len() == 5);
+    let authority = accounts::certify(&world.cell, docker, wishes, &mail.name)?;
+    for device in [phone, tv] {
+        std::fs::write(device.path("mail.pem"), &authority)?;
+    }
     used::all(
         report,
         world,
