@@ -64,8 +64,8 @@ clean-host: ## Remove every interface, rule and route that a cell left on this m
 # --- prove ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: deps build-test users test-webui test-rust demo redteam badinput chaos leaktest-short browsertest systemtest bench-short bench-net-short ## Everything.
-	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,leaktest-short,browsertest,systemtest,bench-short,bench-net-short
+test: deps build-test users test-webui test-rust demo redteam badinput chaos leaktest-short storetest-short browsertest systemtest bench-short bench-net-short ## Everything.
+	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,leaktest-short,storetest-short,browsertest,systemtest,bench-short,bench-net-short
 	@echo "make test: all of it passed"
 
 .PHONY: test-webui
@@ -120,9 +120,16 @@ brokertest: build-test ## Hold the broker to all its cases, a million random man
 	@CELL_BROKER_CASES=$(or $(CASES),1000000) CELL_BROKER_KILLS=$(or $(KILLS),50) bash lab/brokertest.sh
 
 .PHONY: storetest
-storetest: build-test ## Use each container of the catalog as its clients do, under the broker's hardening (some minutes; images are kept).
-	@cargo test --locked -p cell-accounts
-	@cargo test --locked -p cell-lab --test catalog --test images -- --nocapture
+storetest: build-test users ## Use services as devices do, and install and remove one 50 times while daemons and Docker are killed (some 15 minutes; images are kept).
+	@$(BIN)/cell-storetest $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
+
+.PHONY: storetest-short
+storetest-short: build-test users ## The same with four rounds (some two minutes).
+	@$(BIN)/cell-storetest --short --rounds 4 $(if $(SEED),--seed $(SEED))
+
+.PHONY: bench-store
+bench-store: build users ## Measure the broker beside bollard, names and routes up to 10,000, and a click on an installation (some ten minutes).
+	@$(RUN)/cell-bench-store
 
 .PHONY: systemtest
 systemtest: build-test users ## Install the package under a real systemd in a container, use it, purge it.

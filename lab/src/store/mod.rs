@@ -6,7 +6,7 @@ mod wishes;
 
 pub use apartment::Apartment;
 pub use leftovers::{Leftovers, nothing_of};
-pub use wishes::{Account, Wishes};
+pub use wishes::{Account, CONVERGED, Wishes};
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
