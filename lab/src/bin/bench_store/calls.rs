@@ -79,7 +79,7 @@ async fn all(lab: &mut Lab<'_>) -> Result<()> {
     }
     both.start().await?;
     for (name, times) in [
-        ("list", listed),
+        ("list with health", listed),
         ("inspect", inspected),
         ("start", started),
         ("stop", stopped),
@@ -127,6 +127,14 @@ impl Both {
         };
         let all = self.docker.list_containers(Some(options)).await?;
         ensure!(all.len() >= 4, "{} containers", all.len());
+        // Docker's list has neither health nor starts, which the broker's has.
+        for one in all {
+            let id = one.id.context("a container without an id")?;
+            let looked = self
+                .docker
+                .inspect_container(&id, None::<InspectContainerOptions>);
+            ensure!(looked.await?.state.is_some(), "its state");
+        }
         Ok(())
     }
 

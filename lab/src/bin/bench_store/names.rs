@@ -91,6 +91,8 @@ fn state(names: usize, is_granted: bool, backend: SocketAddrV4) -> Result<Publis
 
 /// What a change is seen by.
 struct Far {
+    /// CoreDNS, by its container's id.
+    coredns: String,
     /// The container that answers all names.
     backend: SocketAddrV4,
     /// Where the device opens pages.
@@ -110,6 +112,7 @@ impl Far {
         let names = CertificateParams::new([format!("*.{DOMAIN}")])?;
         let chain = names.self_signed(&key)?.pem();
         Ok(Far {
+            coredns: lab.docker.say(&["ps", "--quiet", "--filter", "name=coredns"])?,
             backend: SocketAddrV4::new(address, 5232),
             // Services' addresses begin at the range's end.
             address: "10.67.0.254".to_owned(),
@@ -138,8 +141,7 @@ impl Far {
             std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))?;
             std::fs::rename(new, folder.join(file))?;
         }
-        lab.docker
-            .say(&["kill", "--signal", "SIGUSR1", "cell-coredns-coredns"])?;
+        lab.docker.say(&["kill", "--signal", "SIGUSR1", &self.coredns])?;
         let relay: SocketAddr = format!("{CELL_IN_VPN}:53").parse()?;
         until(PATIENCE, &name, || {
             let answer = ask(&lab.device.namespace, relay, &name, false, Duration::from_secs(1)).ok()??;
