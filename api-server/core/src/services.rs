@@ -2,6 +2,7 @@
 //! people read of it. What a service is made of is its manifest (`cell-manifest`); nothing here acts.
 
 pub mod access;
+pub mod accounts;
 pub mod catalog;
 pub mod compose;
 pub mod entry;
