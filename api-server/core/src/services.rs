@@ -7,6 +7,7 @@ pub mod compose;
 pub mod entry;
 pub mod form;
 pub mod guard;
+pub mod own;
 pub mod phase;
 pub mod plan;
 

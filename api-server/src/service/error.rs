@@ -116,6 +116,11 @@ pub enum ServiceError {
     /// Services that it needs are not there.
     #[error("it needs services that are not installed: install these first: {}", .0.join(", "))]
     ServiceRequires(Vec<String>),
+    /// It is part of the cell.
+    #[error(
+        "it is part of the cell, which installs it by itself: it is not removed (core_services in api.toml)"
+    )]
+    PartOfCell,
     /// Other services need it.
     #[error("other services need it: remove these first: {}", .0.join(", "))]
     ServiceRequired(Vec<String>),
@@ -247,6 +252,7 @@ impl ServiceError {
             ServiceError::NoCatalog(_) => (Kind::Unavailable, "NO_CATALOG"),
             ServiceError::ServiceNotNow(_) => (Kind::Conflict, "SERVICE_NOT_NOW"),
             ServiceError::ServiceRequires(_) => (Kind::Precondition, "SERVICE_REQUIRES"),
+            ServiceError::PartOfCell => (Kind::Conflict, "PART_OF_CELL"),
             ServiceError::ServiceRequired(_) => (Kind::Conflict, "SERVICE_REQUIRED"),
             ServiceError::ServiceNameTaken(_) => (Kind::Conflict, "SERVICE_NAME_TAKEN"),
             ServiceError::TooManyInstalled => (Kind::NoRoom, "INSTALLED_EXHAUSTED"),
