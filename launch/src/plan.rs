@@ -200,7 +200,7 @@ fn folders(settings: &Settings, started: &[Daemon]) -> Vec<Folder> {
 fn policy_file(settings: &Settings, daemon: Daemon) -> Policy {
     Policy {
         path: settings.home.join("etc").join(daemon.policy_name()),
-        text: policy::render(daemon, settings),
+        text: policy::render_for(daemon, settings),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The policy files of this cell: the shipped ones, with the paths of this cell; and what netd's says netd may own.
 
+use std::path::Path;
+
 use serde::Deserialize;
 
 use crate::house::Daemon;
@@ -19,15 +21,24 @@ const SHIPPED_CATALOG: &str = "\"/usr/share/cell/catalog\"";
 /// What is there only for the cell's containers: tables of the broker's policy, keys of the API's.
 const OF_CONTAINERS: (&str, [&str; 2]) = ("[deploy", ["core_dns_dir = ", "caddy_socket = "]);
 
-/// The policy of `daemon` for this cell. The lines that name a unit are left out: no unit runs here, and the unit
-/// of a package installed on the same machine is not ours. So is what is there for containers, where there can be none.
-pub fn render(daemon: Daemon, settings: &Settings) -> String {
-    let home = settings.home.display();
+/// The policy of `daemon` for a cell in `home` that has no containers. The lines that name a unit are left out: no unit runs
+/// here, and the unit of a package installed on the same machine is not ours.
+pub fn render(daemon: Daemon, home: &Path) -> String {
+    rendered(daemon, home, SHIPPED_CATALOG, false)
+}
+
+/// The same for this cell, with what is there for containers where there can be some.
+pub fn render_for(daemon: Daemon, settings: &Settings) -> String {
     let catalog = match settings.catalog {
         Some(_) => format!("\"{}\"", plan::catalog(settings).display()),
         None => SHIPPED_CATALOG.to_owned(),
     };
     let containers = settings.without_containers.is_none();
+    rendered(daemon, &settings.home, &catalog, containers)
+}
+
+fn rendered(daemon: Daemon, home: &Path, catalog: &str, containers: bool) -> String {
+    let home = home.display();
     let (tables, keys) = OF_CONTAINERS;
     let mut in_tables = false;
     daemon
@@ -36,7 +47,7 @@ pub fn render(daemon: Daemon, settings: &Settings) -> String {
         .replace(SHIPPED_RUN, &format!("\"{home}/run/"))
         .replace(SHIPPED_STATE, &format!("\"{home}/lib/"))
         .replace(SHIPPED_LISTS, &format!("\"{home}/etc/"))
-        .replace(SHIPPED_CATALOG, &catalog)
+        .replace(SHIPPED_CATALOG, catalog)
         .lines()
         .filter(|line| !line.starts_with("unit = "))
         .filter(|line| {
@@ -136,7 +147,7 @@ mod tests {
     #[test]
     fn nothing_points_outside_the_folder() {
         for daemon in Daemon::ALL.into_iter().filter(|daemon| *daemon != Daemon::Tor) {
-            let text = render(daemon, &settings("/home/a/var"));
+            let text = render_for(daemon, &settings("/home/a/var"));
             let table: toml::Table = text.parse().unwrap();
             for shipped in ["/run/cell", "/var/lib/cell", "\"/etc/cell", "/usr/share/cell"] {
                 assert!(!text.contains(shipped), "{shipped}: {text}");
@@ -150,7 +161,7 @@ mod tests {
 
     #[test]
     fn tor_keeps_its_state_in_the_folder() {
-        let text = render(Daemon::Tor, &settings("/home/a b/var"));
+        let text = render_for(Daemon::Tor, &settings("/home/a b/var"));
         assert!(
             text.contains("DataDirectory \"/home/a b/var/lib/tor\"\n"),
             "{text}"
@@ -182,7 +193,7 @@ mod tests {
 
     #[test]
     fn paths_are_this_cells() {
-        let api: toml::Table = render(Daemon::Api, &settings("/home/a/var")).parse().unwrap();
+        let api: toml::Table = render_for(Daemon::Api, &settings("/home/a/var")).parse().unwrap();
         assert_eq!(api["state"].as_str(), Some("/home/a/var/lib/api"));
         assert_eq!(
             api["netd_socket"].as_str(),
@@ -190,7 +201,9 @@ mod tests {
         );
         assert_eq!(api["catalog"].as_str(), Some("/home/a/var/lib/catalog"));
         let socket = api["caddy_socket"].as_str().unwrap();
-        let broker: toml::Table = render(Daemon::Broker, &settings("/home/a/var")).parse().unwrap();
+        let broker: toml::Table = render_for(Daemon::Broker, &settings("/home/a/var"))
+            .parse()
+            .unwrap();
         let deploy = &broker["deploy"];
         let folder = |root: &str| deploy["bind_roots"][root]["path"].as_str().unwrap();
         assert_eq!(folder("dns"), api["core_dns_dir"].as_str().unwrap());
@@ -208,8 +221,9 @@ mod tests {
             without_containers: Some("no".to_owned()),
             ..settings("/root/var")
         };
-        let tables =
-            |daemon: Daemon, settings: &Settings| render(daemon, settings).parse::<toml::Table>().unwrap();
+        let tables = |daemon: Daemon, settings: &Settings| {
+            render_for(daemon, settings).parse::<toml::Table>().unwrap()
+        };
         for (daemon, keys) in [
             (Daemon::Broker, &["deploy"][..]),
             (Daemon::Api, &["core_dns_dir", "caddy_socket"][..]),
@@ -225,7 +239,7 @@ mod tests {
     #[test]
     fn the_rest_is_as_shipped() {
         let shipped: toml::Table = Daemon::Netd.shipped_policy().parse().unwrap();
-        let rendered: toml::Table = render(Daemon::Netd, &settings("/h")).parse().unwrap();
+        let rendered: toml::Table = render_for(Daemon::Netd, &settings("/h")).parse().unwrap();
         for (key, value) in shipped
             .iter()
             .filter(|(key, _)| !key.ends_with("socket") && *key != "callers")
