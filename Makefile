@@ -56,6 +56,11 @@ run: ## Start a cell in the foreground; Ctrl-C ends it.
 users:
 	@systemd-sysusers "$(CURDIR)/systemd/sysusers.d/cell.conf"
 
+.PHONY: images
+images: ## Build the images of services on this machine and give them to its Docker, for `make run` (some minutes).
+	@[ -e "$(CELL_HOME)/.cell-home" ] || { echo "images: there is no cell in $(CELL_HOME) yet, whose list of images this writes: make run first" >&2; exit 1; }
+	@bash compose/images/build.sh --list "$(CELL_HOME)/etc/images.toml" all
+
 .PHONY: clean-host
 clean-host: ## Remove every interface, rule and route that a cell left on this machine.
 	@for launch in $(RUN)/cell-launch $(BIN)/cell-launch; do [ ! -x $$launch ] || exec $$launch clean-host; done; \
