@@ -117,7 +117,7 @@ async fn act(app: &App, service: &StoredService) -> Result<Result<Done, Not>, Se
             let removing = app
                 .deployments
                 .remove(service.name.as_str(), service.delete_volumes);
-            plain(removing.await.map_err(|fault| not(app, fault)))
+            plain(removing.await.map_err(|fault| still(not(app, fault))))
         }
         Phase::Removing(Remove::Free) => {
             project::remove(app, service.name.as_str()).await;
@@ -273,6 +273,35 @@ async fn look_after(app: &App, mut service: StoredService) -> Result<Stepped, Se
     Ok(Stepped::Idle)
 }
 
+/// What would become of one whose installation went no further.
+pub(super) enum Retried {
+    /// It is there.
+    Goes,
+    /// Nobody can say now.
+    Unknown,
+    /// Still refused, for this reason.
+    Refused(Option<Fault>),
+}
+
+/// Does all that was refused again, and writes nothing down.
+pub(super) async fn retry(app: &App, service: &StoredService) -> Result<Retried, ServiceError> {
+    Ok(match whole(app, service, &service.make).await? {
+        Ok(_) => Retried::Goes,
+        Err(Not::Later(_)) => Retried::Unknown,
+        Err(Not::Ended(_, fault)) => Retried::Refused(fault),
+    })
+}
+
+/// Writes down another reason for the same phase.
+pub(super) async fn note_fault(
+    app: &App,
+    mut service: StoredService,
+    fault: Fault,
+) -> Result<(), ServiceError> {
+    service.fault = Some(fault);
+    commit(app, service, None).await
+}
+
 /// All steps at the broker at once, for what was there before.
 async fn whole(
     app: &App,
@@ -393,6 +422,17 @@ fn not(app: &App, fault: BrokerFault) -> Not {
             };
             Not::Ended(outcome, Some(fault_at(app, &code, message)))
         }
+    }
+}
+
+/// What Docker does not remove now it may a moment later, when what it was at is over: somebody was killed meanwhile. There is
+/// nothing else to do with a service that goes.
+fn still(not: Not) -> Not {
+    match not {
+        Not::Ended(Outcome::Refused, Some(Fault { code, message, at: _ })) if code == "DOCKER_REFUSED" => {
+            Not::Later(Waiting { code, message })
+        }
+        not @ (Not::Ended(..) | Not::Later(_)) => not,
     }
 }
 
