@@ -41,7 +41,7 @@ export function ServiceLinks({ services, admin, onGo }: Props) {
             <a href={url} target="_blank" rel="noreferrer" onClick={onGo} className={look}>
               <ExternalLink aria-hidden className="size-4 shrink-0" />
               <span className="min-w-0 truncate">{title}</span>
-              <span className="sr-only">, {t.nav.opens}</span>
+              <span className="sr-only"> {t.nav.opens}</span>
             </a>
           ) : (
             <Link href={paths.service(name)} onClick={onGo} className={look}>

@@ -45,7 +45,7 @@ export const en = {
     exits: 'Exits',
     services: 'Services',
     running: 'Installed services',
-    opens: 'opens in a new tab',
+    opens: '(opens in a new tab)',
     more: 'More',
     activity: 'Activity',
     people: 'People',

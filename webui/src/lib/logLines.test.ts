@@ -4,7 +4,11 @@ import { linesOf } from './useLog';
 
 it('a log keeps its last lines alone, numbered through', () => {
   let log = EMPTY_LOG;
-  for (let i = 0; i < 30; i++) log = append(log, Array.from({ length: 100 }, (_, k) => `line ${i * 100 + k}`));
+  for (let i = 0; i < 30; i++)
+    log = append(
+      log,
+      Array.from({ length: 100 }, (_, k) => `line ${i * 100 + k}`),
+    );
   expect(log.count).toBe(3000);
   expect(log.lines).toHaveLength(MOST_LINES);
   expect(log.lines[0]).toEqual({ n: 2000, text: 'line 2000' });
