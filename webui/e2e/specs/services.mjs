@@ -76,7 +76,7 @@ async function madeUp(page, services, act) {
       (route) =>
         json(route, {
           services: services
-            .filter((one) => one.phase === 'installed' && one.purpose === 'store')
+            .filter((one) => one.phase === 'installed' && one.purpose === 'store' && !one.stopped)
             .map(({ name, title }) => ({ name, title, url: `https://${name}.nest.cell/` })),
         }),
     ],
@@ -292,7 +292,7 @@ async function oneService(world) {
   const dialog = page.getByRole('dialog');
   await dialog.getByLabel('For the device').fill('ana-phone');
   await dialog.getByRole('button', { name: 'Make the account' }).click();
-  await dialog.getByLabel('Password').waitFor();
+  await dialog.getByLabel('Password', { exact: true }).waitFor();
   await inspect(world, 'dialog-account');
   await dialog.getByRole('button', { name: 'Done' }).click();
   assert(!(await page.content()).includes('not-a-real-password'), 'the password outlived the dialog');

@@ -81,6 +81,13 @@ export async function deleteAccount(service: string, user: string): Promise<void
   await client.delete({ url: at(service, `accounts/${encodeURIComponent(user)}`), throwOnError: true });
 }
 
+/** What the removal of an account takes with it, a sentence each. */
+export async function planAccountRemoval(service: string, user: string): Promise<string[]> {
+  const url = `${at(service, `accounts/${encodeURIComponent(user)}`)}?validate_only=true`;
+  const call = client.delete<{ 200: { plan: string[] } }, unknown, true>({ url, throwOnError: true });
+  return (await data(call as Promise<{ data: { plan: string[] } }>)).plan;
+}
+
 export const healthHistory = async (service: string): Promise<HealthEntry[]> =>
   (await get<{ entries: HealthEntry[] }>(at(service, 'health/history'))).entries;
 

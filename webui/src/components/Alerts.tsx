@@ -28,7 +28,7 @@ export function AlertBell() {
         aria-label={t.alerts.open(fresh)}
         title={t.alerts.open(fresh)}
         onClick={() => setOpen(true)}
-        className="relative px-3"
+        className="relative max-sm:px-3"
       >
         <Bell aria-hidden className="size-4" />
         {fresh > 0 && (

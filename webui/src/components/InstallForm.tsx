@@ -88,15 +88,17 @@ export function InstallForm({ service }: { service: CatalogService }) {
           <Who draft={draft} edit={edit} error={byField.allowed_peers} />
         </Card>
       </div>
-      <Card title={s.install.plan}>
-        <div className="flex flex-col gap-4">
-          <Plan sentences={plan.sentences} complete={complete} refused={error !== undefined} />
-          <ErrorNote error={error} fields={fields} />
-          <Button kind="primary" type="submit" pending={action.pending} className="self-start">
-            {s.install.install}
-          </Button>
-        </div>
-      </Card>
+      <div className="lg:sticky lg:top-6">
+        <Card title={s.install.plan}>
+          <div className="flex flex-col gap-4">
+            <Plan sentences={plan.sentences} complete={complete} refused={error !== undefined} />
+            <ErrorNote error={error} fields={fields} />
+            <Button kind="primary" type="submit" pending={action.pending} className="self-start">
+              {s.install.install}
+            </Button>
+          </div>
+        </Card>
+      </div>
     </form>
   );
 }

@@ -5,10 +5,9 @@ import { buttonClass } from './Button';
 /** Leads to a service itself, beside this page. */
 export function OpenLink({ url, title }: { url: string; title: string }) {
   return (
-    <a href={url} target="_blank" rel="noreferrer" className={buttonClass('primary')}>
+    <a href={url} target="_blank" rel="noreferrer" aria-label={s.list.openIn(title)} className={buttonClass('primary')}>
       <ExternalLink aria-hidden className="size-4" />
-      {s.list.open(title)}
-      <span className="sr-only">{s.list.newTab}</span>
+      {s.list.open}
     </a>
   );
 }

@@ -3,7 +3,7 @@
 import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { Plus } from 'lucide-react';
 import { useState } from 'react';
-import { type Account, deleteAccount, resetAccount } from '../api/contract';
+import { type Account, deleteAccount, planAccountRemoval, resetAccount } from '../api/contract';
 import { accountsQuery } from '../api/queries';
 import type { Service } from '../api/types';
 import { t } from '../i18n';
@@ -16,6 +16,7 @@ import { Confirm } from './Confirm';
 import { CredentialsOnce, type Shown } from './CredentialsOnce';
 import { Dialog } from './Dialog';
 import { ErrorNote } from './ErrorNote';
+import { Sentences } from './Sentences';
 import { Loaded } from './States';
 
 type Open = { kind: 'add' } | { kind: 'reset' | 'remove'; user: string };
@@ -42,18 +43,7 @@ export function ServiceAccounts({ service }: { service: Service }) {
       </Loaded>
       {open?.kind === 'add' && <AccountForm service={service} onMade={reload} onClose={close} />}
       {open?.kind === 'reset' && <Reset service={service} user={open.user} onClose={close} />}
-      {open?.kind === 'remove' && (
-        <Confirm
-          title={s.accounts.removeTitle(open.user)}
-          text={s.accounts.removeText(open.user, service.title)}
-          confirm={s.accounts.removeConfirm}
-          act={async () => {
-            await deleteAccount(service.name, open.user);
-            reload();
-          }}
-          onClose={close}
-        />
-      )}
+      {open?.kind === 'remove' && <Remove service={service} user={open.user} onRemoved={reload} onClose={close} />}
     </div>
   );
 }
@@ -86,6 +76,40 @@ function List({ all, onOpen }: { all: readonly Account[]; onOpen: (open: Open) =
         </li>
       ))}
     </ul>
+  );
+}
+
+interface RemoveProps {
+  service: Service;
+  user: string;
+  onRemoved: () => void;
+  onClose: () => void;
+}
+
+function Remove({ service, user, onRemoved, onClose }: RemoveProps) {
+  // The cell's own words, where it has them; a person may go on without.
+  const plan = useQuery({
+    queryKey: ['plan', 'remove-account', service.name, user],
+    queryFn: () => planAccountRemoval(service.name, user),
+    gcTime: 0,
+    retry: false,
+  }).data;
+  return (
+    <Confirm
+      title={s.accounts.removeTitle(user)}
+      text={
+        <>
+          <p>{s.accounts.removeText(user, service.title)}</p>
+          {plan && <Sentences of={plan} />}
+        </>
+      }
+      confirm={s.accounts.removeConfirm}
+      act={async () => {
+        await deleteAccount(service.name, user);
+        onRemoved();
+      }}
+      onClose={onClose}
+    />
   );
 }
 

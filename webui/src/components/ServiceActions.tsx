@@ -17,6 +17,7 @@ import { Confirm } from './Confirm';
 import { Dialog } from './Dialog';
 import { ErrorNote } from './ErrorNote';
 import { Field } from './Field';
+import { Sentences } from './Sentences';
 
 type Asked = 'stop' | 'restart' | 'update' | 'remove';
 
@@ -42,7 +43,7 @@ export function ServiceActions({ service, onRemoved }: { service: Service; onRem
   return (
     <div className="flex flex-col gap-3">
       <div className="flex flex-wrap gap-2">
-        {runs && service.update && button(s.list.update(version), () => setAsked('update'), 'primary')}
+        {runs && service.update && button(s.list.update(version), () => setAsked('update'))}
         {runs && service.stopped && button(s.act.start, () => void start(), 'primary')}
         {runs && !service.stopped && button(s.act.restart, () => setAsked('restart'))}
         {runs && !service.stopped && button(s.act.stop, () => setAsked('stop'))}
@@ -125,17 +126,7 @@ function Remove({ service, onRemoved, onClose }: RemoveProps) {
   return (
     <Dialog title={s.act.removeTitle(service.title)} onClose={onClose}>
       <div className="flex flex-col gap-5">
-        {plan.data ? (
-          <ul aria-label={t.plan.label} className="list-disc space-y-1 ps-5">
-            {plan.data.map((sentence) => (
-              <li key={sentence} className="break-words">
-                {sentence}
-              </li>
-            ))}
-          </ul>
-        ) : (
-          !refused && <p className="text-muted">{s.act.asks}</p>
-        )}
+        {plan.data ? <Sentences of={plan.data} /> : !refused && <p className="text-muted">{s.act.asks}</p>}
         <ErrorNote error={refused} />
         <fieldset className="flex flex-col gap-2">
           <legend className="sr-only">{s.act.remove}</legend>

@@ -21,7 +21,7 @@ function Now({ service }: { service: Service }) {
   const { steps, at } = stepsOf(service);
   return (
     <p className="text-muted text-sm">
-      {s.steps[service.step] ?? service.step} ({Math.max(at, 0) + 1}/{Math.max(steps.length, 1)})
+      {s.progress.step(Math.max(at, 0) + 1, Math.max(steps.length, 1), s.steps[service.step] ?? service.step)}
     </p>
   );
 }
@@ -51,6 +51,11 @@ function Steps({ service }: { service: Service }) {
   );
 }
 
+const BAR =
+  'h-2 w-full min-w-0 flex-1 appearance-none overflow-hidden rounded-full bg-hover text-accent ' +
+  '[&::-moz-progress-bar]:bg-accent [&::-webkit-progress-bar]:bg-hover [&::-webkit-progress-value]:bg-accent ' +
+  'forced-colors:appearance-auto';
+
 function Bytes({ service: { progress } }: { service: Service }) {
   if (!progress) return null;
   const { image, status, current_bytes: current, total_bytes: total } = progress;
@@ -61,12 +66,7 @@ function Bytes({ service: { progress } }: { service: Service }) {
       </p>
       {total > 0 && (
         <div className="mt-1 flex items-center gap-3">
-          <progress
-            aria-label={s.progress.image(image)}
-            value={Math.min(current, total)}
-            max={total}
-            className="h-2 w-full min-w-0 flex-1 accent-accent"
-          />
+          <progress aria-label={s.progress.image(image)} value={Math.min(current, total)} max={total} className={BAR} />
           <span className="shrink-0 text-muted tabular-nums">
             {s.progress.bytes(formatBytes(current), formatBytes(total))}
           </span>

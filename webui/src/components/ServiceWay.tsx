@@ -13,6 +13,7 @@ import { useAction } from '../lib/useAction';
 import { Confirm } from './Confirm';
 import { ErrorNote } from './ErrorNote';
 import { Select } from './Field';
+import { Sentences } from './Sentences';
 import { Loaded } from './States';
 
 const NONE = '';
@@ -74,15 +75,7 @@ function Way({ network }: { network: ServiceNetwork }) {
       {asked && (
         <Confirm
           title={s.way.planTitle}
-          text={
-            <ul aria-label={t.plan.label} className="list-disc space-y-1 ps-5">
-              {asked.plan.map((sentence) => (
-                <li key={sentence} className="break-words">
-                  {sentence}
-                </li>
-              ))}
-            </ul>
-          }
+          text={<Sentences of={asked.plan} />}
           confirm={t.plan.make}
           act={() => make(asked.way)}
           onClose={() => setAsked(undefined)}

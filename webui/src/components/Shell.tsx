@@ -79,12 +79,15 @@ export function Shell({ me, live, cellName, onAddDevice, onSignOut, children }: 
         </Link>
         <div className="flex items-center gap-1 md:contents">
           {admin && (
-            <Button kind="primary" onClick={onAddDevice} className="shrink-0 md:order-2">
+            <Button kind="primary" onClick={onAddDevice} className="shrink-0 max-sm:px-3 md:order-2">
               <Plus aria-hidden className="size-4" />
               {t.nav.addDevice}
             </Button>
           )}
-          <nav aria-label={t.nav.label} className="hidden min-h-0 overflow-y-auto md:order-3 md:block">
+          <nav
+            aria-label={t.nav.label}
+            className="relative -m-1 hidden min-h-0 overflow-y-auto p-1 md:order-3 md:block"
+          >
             <ul className="flex flex-col gap-1">
               {entries.map((entry) => (
                 <NavLink key={entry.path} entry={entry} wide />
@@ -102,7 +105,13 @@ export function Shell({ me, live, cellName, onAddDevice, onSignOut, children }: 
           <div className="flex items-center md:order-5 md:justify-between md:gap-2 md:border-line md:border-t md:ps-2 md:pt-4">
             <span className="hidden truncate font-medium text-sm md:block">{me.username}</span>
             <span className="md:ms-auto">{admin && <AlertBell />}</span>
-            <Button kind="quiet" onClick={onSignOut} aria-label={t.nav.signOut} title={t.nav.signOut} className="px-3">
+            <Button
+              kind="quiet"
+              onClick={onSignOut}
+              aria-label={t.nav.signOut}
+              title={t.nav.signOut}
+              className="max-sm:px-3"
+            >
               <LogOut aria-hidden className="size-4" />
             </Button>
           </div>

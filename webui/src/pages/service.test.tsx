@@ -98,7 +98,7 @@ describe('the page of a service', () => {
     const current = within(steps)
       .getAllByRole('listitem')
       .filter((one) => one.getAttribute('aria-current') === 'step');
-    expect(current.map((one) => one.textContent)).toEqual(['Programs fetchedunder way']);
+    expect(current.map((one) => one.textContent)).toEqual(['Download of its programsunder way']);
     expect(screen.getByText('Accounts can be made once the service runs.')).toBeTruthy();
     expect(screen.queryByRole('heading', { name: 'Log' })).toBeNull();
     expect(FakeStream.last).toBeUndefined();
@@ -239,7 +239,8 @@ describe('accounts', () => {
         done.push('reset');
         return HttpResponse.json({ service: 'files', user: 'ana', password: 'the-new-one' });
       }),
-      http.delete('/api/services/files/accounts/old', () => {
+      http.delete('/api/services/files/accounts/old', ({ request }) => {
+        if (onlyAsks(request)) return HttpResponse.json({ plan: ['The folder of old goes.'] });
         done.push('remove');
         state.accounts = [ACCOUNT];
         return new HttpResponse(null, { status: 204 });
@@ -255,6 +256,8 @@ describe('accounts', () => {
     await user.click(screen.getByRole('button', { name: 'Done' }));
     await user.click(screen.getByRole('button', { name: 'Remove: old' }));
     expect(screen.getByText(/Everything that old keeps in Files is deleted with it, for good/)).toBeTruthy();
+    expect(await screen.findByText('The folder of old goes.')).toBeTruthy();
+    expect(done).toEqual(['reset']);
     await user.click(screen.getByRole('button', { name: 'Remove the account and its data' }));
     await waitFor(() => expect(screen.queryByText(/its device is gone/)).toBeNull());
     expect(done).toEqual(['reset', 'remove']);

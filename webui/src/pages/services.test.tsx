@@ -62,7 +62,7 @@ describe('installed services', () => {
     ]);
     show(<Services />);
     const calendar = await screen.findByRole('listitem', { name: 'Calendar' });
-    expect(within(calendar).getByText('Programs fetched (3/5)')).toBeTruthy();
+    expect(within(calendar).getByText('Step 3 of 5: Download of its programs')).toBeTruthy();
     expect(within(calendar).getByText('1.5 MB of 6 MB')).toBeTruthy();
     expect(within(calendar).getByRole('progressbar')).toHaveAttribute('value', '1500000');
     expect(screen.getByText('Waits: too slow')).toBeTruthy();
@@ -247,7 +247,7 @@ describe('the store', () => {
     expect(domain).toBeRequired();
     expect(domain).toHaveAttribute('pattern');
     expect(screen.getByLabelText('Port')).toHaveAttribute('max', '99');
-    expect(screen.getByLabelText('Port')).toHaveAccessibleDescription('A number from 1 to 99. Without it: 80');
+    expect(screen.getByLabelText('Port')).toHaveAccessibleDescription('A number from 1 to 99. Default: 80');
     await user.type(domain, 'bad.domain');
     await waitFor(() => expect(domain).toHaveAccessibleDescription(expect.stringContaining('is not a name')));
     expect(domain).toBeInvalid();
