@@ -31,6 +31,8 @@ pub struct Config {
     pub service_pool: Ipv4Net,
     /// Folder of the catalog of services.
     pub catalog: PathBuf,
+    /// Whether time, names and the proxy of services are installed by the cell itself.
+    pub core_services: bool,
     /// Folder of CoreDNS' configuration and zones; `None`: this cell has no CoreDNS, and services have no names.
     pub core_dns_dir: Option<PathBuf>,
     /// Path of Caddy's admin socket; `None`: this cell has no Caddy.
@@ -100,6 +102,8 @@ struct File {
     service_pool: String,
     #[serde(default = "shipped_catalog")]
     catalog: PathBuf,
+    #[serde(default = "yes")]
+    core_services: bool,
     #[serde(default)]
     core_dns_dir: Option<PathBuf>,
     #[serde(default)]
@@ -121,6 +125,10 @@ fn shipped_service_pool() -> String {
 
 fn shipped_catalog() -> PathBuf {
     PathBuf::from("/usr/share/cell/catalog")
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// The port of `cell-tor` as it is shipped.
@@ -187,6 +195,7 @@ impl Config {
             tor_socks: file.tor_socks,
             service_pool,
             catalog: file.catalog,
+            core_services: file.core_services,
             core_dns_dir: file.core_dns_dir,
             caddy_socket: file.caddy_socket,
             network: NetworkSettings {
@@ -238,6 +247,9 @@ mod tests {
             "egress_socket = \"/run/e.sock\"\n        vpn_https_port",
         );
         assert_eq!(egress(&with), Some(PathBuf::from("/run/e.sock")));
+        let core = |text: &str| parse(text).ok().map(|config| config.core_services);
+        let without = GOOD.replace("vpn_https_port", "core_services = false\n        vpn_https_port");
+        assert_eq!((core(GOOD), core(&without)), (Some(true), Some(false)));
         let tor = |text: &str| parse(text).ok().map(|config| config.tor_socks.to_string());
         assert_eq!(tor(GOOD).as_deref(), Some("127.0.0.1:9150"));
         assert_eq!(tor(&with_tor("[::1]:9050")).as_deref(), Some("[::1]:9050"));

@@ -26,6 +26,7 @@ const BAR: u64 = 24;
 struct Installed {
     name: String,
     id: String,
+    purpose: String,
     title: String,
     version: String,
     digest: String,
@@ -370,6 +371,7 @@ fn stands(one: &Installed) -> String {
 
 fn who(one: &Installed) -> String {
     match (one.everyone, one.allowed_peers.is_empty()) {
+        _ if one.purpose == "core" => "the cell itself".to_owned(),
         (true, _) => "everyone".to_owned(),
         (false, true) => "nobody".to_owned(),
         (false, false) => one.allowed_peers.join(", "),
@@ -485,6 +487,7 @@ impl From<wire::InstalledService> for Installed {
         Installed {
             name: told.name,
             id: told.id,
+            purpose: told.purpose,
             title: told.title,
             version: told.version,
             digest: told.digest,

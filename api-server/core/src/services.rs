@@ -2,11 +2,13 @@
 //! people read of it. What a service is made of is its manifest (`cell-manifest`); nothing here acts.
 
 pub mod access;
+pub mod accounts;
 pub mod catalog;
 pub mod compose;
 pub mod entry;
 pub mod form;
 pub mod guard;
+pub mod own;
 pub mod phase;
 pub mod plan;
 

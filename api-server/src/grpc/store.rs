@@ -1,8 +1,7 @@
 //! The store.
 
 use cell_api_core::fault::Faults;
-use cell_api_core::services::form::{self, FormField};
-use cell_manifest::Purpose;
+use cell_api_core::services::form::FormField;
 use cell_proto::api::v1 as wire;
 use cell_proto::api::v1::store_service_server::StoreService;
 use tonic::{Request, Response, Status};
@@ -10,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::{Automation, refused};
 use crate::http::dto::convert::state_name;
 use crate::service::ServiceError;
-use crate::service::catalog::{self, Item};
+use crate::service::catalog::{self, Item, Shown};
 use crate::service::store::{self, InstallInput, Run, View};
 use crate::store::services::Parameters;
 
@@ -228,35 +227,27 @@ fn set(parameters: Vec<wire::ServiceParameter>) -> Result<Parameters, Status> {
 }
 
 fn offered(item: Item, installed: &[View]) -> wire::CatalogService {
-    let Item { line, offer } = item;
-    let of_it = installed.iter().filter(|view| view.manifest.id == line.id);
-    let installed = of_it.map(|view| view.service.name.to_string()).collect();
-    let manifest = offer.as_ref().ok().map(|offer| &offer.manifest);
-    let purpose = manifest.map(|manifest| match manifest.purpose {
-        Purpose::Store => "store".to_owned(),
-        Purpose::Core => "core".to_owned(),
-    });
-    wire::CatalogService {
-        purpose: purpose.unwrap_or_default(),
-        instanceable: manifest.is_some_and(|manifest| manifest.instanceable),
-        requires: manifest
-            .into_iter()
-            .flat_map(|manifest| &manifest.requires)
-            .map(ToString::to_string)
-            .collect(),
-        form: manifest
-            .map(form::form)
-            .unwrap_or_default()
-            .into_iter()
-            .map(field)
-            .collect(),
-        faults: offer.err().unwrap_or_default(),
+    let Shown {
+        line,
+        purpose,
+        instanceable,
+        requires,
+        form,
         installed,
+        faults,
+    } = item.shown(installed);
+    wire::CatalogService {
+        purpose: purpose.unwrap_or_default().to_owned(),
+        form: form.into_iter().map(field).collect(),
         id: line.id.to_string(),
         title: line.title,
         description: line.description,
         version: line.version,
         digest: line.digest.to_string(),
+        instanceable,
+        requires,
+        installed,
+        faults,
     }
 }
 
@@ -281,6 +272,7 @@ fn installed(view: View) -> wire::InstalledService {
     let (phase, step) = service.phase.words();
     let fault = |code: String, message: String| wire::ServiceFault { code, message };
     wire::InstalledService {
+        purpose: catalog::purpose(manifest.purpose).to_owned(),
         id: manifest.id.to_string(),
         title: manifest.title.clone(),
         version: manifest.version.clone(),

@@ -2,6 +2,7 @@
 //! bridge, and devices are kept from a service before its containers go. A step can be done twice: whoever is killed, here or at the
 //! broker, begins with the step again. After a start, and when the broker is back, all that is installed is asked for again.
 
+pub mod own;
 mod project;
 mod step;
 

@@ -4,9 +4,11 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use cell_api_core::services::catalog::{self, INDEX_MAX_BYTES, Index, Line, Offer, SIGNATURE_MAX_BYTES};
-use cell_manifest::MANIFEST_MAX_BYTES;
+use cell_api_core::services::form::{self, FormField};
+use cell_manifest::{MANIFEST_MAX_BYTES, Purpose};
 
 use super::ServiceError;
+use super::store::View;
 use crate::app::App;
 
 /// What the catalog has of one service.
@@ -25,6 +27,53 @@ pub struct Catalog {
     pub items: Vec<Item>,
     /// Lines of the index that cannot be used.
     pub faults: Vec<String>,
+}
+
+/// What people are told of one line of the catalog.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// What the index says.
+    pub line: Line,
+    /// What it is for; none: its manifest cannot be used.
+    pub purpose: Option<&'static str>,
+    /// Whether there can be several.
+    pub instanceable: bool,
+    /// Ids of services that have to be installed before.
+    pub requires: Vec<String>,
+    /// What can be set.
+    pub form: Vec<FormField>,
+    /// Names of services that are installed of it.
+    pub installed: Vec<String>,
+    /// Why it cannot be installed.
+    pub faults: Vec<String>,
+}
+
+impl Item {
+    /// In words, with what is installed of it.
+    pub fn shown(self, installed: &[View]) -> Shown {
+        let Item { line, offer } = self;
+        let of_it = installed.iter().filter(|view| view.manifest.id == line.id);
+        let installed = of_it.map(|view| view.service.name.to_string()).collect();
+        let manifest = offer.as_ref().ok().map(|offer| &offer.manifest);
+        let requires = manifest.into_iter().flat_map(|manifest| &manifest.requires);
+        Shown {
+            purpose: manifest.map(|manifest| purpose(manifest.purpose)),
+            instanceable: manifest.is_some_and(|manifest| manifest.instanceable),
+            requires: requires.map(ToString::to_string).collect(),
+            form: manifest.map(form::form).unwrap_or_default(),
+            faults: offer.err().unwrap_or_default(),
+            installed,
+            line,
+        }
+    }
+}
+
+/// What a manifest is for, in a word.
+pub fn purpose(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Store => "store",
+        Purpose::Core => "core",
+    }
 }
 
 /// Reads all of it. A cell without a catalog has an empty one.

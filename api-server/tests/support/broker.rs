@@ -14,7 +14,7 @@ use cell_proto::broker::v1::container_status_service_server::{
 use cell_proto::broker::v1::deployment_service_server::{DeploymentService, DeploymentServiceServer};
 use cell_proto::broker::v1::*;
 use cell_proto::fault::Fault;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, stream};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -41,6 +41,14 @@ pub struct State {
     pub refuses: BTreeMap<String, &'static str>,
     /// Docker is away.
     pub no_docker: bool,
+    /// The policy file has no table of deployments.
+    pub no_ceiling: bool,
+    /// What health checks say, by handle.
+    pub health: BTreeMap<String, String>,
+    /// Containers have this address instead of one of their networks': somebody answers there.
+    pub at: Option<String>,
+    /// Images that root built on the machine.
+    pub built: BTreeSet<String>,
     /// The bridge that the next deployment is on, instead of the one that was asked for.
     pub other_bridge: Option<String>,
     /// Dies after so many calls, with the last one done and not answered.
@@ -64,7 +72,11 @@ impl State {
         if manifest.values(&parameters).is_err() {
             return Err(refusal(Code::InvalidArgument, "INVALID_REQUEST"));
         }
-        if !self.images.contains(&digest) {
+        let is_here = |image: &cell_manifest::ImageSource| match image.registry() {
+            Some(_) => self.images.contains(&digest),
+            None => self.built.contains(&image.to_string()),
+        };
+        if !manifest.containers.iter().all(|one| is_here(&one.image)) {
             return Err(refusal(Code::FailedPrecondition, "IMAGE_ABSENT"));
         }
         if let Some(code) = self.refuses.get(&digest) {
@@ -113,7 +125,10 @@ impl State {
                 },
                 name: container.name.to_string(),
                 id: "0".repeat(64),
-                address: format!("{net}.{}", first + (self.next + n) % 12 + 2),
+                address: self
+                    .at
+                    .clone()
+                    .unwrap_or_else(|| format!("{net}.{}", first + (self.next + n) % 12 + 2)),
                 ..DeployedContainer::default()
             });
         let containers = containers.collect();
@@ -195,6 +210,10 @@ impl Broker {
         let mut state = self.0.lock().unwrap();
         if self.1.is_cancelled() {
             return Err(Status::unavailable("it is dead"));
+        }
+        if state.no_ceiling {
+            state.calls.push(what);
+            return Err(refusal(Code::FailedPrecondition, "NO_CEILING"));
         }
         if state.no_docker && !what.starts_with("put") {
             return Err(refusal(Code::Unavailable, "NO_DOCKER"));
@@ -292,21 +311,25 @@ impl DeploymentService for Broker {
     type WatchDeploymentsStream =
         Pin<Box<dyn Stream<Item = Result<WatchDeploymentsResponse, Status>> + Send>>;
 
-    /// As it is; what changes later is not told.
+    /// As it is, and again whenever it is another.
     async fn watch_deployments(
         &self,
         _: Request<WatchDeploymentsRequest>,
     ) -> Result<Response<Self::WatchDeploymentsStream>, Status> {
-        let deployments = self
-            .0
-            .lock()
-            .unwrap()
-            .made
-            .values()
-            .map(|made| made.deployment.clone())
-            .collect();
-        let first = stream::iter([Ok(WatchDeploymentsResponse { deployments })]);
-        Ok(Response::new(Box::pin(first.chain(stream::pending()))))
+        let broker = self.clone();
+        let told = stream::unfold((broker, None), |(broker, before)| async move {
+            loop {
+                let now = broker.watched();
+                if before.as_ref() != Some(&now) {
+                    let answer = WatchDeploymentsResponse {
+                        deployments: now.clone(),
+                    };
+                    return Some((Ok(answer), (broker, Some(now))));
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(told)))
     }
 
     async fn list_deployments(
@@ -321,6 +344,24 @@ impl DeploymentService for Broker {
 }
 
 impl Broker {
+    fn watched(&self) -> Vec<Deployment> {
+        let state = self.0.lock().unwrap();
+        let shown = |made: &Made| {
+            let mut deployment = made.deployment.clone();
+            for container in &mut deployment.containers {
+                let state_now = if made.running {
+                    ContainerState::Running
+                } else {
+                    ContainerState::Exited
+                };
+                container.state = state_now.into();
+                container.health = state.health.get(&container.handle).cloned().unwrap_or_default();
+            }
+            deployment
+        };
+        state.made.values().map(shown).collect()
+    }
+
     fn of_handle<T>(
         &self,
         what: &str,

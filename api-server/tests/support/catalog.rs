@@ -44,6 +44,18 @@ pub fn core(id: &str) -> Value {
         "containers": [container(id, &json!([]))]})
 }
 
+/// One of the cell's own, of an image that root builds on the machine.
+pub fn built(id: &str) -> Value {
+    let mut manifest = core(id);
+    manifest["containers"][0]["image"] = json!(format!("local:{id}"));
+    manifest
+}
+
+/// The digest of a manifest as [`write`] writes it.
+pub fn digest(manifest: &Value) -> String {
+    digest_of(&serde_json::to_vec(manifest).unwrap()).to_string()
+}
+
 /// Writes a catalog of these; the digests, in their order.
 pub fn write(folder: &Path, manifests: &[Value]) -> Vec<String> {
     std::fs::create_dir_all(folder).unwrap();

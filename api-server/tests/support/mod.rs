@@ -6,6 +6,7 @@
     reason = "tests; not every file uses all of it"
 )]
 
+pub mod accounts;
 pub mod broker;
 pub mod broker_contract;
 pub mod catalog;
@@ -222,6 +223,7 @@ pub fn config(folder: &Path) -> Config {
         tor_socks: "127.0.0.1:9150".parse().unwrap(),
         service_pool: "172.21.0.0/16".parse().unwrap(),
         catalog: folder.join("catalog"),
+        core_services: false,
         core_dns_dir: None,
         caddy_socket: None,
         network: NetworkSettings {
@@ -280,6 +282,7 @@ pub fn operations() -> Vec<(String, String, bool)> {
             .replace("{name}", "nobody")
             .replace("{username}", "nobody")
             .replace("{service}", "nobody")
+            .replace("{user}", "nobody")
             .replace("{step}", "identity")
             .replace("{id}", ABSENT);
         for (method, operation) in methods.as_object().unwrap() {

@@ -38,7 +38,7 @@ pub(crate) enum Service {
         #[arg(long)]
         no_wait: bool,
     },
-    /// Removes a service. Its data is kept, unless --delete-data is given.
+    /// Removes a service. Its data is kept, unless --delete-data is given. What is part of the cell (time, names, the proxy) stays.
     Remove(Removal),
     /// How a service and its containers are.
     Status {

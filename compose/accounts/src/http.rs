@@ -1,4 +1,4 @@
-//! The interface. All of it but `/health` asks for `Authorization: Bearer TOKEN`.
+//! The interface. It answers the machine alone ([`crate::caller`]), and the container's own loopback at `/health`.
 //!
 //! | request | answer |
 //! |---|---|
@@ -9,24 +9,25 @@
 //! | `DELETE /accounts/USER` | 204: there is none, nor anything of it |
 //! | `PUT /certificate` `{"chain": "PEM", "key": "PEM"}` | 204, or 404 where the service has none of its own |
 //!
-//! A refusal has `{"error": "…"}`: 400 for what was sent, 401 for the token, 500 for what went wrong here; then nothing changed, or
+//! A refusal has `{"error": "…"}`: 400 for what was sent, 403 for who asks, 500 for what went wrong here; then nothing changed, or
 //! a DELETE is finished by asking again. PUT and DELETE may be asked again at any time.
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, FromRef, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRef, Path, Request, State};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
-use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
+use crate::caller::{Caller, Interface, caller};
 use crate::certificate::{self, Certificate};
 use crate::name::{Password, User};
 use crate::store::{Failed, Put, Store};
@@ -34,43 +35,31 @@ use crate::store::{Failed, Put, Store};
 /// Most bytes of a request's body: a certificate with its chain.
 const BODY_MAX: usize = 64 * 1024;
 
-/// What proves the cell: at least 32 characters.
-#[derive(Clone)]
-pub struct Token(Arc<Zeroizing<String>>);
-
-impl Token {
-    /// Of text that is long enough not to be guessed.
-    pub fn new(text: Zeroizing<String>) -> Option<Self> {
-        (text.len() >= 32 && text.bytes().all(|b| b.is_ascii_graphic())).then(|| Token(Arc::new(text)))
-    }
-
-    fn is(&self, offered: &[u8]) -> bool {
-        self.0.as_bytes().ct_eq(offered).into()
-    }
-}
+/// Tells the container's own addresses at the time.
+pub type Interfaces = Arc<dyn Fn() -> io::Result<Vec<Interface>> + Send + Sync>;
 
 /// What the interface acts on.
 #[derive(Clone, FromRef)]
 pub struct Served {
     /// The accounts.
     pub store: Arc<Store>,
-    /// Who may ask.
-    pub token: Token,
+    /// By which it is seen who asks.
+    pub interfaces: Interfaces,
     /// Where the certificate goes, for services that have one of their own.
     pub certificate: Option<Arc<PathBuf>>,
 }
 
-/// The interface.
+/// The interface. To be served with [`ConnectInfo`].
 pub fn router(served: Served) -> Router {
-    let guarded = Router::new()
+    let ask_who = from_fn_with_state(served.interfaces.clone(), only_the_cell);
+    Router::new()
+        .route("/health", get(health))
         .route("/accounts", get(list))
         .route("/accounts/{user}", get(one).put(make).delete(remove))
         .route("/certificate", put(take_certificate))
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(from_fn_with_state(served.token.clone(), authorize));
-    Router::new()
-        .route("/health", get(health))
-        .merge(guarded)
+        // Around what is not there too: others learn nothing.
+        .layer(ask_who)
         .with_state(served)
 }
 
@@ -107,18 +96,32 @@ impl From<JsonRejection> for Refusal {
     }
 }
 
-async fn authorize(State(token): State<Token>, headers: HeaderMap, request: Request, next: Next) -> Response {
-    let offered = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    if offered.is_some_and(|offered| token.is(offered)) {
+async fn only_the_cell(
+    State(interfaces): State<Interfaces>,
+    ConnectInfo(source): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let own = match interfaces() {
+        Ok(own) => own,
+        Err(_) => {
+            let words = "the container's own addresses cannot be read".to_owned();
+            return Refusal(StatusCode::INTERNAL_SERVER_ERROR, words).into_response();
+        }
+    };
+    let may = match caller(source.ip(), &own) {
+        Caller::Machine => true,
+        Caller::Own => request.uri().path() == "/health",
+        Caller::Other => false,
+    };
+    if may {
         next.run(request).await
     } else {
-        let refusal = Refusal(
-            StatusCode::UNAUTHORIZED,
-            "the token is missing or wrong".to_owned(),
-        );
-        ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response()
+        Refusal(
+            StatusCode::FORBIDDEN,
+            "the cell itself asks here, nobody else".to_owned(),
+        )
+        .into_response()
     }
 }
 

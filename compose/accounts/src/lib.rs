@@ -7,11 +7,13 @@
 //! - [`users`]: the file of users as a value, pure;
 //! - [`store`]: the file and the users' folders;
 //! - [`certificate`]: the certificate of services that speak TLS themselves;
+//! - [`caller`]: who may ask;
 //! - [`http`]: the interface;
 //! - [`setup`]: what programs for mail ask to set themselves up.
 
 #![forbid(unsafe_code)]
 
+pub mod caller;
 pub mod certificate;
 pub mod http;
 pub mod name;

@@ -8,13 +8,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use cell_accounts::http::{Served, Token, router};
+use cell_accounts::caller;
+use cell_accounts::http::{Served, router};
 use cell_accounts::setup;
 use cell_accounts::store::{Places, Store};
 use cell_accounts::users::Format;
 use clap::{Parser, Subcommand};
-use zeroize::Zeroizing;
 
 #[derive(Parser)]
 #[command(about = "Accounts of one service, over HTTP", version)]
@@ -25,7 +24,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve. The token comes by the environment: ACCOUNTS_TOKEN, or a file named by ACCOUNTS_TOKEN_FILE.
+    /// Serve, to the machine alone: whoever has the first address of a network of this container.
     Serve(Serve),
     /// Ask a server on this machine's loopback whether it works; for health checks.
     Check {
@@ -66,21 +65,6 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-fn token() -> anyhow::Result<Token> {
-    let text = match (
-        std::env::var("ACCOUNTS_TOKEN"),
-        std::env::var_os("ACCOUNTS_TOKEN_FILE"),
-    ) {
-        (Ok(text), None) => Zeroizing::new(text),
-        (Err(_), Some(path)) => {
-            let text = Zeroizing::new(std::fs::read_to_string(path).context("read ACCOUNTS_TOKEN_FILE")?);
-            Zeroizing::new(text.trim_end().to_owned())
-        }
-        _ => anyhow::bail!("set ACCOUNTS_TOKEN or ACCOUNTS_TOKEN_FILE, one of them"),
-    };
-    Token::new(text).context("the token has at least 32 characters and no space")
-}
-
 fn run(serve: Serve) -> anyhow::Result<()> {
     let served = Served {
         store: Arc::new(Store::open(Places {
@@ -89,7 +73,7 @@ fn run(serve: Serve) -> anyhow::Result<()> {
             data: serve.data,
             make_folders: serve.make_folders,
         })?),
-        token: token()?,
+        interfaces: Arc::new(caller::interfaces),
         certificate: serve.certificate.map(Arc::new),
     };
     // One thread answers: what blocks is done by a few others.
@@ -105,7 +89,8 @@ fn run(serve: Serve) -> anyhow::Result<()> {
             tokio::spawn(async move { axum::serve(listener, setup::router(&domain)).await });
         }
         let mut end = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        axum::serve(listener, router(served))
+        let service = router(served).into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, service)
             .with_graceful_shutdown(async move {
                 end.recv().await;
             })

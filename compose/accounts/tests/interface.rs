@@ -3,21 +3,25 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode};
-use cell_accounts::http::{Served, Token, router};
+use cell_accounts::caller::Interface;
+use cell_accounts::http::{Interfaces, Served, router};
 use cell_accounts::store::{Places, Store};
 use cell_accounts::users::Format;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use zeroize::Zeroizing;
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// The machine's address in the container's network.
+const MACHINE: &str = "172.21.0.17";
 
 struct Service {
     dir: tempfile::TempDir,
@@ -37,7 +41,7 @@ impl Service {
     }
 
     async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (StatusCode, Value) {
-        self.ask_as(method, path, body, &format!("Bearer {TOKEN}")).await
+        self.ask_as(method, path, body, MACHINE).await
     }
 
     async fn ask_as(
@@ -45,12 +49,12 @@ impl Service {
         method: &str,
         path: &str,
         body: Option<Value>,
-        token: &str,
+        source: &str,
     ) -> (StatusCode, Value) {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header("authorization", token)
+            .extension(ConnectInfo(SocketAddr::new(source.parse().unwrap(), 40_000)))
             .header("content-type", "application/json")
             .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
             .unwrap();
@@ -62,6 +66,14 @@ impl Service {
 }
 
 fn open(dir: &Path) -> axum::Router {
+    let own = Interface {
+        address: "172.21.0.18".parse().unwrap(),
+        mask: "255.255.255.240".parse().unwrap(),
+    };
+    open_as(dir, Arc::new(move || Ok(vec![own])))
+}
+
+fn open_as(dir: &Path, interfaces: Interfaces) -> axum::Router {
     let store = Store::open(Places {
         file: dir.join("users"),
         format: Format::Htpasswd,
@@ -71,7 +83,7 @@ fn open(dir: &Path) -> axum::Router {
     .unwrap();
     router(Served {
         store: Arc::new(store),
-        token: Token::new(Zeroizing::new(TOKEN.to_owned())).unwrap(),
+        interfaces,
         certificate: Some(Arc::new(dir.join("tls.pem"))),
     })
 }
@@ -130,15 +142,17 @@ async fn an_account_is_made_changed_listed_and_removed() {
 }
 
 #[tokio::test]
-async fn who_has_not_the_token_gets_and_changes_nothing() {
+async fn who_is_not_the_machine_gets_and_changes_nothing() {
     let service = Service::new();
     let body = || Some(json!({"password": "first password"}));
-    for token in [
-        "",
-        "Bearer ",
-        "Bearer 0123456789abcdef0123456789abcdeF",
-        TOKEN,
-        "Basic x",
+    // The container itself, another of its network, the proxy's network, a device, and IPv6.
+    for source in [
+        "127.0.0.1",
+        "172.21.0.18",
+        "172.21.0.20",
+        "172.21.0.1",
+        "10.42.0.2",
+        "::1",
     ] {
         for (method, path) in [
             ("PUT", "/accounts/alice"),
@@ -146,17 +160,47 @@ async fn who_has_not_the_token_gets_and_changes_nothing() {
             ("GET", "/accounts"),
             ("GET", "/accounts/alice"),
             ("PUT", "/certificate"),
+            ("GET", "/nothing"),
+            ("GET", "/health/"),
         ] {
-            let (status, _) = service.ask_as(method, path, body(), token).await;
-            assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path} {token:?}");
+            let (status, _) = service.ask_as(method, path, body(), source).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} {source}");
         }
+        let (status, _) = service.ask_as("GET", "/health", None, source).await;
+        let own = source == "127.0.0.1";
+        let expected = if own {
+            StatusCode::OK
+        } else {
+            StatusCode::FORBIDDEN
+        };
+        assert_eq!(status, expected, "{source}");
     }
     assert_eq!(service.file(), "");
-    assert_eq!(service.ask_as("GET", "/health", None, "").await.0, StatusCode::OK);
+    assert_eq!(service.ask("GET", "/health", None).await.0, StatusCode::OK);
     assert_eq!(
         service.ask("PUT", "/accounts/alice", body()).await.0,
         StatusCode::CREATED
     );
+}
+
+/// Who asks cannot be told when the kernel does not say which addresses are the container's: then nobody is answered.
+#[tokio::test]
+async fn without_addresses_of_its_own_it_answers_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    for (told, expected) in [
+        (Ok(()), StatusCode::FORBIDDEN),
+        (Err(()), StatusCode::INTERNAL_SERVER_ERROR),
+    ] {
+        let mut service = Service::new();
+        service.router = open_as(
+            dir.path(),
+            Arc::new(move || told.map(|()| Vec::new()).map_err(|()| io::Error::other("no"))),
+        );
+        for source in [MACHINE, "127.0.0.1"] {
+            let (status, _) = service.ask_as("GET", "/accounts", None, source).await;
+            assert_eq!(status, expected, "{source}");
+        }
+    }
 }
 
 #[tokio::test]

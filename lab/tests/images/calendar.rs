@@ -27,6 +27,7 @@ fn a_caldav_client_syncs_and_nobody_reads_anothers_calendar() {
         )
     };
     let (alice, bob) = ("alice's password", "bob's password, too");
+    only_the_machine_asks(&service);
     assert_eq!(account("PUT", "alice", alice), "201");
     assert_eq!(account("PUT", "bob", bob), "201");
 
@@ -92,4 +93,37 @@ fn a_caldav_client_syncs_and_nobody_reads_anothers_calendar() {
             .ok_or(said.to_string())
     });
     service.print_memory();
+}
+
+/// Another container of the same network (where the proxy has a leg), and a device by its own address: nothing, not even whether
+/// it works.
+fn only_the_machine_asks(service: &Service) {
+    const ASK: &str = "import sys, urllib.request as u, urllib.error as e
+r = u.Request(sys.argv[1], method=sys.argv[2], data=b'{\"password\": \"a password\"}', headers={'Content-Type': 'application/json'})
+try: print(u.urlopen(r, timeout=10).status)
+except e.HTTPError as refused: print(refused.code)";
+    service.devices(&["10.42.0.2"]);
+    let host = service.address("cell-calendar-accounts");
+    for (method, path) in [
+        ("PUT", "/accounts/mallory"),
+        ("GET", "/accounts"),
+        ("GET", "/health"),
+    ] {
+        let url = format!("http://{host}:8090{path}");
+        let ask = [
+            "exec",
+            "cell-calendar-radicale",
+            "/usr/bin/python3",
+            "-I",
+            "-c",
+            ASK,
+        ];
+        let said = service.dockerd.say(&[&ask[..], &[&url, method]].concat());
+        assert_eq!(said, "403", "{method} {path} from another container");
+        let device = service.accounts_as("10.42.0.2", "cell-calendar-accounts", method, path, "");
+        assert_eq!(device, "403", "{method} {path} from a device");
+    }
+    let container = "cell-calendar-accounts";
+    assert_eq!(service.accounts(container, "GET", "/accounts/mallory", ""), "404");
+    assert_eq!(service.accounts(container, "GET", "/health", ""), "200");
 }

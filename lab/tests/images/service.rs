@@ -10,8 +10,6 @@ use serde_json::Value;
 
 use crate::dockerd::Dockerd;
 
-/// The token that the tests give to the interface for accounts.
-pub const TOKEN: &str = "test-0123456789abcdef0123456789abcdef";
 /// The service's network.
 const BRIDGE: &str = "cellsvc7";
 const SUBNET: &str = "172.21.7.0/24";
@@ -203,10 +201,14 @@ impl Service {
         all
     }
 
-    /// Asks the interface for accounts: the status.
+    /// Asks the interface for accounts, as the machine: the status.
     pub fn accounts(&self, container: &str, method: &str, path: &str, body: &str) -> String {
+        self.accounts_as(MACHINE, container, method, path, body)
+    }
+
+    /// The same from another address of the daemon's side.
+    pub fn accounts_as(&self, source: &str, container: &str, method: &str, path: &str, body: &str) -> String {
         let url = format!("http://{}:8090{path}", self.address(container));
-        let token = format!("Authorization: Bearer {TOKEN}");
         let mut args = vec![
             "-sS",
             "--max-time",
@@ -217,8 +219,8 @@ impl Service {
             "%{http_code}",
             "-X",
             method,
-            "-H",
-            &token,
+            "--interface",
+            source,
         ];
         if !body.is_empty() {
             args.extend(["-H", "Content-Type: application/json", "--data", body]);
@@ -267,7 +269,6 @@ fn fill(template: &Value) -> String {
     template
         .as_str()
         .unwrap()
-        .replace("${config.accounts_token}", TOKEN)
         .replace("${config.domain}", "cell.example")
 }
 

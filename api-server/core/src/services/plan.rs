@@ -3,7 +3,7 @@
 use cell_manifest::{Manifest, Purpose, Source};
 
 use super::access::Access;
-use super::{entry, labels};
+use super::{entry, labels, own};
 
 /// What is known beside the manifest.
 #[derive(Debug, Clone)]
@@ -39,7 +39,12 @@ pub fn install(manifest: &Manifest, around: &Around<'_>) -> Vec<String> {
         plural(count)
     ));
     match (manifest.purpose, &around.subnet) {
-        (Purpose::Core, _) => said.push("It is one of the cell's own, on the cell's network.".to_owned()),
+        (Purpose::Core, _) => {
+            said.push("It is one of the cell's own, on the cell's network.".to_owned());
+            if own::is_own(manifest) {
+                said.push("It is part of the cell: the cell installs it by itself, and it stays.".to_owned());
+            }
+        }
         (Purpose::Store, subnet) => {
             let subnet = subnet.as_deref().unwrap_or("the lowest that is free");
             said.push(format!(

@@ -273,6 +273,35 @@ async fn look_after(app: &App, mut service: StoredService) -> Result<Stepped, Se
     Ok(Stepped::Idle)
 }
 
+/// What would become of one whose installation went no further.
+pub(super) enum Retried {
+    /// It is there.
+    Goes,
+    /// Nobody can say now.
+    Unknown,
+    /// Still refused, for this reason.
+    Refused(Option<Fault>),
+}
+
+/// Does all that was refused again, and writes nothing down.
+pub(super) async fn retry(app: &App, service: &StoredService) -> Result<Retried, ServiceError> {
+    Ok(match whole(app, service, &service.make).await? {
+        Ok(_) => Retried::Goes,
+        Err(Not::Later(_)) => Retried::Unknown,
+        Err(Not::Ended(_, fault)) => Retried::Refused(fault),
+    })
+}
+
+/// Writes down another reason for the same phase.
+pub(super) async fn note_fault(
+    app: &App,
+    mut service: StoredService,
+    fault: Fault,
+) -> Result<(), ServiceError> {
+    service.fault = Some(fault);
+    commit(app, service, None).await
+}
+
 /// All steps at the broker at once, for what was there before.
 async fn whole(
     app: &App,

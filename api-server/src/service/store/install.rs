@@ -9,7 +9,7 @@ use cell_api_core::services::access::Access;
 use cell_api_core::services::catalog::Offer;
 use cell_api_core::services::phase::{Doing, Phase, Wish};
 use cell_api_core::services::plan::{self, Around};
-use cell_api_core::services::{self, entry, form, guard, labels};
+use cell_api_core::services::{self, entry, form, guard, labels, own};
 use cell_manifest::{Manifest, Purpose};
 
 use super::{View, get};
@@ -318,17 +318,17 @@ fn begin_update(tx: &mut Tx<'_>, service: StoredService, make: Make) -> Result<(
 /// Writes down that a service is to go.
 ///
 /// # Errors
-/// [`ServiceError::NoService`], [`ServiceError::ServiceRequired`] with those that need it.
+/// [`ServiceError::NoService`], [`ServiceError::PartOfCell`], [`ServiceError::ServiceRequired`] with those that need it.
 pub async fn remove(
     app: &Arc<App>,
     actor: &Actor,
     name: &str,
     delete_volumes: bool,
 ) -> Result<View, ServiceError> {
-    let sought = name.to_owned();
+    let (sought, keeps_own) = (name.to_owned(), app.config.core_services);
     app.store
         .mutate(Origin::new(actor, app.now()), move |tx| {
-            begin_removal(tx, &sought, delete_volumes)
+            begin_removal(tx, &sought, delete_volumes, keeps_own)
         })
         .await?;
     let view = get(app, name).await;
@@ -347,10 +347,10 @@ pub async fn plan_remove(
     delete_volumes: bool,
 ) -> Result<PlanView, ServiceError> {
     let view = get(app, name).await?;
-    let sought = name.to_owned();
+    let (sought, keeps_own) = (name.to_owned(), app.config.core_services);
     app.store
         .try_out(Origin::new(actor, app.now()), move |tx| {
-            begin_removal(tx, &sought, delete_volumes)
+            begin_removal(tx, &sought, delete_volumes, keeps_own)
         })
         .await?;
     let data = if delete_volumes {
@@ -368,8 +368,16 @@ pub async fn plan_remove(
     })
 }
 
-fn begin_removal(tx: &mut Tx<'_>, name: &str, delete_volumes: bool) -> Result<(), ServiceError> {
+fn begin_removal(
+    tx: &mut Tx<'_>,
+    name: &str,
+    delete_volumes: bool,
+    keeps_own: bool,
+) -> Result<(), ServiceError> {
     let service = table::get(tx, name)?;
+    if keeps_own && own::is_own(&table::manifest(tx, &service.make.digest)?.manifest) {
+        return Err(ServiceError::PartOfCell);
+    }
     let dependants = guard::dependants(name, &table::standings(tx)?);
     if !dependants.is_empty() {
         return Err(ServiceError::ServiceRequired(dependants));

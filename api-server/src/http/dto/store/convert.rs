@@ -2,7 +2,6 @@
 
 use cell_api_core::services::form::{self, FormField as Field};
 use cell_api_core::services::phase::Phase;
-use cell_manifest::Purpose;
 
 use super::{
     Catalog, CatalogService, FormField, Service, ServiceContainer, ServiceFault, ServiceLogs, ServiceOrPlan,
@@ -10,7 +9,7 @@ use super::{
 };
 use crate::http::dto::convert::state_name;
 use crate::http::dto::rfc3339;
-use crate::service::catalog::{Catalog as Read, Item};
+use crate::service::catalog::{Catalog as Read, Item, Shown, purpose};
 use crate::service::store::{ContainerState, LogsView, PlanView, StatusView, View};
 
 impl Catalog {
@@ -29,31 +28,27 @@ impl Catalog {
 
 impl CatalogService {
     fn of(item: Item, installed: &[View]) -> Self {
-        let Item { line, offer } = item;
-        let of_it = installed.iter().filter(|view| view.manifest.id == line.id);
-        let installed = of_it.map(|view| view.service.name.to_string()).collect();
-        let manifest = offer.as_ref().ok().map(|offer| &offer.manifest);
-        CatalogService {
-            purpose: manifest.map(|manifest| purpose(manifest.purpose).to_owned()),
-            instanceable: manifest.is_some_and(|manifest| manifest.instanceable),
-            requires: manifest
-                .into_iter()
-                .flat_map(|manifest| &manifest.requires)
-                .map(ToString::to_string)
-                .collect(),
-            form: manifest
-                .map(form::form)
-                .unwrap_or_default()
-                .into_iter()
-                .map(Into::into)
-                .collect(),
-            faults: offer.err().unwrap_or_default(),
+        let Shown {
+            line,
+            purpose,
+            instanceable,
+            requires,
+            form,
             installed,
+            faults,
+        } = item.shown(installed);
+        CatalogService {
+            purpose: purpose.map(str::to_owned),
+            form: form.into_iter().map(Into::into).collect(),
             id: line.id.to_string(),
             title: line.title,
             description: line.description,
             version: line.version,
             digest: line.digest.to_string(),
+            instanceable,
+            requires,
+            installed,
+            faults,
         }
     }
 }
@@ -205,13 +200,6 @@ impl From<Field> for FormField {
             default,
             help,
         }
-    }
-}
-
-fn purpose(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Store => "store",
-        Purpose::Core => "core",
     }
 }
 
