@@ -17,6 +17,7 @@ const PROTOS: &[&str] = &[
     "cell/vault/v1/secret_service.proto",
     "cell/api/v1/cell_service.proto",
     "cell/api/v1/store_service.proto",
+    "cell/api/v1/manager_service.proto",
 ];
 
 /// Messages that carry key material: they get a hand-written `Debug` that shows nothing (`src/redact.rs`).

@@ -120,6 +120,7 @@ pub async fn start(
     let netd = ipc::connect(&app.config.netd_socket);
     tasks.spawn(reconcile::run(Arc::clone(&app), netd, shutdown.clone()));
     tasks.spawn(reconcile::services::run(Arc::clone(&app), shutdown.clone()));
+    tasks.spawn(crate::health::run(Arc::clone(&app), shutdown.clone()));
     let heads = app.audit_heads();
     tasks.spawn(anchor::run(app, heads, shutdown.clone()));
     tasks.close();

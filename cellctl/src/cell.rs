@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use cell_proto::api::v1::cell_service_client::CellServiceClient;
 use cell_proto::api::v1::connection_service_client::ConnectionServiceClient;
+use cell_proto::api::v1::manager_service_client::ManagerServiceClient;
 use cell_proto::api::v1::network_change_service_client::NetworkChangeServiceClient;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::service_network_service_client::ServiceNetworkServiceClient;
@@ -54,6 +55,10 @@ impl Cell {
 
     pub(crate) fn store(&self) -> Result<StoreServiceClient<Channel>, Failure> {
         self.channel().map(StoreServiceClient::new)
+    }
+
+    pub(crate) fn managers(&self) -> Result<ManagerServiceClient<Channel>, Failure> {
+        self.channel().map(ManagerServiceClient::new)
     }
 
     pub(crate) fn users(&self) -> Result<UserServiceClient<Channel>, Failure> {

@@ -12,6 +12,7 @@ pub mod peers;
 
 pub mod catalog;
 pub mod connections;
+pub mod managers;
 pub mod service_networks;
 pub mod store;
 

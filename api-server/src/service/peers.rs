@@ -3,6 +3,7 @@
 mod change;
 mod exit;
 mod plan;
+mod room;
 
 pub use change::{CreatedPeer, create, delete, deliver_config, update};
 

@@ -9,6 +9,7 @@ pub mod transaction;
 pub mod audit;
 pub mod connections;
 pub mod first_version;
+pub mod managers;
 pub mod peers;
 pub mod service_networks;
 pub mod services;

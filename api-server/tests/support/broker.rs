@@ -26,6 +26,24 @@ pub struct Made {
     pub deployment: Deployment,
     pub parameters: BTreeMap<String, String>,
     pub running: bool,
+    /// What its check says of all of its containers.
+    pub health: String,
+    /// How often it was started.
+    pub starts: i64,
+}
+
+impl Made {
+    /// As the real one tells it by itself.
+    fn told(&self) -> Deployment {
+        let mut told = self.deployment.clone();
+        for container in &mut told.containers {
+            container.state = state(self).into();
+            container.health = self.health.clone();
+            container.started_unix_ms = self.starts;
+            container.exit_code = if self.running { 0 } else { 137 };
+        }
+        told
+    }
 }
 
 #[derive(Default)]
@@ -45,6 +63,12 @@ pub struct State {
     pub other_bridge: Option<String>,
     /// Dies after so many calls, with the last one done and not answered.
     pub dies_after: Option<u32>,
+    /// Where all containers are, instead of on their networks.
+    pub address: Option<std::net::Ipv4Addr>,
+    /// What is followed of each log, after its last lines.
+    pub log: Option<tokio::sync::broadcast::Sender<String>>,
+    /// How many follow a log now.
+    pub followers: Arc<std::sync::atomic::AtomicUsize>,
     /// The last octet of the next container.
     pub next: u8,
 }
@@ -83,6 +107,8 @@ impl State {
             deployment: deployment.clone(),
             parameters,
             running: true,
+            health: String::new(),
+            starts: 1,
         };
         self.volumes.insert(service.clone());
         self.made.insert(service, made);
@@ -113,7 +139,10 @@ impl State {
                 },
                 name: container.name.to_string(),
                 id: "0".repeat(64),
-                address: format!("{net}.{}", first + (self.next + n) % 12 + 2),
+                address: match self.address {
+                    Some(address) => address.to_string(),
+                    None => format!("{net}.{}", first + (self.next + n) % 12 + 2),
+                },
                 ..DeployedContainer::default()
             });
         let containers = containers.collect();
@@ -155,6 +184,11 @@ impl FakeBroker {
     pub fn revive(&mut self) {
         self.state.lock().unwrap().dies_after = None;
         self.alive = serve(&self.path, &self.state);
+    }
+
+    /// Looks at its state, or changes it.
+    pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.state.lock().unwrap())
     }
 
     pub fn is_dead(&self) -> bool {
@@ -292,21 +326,29 @@ impl DeploymentService for Broker {
     type WatchDeploymentsStream =
         Pin<Box<dyn Stream<Item = Result<WatchDeploymentsResponse, Status>> + Send>>;
 
-    /// As it is; what changes later is not told.
     async fn watch_deployments(
         &self,
         _: Request<WatchDeploymentsRequest>,
     ) -> Result<Response<Self::WatchDeploymentsStream>, Status> {
-        let deployments = self
-            .0
-            .lock()
-            .unwrap()
-            .made
-            .values()
-            .map(|made| made.deployment.clone())
-            .collect();
-        let first = stream::iter([Ok(WatchDeploymentsResponse { deployments })]);
-        Ok(Response::new(Box::pin(first.chain(stream::pending()))))
+        let broker = self.clone();
+        let told = stream::unfold(None, move |before: Option<Vec<Deployment>>| {
+            let broker = broker.clone();
+            async move {
+                loop {
+                    if broker.1.is_cancelled() {
+                        return None;
+                    }
+                    let now: Vec<Deployment> =
+                        broker.0.lock().unwrap().made.values().map(Made::told).collect();
+                    if before.as_ref() != Some(&now) {
+                        let deployments = now.clone();
+                        return Some((Ok(WatchDeploymentsResponse { deployments }), Some(now)));
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(told)))
     }
 
     async fn list_deployments(
@@ -342,20 +384,25 @@ impl Broker {
                 return Err(refusal(Code::FailedPrecondition, "WRONG_STATE"));
             }
             made.running = running;
+            made.starts += i64::from(running);
             Ok(Some(shown(handle, made)))
         })
     }
 }
 
-fn shown(handle: &str, made: &Made) -> Container {
-    let state = if made.running {
+fn state(made: &Made) -> ContainerState {
+    if made.running {
         ContainerState::Running
     } else {
         ContainerState::Exited
-    };
+    }
+}
+
+fn shown(handle: &str, made: &Made) -> Container {
     Container {
         service: handle.to_owned(),
-        state: state.into(),
+        state: state(made).into(),
+        health: made.health.clone(),
         ..Container::default()
     }
 }
@@ -446,7 +493,24 @@ impl ContainerStatusService for Broker {
             lines: vec![format!("{service} {lines}")],
             skipped: false,
         };
-        Ok(Response::new(Box::pin(stream::iter([Ok(answer)]))))
+        let state = self.0.lock().unwrap();
+        let (more, followers) = (
+            state.log.as_ref().map(|log| log.subscribe()),
+            Arc::clone(&state.followers),
+        );
+        let Some(more) = more else {
+            return Ok(Response::new(Box::pin(stream::iter([Ok(answer)]))));
+        };
+        let follower = Follower::new(followers);
+        let rest = stream::unfold((more, follower), |(mut more, follower)| async move {
+            let lines = vec![more.recv().await.ok()?];
+            let skipped = false;
+            Some((
+                Ok(FollowContainerLogsResponse { lines, skipped }),
+                (more, follower),
+            ))
+        });
+        Ok(Response::new(Box::pin(stream::iter([Ok(answer)]).chain(rest))))
     }
 
     async fn get_container_stats(
@@ -454,5 +518,21 @@ impl ContainerStatusService for Broker {
         _: Request<GetContainerStatsRequest>,
     ) -> Result<Response<GetContainerStatsResponse>, Status> {
         Ok(Response::new(GetContainerStatsResponse::default()))
+    }
+}
+
+/// Is counted while somebody follows.
+struct Follower(Arc<std::sync::atomic::AtomicUsize>);
+
+impl Follower {
+    fn new(count: Arc<std::sync::atomic::AtomicUsize>) -> Self {
+        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Follower(count)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
     }
 }

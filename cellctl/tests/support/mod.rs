@@ -6,6 +6,7 @@
     reason = "tests; not every file uses all of it"
 )]
 
+mod managers;
 pub mod store;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use cell_proto::api::v1::cell_service_server::{CellService, CellServiceServer};
 use cell_proto::api::v1::connection_service_server::{ConnectionService, ConnectionServiceServer};
+use cell_proto::api::v1::manager_service_server::ManagerServiceServer;
 use cell_proto::api::v1::network_change_service_server::{NetworkChangeService, NetworkChangeServiceServer};
 use cell_proto::api::v1::peer_service_server::{PeerService, PeerServiceServer};
 use cell_proto::api::v1::setup_service_server::{SetupService, SetupServiceServer};
@@ -87,6 +89,7 @@ impl FakeCell {
                 .add_service(ConnectionServiceServer::new(cell.clone()))
                 .add_service(NetworkChangeServiceServer::new(cell.clone()))
                 .add_service(StoreServiceServer::new(cell.clone()))
+                .add_service(ManagerServiceServer::new(cell.clone()))
                 .add_service(CellServiceServer::new(cell));
             let callers = CallerPolicy {
                 uids: vec![nix::unistd::geteuid().as_raw()],
