@@ -62,7 +62,7 @@ async fn keep(app: &App) {
 async fn tend(app: &App, known: &mut BTreeSet<String>) -> Result<bool, ServiceError> {
     let (accounts, all) = app
         .store
-        .read_much(|connection| Ok((table::list(connection)?, services::list_whole(connection)?)))
+        .read_much(|connection| Ok((table::list(connection)?, services::list_in_force(connection)?)))
         .await?;
     let there: Vec<String> = all
         .iter()

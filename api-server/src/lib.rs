@@ -17,6 +17,7 @@ pub mod app;
 pub mod dns;
 pub mod events;
 pub mod exits;
+pub mod health;
 pub mod password;
 pub mod peers;
 pub mod published;

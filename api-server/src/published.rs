@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::config::Config;
 use crate::events::Topic;
-use crate::service::published;
+use crate::service::{managers, published};
 use certificate::Certified;
 
 /// Changes that come together are told together.
@@ -152,17 +152,22 @@ fn say(app: &App, place: &Mutex<Said>, said: Said) {
 
 struct DnsTeller {
     folder: Folder,
-    told: Option<Published>,
+    told: Option<(Published, QueryLog)>,
     is_reloaded: bool,
 }
 
 impl DnsTeller {
     async fn tell(&mut self, app: &App, state: &Published) -> Said {
-        if self.told.as_ref() != Some(state) {
-            if let Err(error) = self.write(app, state).await {
+        let log = match managers::query_log(app) {
+            Ok(log) => log,
+            Err(error) => return Said::Not("NOT_WRITTEN", error.to_string()),
+        };
+        let is_told = |(told, of): &(Published, QueryLog)| (told, *of) == (state, log);
+        if !self.told.as_ref().is_some_and(is_told) {
+            if let Err(error) = self.write(app, state, log).await {
                 return Said::Not("NOT_WRITTEN", error.to_string());
             }
-            self.told = Some(state.clone());
+            self.told = Some((state.clone(), log));
             self.is_reloaded = false;
         }
         if self.is_reloaded {
@@ -182,12 +187,12 @@ impl DnsTeller {
         }
     }
 
-    async fn write(&self, app: &App, state: &Published) -> Result<(), FolderError> {
+    async fn write(&self, app: &App, state: &Published, log: QueryLog) -> Result<(), FolderError> {
         let (folder, state, now) = (self.folder.clone(), state.clone(), app.now() / 1000);
         let written = tokio::task::spawn_blocking(move || {
             let settings = CorefileSettings {
                 relay: dns::BRIDGE,
-                log: QueryLog::Errors,
+                log,
                 folder: corefile::FOLDER,
                 port: dns::PORT,
             };

@@ -122,6 +122,7 @@ pub async fn start(
     tasks.spawn(reconcile::run(Arc::clone(&app), netd, shutdown.clone()));
     tasks.spawn(reconcile::services::run(Arc::clone(&app), shutdown.clone()));
     tasks.spawn(reconcile::services::own::run(Arc::clone(&app), shutdown.clone()));
+    tasks.spawn(crate::health::run(Arc::clone(&app), shutdown.clone()));
     let heads = app.audit_heads();
     tasks.spawn(anchor::run(app, heads, shutdown.clone()));
     tasks.close();

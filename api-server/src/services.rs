@@ -41,10 +41,12 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Services {
     live: Mutex<BTreeMap<String, Live>>,
-    /// Networks that netd does not take, with why.
+    /// Services whose network or entries netd does not take, with why.
     refused: Mutex<BTreeMap<String, String>>,
     /// Services that the broker was seen to have as they are to be.
     seen: Mutex<BTreeSet<String>>,
+    /// Services whose containers somebody had started.
+    asked: Mutex<BTreeSet<String>>,
     /// Grows with each wish.
     wishes: watch::Sender<u64>,
 }
@@ -55,6 +57,7 @@ impl Default for Services {
             live: Mutex::default(),
             refused: Mutex::default(),
             seen: Mutex::default(),
+            asked: Mutex::default(),
             wishes: watch::Sender::new(0),
         }
     }
@@ -87,14 +90,27 @@ impl Services {
         self.wishes.subscribe()
     }
 
-    /// What netd made of the networks.
-    pub(crate) fn refused_by_netd(&self, refused: BTreeMap<String, String>) {
-        *lock(&self.refused) = refused;
+    /// What netd made of networks and entries; whether that is news.
+    pub(crate) fn refused_by_netd(&self, refused: BTreeMap<String, String>) -> bool {
+        let mut before = lock(&self.refused);
+        let is_news = *before != refused;
+        *before = refused;
+        is_news
     }
 
-    /// Why netd does not take a service's network; `None`: it does, or was not asked.
+    /// What netd does not take of a service, and why; `None`: it takes all, or was not asked.
     pub(crate) fn netd_refuses(&self, service: &str) -> Option<String> {
         lock(&self.refused).get(service).cloned()
+    }
+
+    /// Somebody has a service's containers started or stopped.
+    pub(crate) fn asked(&self, service: &str) {
+        lock(&self.asked).insert(service.to_owned());
+    }
+
+    /// Whether somebody had, since this was asked last.
+    pub(crate) fn take_asked(&self, service: &str) -> bool {
+        lock(&self.asked).remove(service)
     }
 
     /// The broker has a service as it is to be.

@@ -35,7 +35,7 @@ impl World {
     async fn new(calendar: Accounts, email: Accounts) -> World {
         let cell = Cell::ready().await;
         let broker = FakeBroker::start(cell.state().join("broker.sock"));
-        broker.state.lock().unwrap().at = Some("127.0.0.1".to_owned());
+        broker.state.lock().unwrap().address = Some(std::net::Ipv4Addr::LOCALHOST);
         let manifests = [
             calendar.manifest("calendar"),
             email.manifest("email"),

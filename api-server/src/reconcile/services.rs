@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::events::Topic;
-use crate::service::ServiceError;
+use crate::service::{ServiceError, store};
 use crate::services::{Live, Waiting};
 use crate::store::services::{self as table, StoredService};
 use step::Stepped;
@@ -35,6 +35,7 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
         tasks: TaskTracker::new(),
         broker_was_there: false,
         next_look: Instant::now(),
+        is_handed_over: false,
     };
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -53,6 +54,8 @@ struct Keeper {
     tasks: TaskTracker,
     broker_was_there: bool,
     next_look: Instant,
+    /// Whether no peer has grants of its own to a service's address.
+    is_handed_over: bool,
 }
 
 impl Keeper {
@@ -89,6 +92,14 @@ impl Keeper {
 
     /// What the broker has against what it is to have.
     async fn look(&mut self, all: &[StoredService]) {
+        if !self.is_handed_over {
+            match store::hand_over(&self.app).await {
+                Ok(()) => self.is_handed_over = true,
+                Err(error) => {
+                    tracing::warn!(%error, "grants of services' addresses are left among peers' own")
+                }
+            }
+        }
         if all.is_empty() {
             return;
         }
