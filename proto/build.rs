@@ -17,6 +17,7 @@ const PROTOS: &[&str] = &[
     "cell/vault/v1/secret_service.proto",
     "cell/api/v1/cell_service.proto",
     "cell/api/v1/store_service.proto",
+    "cell/api/v1/account_service.proto",
 ];
 
 /// Messages that carry key material: they get a hand-written `Debug` that shows nothing (`src/redact.rs`).
@@ -34,6 +35,7 @@ const SECRET: &[&str] = &[
     "cell.api.v1.ResetPasswordRequest",
     "cell.api.v1.ConnectionImport",
     "cell.api.v1.ImportFirstVersionRequest",
+    "cell.api.v1.AccountCredential",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

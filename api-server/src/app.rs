@@ -99,6 +99,10 @@ pub struct App {
     pub connection_changes: Mutex<()>,
     /// Told when secrets were left at vaultd that nothing refers to.
     pub secrets_left: Notify,
+    /// Held while accounts at services are changed: there and in the database together.
+    pub account_changes: Mutex<()>,
+    /// Told when an account was left half made, or a service has one that the cell does not know.
+    pub accounts_left: Notify,
     /// Argon2id.
     pub hasher: Hasher,
     /// Failed logins by address.
@@ -186,6 +190,8 @@ impl App {
             secrets: Secrets::new(ipc::connect(&config.vault_socket)),
             connection_changes: Mutex::default(),
             secrets_left: Notify::new(),
+            account_changes: Mutex::default(),
+            accounts_left: Notify::new(),
             wireguard_key: WireguardKey::default(),
             hasher: Hasher::new()?,
             login_throttle: Throttle::new(LOGIN_QUOTA),

@@ -12,6 +12,7 @@ pub mod grpc;
 
 pub mod service;
 
+pub mod accounts;
 pub mod app;
 pub mod dns;
 pub mod events;

@@ -20,7 +20,7 @@ use crate::http::router::Site;
 use crate::http::server::{Endpoint, Slots};
 use crate::service::claim;
 use crate::tls::{self, CurrentCertificate};
-use crate::{anchor, dns, exits, grpc, published, reconcile, sweep, tidy};
+use crate::{accounts, anchor, dns, exits, grpc, published, reconcile, sweep, tidy};
 
 /// systemd's patience is 5 s; this is ours.
 const FAREWELL: Duration = Duration::from_secs(4);
@@ -103,6 +103,7 @@ pub async fn start(
         events.end();
     });
     tasks.spawn(sweep::run(Arc::clone(&app), shutdown.clone()));
+    tasks.spawn(accounts::run(Arc::clone(&app), shutdown.clone()));
     tasks.spawn(tidy::run(Arc::clone(&app), shutdown.clone()));
     let site = Site::new(Arc::clone(&app));
     let loopback = loopback(&app, sockets.loopback, site.clone())?;

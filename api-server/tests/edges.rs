@@ -325,6 +325,7 @@ async fn automation_is_the_same_cell() {
             name: "laptop".to_owned(),
             confirm_within_seconds: 0,
             validate_only: false,
+            delete_accounts: false,
         })
         .await
         .unwrap();
@@ -333,6 +334,7 @@ async fn automation_is_the_same_cell() {
             name: "laptop".to_owned(),
             confirm_within_seconds: 0,
             validate_only: false,
+            delete_accounts: false,
         })
         .await
         .unwrap_err();

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use cell_proto::api::v1::account_service_client::AccountServiceClient;
 use cell_proto::api::v1::cell_service_client::CellServiceClient;
 use cell_proto::api::v1::connection_service_client::ConnectionServiceClient;
 use cell_proto::api::v1::network_change_service_client::NetworkChangeServiceClient;
@@ -54,6 +55,10 @@ impl Cell {
 
     pub(crate) fn store(&self) -> Result<StoreServiceClient<Channel>, Failure> {
         self.channel().map(StoreServiceClient::new)
+    }
+
+    pub(crate) fn accounts(&self) -> Result<AccountServiceClient<Channel>, Failure> {
+        self.channel().map(AccountServiceClient::new)
     }
 
     pub(crate) fn users(&self) -> Result<UserServiceClient<Channel>, Failure> {

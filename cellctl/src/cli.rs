@@ -1,5 +1,6 @@
 //! The command line. No secret is ever an argument: arguments are seen by every process of the machine.
 
+mod account;
 mod connection;
 mod first_version;
 mod peer;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use account::{Account, AccountAdd};
 pub(crate) use connection::{Connection, Import};
 pub(crate) use first_version::FirstVersion;
 pub(crate) use peer::{FailOpen, How, Peer, PeerAdd, PeerConfig, PeerSet, ServiceUrl};
@@ -94,6 +96,11 @@ pub(crate) enum Command {
     Service {
         #[command(subcommand)]
         command: Service,
+    },
+    /// Accounts that devices' owners have at services: calendar, mail, files.
+    Account {
+        #[command(subcommand)]
+        command: Account,
     },
     /// Where devices connect to, and which resolvers are asked.
     Config {

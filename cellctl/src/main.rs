@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod audit;
 mod cell;
 mod change;
@@ -67,6 +68,7 @@ async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Import(files) => first_version::run(&cell, output, files).await,
         Command::Store { command } => store::run(&cell, output, command).await,
         Command::Service { command } => installed::run(&cell, output, command).await,
+        Command::Account { command } => accounts::run(&cell, output, command).await,
         Command::Config { command } => settings::run(&cell, output, command).await,
         Command::User { command } => users::run(&cell, output, command).await,
         Command::Audit { command } => audit::run(&cell, output, command).await,

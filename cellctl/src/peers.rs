@@ -26,7 +26,11 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Peer) -> Result<()
         Peer::List => list(cell, output).await,
         Peer::Show { name } => show(cell, output, name).await,
         Peer::Add(options) => add(cell, output, options).await,
-        Peer::Remove { name, how } => change::remove(cell, output, name, how).await,
+        Peer::Remove {
+            name,
+            delete_accounts,
+            how,
+        } => change::remove(cell, output, name, delete_accounts, how).await,
         Peer::Set(options) => change::set(cell, output, options).await,
         Peer::Config(options) => config_of(cell, output, options).await,
     }

@@ -376,7 +376,7 @@ impl From<wire::VerifyAuditResponse> for Verification {
 }
 
 /// RFC 3339 in UTC; nothing for 0, which stands for "never".
-fn rfc3339(unix_ms: i64) -> Option<String> {
+pub(crate) fn rfc3339(unix_ms: i64) -> Option<String> {
     if unix_ms == 0 {
         return None;
     }

@@ -26,4 +26,5 @@ redact!(
     crate::api::v1::ResetPasswordRequest,
     crate::api::v1::ConnectionImport,
     crate::api::v1::ImportFirstVersionRequest,
+    crate::api::v1::AccountCredential,
 );

@@ -19,6 +19,11 @@ const Home = lazy(() => import('./pages/Home'));
 const Devices = lazy(() => import('./pages/Devices'));
 const Device = lazy(() => import('./pages/Device'));
 const Exits = lazy(() => import('./pages/Exits'));
+const Services = lazy(() => import('./pages/Services'));
+const Service = lazy(() => import('./pages/Service'));
+const Store = lazy(() => import('./pages/Store'));
+const StoreItem = lazy(() => import('./pages/StoreItem'));
+const AccessMatrix = lazy(() => import('./pages/AccessMatrix'));
 const ActivityLog = lazy(() => import('./pages/ActivityLog'));
 const People = lazy(() => import('./pages/People'));
 const Settings = lazy(() => import('./pages/Settings'));
@@ -58,6 +63,19 @@ function AdminPages({ me, onAddDevice }: { me: Me; onAddDevice: () => void }) {
       </Route>
       <Route path={paths.exits}>
         <Exits />
+      </Route>
+      <Route path={paths.services}>
+        <Services />
+      </Route>
+      <Route path={`${paths.services}/:name`}>
+        {({ name }) => <Service key={name} name={decodeURIComponent(name)} />}
+      </Route>
+      <Route path={paths.store}>
+        <Store />
+      </Route>
+      <Route path={`${paths.store}/:id`}>{({ id }) => <StoreItem key={id} id={decodeURIComponent(id)} />}</Route>
+      <Route path={paths.access}>
+        <AccessMatrix />
       </Route>
       <Route path={paths.activity}>
         <ActivityLog />

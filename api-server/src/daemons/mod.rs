@@ -1,5 +1,6 @@
 //! The daemons that the API calls. Here alone protobuf meets the domain.
 
+pub mod accounts;
 pub mod activity;
 pub mod broker;
 pub mod check;

@@ -1,6 +1,7 @@
 //! The automation API (`cell.api.v1`): the same services as REST, for whoever the socket lets in.
 
-pub mod cell;
+pub mod accounts;
+mod cell;
 pub mod config;
 pub mod connections;
 mod first_version;
@@ -15,6 +16,7 @@ pub mod waiting;
 use std::sync::Arc;
 
 use cell_api_core::role::Role;
+use cell_proto::api::v1::account_service_server::AccountServiceServer;
 use cell_proto::api::v1::cell_service_server::CellServiceServer;
 use cell_proto::api::v1::connection_service_server::ConnectionServiceServer;
 use cell_proto::api::v1::network_change_service_server::NetworkChangeServiceServer;
@@ -52,6 +54,7 @@ pub fn routes(app: Arc<App>, callers: Callers) -> Routes {
         .add_service(NetworkChangeServiceServer::new(automation.clone()))
         .add_service(ServiceNetworkServiceServer::new(automation.clone()))
         .add_service(StoreServiceServer::new(automation.clone()))
+        .add_service(AccountServiceServer::new(automation.clone()))
         .add_service(ConnectionServiceServer::new(automation))
 }
 

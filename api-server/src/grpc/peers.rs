@@ -1,6 +1,7 @@
 //! Peers.
 
 use cell_api_core::access::{AccessInput, ServiceInput};
+use cell_api_core::fault::Faults;
 use cell_api_core::flow::FlowInput;
 use cell_api_core::peer::{PeerInput, PeerUpdateInput};
 use cell_proto::api::v1::peer_service_server::PeerService;
@@ -17,9 +18,9 @@ use tonic::{Request, Response, Status};
 use super::plan::change_plan;
 use super::waiting::wait;
 use super::{Automation, refused};
-use crate::service::peers::{self, Activity, ExitChange, PeerView};
+use crate::service::peers::{self, Accounts, Activity, ExitChange, PeerView};
 use crate::service::plan::Author;
-use crate::service::{Actor, explain};
+use crate::service::{Actor, ServiceError, explain};
 use crate::store::waiting::Wait;
 
 #[tonic::async_trait]
@@ -214,14 +215,26 @@ impl PeerService for Automation {
             name,
             confirm_within_seconds,
             validate_only,
+            delete_accounts,
         } = request.into_inner();
         let wait = wait(&actor, confirm_within_seconds)?;
+        let accounts = match (delete_accounts, &wait) {
+            (true, Some(_)) => {
+                let faults = Faults::one(
+                    "delete_accounts",
+                    "cannot wait for a confirmation: remove the device at once, or keep its accounts",
+                );
+                return Err(refused(ServiceError::from(faults)));
+            }
+            (true, None) => Accounts::Go,
+            (false, _) => Accounts::Stay,
+        };
         if validate_only {
             let plan = peers::plan_delete(&self.app, &actor, &name, Author::Otherwise).await;
             let plan = Some(change_plan(plan.map_err(refused)?));
             return Ok(Response::new(DeletePeerResponse { plan }));
         }
-        peers::delete(&self.app, &actor, &name, wait)
+        peers::delete(&self.app, &actor, &name, wait, accounts)
             .await
             .map_err(refused)?;
         Ok(Response::new(DeletePeerResponse { plan: None }))

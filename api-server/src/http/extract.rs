@@ -93,6 +93,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     }
 }
 
+/// Both parameters of a path, as texts.
+pub struct Segments(pub String, pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segments {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        path.map(|Path((first, second))| Segments(first, second))
+            .map_err(|_| Faults::one("path", "must be UTF-8").into())
+    }
+}
+
 /// The version in the header `If-Match`; none when absent. What is no entity tag of ours matches nothing.
 pub struct IfMatch(pub Option<String>);
 

@@ -7,6 +7,7 @@ use cell_api_core::peer::MAX_PEERS;
 use cell_api_core::range::Exhausted;
 use cell_api_core::service_network;
 use cell_api_core::services;
+use cell_api_core::services::accounts::MOST;
 use cell_api_core::setup::Step;
 
 /// A refusal.
@@ -116,6 +117,34 @@ pub enum ServiceError {
     /// Services that it needs are not there.
     #[error("it needs services that are not installed: install these first: {}", .0.join(", "))]
     ServiceRequires(Vec<String>),
+    /// The service knows no accounts.
+    #[error("{0} has no accounts: whoever may reach it may use it")]
+    NoAccounts(String),
+    /// No such account.
+    #[error("the service has no account of this name")]
+    NoAccount,
+    /// There is one of that name.
+    #[error("there is an account of this name at {0} already, or one is being removed: choose another user")]
+    AccountExists(String),
+    /// There are as many accounts as there may be.
+    #[error("there are {MOST} accounts, which is the most: remove some that are not used any more")]
+    TooManyAccounts,
+    /// Its interface for accounts does not answer.
+    #[error("accounts of {service} cannot be changed now: {why}")]
+    AccountsAway {
+        /// The service.
+        service: String,
+        /// Why, in words.
+        why: String,
+    },
+    /// Its interface for accounts refuses.
+    #[error("{service} refuses: {why}")]
+    AccountsRefused {
+        /// The service.
+        service: String,
+        /// Why, in its words.
+        why: String,
+    },
     /// It is part of the cell.
     #[error(
         "it is part of the cell, which installs it by itself: it is not removed (core_services in api.toml)"
@@ -252,6 +281,12 @@ impl ServiceError {
             ServiceError::NoCatalog(_) => (Kind::Unavailable, "NO_CATALOG"),
             ServiceError::ServiceNotNow(_) => (Kind::Conflict, "SERVICE_NOT_NOW"),
             ServiceError::ServiceRequires(_) => (Kind::Precondition, "SERVICE_REQUIRES"),
+            ServiceError::NoAccounts(_) => (Kind::Precondition, "NO_ACCOUNTS"),
+            ServiceError::NoAccount => (Kind::NotFound, "NO_ACCOUNT"),
+            ServiceError::AccountExists(_) => (Kind::Exists, "ACCOUNT_EXISTS"),
+            ServiceError::TooManyAccounts => (Kind::NoRoom, "ACCOUNTS_EXHAUSTED"),
+            ServiceError::AccountsAway { .. } => (Kind::Unavailable, "ACCOUNTS_AWAY"),
+            ServiceError::AccountsRefused { .. } => (Kind::Precondition, "ACCOUNTS_REFUSED"),
             ServiceError::PartOfCell => (Kind::Conflict, "PART_OF_CELL"),
             ServiceError::ServiceRequired(_) => (Kind::Conflict, "SERVICE_REQUIRED"),
             ServiceError::ServiceNameTaken(_) => (Kind::Conflict, "SERVICE_NAME_TAKEN"),

@@ -10,6 +10,7 @@ mod device;
 pub mod explain;
 pub mod peers;
 
+pub mod accounts;
 pub mod catalog;
 pub mod connections;
 pub mod service_networks;

@@ -4,7 +4,7 @@ mod change;
 mod exit;
 mod plan;
 
-pub use change::{CreatedPeer, create, delete, deliver_config, update};
+pub use change::{Accounts, CreatedPeer, create, delete, deliver_config, update};
 
 pub(super) use exit::find as find_exit;
 pub use exit::{ExitChange, set as set_exit};

@@ -6,6 +6,7 @@
 pub mod migrations;
 pub mod transaction;
 
+pub mod accounts;
 pub mod audit;
 pub mod connections;
 pub mod first_version;

@@ -14,7 +14,7 @@ use cell_proto::broker::v1::container_status_service_server::{
 use cell_proto::broker::v1::deployment_service_server::{DeploymentService, DeploymentServiceServer};
 use cell_proto::broker::v1::*;
 use cell_proto::fault::Fault;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, stream};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -39,10 +39,16 @@ pub struct State {
     pub calls: Vec<String>,
     /// Manifests that cannot be deployed, each with the code.
     pub refuses: BTreeMap<String, &'static str>,
+    /// How many removals Docker refuses yet.
+    pub refuses_removals: u32,
     /// Docker is away.
     pub no_docker: bool,
     /// The policy file has no table of deployments.
     pub no_ceiling: bool,
+    /// What health checks say, by handle.
+    pub health: BTreeMap<String, String>,
+    /// Containers have this address instead of one of their networks': somebody answers there.
+    pub at: Option<String>,
     /// Images that root built on the machine.
     pub built: BTreeSet<String>,
     /// The bridge that the next deployment is on, instead of the one that was asked for.
@@ -121,7 +127,10 @@ impl State {
                 },
                 name: container.name.to_string(),
                 id: "0".repeat(64),
-                address: format!("{net}.{}", first + (self.next + n) % 12 + 2),
+                address: self
+                    .at
+                    .clone()
+                    .unwrap_or_else(|| format!("{net}.{}", first + (self.next + n) % 12 + 2)),
                 ..DeployedContainer::default()
             });
         let containers = containers.collect();
@@ -263,6 +272,10 @@ impl DeploymentService for Broker {
             delete_volumes,
         } = request.into_inner();
         self.call(format!("remove {service}"), |state| {
+            if let Some(left) = state.refuses_removals.checked_sub(1) {
+                state.refuses_removals = left;
+                return Err(refusal(Code::FailedPrecondition, "DOCKER_REFUSED"));
+            }
             let removed = state.made.remove(&service);
             if delete_volumes {
                 state.volumes.remove(&service);
@@ -304,21 +317,25 @@ impl DeploymentService for Broker {
     type WatchDeploymentsStream =
         Pin<Box<dyn Stream<Item = Result<WatchDeploymentsResponse, Status>> + Send>>;
 
-    /// As it is; what changes later is not told.
+    /// As it is, and again whenever it is another.
     async fn watch_deployments(
         &self,
         _: Request<WatchDeploymentsRequest>,
     ) -> Result<Response<Self::WatchDeploymentsStream>, Status> {
-        let deployments = self
-            .0
-            .lock()
-            .unwrap()
-            .made
-            .values()
-            .map(|made| made.deployment.clone())
-            .collect();
-        let first = stream::iter([Ok(WatchDeploymentsResponse { deployments })]);
-        Ok(Response::new(Box::pin(first.chain(stream::pending()))))
+        let broker = self.clone();
+        let told = stream::unfold((broker, None), |(broker, before)| async move {
+            loop {
+                let now = broker.watched();
+                if before.as_ref() != Some(&now) {
+                    let answer = WatchDeploymentsResponse {
+                        deployments: now.clone(),
+                    };
+                    return Some((Ok(answer), (broker, Some(now))));
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(told)))
     }
 
     async fn list_deployments(
@@ -333,6 +350,24 @@ impl DeploymentService for Broker {
 }
 
 impl Broker {
+    fn watched(&self) -> Vec<Deployment> {
+        let state = self.0.lock().unwrap();
+        let shown = |made: &Made| {
+            let mut deployment = made.deployment.clone();
+            for container in &mut deployment.containers {
+                let state_now = if made.running {
+                    ContainerState::Running
+                } else {
+                    ContainerState::Exited
+                };
+                container.state = state_now.into();
+                container.health = state.health.get(&container.handle).cloned().unwrap_or_default();
+            }
+            deployment
+        };
+        state.made.values().map(shown).collect()
+    }
+
     fn of_handle<T>(
         &self,
         what: &str,

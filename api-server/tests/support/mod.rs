@@ -6,6 +6,7 @@
     reason = "tests; not every file uses all of it"
 )]
 
+pub mod accounts;
 pub mod broker;
 pub mod broker_contract;
 pub mod catalog;
@@ -281,6 +282,7 @@ pub fn operations() -> Vec<(String, String, bool)> {
             .replace("{name}", "nobody")
             .replace("{username}", "nobody")
             .replace("{service}", "nobody")
+            .replace("{user}", "nobody")
             .replace("{step}", "identity")
             .replace("{id}", ABSENT);
         for (method, operation) in methods.as_object().unwrap() {

@@ -17,10 +17,13 @@ pub(crate) enum Peer {
     },
     /// Adds a device and gives its configuration. Its private key is made here and not sent to the cell.
     Add(PeerAdd),
-    /// Removes a device; its connection ends at once.
+    /// Removes a device; its connection ends at once. Its owner's accounts at services stay, unless --delete-accounts is given.
     Remove {
         /// Its name.
         name: String,
+        /// Removes its owner's accounts at services too, with all that they have.
+        #[arg(long, conflicts_with = "confirm_within")]
+        delete_accounts: bool,
         #[command(flatten)]
         how: How,
     },

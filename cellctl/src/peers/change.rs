@@ -43,12 +43,19 @@ async fn careful(cell: &Cell, output: Output, name: &str, how: How) -> Result<Ho
     })
 }
 
-pub(super) async fn remove(cell: &Cell, output: Output, name: String, how: How) -> Result<(), Failure> {
+pub(super) async fn remove(
+    cell: &Cell,
+    output: Output,
+    name: String,
+    delete_accounts: bool,
+    how: How,
+) -> Result<(), Failure> {
     let how = careful(cell, output, &name, how).await?;
     let request = DeletePeerRequest {
         name: name.clone(),
         confirm_within_seconds: how.confirm_within.unwrap_or(0),
         validate_only: how.dry_run,
+        delete_accounts,
     };
     let answer = cell.peers()?.delete_peer(request).await?.into_inner();
     if how.dry_run {

@@ -6,12 +6,14 @@
     reason = "tests; not every file uses all of it"
 )]
 
+pub mod accounts;
 pub mod store;
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use cell_proto::api::v1::account_service_server::AccountServiceServer;
 use cell_proto::api::v1::cell_service_server::{CellService, CellServiceServer};
 use cell_proto::api::v1::connection_service_server::{ConnectionService, ConnectionServiceServer};
 use cell_proto::api::v1::network_change_service_server::{NetworkChangeService, NetworkChangeServiceServer};
@@ -59,6 +61,8 @@ pub struct State {
     /// What was imported of the first version.
     pub first_versions: Vec<ImportFirstVersionRequest>,
     pub store: store::Store,
+    /// Accounts, with the device of each.
+    pub accounts: std::collections::BTreeMap<String, String>,
 }
 
 pub struct FakeCell {
@@ -87,6 +91,7 @@ impl FakeCell {
                 .add_service(ConnectionServiceServer::new(cell.clone()))
                 .add_service(NetworkChangeServiceServer::new(cell.clone()))
                 .add_service(StoreServiceServer::new(cell.clone()))
+                .add_service(AccountServiceServer::new(cell.clone()))
                 .add_service(CellServiceServer::new(cell));
             let callers = CallerPolicy {
                 uids: vec![nix::unistd::geteuid().as_raw()],
@@ -598,6 +603,7 @@ impl PeerService for Service {
             name,
             confirm_within_seconds,
             validate_only,
+            delete_accounts: _,
         } = request.into_inner();
         if validate_only {
             let plan = self.planned();

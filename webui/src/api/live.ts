@@ -7,6 +7,9 @@ import { sessionQuery, TOPICS, type Topic } from './queries';
 /** `lost` since the given time of this browser's clock, in milliseconds. */
 export type LiveState = { kind: 'connecting' } | { kind: 'live' } | { kind: 'lost'; since: number };
 
+/** The window's event that the set of services has changed. Whatever changes it may fire it; the navigation asks anew. */
+export const SERVICES_CHANGED = 'pic-services-changed';
+
 const RETRY_MILLIS = [1000, 2000, 4000, 8000];
 /** A stream that is back after the first try is not worth a word: it ends whenever the session is renewed, too. */
 const TOLD_MILLIS = 1500;
@@ -93,14 +96,15 @@ export class LiveStream {
     }
     let throttle = this.throttles.get(name);
     if (!throttle) {
-      throttle = new Throttle(() => this.refetch(topic), topic.everyMillis);
+      throttle = new Throttle(() => this.refetch(name, topic), topic.everyMillis);
       this.throttles.set(name, throttle);
     }
     throttle.call();
   }
 
   /** Ends when the answers are there. Only what is shown is asked for; the rest is stale from now on. */
-  private async refetch({ keys }: Topic): Promise<void> {
+  private async refetch(name: string, { keys }: Topic): Promise<void> {
+    if (name === 'services') window.dispatchEvent(new Event(SERVICES_CHANGED));
     // What is on its way may have been read before the change: it is asked for anew.
     await Promise.all(keys.map((key) => this.queries.invalidateQueries({ queryKey: [...key] })));
   }

@@ -2,6 +2,7 @@
 
 import { type QueryClient, queryOptions } from '@tanstack/react-query';
 import { data, sdk } from './client';
+import { healthHistory, listAccounts, listAlerts } from './contract';
 import { ApiError } from './error';
 import type { Me } from './types';
 
@@ -118,11 +119,71 @@ export const auditPageQuery = (from: number) =>
     staleTime: 'static',
   });
 
+export const servicesQuery = queryOptions({
+  queryKey: ['services'],
+  queryFn: async () => (await data(sdk.listServices())).services,
+});
+
+export const serviceQuery = (service: string) =>
+  queryOptions({ queryKey: ['services', service], queryFn: () => data(sdk.getService({ path: { service } })) });
+
+/** With its containers; a restart of one is no event, so it is asked for again while somebody looks. */
+export const serviceStatusQuery = (service: string) =>
+  queryOptions({
+    queryKey: ['services', service, 'status'],
+    queryFn: () => data(sdk.getServiceStatus({ path: { service } })),
+    refetchInterval: 10_000,
+  });
+
+/** What the navigation shows. The event stream is for administrators: others ask again and again. */
+export const activeServicesQuery = (live: boolean) =>
+  queryOptions({
+    queryKey: ['active-services'],
+    queryFn: async () => (await data(sdk.listActiveServices())).services,
+    refetchInterval: live ? false : 15_000,
+  });
+
+export const catalogQuery = queryOptions({ queryKey: ['catalog'], queryFn: () => data(sdk.getCatalog()) });
+
+/** Whether Docker can be used: no event tells of it. */
+export const containersQuery = queryOptions({
+  queryKey: ['containers'],
+  queryFn: () => data(sdk.listContainers()),
+  refetchInterval: 30_000,
+});
+
+export const accountsQuery = (service: string) =>
+  queryOptions({ queryKey: ['service-accounts', service], queryFn: () => listAccounts(service) });
+
+export const healthHistoryQuery = (service: string) =>
+  queryOptions({ queryKey: ['service-health', service], queryFn: () => healthHistory(service) });
+
+export const alertsQuery = queryOptions({
+  queryKey: ['alerts'],
+  queryFn: listAlerts,
+  refetchInterval: (query) => (query.state.error ? false : 60_000),
+});
+
+export const serviceNetworksQuery = queryOptions({
+  queryKey: ['service-networks'],
+  queryFn: async () => (await data(sdk.listServiceNetworks())).services,
+});
+
 /** What an event's topic makes stale: these query keys, at most once in so many milliseconds. */
 export interface Topic {
   keys: readonly (readonly string[])[];
   everyMillis: number;
 }
+
+/** What is told of services; the navigation's part listens to the window's event of its own. */
+const SERVICE_KEYS = [
+  ['services'],
+  ['catalog'],
+  ['alerts'],
+  ['service-health'],
+  ['service-accounts'],
+  ['service-networks'],
+];
 
 const CHANGE_MILLIS = 250;
 const ACTIVITY_MILLIS = 5000;
@@ -134,9 +195,10 @@ const ACTIVITY_MILLIS = 5000;
 export const TOPICS: Readonly<Record<string, Topic>> = {
   peers: { keys: [['peers']], everyMillis: CHANGE_MILLIS },
   activity: { keys: [['peers'], ['status']], everyMillis: ACTIVITY_MILLIS },
-  connections: { keys: [['connections']], everyMillis: CHANGE_MILLIS },
+  connections: { keys: [['connections'], ['service-networks']], everyMillis: CHANGE_MILLIS },
   status: { keys: [['status'], ['wireguard'], ['network-change']], everyMillis: CHANGE_MILLIS },
   config: { keys: [['config'], ['status'], ['wireguard']], everyMillis: CHANGE_MILLIS },
   audit: { keys: [['audit']], everyMillis: CHANGE_MILLIS },
-  services: { keys: [['services']], everyMillis: CHANGE_MILLIS },
+  services: { keys: SERVICE_KEYS, everyMillis: CHANGE_MILLIS },
+  alerts: { keys: [['alerts'], ['service-health']], everyMillis: CHANGE_MILLIS },
 };

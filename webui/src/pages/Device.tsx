@@ -1,11 +1,12 @@
 /** One device: whether it is on, what it may reach, a new key, its removal. */
 
 import { useQuery } from '@tanstack/react-query';
-import { ChevronLeft, SearchX } from 'lucide-react';
+import { SearchX } from 'lucide-react';
 import { Link } from 'wouter';
 import { asApiError } from '../api/error';
 import { peerQuery } from '../api/queries';
 import type { Peer } from '../api/types';
+import { BackLink } from '../components/BackLink';
 import { buttonClass } from '../components/Button';
 import { Card, Facts, PageHeader } from '../components/Card';
 import { DeviceAccess } from '../components/DeviceAccess';
@@ -26,13 +27,7 @@ export default function Device({ name }: { name: string }) {
   const gone = peer.error !== null && asApiError(peer.error).status === 404;
   return (
     <>
-      <Link
-        href={paths.devices}
-        className="-ms-1 mb-3 inline-flex min-h-11 items-center gap-1 rounded-lg pe-2 text-muted text-sm hover:text-ink focus-visible:outline-2 focus-visible:outline-accent"
-      >
-        <ChevronLeft aria-hidden className="size-4" />
-        {t.device.back}
-      </Link>
+      <BackLink href={paths.devices}>{t.device.back}</BackLink>
       {gone ? <Gone /> : <Loaded query={peer}>{(data) => <Details peer={data} />}</Loaded>}
     </>
   );

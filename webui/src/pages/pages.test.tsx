@@ -269,6 +269,49 @@ describe('devices', () => {
   });
 });
 
+describe('the navigation', () => {
+  const active = (...names: string[]) => ({
+    services: names.map((name) => ({ name, title: name, url: `https://${name}.home.cell/` })),
+  });
+
+  it('follows what is installed: by the stream, and by the window’s event', async () => {
+    signedIn([]);
+    server.use(get('/api/services/active', active('files')));
+    open('/devices');
+    expect(await screen.findByRole('link', { name: /^files/ })).toHaveAttribute('href', 'https://files.home.cell/');
+    server.use(get('/api/services/active', active('files', 'mail')));
+    act(() => void FakeStream.last.dispatchEvent(new Event('open')));
+    act(() => void FakeStream.last.dispatchEvent(new Event('services')));
+    act(() => void FakeStream.last.dispatchEvent(new Event('services')));
+    expect(await screen.findByRole('link', { name: /^mail/ })).toBeVisible();
+    server.use(get('/api/services/active', active()));
+    act(() => void window.dispatchEvent(new Event('pic-services-changed')));
+    await waitFor(() => expect(screen.queryByRole('link', { name: /^mail/ })).not.toBeInTheDocument());
+  });
+
+  it('shows services to people who are no administrators, and no pages of theirs', async () => {
+    server.use(
+      get('/api/auth/me', { ...ME, role: 'user' }),
+      get('/api/peer/me', peer('ana')),
+      get('/api/services/active', active('files')),
+    );
+    open('/');
+    expect(await screen.findByRole('link', { name: /^files/ })).toBeVisible();
+    expect(screen.queryByRole('link', { name: 'Services' })).not.toBeInTheDocument();
+  });
+
+  it('has the rest of its entries behind one more button', async () => {
+    const user = userEvent.setup();
+    signedIn([]);
+    open('/devices');
+    await user.click(await screen.findByRole('button', { name: 'More' }));
+    const dialog = screen.getByRole('dialog', { name: 'More' });
+    await user.click(within(dialog).getByRole('link', { name: 'Activity' }));
+    expect(screen.queryByRole('dialog')).not.toBeInTheDocument();
+    expect(window.location.pathname).toBe('/activity');
+  });
+});
+
 describe('adding a device', () => {
   it('sends the public half alone and shows the rest until it is closed', async () => {
     const user = userEvent.setup();

@@ -7,13 +7,16 @@ import type { ReactNode } from 'react';
 import type {
   AuditPage,
   AuditVerdict,
+  CatalogService,
   ChangePlan,
   Config,
   Connection,
+  FormField,
   Me,
   NetworkChange,
   Peer,
   Problem,
+  Service,
   SetupStatus,
   Status,
 } from '../api/gen';
@@ -126,6 +129,74 @@ export function connection(name: string, change: Partial<Connection> = {}): Conn
     status: { health: 'unknown', timestamp: null, proven_at: null, detail: 'nothing has been seen of it yet' },
     version: '1',
     created_at: '2026-11-20T10:00:00Z',
+    ...change,
+  };
+}
+
+/** A service of the store that runs, for nobody yet. */
+export function service(name: string, change: Partial<Service> = {}): Service {
+  return {
+    name,
+    id: name,
+    instance: '',
+    title: name.charAt(0).toUpperCase() + name.slice(1),
+    version: '1.0',
+    digest: `sha256:${'0'.repeat(64)}`,
+    purpose: 'store',
+    phase: 'installed',
+    step: '',
+    progress: null,
+    waiting: null,
+    error: null,
+    stopped: false,
+    published: true,
+    address: '10.86.0.250',
+    names: [`${name}.home.cell`],
+    subnet: '172.21.0.0/28',
+    bridge: 'cellsvc1',
+    parameters: {},
+    has_accounts: false,
+    form: [],
+    everyone: false,
+    allowed_peers: [],
+    update: null,
+    created_at: '2026-11-20T10:00:00Z',
+    updated_at: '2026-11-20T10:00:00Z',
+    ...change,
+  };
+}
+
+/** A field of a service's form: a word that has to be set. */
+export function field(name: string, change: Partial<FormField> = {}): FormField {
+  return {
+    name,
+    label: name,
+    kind: 'string',
+    min: null,
+    max: null,
+    pattern: 'word',
+    max_length: 64,
+    values: [],
+    default: null,
+    help: 'is a Word of at most 64 bytes',
+    ...change,
+  };
+}
+
+/** What the catalog has of a service. */
+export function offer(id: string, change: Partial<CatalogService> = {}): CatalogService {
+  return {
+    id,
+    title: id.charAt(0).toUpperCase() + id.slice(1),
+    description: `All about ${id}.`,
+    version: '1.0',
+    digest: `sha256:${'0'.repeat(64)}`,
+    purpose: 'store',
+    instanceable: false,
+    requires: [],
+    form: [],
+    installed: [],
+    faults: [],
     ...change,
   };
 }

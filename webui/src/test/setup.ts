@@ -16,8 +16,12 @@ HTMLDialogElement.prototype.close = function close() {
 };
 window.scrollTo = () => undefined;
 
-/** The cell, as each test describes it; a request that no test described fails the test. Every page asks what waits. */
-export const server = setupServer(get('/api/network/pending', NOTHING_WAITS));
+/** The cell, as each test describes it; a request that no test described fails the test. Every page asks these. */
+export const server = setupServer(
+  get('/api/network/pending', NOTHING_WAITS),
+  get('/api/services/active', { services: [] }),
+  get('/api/alerts', { alerts: [] }),
+);
 beforeAll(() => server.listen({ onUnhandledRequest: 'error' }));
 afterEach(() => {
   cleanup();

@@ -1,6 +1,7 @@
 //! The JSON that REST speaks. Requests are read by [`crate::http::input`], which names every fault at once; the
 //! `Deserialize` on them only lets the OpenAPI document say that unknown fields are refused.
 
+pub mod accounts;
 pub mod audit;
 pub mod auth;
 pub mod cell;

@@ -129,6 +129,8 @@ pub struct Service {
     pub bridge: Option<String>,
     /// What was set of its configuration.
     pub parameters: BTreeMap<String, String>,
+    /// Whether it has accounts of its own.
+    pub has_accounts: bool,
     /// What can be set, in the order of names.
     pub form: Vec<FormField>,
     /// Whether every device may reach it.

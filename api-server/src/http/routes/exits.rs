@@ -89,6 +89,7 @@ async fn asked_for(
         wait,
         validate_only,
         author,
+        delete_accounts: _,
     } = asked;
     let answer = if validate_only {
         PeerOrPlan::Planned(

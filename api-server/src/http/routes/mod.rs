@@ -1,5 +1,6 @@
 //! Every route, by resource. The guards stand before all of them; a handler only reads, asks a service and renders.
 
+pub mod accounts;
 pub mod audit;
 pub mod auth;
 pub mod cell;
@@ -84,6 +85,10 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(store::start))
         .routes(routes!(store::stop))
         .routes(routes!(store::restart))
+        .routes(routes!(accounts::list))
+        .routes(routes!(accounts::create))
+        .routes(routes!(accounts::reset_password))
+        .routes(routes!(accounts::remove))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(events::stream))

@@ -21,7 +21,7 @@ use crate::http::input::{FlowQuery, Input};
 use crate::http::problem::Refusal;
 use crate::service::ServiceError;
 use crate::service::explain;
-use crate::service::peers;
+use crate::service::peers::{self, Accounts};
 use crate::store::peers::StoredAnswer;
 
 /// All peers.
@@ -96,6 +96,7 @@ pub async fn update(
         wait,
         validate_only,
         author,
+        delete_accounts: _,
     } = asked;
     if validate_only {
         let plan = peers::plan_update(&app, &actor, &name, &input, version, author).await?;
@@ -111,6 +112,7 @@ pub async fn update(
 #[utoipa::path(delete, path = "/api/peers/{name}", tag = "peers", operation_id = "delete_peer",
     params(("name" = String, Path),
         ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time"),
+        ("delete_accounts" = Option<bool>, Query, description = "whether its accounts at services go too, with all that they have"),
         ("validate_only" = Option<bool>, Query, description = "only says what it would do")),
     responses((status = 204), (status = 200, body = ChangePlan, description = "with validate_only"), Problems))]
 pub async fn delete(
@@ -123,12 +125,18 @@ pub async fn delete(
         wait,
         validate_only,
         author,
+        delete_accounts,
     } = asked;
     if validate_only {
         let plan = peers::plan_delete(&app, &who.actor(), &name, author).await?;
         return Ok(Json(ChangePlan::from(plan)).into_response());
     }
-    peers::delete(&app, &who.actor(), &name, wait).await?;
+    let accounts = if delete_accounts {
+        Accounts::Go
+    } else {
+        Accounts::Stay
+    };
+    peers::delete(&app, &who.actor(), &name, wait, accounts).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -247,7 +247,7 @@ impl Query {
     }
 
     /// The one flag that there may be.
-    fn only_flag(&self, name: &str) -> Result<bool, Refusal> {
+    pub(super) fn only_flag(&self, name: &str) -> Result<bool, Refusal> {
         let mut faults = Faults::default();
         self.knows(&[name], &mut faults);
         let flag = self.flag(name, &mut faults);

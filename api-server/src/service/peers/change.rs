@@ -23,6 +23,7 @@ use crate::reconcile::granted;
 use crate::service::cell::{self, CellIdentity};
 use crate::service::device::{known_side, make_key, side};
 use crate::service::{Actor, ServiceError, waiting};
+use crate::store::accounts as accounts_table;
 use crate::store::peers::{self as table, StoredPeer};
 use crate::store::transaction::{NetworkChange, Origin, Tx};
 use crate::store::waiting::{self as waiting_table, Action, Wait};
@@ -265,7 +266,13 @@ impl Update {
 ///
 /// # Errors
 /// [`ServiceError::Invalid`], [`ServiceError::NoPeer`]; with `wait` those of [`update`] too.
-pub async fn delete(app: &App, actor: &Actor, name: &str, wait: Option<Wait>) -> Result<(), ServiceError> {
+pub async fn delete(
+    app: &App,
+    actor: &Actor,
+    name: &str,
+    wait: Option<Wait>,
+    accounts: Accounts,
+) -> Result<(), ServiceError> {
     let name = parse_name(name)?;
     let range = cell::identity(app)?.range;
     if wait.is_some() {
@@ -275,11 +282,25 @@ pub async fn delete(app: &App, actor: &Actor, name: &str, wait: Option<Wait>) ->
     let (_, generation) = app
         .store
         .commit(Origin::new(actor, app.now()), move |tx| {
+            if accounts == Accounts::Go {
+                let count = accounts_table::remove_with_peer(tx, name.as_str())?;
+                tx.audit("account.remove", &name, format!("all of the device's: {count}"));
+            }
             remove(tx, &range, &name, waits.as_ref())
         })
         .await?;
+    app.accounts_left.notify_one();
     app.network.wait_for(generation, PATIENCE).await;
     waiting::applied(app, wait.as_ref())
+}
+
+/// What becomes of a removed peer's accounts at services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accounts {
+    /// They stay, as nobody's.
+    Stay,
+    /// They go with all that they have.
+    Go,
 }
 
 /// Removes a peer; the peer as it was.

@@ -171,6 +171,9 @@ pub fn release(tx: &mut Tx<'_>, service: &StoredService) -> Result<(), ServiceEr
     tx.prepare_cached("DELETE FROM service WHERE name = ?1")?
         .execute([service.name.as_str()])?;
     crate::store::service_networks::remove_service_network(tx, &service.name)?;
+    if service.delete_volumes {
+        crate::store::accounts::forget_service(tx, service.name.as_str())?;
+    }
     if let Some(host) = service.host {
         // What peers have not come to yet is free by itself.
         if host.get() <= highest_peer(tx)? {

@@ -63,6 +63,7 @@ pub async fn values(socket: &Path) -> Tally {
                 name,
                 confirm_within_seconds: 0,
                 validate_only: false,
+                delete_accounts: false,
             })
             .await
             .map(drop);

@@ -1319,6 +1319,10 @@ export type Service = {
      */
     form: Array<FormField>;
     /**
+     * Whether it has accounts of its own.
+     */
+    has_accounts: boolean;
+    /**
      * Its id in the catalog.
      */
     id: string;

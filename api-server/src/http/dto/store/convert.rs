@@ -69,6 +69,7 @@ impl From<View> for Service {
             title: manifest.title.clone(),
             version: manifest.version.clone(),
             purpose: purpose(manifest.purpose).to_owned(),
+            has_accounts: manifest.accounts.is_some(),
             form: form::form(&manifest).into_iter().map(Into::into).collect(),
             phase: phase(service.phase),
             step: step.to_owned(),

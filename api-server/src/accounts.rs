@@ -1,0 +1,178 @@
+//! Brings accounts at services to what is written down: what is half made is taken back, what is to go is removed, and what a service
+//! has of its own from before, such as of its data that outlived it, is known again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cell_api_core::services::accounts::{Stands, User};
+use cell_api_core::services::phase::Phase;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::events::Topic;
+use crate::service::accounts::{Place, interface};
+use crate::service::{Actor, ServiceError};
+use crate::store::accounts::{self as table, StoredAccount};
+use crate::store::services;
+use crate::store::transaction::Origin;
+
+/// How often it is looked, though nothing was told.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// How long after something could not be done.
+const RETRY: Duration = Duration::from_secs(2);
+/// How much longer each time, up to the interval.
+const SLOWER: u32 = 2;
+
+/// Runs until `shutdown`.
+pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = keep(&app) => {}
+    }
+}
+
+async fn keep(app: &App) {
+    app.set_up().await;
+    let mut changes = app.events.watch();
+    let (mut known, mut retry) = (BTreeSet::new(), RETRY);
+    loop {
+        let seen = *changes.borrow_and_update();
+        let pause = match tend(app, &mut known).await {
+            Ok(true) => {
+                retry = RETRY;
+                INTERVAL
+            }
+            Ok(false) | Err(_) => {
+                let pause = retry;
+                retry = (retry * SLOWER).min(INTERVAL);
+                pause
+            }
+        };
+        let is_ours = |now: &crate::events::Versions| now.of(Topic::Services) != seen.of(Topic::Services);
+        tokio::select! {
+            _ = changes.wait_for(is_ours) => {}
+            () = app.accounts_left.notified() => known.clear(),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Whether nothing is left to do. `known` are services whose accounts were compared since they were installed.
+async fn tend(app: &App, known: &mut BTreeSet<String>) -> Result<bool, ServiceError> {
+    let (accounts, all) = app
+        .store
+        .read_much(|connection| Ok((table::list(connection)?, services::list_whole(connection)?)))
+        .await?;
+    let there: Vec<String> = all
+        .iter()
+        .filter(|(service, _)| service.phase == Phase::Installed)
+        .filter(|(service, kept)| interface(service, &kept.manifest).is_some())
+        .map(|(service, _)| service.name.to_string())
+        .collect();
+    known.retain(|service| there.contains(service));
+    let mut is_done = true;
+    for account in accounts.iter().filter(|one| one.stands != Stands::Made) {
+        if there.contains(&account.service) {
+            is_done &= settle(app, account).await;
+        }
+    }
+    for service in there {
+        if !known.contains(&service) {
+            match compare(app, &service).await {
+                Ok(()) => drop(known.insert(service)),
+                Err(error) => {
+                    tracing::debug!(service, %error, "its accounts cannot be looked at");
+                    is_done = false;
+                }
+            }
+        }
+    }
+    Ok(is_done)
+}
+
+/// Ends what somebody began, unless somebody is at it.
+async fn settle(app: &App, account: &StoredAccount) -> bool {
+    let _turn = app.account_changes.lock().await;
+    let StoredAccount { service, user, .. } = account;
+    let now = app
+        .store
+        .read(|connection| table::find(connection, service, user.as_str()));
+    match now {
+        Ok(Some(now)) if now.stands != Stands::Made => remove(app, service, user).await.is_ok(),
+        Ok(Some(_) | None) => true,
+        Err(_) => false,
+    }
+}
+
+/// Takes back what was not made whole; what cannot be now is done later.
+pub(crate) async fn take_back(app: &App, service: &str, user: &User) {
+    if let Err(error) = remove(app, service, user).await {
+        tracing::warn!(service, %error, "a half-made account is left for later");
+        app.accounts_left.notify_one();
+    }
+}
+
+/// Removes an account at its service, and then from the table.
+///
+/// # Errors
+/// The service's: the account stays written down.
+pub(crate) async fn remove(app: &App, service: &str, user: &User) -> Result<(), ServiceError> {
+    let place = Place::of(app, service)?;
+    if let Err(fault) = place.at.delete(user).await {
+        app.accounts_left.notify_one();
+        return Err(place.fault(fault));
+    }
+    let (service, user) = (service.to_owned(), user.clone());
+    app.store
+        .jot(move |connection| Ok(table::forget(connection, &service, &user)?))
+        .await?;
+    app.events.publish([Topic::Services]);
+    Ok(())
+}
+
+/// The service's file is what accounts are: what the cell does not know it learns, and what is not there it forgets.
+async fn compare(app: &App, service: &str) -> Result<(), ServiceError> {
+    let _turn = app.account_changes.lock().await;
+    let place = Place::of(app, service)?;
+    let there = place.at.list().await.map_err(|fault| place.fault(fault))?;
+    let sought = service.to_owned();
+    let stored = app
+        .store
+        .read(|connection| table::of_service(connection, &sought))?;
+    let ours: BTreeSet<&User> = stored.iter().map(|one| &one.user).collect();
+    let learnt: Vec<User> = there
+        .iter()
+        .filter(|user| !ours.contains(user))
+        .cloned()
+        .collect();
+    let lost: Vec<User> = stored
+        .iter()
+        .filter(|one| one.stands == Stands::Made && !there.contains(&one.user))
+        .map(|one| one.user.clone())
+        .collect();
+    if learnt.is_empty() && lost.is_empty() {
+        return Ok(());
+    }
+    app.store
+        .mutate(Origin::new(&Actor::cell(), app.now()), move |tx| {
+            for user in lost {
+                table::forget(tx, &sought, &user)?;
+                tx.audit("account.gone", &user, format!("{sought} has it no more"));
+            }
+            for user in learnt {
+                tx.audit("account.found", &user, format!("{sought} has it from before"));
+                let account = StoredAccount {
+                    service: sought.clone(),
+                    peer: None,
+                    stands: Stands::Made,
+                    created_unix_ms: tx.now(),
+                    user,
+                };
+                table::insert(tx, &account)?;
+            }
+            tx.effects.topics.insert(Topic::Services);
+            Ok(())
+        })
+        .await
+}

@@ -1,0 +1,113 @@
+/** Chooses devices, among a few or thousands: found by typing, a page at a time. */
+
+import { useDeferredValue, useId, useState } from 'react';
+import { t } from '../i18n';
+import { s } from '../i18n/services';
+import { Button } from './Button';
+import { Field } from './Field';
+
+const PAGE = 25;
+
+interface Props {
+  label: string;
+  /** Names of all devices. */
+  all: readonly string[];
+  chosen: ReadonlySet<string>;
+  onToggle: (name: string, chosen: boolean) => void;
+  disabled?: boolean;
+}
+
+export function PeerPicker({ label, all, chosen, onToggle, disabled = false }: Props) {
+  const [text, setText] = useState('');
+  const [only, setOnly] = useState(false);
+  const [page, setPage] = useState(0);
+  const wanted = useDeferredValue(text).trim().toLowerCase();
+  const onlyId = useId();
+  if (all.length === 0) return <p className="text-muted text-sm">{s.access.noDevices}</p>;
+  const found = all.filter((name) => name.toLowerCase().includes(wanted) && (!only || chosen.has(name)));
+  const pages = Math.max(1, Math.ceil(found.length / PAGE));
+  const at = Math.min(page, pages - 1);
+  return (
+    <div className="flex flex-col gap-3">
+      {all.length > 8 && (
+        <Field
+          label={s.access.filter}
+          type="search"
+          value={text}
+          placeholder={t.devices.name}
+          onChange={(event) => {
+            setText(event.target.value);
+            setPage(0);
+          }}
+        />
+      )}
+      {all.length > PAGE && (
+        <div className="flex min-h-11 items-center gap-3 md:min-h-8">
+          <input
+            id={onlyId}
+            type="checkbox"
+            checked={only}
+            onChange={(event) => setOnly(event.target.checked)}
+            className="size-5 cursor-pointer accent-accent"
+          />
+          <label htmlFor={onlyId} className="cursor-pointer text-sm">
+            {s.access.onlyAllowed}
+          </label>
+        </div>
+      )}
+      <ul aria-label={label} className="divide-y divide-line">
+        {found.slice(at * PAGE, (at + 1) * PAGE).map((name) => (
+          <Row key={name} name={name} chosen={chosen.has(name)} onToggle={onToggle} disabled={disabled} />
+        ))}
+      </ul>
+      {found.length === 0 && <p className="text-muted text-sm">{s.access.noMatch}</p>}
+      {pages > 1 && (
+        <div className="flex flex-wrap items-center gap-3">
+          <Button disabled={at === 0} onClick={() => setPage(at - 1)}>
+            {t.devices.previous}
+          </Button>
+          <span className="text-muted text-sm">{t.devices.page(at + 1, pages)}</span>
+          <Button disabled={at + 1 >= pages} onClick={() => setPage(at + 1)}>
+            {t.devices.next}
+          </Button>
+        </div>
+      )}
+    </div>
+  );
+}
+
+interface RowProps {
+  name: string;
+  chosen: boolean;
+  onToggle: (name: string, chosen: boolean) => void;
+  disabled: boolean;
+}
+
+function Row({ name, chosen, onToggle, disabled }: RowProps) {
+  const id = useId();
+  return (
+    <li className="flex min-h-11 items-center justify-between gap-4 py-1">
+      <label htmlFor={id} className="min-w-0 flex-1 cursor-pointer break-words">
+        {name}
+      </label>
+      <input
+        id={id}
+        type="checkbox"
+        role="switch"
+        checked={chosen}
+        aria-checked={chosen}
+        disabled={disabled}
+        onChange={(event) => onToggle(name, event.target.checked)}
+        className={SWITCH}
+      />
+    </li>
+  );
+}
+
+const SWITCH =
+  'relative h-7 w-12 shrink-0 cursor-pointer appearance-none rounded-full border border-edge bg-hover ' +
+  'transition-colors before:absolute before:start-0.5 before:top-0.5 before:size-5.5 before:rounded-full ' +
+  'before:bg-edge before:transition-transform checked:border-accent checked:bg-accent checked:before:translate-x-5 ' +
+  'checked:before:bg-on-accent focus-visible:outline-2 focus-visible:outline-accent focus-visible:outline-offset-2 ' +
+  'disabled:cursor-not-allowed disabled:opacity-60 motion-reduce:transition-none motion-reduce:before:transition-none ' +
+  'forced-colors:appearance-auto';
