@@ -16,7 +16,7 @@ set -euo pipefail
 export LC_ALL=C TZ=UTC
 umask 022
 here=$(dirname "$(readlink -f "$0")")
-all=(coredns caddy chrony accounts radicale webdav exim dovecot)
+all=(coredns caddy chrony accounts radicale webdav exim dovecot webmail)
 # Images are of one release, whatever the machine's is: what was tested is what runs.
 suite=bookworm
 
