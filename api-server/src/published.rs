@@ -18,6 +18,7 @@ use cell_api_core::derive::dns;
 use cell_api_core::published::{Published, ServiceRecord};
 use cell_proto::common::v1::{Condition, ConditionStatus};
 use ipnet::IpNet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -30,6 +31,8 @@ use certificate::Certified;
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How often what failed is tried again, and Caddy is asked whether it still has what it was told.
 const INTERVAL: Duration = Duration::from_secs(3);
+/// How often CoreDNS is looked for while there is no name to serve, which costs a line in the broker's log.
+const IDLE: Duration = Duration::from_secs(60);
 /// The broker's name of CoreDNS.
 const COREDNS: &str = "coredns";
 /// Permissions of Caddy's socket: its own user's, and the group's that cell-api is of.
@@ -99,6 +102,7 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
         folder: Folder::new(path),
         told: None,
         is_reloaded: false,
+        idle_until: None,
     });
     let mut proxy = app.config.caddy_socket.as_ref().map(|path| ProxyTeller {
         proxy: Proxy::new(path),
@@ -154,6 +158,8 @@ struct DnsTeller {
     folder: Folder,
     told: Option<(Published, QueryLog)>,
     is_reloaded: bool,
+    /// Set where nothing is published and nobody was there to be told.
+    idle_until: Option<Instant>,
 }
 
 impl DnsTeller {
@@ -169,9 +175,13 @@ impl DnsTeller {
             }
             self.told = Some((state.clone(), log));
             self.is_reloaded = false;
+            self.idle_until = None;
         }
         if self.is_reloaded {
             return Said::Has;
+        }
+        if self.idle_until.is_some_and(|until| Instant::now() < until) {
+            return Said::Nothing;
         }
         match app.broker.reload(COREDNS).await {
             Ok(()) => {
@@ -179,7 +189,10 @@ impl DnsTeller {
                 Said::Has
             }
             // Nobody waits for a name, so nobody is to start CoreDNS: it reads the folder when it starts.
-            Err(_) if state.is_empty() => Said::Nothing,
+            Err(_) if state.is_empty() => {
+                self.idle_until = Some(Instant::now() + IDLE);
+                Said::Nothing
+            }
             Err(reason) => Said::Not(
                 "NOT_RELOADED",
                 format!("the broker does not have CoreDNS read it: {reason}"),

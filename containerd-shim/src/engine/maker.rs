@@ -476,7 +476,15 @@ fn refused(status: u16, bytes: &[u8]) -> EngineError {
 }
 
 fn failed(error: &io::Error) -> EngineError {
-    tracing::warn!(%error, "docker call failed");
+    let why = cause_of(error);
+    // No Docker is a state of the machine's, which the status tells; it would be said at each look.
+    if why != cell_broker_core::Unreachable::NoSocket.into() {
+        tracing::warn!(%error, "docker call failed");
+    }
+    why
+}
+
+fn cause_of(error: &io::Error) -> EngineError {
     let mut cause: &(dyn std::error::Error + 'static) = error;
     loop {
         if let Some(found) = cause.downcast_ref::<io::Error>()
