@@ -186,6 +186,8 @@ impl Maker {
         let answer = tokio::time::timeout(self.deadline, sent)
             .await
             .unwrap_or(Err(EngineError::Slow))?;
+        // What happened before is told by nobody: Docker was away, or is only now back.
+        ring.notify_one();
         let mut body = answer.into_body();
         while let Some(frame) = body.frame().await {
             frame.map_err(|error| failed(&io::Error::other(error)))?;
