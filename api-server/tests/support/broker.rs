@@ -318,7 +318,8 @@ impl DeploymentService for Broker {
     ) -> Result<Response<Self::WatchDeploymentsStream>, Status> {
         let broker = self.clone();
         let told = stream::unfold((broker, None), |(broker, before)| async move {
-            loop {
+            // One that is dead says nothing more.
+            while !broker.1.is_cancelled() {
                 let now = broker.watched();
                 if before.as_ref() != Some(&now) {
                     let answer = WatchDeploymentsResponse {
@@ -328,6 +329,7 @@ impl DeploymentService for Broker {
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
+            None
         });
         Ok(Response::new(Box::pin(told)))
     }
