@@ -105,7 +105,7 @@ test-iptables: build-test users ## netd's namespace tests once more, with the po
 	@echo "==> Rust: netd with the renderer iptables"
 	@CELL_TEST_RENDERER=iptables cargo test --locked -p cell-netd --test world --test exits --test redirects \
 	  --test leaks --test dns --test explain --test tunnels --test openvpn --test user_tunnels --test tor --test intent \
-	  --test lockout --test confirm --test services --test service_relay --test shut --test entries
+	  --test lockout --test confirm --test services --test service_relay --test shut --test entries --test callers
 
 .PHONY: leaktest
 leaktest: build-test users ## Break and change everything around exits 2,000 times; no packet of a bound peer leaks (some 15 minutes).
