@@ -37,6 +37,8 @@ const SECRET: &[&str] = &[
     "cell.api.v1.ConnectionImport",
     "cell.api.v1.ImportFirstVersionRequest",
     "cell.api.v1.AccountCredential",
+    "cell.egress.v1.ConnectServiceRequest",
+    "cell.egress.v1.ConnectServiceResponse",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

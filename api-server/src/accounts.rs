@@ -67,7 +67,7 @@ async fn tend(app: &App, known: &mut BTreeSet<String>) -> Result<bool, ServiceEr
     let there: Vec<String> = all
         .iter()
         .filter(|(service, _)| service.phase == Phase::Installed)
-        .filter(|(service, kept)| interface(service, &kept.manifest).is_some())
+        .filter(|(service, kept)| interface(app, service, &kept.manifest).is_some())
         .map(|(service, _)| service.name.to_string())
         .collect();
     known.retain(|service| there.contains(service));

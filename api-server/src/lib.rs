@@ -14,6 +14,7 @@ pub mod service;
 
 pub mod accounts;
 pub mod app;
+pub mod certificates;
 pub mod dns;
 pub mod events;
 pub mod exits;

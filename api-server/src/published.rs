@@ -10,6 +10,7 @@ pub use proxy::{Proxy, ProxyError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cell_api_core::certificates;
 use cell_api_core::derive::caddy::{
     self, ADMIN_SOCKET, AdminListen, CaddySettings, Certificates, HTTP_PORT, HTTPS_PORT, LogLevel,
 };
@@ -224,11 +225,11 @@ struct ProxyTeller {
 
 impl ProxyTeller {
     async fn tell(&mut self, app: &App, state: &Published) -> Said {
-        let uncertified = self.certified.renew(app, &caddy::hosts(state)).await.err();
+        self.certified.renew(app, certificates::wanted(state)).await;
         let Some(cell) = app.identity() else {
             return Said::Nothing;
         };
-        let certificates = match self.certified.loaded() {
+        let certificates = match self.certified.loaded(app) {
             loaded if loaded.is_empty() => Certificates::None,
             loaded => Certificates::Loaded(loaded),
         };
@@ -254,11 +255,8 @@ impl ProxyTeller {
             }
             self.mark = Some(mark);
         }
-        match uncertified {
-            Some(why) => Said::Not(
-                "NO_CERTIFICATE",
-                format!("there is no certificate for some names: {why}"),
-            ),
+        match self.certified.fault() {
+            Some(why) => Said::Not("NO_CERTIFICATE", format!("no certificate could be had {why}")),
             None => Said::Has,
         }
     }

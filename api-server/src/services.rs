@@ -37,6 +37,15 @@ pub struct Live {
     pub waiting: Option<Waiting>,
 }
 
+/// What was heard of the broker by watching it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// How often it was lost after it was there.
+    pub losses: u64,
+    /// How often it told something.
+    pub news: u64,
+}
+
 /// What requests and the reconciler of services share.
 #[derive(Debug)]
 pub struct Services {
@@ -47,6 +56,10 @@ pub struct Services {
     seen: Mutex<BTreeSet<String>>,
     /// Services whose containers somebody had started.
     asked: Mutex<BTreeSet<String>>,
+    /// What services lack beside their steps, such as a certificate, with why.
+    troubles: Mutex<BTreeMap<String, Waiting>>,
+    /// What was heard of the broker.
+    heard: watch::Sender<Heard>,
     /// Grows with each wish.
     wishes: watch::Sender<u64>,
 }
@@ -58,6 +71,8 @@ impl Default for Services {
             refused: Mutex::default(),
             seen: Mutex::default(),
             asked: Mutex::default(),
+            troubles: Mutex::default(),
+            heard: watch::Sender::new(Heard::default()),
             wishes: watch::Sender::new(0),
         }
     }
@@ -66,7 +81,21 @@ impl Default for Services {
 impl Services {
     /// What moves about a service.
     pub fn live(&self, service: &str) -> Live {
-        lock(&self.live).get(service).cloned().unwrap_or_default()
+        let mut live = lock(&self.live).get(service).cloned().unwrap_or_default();
+        if live.waiting.is_none() {
+            live.waiting = lock(&self.troubles).get(service).cloned();
+        }
+        live
+    }
+
+    /// Notes what a service lacks beside its steps; whether that is news.
+    pub(crate) fn set_trouble(&self, service: &str, trouble: Option<Waiting>) -> bool {
+        let mut all = lock(&self.troubles);
+        let before = match trouble.clone() {
+            Some(trouble) => all.insert(service.to_owned(), trouble),
+            None => all.remove(service),
+        };
+        before != trouble
     }
 
     /// Notes what moves; whether that is news.
@@ -83,6 +112,21 @@ impl Services {
     /// Somebody asked for something: the reconciler looks again.
     pub fn wished(&self) {
         self.wishes.send_modify(|count| *count += 1);
+    }
+
+    /// What is heard of the broker, now and from now on.
+    pub(crate) fn heard(&self) -> watch::Receiver<Heard> {
+        self.heard.subscribe()
+    }
+
+    /// The broker told something.
+    pub(crate) fn broker_told(&self) {
+        self.heard.send_modify(|heard| heard.news += 1);
+    }
+
+    /// The broker was there, and is not.
+    pub(crate) fn broker_lost(&self) {
+        self.heard.send_modify(|heard| heard.losses += 1);
     }
 
     /// Wishes from now on.

@@ -145,6 +145,8 @@ async fn one_story(world: &World) {
         credentials[1]["where"],
         json!(["https://email.home.cell/", "imaps://email.home.cell:993"])
     );
+    let by_egress = world.cell.egress.state.lock().unwrap().connected.len();
+    assert!(by_egress >= 4, "cell-api has no network of its own: {by_egress}");
     assert!(world.calendar.takes("phone", &password(0)) && world.email.takes("phone", &password(1)));
     assert!(!world.calendar.takes("phone", &password(1)), "the control");
     assert_eq!(world.listed("calendar").await, set(&["phone Phone"]));

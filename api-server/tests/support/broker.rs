@@ -353,10 +353,8 @@ impl DeploymentService for Broker {
     ) -> Result<Response<Self::WatchDeploymentsStream>, Status> {
         let broker = self.clone();
         let told = stream::unfold((broker, None), |(broker, before)| async move {
-            loop {
-                if broker.1.is_cancelled() {
-                    return None;
-                }
+            // One that is dead says nothing more.
+            while !broker.1.is_cancelled() {
                 let now = broker.watched();
                 if before.as_ref() != Some(&now) {
                     let answer = WatchDeploymentsResponse {
@@ -366,6 +364,7 @@ impl DeploymentService for Broker {
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
+            None
         });
         Ok(Response::new(Box::pin(told)))
     }
