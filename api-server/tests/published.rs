@@ -180,6 +180,59 @@ impl Lab {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_coredns_logs_is_set_without_a_restart() {
+    let lab = Lab::new().await;
+    for id in ["coredns", "notes"] {
+        lab.install(id).await;
+    }
+    eventually("a reload", || lab.reloads() > 0).await;
+    assert!(lab.corefile().contains("\terrors\n") && !lab.corefile().contains("\tlog\n"));
+    for (level, errors, log) in [
+        ("questions", true, true),
+        ("off", false, false),
+        ("errors", true, false),
+    ] {
+        let (before, serial) = (lab.reloads(), serial_of(&lab.corefile()).unwrap());
+        let body = json!({"level": level});
+        lab.admin.put("/api/dns/query-log", &body).await.expect(200);
+        eventually("it reads its files anew", || lab.reloads() > before).await;
+        let corefile = lab.corefile();
+        assert!(serial_of(&corefile).unwrap() > serial);
+        let said = (corefile.contains("\terrors\n"), corefile.contains("\tlog\n"));
+        assert_eq!(said, (errors, log), "{level}: {corefile}");
+    }
+    let calls = lab.broker.calls();
+    let started = |call: &String| call.starts_with("restart") || call.starts_with("stop");
+    assert!(!calls.iter().any(started), "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_knows_names_and_routes() {
+    let lab = Lab::new().await;
+    lab.broker
+        .with(|state| state.address = Some(std::net::Ipv4Addr::LOCALHOST));
+    for id in ["coredns", "caddy", "notes"] {
+        lab.install(id).await;
+    }
+    says(&lab.admin, "DnsServed", ("true", "TOLD")).await;
+    says(&lab.admin, "ProxyConfigured", ("true", "TOLD")).await;
+    let checked = async |service: &str, name: &str| {
+        let path = format!("/api/services/{service}/test");
+        let told = lab.admin.post(&path, &json!({})).await.expect(200).json();
+        let checks = told["checks"].as_array().unwrap();
+        let found = checks.iter().find(|check| check["name"] == name).unwrap();
+        (found["ok"].as_bool().unwrap(), found["detail"].to_string())
+    };
+    eventually("a route", || lab.has_route()).await;
+    let route = checked("notes", "route").await;
+    assert!(route.0 && route.1.contains("127.0.0.1:8080"), "{route:?}");
+    let name = checked("notes", "name").await;
+    assert!(name.0 && name.1.contains("no device may reach it"), "{name:?}");
+    assert!(checked("caddy", "admin").await.0);
+    assert!(checked("coredns", "names").await.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_follow_what_is_published() {
     let lab = Lab::new().await;
     let (cell, admin) = (&lab.cell, &lab.admin);
