@@ -32,7 +32,7 @@ async fn a_certificate_is_given_renewed_and_tried_again() {
     let email = Accounts::made_up().await;
     let cell = Cell::ready().await;
     let broker = FakeBroker::start(cell.state().join("broker.sock"));
-    broker.state.lock().unwrap().at = Some("127.0.0.1".to_owned());
+    broker.state.lock().unwrap().address = Some(std::net::Ipv4Addr::LOCALHOST);
     let mut manifest = email.manifest("email");
     manifest["accounts"]["certificate"] = json!(true);
     manifest["containers"][0]["reload_signal"] = json!("SIGHUP");
