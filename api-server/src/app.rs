@@ -149,6 +149,7 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`].
+    #[allow(clippy::too_many_lines, reason = "a line for each field")]
     pub fn open(config: Config, clock: Clock) -> Result<Arc<Self>, StartError> {
         let now = clock();
         let lifetimes = lifetimes(&config);

@@ -1,5 +1,10 @@
 //! Services that are part of the cell: it installs them by itself, tells why it cannot, and nobody removes them.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "tests: a case is one story"
+)]
 
 mod support;
 

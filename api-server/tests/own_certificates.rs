@@ -1,5 +1,10 @@
 //! Services that speak TLS themselves are given a certificate of their names, another in time, and are never left without one.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "tests: a case is one story"
+)]
 
 mod support;
 

@@ -1,5 +1,10 @@
 //! What containers do reaches browsers within a second, and a broker that was started anew is asked for everything at once.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "tests: a case is one story"
+)]
 
 mod support;
 

@@ -513,7 +513,7 @@ mod tests {
         let services = config.ceiling.services.unwrap();
         assert_eq!((services.prefix().as_str(), services.most()), ("cellsvc", 1024));
         assert_eq!(services.entries(), 4096);
-        assert_eq!(*services.callers(), [990].into());
+        assert_eq!(*services.callers(), [991].into());
     }
 
     #[test]

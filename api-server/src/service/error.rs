@@ -261,6 +261,7 @@ pub enum Kind {
 
 impl ServiceError {
     /// Its family and its stable code.
+    #[allow(clippy::too_many_lines, reason = "one table, a line for each")]
     pub fn kind(&self) -> (Kind, &'static str) {
         match self {
             ServiceError::Invalid(_) => (Kind::Invalid, "INVALID_REQUEST"),

@@ -12,7 +12,8 @@ use cell_netd_core::policy::{compile, render, render_delta};
 use cell_netd_core::spec::{CellPortSpec, DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use support::{
-    ceiling, entry, exit, leaving, network, peer, redirect, service, spec, through, user_tunnel, with_access,
+    CALLER, RELAY_USER, ceiling, entry, exit, leaving, network, peer, redirect, service, spec, through,
+    user_tunnel, with_access,
 };
 
 fn golden(name: &str, text: &str) {
@@ -50,6 +51,32 @@ fn without_an_interface_bridges_of_services_are_closed_and_there_is_nothing_else
     let mut without = ceiling();
     without.services = None;
     assert_eq!(compile(&nothing, &without, &Default::default()), None);
+}
+
+#[test]
+fn the_relay_opens_flows_to_containers_where_it_is_listed_and_in_no_flow_of_an_exit() {
+    let relay = |callers: &[u32]| -> Vec<String> {
+        let mut ceiling = ceiling();
+        let callers = callers.iter().copied().collect();
+        ceiling.services = ceiling.services.map(|services| services.with_callers(callers));
+        let desired = validate(&spec(vec![]), &ceiling, None).unwrap();
+        let text = render(&compile(&desired, &ceiling, &Default::default()).unwrap());
+        let caller = text.find("chain c_caller {").unwrap();
+        let chain = text.find("chain c_relay {").unwrap();
+        assert!(caller < chain, "each chain stands before those that lead to it");
+        let rules = text[chain..].lines().take_while(|line| line.trim() != "}");
+        rules.map(str::to_owned).collect()
+    };
+    let leads = |line: &String| line.contains("goto c_caller");
+    assert!(!relay(&[CALLER]).iter().any(leads));
+    let rules = relay(&[CALLER, RELAY_USER]);
+    let calls = rules.iter().position(leads).unwrap();
+    assert!(rules[calls].contains("oifname \"cellsvc*\""), "{}", rules[calls]);
+    let of_flows = rules
+        .iter()
+        .position(|line| line.contains("egress_stranger"))
+        .unwrap();
+    assert!(of_flows < calls);
 }
 
 #[test]

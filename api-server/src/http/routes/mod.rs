@@ -74,6 +74,15 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(exits::set_fallbacks))
         .routes(routes!(services::list))
         .routes(routes!(services::set_exit))
+        .merge(of_services())
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
+        .routes(routes!(events::stream))
+}
+
+/// Those of the store and of accounts at its services.
+fn of_services() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
         .routes(routes!(store::catalog))
         .routes(routes!(store::list))
         .routes(routes!(store::get, store::remove))
@@ -89,9 +98,6 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(accounts::create))
         .routes(routes!(accounts::reset_password))
         .routes(routes!(accounts::remove))
-        .routes(routes!(audit::list))
-        .routes(routes!(audit::verify))
-        .routes(routes!(events::stream))
         .merge(of_managers())
 }
 

@@ -40,6 +40,19 @@ impl Compiler<'_> {
         Some(plain(ChainName::Caller, rules))
     }
 
+    /// By the relay cell-api speaks to containers over TCP, where the ceiling lists the relay's user among the callers; what is part of an
+    /// exit's flow was judged before.
+    pub(super) fn calls_of_relay(&self) -> Option<Rule> {
+        let services = self.ceiling.services.as_ref()?;
+        let relay = self.ceiling.exits.relay()?;
+        let by_bridge = self.bridged(Side::Destination, true)?;
+        let tcp = Match::L4(Protocol::Tcp.number());
+        services
+            .callers()
+            .contains(&relay.user())
+            .then(|| when([by_bridge, tcp], goto(ChainName::Caller)))
+    }
+
     /// What the machine itself sends to where a container would be, and not by its bridge: routes lead it to the uplink while the
     /// bridge is not there, and questions with it that say which device asks.
     pub(super) fn calls_away(&self) -> Option<Rule> {

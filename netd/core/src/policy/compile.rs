@@ -198,6 +198,7 @@ impl Compiler<'_> {
     fn chains(&self) -> Vec<Chain> {
         let mut chains = vec![self.accept()];
         chains.extend(self.entry_chains());
+        chains.extend(self.callers());
         chains.extend([
             self.internet_answer(),
             self.answer(),
@@ -211,7 +212,6 @@ impl Compiler<'_> {
             self.of_exit(),
         ]);
         chains.extend(self.bridged_chains());
-        chains.extend(self.callers());
         chains.extend([
             self.raw(),
             self.prerouting(),

@@ -155,6 +155,7 @@ impl Compiler<'_> {
             [Match::Marked(MarkOf::Flow, self.flow_mask())],
             drop(Counter::EgressStranger),
         ));
+        rules.extend(self.calls_of_relay());
         rules.extend(self.relay_tells_bridged());
         rules.push(when(
             [
