@@ -100,6 +100,7 @@ mod tests {
     use cell_api_core::name::PeerName;
     use cell_api_core::peer::Peer;
     use cell_api_core::range::{self, VpnRange};
+    use cell_api_core::services::{self, entry::Entry};
     use cell_proto::ipc::serve::MAX_MESSAGE_BYTES;
     use prost::Message;
 
@@ -180,7 +181,30 @@ mod tests {
         let full = full();
         let exit = ConnectionId::from_random([0xff; 16]);
         let peers = full.iter().map(|stored| (&stored.peer, Some(exit)));
-        let spec = derive::network_spec(&settings, Some(&range()), peers, Vec::new(), None);
+        let mut spec = derive::network_spec(&settings, Some(&range()), peers, Vec::new(), None);
+        // And what services may be granted to them, with as many entries as there may be.
+        let at = |n: usize| Service {
+            address: IpAddr::V4(std::net::Ipv4Addr::from_bits(u32::MAX >> 1)),
+            protocol: Protocol::Udp,
+            port: u16::try_from(65_535 - n % 1_000).unwrap(),
+        };
+        let mut left = services::MOST_GRANTS;
+        for peer in spec
+            .peers
+            .iter_mut()
+            .filter(|peer| peer.access.services.is_empty())
+        {
+            let some = left.min(8);
+            left -= some;
+            peer.access.services = (0..some).map(at).collect();
+        }
+        assert_eq!(left, 0);
+        let entry = |n| Entry {
+            at: at(n),
+            to: at(n),
+            everyone: true,
+        };
+        spec.entries = (0..services::MOST_ENTRIES).map(entry).collect();
         let bytes = netd::network_spec(spec).encoded_len();
         assert!(bytes < MAX_MESSAGE_BYTES, "{bytes}");
     }
