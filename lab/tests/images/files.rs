@@ -173,11 +173,11 @@ fn a_webdav_client_writes_and_reads_back_and_nobody_reaches_anothers_files() {
     let by_proxy = "Destination: https://files.cell.example/dav/bob/renamed";
     let into = "Destination: https://files.cell.example/dav/alice/stolen";
     assert_eq!(
-        files.status("bob", BOB, "MOVE", "/dav/bob/stolen", &[into]),
+        files.status("bob", BOB, "MOVE", "/dav/bob/stolen/", &[into]),
         "403"
     );
     assert_eq!(
-        files.status("bob", BOB, "MOVE", "/dav/bob/stolen", &[by_proxy]),
+        files.status("bob", BOB, "MOVE", "/dav/bob/stolen/", &[by_proxy]),
         "201"
     );
     assert_eq!(

@@ -39,22 +39,35 @@ pub fn run(lab: &mut Lab<'_>) -> Result<()> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let mut serial = u32::try_from(now.as_secs())? + 1000;
     for names in lab.size.names {
-        let (mut zones, mut routes) = (Vec::new(), Vec::new());
+        let (mut zones, mut routes, mut refused) = (Vec::new(), Vec::new(), None);
         for round in 0..=lab.size.rounds.min(7) {
             serial += 1;
             let state = state(*names, round % 2 == 1, far.backend)?;
-            let times = (
-                far.zones(lab, &state, *names, serial)?,
-                far.routes(lab, &state, *names)?,
-            );
+            let zone = far.zones(lab, &state, *names, serial)?;
+            // Caddy that does not bear so many is a finding, and not asked again.
+            let route = match &refused {
+                None => far
+                    .routes(lab, &state, *names)
+                    .map_err(|error| refused = Some(error))
+                    .ok(),
+                Some(_) => None,
+            };
             // In the first round all of it is new.
             if round > 0 {
-                zones.push(times.0);
-                routes.push(times.1);
+                zones.push(zone);
+                routes.extend(route);
             }
         }
+        if let Some(error) = refused {
+            let name = format!("{names} names: from a change to the device, by Caddy");
+            lab.bench
+                .report
+                .add(name, format!("{error:#}"), "", "<= 1000", false);
+            routes.clear();
+        }
         for (what, times) in [("CoreDNS", zones), ("Caddy", routes)] {
-            let time = median(times).context("no round")?.as_secs_f64() * 1e3;
+            let Some(time) = median(times) else { continue };
+            let time = time.as_secs_f64() * 1e3;
             let name = format!("{names} names: from a change to the device, by {what}");
             lab.bench.judge(name, time, "ms", Goal::AtMost(GOAL_MS));
         }

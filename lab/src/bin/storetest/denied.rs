@@ -71,7 +71,13 @@ pub fn each(
     let open = phone.status(&url, &["--resolve", &beside])?;
     report.fact("  control: the phone does", &open, is_answer(&open));
 
-    // And in force for what was granted, within a second.
+    at_once(report, wishes, tv, calendar)
+}
+
+/// What is given and taken is in force at all three within seconds.
+fn at_once(report: &mut Report, wishes: &Wishes<'_>, tv: &Apartment<'_>, calendar: &Found) -> Result<()> {
+    let url = format!("https://{}/", calendar.name);
+    let there = format!("{}:443:{}", calendar.name, calendar.address);
     wishes.allow("calendar", &["phone", "tv"])?;
     let given = until(COUNTED, "the grant", || {
         let found = tv.dig(&calendar.name).ok()? == calendar.address;
