@@ -6,23 +6,6 @@
 import { data } from './client';
 import { client } from './gen/client.gen';
 
-/** An account of a service. */
-export interface Account {
-  user: string;
-  /** The device that it was made for; null: that device is gone. */
-  peer: string | null;
-  created_at: string;
-}
-
-/** What a person needs to sign in, told once. */
-export interface Credential {
-  service: string;
-  user: string;
-  password: string;
-  /** Words or addresses for the program that signs in. */
-  where: string[];
-}
-
 /** A transition of a service's health. */
 export interface HealthEntry {
   at: string;
@@ -60,33 +43,6 @@ const post = <T>(url: string, body?: unknown): Promise<T> =>
       ...(body !== undefined && { body, headers: { 'Content-Type': 'application/json' } }),
     }) as Promise<{ data: T }>,
   );
-
-export const listAccounts = async (service: string): Promise<Account[]> =>
-  (await get<{ accounts: Account[] }>(at(service, 'accounts'))).accounts;
-
-/** All are made, or none. Without `user` the device's name is taken. */
-export const createAccounts = async (body: {
-  peer: string;
-  user?: string;
-  services: string[];
-}): Promise<Credential[]> => (await post<{ credentials: Credential[] }>('/api/accounts', body)).credentials;
-
-export const resetAccount = (
-  service: string,
-  user: string,
-): Promise<Pick<Credential, 'service' | 'user' | 'password'>> =>
-  post(at(service, `accounts/${encodeURIComponent(user)}/password`));
-
-export async function deleteAccount(service: string, user: string): Promise<void> {
-  await client.delete({ url: at(service, `accounts/${encodeURIComponent(user)}`), throwOnError: true });
-}
-
-/** What the removal of an account takes with it, a sentence each. */
-export async function planAccountRemoval(service: string, user: string): Promise<string[]> {
-  const url = `${at(service, `accounts/${encodeURIComponent(user)}`)}?validate_only=true`;
-  const call = client.delete<{ 200: { plan: string[] } }, unknown, true>({ url, throwOnError: true });
-  return (await data(call as Promise<{ data: { plan: string[] } }>)).plan;
-}
 
 export const healthHistory = async (service: string): Promise<HealthEntry[]> =>
   (await get<{ entries: HealthEntry[] }>(at(service, 'health/history'))).entries;

@@ -2,7 +2,7 @@
 
 import { type QueryClient, queryOptions } from '@tanstack/react-query';
 import { data, sdk } from './client';
-import { healthHistory, listAccounts, listAlerts } from './contract';
+import { healthHistory, listAlerts } from './contract';
 import { ApiError } from './error';
 import type { Me } from './types';
 
@@ -153,7 +153,10 @@ export const containersQuery = queryOptions({
 });
 
 export const accountsQuery = (service: string) =>
-  queryOptions({ queryKey: ['service-accounts', service], queryFn: () => listAccounts(service) });
+  queryOptions({
+    queryKey: ['service-accounts', service],
+    queryFn: async () => (await data(sdk.listAccounts({ path: { service } }))).accounts,
+  });
 
 export const healthHistoryQuery = (service: string) =>
   queryOptions({ queryKey: ['service-health', service], queryFn: () => healthHistory(service) });

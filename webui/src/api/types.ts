@@ -1,6 +1,8 @@
 /** The generated types under the names that pages use, and the shapes that the document leaves open. */
 
 export type {
+  Account,
+  AccountCredential,
   ActiveService,
   AuditPage,
   AuditRecord,

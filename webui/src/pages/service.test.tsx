@@ -4,9 +4,10 @@ import { act, screen, waitFor, within } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { HttpResponse, http } from 'msw';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Account, Alert } from '../api/contract';
-import type { Service as Installed, ServiceNetwork } from '../api/types';
+import type { Alert } from '../api/contract';
+import type { Account, Service as Installed, ServiceNetwork } from '../api/types';
 import { AlertBell } from '../components/Alerts';
+import { DeviceServices } from '../components/DeviceServices';
 import { connection, field, get, onlyAsks, peer, problem, service, show } from '../test/cell';
 import { server } from '../test/setup';
 import AccessMatrix from './AccessMatrix';
@@ -237,7 +238,12 @@ describe('accounts', () => {
     server.use(
       http.post('/api/services/files/accounts/ana/password', () => {
         done.push('reset');
-        return HttpResponse.json({ service: 'files', user: 'ana', password: 'the-new-one' });
+        return HttpResponse.json({
+          service: 'files',
+          user: 'ana',
+          password: 'the-new-one',
+          where: ['https://files.home.cell/'],
+        });
       }),
       http.delete('/api/services/files/accounts/old', ({ request }) => {
         if (onlyAsks(request)) return HttpResponse.json({ plan: ['The folder of old goes.'] });
@@ -332,6 +338,34 @@ describe('health', () => {
     expect(await screen.findByText('1 check fails.')).toBeTruthy();
     expect(screen.getByText('nobody answers')).toBeTruthy();
     expect(screen.getByText('1,500 ms')).toBeTruthy();
+  });
+});
+
+describe('the page of a device', () => {
+  it('gives and takes services; what every device may use is said, and not switched here', async () => {
+    const files = service('files');
+    const sent: unknown[] = [];
+    server.use(
+      get('/api/auth/csrf-token', { csrf_token: 'x' }),
+      get('/api/services', {
+        services: [files, service('wiki', { everyone: true }), service('caddy', { purpose: 'core' })],
+      }),
+      http.put('/api/services/files/access', async ({ request }) => {
+        const body = (await request.json()) as { everyone: boolean; allowed_peers: string[] };
+        sent.push(body.allowed_peers);
+        return HttpResponse.json({ ...files, ...body });
+      }),
+    );
+    show(<DeviceServices device="phone" />);
+    const list = await screen.findByRole('list', { name: 'Services' });
+    expect(within(list).getAllByRole('switch')).toHaveLength(2);
+    expect(within(list).getByRole('switch', { name: 'Wiki' })).toBeDisabled();
+    expect(within(list).getByRole('switch', { name: 'Wiki' })).toBeChecked();
+    await userEvent.click(within(list).getByRole('switch', { name: 'Files' }));
+    await waitFor(() => expect(sent).toEqual([['phone']]));
+    expect(within(list).getByRole('switch', { name: 'Files' })).toBeChecked();
+    await userEvent.click(within(list).getByRole('switch', { name: 'Files' }));
+    await waitFor(() => expect(sent).toEqual([['phone'], []]));
   });
 });
 

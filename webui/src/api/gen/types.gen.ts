@@ -5,6 +5,76 @@ export type ClientOptions = {
 };
 
 /**
+ * An account.
+ */
+export type Account = {
+    /**
+     * RFC 3339.
+     */
+    created_at: string;
+    /**
+     * The device whose owner has it; null: of none that is there.
+     */
+    peer: string | null;
+    /**
+     * What it is called.
+     */
+    user: string;
+};
+
+/**
+ * What a client is set up with.
+ */
+export type AccountCredential = {
+    /**
+     * 24 characters, shown this once.
+     */
+    password: string;
+    /**
+     * At this service.
+     */
+    service: string;
+    /**
+     * What the account is called.
+     */
+    user: string;
+    /**
+     * Pages and ports.
+     */
+    where: Array<string>;
+};
+
+/**
+ * What was made.
+ */
+export type AccountCredentials = {
+    /**
+     * One for each service, in the order of their names.
+     */
+    credentials: Array<AccountCredential>;
+};
+
+/**
+ * What the removal of an account would do.
+ */
+export type AccountRemoval = {
+    /**
+     * A sentence each.
+     */
+    plan: Array<string>;
+};
+
+/**
+ * Accounts of one service.
+ */
+export type Accounts = {
+    /**
+     * In the order of users.
+     */
+    accounts: Array<Account>;
+};
+
+/**
  * A service that is installed and on.
  */
 export type ActiveService = {
@@ -652,6 +722,24 @@ export type ContainerList = {
      * Whether Docker can be used.
      */
     docker: Docker;
+};
+
+/**
+ * Makes an account at each service, or at none.
+ */
+export type CreateAccounts = {
+    /**
+     * The device whose owner they are for.
+     */
+    peer: string;
+    /**
+     * Names of 1-16 services.
+     */
+    services: Array<string>;
+    /**
+     * What they are called: 1-32 characters of a-z, 0-9 and . _ -; without it as the device, in lower case.
+     */
+    user?: string | null;
 };
 
 /**
@@ -1872,6 +1960,32 @@ export type WireguardStatus = {
     public_key: string | null;
 };
 
+export type CreateAccountsData = {
+    body: CreateAccounts;
+    path?: never;
+    query?: never;
+    url: '/api/accounts';
+};
+
+export type CreateAccountsErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type CreateAccountsError = CreateAccountsErrors[keyof CreateAccountsErrors];
+
+export type CreateAccountsResponses = {
+    201: AccountCredentials;
+};
+
+export type CreateAccountsResponse = CreateAccountsResponses[keyof CreateAccountsResponses];
+
 export type ListAuditData = {
     body?: never;
     path?: never;
@@ -2839,6 +2953,10 @@ export type DeletePeerData = {
          */
         confirm_within?: number;
         /**
+         * whether its accounts at services go too, with all that they have
+         */
+        delete_accounts?: boolean;
+        /**
          * only says what it would do
          */
         validate_only?: boolean;
@@ -3185,6 +3303,101 @@ export type SetServiceAccessResponses = {
 };
 
 export type SetServiceAccessResponse = SetServiceAccessResponses[keyof SetServiceAccessResponses];
+
+export type ListAccountsData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/accounts';
+};
+
+export type ListAccountsErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ListAccountsError = ListAccountsErrors[keyof ListAccountsErrors];
+
+export type ListAccountsResponses = {
+    200: Accounts;
+};
+
+export type ListAccountsResponse = ListAccountsResponses[keyof ListAccountsResponses];
+
+export type RemoveAccountData = {
+    body?: never;
+    path: {
+        service: string;
+        user: string;
+    };
+    query?: {
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
+    };
+    url: '/api/services/{service}/accounts/{user}';
+};
+
+export type RemoveAccountErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type RemoveAccountError = RemoveAccountErrors[keyof RemoveAccountErrors];
+
+export type RemoveAccountResponses = {
+    /**
+     * with validate_only
+     */
+    200: AccountRemoval;
+    204: void;
+};
+
+export type RemoveAccountResponse = RemoveAccountResponses[keyof RemoveAccountResponses];
+
+export type ResetAccountPasswordData = {
+    body?: never;
+    path: {
+        service: string;
+        user: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/accounts/{user}/password';
+};
+
+export type ResetAccountPasswordErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ResetAccountPasswordError = ResetAccountPasswordErrors[keyof ResetAccountPasswordErrors];
+
+export type ResetAccountPasswordResponses = {
+    200: AccountCredential;
+};
+
+export type ResetAccountPasswordResponse = ResetAccountPasswordResponses[keyof ResetAccountPasswordResponses];
 
 export type ConfigureServiceData = {
     body: ConfigureService;
