@@ -56,6 +56,11 @@ run: ## Start a cell in the foreground; Ctrl-C ends it.
 users:
 	@systemd-sysusers "$(CURDIR)/systemd/sysusers.d/cell.conf"
 
+.PHONY: images
+images: ## Build the images of services on this machine and give them to its Docker, for `make run` (some minutes).
+	@[ -e "$(CELL_HOME)/.cell-home" ] || { echo "images: there is no cell in $(CELL_HOME) yet, whose list of images this writes: make run first" >&2; exit 1; }
+	@bash compose/images/build.sh --list "$(CELL_HOME)/etc/images.toml" all
+
 .PHONY: clean-host
 clean-host: ## Remove every interface, rule and route that a cell left on this machine.
 	@for launch in $(RUN)/cell-launch $(BIN)/cell-launch; do [ ! -x $$launch ] || exec $$launch clean-host; done; \
@@ -64,8 +69,8 @@ clean-host: ## Remove every interface, rule and route that a cell left on this m
 # --- prove ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: deps build-test users test-webui test-rust demo redteam badinput chaos leaktest-short browsertest systemtest bench-short bench-net-short ## Everything.
-	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,leaktest-short,browsertest,systemtest,bench-short,bench-net-short
+test: deps build-test users test-webui test-rust demo redteam badinput chaos leaktest-short storetest-short browsertest systemtest bench-short bench-net-short ## Everything.
+	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,leaktest-short,storetest-short,browsertest,systemtest,bench-short,bench-net-short
 	@echo "make test: all of it passed"
 
 .PHONY: test-webui
@@ -76,7 +81,8 @@ test-webui: webui/dist/index.html
 .PHONY: test-rust
 test-rust: build-test users ## Unit, property, contract and namespace tests (as root).
 	@echo "==> Rust: unit, property, contract and namespace tests"
-	@cargo test --locked --workspace
+	@bash lab/cargo-test.sh --workspace
+	@cargo test --locked --workspace --doc --quiet
 	@$(MAKE) --no-print-directory test-iptables
 
 .PHONY: demo
@@ -103,9 +109,9 @@ chaos: build-test users ## Kill daemons at random moments, 100 times, while they
 .PHONY: test-iptables
 test-iptables: build-test users ## netd's namespace tests once more, with the policy in legacy iptables.
 	@echo "==> Rust: netd with the renderer iptables"
-	@CELL_TEST_RENDERER=iptables cargo test --locked -p cell-netd --test world --test exits --test redirects \
+	@CELL_TEST_RENDERER=iptables bash lab/cargo-test.sh -p cell-netd --test world --test exits --test redirects \
 	  --test leaks --test dns --test explain --test tunnels --test openvpn --test user_tunnels --test tor --test intent \
-	  --test lockout --test confirm --test services --test service_relay --test shut --test entries
+	  --test lockout --test confirm --test services --test service_relay --test shut --test entries --test callers
 
 .PHONY: leaktest
 leaktest: build-test users ## Break and change everything around exits 2,000 times; no packet of a bound peer leaks (some 15 minutes).
@@ -120,9 +126,16 @@ brokertest: build-test ## Hold the broker to all its cases, a million random man
 	@CELL_BROKER_CASES=$(or $(CASES),1000000) CELL_BROKER_KILLS=$(or $(KILLS),50) bash lab/brokertest.sh
 
 .PHONY: storetest
-storetest: build-test ## Use each container of the catalog as its clients do, under the broker's hardening (some minutes; images are kept).
-	@cargo test --locked -p cell-accounts
-	@cargo test --locked -p cell-lab --test catalog --test images -- --nocapture
+storetest: build-test users ## Use services as devices do, and install and remove one 50 times while daemons and Docker are killed (some 15 minutes; images are kept).
+	@$(BIN)/cell-storetest $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
+
+.PHONY: storetest-short
+storetest-short: build-test users ## The same with four rounds (some two minutes).
+	@$(BIN)/cell-storetest --short --rounds 4 $(if $(SEED),--seed $(SEED))
+
+.PHONY: bench-store
+bench-store: build users ## Measure the broker beside bollard, names and routes up to 10,000, and a click on an installation (some ten minutes).
+	@$(RUN)/cell-bench-store
 
 .PHONY: systemtest
 systemtest: build-test users ## Install the package under a real systemd in a container, use it, purge it.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cell_api_core::derive::caddy::{
-    self, AdminListen, CaddySettings, Certificates, HTTP_PORT, HTTPS_PORT, LogLevel,
+    self, ADMIN_SOCKET, AdminListen, CaddySettings, Certificates, HTTP_PORT, HTTPS_PORT, LogLevel,
 };
 use cell_api_core::derive::corefile::{self, CorefileSettings, QueryLog};
 use cell_api_core::derive::dns;
@@ -216,7 +216,7 @@ impl ProxyTeller {
         };
         let settings = CaddySettings {
             admin: AdminListen {
-                path: self.proxy.path().to_string_lossy().into_owned(),
+                path: ADMIN_SOCKET.to_owned(),
                 mode: Some(SOCKET_MODE),
             },
             ports: [HTTPS_PORT, HTTP_PORT],

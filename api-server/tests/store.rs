@@ -324,6 +324,25 @@ async fn every_fault_is_named_and_nothing_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_docker_does_not_remove_yet_is_asked_for_until_it_is_gone() {
+    let (_cell, broker, admin, _) = ready().await;
+    install(&admin, "notes", json!({})).await;
+    stands(&admin, "notes", "installed").await;
+    broker.state.lock().unwrap().refuses_removals = 3;
+    admin
+        .delete("/api/services/notes?delete_volumes=true")
+        .await
+        .expect(202);
+    gone(&admin, "notes").await;
+    let asked = broker.calls();
+    assert_eq!(
+        asked.iter().filter(|call| *call == "remove notes").count(),
+        4,
+        "{asked:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_others_need_is_not_removed() {
     let (_cell, _broker, admin, _) = ready().await;
     install(&admin, "notes", json!({})).await;

@@ -334,6 +334,8 @@ async fn services_are_apart_and_the_proxy_has_a_leg_in_each() {
         "/bin/busybox",
         "true"
     ]);
+    // Devices reach its port: its network has a way out, and a name that comes before the cell's if Docker had its way.
+    one["containers"][0]["ports"] = json!([{"port": 8080}]);
     let mut two = one.clone();
     two["id"] = json!("mail");
     let mut side = two["containers"][0].clone();
@@ -357,11 +359,23 @@ async fn services_are_apart_and_the_proxy_has_a_leg_in_each() {
         reaches(&proxy.id, "172.21.0.18") && reaches(&proxy.id, &main.address),
         "the proxy reaches both"
     );
+    assert_eq!(default_route(&world, &main.id), "172.21.0.33");
+    assert_eq!(default_route(&world, &proxy.id), "172.20.0.1");
     the_proxy_has_its_legs_again(&world, &caddy, &main.address).await;
     for service in ["files", "mail", "caddy"] {
         world.broker.remove(service, true).await.unwrap();
     }
     assert_eq!(world.left(), "||");
+}
+
+/// The gateway of a container.
+fn default_route(world: &World, id: &str) -> String {
+    let routes = world.dockerd.say(&["exec", id, "/bin/busybox", "ip", "route"]);
+    let default = routes.lines().find_map(|line| line.strip_prefix("default via "));
+    default
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap_or(&routes)
+        .to_owned()
 }
 
 fn reaches(world: &World, id: &str, address: &str) -> bool {
@@ -395,6 +409,7 @@ async fn the_proxy_has_its_legs_again(world: &World, caddy: &Value, main: &str) 
         let mut legs: Vec<&str> = legs.split_whitespace().collect();
         legs.sort_unstable();
         assert_eq!(legs, ["172.20.0.2", "172.21.0.30", "172.21.0.46"]);
+        assert_eq!(default_route(world, &proxy.id), "172.20.0.1");
     }
     let bridges = world.dockerd.say(&[
         "network",
@@ -406,7 +421,7 @@ async fn the_proxy_has_its_legs_again(world: &World, caddy: &Value, main: &str) 
     ]);
     let mut named: Vec<&str> = bridges.lines().collect();
     named.sort_unstable();
-    assert_eq!(named, ["cell-files", "cell-mail", "cell-network"]);
+    assert_eq!(named, ["cell-network", "cell-service-files", "cell-service-mail"]);
     assert_eq!(
         world.dockerd.say(&[
             "network",

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use cell_netd::config::Config;
 use cell_netd::proto::{from_desired, network_spec};
-use cell_netd_core::policy::{compile, render};
+use cell_netd_core::policy::{compile, render, shut};
 use cell_netd_core::validate::validate;
 use cell_netd_core::{Ceiling, routing};
 use cell_proto::netd::v1::ApplyNetworkRequest;
@@ -31,7 +31,11 @@ fuzz_target!(|input: &[u8]| {
             let told = validate(&network_spec(from_desired(&desired)), &CEILING, None);
             assert_eq!(told.as_ref(), Ok(&desired), "what is told is what was accepted");
             let ruleset = compile(&desired, &CEILING, &Default::default());
-            assert_eq!(ruleset.is_some(), desired.wireguard().is_some());
+            if desired.wireguard().is_none() {
+                let closed = shut(&CEILING, &Default::default());
+                assert_eq!(ruleset, closed, "without an interface the bridges of services are closed");
+            }
+            assert!(ruleset.is_some(), "under a ceiling with services something always stands");
             let _text = ruleset.as_ref().map(render);
             let _routing = routing::wanted(&desired, &CEILING, &Default::default());
         }

@@ -25,8 +25,10 @@ pub mod tor_network;
 
 pub mod catalog;
 pub mod cell;
+pub mod household;
 pub mod legacy;
 pub mod rest;
+pub mod store;
 
 pub mod measure;
 pub mod report;

@@ -5,10 +5,11 @@
 mod wire;
 
 use cell_api_core::connection::choice::Route;
-use cell_api_core::derive::network_spec;
 use cell_api_core::derive::services::service_spec;
+use cell_api_core::derive::{dns, network_spec};
 use cell_api_core::range::{self, VpnRange};
 use cell_api_core::service_network::{Egress, MOST, Place, ServiceName, ServiceNetwork, allocate, pool};
+use cell_api_core::services::{CORE_RESERVED, CORE_SUBNET, core_host};
 use cell_netd_core::validate::validate;
 use wire::{carried, ceiling, settings};
 
@@ -45,4 +46,20 @@ fn netd_takes_every_network_that_is_given() {
         assert_eq!(network.bridge.as_str(), place.bridge());
         assert!(network.hosts().eq(place.hosts()), "the same containers");
     }
+}
+
+/// The policy files say where the cell's own containers lie, and cell-api has it in its code.
+#[test]
+fn policy_files_put_the_cells_own_containers_where_cell_api_does() {
+    let netd = include_str!("../../systemd/etc/netd.toml");
+    assert!(netd.contains(&format!("subnets = [\"{CORE_SUBNET}\"")));
+    let egress = include_str!("../../systemd/etc/egress.toml");
+    assert!(egress.contains(&format!("authorities = [\"{}\"]", dns::COREDNS)));
+    let documented = include_str!("../../docs/runtime.md");
+    let core = [("caddy", 2), ("coredns", 3), ("chrony", 4)]
+        .map(|(id, number)| format!("{id} = \"{}\"", core_host(number)));
+    assert!(documented.contains(&format!("core = {{ {} }}", core.join(", "))));
+    assert!(documented.contains(&format!("cell_network = \"{CORE_SUBNET}\"")));
+    assert_eq!(dns::COREDNS.ip(), core_host(3));
+    assert!(CORE_RESERVED.contains(&CORE_SUBNET) && CORE_SUBNET.contains(&dns::BRIDGE));
 }

@@ -12,6 +12,8 @@ mod registry;
 #[path = "support/household.rs"]
 mod household;
 
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,8 +22,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cell_lab::cell::{Cell, Edit};
 use cell_lab::docker::Docker;
+use cell_lab::netns::Namespace;
+use cell_lab::probe::{EchoServer, tcp_echo};
 use cell_lab::process::{run, until};
-use cell_lab::topology::World;
+use cell_lab::topology::{CELL, FAR_HOST, LAN_HOST, World};
 use cell_launch::house::Daemon;
 use household::{PASSWORD, USER, claimed, join};
 use p256::ecdsa::signature::Signer as _;
@@ -44,7 +48,7 @@ fn shelve(shelf: &Path, image: &str) -> Result<()> {
         "flags": {"has_storage": true},
         "containers": [{
             "name": "notes", "image": format!("127.0.0.1:5000/store/notes@{image}"), "user": "1000:1000",
-            "command": ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/srv"],
+            "command": ["/bin/busybox", "httpd", "-f", "-vv", "-p", "8080", "-h", "/srv"],
             "mounts": [{"type": "volume", "volume": "data", "target": "/data"}],
             "limits": {"memory_mib": 32, "cpu_milli": 500, "pids": 16}, "ports": [{"port": 8080}]
         }]
@@ -139,17 +143,78 @@ fn delete(cell: &Cell) -> Result<()> {
         .map(drop)
 }
 
+/// What a web server answers, if it does.
+fn page(from: &Namespace, at: SocketAddr) -> Option<String> {
+    let asked = from.inside(|| -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(3))?;
+        stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+        stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    });
+    asked.ok()?.ok()
+}
+
+/// A device that may reaches the port of the container at the service's address in the VPN, as itself, and nobody else does.
+fn devices_are_answered(
+    docker: &Docker<'_>,
+    world: &World,
+    id: &str,
+    devices: [(&Namespace, IpAddr); 2],
+) -> Result<()> {
+    let at: SocketAddr = "10.67.0.254:8080".parse()?;
+    let [(phone, its), (tablet, _)] = devices;
+    let answer = until(CONVERGED, "the phone is answered", || page(phone, at))?;
+    ensure!(answer.ends_with("notes of the house\n"), "{answer}");
+    let socket = docker.socket().display().to_string();
+    let both = format!("docker --host unix://{socket} logs {id} 2>&1");
+    let seen = run(std::process::Command::new("sh").args(["-c", &both]))?;
+    ensure!(seen.contains(&format!("{its}")), "it sees the device: {seen}");
+    // The tablet speaks with the cell, and not with the service.
+    ensure!(page(tablet, at).is_none(), "a device without a grant is answered");
+    let own = SocketAddr::new("10.67.0.1".parse()?, 443);
+    let connects = tablet.inside(|| TcpStream::connect_timeout(&own, Duration::from_secs(3)))?;
+    ensure!(connects.is_ok(), "control: {connects:?}");
+    ensure!(page(&world.lan, at).is_none() && page(&world.internet, at).is_none());
+    Ok(())
+}
+
+/// Its default route leads to netd, which lets nothing out.
+fn it_reaches_nobody(docker: &Docker<'_>, world: &World, id: &str) -> Result<()> {
+    const ECHO: u16 = 7000;
+    for namespace in [&world.lan, &world.internet, &world.cell] {
+        EchoServer::start(namespace, ECHO)?;
+    }
+    let route = docker.say(&["exec", id, "/bin/busybox", "ip", "route"])?;
+    ensure!(route.contains("default via 172.21.0.1"), "{route}");
+    let bridge: IpAddr = "172.21.0.1".parse()?;
+    for to in [LAN_HOST.v4.into(), FAR_HOST.v4.into(), CELL.v4.into(), bridge] {
+        let at = SocketAddr::new(to, ECHO);
+        ensure!(
+            tcp_echo(&world.cell, at, Duration::from_secs(3))?,
+            "control: {to}"
+        );
+        let script = format!("nc -w 2 {to} {ECHO} </dev/null");
+        let reached = docker.say(&["exec", id, "/bin/busybox", "sh", "-c", &script]);
+        ensure!(reached.is_err(), "the container reaches {to}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_service_comes_runs_and_goes_whoever_is_killed() -> Result<()> {
     let mut world = World::new()?;
     let device = world.device("phone")?;
+    let other = world.device("tablet")?;
     let docker = Docker::start(&world.cell)?;
     let image = registry::serve(&world.cell, "notes")?;
     let shelf = tempfile::tempdir()?;
     shelve(shelf.path(), &image)?;
     let cell = Cell::start_edited(&world.cell, policies(&docker, shelf.path()))?;
     let mut rest = claimed(&cell)?;
-    let _client = join(&mut rest, &device, json!({"name": "phone", "tunnel": "split"}))?;
+    let phone = join(&mut rest, &device, json!({"name": "phone", "tunnel": "split"}))?;
+    let tablet = join(&mut rest, &other, json!({"name": "tablet", "tunnel": "split"}))?;
 
     let body = json!({"allowed_peers": ["phone"]});
     post(&cell, "/api/services/notes/install", &body)?;
@@ -164,6 +229,12 @@ fn a_service_comes_runs_and_goes_whoever_is_killed() -> Result<()> {
     ensure!(id.len() == 64, "one container runs: {id}");
     let page = docker.say(&["exec", &id, "/bin/busybox", "cat", "/srv/index.html"])?;
     ensure!(page == "notes of the house", "{page}");
+    let devices = [
+        (&device.namespace, phone.address(false)?),
+        (&other.namespace, tablet.address(false)?),
+    ];
+    devices_are_answered(&docker, &world, &id, devices)?;
+    it_reaches_nobody(&docker, &world, &id)?;
     let status = asked(&cell, "/api/services/notes/status").context("no status")?.1;
     ensure!(status["containers"][0]["state"] == "running", "{status}");
     let logs = asked(&cell, "/api/services/notes/logs").context("no logs")?;

@@ -59,7 +59,7 @@ impl Accounts {
         )))
     }
 
-    /// The id of a user of the house.
+    /// The id of a user of the house, or of a container, which has no name on the machine but its number.
     ///
     /// # Errors
     /// For a name that is not in the house.
@@ -67,6 +67,7 @@ impl Accounts {
         self.users
             .get(name)
             .copied()
+            .or_else(|| name.parse().ok().map(Uid::from_raw))
             .ok_or_else(|| Error::fault(format!("no user {name}")))
     }
 

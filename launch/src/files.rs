@@ -111,6 +111,45 @@ pub fn write_policies(policies: &[Policy]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Copies a catalog of services: the index, and each service's manifest with its signature. Root's, and whole: it replaces the
+/// one from before.
+///
+/// # Errors
+/// At the first that cannot be read or written.
+pub fn copy_catalog(from: &Path, to: &Path) -> Result<(), Error> {
+    const FILES: [&str; 3] = ["index.json", "manifest.json", "manifest.json.sig"];
+    let folder = |path: &Path| {
+        let made =
+            fs::create_dir(path).and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o755)));
+        made.map_err(Error::file("cannot be made", path))
+    };
+    match fs::remove_dir_all(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::file("cannot be removed", to)(error));
+        }
+        _ => folder(to)?,
+    }
+    let entries = fs::read_dir(from).map_err(Error::file("cannot be read", from))?;
+    let below = entries.filter_map(|entry| Some(entry.ok()?.path()).filter(|path| path.is_dir()));
+    for source in below.chain([from.to_owned()]) {
+        let target = source
+            .strip_prefix(from)
+            .map_or_else(|_| to.to_owned(), |below| to.join(below));
+        if !target.exists() {
+            folder(&target)?;
+        }
+        for name in FILES {
+            let file = source.join(name);
+            match fs::read(&file) {
+                Ok(bytes) => replace(&target.join(name), &bytes, 0o644)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::file("cannot be read", &file)(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Sets `wireguard_port` in the policy of cell-api to what was asked for; nothing else in the file is touched.
 ///
 /// # Errors
@@ -274,6 +313,23 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o400);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_catalog_is_copied_whole_and_nothing_of_the_one_before_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let shipped = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../compose/catalog"));
+        let to = dir.path().join("catalog");
+        fs::create_dir_all(to.join("gone")).unwrap();
+        fs::write(to.join("gone/manifest.json"), "{}").unwrap();
+        copy_catalog(shipped, &to).unwrap();
+        assert!(!to.join("gone").exists());
+        for name in ["index.json", "calendar/manifest.json"] {
+            let copy = to.join(name);
+            assert_eq!(fs::read(&copy).unwrap(), fs::read(shipped.join(name)).unwrap());
+            assert_eq!(fs::metadata(copy).unwrap().mode() & 0o7777, 0o644);
+        }
+        assert_eq!(fs::metadata(to.join("calendar")).unwrap().mode() & 0o022, 0);
     }
 
     #[test]

@@ -129,6 +129,19 @@ pub fn state(settings: &Settings, daemon: Daemon) -> PathBuf {
     settings.home.join("lib").join(daemon.name())
 }
 
+/// Where the cell's own containers and `cell-api` meet. It stays when the cell has ended: containers go on running.
+fn core(settings: &Settings) -> PathBuf {
+    settings.home.join("lib/core")
+}
+
+/// Where the catalog of a checkout is copied to, so that it is root's alone.
+pub fn catalog(settings: &Settings) -> PathBuf {
+    settings.home.join("lib/catalog")
+}
+
+/// The user of Caddy's image.
+const CADDY_USER: &str = "20002";
+
 fn folders(settings: &Settings, started: &[Daemon]) -> Vec<Folder> {
     let root = |path: PathBuf, mode| Folder {
         path,
@@ -168,13 +181,26 @@ fn folders(settings: &Settings, started: &[Daemon]) -> Vec<Folder> {
             .map(|daemon| own(state(settings, *daemon), *daemon, 0o700)),
     );
     folders.push(own(credentials(settings, Daemon::Vaultd), Daemon::Vaultd, 0o500));
+    if settings.without_containers.is_none() {
+        let core = core(settings);
+        folders.push(root(core.clone(), 0o755));
+        // CoreDNS reads it; cell-api alone writes in it.
+        folders.push(own(core.join("dns"), Daemon::Api, 0o755));
+        // Caddy makes its socket in it, for this group.
+        folders.push(Folder {
+            path: core.join("caddy"),
+            owner: CADDY_USER,
+            group: "cell-edge-caddy",
+            mode: 0o2750,
+        });
+    }
     folders
 }
 
 fn policy_file(settings: &Settings, daemon: Daemon) -> Policy {
     Policy {
         path: settings.home.join("etc").join(daemon.policy_name()),
-        text: policy::render(daemon, &settings.home),
+        text: policy::render_for(daemon, settings),
     }
 }
 
@@ -221,6 +247,13 @@ fn process(settings: &Settings, daemon: Daemon) -> Process {
     }
     let policy = policy_file(settings, daemon).path;
     let program = daemon.program(&settings.bin);
+    // Only where nothing above is anybody else's: what covers a closed folder is root's, and would say that all of it is.
+    if settings.without_containers.is_none() && [Daemon::Api, Daemon::Broker].contains(&daemon) {
+        reach.push(core(settings));
+    }
+    if settings.catalog.is_some() && [Daemon::Api, Daemon::Broker].contains(&daemon) {
+        reach.push(catalog(settings));
+    }
     reach.extend([policy.clone(), program.clone()]);
     Process {
         daemon,
@@ -325,10 +358,37 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn folders_of_containers_are_there_where_there_can_be_some() {
+        let with = settings(&Daemon::ALL);
+        let without = Settings {
+            without_containers: Some("no".to_owned()),
+            ..settings(&Daemon::ALL)
+        };
+        let core = |settings: &Settings| {
+            let plan = Plan::new(settings);
+            let ours = plan
+                .folders
+                .into_iter()
+                .filter(|folder| folder.path.starts_with("/srv/cell/lib/core"));
+            ours.map(|folder| (folder.owner, folder.group, folder.mode))
+                .collect::<Vec<_>>()
+        };
+        let expected = [
+            ("root", "root", 0o755),
+            ("cell-api", "cell-api", 0o755),
+            ("20002", "cell-edge-caddy", 0o2750),
+        ];
+        assert_eq!(core(&with), expected);
+        assert_eq!(core(&without), []);
+    }
+
     fn settings(daemons: &[Daemon]) -> Settings {
         Settings {
             home: "/srv/cell".into(),
             bin: "/opt/cell".into(),
+            catalog: None,
+            without_containers: None,
             place: Place::Host,
             http: ([127, 0, 0, 1], 3000).into(),
             daemons: daemons.iter().copied().collect(),

@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
@@ -38,8 +38,11 @@ pub fn require_root() -> Result<(), Error> {
 pub fn facts(home: &Path) -> Result<Facts, Error> {
     let cwd = env::current_dir().map_err(Error::call("the working folder"))?;
     let own = env::current_exe().map_err(Error::call("finding this program"))?;
+    let own_bin = own.parent().unwrap_or(&cwd).to_owned();
     let mut facts = Facts {
-        own_bin: own.parent().unwrap_or(&cwd).to_owned(),
+        catalog: catalog(&own_bin),
+        not_roots: None,
+        own_bin,
         cwd,
         kernel_wireguard: network::kernel_has_wireguard(),
         tor: program_fault(Path::new(house::TOR)).is_none(),
@@ -47,11 +50,30 @@ pub fn facts(home: &Path) -> Result<Facts, Error> {
         renderer: None,
         foreign: foreign(),
     };
-    let policy = absolute(&facts, home).join("etc/netd.toml");
+    let home = absolute(&facts, home);
+    facts.not_roots = not_roots(&home);
+    let policy = home.join("etc/netd.toml");
     let policy = fs::read_to_string(policy).ok();
     facts.backend = policy.as_deref().and_then(|text| word(text, "backend"));
     facts.renderer = policy.as_deref().and_then(|text| word(text, "renderer"));
     Ok(facts)
+}
+
+/// The topmost folder above `home` that is not root's, or that others may write; what is absent the launcher makes.
+fn not_roots(home: &Path) -> Option<PathBuf> {
+    let mut above: Vec<&Path> = home.ancestors().skip(1).collect();
+    above.reverse();
+    let others = |folder: &&Path| {
+        fs::metadata(folder).is_ok_and(|found| found.uid() != 0 || found.mode() & 0o022 != 0)
+    };
+    above.into_iter().find(others).map(Path::to_owned)
+}
+
+/// Cargo puts programs into `target/PROFILE` of the checkout.
+fn catalog(own_bin: &Path) -> Option<PathBuf> {
+    let checkout = own_bin.parent()?.parent()?;
+    let catalog = checkout.join("compose/catalog");
+    catalog.join("index.json").is_file().then_some(catalog)
 }
 
 fn word(policy: &str, key: &str) -> Option<String> {
@@ -180,6 +202,15 @@ mod tests {
         );
         assert_eq!(word("backend = 3", "backend"), None);
         assert_eq!(word("not toml", "backend"), None);
+    }
+
+    #[test]
+    fn a_folder_that_others_may_change_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("absent/home");
+        // /tmp is everybody's.
+        assert_eq!(not_roots(&home).as_deref(), dir.path().parent());
+        assert_eq!(not_roots(Path::new("/usr/lib/absent/home")), None);
     }
 
     #[test]

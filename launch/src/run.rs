@@ -76,6 +76,9 @@ fn with_network(
 ) -> Result<(), Error> {
     files::make_folders(&plan.folders, accounts)?;
     files::write_policies(&plan.policies)?;
+    if let Some(catalog) = &settings.catalog {
+        files::copy_catalog(catalog, &plan::catalog(settings))?;
+    }
     if settings.daemons.iter().any(|daemon| daemon.shares_tables_lock()) {
         files::share_tables_lock(accounts)?;
     }
@@ -118,6 +121,9 @@ fn greet(settings: &Settings, took: Duration) {
     println!("  claim token  {token}");
     println!("  network      {}", settings.place);
     println!("  state        {}", settings.home.display());
+    if let Some(why) = &settings.without_containers {
+        println!("  services     none: {why}");
+    }
     println!("  cellctl      {}", cellctl(settings));
     println!("  to stop      Ctrl-C");
     println!();

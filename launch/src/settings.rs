@@ -19,6 +19,10 @@ pub struct Settings {
     pub home: PathBuf,
     /// Absolute path of the programs.
     pub bin: PathBuf,
+    /// The catalog of services of the checkout, if the programs were built in one; else it is the package's.
+    pub catalog: Option<PathBuf>,
+    /// Why this cell can have no containers, where it cannot.
+    pub without_containers: Option<String>,
     /// Where the cell's network is.
     pub place: Place,
     /// Address of plain HTTP.
@@ -45,6 +49,10 @@ pub struct Facts {
     pub cwd: PathBuf,
     /// The folder of this program.
     pub own_bin: PathBuf,
+    /// The catalog of the checkout that this program was built in, if it is in one.
+    pub catalog: Option<PathBuf>,
+    /// The first folder above the home that somebody beside root may change.
+    pub not_roots: Option<PathBuf>,
     /// Whether the kernel makes WireGuard links.
     pub kernel_wireguard: bool,
     /// Whether Tor is installed.
@@ -92,6 +100,8 @@ impl Settings {
             return Err(faults);
         }
         let settings = Settings {
+            catalog: facts.catalog.clone(),
+            without_containers: without_containers(&home, &place, facts.not_roots.as_deref()),
             home,
             bin: options
                 .bin
@@ -117,9 +127,39 @@ pub fn absolute(facts: &Facts, path: &Path) -> PathBuf {
     std::path::absolute(&joined).unwrap_or(joined)
 }
 
+/// Folders of which the broker gives no container anything, nor of what lies below them.
+const NEVER_GIVEN: [&str; 9] = [
+    "/etc",
+    "/run",
+    "/var/run",
+    "/var/lib/cell",
+    "/var/lib/docker",
+    "/boot",
+    "/usr",
+    "/root",
+    "/lib",
+];
+
+/// Docker is the machine's, and so are its bridges: netd judges them where it is in the machine's own network alone.
+fn without_containers(home: &Path, place: &Place, not_roots: Option<&Path>) -> Option<String> {
+    const OTHER: &str = "choose another folder with --home (CELL_HOME), such as /srv/cell";
+    let never = NEVER_GIVEN.into_iter().find(|never| home.starts_with(never));
+    match (place, never, not_roots) {
+        (Place::Namespace(_), _, _) => {
+            Some("its network is not the machine's, where Docker has its bridges".to_owned())
+        }
+        (Place::Host, Some(never), _) => Some(format!("containers are given nothing below {never}: {OTHER}")),
+        (Place::Host, None, Some(folder)) => Some(format!(
+            "{} is not root's alone, and who may change it would decide what containers are given: {OTHER}",
+            folder.display()
+        )),
+        (Place::Host, None, None) => None,
+    }
+}
+
 /// The path goes into policy files and into socket addresses (`sun_path` holds 108 bytes, unix(7)).
 fn home_fault(home: &Path) -> Option<String> {
-    const LONGEST: usize = 107 - "/run/broker/broker.sock".len();
+    const LONGEST: usize = 107 - "/lib/core/caddy/admin.sock".len();
     let Some(text) = home.to_str() else {
         return Some(format!("--home {}: not UTF-8", home.display()));
     };
@@ -198,6 +238,8 @@ mod tests {
         Facts {
             cwd: "/src/cell".into(),
             own_bin: "/src/cell/target/release".into(),
+            catalog: Some("/src/cell/compose/catalog".into()),
+            not_roots: None,
             kernel_wireguard: true,
             tor: true,
             backend: None,
@@ -256,6 +298,25 @@ mod tests {
                 "{backend}"
             );
         }
+    }
+
+    #[test]
+    fn containers_are_where_netd_sees_their_bridges_and_nothing_of_the_machine_is_given() {
+        let why = |arguments: &[&str]| resolve(arguments, &facts()).without_containers;
+        assert_eq!(why(&["--host"]), None);
+        assert_eq!(why(&["--host", "--home", "/rooted/var"]), None);
+        assert!(
+            why(&["--host", "--home", "/root/var"])
+                .unwrap()
+                .contains("below /root")
+        );
+        assert!(why(&["--netns", "cell"]).unwrap().contains("bridges"));
+        let of_a_user = Facts {
+            not_roots: Some("/home/a".into()),
+            ..facts()
+        };
+        let why = resolve(&["--host"], &of_a_user).without_containers.unwrap();
+        assert!(why.contains("/home/a is not root's alone"), "{why}");
     }
 
     #[test]

@@ -60,7 +60,7 @@ fn whole(gather: &mut Gather, written: wire::Manifest) -> Option<Content> {
     };
     let id = name(gather, "id", &written.id);
     if id.as_ref().is_some_and(Name::is_reserved) {
-        gather.add("id", Rule::S2, "is not one of api, webui, admin");
+        gather.add("id", Rule::S2, "is not one of api, webui, admin, cell, network");
     }
     let config_schema = fields(gather, written.config_schema);
     let containers = containers(gather, written.containers, &config_schema);
@@ -173,7 +173,7 @@ fn host(gather: &mut Gather, path: &str, text: &str) -> Option<Name> {
         !name.is_reserved(),
         path,
         Rule::S2,
-        "is not one of api, webui, admin",
+        "is not one of api, webui, admin, cell, network",
     );
     Some(name)
 }

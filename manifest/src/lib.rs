@@ -10,6 +10,7 @@
 
 mod check;
 mod container;
+mod direct;
 mod field;
 mod image;
 mod manifest;

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-/// Host names of the cell's own: no service may be reached by one of these.
-pub const RESERVED: [&str; 3] = ["api", "webui", "admin"];
+/// Names of the cell's own: no service is called so, or reached by one of these. `cell` and `network` are what the cell calls the
+/// network of its own containers.
+pub const RESERVED: [&str; 5] = ["api", "webui", "admin", "cell", "network"];
 
 /// 1-32 characters of `[a-z0-9-]`, a letter first, no hyphen last: a DNS label (RFC 1035), short enough that
 /// `cell-SERVICE-CONTAINER` is one still.

@@ -100,6 +100,8 @@ fn changes() -> Vec<(&'static str, Value, Rule)> {
         ("/schema_version", json!(2), Rule::S4),
         ("/kind", json!("system"), Rule::S4),
         ("/id", json!("admin"), Rule::S2),
+        ("/id", json!("cell"), Rule::S2),
+        ("/id", json!("network"), Rule::S2),
         ("/id", json!("../files"), Rule::S2),
         ("/version", json!("1.x"), Rule::S4),
         ("/flags/has_api_hooks", json!(true), Rule::S4),
@@ -171,6 +173,7 @@ fn changes() -> Vec<(&'static str, Value, Rule)> {
         ("/routing/backend", json!("files:8081"), Rule::S4),
         ("/routing/backend", json!("169.254.169.254:80"), Rule::S2),
         ("/routing/extra_subdomains", json!(["webdav", "admin"]), Rule::S2),
+        ("/routing/subdomain", json!("cell"), Rule::S2),
         ("/routing/extra_backends/other", json!("files:8080"), Rule::S4),
         ("/accounts/path", json!("/a/../b"), Rule::S2),
         ("/backup/paths/0/volume", json!("other"), Rule::S4),
@@ -255,4 +258,40 @@ fn a_container_is_reloaded_by_one_of_two_signals_and_made_of_an_image_of_one_of_
     assert!(local.containers[0].image.local().is_some());
     let faults = with("image", json!("local:../x")).unwrap_err();
     assert!(faults.iter().any(|fault| fault.rule == Rule::I1));
+}
+
+#[test]
+fn ports_are_direct_unless_the_cell_alone_asks_them() {
+    let direct = |ports: Value, routed: bool| -> Vec<String> {
+        let mut changed = good();
+        changed["containers"][0]["ports"] = ports;
+        if !routed {
+            changed.as_object_mut().unwrap().remove("routing");
+            changed["flags"]["has_subdomain"] = json!(false);
+        }
+        let manifest = parse(&changed).unwrap();
+        let ports = manifest.direct_ports().into_iter();
+        ports
+            .map(|((protocol, port), container)| format!("{container} {}/{port}", protocol.word()))
+            .collect()
+    };
+    let all = json!([
+        {"port": 8080}, {"port": 8080, "protocol": "udp"}, {"port": 443}, {"port": 80},
+        {"port": 443, "protocol": "udp"}, {"port": 993}
+    ]);
+    assert_eq!(
+        direct(all.clone(), true),
+        ["files tcp/993", "files udp/443", "files udp/8080"]
+    );
+    // Without a name the proxy answers nothing of it; 8080 is that for accounts still.
+    assert_eq!(
+        direct(all, false),
+        [
+            "files tcp/80",
+            "files tcp/443",
+            "files tcp/993",
+            "files udp/443",
+            "files udp/8080"
+        ]
+    );
 }

@@ -128,6 +128,9 @@ struct Services {
     max: usize,
     #[serde(default)]
     entries_max: usize,
+    /// Absent: nobody on the machine speaks to containers but the relay.
+    #[serde(default)]
+    callers: Vec<String>,
 }
 
 /// Absent: no exit may be asked for.
@@ -250,7 +253,7 @@ fn ceiling(file: &File, uid_of: impl Fn(&str) -> Option<u32>, faults: &mut Vec<S
         faults.push(format!("max_peers: 1-{PEERS_MAX}"));
     }
     let accept_mark = one("accept_mark", &file.accept_mark, faults);
-    let exits = exits(file.exits.as_ref(), accept_mark, uid_of, faults);
+    let exits = exits(file.exits.as_ref(), accept_mark, &uid_of, faults);
     let (service_v4, service_v6) = service_addresses(&file.service_addresses, faults);
     let service_targets: BTreeSet<Port> = all("service_targets", &file.service_targets, faults)
         .into_iter()
@@ -263,7 +266,13 @@ fn ceiling(file: &File, uid_of: impl Fn(&str) -> Option<u32>, faults: &mut Vec<S
     }
     let interfaces: BTreeSet<InterfaceName> =
         all("interfaces", &file.interfaces, faults).into_iter().collect();
-    let services = services(file.services.as_ref(), &interfaces, exits.as_ref(), faults);
+    let services = services(
+        file.services.as_ref(),
+        &interfaces,
+        exits.as_ref(),
+        &uid_of,
+        faults,
+    );
     Some(Ceiling {
         interfaces,
         listen_ports,
@@ -284,6 +293,7 @@ fn services(
     file: Option<&Services>,
     interfaces: &BTreeSet<InterfaceName>,
     exits: Option<&ExitCeiling>,
+    uid_of: impl Fn(&str) -> Option<u32>,
     faults: &mut Vec<String>,
 ) -> Option<Option<ServiceCeiling>> {
     let Some(Services {
@@ -291,13 +301,25 @@ fn services(
         subnets,
         max,
         entries_max,
+        callers,
     }) = file
     else {
         return Some(None);
     };
     let subnets: Vec<Ipv4Net> = all("services.subnets", subnets, faults);
+    let callers = callers.iter().filter_map(|user| {
+        let uid = uid_of(user);
+        if uid.is_none() {
+            faults.push(format!(
+                "services.callers: there is no user \"{user}\" on this machine"
+            ));
+        }
+        uid
+    });
+    let callers = callers.collect();
     ServiceCeiling::try_new(bridge_prefix, subnets, *max)
         .and_then(|ceiling| ceiling.with_entries(*entries_max))
+        .map(|ceiling| ceiling.with_callers(callers))
         .and_then(|ceiling| match exits {
             Some(exits) => ceiling.beside(interfaces, exits),
             // Their faults are named.
@@ -491,6 +513,7 @@ mod tests {
         let services = config.ceiling.services.unwrap();
         assert_eq!((services.prefix().as_str(), services.most()), ("cellsvc", 1024));
         assert_eq!(services.entries(), 4096);
+        assert_eq!(*services.callers(), [990].into());
     }
 
     #[test]
@@ -547,6 +570,11 @@ mod tests {
             ("[\"172.20.0.0/24\", \"172.21.0.0/16\"]", "[]", "services.subnets"),
             ("max = 1024", "max = 1025", "services.max"),
             ("entries_max = 4096", "entries_max = 4097", "services.entries_max"),
+            (
+                "callers = [\"cell-api\"]",
+                "callers = [\"nobody-here\"]",
+                "services.callers",
+            ),
         ] {
             let text = documented();
             assert!(text.contains(from), "{from}");

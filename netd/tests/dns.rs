@@ -36,6 +36,8 @@ use support::{Keys, Netd, PATIENCE, PORT, access, client_file, peer, spec};
 /// What the resolvers behind the ways have for every name: the machine's own way, and each exit.
 const DEFAULT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 const BY: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 10), Ipv4Addr::new(203, 0, 113, 11)];
+/// And the house's own.
+const HOUSE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 12);
 /// The cell's own name and address.
 const NAS: &str = "nas.home.arpa";
 const CELL_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 86, 0, 1);
@@ -157,6 +159,8 @@ impl Setup {
             NOBODY.into(),
             FAR_HOST.v4.into(),
             FAR_HOST.v6.into(),
+            LAN_HOST.v4.into(),
+            LAN_HOST.v6.into(),
             CELL_INSIDE.into(),
         ];
         for (number, resolver) in resolvers.into_iter().enumerate() {
@@ -232,6 +236,38 @@ fn a_bound_peers_questions_go_by_its_exit_whomever_it_asks() -> Result<()> {
     }
     assert!(setup.leaked() > 0, "control: the counters count");
     assert_eq!(setup.netd.dropped("egress_stranger")?, held);
+    Ok(())
+}
+
+/// Who may not ask the house's resolver is told by the exit's; who was granted it, by itself.
+#[test]
+fn a_bound_peer_asks_the_resolver_that_it_was_granted() -> Result<()> {
+    let setup = Setup::new()?;
+    let house = SocketAddr::new(LAN_HOST.v4.into(), 53);
+    resolver::serve(&setup.world.lan, house, HOUSE)?;
+    setup.egress.apply_dns(&Setup::dns(Some(0)))?;
+    setup.netd.apply(setup.spec(Some(0)), "")?;
+    let (device, providers) = (Arc::clone(&setup.device), Arc::clone(&setup.providers));
+    let _client = setup.client(&device)?;
+    let _far = providers[0].up()?;
+    setup.is_proven(0)?;
+    for (round, granted) in [false, true, false].into_iter().enumerate() {
+        let mut peer = setup.peer(Some(0));
+        let at = house.ip().to_string();
+        let services: &[(&str, u32)] = if granted { &[(&at, 53)] } else { &[] };
+        peer.access = Some(access(true, false, services));
+        setup.netd.delta(vec![peer], &[])?;
+        // Grants of the support are over TCP.
+        for (tcp, expected) in [(false, BY[0]), (true, if granted { HOUSE } else { BY[0] })] {
+            let name = format!("house{round}{tcp}.example");
+            assert_eq!(
+                setup.ask(house.ip(), &name, tcp),
+                Some(found(expected)),
+                "{round} tcp {tcp}"
+            );
+        }
+    }
+    assert_eq!(setup.leaked(), 0);
     Ok(())
 }
 

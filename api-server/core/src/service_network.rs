@@ -15,8 +15,8 @@ pub const BRIDGE_PREFIX: &str = "cellsvc";
 pub const SUBNET_BITS: u8 = 28;
 /// Most networks (`services.max` of netd.toml).
 pub const MOST: u16 = 1024;
-/// The network of the cell's own containers. None of a service overlaps it.
-const CELL_NETWORK: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(172, 20, 0, 0), 16);
+/// What is kept for the cell's own containers. No network of a service overlaps it.
+const CELL_NETWORK: Ipv4Net = crate::services::CORE_RESERVED;
 
 /// A service's name, as the broker has it: a DNS label that starts with a letter, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

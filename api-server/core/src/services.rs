@@ -13,16 +13,24 @@ pub mod phase;
 pub mod plan;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use cell_manifest::{Backend, Manifest, Name};
+use ipnet::Ipv4Net;
+
+/// An address of the network of the cell's own containers: 1 is its bridge's.
+pub const fn core_host(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(172, 20, 0, number)
+}
 
 /// The network of the cell's own containers, at netd.
 pub const CORE_NETWORK: &str = "cell";
 /// Its bridge.
 pub const CORE_BRIDGE: &str = "cellsvc0";
-/// Where they lie.
-pub const CORE_SUBNET: ipnet::Ipv4Net =
-    ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(172, 20, 0, 0), 24);
+/// Where they lie. The policy files of netd, the broker and egress have the same (lab/tests/agreement_services.rs).
+pub const CORE_SUBNET: Ipv4Net = Ipv4Net::new_assert(core_host(0), 24);
+/// What is kept for them: no service's network overlaps it.
+pub const CORE_RESERVED: Ipv4Net = Ipv4Net::new_assert(core_host(0), 16);
 /// Most services that are installed at once, the cell's own among them.
 pub const MOST: usize = 256;
 

@@ -39,6 +39,8 @@ pub struct State {
     pub calls: Vec<String>,
     /// Manifests that cannot be deployed, each with the code.
     pub refuses: BTreeMap<String, &'static str>,
+    /// How many removals Docker refuses yet.
+    pub refuses_removals: u32,
     /// Docker is away.
     pub no_docker: bool,
     /// The policy file has no table of deployments.
@@ -270,6 +272,10 @@ impl DeploymentService for Broker {
             delete_volumes,
         } = request.into_inner();
         self.call(format!("remove {service}"), |state| {
+            if let Some(left) = state.refuses_removals.checked_sub(1) {
+                state.refuses_removals = left;
+                return Err(refusal(Code::FailedPrecondition, "DOCKER_REFUSED"));
+            }
             let removed = state.made.remove(&service);
             if delete_volumes {
                 state.volumes.remove(&service);

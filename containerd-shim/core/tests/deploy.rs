@@ -471,3 +471,38 @@ fn a_root_of_the_cells_own_is_for_the_cells_own_containers() {
     moved["HostConfig"]["Mounts"] = body["HostConfig"]["Mounts"].clone();
     assert!(recheck(&moved, &ceiling, None).is_err());
 }
+
+#[test]
+fn a_network_is_internal_unless_somebody_beyond_it_is_answered() {
+    let internal = |change: &dyn Fn(&mut Value)| {
+        let mut changed = manifest(&image());
+        change(&mut changed);
+        judged(&ceiling(), &changed, &[]).unwrap().network().internal
+    };
+    let routed = json!({"subdomain": "files", "backend": "main:8080"});
+    assert!(internal(&|_| {}), "control: no port");
+    let behind_proxy = |changed: &mut Value| {
+        changed["containers"][0]["ports"] = json!([{"port": 8080}]);
+        changed["flags"] = json!({"has_subdomain": true});
+        changed["routing"] = routed.clone();
+    };
+    assert!(internal(&behind_proxy), "the proxy has a leg in it");
+    assert!(!internal(&|changed| {
+        behind_proxy(changed);
+        changed["containers"][0]["ports"] = json!([{"port": 8080}, {"port": 993}]);
+    }));
+    assert!(!internal(
+        &|changed| changed["containers"][0]["ports"] = json!([{"port": 8080}])
+    ));
+    assert!(!internal(
+        &|changed| changed["containers"][0]["ports"] = json!([{"port": 53, "protocol": "udp"}])
+    ));
+    let published = json!([{"port": 80, "publish": {"address": "127.0.0.1", "port": 20001}}]);
+    assert!(!internal(
+        &|changed| changed["containers"][0]["ports"] = published.clone()
+    ));
+    assert!(!internal(&|changed| {
+        changed["flags"] = json!({"has_egress": true});
+        changed["egress"] = json!({"allowed": ["tor"], "default": "tor"});
+    }));
+}

@@ -24,6 +24,11 @@ const PULL_SILENCE: Duration = Duration::from_secs(120);
 /// Longest line of Docker's about a pull, bytes.
 const PULL_LINE_BYTES: usize = 64 * 1024;
 
+/// Docker's status for what another request is at already.
+const CONFLICT: u16 = 409;
+/// Between two looks at what that one does.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Docker, as far as deployments go.
 #[derive(Debug)]
 pub struct Maker {
@@ -128,16 +133,30 @@ impl Maker {
         )
     }
 
-    /// Removes it, running or not, with the volumes that have no name; no error when it is gone.
+    /// Removes it, running or not, with the volumes that have no name; no error when it is gone. Where Docker is at it already,
+    /// for a broker that was killed meanwhile, it is waited for.
     pub async fn remove_container(&self, id: &ContainerId) -> Result<(), EngineError> {
-        gone_is_done(
-            self.call(
-                Method::DELETE,
-                &format!("/containers/{id}?force=true&v=true"),
-                None,
-            )
-            .await,
-        )
+        let target = format!("/containers/{id}?force=true&v=true");
+        match self.call(Method::DELETE, &target, None).await {
+            Err(EngineError::Refused { status: CONFLICT }) => self.is_gone(id).await,
+            answer => gone_is_done(answer),
+        }
+    }
+
+    /// Waits until there is no such container any more.
+    async fn is_gone(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let looking = async {
+            loop {
+                match self.inspect_container(id).await {
+                    Err(EngineError::Gone) => return Ok(()),
+                    answer => answer.map(drop)?,
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(self.deadline, looking)
+            .await
+            .unwrap_or(Err(EngineError::Slow))
     }
 
     /// Ids of containers, or of networks, that bear the owner's label and `label`.

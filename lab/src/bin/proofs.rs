@@ -22,7 +22,7 @@ struct Options {
 }
 
 /// What is proven, by the target that proves it.
-const PROOFS: [(&str, &str); 15] = [
+const PROOFS: [(&str, &str); 18] = [
     ("demo", "who reaches what, and how soon it ends"),
     ("chaos", "killed at random: nothing lost, nothing let through"),
     (
@@ -35,6 +35,11 @@ const PROOFS: [(&str, &str); 15] = [
         "brokertest",
         "nothing that was not signed and allowed is made; the broker is killed at random",
     ),
+    (
+        "storetest-short",
+        "services found by name, used and denied; killed four times, nothing is left",
+    ),
+    ("storetest", "the same, killed a hundred times"),
     ("fuzz", "parsers under random input"),
     ("badinput", "malformed requests change nothing"),
     ("browsertest", "the web UI, driven in Chromium"),
@@ -43,6 +48,7 @@ const PROOFS: [(&str, &str); 15] = [
     ("bench-short", "that everything can be measured"),
     ("bench", "speed and memory beside others"),
     ("bench-net-short", "that all of the next can be measured"),
+    ("bench-store", "the broker, names and routes, memory, a click"),
     ("bench-net", "10,000 peers over 200 exits beside others"),
 ];
 

@@ -169,6 +169,17 @@ fn a_webdav_client_writes_and_reads_back_and_nobody_reaches_anothers_files() {
         files.status("bob", BOB, "MOVE", "/dav/bob/mine/", &[&destination("bob")]),
         "201"
     );
+    // As a client behind the proxy names it.
+    let by_proxy = "Destination: https://files.cell.example/dav/bob/renamed";
+    let into = "Destination: https://files.cell.example/dav/alice/stolen";
+    assert_eq!(
+        files.status("bob", BOB, "MOVE", "/dav/bob/stolen", &[into]),
+        "403"
+    );
+    assert_eq!(
+        files.status("bob", BOB, "MOVE", "/dav/bob/stolen", &[by_proxy]),
+        "201"
+    );
     assert_eq!(
         files.status("alice", ALICE, "GET", "/dav/alice/stolen", &[]),
         "404"

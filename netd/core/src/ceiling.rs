@@ -44,6 +44,7 @@ pub struct ServiceCeiling {
     subnets: Vec<Ipv4Net>,
     most: usize,
     entries: usize,
+    callers: BTreeSet<u32>,
 }
 
 /// Most networks of services.
@@ -96,6 +97,7 @@ impl ServiceCeiling {
             subnets,
             most,
             entries: 0,
+            callers: BTreeSet::new(),
         })
     }
 
@@ -108,6 +110,11 @@ impl ServiceCeiling {
             return Err(InvalidServices::Entries);
         }
         Ok(ServiceCeiling { entries, ..self })
+    }
+
+    /// The same, with these users of the machine (numeric ids), who alone may open flows to containers.
+    pub fn with_callers(self, callers: BTreeSet<u32>) -> Self {
+        ServiceCeiling { callers, ..self }
     }
 
     /// The same, if no interface of these names could be taken for a bridge, or a bridge for one that begins so.
@@ -142,6 +149,11 @@ impl ServiceCeiling {
     /// Most services at addresses in the VPN.
     pub fn entries(&self) -> usize {
         self.entries
+    }
+
+    /// Users of the machine who may open flows to containers.
+    pub fn callers(&self) -> &BTreeSet<u32> {
+        &self.callers
     }
 
     /// Whether a bridge may have this name.

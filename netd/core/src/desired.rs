@@ -231,6 +231,7 @@ pub struct Desired {
     peers: BTreeMap<PeerName, Arc<Peer>>,
     by_key: BTreeMap<PublicKey, PeerName>,
     by_address: BTreeMap<IpAddr, PeerName>,
+    grants: usize,
 }
 
 impl Desired {
@@ -265,6 +266,7 @@ impl Desired {
             .iter()
             .flat_map(|(name, peer)| peer.addresses().map(|address| (address, name.clone())))
             .collect();
+        self.grants = peers.iter().map(|(_, peer)| peer.access.services.len()).sum();
         self.peers = peers.into_iter().collect();
     }
 
@@ -349,6 +351,11 @@ impl Desired {
         &self.peers
     }
 
+    /// How many services all peers are granted together.
+    pub fn grants(&self) -> usize {
+        self.grants
+    }
+
     /// Whose key this is.
     pub fn name_of_key(&self, key: &PublicKey) -> Option<&PeerName> {
         self.by_key.get(key)
@@ -365,6 +372,7 @@ impl Desired {
         // Everything old goes before anything new comes: peers may swap keys or addresses.
         for (name, change) in &delta.0 {
             if let Some(before) = &change.before {
+                self.grants = self.grants.saturating_sub(before.access.services.len());
                 self.peers.remove(name);
                 self.by_key.remove(&before.key);
                 for address in before.addresses() {
@@ -374,6 +382,7 @@ impl Desired {
         }
         for (name, change) in &delta.0 {
             if let Some(after) = &change.after {
+                self.grants += after.access.services.len();
                 self.peers.insert(name.clone(), Arc::clone(after));
                 self.by_key.insert(after.key, name.clone());
                 self.by_address

@@ -267,6 +267,9 @@ fn meaning(counter: Counter) -> &'static str {
         Counter::EntryDenied => "a service is found there, and it is not granted to the device",
         Counter::EntryMoved => "the flow was opened while another container answered there",
         Counter::ServiceAway => "a container's address, and the bridge that it is on is not there",
+        Counter::CallerDenied => {
+            "on the machine itself, the users that netd's policy file lists speak to containers, and nobody else"
+        }
         Counter::TunnelStranger => "who carries tunnels speaks to their servers alone",
         Counter::WeakHost => "the cell's VPN addresses are spoken to through the VPN alone",
     }

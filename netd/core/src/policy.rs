@@ -4,6 +4,7 @@
 //! pair turned round and only within a flow that the peer opened. There is no "accept what is established", so narrowing
 //! a set cuts flows that are under way at their next packet, with no surgery on conntrack.
 
+mod caller;
 mod compile;
 mod element;
 mod entry;

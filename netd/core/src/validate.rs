@@ -22,6 +22,8 @@ pub use peers::service_address_allowed;
 
 /// Most services of one peer.
 pub const SERVICES_MAX: usize = 256;
+/// Most services of all peers together: each is an element of a set, and a spec is one transaction. A quarter of what ipset's sets hold.
+pub const GRANTS_MAX: usize = 262_144;
 /// Most ports of the cell.
 pub const CELL_PORTS_MAX: usize = 64;
 /// Most prefixes that one exit carries.
@@ -141,15 +143,18 @@ fn add_services(
         base: desired,
         exits_known,
     };
-    let networks = services::check(&context, &spec.service_networks, faults);
-    // As many as were asked for: none had a fault.
-    let networks_known = networks.len() == spec.service_networks.len();
-    desired.set_services(networks);
+    let services::Checked {
+        sound,
+        others,
+        none_known,
+    } = services::check(&context, &spec.service_networks, faults);
+    desired.set_services(sound);
     let context = entries::Context {
         ceiling,
         base: desired,
         interface_known: desired.wireguard().is_some(),
-        networks_known,
+        others: &others,
+        networks_known: !none_known,
     };
     let entries = entries::check(&context, &spec.entries, faults);
     desired.set_entries(entries);
@@ -277,7 +282,11 @@ impl Faults {
     }
 
     fn any(&self) -> bool {
-        !self.invalid.is_empty() || !self.above.is_empty()
+        self.count() > 0
+    }
+
+    fn count(&self) -> usize {
+        self.invalid.len() + self.above.len()
     }
 
     /// The value, or its fault under `field`.

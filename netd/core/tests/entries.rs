@@ -150,10 +150,56 @@ fn entries_do_not_clash_with_each_other_or_with_peers_and_need_what_they_stand_o
             .starts_with("at most 1 entries")
     );
     assert!(few.services.unwrap().with_entries(4097).is_err());
-    // A fault of a network is named once.
-    let mut broken = with(vec![], vec![sound()]);
+}
+
+/// So cell-api can leave out what is named, and the rest is sound.
+#[test]
+fn an_entry_into_a_network_that_is_refused_or_not_there_is_named_by_its_place() {
+    let spec = || {
+        with(
+            vec![peer(1)],
+            vec![sound(), tcp("10.86.0.201:443", "172.30.2.2:1")],
+        )
+    };
+    assert_eq!(faults(&spec()), [], "control");
+    let mut broken = spec();
     broken.service_networks[0].name = "?".into();
-    assert_eq!(faults(&broken).len(), 1);
+    let named: Vec<String> = faults(&broken).into_iter().map(|(at, _)| at).collect();
+    assert_eq!(
+        named,
+        ["spec.service_networks[0].name", "spec.entries[0].to.address"]
+    );
+    assert!(
+        faults(&broken)[1]
+            .1
+            .contains("spec.service_networks[0], which is refused")
+    );
+    broken.service_networks.remove(0);
+    let left = faults(&broken);
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(left[0].0, "spec.entries[0].to.address");
+    assert!(left[0].1.contains("no container's address"), "{left:?}");
+    broken.entries.remove(0);
+    assert_eq!(faults(&broken), []);
+    // The second overlaps the first, which is sound, and so is what leads there.
+    let mut meets = spec();
+    meets.service_networks[1].subnet = Ok("172.30.1.0/24".parse().unwrap());
+    let named: Vec<String> = faults(&meets).into_iter().map(|(at, _)| at).collect();
+    assert_eq!(
+        named,
+        ["spec.service_networks[1].subnet", "spec.entries[1].to.address"]
+    );
+    // Of an exit with a fault the exit is named alone: it is not the network's, nor the entry's.
+    let mut exit = spec();
+    exit.exits = vec![support::exit(0)];
+    exit.service_networks[0].exit = "exit0".into();
+    assert_eq!(faults(&exit), [], "control");
+    exit.exits[0].mark = 7;
+    let named = faults(&exit);
+    assert!(
+        !named.is_empty() && named.iter().all(|(at, _)| at.starts_with("spec.exits[0]")),
+        "{named:?}"
+    );
 }
 
 fn desired(peers: Vec<PeerSpec>, entries: Vec<ServiceEntrySpec>) -> Desired {

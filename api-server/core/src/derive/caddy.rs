@@ -14,6 +14,8 @@ use crate::published::{HostName, Published, ServiceRecord};
 pub const HTTPS_PORT: u16 = 8443;
 /// The same for HTTP, which only leads to HTTPS.
 pub const HTTP_PORT: u16 = 8080;
+/// Caddy's own socket, in its container: where its manifest mounts the folder that the machine may have elsewhere.
+pub const ADMIN_SOCKET: &str = "/run/cell/caddy/admin.sock";
 
 /// What is not the services' affair.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use crate::access::Protocol;
 use crate::connection::id::ConnectionId;
 use crate::name::CellName;
 use crate::range::{HostIndex, VpnRange};
+use crate::services::core_host;
 
 /// The port of DNS.
 pub const PORT: u16 = 53;
@@ -65,9 +66,9 @@ pub struct Authority {
 }
 
 /// The cell's CoreDNS, on the network of its own containers.
-pub const COREDNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(172, 20, 0, 3)), PORT);
+pub const COREDNS: SocketAddr = SocketAddr::new(IpAddr::V4(core_host(3)), PORT);
 /// The bridge of that network: where `cell-egress` asks from.
-pub const BRIDGE: Ipv4Addr = Ipv4Addr::new(172, 20, 0, 1);
+pub const BRIDGE: Ipv4Addr = core_host(1);
 
 /// A name of the cell and an address that it has.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -126,9 +126,11 @@ pub fn render(
     let name = manifest.service_name(instance)?;
     let values = manifest.values(parameters)?;
     let network = match (manifest.purpose, place) {
-        (Purpose::Store, Some(place)) => {
-            network(format!("cell-{name}"), place.bridge(), place.subnet.to_string())
-        }
+        (Purpose::Store, Some(place)) => network(
+            format!("cell-service-{name}"),
+            place.bridge(),
+            place.subnet.to_string(),
+        ),
         (Purpose::Store | Purpose::Core, _) => {
             let bridge = super::CORE_BRIDGE.to_owned();
             network("cell-network".to_owned(), bridge, super::CORE_SUBNET.to_string())

@@ -51,34 +51,18 @@ pub struct Entries {
     pub grants: BTreeMap<String, BTreeSet<Service>>,
 }
 
-/// Ports of a manifest that devices reach at the service's own address, with the container of each. Those that the proxy stands
-/// before, and the one for accounts, are reached by the cell alone. Where the proxy answers, its ports are not the containers'.
+/// Ports of a manifest that devices reach at the service's own address, with the container of each.
 pub fn ports(manifest: &Manifest) -> BTreeMap<(Protocol, u16), &str> {
-    let hidden = |container: &str, port: u16| {
-        let routed = manifest.routing.iter();
-        let routed =
-            routed.flat_map(|routing| std::iter::once(&routing.backend).chain(routing.extra.values()));
-        let accounts = manifest.accounts.iter().map(|accounts| &accounts.backend);
-        let mut backends = routed.chain(accounts);
-        backends.any(|backend| backend.container.as_str() == container && backend.port == port)
-    };
-    let is_proxys = |port: u16| manifest.routing.is_some() && BY_PROXY.iter().any(|(at, _)| *at == port);
-    let mut found = BTreeMap::new();
-    for container in &manifest.containers {
-        let name = container.name.as_str();
-        for port in &container.ports {
-            let (protocol, is_tcp) = match port.protocol {
-                Transport::Tcp => (Protocol::Tcp, true),
-                Transport::Udp => (Protocol::Udp, false),
+    let direct = manifest.direct_ports().into_iter();
+    direct
+        .map(|((protocol, port), container)| {
+            let protocol = match protocol {
+                Transport::Tcp => Protocol::Tcp,
+                Transport::Udp => Protocol::Udp,
             };
-            if is_tcp && (hidden(name, port.port) || is_proxys(port.port)) {
-                continue;
-            }
-            // Of two containers the first is the service's main one.
-            found.entry((protocol, port.port)).or_insert(name);
-        }
-    }
-    found
+            ((protocol, port), container.as_str())
+        })
+        .collect()
 }
 
 /// How many grants a peer needs for a service, at most.

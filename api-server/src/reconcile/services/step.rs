@@ -117,7 +117,7 @@ async fn act(app: &App, service: &StoredService) -> Result<Result<Done, Not>, Se
             let removing = app
                 .deployments
                 .remove(service.name.as_str(), service.delete_volumes);
-            plain(removing.await.map_err(|fault| not(app, fault)))
+            plain(removing.await.map_err(|fault| still(not(app, fault))))
         }
         Phase::Removing(Remove::Free) => {
             project::remove(app, service.name.as_str()).await;
@@ -422,6 +422,17 @@ fn not(app: &App, fault: BrokerFault) -> Not {
             };
             Not::Ended(outcome, Some(fault_at(app, &code, message)))
         }
+    }
+}
+
+/// What Docker does not remove now it may a moment later, when what it was at is over: somebody was killed meanwhile. There is
+/// nothing else to do with a service that goes.
+fn still(not: Not) -> Not {
+    match not {
+        Not::Ended(Outcome::Refused, Some(Fault { code, message, at: _ })) if code == "DOCKER_REFUSED" => {
+            Not::Later(Waiting { code, message })
+        }
+        not @ (Not::Ended(..) | Not::Later(_)) => not,
     }
 }
 

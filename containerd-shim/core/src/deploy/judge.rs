@@ -73,8 +73,8 @@ pub struct NetworkPlan {
     pub gateway: Ipv4Addr,
     /// The proxy's address there; none: the proxy is at home in it.
     pub proxy: Option<Ipv4Addr>,
-    /// Whether Docker gives it no way out. Where it has one (a published port, an exit), Docker translates nothing: netd decides
-    /// what leaves, and by which way.
+    /// Whether Docker gives it no way out. Where it has one (a published port, one that devices reach at the service itself, an
+    /// exit), Docker translates nothing: netd decides what leaves, and by which way.
     pub internal: bool,
 }
 
@@ -203,6 +203,13 @@ pub(super) fn volume(service: &Name, name: &Name) -> String {
     format!("cell-{service}.{name}")
 }
 
+/// Docker's name for the network of the cell's own containers.
+const CELL_NETWORK: &str = "cell-network";
+/// What its names for those of services begin with. Of a container's networks that are not internal, Docker gives the default
+/// route to the first by name, whatever its version: the proxy's is to be the cell's, whichever services it has legs in.
+const SERVICE_NETWORK: &str = "cell-service-";
+const _: () = assert!(CELL_NETWORK.as_bytes()[5] < SERVICE_NETWORK.as_bytes()[5]);
+
 struct Bench<'a> {
     ceiling: &'a Ceiling,
     reasons: Vec<Reason>,
@@ -236,7 +243,9 @@ pub fn judge(
     bench.quotas(verified, order);
     bench.containers(verified);
     let core = manifest.purpose == Purpose::Core;
+    // Who is asked by a device answers to its address, which is not on the bridge: without a default route nothing comes back.
     let ways = manifest.egress.is_some()
+        || !manifest.direct_ports().is_empty()
         || manifest
             .containers
             .iter()
@@ -509,7 +518,7 @@ impl Bench<'_> {
             );
             let subnet = self.ceiling.cell_network;
             let plan = NetworkPlan {
-                name: "cell-network".to_owned(),
+                name: CELL_NETWORK.to_owned(),
                 bridge: self.ceiling.bridge(0),
                 subnet,
                 gateway: nth(subnet, 1),
@@ -521,7 +530,7 @@ impl Bench<'_> {
         let place = self.place(order)?;
         let subnet = place.subnet;
         let plan = NetworkPlan {
-            name: format!("cell-{}", service?),
+            name: format!("{SERVICE_NETWORK}{}", service?),
             bridge: self.ceiling.bridge(place.number),
             subnet,
             gateway: nth(subnet, 1),

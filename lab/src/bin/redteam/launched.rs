@@ -40,6 +40,8 @@ const INSIDE: &str = "inside\n";
 /// When the program is not started, or does not come to be inside.
 pub fn make(target: &Target, attempt: Attempt) -> Result<Outcome> {
     let settings = Settings {
+        catalog: None,
+        without_containers: Some("nobody asks for any".to_owned()),
         home: target.home.clone(),
         bin: program("cell-launch")?
             .parent()

@@ -211,6 +211,7 @@ impl Compiler<'_> {
             self.of_exit(),
         ]);
         chains.extend(self.bridged_chains());
+        chains.extend(self.callers());
         chains.extend([
             self.raw(),
             self.prerouting(),

@@ -54,8 +54,9 @@ impl Compiler<'_> {
         base(ChainName::Prerouting, true, HookPoint::Prerouting, -100, rules)
     }
 
-    /// What a peer of an exit asks of resolvers on the internet is asked of the cell's own, where that has a process behind it:
-    /// only there is it known which exit carries the question. The cost grows with no peer.
+    /// What a peer of an exit asks of any resolver is asked of the cell's own, where that has a process behind it: only there is
+    /// it known which exit carries the question. Not so of a resolver that it was granted by address and port. The cost grows with
+    /// no peer.
     fn steered_questions(&self) -> Vec<Rule> {
         let mut rules = Vec::new();
         for (own, hidden) in self.own_addresses() {
@@ -65,18 +66,19 @@ impl Compiler<'_> {
                 let (DNS, Some(target)) = (port.number, target) else {
                     continue;
                 };
-                rules.push(when(
-                    [
-                        self.incoming(true),
-                        of(Side::Source, Test::In(SetId::Exited(family))),
-                        of(Side::Source, Test::In(SetId::Internet(family))),
-                        of(Side::Destination, Test::NotIn(SetId::Special(family))),
-                        of(Side::Destination, Test::NotIn(SetId::Local(family))),
-                        Match::L4(port.protocol.number()),
-                        Match::DestinationPort(DNS),
-                    ],
-                    vec![Action::Dnat(hidden, *target)],
-                ));
+                let question = [
+                    self.incoming(true),
+                    of(Side::Source, Test::In(SetId::Exited(family))),
+                    of(Side::Source, Test::In(SetId::Internet(family))),
+                    Match::L4(port.protocol.number()),
+                    Match::DestinationPort(DNS),
+                ];
+                let granted = question
+                    .clone()
+                    .into_iter()
+                    .chain([Match::ServiceRequest(family)]);
+                rules.push(when(granted, vec![Action::Accept]));
+                rules.push(when(question, vec![Action::Dnat(hidden, *target)]));
             }
         }
         rules

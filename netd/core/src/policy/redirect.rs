@@ -172,7 +172,8 @@ impl Compiler<'_> {
     ///
     /// The cell's addresses in the VPN speak by `wg0` and the machine itself alone, as [`Compiler::raw`] has it of what arrives: while
     /// the interface is away, routes lead what answers peers to the uplink. Sockets that are closed and have something to send
-    /// are nobody's, so no look at a user finds them. Then a look at whose a packet is: the relay's, or the tunnels'.
+    /// are nobody's, so no look at a user finds them. What is for a container goes by its bridge or nowhere. Then a look at whose a packet is:
+    /// the relay's, or the tunnels'; and what others send to containers is judged by whose it is.
     pub(super) fn output(&self) -> Chain {
         let mut rules = Vec::new();
         for (own, hidden) in self.own_addresses() {
@@ -184,9 +185,11 @@ impl Compiler<'_> {
                 ));
             }
         }
+        rules.extend(self.calls_away());
         let relay = self.ceiling.exits.relay();
         rules.extend(relay.map(|relay| when([Match::SocketUser(relay.user())], goto(ChainName::Relay))));
         rules.extend(self.to_carrier());
+        rules.extend(self.calls());
         rules.push(self.of_exits());
         base(ChainName::Output, false, HookPoint::Output, BEFORE_DNAT, rules)
     }

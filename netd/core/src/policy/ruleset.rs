@@ -43,6 +43,7 @@ pub enum ChainName {
     ServiceCell,
     Entry,
     EntryAnswer,
+    Caller,
     Output,
     Prerouting,
     Forward,
@@ -72,6 +73,7 @@ impl ChainName {
             ChainName::ServiceCell => "c_service_cell",
             ChainName::Entry => "c_entry",
             ChainName::EntryAnswer => "c_entry_answer",
+            ChainName::Caller => "c_caller",
             ChainName::Output => "c_output",
             ChainName::Raw => "c_raw",
             ChainName::Prerouting => "c_prerouting",
@@ -346,11 +348,13 @@ pub enum Counter {
     EntryMoved,
     /// To a container whose bridge is not there.
     ServiceAway,
+    /// Of the machine itself, to a container, by a user that the ceiling does not list.
+    CallerDenied,
 }
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Counter; 20] = [
+    pub const ALL: [Counter; 21] = [
         Counter::SpoofedSource,
         Counter::Invalid,
         Counter::FromPeerDefault,
@@ -371,6 +375,7 @@ impl Counter {
         Counter::EntryDenied,
         Counter::EntryMoved,
         Counter::ServiceAway,
+        Counter::CallerDenied,
     ];
 
     /// Its name in the table and in the status.
@@ -396,6 +401,7 @@ impl Counter {
             Counter::EntryDenied => "entry_denied",
             Counter::EntryMoved => "entry_moved",
             Counter::ServiceAway => "service_away",
+            Counter::CallerDenied => "caller_denied",
         }
     }
 }

@@ -70,6 +70,7 @@ impl ChainName {
             | ChainName::ServiceCell
             | ChainName::Entry
             | ChainName::EntryAnswer
+            | ChainName::Caller
             | ChainName::Raw
             | ChainName::Forward
             | ChainName::Output

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use super::Faults;
 use super::peers::service_of;
+use super::services::Unsound;
 use crate::ceiling::Ceiling;
 use crate::desired::{Desired, Service};
 use crate::entry::{Entry, EntryAt};
@@ -19,6 +20,9 @@ pub(super) struct Context<'a> {
     /// The interface, the cell's ports and the networks of services.
     pub base: &'a Desired,
     pub interface_known: bool,
+    /// Networks that are not sound.
+    pub others: &'a [Unsound],
+    /// Otherwise the list of networks is refused as a whole, and nothing can be said of where an entry leads.
     pub networks_known: bool,
 }
 
@@ -119,7 +123,6 @@ impl Context<'_> {
         faults: &mut Faults,
     ) -> Option<(EntryAt, ServiceName)> {
         let (service, address) = required(spec, &field, faults)?;
-        // A fault of a network is named once, not again at every entry that leads there.
         if !self.networks_known {
             return None;
         }
@@ -127,7 +130,18 @@ impl Context<'_> {
         let found = before.filter(|(_, (_, network))| is_container(network, address));
         let Some((_, (name, _))) = found else {
             let path = format_args!("{field}.address");
-            faults.invalid(path, "is no container's address in one of spec.service_networks");
+            match self.others.iter().find(|other| other.subnet.contains(&address)) {
+                // Whoever leaves the network out has to leave out what leads there as well, and is told of both at once.
+                Some(Unsound {
+                    refused: Some(place), ..
+                }) => faults.invalid(
+                    path,
+                    format!("lies in spec.service_networks[{place}], which is refused"),
+                ),
+                // The fault is an exit's.
+                Some(Unsound { refused: None, .. }) => {}
+                None => faults.invalid(path, "is no container's address in one of spec.service_networks"),
+            }
             return None;
         };
         let to = EntryAt {

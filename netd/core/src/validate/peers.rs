@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::wireguard::port;
-use super::{Faults, SERVICES_MAX};
+use super::{Faults, GRANTS_MAX, SERVICES_MAX};
 use crate::ceiling::Ceiling;
 use crate::desired::{Access, Desired, Peer, Service};
 use crate::model::{PeerName, PublicKey};
@@ -51,12 +51,29 @@ impl Context<'_> {
     ) -> Vec<(PeerName, Arc<Peer>)> {
         let mut taken = Taken::with_room(specs.len());
         let mut peers = Vec::with_capacity(specs.len());
+        let mut granted = self.granted_to_others();
         for (index, spec) in specs.iter().enumerate() {
             if let Some((name, peer)) = self.peer(spec, index, path, &mut taken, faults) {
+                let together = granted + peer.access.services.len();
+                if together > GRANTS_MAX && together > granted {
+                    let field = format_args!("{path}[{index}].access.services");
+                    let why = format!("all peers together are granted at most {GRANTS_MAX} services");
+                    faults.invalid(field, why);
+                    continue;
+                }
+                granted = together;
                 peers.push((name, Arc::new(peer)));
             }
         }
         peers
+    }
+
+    /// Services of the peers that stay as they are.
+    fn granted_to_others(&self) -> usize {
+        let peers = self.base.peers();
+        let replaced = self.replaced.iter().filter_map(|name| peers.get(name));
+        let theirs: usize = replaced.map(|peer| peer.access.services.len()).sum();
+        self.base.grants().saturating_sub(theirs)
     }
 
     fn peer(

@@ -30,35 +30,70 @@ struct Taken {
     subnets: BTreeMap<u32, (Ipv4Net, usize)>,
 }
 
-/// The sound ones, by name.
-pub(super) fn check(
-    context: &Context<'_>,
-    specs: &[ServiceNetworkSpec],
-    faults: &mut Faults,
-) -> BTreeMap<ServiceName, ServiceNetwork> {
+/// What became of the networks.
+#[derive(Default)]
+pub(super) struct Checked {
+    /// The sound ones, by name.
+    pub sound: BTreeMap<ServiceName, ServiceNetwork>,
+    /// Subnets of the others, where they are subnets.
+    pub others: Vec<Unsound>,
+    /// Whether the list itself is what is wrong.
+    pub none_known: bool,
+}
+
+/// A network that is not sound.
+pub(super) struct Unsound {
+    pub subnet: Ipv4Net,
+    /// Its place in the list, if it has a fault. None: it stands on an exit of which nothing is known.
+    pub refused: Option<usize>,
+}
+
+/// Each by itself, and against those before.
+pub(super) fn check(context: &Context<'_>, specs: &[ServiceNetworkSpec], faults: &mut Faults) -> Checked {
+    let mut checked = Checked::default();
+    if let Some(ceiling) = may_be(context, specs.len(), faults) {
+        let mut taken = Taken::default();
+        for (index, spec) in specs.iter().enumerate() {
+            let before = faults.count();
+            let network = context.one(ceiling, spec, index, &mut taken, faults);
+            let refused = (faults.count() > before).then_some(index);
+            match (network, &spec.subnet) {
+                (Some((name, network)), _) if refused.is_none() => {
+                    checked.sound.insert(name, network);
+                }
+                (_, Ok(IpNet::V4(subnet))) => checked.others.push(Unsound {
+                    subnet: *subnet,
+                    refused,
+                }),
+                (_, Ok(IpNet::V6(_)) | Err(_)) => {}
+            }
+        }
+    } else {
+        checked.none_known = !specs.is_empty();
+    }
+    checked
+}
+
+/// Below what so many networks may be, if they may.
+fn may_be<'a>(context: &Context<'a>, count: usize, faults: &mut Faults) -> Option<&'a ServiceCeiling> {
     let path = "spec.service_networks";
-    if specs.is_empty() {
-        return BTreeMap::new();
+    if count == 0 {
+        return None;
     }
     if context.base.wireguard().is_none() {
         faults.invalid(path, "networks of services need an interface; set spec.wireguard");
-        return BTreeMap::new();
+        return None;
     }
     let Some(ceiling) = &context.ceiling.services else {
         faults.above(path, "there may be no networks of services here");
-        return BTreeMap::new();
+        return None;
     };
-    let (most, count) = (ceiling.most(), specs.len());
+    let most = ceiling.most();
     if count > most {
         faults.above(path, format!("at most {most} networks are allowed, not {count}"));
-        return BTreeMap::new();
+        return None;
     }
-    let mut taken = Taken::default();
-    let checked = specs
-        .iter()
-        .enumerate()
-        .filter_map(|(index, spec)| context.one(ceiling, spec, index, &mut taken, faults));
-    checked.collect()
+    Some(ceiling)
 }
 
 impl Context<'_> {

@@ -40,6 +40,7 @@ pub fn service_ceiling() -> ServiceCeiling {
         .unwrap()
         .with_entries(4096)
         .unwrap()
+        .with_callers([CALLER].into())
 }
 
 /// Network number `index`, 1-250, of a service without anything granted: `svc3` on `cellsvc3`, 172.30.3.0/28.
@@ -63,6 +64,7 @@ pub fn wireguard_alone() -> ExitCeiling {
 /// Users that no other process has.
 pub const RELAY_USER: u32 = 54_321;
 pub const TUNNEL_USER: u32 = 54_322;
+pub const CALLER: u32 = 54_323;
 
 pub fn relay() -> RelayCeiling {
     RelayCeiling::try_new(

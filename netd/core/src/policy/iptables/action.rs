@@ -17,6 +17,9 @@ impl Writer<'_> {
                 Action::Count(counter) => {
                     let end = match rest.next()? {
                         Action::Drop => "-j DROP",
+                        // The table `filter` would refuse with an answer; to a program of the machine the drop is one: it is told
+                        // that it may not.
+                        Action::Refuse if matches!(of, ChainName::Output | ChainName::Caller) => "-j DROP",
                         // To `REFUSE`, which stands in the next table, and knows it by the mark that it lacks.
                         Action::Refuse if at.table == Table::Mangle => "-j ACCEPT",
                         _ => return None,

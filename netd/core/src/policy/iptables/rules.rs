@@ -39,6 +39,7 @@ fn place(name: ChainName) -> Option<(Table, &'static str, Place)> {
         | ChainName::ServiceCell
         | ChainName::Entry
         | ChainName::EntryAnswer
+        | ChainName::Caller
         | ChainName::Carrier => None,
     }
 }

@@ -1,0 +1,32 @@
+#!/bin/bash
+# What `cargo test` runs, two programs at a time: most of them wait for kernels and daemons most of the time.
+# What a program printed is shown when it failed. Usage: cargo-test.sh [argument of cargo test]...
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export ROOT=$PWD PROGRAMS
+PROGRAMS=$(mktemp); trap 'rm -f "$PROGRAMS"' EXIT
+
+cargo test --locked "$@" --no-run --message-format=json-render-diagnostics |
+  jq -r 'select(.reason == "compiler-artifact" and .profile.test and .executable) | [.executable, .manifest_path] | @tsv' > "$PROGRAMS"
+[ -s "$PROGRAMS" ] || { echo "cargo-test: there is nothing to run" >&2; exit 1; }
+
+# As cargo would: in the package's folder, with the variable that programs of tests read (The Cargo Book, "Environment variables").
+one() {
+  local program=$1 package name output passed started=$SECONDS code=0
+  package=$(dirname "$2") output=$(mktemp)
+  name=${package#"$ROOT"/}/$(basename "${program%-*}")
+  (cd "$package" && CARGO_MANIFEST_DIR=$package "$program" > "$output" 2>&1) || code=$?
+  passed=$(grep -oE '[0-9]+ passed' "$output" | tail -1 || true)
+  { flock 9
+    if [ $code = 0 ]; then printf 'ok      %4d s  %s: %s\n' $((SECONDS - started)) "$name" "$passed"
+    else printf 'FAILED  %4d s  %s: exit %d\n' $((SECONDS - started)) "$name" $code; sed 's/^/    /' "$output"
+    fi
+  } 9< "$PROGRAMS"
+  rm -f "$output"
+  return $code
+}
+export -f one
+# xargs ends with 123 when one of them failed, after it ran the others.
+tr '\t' '\n' < "$PROGRAMS" | xargs --max-procs 2 --max-args 2 --delimiter '\n' bash -c 'one "$0" "$1"' ||
+  { echo "cargo-test: tests failed; their output is above" >&2; exit 1; }
+echo "cargo-test: $(wc -l < "$PROGRAMS") programs of tests passed"

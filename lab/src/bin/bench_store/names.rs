@@ -1,0 +1,207 @@
+//! How soon a device sees that one of many services is given to it or taken: by its question to the relay, and by its page. What
+//! cell-api would write and send is written and sent here, by the functions that it uses.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use cell_api_core::access::Protocol;
+use cell_api_core::derive::caddy::{
+    self, ADMIN_SOCKET, AdminListen, CaddySettings, Certificates, HTTP_PORT, HTTPS_PORT, LoadedCertificate,
+    LogLevel,
+};
+use cell_api_core::derive::corefile::{self, CorefileSettings, QueryLog};
+use cell_api_core::derive::dns;
+use cell_api_core::published::{HTTPS, HostName, Label, Published, Reader, ServiceRecord};
+use cell_api_core::service_network::ServiceName;
+use cell_lab::household::{CELL_IN_VPN, DOMAIN};
+use cell_lab::measure::{Goal, median};
+use cell_lab::process::until;
+use cell_lab::resolver::{ask, found};
+use rcgen::{CertificateParams, KeyPair};
+
+use crate::{Lab, click};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Zones and routes follow within a second of a change.
+const GOAL_MS: f64 = 1000.0;
+/// The phone's address in the VPN: the first device's.
+const PHONE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 67, 0, 2));
+
+/// Adds the rows.
+pub fn run(lab: &mut Lab<'_>) -> Result<()> {
+    let far = Far::new(lab)?;
+    // Later than what cell-api has written.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let mut serial = u32::try_from(now.as_secs())? + 1000;
+    for names in lab.size.names {
+        let (mut zones, mut routes) = (Vec::new(), Vec::new());
+        for round in 0..=lab.size.rounds.min(7) {
+            serial += 1;
+            let state = state(*names, round % 2 == 1, far.backend)?;
+            let times = (
+                far.zones(lab, &state, *names, serial)?,
+                far.routes(lab, &state, *names)?,
+            );
+            // In the first round all of it is new.
+            if round > 0 {
+                zones.push(times.0);
+                routes.push(times.1);
+            }
+        }
+        for (what, times) in [("CoreDNS", zones), ("Caddy", routes)] {
+            let time = median(times).context("no round")?.as_secs_f64() * 1e3;
+            let name = format!("{names} names: from a change to the device, by {what}");
+            lab.bench.judge(name, time, "ms", Goal::AtMost(GOAL_MS));
+        }
+    }
+    Ok(())
+}
+
+/// All for everyone but the last, which the phone has or not.
+fn state(names: usize, is_granted: bool, backend: SocketAddrV4) -> Result<Published> {
+    let service = |number: usize| -> Result<ServiceRecord> {
+        let last = u32::try_from(number)? + 1;
+        Ok(ServiceRecord {
+            name: ServiceName::parse(&format!("s{number}")).context("a name")?,
+            subdomains: BTreeSet::from([Label::parse(&format!("s{number}"))?]),
+            address: Ipv4Addr::from_bits(Ipv4Addr::new(10, 96, 0, 0).to_bits() + last),
+            ports: BTreeSet::from([(Protocol::Tcp, HTTPS)]),
+            everyone: number + 1 < names,
+            web: Some(backend),
+        })
+    };
+    let services: Vec<ServiceRecord> = (0..names).map(service).collect::<Result<_>>()?;
+    let last = services.last().context("no service")?.web_grant();
+    let granted = is_granted.then_some(last).into_iter().collect();
+    Ok(Published {
+        domains: vec![HostName::parse(DOMAIN)?],
+        services,
+        readers: vec![Reader {
+            addresses: vec![PHONE],
+            granted,
+        }],
+        links: Vec::new(),
+    })
+}
+
+/// What a change is seen by.
+struct Far {
+    /// CoreDNS, by its container's id.
+    coredns: String,
+    /// The container that answers all names.
+    backend: SocketAddrV4,
+    /// Where the device opens pages.
+    address: String,
+    certificate: LoadedCertificate,
+}
+
+impl Far {
+    fn new(lab: &Lab<'_>) -> Result<Self> {
+        // cell-api stands still, so that Docker is asked.
+        let filter = format!("name={}-radicale", click::ID);
+        let id = lab.docker.say(&["ps", "--quiet", "--filter", &filter])?;
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
+        let told = lab.docker.say(&["inspect", "--format", format, &id])?;
+        let address: Ipv4Addr = told.split_whitespace().next().context(told.clone())?.parse()?;
+        let key = KeyPair::generate()?;
+        let names = CertificateParams::new([format!("*.{DOMAIN}")])?;
+        let chain = names.self_signed(&key)?.pem();
+        Ok(Far {
+            coredns: lab.docker.say(&["ps", "--quiet", "--filter", "name=coredns"])?,
+            backend: SocketAddrV4::new(address, 5232),
+            // Services' addresses begin at the range's end.
+            address: "10.67.0.254".to_owned(),
+            certificate: LoadedCertificate {
+                chain,
+                key: key.serialize_pem().into(),
+            },
+        })
+    }
+
+    fn zones(&self, lab: &Lab<'_>, state: &Published, names: usize, serial: u32) -> Result<Duration> {
+        let settings = CorefileSettings {
+            relay: dns::BRIDGE,
+            log: QueryLog::Errors,
+            folder: corefile::FOLDER,
+            port: dns::PORT,
+        };
+        let record = state.services.last().context("no service")?;
+        let is_granted = !state.readers.iter().all(|reader| reader.granted.is_empty());
+        let name = format!("s{}.{DOMAIN}", names - 1);
+        let start = Instant::now();
+        let folder = lab.house.dns();
+        for (file, text) in corefile::files(state, &settings, serial) {
+            let new = folder.join(".unfinished");
+            std::fs::write(&new, text)?;
+            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))?;
+            std::fs::rename(new, folder.join(file))?;
+        }
+        lab.docker.say(&["kill", "--signal", "SIGUSR1", &self.coredns])?;
+        let relay: SocketAddr = format!("{CELL_IN_VPN}:53").parse()?;
+        until(PATIENCE, &name, || {
+            let answer = ask(&lab.device.namespace, relay, &name, false, Duration::from_secs(1)).ok()??;
+            ((answer == found(record.address)) == is_granted && answer.0 != cell_lab::resolver::FAILED.0)
+                .then_some(())
+        })?;
+        let took = start.elapsed();
+        // Of former states nothing is kept, as cell-api does it.
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?.file_name().to_string_lossy().into_owned();
+            if entry.starts_with("zone-") && !entry.starts_with(&format!("zone-{serial}-")) {
+                std::fs::remove_file(folder.join(entry))?;
+            }
+        }
+        Ok(took)
+    }
+
+    fn routes(&self, lab: &Lab<'_>, state: &Published, names: usize) -> Result<Duration> {
+        let settings = CaddySettings {
+            admin: AdminListen {
+                path: ADMIN_SOCKET.to_owned(),
+                mode: Some(0o660),
+            },
+            ports: [HTTPS_PORT, HTTP_PORT],
+            vpn: ["10.67.0.0/24".parse()?, "fd67::/64".parse()?],
+            log: LogLevel::Error,
+        };
+        let is_granted = !state.readers.iter().all(|reader| reader.granted.is_empty());
+        let start = Instant::now();
+        let certificates = Certificates::Loaded(vec![self.certificate.clone()]);
+        let (config, _) = caddy::config(state, &settings, &certificates);
+        let body = serde_json::to_vec(&config)?;
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--fail-with-body", "--max-time", "60", "--unix-socket"]);
+        command.arg(lab.house.caddy_socket());
+        command.args([
+            "-H",
+            "Content-Type: application/json",
+            "--data-binary",
+            "@-",
+            "http://127.0.0.1/load",
+        ]);
+        let mut curl = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        curl.stdin.take().context("no input")?.write_all(&body)?;
+        let output = curl.wait_with_output()?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        let host = format!("s{}.{DOMAIN}", names - 1);
+        let (url, there) = (format!("https://{host}/"), format!("{host}:443:{}", self.address));
+        let expected = if is_granted { "302" } else { "403" };
+        until(PATIENCE, &host, || {
+            let status = lab
+                .phone
+                .status(&url, &["--insecure", "--resolve", &there])
+                .ok()?;
+            (status == expected).then_some(())
+        })?;
+        Ok(start.elapsed())
+    }
+}

@@ -1,0 +1,96 @@
+//! `make storetest`: the store as a household uses it, with nothing of it replaced. Devices find services by name, use them with
+//! published clients, and fail without access at each of three places; and services come and go whoever is killed meanwhile.
+
+#![forbid(unsafe_code)]
+
+mod accounts;
+mod denied;
+mod killed;
+mod story;
+mod used;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use cell_lab::cell::Cell;
+use cell_lab::docker::Docker;
+use cell_lab::household::{claimed, join};
+use cell_lab::report::Report;
+use cell_lab::store::{Apartment, CORE_IMAGES, Storehouse, Wishes};
+use cell_lab::topology::World;
+use clap::Parser;
+use serde_json::json;
+
+use crate::killed::Killed;
+
+/// Uses services as devices do, and installs and removes one while daemons are killed.
+#[derive(Parser)]
+struct Options {
+    /// How often a service is installed and removed while somebody is killed.
+    #[arg(long, default_value_t = 50)]
+    rounds: usize,
+    /// Seed of who is killed and when; printed, so that a run can be repeated.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Writes its report as the short form.
+    #[arg(long)]
+    short: bool,
+    /// Leaves out what needs services but for the one that comes and goes.
+    #[arg(long)]
+    only_killed: bool,
+}
+
+/// What images the services of the story are made of.
+const IMAGES: [&str; 5] = ["accounts", "radicale", "webdav", "exim", "dovecot"];
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    let seed = options.seed.unwrap_or_else(|| std::process::id().into());
+    println!("seed {seed}, {} rounds", options.rounds);
+    let name = if options.short {
+        "storetest-short"
+    } else {
+        "storetest"
+    };
+    let mut report = Report::new(name);
+    let mut world = World::new()?;
+    let (phone, tv) = (world.device("phone")?, world.device("tv")?);
+    let mut docker = Docker::start(&world.cell)?;
+    let images: Vec<&str> = CORE_IMAGES.into_iter().chain(IMAGES).collect();
+    let house = Storehouse::new(&docker, &images)?;
+    let cell = Cell::start_edited(&world.cell, house.policies(&docker))?;
+    let mut rest = claimed(&cell)?;
+    let root = rest.get("/api/trust/root.pem")?.body;
+    let device = |rest: &mut _, device, name: &str| -> Result<Apartment<'_>> {
+        let client = join(rest, device, json!({"name": name, "tunnel": "split"}))?;
+        Apartment::new(device, client, &root)
+    };
+    let (phone, tv) = (device(&mut rest, &phone, "phone")?, device(&mut rest, &tv, "tv")?);
+    let wishes = Wishes::new(&cell);
+    let proven = (|| {
+        if !options.only_killed {
+            story::tell(&mut report, &world, &docker, &house, &wishes, &phone, &tv)?;
+        }
+        let mut killed = Killed {
+            cell: &cell,
+            namespace: &world.cell,
+            house: &house,
+            wishes: &wishes,
+            phone: &phone,
+            docker: &mut docker,
+        };
+        killed.rounds(&mut report, options.rounds, seed)
+    })();
+    if let Err(error) = proven {
+        println!("{report}");
+        let output = cell.output();
+        // Every look at a service is a line.
+        let told = output.lines().filter(|line| !line.contains("verb=show"));
+        eprintln!("--- output of the cell:\n{}", told.collect::<Vec<_>>().join("\n"));
+        eprintln!("the story broke off: {error:#}");
+        return Ok(ExitCode::FAILURE);
+    }
+    cell.stop()?;
+    report.finish(Path::new("target"))
+}
