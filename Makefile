@@ -173,9 +173,20 @@ fuzz: build-test ## Run each fuzz target for FUZZ_SECONDS (60), two at a time.
 	  --manifest-path fuzz/Cargo.toml --target $$host --target-dir target/fuzz-run && \
 	  $(BIN)/cell-fuzz --seconds $(FUZZ_SECONDS) --programs target/fuzz-run/$$host/release
 
+# What the image of accounts is made of has no library beside it.
+HOST := $(shell uname -m)-unknown-linux-gnu
+
+.PHONY: accounts-static
+accounts-static:
+	@RUSTFLAGS='-C target-feature=+crt-static' cargo build --quiet --release --locked -p cell-accounts --target $(HOST)
+
 .PHONY: deb
-deb: build ## Build the Debian package.
-	@bash packaging/build-deb.sh
+deb: build accounts-static ## Build the Debian package.
+	@bash packaging/build-deb.sh --accounts target/$(HOST)/release/cell-accounts
+
+.PHONY: images-deb
+images-deb: ## Build a second package with the images of services, built and packed (as root; some minutes).
+	@bash packaging/build-images-deb.sh
 
 # --- lint ----------------------------------------------------------------------------------------------------------
 

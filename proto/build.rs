@@ -18,6 +18,7 @@ const PROTOS: &[&str] = &[
     "cell/api/v1/cell_service.proto",
     "cell/api/v1/store_service.proto",
     "cell/api/v1/account_service.proto",
+    "cell/api/v1/manager_service.proto",
 ];
 
 /// Messages that carry key material: they get a hand-written `Debug` that shows nothing (`src/redact.rs`).
@@ -36,6 +37,8 @@ const SECRET: &[&str] = &[
     "cell.api.v1.ConnectionImport",
     "cell.api.v1.ImportFirstVersionRequest",
     "cell.api.v1.AccountCredential",
+    "cell.egress.v1.ConnectServiceRequest",
+    "cell.egress.v1.ConnectServiceResponse",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -62,12 +62,12 @@ async fn keep(app: &App) {
 async fn tend(app: &App, known: &mut BTreeSet<String>) -> Result<bool, ServiceError> {
     let (accounts, all) = app
         .store
-        .read_much(|connection| Ok((table::list(connection)?, services::list_whole(connection)?)))
+        .read_much(|connection| Ok((table::list(connection)?, services::list_in_force(connection)?)))
         .await?;
     let there: Vec<String> = all
         .iter()
         .filter(|(service, _)| service.phase == Phase::Installed)
-        .filter(|(service, kept)| interface(service, &kept.manifest).is_some())
+        .filter(|(service, kept)| interface(app, service, &kept.manifest).is_some())
         .map(|(service, _)| service.name.to_string())
         .collect();
     known.retain(|service| there.contains(service));

@@ -20,6 +20,7 @@ use crate::daemons::key::WireguardKey;
 use crate::daemons::openvpn::OpenvpnClient;
 use crate::daemons::secrets::Secrets;
 use crate::daemons::vault::Vault;
+use crate::daemons::watch::BrokerStreams;
 use crate::dns::Dns;
 use crate::events::Events;
 use crate::exits::Exits;
@@ -85,6 +86,8 @@ pub struct App {
     pub broker: Broker,
     /// The broker's verbs.
     pub deployments: Deployments,
+    /// What the broker tells by itself.
+    pub streams: BrokerStreams,
     /// What moves about services of the store.
     pub services: Arc<Services>,
     /// `cell-egress`, where the policy file names it.
@@ -148,10 +151,7 @@ impl App {
     /// [`StartError`].
     pub fn open(config: Config, clock: Clock) -> Result<Arc<Self>, StartError> {
         let now = clock();
-        let lifetimes = Lifetimes {
-            idle_ms: millis(config.session_idle),
-            absolute_ms: millis(config.session_absolute),
-        };
+        let lifetimes = lifetimes(&config);
         let shared = Shared {
             sessions: Arc::new(RwLock::new(None)),
             peers: Arc::default(),
@@ -183,6 +183,7 @@ impl App {
             activity: ActivityReader::new(ipc::connect(&config.netd_socket)),
             broker: Broker::new(ipc::connect(&config.broker_socket)),
             deployments: Deployments::new(ipc::connect(&config.broker_socket)),
+            streams: BrokerStreams::new(ipc::connect(&config.broker_socket)),
             services: Arc::default(),
             egress: egress(&config),
             openvpn: openvpn(&config),
@@ -288,6 +289,13 @@ impl Shared {
     fn set_identity(&self, identity: Arc<CellIdentity>) {
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = Some(identity);
         self.identity_made.send_replace(true);
+    }
+}
+
+fn lifetimes(config: &Config) -> Lifetimes {
+    Lifetimes {
+        idle_ms: millis(config.session_idle),
+        absolute_ms: millis(config.session_absolute),
     }
 }
 

@@ -20,10 +20,12 @@ pub enum Topic {
     Audit,
     /// Installed services.
     Services,
+    /// What is wrong with services, and how they were.
+    Alerts,
 }
 
 impl Topic {
-    const ALL: [Topic; 7] = [
+    const ALL: [Topic; 8] = [
         Topic::Peers,
         Topic::Connections,
         Topic::Activity,
@@ -31,6 +33,7 @@ impl Topic {
         Topic::Config,
         Topic::Audit,
         Topic::Services,
+        Topic::Alerts,
     ];
 
     /// The event's name.
@@ -43,6 +46,7 @@ impl Topic {
             Topic::Config => "config",
             Topic::Audit => "audit",
             Topic::Services => "services",
+            Topic::Alerts => "alerts",
         }
     }
 }
@@ -103,6 +107,11 @@ impl Events {
     /// Ends every stream of events: they hold what they listen to, so that its end would never come.
     pub fn end(&self) {
         self.ended.cancel();
+    }
+
+    /// Cancelled when every stream has to end.
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     /// Waits for the next change; `None` when there will be none any more.

@@ -14,9 +14,11 @@ pub mod service;
 
 pub mod accounts;
 pub mod app;
+pub mod certificates;
 pub mod dns;
 pub mod events;
 pub mod exits;
+pub mod health;
 pub mod password;
 pub mod peers;
 pub mod published;

@@ -96,7 +96,7 @@ impl Network {
         pending.generation = generation;
         for change in changes {
             match change {
-                NetworkChange::All => pending.all = true,
+                NetworkChange::All | NetworkChange::Closed => pending.all = true,
                 NetworkChange::Peer(name) | NetworkChange::Reduced(name) | NetworkChange::Removed(name) => {
                     pending.peers.insert(name);
                 }

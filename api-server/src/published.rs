@@ -10,6 +10,7 @@ pub use proxy::{Proxy, ProxyError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cell_api_core::certificates;
 use cell_api_core::derive::caddy::{
     self, ADMIN_SOCKET, AdminListen, CaddySettings, Certificates, HTTP_PORT, HTTPS_PORT, LogLevel,
 };
@@ -18,18 +19,21 @@ use cell_api_core::derive::dns;
 use cell_api_core::published::{Published, ServiceRecord};
 use cell_proto::common::v1::{Condition, ConditionStatus};
 use ipnet::IpNet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::Config;
 use crate::events::Topic;
-use crate::service::published;
+use crate::service::{managers, published};
 use certificate::Certified;
 
 /// Changes that come together are told together.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How often what failed is tried again, and Caddy is asked whether it still has what it was told.
 const INTERVAL: Duration = Duration::from_secs(3);
+/// How often CoreDNS is looked for while there is no name to serve, which costs a line in the broker's log.
+const IDLE: Duration = Duration::from_secs(60);
 /// The broker's name of CoreDNS.
 const COREDNS: &str = "coredns";
 /// Permissions of Caddy's socket: its own user's, and the group's that cell-api is of.
@@ -99,6 +103,7 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
         folder: Folder::new(path),
         told: None,
         is_reloaded: false,
+        idle_until: None,
     });
     let mut proxy = app.config.caddy_socket.as_ref().map(|path| ProxyTeller {
         proxy: Proxy::new(path),
@@ -152,21 +157,32 @@ fn say(app: &App, place: &Mutex<Said>, said: Said) {
 
 struct DnsTeller {
     folder: Folder,
-    told: Option<Published>,
+    told: Option<(Published, QueryLog)>,
     is_reloaded: bool,
+    /// Set where nothing is published and nobody was there to be told.
+    idle_until: Option<Instant>,
 }
 
 impl DnsTeller {
     async fn tell(&mut self, app: &App, state: &Published) -> Said {
-        if self.told.as_ref() != Some(state) {
-            if let Err(error) = self.write(app, state).await {
+        let log = match managers::query_log(app) {
+            Ok(log) => log,
+            Err(error) => return Said::Not("NOT_WRITTEN", error.to_string()),
+        };
+        let is_told = |(told, of): &(Published, QueryLog)| (told, *of) == (state, log);
+        if !self.told.as_ref().is_some_and(is_told) {
+            if let Err(error) = self.write(app, state, log).await {
                 return Said::Not("NOT_WRITTEN", error.to_string());
             }
-            self.told = Some(state.clone());
+            self.told = Some((state.clone(), log));
             self.is_reloaded = false;
+            self.idle_until = None;
         }
         if self.is_reloaded {
             return Said::Has;
+        }
+        if self.idle_until.is_some_and(|until| Instant::now() < until) {
+            return Said::Nothing;
         }
         match app.broker.reload(COREDNS).await {
             Ok(()) => {
@@ -174,7 +190,10 @@ impl DnsTeller {
                 Said::Has
             }
             // Nobody waits for a name, so nobody is to start CoreDNS: it reads the folder when it starts.
-            Err(_) if state.is_empty() => Said::Nothing,
+            Err(_) if state.is_empty() => {
+                self.idle_until = Some(Instant::now() + IDLE);
+                Said::Nothing
+            }
             Err(reason) => Said::Not(
                 "NOT_RELOADED",
                 format!("the broker does not have CoreDNS read it: {reason}"),
@@ -182,12 +201,12 @@ impl DnsTeller {
         }
     }
 
-    async fn write(&self, app: &App, state: &Published) -> Result<(), FolderError> {
+    async fn write(&self, app: &App, state: &Published, log: QueryLog) -> Result<(), FolderError> {
         let (folder, state, now) = (self.folder.clone(), state.clone(), app.now() / 1000);
         let written = tokio::task::spawn_blocking(move || {
             let settings = CorefileSettings {
                 relay: dns::BRIDGE,
-                log: QueryLog::Errors,
+                log,
                 folder: corefile::FOLDER,
                 port: dns::PORT,
             };
@@ -206,11 +225,11 @@ struct ProxyTeller {
 
 impl ProxyTeller {
     async fn tell(&mut self, app: &App, state: &Published) -> Said {
-        let uncertified = self.certified.renew(app, &caddy::hosts(state)).await.err();
+        self.certified.renew(app, certificates::wanted(state)).await;
         let Some(cell) = app.identity() else {
             return Said::Nothing;
         };
-        let certificates = match self.certified.loaded() {
+        let certificates = match self.certified.loaded(app) {
             loaded if loaded.is_empty() => Certificates::None,
             loaded => Certificates::Loaded(loaded),
         };
@@ -236,11 +255,8 @@ impl ProxyTeller {
             }
             self.mark = Some(mark);
         }
-        match uncertified {
-            Some(why) => Said::Not(
-                "NO_CERTIFICATE",
-                format!("there is no certificate for some names: {why}"),
-            ),
+        match self.certified.fault() {
+            Some(why) => Said::Not("NO_CERTIFICATE", format!("no certificate could be had {why}")),
             None => Said::Has,
         }
     }

@@ -2,6 +2,7 @@
 //! when in doubt.
 
 mod apply;
+mod entries;
 mod exits;
 mod refused;
 pub mod services;

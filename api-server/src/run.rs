@@ -20,7 +20,7 @@ use crate::http::router::Site;
 use crate::http::server::{Endpoint, Slots};
 use crate::service::claim;
 use crate::tls::{self, CurrentCertificate};
-use crate::{accounts, anchor, dns, exits, grpc, published, reconcile, sweep, tidy};
+use crate::{accounts, anchor, certificates, dns, exits, grpc, published, reconcile, sweep, tidy};
 
 /// systemd's patience is 5 s; this is ours.
 const FAREWELL: Duration = Duration::from_secs(4);
@@ -103,6 +103,7 @@ pub async fn start(
         events.end();
     });
     tasks.spawn(sweep::run(Arc::clone(&app), shutdown.clone()));
+    tasks.spawn(certificates::run(Arc::clone(&app), shutdown.clone()));
     tasks.spawn(accounts::run(Arc::clone(&app), shutdown.clone()));
     tasks.spawn(tidy::run(Arc::clone(&app), shutdown.clone()));
     let site = Site::new(Arc::clone(&app));
@@ -121,7 +122,12 @@ pub async fn start(
     let netd = ipc::connect(&app.config.netd_socket);
     tasks.spawn(reconcile::run(Arc::clone(&app), netd, shutdown.clone()));
     tasks.spawn(reconcile::services::run(Arc::clone(&app), shutdown.clone()));
+    tasks.spawn(reconcile::services::watch::run(
+        Arc::clone(&app),
+        shutdown.clone(),
+    ));
     tasks.spawn(reconcile::services::own::run(Arc::clone(&app), shutdown.clone()));
+    tasks.spawn(crate::health::run(Arc::clone(&app), shutdown.clone()));
     let heads = app.audit_heads();
     tasks.spawn(anchor::run(app, heads, shutdown.clone()));
     tasks.close();

@@ -37,14 +37,29 @@ pub struct Live {
     pub waiting: Option<Waiting>,
 }
 
+/// What was heard of the broker by watching it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// How often it was lost after it was there.
+    pub losses: u64,
+    /// How often it told something.
+    pub news: u64,
+}
+
 /// What requests and the reconciler of services share.
 #[derive(Debug)]
 pub struct Services {
     live: Mutex<BTreeMap<String, Live>>,
-    /// Networks that netd does not take, with why.
+    /// Services whose network or entries netd does not take, with why.
     refused: Mutex<BTreeMap<String, String>>,
     /// Services that the broker was seen to have as they are to be.
     seen: Mutex<BTreeSet<String>>,
+    /// Services whose containers somebody had started.
+    asked: Mutex<BTreeSet<String>>,
+    /// What services lack beside their steps, such as a certificate, with why.
+    troubles: Mutex<BTreeMap<String, Waiting>>,
+    /// What was heard of the broker.
+    heard: watch::Sender<Heard>,
     /// Grows with each wish.
     wishes: watch::Sender<u64>,
 }
@@ -55,6 +70,9 @@ impl Default for Services {
             live: Mutex::default(),
             refused: Mutex::default(),
             seen: Mutex::default(),
+            asked: Mutex::default(),
+            troubles: Mutex::default(),
+            heard: watch::Sender::new(Heard::default()),
             wishes: watch::Sender::new(0),
         }
     }
@@ -63,7 +81,21 @@ impl Default for Services {
 impl Services {
     /// What moves about a service.
     pub fn live(&self, service: &str) -> Live {
-        lock(&self.live).get(service).cloned().unwrap_or_default()
+        let mut live = lock(&self.live).get(service).cloned().unwrap_or_default();
+        if live.waiting.is_none() {
+            live.waiting = lock(&self.troubles).get(service).cloned();
+        }
+        live
+    }
+
+    /// Notes what a service lacks beside its steps; whether that is news.
+    pub(crate) fn set_trouble(&self, service: &str, trouble: Option<Waiting>) -> bool {
+        let mut all = lock(&self.troubles);
+        let before = match trouble.clone() {
+            Some(trouble) => all.insert(service.to_owned(), trouble),
+            None => all.remove(service),
+        };
+        before != trouble
     }
 
     /// Notes what moves; whether that is news.
@@ -82,19 +114,47 @@ impl Services {
         self.wishes.send_modify(|count| *count += 1);
     }
 
+    /// What is heard of the broker, now and from now on.
+    pub(crate) fn heard(&self) -> watch::Receiver<Heard> {
+        self.heard.subscribe()
+    }
+
+    /// The broker told something.
+    pub(crate) fn broker_told(&self) {
+        self.heard.send_modify(|heard| heard.news += 1);
+    }
+
+    /// The broker was there, and is not.
+    pub(crate) fn broker_lost(&self) {
+        self.heard.send_modify(|heard| heard.losses += 1);
+    }
+
     /// Wishes from now on.
     pub(crate) fn wishes(&self) -> watch::Receiver<u64> {
         self.wishes.subscribe()
     }
 
-    /// What netd made of the networks.
-    pub(crate) fn refused_by_netd(&self, refused: BTreeMap<String, String>) {
-        *lock(&self.refused) = refused;
+    /// What netd made of networks and entries; whether that is news.
+    pub(crate) fn refused_by_netd(&self, refused: BTreeMap<String, String>) -> bool {
+        let mut before = lock(&self.refused);
+        let is_news = *before != refused;
+        *before = refused;
+        is_news
     }
 
-    /// Why netd does not take a service's network; `None`: it does, or was not asked.
+    /// What netd does not take of a service, and why; `None`: it takes all, or was not asked.
     pub(crate) fn netd_refuses(&self, service: &str) -> Option<String> {
         lock(&self.refused).get(service).cloned()
+    }
+
+    /// Somebody has a service's containers started or stopped.
+    pub(crate) fn asked(&self, service: &str) {
+        lock(&self.asked).insert(service.to_owned());
+    }
+
+    /// Whether somebody had, since this was asked last.
+    pub(crate) fn take_asked(&self, service: &str) -> bool {
+        lock(&self.asked).remove(service)
     }
 
     /// The broker has a service as it is to be.

@@ -135,7 +135,7 @@ async fn issue(app: &App) -> Result<(CertifiedKey, i64), CertificateError> {
 }
 
 /// When to renew it: at two thirds of its life, and never at once again. Milliseconds since 1970-01-01T00:00:00Z.
-pub(crate) fn renewal(app: &App, issued: &IssuedCertificate) -> i64 {
+fn renewal(app: &App, issued: &IssuedCertificate) -> i64 {
     let third = (issued.not_after_unix_ms - issued.not_before_unix_ms) / 3;
     (issued.not_after_unix_ms - third).max(app.now() + 60_000)
 }

@@ -100,11 +100,7 @@ fn coredns_takes_every_state_and_answers_by_it() {
         let folder = tempfile::tempdir().unwrap();
         let settings = CorefileSettings {
             relay: Ipv4Addr::LOCALHOST,
-            log: if number % 2 == 0 {
-                QueryLog::Errors
-            } else {
-                QueryLog::Questions
-            },
+            log: [QueryLog::Errors, QueryLog::Questions, QueryLog::Off][number % 3],
             folder: folder.path().to_str().unwrap(),
             port: PORT,
         };

@@ -35,7 +35,7 @@ impl World {
     async fn new(calendar: Accounts, email: Accounts) -> World {
         let cell = Cell::ready().await;
         let broker = FakeBroker::start(cell.state().join("broker.sock"));
-        broker.state.lock().unwrap().at = Some("127.0.0.1".to_owned());
+        broker.state.lock().unwrap().address = Some(std::net::Ipv4Addr::LOCALHOST);
         let manifests = [
             calendar.manifest("calendar"),
             email.manifest("email"),
@@ -145,6 +145,8 @@ async fn one_story(world: &World) {
         credentials[1]["where"],
         json!(["https://email.home.cell/", "imaps://email.home.cell:993"])
     );
+    let by_egress = world.cell.egress.state.lock().unwrap().connected.len();
+    assert!(by_egress >= 4, "cell-api has no network of its own: {by_egress}");
     assert!(world.calendar.takes("phone", &password(0)) && world.email.takes("phone", &password(1)));
     assert!(!world.calendar.takes("phone", &password(1)), "the control");
     assert_eq!(world.listed("calendar").await, set(&["phone Phone"]));

@@ -98,8 +98,12 @@ impl Lab {
         })
         .await;
         let broker = FakeBroker::start(cell.state().join("broker.sock"));
+        let mut pages = catalog::notes("1.0.0");
+        pages["id"] = json!("pages");
+        pages["routing"]["subdomain"] = json!("pages");
         let offered = [
             catalog::notes("1.0.0"),
+            pages,
             catalog::core("coredns"),
             catalog::caddy(),
         ];
@@ -149,9 +153,83 @@ impl Lab {
             .is_some_and(|config| config.to_string().contains(text))
     }
 
+    /// Certificates of the configuration in force, in order.
+    fn certificates(&self) -> Vec<String> {
+        let loaded = self.loaded.lock().unwrap();
+        let config = loaded.clone().unwrap_or_default();
+        let all = config["apps"]["tls"]["certificates"]["load_pem"]
+            .as_array()
+            .cloned();
+        let all = all.unwrap_or_default().into_iter();
+        let mut all: Vec<String> = all.map(|one| one["certificate"].to_string()).collect();
+        all.sort();
+        all
+    }
+
+    /// How often a certificate was issued for a name.
+    fn issued(&self, name: &str) -> usize {
+        let all = self.cell.vault.issued();
+        all.iter()
+            .filter(|(names, _)| names == &[name.to_owned()])
+            .count()
+    }
+
     fn corefile(&self) -> String {
         fs::read_to_string(self.dns.join("Corefile")).unwrap()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_coredns_logs_is_set_without_a_restart() {
+    let lab = Lab::new().await;
+    for id in ["coredns", "notes"] {
+        lab.install(id).await;
+    }
+    eventually("a reload", || lab.reloads() > 0).await;
+    assert!(lab.corefile().contains("\terrors\n") && !lab.corefile().contains("\tlog\n"));
+    for (level, errors, log) in [
+        ("questions", true, true),
+        ("off", false, false),
+        ("errors", true, false),
+    ] {
+        let (before, serial) = (lab.reloads(), serial_of(&lab.corefile()).unwrap());
+        let body = json!({"level": level});
+        lab.admin.put("/api/dns/query-log", &body).await.expect(200);
+        eventually("it reads its files anew", || lab.reloads() > before).await;
+        let corefile = lab.corefile();
+        assert!(serial_of(&corefile).unwrap() > serial);
+        let said = (corefile.contains("\terrors\n"), corefile.contains("\tlog\n"));
+        assert_eq!(said, (errors, log), "{level}: {corefile}");
+    }
+    let calls = lab.broker.calls();
+    let started = |call: &String| call.starts_with("restart") || call.starts_with("stop");
+    assert!(!calls.iter().any(started), "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_knows_names_and_routes() {
+    let lab = Lab::new().await;
+    lab.broker
+        .with(|state| state.address = Some(std::net::Ipv4Addr::LOCALHOST));
+    for id in ["coredns", "caddy", "notes"] {
+        lab.install(id).await;
+    }
+    says(&lab.admin, "DnsServed", ("true", "TOLD")).await;
+    says(&lab.admin, "ProxyConfigured", ("true", "TOLD")).await;
+    let checked = async |service: &str, name: &str| {
+        let path = format!("/api/services/{service}/test");
+        let told = lab.admin.post(&path, &json!({})).await.expect(200).json();
+        let checks = told["checks"].as_array().unwrap();
+        let found = checks.iter().find(|check| check["name"] == name).unwrap();
+        (found["ok"].as_bool().unwrap(), found["detail"].to_string())
+    };
+    eventually("a route", || lab.has_route()).await;
+    let route = checked("notes", "route").await;
+    assert!(route.0 && route.1.contains("127.0.0.1:8080"), "{route:?}");
+    let name = checked("notes", "name").await;
+    assert!(name.0 && name.1.contains("no device may reach it"), "{name:?}");
+    assert!(checked("caddy", "admin").await.0);
+    assert!(checked("coredns", "names").await.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,6 +302,62 @@ async fn what_lost_it_or_refuses_it_is_told_again() {
             .contains("PRIVATE KEY")
     );
     eventually("no authority", || lab.cell.egress.dns().authority.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_service_has_a_certificate_of_its_own_and_loses_it_to_nobody() {
+    let lab = Lab::new().await;
+    let vault = &lab.cell.vault;
+    lab.install("notes").await;
+    eventually("a certificate", || lab.certificates().len() == 1).await;
+    let notes = lab.certificates();
+    // The other one gets none: it alone has no HTTPS, and its route is there.
+    vault.refuse(&["pages.home.cell"]);
+    lab.install("pages").await;
+    eventually("its route", || lab.has("pages.home.cell")).await;
+    says(&lab.admin, "ProxyConfigured", ("false", "NO_CERTIFICATE")).await;
+    assert_eq!(lab.certificates(), notes);
+    vault.refuse(&[]);
+    says(&lab.admin, "ProxyConfigured", ("true", "TOLD")).await;
+    eventually("both", || lab.certificates().len() == 2).await;
+    assert!(lab.certificates().contains(&notes[0]));
+    let both = lab.certificates();
+    // One that goes takes nothing along, and has its own again when it comes back.
+    lab.admin.delete("/api/services/pages").await.expect(202);
+    eventually("the other's alone", || lab.certificates() == notes).await;
+    gone(&lab.admin, "pages").await;
+    lab.install("pages").await;
+    eventually("the same two", || lab.certificates() == both).await;
+    assert_eq!(
+        (lab.issued("notes.home.cell"), lab.issued("pages.home.cell")),
+        (1, 1)
+    );
+    // What cannot be renewed goes on as it is.
+    vault.refuse(&["notes.home.cell"]);
+    lab.cell.advance(Duration::from_secs(17 * 3600));
+    // The session is over by then.
+    let admin = lab.cell.admin().await;
+    says(&admin, "ProxyConfigured", ("false", "NO_CERTIFICATE")).await;
+    eventually("the other's is renewed", || lab.issued("pages.home.cell") > 1).await;
+    eventually("and in force", || {
+        let now = lab.certificates();
+        now.len() == 2 && now != both
+    })
+    .await;
+    assert!(lab.certificates().contains(&notes[0]));
+    vault.refuse(&[]);
+    eventually("its own too", || !lab.certificates().contains(&notes[0])).await;
+    assert_eq!(lab.certificates().len(), 2);
+}
+
+async fn gone(admin: &Client, service: &str) {
+    for _ in 0..200 {
+        if admin.get(&format!("/api/services/{service}")).await.status == 404 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{service} is never gone");
 }
 
 #[test]

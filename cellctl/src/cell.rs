@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use cell_proto::api::v1::account_service_client::AccountServiceClient;
 use cell_proto::api::v1::cell_service_client::CellServiceClient;
 use cell_proto::api::v1::connection_service_client::ConnectionServiceClient;
+use cell_proto::api::v1::manager_service_client::ManagerServiceClient;
 use cell_proto::api::v1::network_change_service_client::NetworkChangeServiceClient;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::service_network_service_client::ServiceNetworkServiceClient;
@@ -59,6 +60,10 @@ impl Cell {
 
     pub(crate) fn accounts(&self) -> Result<AccountServiceClient<Channel>, Failure> {
         self.channel().map(AccountServiceClient::new)
+    }
+
+    pub(crate) fn managers(&self) -> Result<ManagerServiceClient<Channel>, Failure> {
+        self.channel().map(ManagerServiceClient::new)
     }
 
     pub(crate) fn users(&self) -> Result<UserServiceClient<Channel>, Failure> {

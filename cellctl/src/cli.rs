@@ -14,7 +14,7 @@ pub(crate) use account::{Account, AccountAdd};
 pub(crate) use connection::{Connection, Import};
 pub(crate) use first_version::FirstVersion;
 pub(crate) use peer::{FailOpen, How, Peer, PeerAdd, PeerConfig, PeerSet, ServiceUrl};
-pub(crate) use service::{Access, Install, LogsOf, Removal, Service, Store, Way};
+pub(crate) use service::{Access, Configuration, Install, LogsOf, Removal, Service, Store, Way};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -101,6 +101,11 @@ pub(crate) enum Command {
     Account {
         #[command(subcommand)]
         command: Account,
+    },
+    /// What is wrong with services: a container that does not run, an installation that failed, a certificate that cannot be had.
+    Alerts {
+        #[command(subcommand)]
+        command: Option<Alerts>,
     },
     /// Where devices connect to, and which resolvers are asked.
     Config {
@@ -249,6 +254,41 @@ pub(crate) enum Config {
     Show,
     /// Changes what of it can be changed after the first run.
     Set(ConfigSet),
+    /// What the cell's DNS server for names of services logs; with a level, what it logs from now on.
+    QueryLog {
+        /// What is logged.
+        level: Option<QueryLog>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum QueryLog {
+    /// Nothing.
+    Off,
+    /// Failures alone.
+    Errors,
+    /// Every question as well: the log then has what each device looks up.
+    Questions,
+}
+
+impl QueryLog {
+    /// As the cell has it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            QueryLog::Off => "off",
+            QueryLog::Errors => "errors",
+            QueryLog::Questions => "questions",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Alerts {
+    /// Notes that you have seen one. It stays until it is over.
+    Acknowledge {
+        /// Its number.
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]

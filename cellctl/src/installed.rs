@@ -10,9 +10,10 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::cell::Cell;
-use crate::cli::{Access, Install, LogsOf, Removal, Service};
+use crate::cli::{Access, Configuration, Install, LogsOf, Removal, Service};
 use crate::failure::Failure;
 use crate::human;
+use crate::managers;
 use crate::output::Output;
 use crate::services;
 
@@ -101,18 +102,7 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Service) -> Result
             let begun = client.update_service(request).await?.into_inner().service;
             finish(&mut client, output, begun, no_wait).await
         }
-        Service::Config {
-            service,
-            set,
-            no_wait,
-        } => {
-            let request = wire::ConfigureServiceRequest {
-                service,
-                parameters: parameters(set),
-            };
-            let begun = client.configure_service(request).await?.into_inner().service;
-            finish(&mut client, output, begun, no_wait).await
-        }
+        Service::Config(wanted) => configure(cell, &mut client, output, wanted).await,
         Service::Remove(removal) => remove(&mut client, output, removal).await,
         Service::Access { service, access } => {
             let (everyone, allowed_peers) = access.who();
@@ -125,6 +115,9 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Service) -> Result
             one(output, set)
         }
         Service::Status { service } => status(&mut client, output, service).await,
+        Service::Test { service } => managers::test(cell, output, service).await,
+        Service::Health { service } => managers::health(cell, output, service).await,
+        Service::Logs(wanted) if wanted.follow => managers::follow(cell, output, wanted).await,
         Service::Logs(wanted) => logs(&mut client, output, wanted).await,
         Service::Start { service } => act(&mut client, output, service, wire::ServiceRun::Start).await,
         Service::Stop { service } => act(&mut client, output, service, wire::ServiceRun::Stop).await,
@@ -132,6 +125,33 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Service) -> Result
         Service::Networks => services::list(cell, output).await,
         Service::Exit(way) => services::exit(cell, output, way).await,
     }
+}
+
+/// Shows the configuration, says whether it could be set, or sets it.
+async fn configure(
+    cell: &Cell,
+    client: &mut Client,
+    output: Output,
+    wanted: Configuration,
+) -> Result<(), Failure> {
+    let Configuration {
+        service,
+        set,
+        defaults,
+        check,
+        no_wait,
+    } = wanted;
+    let is_look = set.is_empty() && !defaults;
+    let parameters = parameters(set);
+    if check {
+        return managers::check(cell, output, service, parameters).await;
+    }
+    if is_look {
+        return managers::config(cell, output, service).await;
+    }
+    let request = wire::ConfigureServiceRequest { service, parameters };
+    let begun = client.configure_service(request).await?.into_inner().service;
+    finish(client, output, begun, no_wait).await
 }
 
 async fn remove(client: &mut Client, output: Output, removal: Removal) -> Result<(), Failure> {
@@ -158,6 +178,7 @@ async fn logs(client: &mut Client, output: Output, wanted: LogsOf) -> Result<(),
         service,
         container,
         lines,
+        follow: _,
     } = wanted;
     let request = wire::GetServiceLogsRequest {
         service,

@@ -15,6 +15,7 @@ mod first_version;
 mod human;
 mod installed;
 mod keys;
+mod managers;
 mod origin;
 mod output;
 mod peers;
@@ -69,6 +70,7 @@ async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Store { command } => store::run(&cell, output, command).await,
         Command::Service { command } => installed::run(&cell, output, command).await,
         Command::Account { command } => accounts::run(&cell, output, command).await,
+        Command::Alerts { command } => managers::alerts(&cell, output, command).await,
         Command::Config { command } => settings::run(&cell, output, command).await,
         Command::User { command } => users::run(&cell, output, command).await,
         Command::Audit { command } => audit::run(&cell, output, command).await,

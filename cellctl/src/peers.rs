@@ -270,7 +270,8 @@ fn service(url: &ServiceUrl) -> ServiceAccess {
     }
 }
 
-fn now_ms() -> i64 {
+/// Milliseconds since 1970-01-01T00:00:00Z.
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -7,6 +7,7 @@ use crate::cell::Cell;
 use crate::cli::{Config, ConfigSet};
 use crate::failure::Failure;
 use crate::human;
+use crate::managers;
 use crate::output::Output;
 
 /// As `--json` shows it, and as REST does.
@@ -28,6 +29,7 @@ struct Shown {
 pub(crate) async fn run(cell: &Cell, output: Output, command: Config) -> Result<(), Failure> {
     let mut client = cell.status()?;
     let config = match command {
+        Config::QueryLog { level } => return managers::query_log(cell, output, level).await,
         Config::Show => {
             client
                 .get_cell_config(GetCellConfigRequest {})

@@ -3,37 +3,82 @@
 # them where the broker looks: name = "sha256:<image id>". What went in decides the id (tar sorted, one date, no build's own
 # metadata): the same packages give the same image.
 #
-# Usage: build.sh [--cache DIR] [--list FILE] [--fresh] [--only-pack] NAME...|all
+# Usage: build.sh [--cache DIR] [--list FILE] [--mirror URL] [--fresh] [--only-pack | --from DIR] NAME...|all
 #   --cache DIR   where archives are kept            (default /var/cache/cell/images)
 #   --list FILE   the list that the broker reads     (default /etc/cell/images.toml)
+#   --mirror URL  Debian's archive                   (default: as apt of this machine has it)
 #   --fresh       build again what is in the cache: newer packages
 #   --only-pack   make the archives; load none, list none
-# Needs root, mmdebstrap, binutils, jq, Go for coredns and caddy, cargo for accounts; Docker as DOCKER_HOST says.
+#   --from DIR    build nothing: load and list the archives of --only-pack that lie in DIR
+# Needs root, mmdebstrap, binutils, jq, Go for coredns and caddy, cargo for accounts in a checkout; Docker as DOCKER_HOST says.
+# The package has it as the command cell-images.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
 umask 022
-here=$(cd "$(dirname "$0")" && pwd)
-all=(coredns caddy chrony accounts radicale webdav exim dovecot)
+here=$(dirname "$(readlink -f "$0")")
+all=(coredns caddy chrony accounts radicale webdav exim dovecot webmail)
 # Images are of one release, whatever the machine's is: what was tested is what runs.
 suite=bookworm
 
-cache=/var/cache/cell/images list=/etc/cell/images.toml fresh= pack_only=
+usage() { sed -n '2,/^# Needs/s/^# \?//p' "$0" >&2; exit 2; }
+
+cache=/var/cache/cell/images list=/etc/cell/images.toml fresh= pack_only= from= mirror=
 names=()
 while [ $# -gt 0 ]; do
   case $1 in
     --cache) cache=$2; shift 2 ;;
     --list) list=$2; shift 2 ;;
+    --mirror) mirror=$2; shift 2 ;;
+    --from) from=$(realpath "$2"); shift 2 ;;
     --fresh) fresh=1; shift ;;
     --only-pack) pack_only=1; shift ;;
     all) names+=("${all[@]}"); shift ;;
-    -*) sed -n '2,13s/^# \?//p' "$0" >&2; exit 2 ;;
+    -*) usage ;;
     *) [ -f "$here/$1/image.sh" ] || { echo "there is no image $1; there are: ${all[*]}" >&2; exit 2; }
        names+=("$1"); shift ;;
   esac
 done
-[ ${#names[@]} -gt 0 ] || { sed -n '2,13s/^# \?//p' "$0" >&2; exit 2; }
-[ "$(id -u)" = 0 ] || { echo "build.sh makes files of root: run it as root" >&2; exit 1; }
+[ ${#names[@]} -gt 0 ] || usage
+[ "$(id -u)" = 0 ] || { echo "$(basename "$0") makes files of root: run it as root" >&2; exit 1; }
+
+# needed NAME...: what is missing for these images, all of it at once.
+needed() {
+  local name words=() packages=() go wanted
+  lacks() { ! command -v "$1" > /dev/null; }
+  if [ -z "$pack_only" ] && ! docker version > /dev/null 2>&1; then
+    if lacks docker; then words+=("Docker is not installed"); packages+=(docker.io); else words+=("Docker does not answer: systemctl start docker"); fi
+  fi
+  for name in $([ -n "$from" ] || echo "$@"); do
+    case $name in
+      coredns|caddy)
+        wanted=$(sed -n 's/^go //p' "$here/$name/go.mod")
+        go=$(go env GOVERSION 2> /dev/null | sed 's/^go//' || true)
+        # An older one from 1.21 on fetches the one that is wanted.
+        if [ -z "$go" ]; then words+=("$name is built with Go $wanted, and there is no Go")
+        elif [ "$(printf '%s\n' 1.21 "$go" | sort -V | head -1)" != 1.21 ]; then words+=("$name is built with Go $wanted, and this is Go $go")
+        fi ;;
+      accounts) [ ! -f "$here/../accounts/Cargo.toml" ] || ! lacks cargo || words+=("accounts is built with cargo, in a checkout") ;;
+    esac
+  done
+  if [ -z "$from" ]; then
+    ! lacks mmdebstrap || packages+=(mmdebstrap)
+    ! lacks readelf || packages+=(binutils)
+    ! lacks jq || packages+=(jq)
+  fi
+  [ ${#packages[@]} = 0 ] || words+=("apt-get install ${packages[*]}")
+  [ ${#words[@]} = 0 ] || {
+    printf '%s\n' "${words[@]}" | sort -u | sed "s/^/$(basename "$0"): /" >&2
+    case "${words[*]}" in *"with Go"*)
+      echo "$(basename "$0"): Go of go.dev, or golang-go of Debian's backports; or install the package cell-images, which brings images that are built" >&2 ;;
+    esac
+    exit 1
+  }
+}
+needed "${names[@]}"
+
 mkdir -p "$cache"; cache=$(realpath "$cache")
+# Go keeps what it fetches and builds below it.
+export HOME="${HOME:-/root}"
 # One at a time: what another is building is waited for, not built twice.
 exec 9> "$cache/lock"; flock 9
 work=$(mktemp -d "$cache/work.XXXXXX")
@@ -44,9 +89,11 @@ trap 'rm -rf "$work"' EXIT
 # debian ROOT PACKAGE...: the packages and what they depend on, unpacked; none of their scripts run.
 debian() {
   local root=$1 sources=() file; shift
+  [ -z "$mirror" ] || sources+=("deb $mirror $suite main")
   for file in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list; do
-    [ ! -s "$file" ] || { sed -E 's/\b(trixie|forky|sid)\b/'$suite'/g' "$file" > "$work/$(basename "$file")"; sources+=("$work/$(basename "$file")"); }
+    [ -n "$mirror" ] || [ ! -s "$file" ] || { sed -E 's/\b(trixie|forky|sid)\b/'$suite'/g' "$file" > "$work/$(basename "$file")"; sources+=("$work/$(basename "$file")"); }
   done
+  [ ${#sources[@]} -gt 0 ] || { echo "apt of this machine has no archive of Debian's: say which with --mirror https://deb.debian.org/debian" >&2; exit 1; }
   mmdebstrap --quiet --variant=extract --mode=root \
     --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
     --setup-hook='for d in bin sbin lib lib64; do mkdir -p "$1/usr/$d"; ln -s usr/$d "$1/$d"; done' \
@@ -114,9 +161,16 @@ certificates() {
 
 # What an image is made from.
 key() {
-  local sources=(compose/images/build.sh "compose/images/$1")
-  [ "$1" != accounts ] || sources+=(compose/accounts Cargo.lock)
-  tar -C "$here/../.." --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - "${sources[@]}" | sha256sum | cut -c1-24
+  {
+    tar -C "$here" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - build.sh "$1"
+    if [ "$1" = accounts ]; then
+      if [ -f "$here/../accounts/Cargo.toml" ]; then
+        tar -C "$here/../.." --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - compose/accounts Cargo.lock
+      else
+        cat /usr/lib/cell/cell-accounts
+      fi
+    fi
+  } | sha256sum | cut -c1-24
 }
 
 # pack NAME ROOT ARCHIVE: one layer and its description as `docker load` takes them.
@@ -172,8 +226,10 @@ note() {
 }
 
 for name in "${names[@]}"; do
-  archive=$cache/$name-$(key "$name").tar
-  if [ -n "$fresh" ] || [ ! -s "$archive" ]; then
+  if [ -n "$from" ]; then archive=$from/$name.tar; else archive=$cache/$name-$(key "$name").tar; fi
+  if [ -n "$from" ]; then
+    [ -s "$archive" ] || { echo "image $name: $archive is missing" >&2; exit 1; }
+  elif [ -n "$fresh" ] || [ ! -s "$archive" ]; then
     build "$name" "$archive"
     find "$cache" -maxdepth 1 -name "$name-*.tar*" ! -name "$(basename "$archive")*" -delete
   fi

@@ -8,7 +8,7 @@ use cell_egress_core::dns::request::DnsCeiling;
 use cell_egress_core::policy::{InvalidLimits, Limits, Reach, Timeouts};
 use cell_proto::ipc::CallerPolicy;
 use cell_proto::ipc::policy::{CallerNames, InvalidCaller};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
 use crate::engine::Rules;
@@ -29,6 +29,8 @@ pub struct Config {
     pub rules: Rules,
     /// The ceiling of DNS; without it there is none.
     pub dns: Option<DnsCeiling>,
+    /// Networks of services, to whose containers cell-api is connected.
+    pub services: Vec<Ipv4Net>,
 }
 
 /// A policy file that cannot be put in force.
@@ -73,6 +75,8 @@ struct File {
     peers: Vec<IpNet>,
     servers: Vec<IpNet>,
     local_servers: Vec<SocketAddr>,
+    #[serde(default)]
+    services: Vec<Ipv4Net>,
     limits: FileLimits,
     timeouts: FileTimeouts,
     #[serde(default)]
@@ -152,6 +156,7 @@ impl Config {
             vault_socket: file.vault_socket,
             rules,
             dns,
+            services: file.services,
         })
     }
 }
@@ -197,6 +202,7 @@ listen = ["169.254.67.1", "fd43:454c:4c00::1"]
 peers = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]
 servers = ["0.0.0.0/0", "::/0"]
 local_servers = ["127.0.0.1:9150"]
+services = ["172.21.0.0/16"]
 [limits]
 total = 3040
 per_exit = 3040
@@ -223,6 +229,12 @@ unit = "cell-api.service"
     fn the_documented_file_is_understood() {
         let config = parse(DOCUMENTED).unwrap();
         assert_eq!(config.api.uids, [990]);
+        assert_eq!(config.services, ["172.21.0.0/16".parse().unwrap()]);
+        let none = parse(&DOCUMENTED.replace("services = [\"172.21.0.0/16\"]\n", "")).unwrap();
+        assert!(
+            none.services.is_empty(),
+            "nobody is connected unless the file says so"
+        );
         assert_eq!(config.rules.limits, Limits::try_new(3040, 3040, 1024).unwrap());
         assert_eq!(config.rules.timeouts.idle, Duration::from_secs(7200));
         let documents = include_str!("../../docs/runtime.md");

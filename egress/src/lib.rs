@@ -2,7 +2,8 @@
 //! peers, and which carries each through its exit or resets it.
 //!
 //! Nothing here dials where a connection was meant to go: what is dialled is a [`cell_egress_core::exit::Server`], and a
-//! [`cell_egress_core::destination::Destination`] has no address to give.
+//! [`cell_egress_core::destination::Destination`] has no address to give. For cell-api alone [`connect`] dials containers of services, in networks that
+//! the ceiling lists.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +15,7 @@ pub mod secrets;
 pub mod dns;
 
 pub mod client;
+pub mod connect;
 pub mod dial;
 pub mod relay;
 pub mod ssh;

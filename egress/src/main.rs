@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use cell_egress::config::Config;
+use cell_egress::connect::Connector;
 use cell_egress::dns::canary::{self, PROOFS_MAX};
 use cell_egress::dns::listen::{self, Sockets};
 use cell_egress::dns::relay::{Relay, WAITING_MAX};
@@ -106,7 +107,11 @@ async fn run(
     let calls = cell_proto::ipc::serve(
         listeners.unix("api")?,
         config.api,
-        service::routes(Arc::clone(&engine), config.dns.map(|ceiling| (relay, ceiling))),
+        service::routes(
+            Arc::clone(&engine),
+            config.dns.map(|ceiling| (relay, ceiling)),
+            Connector::new(config.services),
+        ),
         std::future::pending(),
     );
     readiness.ready()?;

@@ -7,20 +7,26 @@ use cell_proto::egress::v1;
 use cell_proto::egress::v1::egress_service_server::{EgressService, EgressServiceServer};
 use cell_proto::fault::{Fault, Violation};
 use tonic::service::Routes;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::connect::{self, Connector};
 use crate::dns;
 use crate::dns::relay::Relay;
 use crate::engine::{Engine, Seen};
 use crate::request;
 
-const DOMAIN: &str = "egress.cell";
+pub(crate) const DOMAIN: &str = "egress.cell";
 /// Largest message that is decoded, bytes: all names and peers that DNS may have fit.
 const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 
 /// What is served on the listener `api`, and nothing beside it.
-pub fn routes(engine: Arc<Engine>, dns: Option<(Arc<Relay>, DnsCeiling)>) -> Routes {
-    let service = EgressServiceServer::new(Service { engine, dns }).max_decoding_message_size(MESSAGE_MAX);
+pub fn routes(engine: Arc<Engine>, dns: Option<(Arc<Relay>, DnsCeiling)>, connector: Connector) -> Routes {
+    let service = Service {
+        engine,
+        dns,
+        connector,
+    };
+    let service = EgressServiceServer::new(service).max_decoding_message_size(MESSAGE_MAX);
     Routes::new(service)
 }
 
@@ -28,6 +34,7 @@ struct Service {
     engine: Arc<Engine>,
     /// None without a ceiling for it.
     dns: Option<(Arc<Relay>, DnsCeiling)>,
+    connector: Connector,
 }
 
 #[tonic::async_trait]
@@ -85,6 +92,16 @@ impl EgressService for Service {
         let (relay, _) = self.dns()?;
         let status = Some(dns::request::status(relay));
         Ok(Response::new(v1::GetDnsStatusResponse { status }))
+    }
+
+    type ConnectServiceStream = connect::Answer;
+
+    async fn connect_service(
+        &self,
+        request: Request<Streaming<v1::ConnectServiceRequest>>,
+    ) -> Result<Response<Self::ConnectServiceStream>, Status> {
+        let answer = self.connector.connect(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn resolve(

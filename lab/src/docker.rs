@@ -20,6 +20,7 @@ const END: Duration = Duration::from_secs(30);
 pub struct Docker<'a> {
     namespace: &'a Namespace,
     folder: tempfile::TempDir,
+    iptables: bool,
     running: Option<Process>,
 }
 
@@ -29,6 +30,18 @@ impl<'a> Docker<'a> {
     /// # Errors
     /// With its output.
     pub fn start(namespace: &'a Namespace) -> Result<Self> {
+        Self::start_with(namespace, true)
+    }
+
+    /// The same of a house that lets it write no rules: `--iptables=false`.
+    ///
+    /// # Errors
+    /// With its output.
+    pub fn start_without_iptables(namespace: &'a Namespace) -> Result<Self> {
+        Self::start_with(namespace, false)
+    }
+
+    fn start_with(namespace: &'a Namespace, iptables: bool) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("cell-docker-").tempdir()?;
         // Others pass through it to the socket.
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o711))?;
@@ -36,6 +49,7 @@ impl<'a> Docker<'a> {
         let mut docker = Docker {
             namespace,
             folder,
+            iptables,
             running,
         };
         docker.up()?;
@@ -86,6 +100,7 @@ impl<'a> Docker<'a> {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
         command.args(["dockerd", "--host", &socket, "--group", "docker"]);
+        command.arg(format!("--iptables={}", self.iptables));
         for (option, name) in [
             ("--data-root", "data"),
             ("--exec-root", "exec"),

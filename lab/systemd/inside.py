@@ -10,6 +10,7 @@ import kernel
 import machine
 import privileges
 import redteam
+import services
 import use
 
 OUT = "/systemtest/out"
@@ -20,6 +21,7 @@ def story(rows):
     before = machine.Snapshot()
     machine.install(rows)
     use.cell(rows)
+    services.look(rows)
     privileges.look(rows)
     if machine.role() == "container":
         privileges.admins(rows)

@@ -271,3 +271,34 @@ fn a_service_comes_runs_and_goes_whoever_is_killed() -> Result<()> {
     ensure!(networks["services"] == json!([]), "{networks}");
     cell.stop()
 }
+
+/// Nothing of it is Docker's doing: in a house that lets it write no rules, netd's stand alone.
+#[test]
+fn devices_are_answered_and_nobody_else_also_where_docker_writes_no_rules() -> Result<()> {
+    let mut world = World::new()?;
+    let (device, other) = (world.device("phone")?, world.device("tablet")?);
+    let docker = Docker::start_without_iptables(&world.cell)?;
+    let image = registry::serve(&world.cell, "notes")?;
+    let shelf = tempfile::tempdir()?;
+    shelve(shelf.path(), &image)?;
+    let cell = Cell::start_edited(&world.cell, policies(&docker, shelf.path()))?;
+    let mut rest = claimed(&cell)?;
+    let phone = join(&mut rest, &device, json!({"name": "phone", "tunnel": "split"}))?;
+    let tablet = join(&mut rest, &other, json!({"name": "tablet", "tunnel": "split"}))?;
+    post(
+        &cell,
+        "/api/services/notes/install",
+        &json!({"allowed_peers": ["phone"]}),
+    )?;
+    installed(&cell)?;
+    let rules = world.cell.run("iptables-save", &[])?;
+    ensure!(!rules.contains("DOCKER"), "{rules}");
+    let id = docker.say(&["ps", "--quiet", "--no-trunc"])?;
+    let devices = [
+        (&device.namespace, phone.address(false)?),
+        (&other.namespace, tablet.address(false)?),
+    ];
+    devices_are_answered(&docker, &world, &id, devices)?;
+    it_reaches_nobody(&docker, &world, &id)?;
+    cell.stop()
+}

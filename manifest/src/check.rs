@@ -134,6 +134,13 @@ fn fit(gather: &mut Gather, content: &Content) {
             "says what the manifest has, no more and no less",
         );
     }
+    let nameless = content.accounts.as_ref().is_some_and(|it| it.certificate) && content.routing.is_none();
+    gather.must(
+        !nameless,
+        "accounts.certificate",
+        Rule::S4,
+        "is for services with names (routing)",
+    );
     let core_egress = content.purpose == Purpose::Core && content.egress.is_some();
     gather.must(!core_egress, "egress", Rule::S4, "is for services of the store");
     let core_instances = content.purpose == Purpose::Core && content.instanceable;
@@ -368,6 +375,7 @@ fn accounts(gather: &mut Gather, written: wire::Accounts, containers: &[Containe
     Some(Accounts {
         backend: backend?,
         path: written.path,
+        certificate: written.certificate,
     })
 }
 

@@ -105,6 +105,8 @@ pub struct Accounts {
     pub backend: Backend,
     /// Path that accounts lie below.
     pub path: String,
+    /// Whether the service speaks TLS itself, and takes the certificate of its names there (`PUT /certificate`).
+    pub certificate: bool,
 }
 
 /// What a backup holds: folders in volumes.

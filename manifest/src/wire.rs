@@ -174,6 +174,8 @@ pub(crate) struct Routing {
 pub(crate) struct Accounts {
     pub backend: String,
     pub path: String,
+    #[serde(default)]
+    pub certificate: bool,
 }
 
 #[derive(Deserialize)]

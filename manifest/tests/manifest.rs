@@ -176,6 +176,7 @@ fn changes() -> Vec<(&'static str, Value, Rule)> {
         ("/routing/subdomain", json!("cell"), Rule::S2),
         ("/routing/extra_backends/other", json!("files:8080"), Rule::S4),
         ("/accounts/path", json!("/a/../b"), Rule::S2),
+        ("/accounts/certificate", json!("yes"), Rule::S1),
         ("/backup/paths/0/volume", json!("other"), Rule::S4),
         ("/egress/allowed", json!(["direct"]), Rule::S4),
         ("/egress/default", json!("proxy"), Rule::S4),

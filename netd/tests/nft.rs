@@ -13,7 +13,7 @@ use cell_netd::kernel::nft::{Nft, Owners, Ownership, blockers, passage};
 use cell_netd_core::plan::element_delta;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, compile, render, render_delta, skeleton};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
-use cell_netd_core::validate::{validate, validate_delta};
+use cell_netd_core::validate::{GRANTS_MAX, SERVICES_MAX, validate, validate_delta};
 use support::{ceiling, exit, peer, redirect, through, with_access};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -293,6 +293,31 @@ fn twenty_thousand_peers_fit_in_one_transaction() {
                 Ok(std::net::Ipv4Addr::from_bits(0x0a40_0001 + index).into()),
                 Ok(v6.into()),
             ];
+            peer
+        })
+        .collect();
+    let wanted = ruleset(&wide);
+    let mut nft = open(&namespace);
+    nft.replace(&wanted).unwrap();
+    assert!(matches(&mut nft, &wanted));
+}
+
+#[test]
+fn as_many_grants_as_there_may_be_fit_in_one_transaction() {
+    let namespace = Namespace::new("nft").unwrap();
+    let mut wide = spec(vec![]);
+    wide.wireguard.as_mut().unwrap().addresses = vec![
+        Ok("10.64.0.1/10".parse().unwrap()),
+        Ok("fd86::1/64".parse().unwrap()),
+    ];
+    let services: Vec<(&str, u32)> = (1..=SERVICES_MAX as u32).map(|port| ("10.0.5.7", port)).collect();
+    let peers = (GRANTS_MAX / SERVICES_MAX) as u32;
+    wide.peers = (1..=peers)
+        .map(|index| {
+            let mut peer = with_access(peer(1), false, false, &services);
+            peer.name = format!("p{index}");
+            peer.public_key = [&index.to_be_bytes()[..], &[1; 28]].concat();
+            peer.addresses = vec![Ok(std::net::Ipv4Addr::from_bits(0x0a40_0001 + index).into())];
             peer
         })
         .collect();

@@ -27,4 +27,6 @@ redact!(
     crate::api::v1::ConnectionImport,
     crate::api::v1::ImportFirstVersionRequest,
     crate::api::v1::AccountCredential,
+    crate::egress::v1::ConnectServiceRequest,
+    crate::egress::v1::ConnectServiceResponse,
 );

@@ -21,6 +21,7 @@ pub mod published;
 pub mod service_network;
 pub mod services;
 
+pub mod certificates;
 pub mod client_config;
 pub mod derive;
 pub mod plan;

@@ -122,7 +122,7 @@ impl VpnRange {
     }
 
     /// Chooses the address of a new peer: the next never used, else the one that a removed peer left behind first.
-    /// `longest_freed` and `highest_used` are what the database knows, and `services` the hosts that are services' (few of
+    /// `longest_freed` and `highest_used` are what the database knows, and `services` the hosts that are services', or were and rest (few of
     /// them); the choice costs the same with 10 peers and with 10,000.
     ///
     /// # Errors
@@ -147,7 +147,8 @@ impl VpnRange {
 }
 
 /// Chooses the address of a new service: the highest of the range that was no peer's yet and is no service's, else the one
-/// that was given back first. `longest_freed` and `highest_used` are those of peers.
+/// that was given back first. `longest_freed` is what peers and services gave back first, `highest_used` peers', and `services` are
+/// hosts that are services', or were and rest.
 ///
 /// # Errors
 /// [`Exhausted`] when the range is full.

@@ -8,9 +8,11 @@ pub mod compose;
 pub mod entry;
 pub mod form;
 pub mod guard;
+pub mod health;
 pub mod own;
 pub mod phase;
 pub mod plan;
+pub mod probe;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -31,6 +33,13 @@ pub const CORE_BRIDGE: &str = "cellsvc0";
 pub const CORE_SUBNET: Ipv4Net = Ipv4Net::new_assert(core_host(0), 24);
 /// What is kept for them: no service's network overlaps it.
 pub const CORE_RESERVED: Ipv4Net = Ipv4Net::new_assert(core_host(0), 16);
+/// Names that no service has: the network of the cell's own containers and its bridge at the broker are called so, and paths of
+/// the API.
+pub const RESERVED: [&str; 3] = ["active", "cell", "network"];
+/// Most entries of all services together; what netd takes (`services.entries_max` of netd.toml), less those of the cell itself.
+pub const MOST_ENTRIES: usize = 4_000;
+/// Most grants of services to named peers, all together: with what peers have of their own they fit one message to netd.
+pub const MOST_GRANTS: usize = 150_000;
 /// Most services that are installed at once, the cell's own among them.
 pub const MOST: usize = 256;
 

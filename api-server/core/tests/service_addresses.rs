@@ -48,6 +48,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Hosts that are services', or that rest.
+fn kept(services: &BTreeSet<u32>, freed: &VecDeque<u32>) -> BTreeSet<u32> {
+    services.iter().chain(freed).copied().collect()
+}
+
 proptest! {
     /// As the database keeps it (`api-server/src/store`): no address is ever of two, and none is lost.
     #[test]
@@ -57,12 +62,18 @@ proptest! {
         let (mut freed, mut highest) = (VecDeque::<u32>::new(), 1u32);
         for step in steps {
             match step {
-                Step::AddPeer => if let Ok(host) = range.allocate(freed.front().copied(), highest, &services) {
-                    if freed.front() == Some(&host.get()) && host.get() <= highest { freed.pop_front(); }
+                Step::AddPeer => if let Ok(host) = range.allocate(freed.front().copied(), highest, &kept(&services, &freed)) {
+                    freed.retain(|one| *one != host.get());
                     highest = highest.max(host.get());
                     prop_assert!(host.get() > 1 && peers.insert(host.get()));
                 },
-                Step::AddService => if let Ok(host) = allocate_service(&range, freed.front().copied(), highest, &services) {
+                Step::AddService => if let Ok(host) = allocate_service(&range, freed.front().copied(), highest, &kept(&services, &freed)) {
+                    // One that rests is taken when nothing else is there, and the one that rests longest.
+                    if freed.contains(&host.get()) {
+                        prop_assert_eq!(freed.front(), Some(&host.get()));
+                        let unused = (highest + 1..=14).find(|one| !services.contains(one) && !freed.contains(one));
+                        prop_assert_eq!(unused, None);
+                    }
                     freed.retain(|one| *one != host.get());
                     prop_assert!(host.get() > 1 && services.insert(host.get()));
                 },
@@ -72,7 +83,7 @@ proptest! {
                 },
                 Step::RemoveService(n) => if let Some(host) = services.iter().nth(n).copied() {
                     services.remove(&host);
-                    if host <= highest { freed.push_back(host); }
+                    freed.push_back(host);
                 },
             }
             prop_assert!(peers.is_disjoint(&services));
@@ -80,6 +91,7 @@ proptest! {
         }
         // None is lost: without anybody, everything can be given out again.
         let unused: BTreeSet<u32> = (highest + 1..=14).collect();
+        prop_assert_eq!(freed.iter().collect::<BTreeSet<_>>().len(), freed.len());
         let all: BTreeSet<u32> = peers.iter().chain(&services).chain(&freed).chain(&unused).copied().collect();
         prop_assert_eq!(all, (2..=14).collect::<BTreeSet<u32>>());
     }

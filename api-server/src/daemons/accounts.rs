@@ -1,5 +1,5 @@
 //! The interface for accounts of a service: HTTP to one of its containers, on the service's own network. Nothing of the environment
-//! leads elsewhere: no proxy, no name, no redirect. It is somebody else's program, so what it says is bounded and not believed further
+//! leads elsewhere: no proxy, no name, no redirect. `cell-egress` makes the connection. It is somebody else's program, so what it says is bounded and not believed further
 //! than its status goes.
 
 use std::collections::BTreeSet;
@@ -14,8 +14,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
+
+use super::egress::EgressClient;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -27,8 +30,10 @@ const ANSWER_MAX: usize = 256 * 1024;
 const WORDS_MAX: usize = 300;
 
 /// Where a service's interface is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct AccountsAt {
+    /// Who connects: this process has no network. Without one it tries by itself.
+    pub by: Option<EgressClient>,
     /// The container's address and port.
     pub at: SocketAddrV4,
     /// Path that accounts lie below.
@@ -162,6 +167,12 @@ impl AccountsAt {
         body: Option<Zeroizing<Vec<u8>>>,
     ) -> Result<(StatusCode, Bytes), AccountsFault> {
         let away = |words: &str| AccountsFault::Away(words.to_owned());
+        if let Some(egress) = &self.by {
+            let stream = egress.connect(self.at).await.map_err(AccountsFault::Away)?;
+            return tokio::time::timeout(PATIENCE, self.ask_over(stream, method, path, body))
+                .await
+                .map_err(|_| away("it does not answer in time"))?;
+        }
         let stream = tokio::time::timeout(CONNECT, TcpStream::connect(self.at))
             .await
             .map_err(|_| away("it takes no connection in time"))?
@@ -173,7 +184,7 @@ impl AccountsAt {
 
     async fn ask_over(
         &self,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
         method: Method,
         path: &str,
         body: Option<Zeroizing<Vec<u8>>>,

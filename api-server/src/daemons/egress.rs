@@ -1,5 +1,6 @@
 //! `cell-egress`: exits and DNS out, their counters in.
 
+mod connect;
 mod dns;
 
 use std::collections::BTreeMap;

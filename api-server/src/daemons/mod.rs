@@ -13,6 +13,7 @@ pub mod netd;
 pub mod openvpn;
 pub mod secrets;
 pub mod vault;
+pub mod watch;
 
 use std::time::Duration;
 

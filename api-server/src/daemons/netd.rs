@@ -39,7 +39,8 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
     }
 }
 
-fn entry(entry: Entry) -> wire::ServiceEntry {
+/// An entry of it.
+pub fn entry(entry: Entry) -> wire::ServiceEntry {
     let Entry { at, to, everyone } = entry;
     wire::ServiceEntry {
         at: Some(service(at)),

@@ -5,6 +5,7 @@ mod cell;
 pub mod config;
 pub mod connections;
 mod first_version;
+mod managers;
 pub mod peers;
 pub mod plan;
 pub mod service_networks;
@@ -19,6 +20,7 @@ use cell_api_core::role::Role;
 use cell_proto::api::v1::account_service_server::AccountServiceServer;
 use cell_proto::api::v1::cell_service_server::CellServiceServer;
 use cell_proto::api::v1::connection_service_server::ConnectionServiceServer;
+use cell_proto::api::v1::manager_service_server::ManagerServiceServer;
 use cell_proto::api::v1::network_change_service_server::NetworkChangeServiceServer;
 use cell_proto::api::v1::peer_service_server::PeerServiceServer;
 use cell_proto::api::v1::service_network_service_server::ServiceNetworkServiceServer;
@@ -55,6 +57,7 @@ pub fn routes(app: Arc<App>, callers: Callers) -> Routes {
         .add_service(ServiceNetworkServiceServer::new(automation.clone()))
         .add_service(StoreServiceServer::new(automation.clone()))
         .add_service(AccountServiceServer::new(automation.clone()))
+        .add_service(ManagerServiceServer::new(automation.clone()))
         .add_service(ConnectionServiceServer::new(automation))
 }
 

@@ -216,7 +216,7 @@ impl StoreService for Automation {
     }
 }
 
-fn set(parameters: Vec<wire::ServiceParameter>) -> Result<Parameters, Status> {
+pub(super) fn set(parameters: Vec<wire::ServiceParameter>) -> Result<Parameters, Status> {
     let count = parameters.len();
     let set: Parameters = parameters.into_iter().map(|one| (one.name, one.text)).collect();
     if set.len() == count {
@@ -251,7 +251,7 @@ fn offered(item: Item, installed: &[View]) -> wire::CatalogService {
     }
 }
 
-fn field(field: FormField) -> wire::ServiceField {
+pub(super) fn field(field: FormField) -> wire::ServiceField {
     wire::ServiceField {
         name: field.name,
         label: field.label,
@@ -268,6 +268,7 @@ fn installed(view: View) -> wire::InstalledService {
         names,
         live,
         update,
+        notice,
     } = view;
     let (phase, step) = service.phase.words();
     let fault = |code: String, message: String| wire::ServiceFault { code, message };
@@ -285,7 +286,10 @@ fn installed(view: View) -> wire::InstalledService {
             total_bytes: progress.total_bytes,
         }),
         waiting: live.waiting.map(|waiting| fault(waiting.code, waiting.message)),
-        error: service.fault.map(|found| fault(found.code, found.message)),
+        error: service
+            .fault
+            .or(notice)
+            .map(|found| fault(found.code, found.message)),
         stopped: service.stopped,
         published: service.published,
         address: address.map(|address| address.to_string()).unwrap_or_default(),

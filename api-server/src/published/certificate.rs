@@ -1,95 +1,96 @@
 //! Certificates of services' names: keys made here, signed by vaultd, renewed in time, and kept nowhere but in Caddy's and this
-//! process' memory.
+//! process' memory. One for each service: which, is [`cell_api_core::certificates`]' to say.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use cell_api_core::certificates::{self, AT_ONCE, Life, Names};
 use cell_api_core::derive::caddy::LoadedCertificate;
-use cell_api_core::published::HostName;
-use rcgen::{CertificateParams, KeyPair};
-use zeroize::Zeroizing;
+use futures_util::{StreamExt as _, stream};
+use tokio::time::Instant;
 
 use crate::app::App;
-use crate::tls::{CertificateError, renewal};
-
-/// Most names of one certificate (`certificate_service.proto`).
-const NAMES_MAX: usize = 16;
+use crate::certificates::{Issued, issue};
+use crate::tls::CertificateError;
 
 /// The certificates that there are.
 #[derive(Default)]
-pub(super) struct Certified(Vec<One>);
+pub(super) struct Certified {
+    held: BTreeMap<Names, (Life, LoadedCertificate)>,
+    failed: BTreeMap<Names, Failed>,
+    wanted: BTreeSet<Names>,
+}
 
-struct One {
-    names: Vec<String>,
-    loaded: LoadedCertificate,
-    renew_at: i64,
+struct Failed {
+    count: u32,
+    again: Instant,
+    why: String,
 }
 
 impl Certified {
-    /// Has a certificate for each of these names that has none, or none for long any more; names that are gone lose theirs.
-    ///
-    /// # Errors
-    /// The last failure; what could be had is there, and what was there and could not be renewed stays.
-    pub async fn renew(&mut self, app: &App, hosts: &[HostName]) -> Result<(), CertificateError> {
-        let wanted = hosts
-            .chunks(NAMES_MAX)
-            .map(|part| part.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let (mut kept, mut failed) = (Vec::new(), Ok(()));
-        for names in wanted {
-            let known = self
-                .0
-                .iter()
-                .position(|one| one.names == names)
-                .map(|place| self.0.swap_remove(place));
-            match known {
-                Some(one) if app.now() < one.renew_at => kept.push(one),
-                known => match issue(app, names).await {
-                    Ok(one) => kept.push(one),
-                    Err(error) => {
-                        kept.extend(known);
-                        failed = Err(error);
-                    }
-                },
+    /// Has a certificate for each of these that has none, or none for long any more. What could not be had is tried again later; what was
+    /// there and could not be renewed stays.
+    pub async fn renew(&mut self, app: &App, wanted: BTreeSet<Names>) {
+        self.failed.retain(|names, _| wanted.contains(names));
+        let now = Instant::now();
+        let lives = self.lives();
+        let due: Vec<Names> = certificates::due(&wanted, &lives, app.now())
+            .into_iter()
+            .filter(|names| self.failed.get(*names).is_none_or(|failed| failed.again <= now))
+            .cloned()
+            .collect();
+        let issuing = stream::iter(due).map(|names| async move {
+            let issued = issue(app, names.clone()).await;
+            (names, issued)
+        });
+        let issued: Vec<(Names, Result<Issued, CertificateError>)> =
+            issuing.buffer_unordered(AT_ONCE).collect().await;
+        for (names, outcome) in issued {
+            match outcome {
+                Ok(issued) => {
+                    self.failed.remove(&names);
+                    let life = issued.life_from(app, 2, 3);
+                    self.held.insert(names, (life, issued.loaded()));
+                }
+                Err(error) => self.note(names, &error),
             }
         }
-        self.0 = kept;
-        failed
+        let kept = certificates::kept(&wanted, &self.lives(), app.now());
+        self.held.retain(|names, _| kept.contains(names));
+        self.wanted = wanted;
     }
 
-    pub fn loaded(&self) -> Vec<LoadedCertificate> {
-        self.0.iter().map(|one| one.loaded.clone()).collect()
+    /// Those in force.
+    pub fn loaded(&self, app: &App) -> Vec<LoadedCertificate> {
+        let lives = self.lives();
+        let in_force = certificates::in_force(&self.wanted, &lives, app.now());
+        let loaded = in_force.into_iter().filter_map(|names| self.held.get(names));
+        loaded.map(|(_, loaded)| loaded.clone()).collect()
     }
-}
 
-async fn issue(app: &App, names: Vec<String>) -> Result<One, CertificateError> {
-    let key = KeyPair::generate()?;
-    let request = CertificateParams::new(names.clone())?.serialize_request(&key)?;
-    let issued = app
-        .vault
-        .issue_server_certificate(request.der().to_vec(), names.clone(), &[])
-        .await?;
-    let renew_at = renewal(app, &issued);
-    let chain = issued.chain.iter().map(|der| pem(der)).collect();
-    let loaded = LoadedCertificate {
-        chain,
-        key: Zeroizing::new(key.serialize_pem()),
-    };
-    Ok(One {
-        names,
-        loaded,
-        renew_at,
-    })
-}
+    /// What could not be had, in words.
+    pub fn fault(&self) -> Option<String> {
+        let (names, failed) = self.failed.iter().next()?;
+        let more = match self.failed.len() - 1 {
+            0 => String::new(),
+            more => format!(" and for {more} more services"),
+        };
+        Some(format!("for {}{more}: {}", names.join(", "), failed.why))
+    }
 
-/// A certificate as text (RFC 7468, section 5.1).
-fn pem(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines: Vec<String> = text
-        .as_bytes()
-        .chunks(64)
-        .map(|line| String::from_utf8_lossy(line).into_owned())
-        .collect();
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        lines.join("\n")
-    )
+    fn note(&mut self, names: Names, error: &CertificateError) {
+        let count = self.failed.get(&names).map_or(0, |failed| failed.count) + 1;
+        let pause = Duration::from_millis(certificates::backoff_ms(count));
+        let failed = Failed {
+            again: Instant::now() + pause,
+            why: error.to_string(),
+            count,
+        };
+        self.failed.insert(names, failed);
+    }
+
+    fn lives(&self) -> BTreeMap<Names, Life> {
+        let each = self.held.iter();
+        each.map(|(names, (life, _))| (names.clone(), *life)).collect()
+    }
 }

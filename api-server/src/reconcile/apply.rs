@@ -9,13 +9,13 @@ use cell_api_core::connection::choice::ExitChoice;
 use cell_api_core::derive::services::{core_network, service_spec};
 use cell_api_core::derive::{self, PeerSpec};
 use cell_api_core::services::entry::{Entries, with_grants};
-use cell_proto::fault;
+use cell_proto::fault::{self, Violation};
 use cell_proto::netd::v1 as wire;
 use tonic::{Response, Status};
 
 use super::refused::{self, Refused};
 use super::waiting::Found;
-use super::{Accepted, Reconciler, exits};
+use super::{Accepted, Reconciler, entries, exits};
 use crate::app::App;
 use crate::daemons::netd;
 use crate::dns;
@@ -38,6 +38,44 @@ pub(super) struct Routed {
     pub(super) spec: Difference,
     /// Those that no exit carries and that may go no other way, with why. They are off the network.
     pub(super) nowhere: Refused,
+}
+
+/// What a specification lists, as it is named, in its order.
+struct Listed {
+    exits: Vec<String>,
+    services: Vec<String>,
+    entries: Vec<String>,
+    peers: Vec<String>,
+}
+
+impl Listed {
+    fn of(spec: &derive::NetworkSpec) -> Self {
+        Listed {
+            exits: spec.exits.iter().map(|exit| exit.id.to_string()).collect(),
+            services: spec.services.iter().map(|one| one.name.clone()).collect(),
+            entries: spec.entries.iter().map(entries::key).collect(),
+            peers: spec.peers.iter().map(|peer| peer.name.clone()).collect(),
+        }
+    }
+}
+
+/// How many are left out next, where a list is too long.
+struct Excess {
+    exits: usize,
+    services: usize,
+    entries: usize,
+    peers: usize,
+}
+
+impl Default for Excess {
+    fn default() -> Self {
+        Excess {
+            exits: 1,
+            services: 1,
+            entries: 1,
+            peers: 1,
+        }
+    }
 }
 
 impl Reconciler {
@@ -98,8 +136,30 @@ impl Reconciler {
 
     fn tell_what_netd_refuses(&self) {
         self.app.exits.refused_by_netd(&self.exits.refused);
-        let refused = self.exits.refused_services.clone();
-        self.app.services.refused_by_netd(refused);
+        let (networks, of_entries) = (&self.exits.refused_services, &self.exits.refused_entries);
+        let owners = if of_entries.is_empty() {
+            BTreeMap::new()
+        } else {
+            self.owners_of_entries()
+        };
+        let told = entries::told(networks, of_entries, &owners);
+        if self.app.services.refused_by_netd(told) {
+            self.app.events.publish([Topic::Services]);
+        }
+    }
+
+    /// Services by their addresses in the VPN.
+    fn owners_of_entries(&self) -> BTreeMap<String, String> {
+        let Some(identity) = self.app.identity() else {
+            return BTreeMap::new();
+        };
+        let read = self.app.store.read(crate::store::services::list);
+        let all = read.inspect_err(|error| tracing::error!(%error, "services cannot be read"));
+        let owners = all.unwrap_or_default().into_iter().filter_map(|one| {
+            let address = identity.range.v4_of(one.host?);
+            Some((address.to_string(), one.name.to_string()))
+        });
+        owners.collect()
     }
 
     /// A peer with what it may reach of services; none when that cannot be read, so that it is off the network.
@@ -123,12 +183,10 @@ impl Reconciler {
             }
             Found::Nothing | Found::Unsent(_) | Found::Ended => {}
         }
-        let (mut excess, mut excess_exits) = (1, 1);
+        let mut excess = Excess::default();
         loop {
             let (generation, spec) = self.desired().await?;
-            let names: Vec<String> = spec.peers.iter().map(|peer| peer.name.clone()).collect();
-            let exits: Vec<String> = spec.exits.iter().map(|exit| exit.id.to_string()).collect();
-            let services: Vec<String> = spec.services.iter().map(|one| one.name.clone()).collect();
+            let listed = Listed::of(&spec);
             let status = match self.send_all(generation, spec).await {
                 Ok(()) => {
                     self.tell_what_netd_refuses();
@@ -141,37 +199,41 @@ impl Reconciler {
                 return Err(status);
             }
             let violations = fault::violations(&status);
-            if self.app.dns.note_refusal(&violations) {
-                continue;
-            }
-            let mut left_out = refused::named("spec.exits", &exits, &violations);
-            if left_out.is_empty() && refused::is_too_long("spec.exits", &violations) {
-                left_out = refused::excess(&exits, excess_exits, "exits");
-                excess_exits *= 2;
-            }
-            if !left_out.is_empty() {
-                // What netd says of peers may be of these exits.
-                tracing::warn!(count = left_out.len(), "netd refuses some exits");
-                self.exits.refused.extend(left_out);
-                continue;
-            }
-            let left_out = refused::named("spec.service_networks", &services, &violations);
-            if !left_out.is_empty() {
-                // Such a bridge carries nothing: netd judges it by its name.
-                tracing::warn!(?left_out, "netd refuses networks of services");
-                self.exits.refused_services.extend(left_out);
-                continue;
-            }
-            let mut left_out = refused::named("spec.peers", &names, &violations);
-            if left_out.is_empty() && refused::is_too_long("spec.peers", &violations) {
-                left_out = refused::excess(&names, excess, "peers");
-                excess *= 2;
-            }
-            if left_out.is_empty() {
+            if !self.app.dns.note_refusal(&violations) && !self.leave_out(&listed, &violations, &mut excess) {
                 return self.blocked(generation, &status).await;
             }
-            self.refused.extend(left_out);
         }
+    }
+
+    /// Leaves out what netd refuses of one kind; whether there was any. What it says of one kind may be of another that is refused:
+    /// of peers for their exits, of entries for networks.
+    fn leave_out(&mut self, listed: &Listed, violations: &[Violation], excess: &mut Excess) -> bool {
+        let some = |what, names, excess| refused::some(what, names, violations, excess);
+        let left_out = some(("spec.exits", "exits"), &listed.exits, &mut excess.exits);
+        if !left_out.is_empty() {
+            tracing::warn!(count = left_out.len(), "netd refuses some exits");
+            self.exits.refused.extend(left_out);
+            return true;
+        }
+        let what = ("spec.service_networks", "networks of services");
+        let left_out = some(what, &listed.services, &mut excess.services);
+        if !left_out.is_empty() {
+            // Such a bridge carries nothing: netd judges it by its name.
+            tracing::warn!(?left_out, "netd refuses networks of services");
+            self.exits.refused_services.extend(left_out);
+            return true;
+        }
+        let what = ("spec.entries", "ports of services");
+        let left_out = some(what, &listed.entries, &mut excess.entries);
+        if !left_out.is_empty() {
+            tracing::warn!(?left_out, "netd refuses entries of services");
+            self.exits.refused_entries.extend(left_out);
+            return true;
+        }
+        let left_out = some(("spec.peers", "peers"), &listed.peers, &mut excess.peers);
+        let found = !left_out.is_empty();
+        self.refused.extend(left_out);
+        found
     }
 
     /// netd refuses the network itself, or cannot make it now. It still has the one before, and there peers must lose
@@ -217,7 +279,7 @@ impl Reconciler {
             .map(|peer| (peer.name.clone(), peer))
             .collect();
         let mut changes = Difference::new();
-        for peer in wanted.peers {
+        for peer in wanted.peers.clone() {
             if has.remove(&peer.name) != Some(netd::peer_spec(peer.clone())) {
                 changes.insert(peer.name.clone(), Some(peer));
             }
@@ -227,10 +289,34 @@ impl Reconciler {
             etag: status.etag,
             netd_generation: status.generation,
         }));
-        let done = self.apply_chunks(changes).await;
+        let mut done = self.apply_chunks(changes).await;
+        if done.is_ok() {
+            let wanted = wanted.entries.into_iter().map(netd::entry).collect::<Vec<_>>();
+            done = self.close_entries(&wanted).await;
+        }
         // The network as a whole is still not ours: each change goes this way until it is.
         self.accept(None);
         done
+    }
+
+    /// Closes entries of netd's own accepted state that are not wanted, or not for everyone, and opens none.
+    async fn close_entries(&mut self, wanted: &[wire::ServiceEntry]) -> Result<(), Status> {
+        let request = wire::GetNetworkRequest { include_spec: true };
+        let current = in_time(self.watch.get_network(request)).await?;
+        let (Some(status), Some(mut spec)) = (current.status, current.spec) else {
+            return Ok(());
+        };
+        let Some(left) = entries::closed(&spec.entries, wanted) else {
+            return Ok(());
+        };
+        spec.entries = left;
+        let request = wire::ApplyNetworkRequest {
+            spec: Some(spec),
+            etag: status.etag,
+            validate_only: false,
+            confirm_within_seconds: 0,
+        };
+        in_time(self.apply.apply_network(request)).await.map(drop)
     }
 
     async fn apply_chunks(&mut self, mut changes: Difference) -> Result<(), Status> {
@@ -366,13 +452,14 @@ impl Reconciler {
     pub(super) async fn desired(&mut self) -> Result<(u64, derive::NetworkSpec), Status> {
         let refused_exits = std::mem::take(&mut self.exits.refused);
         let refused_services = std::mem::take(&mut self.exits.refused_services);
+        let refused_entries = std::mem::take(&mut self.exits.refused_entries);
         let desired = desired(&self.app, self.refused.clone(), refused_exits).await;
         let (generation, mut spec, exits, nowhere) =
             desired.map_err(|error| Status::internal(error.to_string()))?;
-        spec.services
-            .retain(|one| !refused_services.contains_key(&one.name));
+        entries::leave_out(&mut spec, &refused_services, &refused_entries);
         self.exits = exits;
         self.exits.refused_services = refused_services;
+        self.exits.refused_entries = refused_entries;
         self.refused.extend(nowhere);
         Ok((generation, spec))
     }

@@ -24,6 +24,8 @@ pub(super) struct Told {
     pub(super) refused: Refused,
     /// Networks of services that it does not take, by their names, with why.
     pub(super) refused_services: Refused,
+    /// Entries of services that it does not take ([`super::entries::key`]), with why.
+    pub(super) refused_entries: Refused,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,7 @@ impl Told {
             connections: BTreeMap::new(),
             refused,
             refused_services: Refused::new(),
+            refused_entries: Refused::new(),
         };
         let mut specs = Vec::with_capacity(connections.len());
         for stored in connections {

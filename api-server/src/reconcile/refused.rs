@@ -42,6 +42,23 @@ pub(super) fn excess(names: &[String], count: usize, what: &str) -> Refused {
     names[kept..].iter().map(|name| (name.clone(), why())).collect()
 }
 
+/// Those that `violations` name; where the list itself is too long, its end: more of it each time (`excess` doubles). `path` is with
+/// what they are, for people.
+pub(super) fn some(
+    (path, what): (&str, &str),
+    names: &[String],
+    violations: &[Violation],
+    excess: &mut usize,
+) -> Refused {
+    let refused = named(path, names, violations);
+    if !refused.is_empty() || !is_too_long(path, violations) {
+        return refused;
+    }
+    let refused = self::excess(names, *excess, what);
+    *excess *= 2;
+    refused
+}
+
 /// What to tell of the peers that netd did not take.
 pub(super) fn trouble(refused: &Refused) -> Option<Trouble> {
     if refused.is_empty() {

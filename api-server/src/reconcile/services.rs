@@ -5,6 +5,7 @@
 pub mod own;
 mod project;
 mod step;
+pub mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,14 +18,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::events::Topic;
-use crate::service::ServiceError;
+use crate::service::{ServiceError, store};
 use crate::services::{Live, Waiting};
 use crate::store::services::{self as table, StoredService};
 use step::Stepped;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
-/// How often it is compared what the broker has.
+/// How often it is compared what the broker has, though it told nothing.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Runs until `shutdown`.
@@ -33,8 +34,10 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
         app,
         at_work: Arc::default(),
         tasks: TaskTracker::new(),
-        broker_was_there: false,
+        // Whatever was seen was seen by this process.
+        broker_was_there: true,
         next_look: Instant::now(),
+        is_handed_over: false,
     };
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -53,14 +56,26 @@ struct Keeper {
     tasks: TaskTracker,
     broker_was_there: bool,
     next_look: Instant,
+    /// Whether no peer has grants of its own to a service's address.
+    is_handed_over: bool,
 }
 
 impl Keeper {
     async fn keep(&mut self, shutdown: &CancellationToken) {
         self.app.set_up().await;
         let mut wishes = self.app.services.wishes();
+        let mut heard = self.app.services.heard();
+        let mut before = *heard.borrow();
         loop {
             wishes.borrow_and_update();
+            let now = *heard.borrow_and_update();
+            if now.losses != before.losses {
+                self.broker_was_there = false;
+            }
+            if now != before {
+                self.next_look = Instant::now();
+            }
+            before = now;
             let all = match self.app.store.read_much(table::list).await {
                 Ok(all) => all,
                 Err(error) => {
@@ -77,6 +92,7 @@ impl Keeper {
             }
             tokio::select! {
                 _ = wishes.changed() => {}
+                _ = heard.changed() => {}
                 () = tokio::time::sleep_until(self.next_look) => {}
             }
         }
@@ -89,6 +105,14 @@ impl Keeper {
 
     /// What the broker has against what it is to have.
     async fn look(&mut self, all: &[StoredService]) {
+        if !self.is_handed_over {
+            match store::hand_over(&self.app).await {
+                Ok(()) => self.is_handed_over = true,
+                Err(error) => {
+                    tracing::warn!(%error, "grants of services' addresses are left among peers' own")
+                }
+            }
+        }
         if all.is_empty() {
             return;
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tonic::Status;
 
 use super::apply::{Routed, has_answered, in_time};
-use super::{Accepted, Reconciler};
+use super::{Accepted, Reconciler, entries};
 use crate::daemons::netd;
 use crate::dns;
 use crate::events::Topic;
@@ -27,6 +27,13 @@ pub(super) enum Found {
     Unsent(Waiting),
     /// One ended just now; what was to be sent is not what the database says any more.
     Ended,
+}
+
+/// What cannot be taken away beside a change that waits.
+enum Left {
+    Nothing,
+    /// Entries that are everyone's.
+    OpenEntries,
 }
 
 impl Reconciler {
@@ -166,12 +173,13 @@ impl Reconciler {
     /// While a change waits, peers can be removed and access can be taken away; everything else follows when it is settled.
     pub(super) async fn take_away_beside(&mut self, generation: u64) -> Result<(), Status> {
         match self.take_away_from_what_netd_has().await {
-            Ok(()) => {
+            Ok(Left::Nothing) => {
                 // netd's etag has moved, and the one that is written down is what the change is confirmed by.
                 let _found = self.settle(false).await?;
                 self.settled(generation);
                 Ok(())
             }
+            Ok(Left::OpenEntries) => self.end_for_entries().await,
             Err(status) if has_answered(&status) => {
                 tracing::warn!(
                     reason = fault::reason(&status),
@@ -186,13 +194,19 @@ impl Reconciler {
 
     /// Takes from the peers of netd's own state what they may not have any more, and nothing else: a part that gives would
     /// be refused, and what takes away with it.
-    async fn take_away_from_what_netd_has(&mut self) -> Result<(), Status> {
+    async fn take_away_from_what_netd_has(&mut self) -> Result<Left, Status> {
         let request = wire::GetNetworkRequest { include_spec: true };
         let current = in_time(self.watch.get_network(request)).await?;
         let (Some(status), Some(spec)) = (current.status, current.spec) else {
-            return Ok(());
+            return Ok(Left::Nothing);
         };
         let (_, wanted) = self.desired().await?;
+        let open: Vec<_> = wanted.entries.into_iter().map(netd::entry).collect();
+        let left = if entries::is_open(&spec.entries, &open) {
+            Left::OpenEntries
+        } else {
+            Left::Nothing
+        };
         let wanted = wanted.peers.into_iter().map(netd::peer_spec);
         let wanted: BTreeMap<String, wire::PeerSpec> = wanted.map(|peer| (peer.name.clone(), peer)).collect();
         let (mut removed, mut reduced) = (Vec::new(), Vec::new());
@@ -209,7 +223,28 @@ impl Reconciler {
         let done = self.send_in_chunks(removed, reduced).await;
         // The network as a whole is still not ours: each change goes this way until it is.
         self.accept(None);
-        done
+        done.map(|()| left)
+    }
+
+    /// Everyone reaches by netd's state what they must not any more, and beside a change that waits netd takes nothing of that. So
+    /// the change waits no more: it is put back, as it would be by itself, and all is told.
+    async fn end_for_entries(&mut self) -> Result<(), Status> {
+        let app = Arc::clone(&self.app);
+        let held = app.change_settling.lock().await;
+        if let Some(waiting) = self.waiting()? {
+            let pending = self.netd_says().await?.pending;
+            if let Some(pending) = pending {
+                // Whether it succeeds is seen by what netd says to the whole.
+                let _settled = app.confirmer.roll_back(pending.etag).await;
+            }
+            tracing::warn!(
+                peer = waiting.peer,
+                "the change is put back, since a service was closed"
+            );
+            internal(waiting::put_back(&app, &cell(), waiting, "a service was closed meanwhile").await)?;
+        }
+        drop(held);
+        Box::pin(self.apply_all()).await
     }
 
     async fn send_in_chunks(

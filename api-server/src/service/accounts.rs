@@ -325,7 +325,7 @@ impl Place {
             service: name.to_owned(),
             why: "the service does not run".to_owned(),
         };
-        let at = interface(&service, &kept.manifest).ok_or_else(away)?;
+        let at = interface(app, &service, &kept.manifest).ok_or_else(away)?;
         let identity = cell::identity(app)?;
         let address = service.host.map(|host| identity.range.v4_of(host));
         let domain = identity.cell_name.domain();
@@ -347,7 +347,7 @@ impl Place {
 }
 
 /// Where its interface is, if it is to answer now.
-pub fn interface(service: &StoredService, manifest: &Manifest) -> Option<AccountsAt> {
+pub fn interface(app: &App, service: &StoredService, manifest: &Manifest) -> Option<AccountsAt> {
     let accounts = manifest.accounts.as_ref()?;
     if service.stopped || !service.phase.is_there() {
         return None;
@@ -355,6 +355,7 @@ pub fn interface(service: &StoredService, manifest: &Manifest) -> Option<Account
     let mut all = service.containers.iter();
     let made = all.find(|made| made.name == accounts.backend.container.as_str())?;
     Some(AccountsAt {
+        by: app.egress.clone(),
         at: SocketAddrV4::new(made.address, accounts.backend.port),
         path: accounts.path.clone(),
     })

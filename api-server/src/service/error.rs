@@ -99,6 +99,9 @@ pub enum ServiceError {
     /// No service of that name is installed.
     #[error("no service of this name is installed")]
     NoService,
+    /// No alert of that number.
+    #[error("there is no alert of this number: it is over, or never was")]
+    NoAlert,
     /// A service of that name is installed.
     #[error("a service of this name is installed already")]
     ServiceInstalled,
@@ -154,7 +157,7 @@ pub enum ServiceError {
     #[error("other services need it: remove these first: {}", .0.join(", "))]
     ServiceRequired(Vec<String>),
     /// Another service has one of its names.
-    #[error("another service has this name already: {0}")]
+    #[error("this name is taken already: {0}")]
     ServiceNameTaken(String),
     /// There are as many services as there may be.
     #[error(
@@ -162,6 +165,18 @@ pub enum ServiceError {
         services::MOST
     )]
     TooManyInstalled,
+    /// Services have as many entries as there may be.
+    #[error(
+        "all services together would have more than {} ports for devices, which is the most: remove one first",
+        services::MOST_ENTRIES
+    )]
+    TooManyEntries,
+    /// Services are granted to as many devices as they may be.
+    #[error(
+        "all services together would be granted by name more than {} times: let every device reach some of them, or fewer",
+        services::MOST_GRANTS
+    )]
+    TooManyGrants,
     /// The broker refuses.
     #[error("the broker, which keeps containers within the limits of its policy file, refuses: {0}")]
     BrokerRefuses(String),
@@ -275,6 +290,7 @@ impl ServiceError {
             ServiceError::NoServiceNetwork => (Kind::NotFound, "NO_SERVICE_NETWORK"),
             ServiceError::NoServiceRoom(_) => (Kind::NoRoom, "SERVICE_NETWORKS_EXHAUSTED"),
             ServiceError::NoService => (Kind::NotFound, "NO_SERVICE"),
+            ServiceError::NoAlert => (Kind::NotFound, "NO_ALERT"),
             ServiceError::ServiceInstalled => (Kind::Exists, "SERVICE_INSTALLED"),
             ServiceError::NotInCatalog => (Kind::NotFound, "NOT_IN_CATALOG"),
             ServiceError::CatalogFault(_) => (Kind::Precondition, "CATALOG_FAULT"),
@@ -291,6 +307,8 @@ impl ServiceError {
             ServiceError::ServiceRequired(_) => (Kind::Conflict, "SERVICE_REQUIRED"),
             ServiceError::ServiceNameTaken(_) => (Kind::Conflict, "SERVICE_NAME_TAKEN"),
             ServiceError::TooManyInstalled => (Kind::NoRoom, "INSTALLED_EXHAUSTED"),
+            ServiceError::TooManyEntries => (Kind::NoRoom, "ENTRIES_EXHAUSTED"),
+            ServiceError::TooManyGrants => (Kind::NoRoom, "GRANTS_EXHAUSTED"),
             ServiceError::BrokerRefuses(_) => (Kind::Precondition, "BROKER_REFUSES"),
             ServiceError::ExitNotCarried(_) => (Kind::Precondition, "EXIT_NOT_CARRIED"),
             ServiceError::ConnectionInUse(..) => (Kind::Conflict, "CONNECTION_IN_USE"),

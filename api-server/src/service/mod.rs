@@ -13,6 +13,7 @@ pub mod peers;
 pub mod accounts;
 pub mod catalog;
 pub mod connections;
+pub mod managers;
 pub mod service_networks;
 pub mod store;
 

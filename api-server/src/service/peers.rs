@@ -3,6 +3,7 @@
 mod change;
 mod exit;
 mod plan;
+mod room;
 
 pub use change::{Accounts, CreatedPeer, create, delete, deliver_config, update};
 

@@ -33,7 +33,7 @@ pub async fn now(app: &App) -> Result<Option<Published>, ServiceError> {
     let range = cell.range;
     let reading = app.store.read_much(move |connection| {
         let entries = table::entries(connection, &range)?;
-        let services = table::list_whole(connection)?;
+        let services = table::list_in_force(connection)?;
         let services = services.iter().flat_map(|(one, kept)| records(one, kept, &range));
         Ok((services.collect::<Vec<_>>(), entries.grants))
     });

@@ -1,8 +1,10 @@
 //! Services of the store: what is installed, and what is asked for. Here it is written down; the reconciler does it.
 
 mod install;
+mod room;
 mod run;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use cell_api_core::services::labels;
@@ -12,12 +14,14 @@ use cell_manifest::{Manifest, Purpose};
 pub use install::{
     Change, InstallInput, PlanView, configure, install, plan_install, plan_remove, remove, set_access, update,
 };
+pub use room::hand_over;
 pub use run::{ContainerState, LogsView, Run, StatusView, logs, run, status};
+pub(in crate::service) use run::{container_of, refused};
 
 use super::{ServiceError, catalog, cell};
 use crate::app::App;
 use crate::services::Live;
-use crate::store::services::{self as table, KeptManifest, StoredService};
+use crate::store::services::{self as table, Fault, StoredService};
 
 /// A service as others see it.
 #[derive(Debug, Clone)]
@@ -34,6 +38,8 @@ pub struct View {
     pub live: Live,
     /// What the catalog has instead; none: the same, or nothing.
     pub update: Option<Update>,
+    /// What is wrong with it, though it was made as it was asked for.
+    pub notice: Option<Fault>,
 }
 
 /// Another manifest of the catalog's.
@@ -62,8 +68,12 @@ pub struct Active {
 /// [`ServiceError::SetupRequired`], [`ServiceError::Storage`].
 pub async fn list(app: &App) -> Result<Vec<View>, ServiceError> {
     let offers = catalog::read(app).await.unwrap_or_default();
-    let whole = app.store.read_much(table::list_whole).await?;
-    whole.into_iter().map(|one| view(app, one, &offers)).collect()
+    let whole = app.store.read_much(table::list_manifests).await?;
+    let shadows = room::shadows(app);
+    whole
+        .into_iter()
+        .map(|(service, manifests)| view(app, service, manifests, &offers, &shadows))
+        .collect()
 }
 
 /// One service.
@@ -97,22 +107,27 @@ pub async fn active(app: &App) -> Result<Vec<Active>, ServiceError> {
 
 fn view(
     app: &App,
-    whole: (StoredService, KeptManifest),
+    service: StoredService,
+    mut manifests: Vec<Manifest>,
     offers: &catalog::Catalog,
+    shadows: &BTreeMap<String, String>,
 ) -> Result<View, ServiceError> {
-    let (service, KeptManifest { manifest, .. }) = whole;
     let identity = cell::identity(app)?;
     let domain = identity.cell_name.domain();
-    let mut names: Vec<String> = labels(&manifest, &service.instance)
-        .keys()
-        .map(|label| format!("{label}.{domain}"))
-        .collect();
+    // Devices find what runs.
+    let in_force = manifests
+        .last()
+        .ok_or(ServiceError::Storage("a service of no manifest"))?;
+    let labels = labels(in_force, &service.instance);
+    let notice = notice(app, &service, labels.keys(), shadows);
+    let mut names: Vec<String> = labels.keys().map(|label| format!("{label}.{domain}")).collect();
     // The service's own name first.
-    let own = manifest
+    let own = in_force
         .routing
         .as_ref()
         .map(|routing| routing.subdomain.to_string());
     names.sort_by_key(|name| own.as_ref().is_none_or(|own| !name.starts_with(own.as_str())));
+    let manifest = manifests.swap_remove(0);
     let offered = offers.items.iter().find(|item| item.line.id == manifest.id);
     let update = offered
         .and_then(|item| item.offer.as_ref().ok())
@@ -126,9 +141,33 @@ fn view(
         live: app.services.live(service.name.as_str()),
         names,
         update,
+        notice,
         manifest,
         service,
     })
+}
+
+/// What netd or a device's name has against it.
+fn notice<'a>(
+    app: &App,
+    service: &StoredService,
+    mut labels: impl Iterator<Item = &'a String>,
+    shadows: &BTreeMap<String, String>,
+) -> Option<Fault> {
+    let fault = |code: &str, message| Fault {
+        code: code.to_owned(),
+        message,
+        at: app.now(),
+    };
+    if let Some(why) = app.services.netd_refuses(service.name.as_str()) {
+        return Some(fault("NETWORK_REFUSED", format!("netd refuses of it: {why}")));
+    }
+    let (label, device) = labels.find_map(|label| Some((label, shadows.get(label)?)))?;
+    let message = format!(
+        "the device {device} has the name {label} of this service, so it is found instead: remove the device and add it \
+         under another name"
+    );
+    Some(fault("NAME_SHADOWED", message))
 }
 
 /// Refuses what cannot be asked of a service that is not there as a whole.

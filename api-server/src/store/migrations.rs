@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0008_service_networks.sql"),
     include_str!("../../migrations/0009_services.sql"),
     include_str!("../../migrations/0010_accounts.sql"),
+    include_str!("../../migrations/0011_managers.sql"),
 ];
 
 /// A schema that this version cannot use.

@@ -10,6 +10,7 @@ pub mod accounts;
 pub mod audit;
 pub mod connections;
 pub mod first_version;
+pub mod managers;
 pub mod peers;
 pub mod service_networks;
 pub mod services;

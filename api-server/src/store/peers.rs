@@ -100,6 +100,18 @@ pub fn count(connection: &Connection) -> rusqlite::Result<u64> {
         .query_row((), |row| row.get(0))
 }
 
+/// The peer that DNS knows by a label.
+///
+/// # Errors
+/// SQLite's.
+pub fn named_as(connection: &Connection, label: &str) -> rusqlite::Result<Option<String>> {
+    // Names of peers are ASCII.
+    connection
+        .prepare_cached("SELECT name FROM peer WHERE lower(name) = ?1 LIMIT 1")?
+        .query_row([label], |row| row.get(0))
+        .optional()
+}
+
 /// The address that the next peer gets.
 ///
 /// # Errors
@@ -119,9 +131,9 @@ fn next(connection: &Connection, range: &VpnRange) -> Result<(HostIndex, bool), 
     let highest: u32 = connection
         .prepare_cached(highest)?
         .query_row((), |row| row.get(0))?;
-    let services = super::services::hosts(connection)?;
+    let services = super::services::kept_hosts(connection)?;
     let host = range.allocate(freed, highest, &services)?;
-    Ok((host, host.get() <= highest))
+    Ok((host, host.get() <= highest || Some(host.get()) == freed))
 }
 
 /// Takes the address of a new peer.
@@ -134,10 +146,10 @@ pub fn allocate(connection: &Connection, range: &VpnRange) -> Result<HostIndex, 
         connection
             .prepare_cached("DELETE FROM freed_host WHERE host = ?1")?
             .execute([host.get()])?;
-    } else {
-        let sql = "UPDATE counter SET value = ?1 WHERE name = 'highest_host'";
-        connection.prepare_cached(sql)?.execute([host.get()])?;
     }
+    // One that was a service's may lie above all that peers have had.
+    let sql = "UPDATE counter SET value = MAX(value, ?1) WHERE name = 'highest_host'";
+    connection.prepare_cached(sql)?.execute([host.get()])?;
     Ok(host)
 }
 

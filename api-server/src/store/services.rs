@@ -1,5 +1,6 @@
 //! The tables of services of the store. There are few, so that each look reads them from the database.
 
+mod purge;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,11 +14,12 @@ use cell_api_core::services::entry::{self, Entries, Published};
 use cell_api_core::services::guard::Standing;
 use cell_api_core::services::phase::Phase;
 use cell_manifest::Manifest;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
+pub use purge::{are_grants_of_peers, hand_over_grants, purge_grants};
 pub use write::{
-    allocate_host, forget_unused_manifests, insert, keep_manifest, publish, release, set_access,
-    set_containers, update,
+    AccessChange, allocate_host, forget_unused_manifests, insert, keep_manifest, publish, release,
+    set_access, set_containers, update,
 };
 
 use super::service_networks;
@@ -98,6 +100,13 @@ pub struct StoredService {
     pub updated_unix_ms: i64,
 }
 
+impl StoredService {
+    /// What its containers are made of now: while another is on its way, until it is deployed, what ran before.
+    pub fn in_force(&self) -> &Make {
+        self.former.as_ref().unwrap_or(&self.make)
+    }
+}
+
 /// A manifest as it is kept.
 #[derive(Debug, Clone)]
 pub struct KeptManifest {
@@ -171,15 +180,31 @@ pub fn manifest(connection: &Connection, digest: &str) -> Result<KeptManifest, S
     })
 }
 
-/// All services with what they are made of.
+/// All services with what their containers are made of now: what devices find is of that.
 ///
 /// # Errors
 /// [`ServiceError::Storage`].
-pub fn list_whole(connection: &Connection) -> Result<Vec<(StoredService, KeptManifest)>, ServiceError> {
+pub fn list_in_force(connection: &Connection) -> Result<Vec<(StoredService, KeptManifest)>, ServiceError> {
     let all = list(connection)?.into_iter();
     all.map(|one| {
-        let kept = manifest(connection, &one.make.digest)?;
+        let kept = manifest(connection, &one.in_force().digest)?;
         Ok((one, kept))
+    })
+    .collect()
+}
+
+/// All manifests of each service: what it is to be made of, and what its containers are made of now, if that is another.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub fn list_manifests(connection: &Connection) -> Result<Vec<(StoredService, Vec<Manifest>)>, ServiceError> {
+    let all = list(connection)?.into_iter();
+    all.map(|one| {
+        let mut manifests = vec![manifest(connection, &one.make.digest)?.manifest];
+        if one.in_force().digest != one.make.digest {
+            manifests.push(manifest(connection, &one.in_force().digest)?.manifest);
+        }
+        Ok((one, manifests))
     })
     .collect()
 }
@@ -189,13 +214,21 @@ pub fn list_whole(connection: &Connection) -> Result<Vec<(StoredService, KeptMan
 /// # Errors
 /// [`ServiceError::Storage`].
 pub fn standings(connection: &Connection) -> Result<Vec<Standing>, ServiceError> {
-    let all = list_whole(connection)?.into_iter();
+    let all = list_manifests(connection)?.into_iter();
     Ok(all
-        .map(|(one, kept)| Standing {
+        .map(|(one, manifests)| Standing {
             service: one.name.to_string(),
-            id: kept.manifest.id.to_string(),
+            id: manifests
+                .first()
+                .map(|manifest| manifest.id.to_string())
+                .unwrap_or_default(),
             is_there: one.phase.is_there(),
-            requires: kept.manifest.requires.iter().map(ToString::to_string).collect(),
+            // What it may have to go back to needs what it needed.
+            requires: manifests
+                .iter()
+                .flat_map(|manifest| &manifest.requires)
+                .map(ToString::to_string)
+                .collect(),
         })
         .collect())
 }
@@ -205,7 +238,7 @@ pub fn standings(connection: &Connection) -> Result<Vec<Standing>, ServiceError>
 /// # Errors
 /// [`ServiceError::Storage`].
 pub fn entries(connection: &Connection, range: &VpnRange) -> Result<Entries, ServiceError> {
-    let whole = list_whole(connection)?;
+    let whole = list_in_force(connection)?;
     let addresses: Vec<BTreeMap<String, Ipv4Addr>> = whole
         .iter()
         .map(|(one, _)| {
@@ -251,6 +284,39 @@ pub fn granted(
         .unwrap_or_default())
 }
 
+/// First labels of the names of all services, but the one called `without`, each with the service's name: of what is to be, and
+/// of what runs until then.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub fn labels(
+    connection: &Connection,
+    without: Option<&str>,
+) -> Result<BTreeMap<String, String>, ServiceError> {
+    let mut found = BTreeMap::new();
+    for (one, manifests) in list_manifests(connection)? {
+        if Some(one.name.as_str()) == without {
+            continue;
+        }
+        for manifest in &manifests {
+            let all = cell_api_core::services::labels(manifest, &one.instance);
+            found.extend(all.into_keys().map(|label| (label, one.name.to_string())));
+        }
+    }
+    Ok(found)
+}
+
+/// The service whose address in the VPN a host has.
+///
+/// # Errors
+/// SQLite's.
+pub fn of_host(connection: &Connection, host: HostIndex) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT name FROM service WHERE host = ?1")?
+        .query_row([host.get()], |row| row.get(0))
+        .optional()
+}
+
 /// Hosts of the VPN's range that are services'.
 ///
 /// # Errors
@@ -258,6 +324,19 @@ pub fn granted(
 pub fn hosts(connection: &Connection) -> rusqlite::Result<BTreeSet<u32>> {
     connection
         .prepare_cached("SELECT host FROM service WHERE host IS NOT NULL")?
+        .query_map((), |row| row.get(0))?
+        .collect()
+}
+
+/// Hosts that are services', or that rest: nobody is given one while another is free.
+///
+/// # Errors
+/// SQLite's.
+pub fn kept_hosts(connection: &Connection) -> rusqlite::Result<BTreeSet<u32>> {
+    let sql = "SELECT host FROM service WHERE host IS NOT NULL UNION SELECT host FROM freed_host WHERE host > \
+               (SELECT value FROM counter WHERE name = 'highest_host')";
+    connection
+        .prepare_cached(sql)?
         .query_map((), |row| row.get(0))?
         .collect()
 }

@@ -47,6 +47,8 @@ pub struct Effects {
 pub enum NetworkChange {
     /// So much that netd is to be told everything.
     All,
+    /// A service was closed to all peers, or to all but those that are named, and nothing else was changed.
+    Closed,
     /// The peer of this name was added or altered.
     Peer(String),
     /// Access was taken from the peer of this name, and nothing else was changed.
@@ -175,7 +177,7 @@ fn made<'c, T>(
         return Err(ServiceError::Storage("a mutation without an audit record"));
     }
     let takes_away = |change: &NetworkChange| match change {
-        NetworkChange::Reduced(_) | NetworkChange::Removed(_) => true,
+        NetworkChange::Closed | NetworkChange::Reduced(_) | NetworkChange::Removed(_) => true,
         NetworkChange::All | NetworkChange::Peer(_) => false,
     };
     if !tx.settles_change && !tx.effects.network.iter().all(takes_away) && waiting::any(&tx)? {

@@ -14,7 +14,7 @@ use cell_proto::broker::v1::container_status_service_server::{
 use cell_proto::broker::v1::deployment_service_server::{DeploymentService, DeploymentServiceServer};
 use cell_proto::broker::v1::*;
 use cell_proto::fault::Fault;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -26,6 +26,24 @@ pub struct Made {
     pub deployment: Deployment,
     pub parameters: BTreeMap<String, String>,
     pub running: bool,
+    /// What its check says of all of its containers.
+    pub health: String,
+    /// How often it was started.
+    pub starts: i64,
+}
+
+impl Made {
+    /// As the real one tells it by itself.
+    fn told(&self) -> Deployment {
+        let mut told = self.deployment.clone();
+        for container in &mut told.containers {
+            container.state = state(self).into();
+            container.health = self.health.clone();
+            container.started_unix_ms = self.starts;
+            container.exit_code = if self.running { 0 } else { 137 };
+        }
+        told
+    }
 }
 
 #[derive(Default)]
@@ -47,14 +65,18 @@ pub struct State {
     pub no_ceiling: bool,
     /// What health checks say, by handle.
     pub health: BTreeMap<String, String>,
-    /// Containers have this address instead of one of their networks': somebody answers there.
-    pub at: Option<String>,
     /// Images that root built on the machine.
     pub built: BTreeSet<String>,
     /// The bridge that the next deployment is on, instead of the one that was asked for.
     pub other_bridge: Option<String>,
     /// Dies after so many calls, with the last one done and not answered.
     pub dies_after: Option<u32>,
+    /// Where all containers are, instead of on their networks: somebody answers there.
+    pub address: Option<std::net::Ipv4Addr>,
+    /// What is followed of each log, after its last lines.
+    pub log: Option<tokio::sync::broadcast::Sender<String>>,
+    /// How many follow a log now.
+    pub followers: Arc<std::sync::atomic::AtomicUsize>,
     /// The last octet of the next container.
     pub next: u8,
 }
@@ -97,6 +119,8 @@ impl State {
             deployment: deployment.clone(),
             parameters,
             running: true,
+            health: String::new(),
+            starts: 1,
         };
         self.volumes.insert(service.clone());
         self.made.insert(service, made);
@@ -127,10 +151,10 @@ impl State {
                 },
                 name: container.name.to_string(),
                 id: "0".repeat(64),
-                address: self
-                    .at
-                    .clone()
-                    .unwrap_or_else(|| format!("{net}.{}", first + (self.next + n) % 12 + 2)),
+                address: match self.address {
+                    Some(address) => address.to_string(),
+                    None => format!("{net}.{}", first + (self.next + n) % 12 + 2),
+                },
                 ..DeployedContainer::default()
             });
         let containers = containers.collect();
@@ -172,6 +196,11 @@ impl FakeBroker {
     pub fn revive(&mut self) {
         self.state.lock().unwrap().dies_after = None;
         self.alive = serve(&self.path, &self.state);
+    }
+
+    /// Looks at its state, or changes it.
+    pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.state.lock().unwrap())
     }
 
     pub fn is_dead(&self) -> bool {
@@ -324,7 +353,8 @@ impl DeploymentService for Broker {
     ) -> Result<Response<Self::WatchDeploymentsStream>, Status> {
         let broker = self.clone();
         let told = stream::unfold((broker, None), |(broker, before)| async move {
-            loop {
+            // One that is dead says nothing more.
+            while !broker.1.is_cancelled() {
                 let now = broker.watched();
                 if before.as_ref() != Some(&now) {
                     let answer = WatchDeploymentsResponse {
@@ -334,6 +364,7 @@ impl DeploymentService for Broker {
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
+            None
         });
         Ok(Response::new(Box::pin(told)))
     }
@@ -352,20 +383,16 @@ impl DeploymentService for Broker {
 impl Broker {
     fn watched(&self) -> Vec<Deployment> {
         let state = self.0.lock().unwrap();
-        let shown = |made: &Made| {
-            let mut deployment = made.deployment.clone();
+        let told = |made: &Made| {
+            let mut deployment = made.told();
             for container in &mut deployment.containers {
-                let state_now = if made.running {
-                    ContainerState::Running
-                } else {
-                    ContainerState::Exited
-                };
-                container.state = state_now.into();
-                container.health = state.health.get(&container.handle).cloned().unwrap_or_default();
+                if let Some(health) = state.health.get(&container.handle) {
+                    container.health.clone_from(health);
+                }
             }
             deployment
         };
-        state.made.values().map(shown).collect()
+        state.made.values().map(told).collect()
     }
 
     fn of_handle<T>(
@@ -389,20 +416,25 @@ impl Broker {
                 return Err(refusal(Code::FailedPrecondition, "WRONG_STATE"));
             }
             made.running = running;
+            made.starts += i64::from(running);
             Ok(Some(shown(handle, made)))
         })
     }
 }
 
-fn shown(handle: &str, made: &Made) -> Container {
-    let state = if made.running {
+fn state(made: &Made) -> ContainerState {
+    if made.running {
         ContainerState::Running
     } else {
         ContainerState::Exited
-    };
+    }
+}
+
+fn shown(handle: &str, made: &Made) -> Container {
     Container {
         service: handle.to_owned(),
-        state: state.into(),
+        state: state(made).into(),
+        health: made.health.clone(),
         ..Container::default()
     }
 }
@@ -493,7 +525,24 @@ impl ContainerStatusService for Broker {
             lines: vec![format!("{service} {lines}")],
             skipped: false,
         };
-        Ok(Response::new(Box::pin(stream::iter([Ok(answer)]))))
+        let state = self.0.lock().unwrap();
+        let (more, followers) = (
+            state.log.as_ref().map(|log| log.subscribe()),
+            Arc::clone(&state.followers),
+        );
+        let Some(more) = more else {
+            return Ok(Response::new(Box::pin(stream::iter([Ok(answer)]))));
+        };
+        let follower = Follower::new(followers);
+        let rest = stream::unfold((more, follower), |(mut more, follower)| async move {
+            let lines = vec![more.recv().await.ok()?];
+            let skipped = false;
+            Some((
+                Ok(FollowContainerLogsResponse { lines, skipped }),
+                (more, follower),
+            ))
+        });
+        Ok(Response::new(Box::pin(stream::iter([Ok(answer)]).chain(rest))))
     }
 
     async fn get_container_stats(
@@ -501,5 +550,21 @@ impl ContainerStatusService for Broker {
         _: Request<GetContainerStatsRequest>,
     ) -> Result<Response<GetContainerStatsResponse>, Status> {
         Ok(Response::new(GetContainerStatsResponse::default()))
+    }
+}
+
+/// Is counted while somebody follows.
+struct Follower(Arc<std::sync::atomic::AtomicUsize>);
+
+impl Follower {
+    fn new(count: Arc<std::sync::atomic::AtomicUsize>) -> Self {
+        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Follower(count)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
     }
 }

@@ -206,6 +206,21 @@ impl Client {
         String::from_utf8_lossy(&answer[..length]).into_owned()
     }
 
+    /// Begins to read what goes on.
+    pub async fn stream(&self, path: &str) -> Reading {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let cookie = self.cookie.as_deref().unwrap_or_default();
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\n\r\n",
+            self.address
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        Reading {
+            stream,
+            text: String::new(),
+        }
+    }
+
     fn request(
         &self,
         method: &str,
@@ -240,5 +255,40 @@ impl Client {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+/// An answer that goes on.
+pub struct Reading {
+    stream: TcpStream,
+    text: String,
+}
+
+impl Reading {
+    /// All that came until this did.
+    pub async fn until(&mut self, words: &str) -> String {
+        let reading = async {
+            while !self.text.contains(words) {
+                assert!(self.more().await, "it ended before {words:?}: {}", self.text);
+            }
+        };
+        let read = tokio::time::timeout(std::time::Duration::from_secs(10), reading).await;
+        assert!(read.is_ok(), "{words:?} never came");
+        std::mem::take(&mut self.text)
+    }
+
+    /// What comes until the end of the answer (its last chunk).
+    pub async fn rest(&mut self) -> String {
+        let reading = async { while !self.text.ends_with("0\r\n\r\n") && self.more().await {} };
+        let read = tokio::time::timeout(std::time::Duration::from_secs(10), reading).await;
+        assert!(read.is_ok(), "it does not end: {}", self.text);
+        std::mem::take(&mut self.text)
+    }
+
+    async fn more(&mut self) -> bool {
+        let mut part = vec![0; 4096];
+        let length = self.stream.read(&mut part).await.unwrap();
+        self.text.push_str(&String::from_utf8_lossy(&part[..length]));
+        length > 0
     }
 }

@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex};
 use cell_proto::egress::v1::egress_service_server::{EgressService, EgressServiceServer};
 use cell_proto::egress::v1::*;
 use cell_proto::fault::{Fault, Violation};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 #[derive(Default)]
 pub struct State {
@@ -24,6 +27,8 @@ pub struct State {
     pub ways: Vec<DnsWayStatus>,
     /// Exits of this port are refused, as those whose server is above the ceiling.
     pub refused_port: Option<u32>,
+    /// Where it was asked to connect to.
+    pub connected: Vec<std::net::SocketAddr>,
 }
 
 pub struct FakeEgress {
@@ -170,6 +175,41 @@ impl EgressService for Service {
             ..DnsStatus::default()
         };
         Ok(Response::new(GetDnsStatusResponse { status: Some(status) }))
+    }
+
+    type ConnectServiceStream = ReceiverStream<Result<ConnectServiceResponse, Status>>;
+
+    /// To wherever it is asked to.
+    async fn connect_service(
+        &self,
+        request: Request<Streaming<ConnectServiceRequest>>,
+    ) -> Result<Response<Self::ConnectServiceStream>, Status> {
+        let mut asked = request.into_inner();
+        let to = asked.message().await?.and_then(|first| first.to).unwrap();
+        let at = std::net::SocketAddr::try_from(&to).unwrap();
+        let stream = TcpStream::connect(at)
+            .await
+            .map_err(|_| Status::unavailable("nobody"))?;
+        self.0.lock().unwrap().connected.push(at);
+        let (mut from, mut into) = stream.into_split();
+        let (sender, answers) = tokio::sync::mpsc::channel(4);
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = asked.message().await {
+                if into.write_all(&message.data).await.is_err() {
+                    return;
+                }
+            }
+        });
+        tokio::spawn(async move {
+            let mut piece = [0; 4096];
+            while let Ok(count @ 1..) = from.read(&mut piece).await {
+                let data = piece[..count].to_vec();
+                if sender.send(Ok(ConnectServiceResponse { data })).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(answers)))
     }
 
     async fn resolve(&self, request: Request<ResolveRequest>) -> Result<Response<ResolveResponse>, Status> {

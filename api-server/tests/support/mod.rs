@@ -15,6 +15,7 @@ pub mod egress;
 pub mod netd;
 pub mod openvpn;
 pub mod process;
+pub mod store;
 pub mod v1;
 pub mod vault;
 

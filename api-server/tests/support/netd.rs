@@ -37,6 +37,14 @@ pub struct State {
     pub max_peers: Option<usize>,
     /// Whether it refuses the network itself, as one whose ceiling was narrowed.
     pub refuses_network: bool,
+    /// Networks of services of these names are refused, as one whose ceiling was narrowed does it.
+    pub refused_networks: Vec<String>,
+    /// Entries at this port are refused.
+    pub refused_entry: Option<u32>,
+    /// As the real one's ceiling.
+    pub max_entries: Option<usize>,
+    /// A network with this port is refused: another program has it.
+    pub refused_listen_port: Option<u32>,
     /// Services at this address are refused, as the real one refuses those at link-local addresses.
     pub refused_address: Option<IpAddr>,
     /// Whether it refuses exits of this kind, as one whose ceiling does not have them.
@@ -66,6 +74,10 @@ impl Default for State {
             deltas: 0,
             max_peers: None,
             refuses_network: false,
+            refused_networks: Vec::new(),
+            refused_entry: None,
+            max_entries: None,
+            refused_listen_port: None,
             refused_address: None,
             refuses_redirects: false,
             validates: true,
@@ -120,6 +132,41 @@ impl State {
         let lost =
             lost.map(|(index, _)| Violation::new(format!("{path}[{index}].exit"), "there is no such exit"));
         violations.extend(lost);
+        if violations.is_empty() {
+            return Ok(());
+        }
+        Err(above(violations))
+    }
+
+    /// As the real one: while a network has faults, entries are not looked at.
+    fn judge_services(&self, spec: &NetworkSpec) -> Result<(), Status> {
+        let networks = spec.service_networks.iter().enumerate();
+        let refused = networks.filter(|(_, one)| self.refused_networks.contains(&one.name));
+        let mut violations: Vec<_> = refused
+            .map(|(index, _)| {
+                let field = format!("spec.service_networks[{index}].subnet");
+                Violation::new(field, "no network of services may lie there")
+            })
+            .collect();
+        if violations.is_empty() {
+            let port = |one: &ServiceEntry| one.at.as_ref().map(|at| at.port);
+            let refused = spec.entries.iter().enumerate();
+            let refused =
+                refused.filter(|(_, one)| self.refused_entry.is_some() && port(one) == self.refused_entry);
+            violations.extend(refused.map(|(index, _)| {
+                Violation::new(
+                    format!("spec.entries[{index}].at"),
+                    "is a port of the cell itself",
+                )
+            }));
+        }
+        let most = self.max_entries.unwrap_or(usize::MAX);
+        if violations.is_empty() && spec.entries.len() > most {
+            violations.push(Violation::new(
+                "spec.entries",
+                format!("at most {most} entries are allowed"),
+            ));
+        }
         if violations.is_empty() {
             return Ok(());
         }
@@ -249,6 +296,11 @@ impl FakeNetd {
         netd
     }
 
+    /// Looks at its state, or changes it.
+    pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.state.lock().unwrap())
+    }
+
     /// Ends it as kill -9 would.
     pub fn kill(&mut self) {
         self.serving.cancel();
@@ -367,6 +419,11 @@ impl NetworkService for Service {
             let field = "spec.wireguard.addresses[0]";
             return Err(above(vec![Violation::new(field, "the VPN may not lie there")]));
         }
+        let port = spec.wireguard.as_ref().map(|one| one.listen_port);
+        if state.refused_listen_port.is_some() && port == state.refused_listen_port {
+            let field = "spec.wireguard.listen_port";
+            return Err(above(vec![Violation::new(field, "is taken by another program")]));
+        }
         if state.refuses_dns && spec.cell_ports.len() > 1 {
             return Err(above(vec![Violation::new(
                 "spec.cell_ports[1].target_port",
@@ -375,6 +432,7 @@ impl NetworkService for Service {
         }
         state.judge("spec.peers", &spec.peers, 0)?;
         state.judge_exits("spec.peers", &spec.exits, &spec.peers)?;
+        state.judge_services(&spec)?;
         if request.validate_only {
             return Ok(Response::new(Default::default()));
         }

@@ -1,6 +1,6 @@
 //! A vaultd with a throwaway authority and anchors in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -55,6 +55,7 @@ struct Authority {
     root_pem: String,
     now: i64,
     issued: Mutex<Vec<Names>>,
+    refused: Mutex<BTreeSet<String>>,
 }
 
 impl FakeVault {
@@ -72,6 +73,7 @@ impl FakeVault {
             root_pem,
             now,
             issued,
+            refused: Mutex::default(),
         });
         let serving = CancellationToken::new();
         let mut vault = FakeVault {
@@ -102,6 +104,12 @@ impl FakeVault {
             .add_service(SecretServiceServer::new(service.clone()))
             .add_service(VaultStatusServiceServer::new(service));
         self.serving = super::serve(&self.path, routes);
+    }
+
+    /// From now on there is no certificate for these names, and one for all others.
+    pub fn refuse(&self, names: &[&str]) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        *self.authority.refused.lock().unwrap() = names;
     }
 
     /// Names and addresses of the certificates that were asked for.
@@ -145,6 +153,10 @@ impl CertificateService for Service {
         request: Request<IssueServerCertificateRequest>,
     ) -> Result<Response<IssueServerCertificateResponse>, Status> {
         let request = request.into_inner();
+        let refused = self.authority.refused.lock().unwrap().clone();
+        if request.names.iter().any(|name| refused.contains(name)) {
+            return Err(Status::unavailable("it is busy"));
+        }
         let mut csr = CertificateSigningRequestParams::from_der(&request.csr_der.clone().into()).unwrap();
         csr.params.subject_alt_names.clear();
         for name in &request.names {

@@ -27,21 +27,22 @@ pub(crate) enum Service {
         #[arg(long)]
         no_wait: bool,
     },
-    /// Sets a service's configuration, whole: fields that are not named get their defaults.
-    Config {
-        /// The service.
-        service: String,
-        /// A field and its value. Can be given for each field.
-        #[arg(long, value_name = "FIELD=VALUE", value_parser = field)]
-        set: Vec<(String, String)>,
-        /// Does not wait until it is done.
-        #[arg(long)]
-        no_wait: bool,
-    },
+    /// A service's configuration; with --set it is set, whole: fields that are not named get their defaults.
+    Config(Configuration),
     /// Removes a service. Its data is kept, unless --delete-data is given. What is part of the cell (time, names, the proxy) stays.
     Remove(Removal),
     /// How a service and its containers are.
     Status {
+        /// The service.
+        service: String,
+    },
+    /// Tests a service: its containers, the ports that devices are led to, its names and its route.
+    Test {
+        /// The service.
+        service: String,
+    },
+    /// How a service was: since when it runs, was down, or said that it does not work.
+    Health {
         /// The service.
         service: String,
     },
@@ -96,6 +97,24 @@ pub(crate) struct Install {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Configuration {
+    /// The service.
+    pub(crate) service: String,
+    /// A field and its value. Can be given for each field.
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = field)]
+    pub(crate) set: Vec<(String, String)>,
+    /// All fields get their defaults.
+    #[arg(long, conflicts_with = "set")]
+    pub(crate) defaults: bool,
+    /// Only says whether it could be set so.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Does not wait until it is done.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Removal {
     /// The service.
     pub(crate) service: String,
@@ -119,6 +138,9 @@ pub(crate) struct LogsOf {
     /// How many lines.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) lines: u32,
+    /// Goes on as it grows, until the container ends or ten minutes are over.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
 }
 
 #[derive(Debug, Args)]

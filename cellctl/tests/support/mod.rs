@@ -7,6 +7,7 @@
 )]
 
 pub mod accounts;
+mod managers;
 pub mod store;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use cell_proto::api::v1::account_service_server::AccountServiceServer;
 use cell_proto::api::v1::cell_service_server::{CellService, CellServiceServer};
 use cell_proto::api::v1::connection_service_server::{ConnectionService, ConnectionServiceServer};
+use cell_proto::api::v1::manager_service_server::ManagerServiceServer;
 use cell_proto::api::v1::network_change_service_server::{NetworkChangeService, NetworkChangeServiceServer};
 use cell_proto::api::v1::peer_service_server::{PeerService, PeerServiceServer};
 use cell_proto::api::v1::setup_service_server::{SetupService, SetupServiceServer};
@@ -92,6 +94,7 @@ impl FakeCell {
                 .add_service(NetworkChangeServiceServer::new(cell.clone()))
                 .add_service(StoreServiceServer::new(cell.clone()))
                 .add_service(AccountServiceServer::new(cell.clone()))
+                .add_service(ManagerServiceServer::new(cell.clone()))
                 .add_service(CellServiceServer::new(cell));
             let callers = CallerPolicy {
                 uids: vec![nix::unistd::geteuid().as_raw()],

@@ -19,10 +19,17 @@ pub struct Store {
     pub removals: Vec<RemoveServiceRequest>,
     pub access: Vec<SetServiceAccessRequest>,
     pub runs: Vec<i32>,
+    /// What CoreDNS logs.
+    pub query_log: String,
+    /// Numbers of alerts that somebody has seen.
+    pub seen: Vec<String>,
+    /// Whether its port answers.
+    pub is_open: bool,
+    pub configured: Vec<ConfigureServiceRequest>,
 }
 
 impl Store {
-    fn found(&mut self, name: &str) -> Result<&mut InstalledService, Status> {
+    pub fn found(&mut self, name: &str) -> Result<&mut InstalledService, Status> {
         let found = self.service.as_mut().filter(|one| one.name == name);
         found.ok_or_else(|| {
             Fault::new(
@@ -146,7 +153,9 @@ impl StoreService for Service {
         request: Request<ConfigureServiceRequest>,
     ) -> Result<Response<ConfigureServiceResponse>, Status> {
         let store = &mut self.0.lock().unwrap().store;
-        let ConfigureServiceRequest { service, parameters } = request.into_inner();
+        let request = request.into_inner();
+        store.configured.push(request.clone());
+        let ConfigureServiceRequest { service, parameters } = request;
         let found = store.found(&service)?;
         found.parameters = parameters;
         let service = Some(found.clone());

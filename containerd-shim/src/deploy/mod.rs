@@ -246,6 +246,7 @@ impl Deployments {
     /// request that was under way when the broker was killed is carried out by Docker afterwards. Does not end.
     pub async fn keep_order(self: Arc<Self>) {
         let began = Instant::now();
+        let mut told = None;
         loop {
             let turn = self.turn.lock().await;
             let done = if self.ordered.load(Ordering::Acquire) {
@@ -254,8 +255,13 @@ impl Deployments {
                 self.put_in_order().await
             };
             drop(turn);
-            if let Err(refusal) = done {
-                tracing::warn!(%refusal, "what was left is not yet in order");
+            // Once for each reason: a machine may have no Docker for as long as it likes.
+            let refusal = done.err().map(|refusal| refusal.to_string());
+            if told != refusal {
+                if let Some(refusal) = &refusal {
+                    tracing::warn!(refusal, "what was left is not yet in order");
+                }
+                told = refusal;
             }
             let late = began.elapsed() < LATE;
             tokio::time::sleep(Duration::from_secs(if late { 2 } else { 60 })).await;

@@ -186,6 +186,8 @@ impl Maker {
         let answer = tokio::time::timeout(self.deadline, sent)
             .await
             .unwrap_or(Err(EngineError::Slow))?;
+        // What happened before is told by nobody: Docker was away, or is only now back.
+        ring.notify_one();
         let mut body = answer.into_body();
         while let Some(frame) = body.frame().await {
             frame.map_err(|error| failed(&io::Error::other(error)))?;
@@ -476,7 +478,15 @@ fn refused(status: u16, bytes: &[u8]) -> EngineError {
 }
 
 fn failed(error: &io::Error) -> EngineError {
-    tracing::warn!(%error, "docker call failed");
+    let why = cause_of(error);
+    // No Docker is a state of the machine's, which the status tells; it would be said at each look.
+    if why != cell_broker_core::Unreachable::NoSocket.into() {
+        tracing::warn!(%error, "docker call failed");
+    }
+    why
+}
+
+fn cause_of(error: &io::Error) -> EngineError {
     let mut cause: &(dyn std::error::Error + 'static) = error;
     loop {
         if let Some(found) = cause.downcast_ref::<io::Error>()

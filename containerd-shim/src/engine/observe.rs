@@ -120,12 +120,16 @@ pub(super) fn error(error: &Error) -> EngineError {
             }
         };
     }
-    tracing::warn!(%error, "docker call failed");
-    match io_cause(error) {
+    let why = match io_cause(error) {
         Some(cause) => io_error(cause),
         None if matches!(error, Error::HyperResponseError { .. }) => Unreachable::Lost.into(),
         None => EngineError::Unusable("not of the documented form"),
+    };
+    // No Docker is a state of the machine's, which the status tells; it would be said at each look.
+    if why != Unreachable::NoSocket.into() {
+        tracing::warn!(%error, "docker call failed");
     }
+    why
 }
 
 pub(super) fn io_error(cause: &io::Error) -> EngineError {

@@ -38,7 +38,7 @@ fn certificate() -> (String, String, String) {
 
 impl Mail {
     fn new() -> Self {
-        let mut service = Service::new(&["exim", "dovecot", "accounts"]);
+        let mut service = Service::new(&["exim", "dovecot", "accounts", "webmail"]);
         service.deploy("email", &BTreeMap::new());
         let (dovecot, exim) = (
             service.address("cell-email-dovecot"),
@@ -193,5 +193,67 @@ fn mail_goes_from_one_account_to_another_and_no_further() {
             .out("curl", &["-sS", &url])
             .contains("<hostname>mail.cell.example</hostname>")
     );
+    mail.service.print_memory();
+}
+
+#[test]
+fn mail_is_written_and_read_in_a_browser() {
+    let mail = Mail::new();
+    let url = format!("http://{}:8000/", mail.service.address("cell-email-webmail"));
+    let web = |words: &[&str]| mail.service.client("webmail_client.py", words);
+    let bob = "bob@cell.example";
+    let sent = web(&["send", &url, ALICE.0, ALICE.1, bob, "From the browser"]);
+    assert_eq!(sent["sent"], true, "{sent}{}", mail.service.logs());
+    mail.arrives(BOB, "From the browser");
+    assert_eq!(mail.send(BOB, bob, "alice@cell.example", "From a program"), 250);
+    mail.arrives(ALICE, "From a program");
+    let read = web(&["read", &url, ALICE.0, ALICE.1]);
+    assert_eq!(read["subjects"], json!(["From a program"]), "{read}");
+
+    // No other's mail, nobody without a password, nothing out of the cell.
+    assert_eq!(
+        web(&["read", &url, BOB.0, BOB.1])["subjects"],
+        json!(["From the browser"])
+    );
+    assert_eq!(web(&["read", &url, ALICE.0, BOB.1]), json!({"login": false}));
+    let out = web(&["send", &url, ALICE.0, ALICE.1, "bob@elsewhere.example", "Out"]);
+    assert_eq!(
+        (&out["login"], &out["sent"]),
+        (&json!(true), &json!(false)),
+        "{out}"
+    );
+    // One program answers; its parts, its settings and its database are nobody's.
+    let paths = [
+        ("/", 200),
+        ("/skins/elastic/styles/styles.min.css", 200),
+        ("/program/js/jquery.min.js", 200),
+        ("/skins/elastic/deps/bootstrap.min.css", 200),
+        ("/program/resources/error.html", 200),
+        ("/config/config.inc.php", 404),
+        ("/plugins/filesystem_attachments/filesystem_attachments.php", 403),
+        ("/SQL/sqlite.initial.sql", 404),
+        ("/installer/index.php", 404),
+        ("/.htaccess", 403),
+    ];
+    let mut words = vec!["paths", &url];
+    words.extend(paths.iter().map(|(path, _)| *path));
+    let found = web(&words);
+    for (path, status) in paths {
+        assert_eq!(found[path], status, "{path}");
+    }
+
+    // It comes back with the database that it has; a removed account is gone here too.
+    mail.service.dockerd.say(&["restart", "cell-email-webmail"]);
+    mail.service.healthy("email");
+    let url = format!("http://{}:8000/", mail.service.address("cell-email-webmail"));
+    let web = |words: &[&str]| mail.service.client("webmail_client.py", words);
+    assert_eq!(web(&["read", &url, BOB.0, BOB.1])["login"], true);
+    assert_eq!(mail.accounts("DELETE", "/accounts/bob", &Value::Null), "204");
+    eventually("the account is closed", Duration::from_secs(3), || {
+        let said = web(&["read", &url, BOB.0, BOB.1]);
+        (said == json!({"login": false}))
+            .then_some(())
+            .ok_or(said.to_string())
+    });
     mail.service.print_memory();
 }

@@ -22,8 +22,9 @@ pub use peers::service_address_allowed;
 
 /// Most services of one peer.
 pub const SERVICES_MAX: usize = 256;
-/// Most services of all peers together: each is an element of a set, and a spec is one transaction. A quarter of what ipset's sets hold.
-pub const GRANTS_MAX: usize = 262_144;
+/// Most services of all peers together: each is an element of a set, and a spec is one transaction. Below the 2^20
+/// of ipset's sets, above what cell-api gives.
+pub const GRANTS_MAX: usize = 393_216;
 /// Most ports of the cell.
 pub const CELL_PORTS_MAX: usize = 64;
 /// Most prefixes that one exit carries.

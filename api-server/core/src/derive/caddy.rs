@@ -133,6 +133,13 @@ pub fn hosts(published: &Published) -> Vec<HostName> {
     all
 }
 
+/// The same by the service that they are of; of one with several backends more than once.
+pub fn hosts_of_services(published: &Published) -> Vec<(&str, Vec<HostName>)> {
+    (routes(published).into_iter())
+        .map(|(service, hosts)| (service.name.as_str(), hosts))
+        .collect()
+}
+
 fn routes(published: &Published) -> Vec<(&ServiceRecord, Vec<HostName>)> {
     let domains = published.distinct_domains();
     let labels = published.labels();

@@ -18,10 +18,36 @@ pub const COREFILE: &str = "Corefile";
 /// What CoreDNS logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueryLog {
+    /// Nothing.
+    Off,
     /// Failures alone.
     Errors,
     /// Every question as well: what peers look up is in the log.
     Questions,
+}
+
+impl QueryLog {
+    /// Reads `off`, `errors` or `questions`.
+    ///
+    /// # Errors
+    /// A sentence for the caller.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "off" => Ok(QueryLog::Off),
+            "errors" => Ok(QueryLog::Errors),
+            "questions" => Ok(QueryLog::Questions),
+            _ => Err("must be \"off\", \"errors\" or \"questions\""),
+        }
+    }
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            QueryLog::Off => "off",
+            QueryLog::Errors => "errors",
+            QueryLog::Questions => "questions",
+        }
+    }
 }
 
 /// What is not the services' affair.
@@ -134,12 +160,13 @@ impl Writer<'_> {
         let CorefileSettings { relay, log, .. } = self.settings;
         let _ = writeln!(
             self.text,
-            "\tproxyproto {{\n\t\tallow {relay}/32\n\t\tdefault reject\n\t}}\n\terrors"
+            "\tproxyproto {{\n\t\tallow {relay}/32\n\t\tdefault reject\n\t}}"
         );
-        match log {
-            QueryLog::Errors => {}
-            QueryLog::Questions => self.text.push_str("\tlog\n"),
-        }
+        self.text.push_str(match log {
+            QueryLog::Off => "",
+            QueryLog::Errors => "\terrors\n",
+            QueryLog::Questions => "\terrors\n\tlog\n",
+        });
     }
 
     fn view(&mut self, number: usize, part: usize, readers: &[IpAddr]) {

@@ -36,7 +36,7 @@ pub const PORTS: [CellPort; 2] = [
 
 /// How long an answer of the cell's own may be kept, seconds: a device that is removed is soon forgotten.
 pub const TTL_SECONDS: u32 = 60;
-/// Names in the cell's domain that no device may have.
+/// Names in the cell's domain that no device may have; manifests of services have them neither.
 const RESERVED: [&str; 1] = ["api"];
 
 /// Everything that the relay goes by.

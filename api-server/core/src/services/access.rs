@@ -51,6 +51,20 @@ impl Access {
         }
     }
 
+    /// Whether nobody may who may not by `other`.
+    pub fn is_within(&self, other: &Access) -> bool {
+        match (self, other) {
+            (_, Access::Everyone) => true,
+            (Access::Everyone, Access::Peers(_)) => false,
+            (Access::Peers(own), Access::Peers(others)) => own.is_subset(others),
+        }
+    }
+
+    /// Those that are named here and not by `other`.
+    pub fn named_beyond<'a>(&'a self, other: &'a Access) -> impl Iterator<Item = &'a str> {
+        self.peers().filter(|peer| other.peers().all(|one| one != *peer))
+    }
+
     /// Whether every device may.
     pub fn is_everyone(&self) -> bool {
         *self == Access::Everyone

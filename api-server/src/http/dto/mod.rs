@@ -10,6 +10,7 @@ pub(crate) mod convert;
 pub mod exit;
 pub mod explain;
 pub mod first_version;
+pub mod managers;
 pub mod peers;
 pub mod plan;
 pub mod problem;

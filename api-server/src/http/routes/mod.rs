@@ -8,6 +8,7 @@ pub mod connections;
 pub mod events;
 pub mod exits;
 pub mod first_version;
+pub mod managers;
 pub mod network;
 pub mod peers;
 pub mod services;
@@ -80,7 +81,6 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(store::logs))
         .routes(routes!(store::install))
         .routes(routes!(store::update))
-        .routes(routes!(store::configure))
         .routes(routes!(store::set_access))
         .routes(routes!(store::start))
         .routes(routes!(store::stop))
@@ -92,4 +92,17 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(events::stream))
+        .merge(of_managers())
+}
+
+/// What managers ask of services.
+fn of_managers() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(managers::config, store::configure))
+        .routes(routes!(managers::validate))
+        .routes(routes!(managers::test))
+        .routes(routes!(managers::history))
+        .routes(routes!(managers::alerts))
+        .routes(routes!(managers::acknowledge))
+        .routes(routes!(managers::query_log, managers::set_query_log))
 }

@@ -54,19 +54,23 @@ pub async fn status(State(app): State<Arc<App>>, Segment(service): Segment) -> A
     Ok(Json(store::status(&app, &service).await?.into()))
 }
 
-/// The last lines of the log of one of its containers.
+/// The last lines of the log of one of its containers. With `follow=true` a stream (`text/event-stream`) of it as it grows: each event is
+/// `{"lines": [text], "skipped": whether lines before these were left out}`; it ends with the container and after ten minutes.
 #[utoipa::path(get, path = "/api/services/{service}/logs", tag = "store", operation_id = "get_service_logs",
     params(("service" = String, Path),
         ("container" = Option<String>, Query, description = "its name in the manifest; without it the main one"),
-        ("lines" = Option<u32>, Query, description = "1-1000; 100 without it")),
+        ("lines" = Option<u32>, Query, description = "1-1000; 100 without it"),
+        ("follow" = Option<bool>, Query, description = "goes on as it grows")),
     responses((status = 200, body = ServiceLogs), Problems))]
 pub async fn logs(
     State(app): State<Arc<App>>,
+    who: Who,
     Segment(service): Segment,
     query: Query,
-) -> Answer<ServiceLogs> {
+) -> Result<Response, Refusal> {
     let mut faults = Faults::default();
-    query.knows(&["container", "lines"], &mut faults);
+    query.knows(&["container", "lines", "follow"], &mut faults);
+    let follow = query.flag("follow", &mut faults);
     let lines = match query.get("lines") {
         None => Some(0),
         Some(text) => {
@@ -82,7 +86,11 @@ pub async fn logs(
         return Err(faults.into());
     };
     let container = query.get("container").unwrap_or_default();
-    Ok(Json(store::logs(&app, &service, container, lines).await?.into()))
+    if follow {
+        return super::managers::follow(app, who, &service, container, lines).await;
+    }
+    let logs = store::logs(&app, &service, container, lines).await?;
+    Ok(Json(ServiceLogs::from(logs)).into_response())
 }
 
 /// Installs a service of the catalog, by its id. What becomes of it is told by the service and the event `services`.

@@ -50,8 +50,15 @@ impl Keeper {
     async fn keep(&mut self) {
         self.app.set_up().await;
         let mut wishes = self.app.services.wishes();
+        let mut heard = self.app.services.heard();
+        let mut losses = heard.borrow().losses;
         loop {
             wishes.borrow_and_update();
+            // One that was started anew may have another ceiling.
+            let now = heard.borrow_and_update().losses;
+            if std::mem::replace(&mut losses, now) != now {
+                self.rest();
+            }
             let error = self.tend().await.err().map(|error| error.to_string());
             if error != self.told {
                 if let Some(error) = &error {
@@ -61,6 +68,7 @@ impl Keeper {
             }
             tokio::select! {
                 _ = wishes.changed() => {}
+                _ = heard.changed() => {}
                 () = tokio::time::sleep_until(self.retry_at) => {}
             }
         }

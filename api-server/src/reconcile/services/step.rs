@@ -10,7 +10,7 @@ use super::project;
 use crate::app::App;
 use crate::daemons::deployments::BrokerFault;
 use crate::events::Topic;
-use crate::service::{Actor, ServiceError};
+use crate::service::{Actor, ServiceError, cell};
 use crate::services::{Live, Progress, Waiting};
 use crate::store::services::{self as table, Container, Fault, KeptManifest, Make, StoredService};
 use crate::store::transaction::{Origin, Tx};
@@ -189,7 +189,7 @@ async fn commit(
             audit(tx, &service, is_current);
             if let Some(containers) = containers {
                 // They are there, whatever was asked for meanwhile; a removal takes them away.
-                table::set_containers(tx, service.name.as_str(), &containers)?;
+                table::set_containers(tx, &service, &containers)?;
                 if is_current {
                     table::publish(tx, service.name.as_str(), true)?;
                 }
@@ -211,7 +211,7 @@ fn audit(tx: &mut Tx<'_>, service: &StoredService, is_current: bool) {
 }
 
 async fn free(app: &App, service: StoredService) -> Result<(), ServiceError> {
-    let name = service.name.to_string();
+    let (name, range) = (service.name.to_string(), cell::identity(app)?.range);
     app.store
         .mutate(Origin::new(&Actor::cell(), app.now()), move |tx| {
             let data = if service.delete_volumes {
@@ -220,7 +220,7 @@ async fn free(app: &App, service: StoredService) -> Result<(), ServiceError> {
                 "its data is kept"
             };
             tx.audit("service.gone", &service.name, data);
-            table::release(tx, &service)
+            table::release(tx, &range, &service)
         })
         .await?;
     app.services.lost(&name);
@@ -394,7 +394,7 @@ async fn netd_has(app: &App, service: &StoredService) -> Result<(), Not> {
     match app.services.netd_refuses(service.name.as_str()) {
         None => Ok(()),
         Some(why) => {
-            let fault = fault_at(app, "NETWORK_REFUSED", format!("netd refuses its network: {why}"));
+            let fault = fault_at(app, "NETWORK_REFUSED", format!("netd refuses of it: {why}"));
             Err(Not::Ended(Outcome::Refused, Some(fault)))
         }
     }

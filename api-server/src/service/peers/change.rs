@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use super::exit::{self, ExitChange, find};
-use super::{Activity, Look, PeerView, parse_name};
+use super::{Activity, Look, PeerView, parse_name, room};
 use crate::app::App;
 use crate::events::Topic;
 use crate::peers::Peers;
@@ -125,6 +125,8 @@ fn add(
         derived: Default::default(),
     });
     peers.room_for(None, &stored)?;
+    room::name_is_free(tx, &stored.peer)?;
+    room::own_services(tx, &cell_side.range, None, &stored.peer)?;
     table::insert(tx, &stored)?;
     note(tx, "peer.create", &stored.peer, made);
     tx.network(NetworkChange::Peer(stored.peer.name.to_string()));
@@ -238,6 +240,7 @@ impl Update {
             ..before.clone()
         });
         peers.room_for(Some(&before), &after)?;
+        room::own_services(tx, &range, Some(&before.peer), &after.peer)?;
         if let Some(wait) = wait {
             waiting_table::begin(tx, Action::Update, &before, wait)?;
         }

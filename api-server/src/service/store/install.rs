@@ -1,6 +1,5 @@
 //! Installs, updates, configures and removes services: what is asked for is judged whole and written down in one transaction.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cell_api_core::fault::Faults;
@@ -9,16 +8,17 @@ use cell_api_core::services::access::Access;
 use cell_api_core::services::catalog::Offer;
 use cell_api_core::services::phase::{Doing, Phase, Wish};
 use cell_api_core::services::plan::{self, Around};
-use cell_api_core::services::{self, entry, form, guard, labels, own};
+use cell_api_core::services::{self, form, guard, own};
 use cell_manifest::{Manifest, Purpose};
 
+use super::room::{are_known, fits, names_are_free};
 use super::{View, get};
 use crate::app::App;
 use crate::service::cell::CellIdentity;
 use crate::service::{Actor, ServiceError, catalog, cell};
+use crate::store::service_networks;
 use crate::store::services::{self as table, Make, Parameters, StoredService};
 use crate::store::transaction::{Origin, Tx};
-use crate::store::{peers, service_networks};
 
 /// What is asked for with an installation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl Wanted {
         let (known, standings) = (table::find(tx, &self.name)?, table::standings(tx)?);
         needs_are_there(manifest, &standings)?;
         are_known(tx, &self.access)?;
-        fits_peers(tx, &self.identity, &self.name, manifest, &self.access)?;
+        fits(tx, &self.identity, &self.name, &[manifest], &self.access)?;
         names_are_free(tx, &self.name, manifest, &self.instance)?;
         keep(tx, &self.offer)?;
         let detail = format!("{} {}", manifest.title, manifest.version);
@@ -187,10 +187,14 @@ impl Wanted {
             make,
             access,
             fault: None,
-            ..known
+            ..known.clone()
         };
         written(table::update(tx, &again, tx.now())?)?;
-        table::set_access(tx, &again)?;
+        let access = table::AccessChange {
+            before: &known.access,
+            after: &again.access,
+        };
+        table::set_access(tx, &again.name, &access)?;
         Ok(again)
     }
 
@@ -202,7 +206,10 @@ impl Wanted {
                 let range = &self.identity.range;
                 let network =
                     service_networks::register_service_network(tx, self.pool, range.v4(), &name, &[])?;
-                (Some(network.place), Some(table::allocate_host(tx, range)?))
+                let host = table::allocate_host(tx, range)?;
+                // Whoever was granted the address was not granted this service.
+                table::purge_grants(tx, range, host)?;
+                (Some(network.place), Some(host))
             }
         };
         let service = StoredService {
@@ -252,7 +259,7 @@ pub async fn configure(
 }
 
 async fn change(app: &Arc<App>, actor: &Actor, name: &str, change: Change) -> Result<View, ServiceError> {
-    let current = get(app, name).await?;
+    let (current, identity) = (get(app, name).await?, cell::identity(app)?);
     let offer = match &change {
         Change::Update => Some(catalog::find(app, current.manifest.id.as_str()).await?),
         Change::Configure(_) => None,
@@ -266,6 +273,9 @@ async fn change(app: &Arc<App>, actor: &Actor, name: &str, change: Change) -> Re
                     keep(tx, &offer)?;
                     names_are_free(tx, &sought, &offer.manifest, &service.instance)?;
                     needs_are_there(&offer.manifest, &table::standings(tx)?)?;
+                    let running = table::manifest(tx, &service.in_force().digest)?.manifest;
+                    let both = [&offer.manifest, &running];
+                    fits(tx, &identity, &sought, &both, &service.access)?;
                     tx.audit(
                         "service.update",
                         &sought,
@@ -423,8 +433,12 @@ pub async fn set_access(
         .commit(Origin::new(actor, app.now()), move |tx| {
             let before = table::get(tx, &sought)?;
             are_known(tx, &access)?;
-            let manifest = table::manifest(tx, &before.make.digest)?.manifest;
-            fits_peers(tx, &identity, &sought, &manifest, &access)?;
+            // Whoever takes away alone is refused nothing.
+            if !access.is_within(&before.access) {
+                let make = table::manifest(tx, &before.make.digest)?.manifest;
+                let running = table::manifest(tx, &before.in_force().digest)?.manifest;
+                fits(tx, &identity, &sought, &[&make, &running], &access)?;
+            }
             let who: Vec<&str> = access.peers().take(20).collect();
             let detail = match (access.is_everyone(), who.is_empty()) {
                 (true, _) => "every device may reach it".to_owned(),
@@ -432,7 +446,11 @@ pub async fn set_access(
                 (false, false) => format!("these may reach it: {}", who.join(", ")),
             };
             tx.audit("service.access", &sought, detail);
-            table::set_access(tx, &StoredService { access, ..before })
+            let change = table::AccessChange {
+                before: &before.access,
+                after: &access,
+            };
+            table::set_access(tx, &before.name, &change)
         })
         .await?;
     app.network
@@ -454,71 +472,6 @@ fn needs_are_there(manifest: &Manifest, standings: &[guard::Standing]) -> Result
     } else {
         Err(ServiceError::ServiceRequires(missing))
     }
-}
-
-/// Refuses peers that are not there.
-fn are_known(tx: &Tx<'_>, access: &Access) -> Result<(), ServiceError> {
-    let mut faults = Faults::default();
-    for (index, peer) in access.peers().enumerate() {
-        let sql = "SELECT EXISTS (SELECT 1 FROM peer WHERE name = ?1)";
-        let is_known: bool = tx.prepare_cached(sql)?.query_row([peer], |row| row.get(0))?;
-        if !is_known {
-            faults.add(format!("allowed_peers[{index}]"), "there is no peer of this name");
-        }
-    }
-    if faults.is_empty() {
-        Ok(())
-    } else {
-        Err(faults.into())
-    }
-}
-
-/// Refuses what netd would not take of one peer: its own services and those of the store together have a bound.
-fn fits_peers(
-    tx: &Tx<'_>,
-    identity: &CellIdentity,
-    name: &str,
-    manifest: &Manifest,
-    access: &Access,
-) -> Result<(), ServiceError> {
-    let mut faults = Faults::default();
-    let others = table::list_whole(tx)?;
-    for (index, peer) in access.peers().enumerate() {
-        let named = others
-            .iter()
-            .filter(|(one, _)| one.name.as_str() != name && one.access.peers().any(|p| p == peer));
-        let of_store: usize = named.map(|(_, kept)| entry::grants_of(&kept.manifest)).sum();
-        let own =
-            peers::get(tx, &identity.range, peer)?.map_or(0, |stored| stored.peer.access.services.len());
-        let most = cell_api_core::access::MAX_SERVICES;
-        if own + of_store + entry::grants_of(manifest) > most {
-            let text = format!("has as many services as a device may have ({most}): take some away first");
-            faults.add(format!("allowed_peers[{index}]"), text);
-        }
-    }
-    if faults.is_empty() {
-        Ok(())
-    } else {
-        Err(faults.into())
-    }
-}
-
-/// Refuses a service that would have a name of another's.
-fn names_are_free(tx: &Tx<'_>, name: &str, manifest: &Manifest, instance: &str) -> Result<(), ServiceError> {
-    let taken: BTreeMap<String, String> = table::list_whole(tx)?
-        .into_iter()
-        .filter(|(one, _)| one.name.as_str() != name)
-        .flat_map(|(one, kept)| {
-            let labels: Vec<String> = labels(&kept.manifest, &one.instance).into_keys().collect();
-            labels.into_iter().map(move |label| (label, one.name.to_string()))
-        })
-        .collect();
-    for label in labels(manifest, instance).keys() {
-        if let Some(other) = taken.get(label) {
-            return Err(ServiceError::ServiceNameTaken(format!("{label} is {other}'s")));
-        }
-    }
-    Ok(())
 }
 
 fn written(is_current: bool) -> Result<(), ServiceError> {

@@ -94,6 +94,7 @@ pub async fn run(app: &Arc<App>, actor: &Actor, name: &str, run: Run) -> Result<
             Ok(updated)
         })
         .await?;
+    app.services.asked(name);
     let handles = service.containers.iter().map(|made| made.handle.as_str());
     match run {
         // What others stand on is started first, as it was made, and stopped last.
@@ -113,6 +114,8 @@ pub async fn run(app: &Arc<App>, actor: &Actor, name: &str, run: Run) -> Result<
             }
         }
     }
+    // Again: what it did meanwhile was not by itself either.
+    app.services.asked(name);
     app.services.lost(name);
     app.services.wished();
     app.events.publish([Topic::Services]);
@@ -128,18 +131,31 @@ pub async fn logs(app: &App, name: &str, container: &str, lines: u32) -> Result<
     if lines > LINES_MAX {
         return Err(Faults::one("lines", format!("must be 1-{LINES_MAX}")).into());
     }
+    let made = container_of(app, name, container)?;
+    let answer = app.deployments.logs(&made.handle, lines).await.map_err(refused)?;
+    Ok(LogsView {
+        container: made.name,
+        lines: answer.lines,
+        truncated: answer.truncated,
+    })
+}
+
+/// One of a service's containers; without a name, the main one.
+///
+/// # Errors
+/// Those of [`logs`] but the broker's.
+pub(in crate::service) fn container_of(
+    app: &App,
+    name: &str,
+    container: &str,
+) -> Result<Container, ServiceError> {
     let service = app.store.read(|connection| table::get(connection, name))?;
     running(&service)?;
     let is_it = |made: &&Container| container.is_empty() || made.name == container;
-    let Some(made) = service.containers.iter().find(is_it) else {
+    let found = service.containers.iter().find(is_it);
+    found.cloned().ok_or_else(|| {
         let names: Vec<&str> = service.containers.iter().map(|made| made.name.as_str()).collect();
-        return Err(Faults::one("container", format!("must be one of: {}", names.join(", "))).into());
-    };
-    let answer = app.deployments.logs(&made.handle, lines).await.map_err(refused)?;
-    Ok(LogsView {
-        container: made.name.clone(),
-        lines: answer.lines,
-        truncated: answer.truncated,
+        Faults::one("container", format!("must be one of: {}", names.join(", "))).into()
     })
 }
 
@@ -166,7 +182,7 @@ pub async fn status(app: &App, name: &str) -> Result<StatusView, ServiceError> {
     Ok(status)
 }
 
-fn refused(fault: BrokerFault) -> ServiceError {
+pub(in crate::service) fn refused(fault: BrokerFault) -> ServiceError {
     match fault {
         BrokerFault::Later { code, .. } if code == "UNREACHABLE" => ServiceError::Unreachable("broker"),
         BrokerFault::Later { message, code } | BrokerFault::Refused { code, message } => {

@@ -1,6 +1,8 @@
 //! What is written of services. A change of what devices reach is a change of the network.
 
 use cell_api_core::range::{self, HostIndex, VpnRange};
+use cell_api_core::service_network::ServiceName;
+use cell_api_core::services::access::Access;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{Container, Make, StoredService};
@@ -51,7 +53,7 @@ pub fn allocate_host(connection: &Connection, range: &VpnRange) -> Result<HostIn
         range,
         freed,
         highest_peer(connection)?,
-        &super::hosts(connection)?,
+        &super::kept_hosts(connection)?,
     )?;
     connection
         .prepare_cached("DELETE FROM freed_host WHERE host = ?1")?
@@ -83,7 +85,7 @@ pub fn insert(tx: &mut Tx<'_>, service: &StoredService) -> Result<(), ServiceErr
         generation,
         tx.now(),
     ))?;
-    insert_access(tx, service)?;
+    insert_access(tx, &service.name, &service.access)?;
     changed(tx);
     Ok(())
 }
@@ -118,11 +120,23 @@ pub fn update(connection: &Connection, service: &StoredService, now: i64) -> Res
     Ok(done == 1)
 }
 
-/// Writes down which containers a service has now.
+/// Writes down which containers a service has now. Where they answer is netd's business, and that of whoever has names.
 ///
 /// # Errors
 /// SQLite's.
-pub fn set_containers(tx: &mut Tx<'_>, service: &str, containers: &[Container]) -> rusqlite::Result<()> {
+pub fn set_containers(
+    tx: &mut Tx<'_>,
+    service: &StoredService,
+    containers: &[Container],
+) -> Result<(), ServiceError> {
+    let before = super::find(tx, service.name.as_str())?;
+    let (service, is_published) = (
+        service.name.as_str(),
+        before.as_ref().is_some_and(|one| one.published),
+    );
+    if is_published && before.is_some_and(|one| one.containers != containers) {
+        changed(tx);
+    }
     tx.prepare_cached("DELETE FROM service_container WHERE service = ?1")?
         .execute([service])?;
     let sql = "INSERT INTO service_container (service, position, name, handle, address) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -134,7 +148,7 @@ pub fn set_containers(tx: &mut Tx<'_>, service: &str, containers: &[Container]) 
     Ok(())
 }
 
-/// Lets devices to a service, or keeps them from it.
+/// Lets devices to a service, or keeps them from it: that is done whatever else waits.
 ///
 /// # Errors
 /// SQLite's.
@@ -143,31 +157,59 @@ pub fn publish(tx: &mut Tx<'_>, service: &str, published: bool) -> Result<(), Se
     let generation = next_generation(tx)?;
     tx.prepare_cached(sql)?
         .execute((service, published, generation))?;
-    changed(tx);
+    if published {
+        changed(tx);
+    } else {
+        tx.network(NetworkChange::Closed);
+        tx.effects.topics.insert(Topic::Services);
+    }
     Ok(())
 }
 
-/// Says who may reach a service.
+/// Who could reach a service, and who can.
+#[derive(Debug)]
+pub struct AccessChange<'a> {
+    /// Until now.
+    pub before: &'a Access,
+    /// From now on.
+    pub after: &'a Access,
+}
+
+/// Says who may reach a service. What takes away alone is done whatever else waits.
 ///
 /// # Errors
 /// SQLite's, also for a peer that is not there.
-pub fn set_access(tx: &mut Tx<'_>, service: &StoredService) -> Result<(), ServiceError> {
+pub fn set_access(
+    tx: &mut Tx<'_>,
+    service: &ServiceName,
+    change: &AccessChange<'_>,
+) -> Result<(), ServiceError> {
     let sql =
         "UPDATE service SET everyone = ?2, revision = revision + 1, updated_unix_ms = ?3 WHERE name = ?1";
+    let AccessChange { before, after } = change;
     tx.prepare_cached(sql)?
-        .execute((service.name.as_str(), service.access.is_everyone(), tx.now()))?;
+        .execute((service.as_str(), after.is_everyone(), tx.now()))?;
     tx.prepare_cached("DELETE FROM service_access WHERE service = ?1")?
-        .execute([service.name.as_str()])?;
-    insert_access(tx, service)?;
-    changed(tx);
+        .execute([service.as_str()])?;
+    insert_access(tx, service, after)?;
+    tx.effects.topics.insert(Topic::Services);
+    if !after.is_within(before) {
+        changed(tx);
+    } else if before.is_everyone() && !after.is_everyone() {
+        tx.network(NetworkChange::Closed);
+    } else {
+        for peer in before.named_beyond(after) {
+            tx.network(NetworkChange::Reduced(peer.to_owned()));
+        }
+    }
     Ok(())
 }
 
-/// Takes a service away, with its network and its address.
+/// Takes a service away, with its network and its address, which rests.
 ///
 /// # Errors
 /// SQLite's.
-pub fn release(tx: &mut Tx<'_>, service: &StoredService) -> Result<(), ServiceError> {
+pub fn release(tx: &mut Tx<'_>, range: &VpnRange, service: &StoredService) -> Result<(), ServiceError> {
     tx.prepare_cached("DELETE FROM service WHERE name = ?1")?
         .execute([service.name.as_str()])?;
     crate::store::service_networks::remove_service_network(tx, &service.name)?;
@@ -175,21 +217,19 @@ pub fn release(tx: &mut Tx<'_>, service: &StoredService) -> Result<(), ServiceEr
         crate::store::accounts::forget_service(tx, service.name.as_str())?;
     }
     if let Some(host) = service.host {
-        // What peers have not come to yet is free by itself.
-        if host.get() <= highest_peer(tx)? {
-            let sql = "INSERT OR IGNORE INTO freed_host (host, freed_unix_ms) VALUES (?1, ?2)";
-            tx.prepare_cached(sql)?.execute((host.get(), tx.now()))?;
-        }
+        let sql = "INSERT OR IGNORE INTO freed_host (host, freed_unix_ms) VALUES (?1, ?2)";
+        tx.prepare_cached(sql)?.execute((host.get(), tx.now()))?;
+        super::purge_grants(tx, range, host)?;
     }
     forget_unused_manifests(tx)?;
     changed(tx);
     Ok(())
 }
 
-fn insert_access(tx: &mut Tx<'_>, service: &StoredService) -> rusqlite::Result<()> {
-    for peer in service.access.peers() {
+fn insert_access(tx: &mut Tx<'_>, service: &ServiceName, access: &Access) -> rusqlite::Result<()> {
+    for peer in access.peers() {
         tx.prepare_cached("INSERT INTO service_access (service, peer) VALUES (?1, ?2)")?
-            .execute((service.name.as_str(), peer))?;
+            .execute((service.as_str(), peer))?;
     }
     Ok(())
 }

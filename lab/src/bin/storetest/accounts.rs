@@ -3,30 +3,79 @@
 use anyhow::{Context, Result, ensure};
 use cell_lab::docker::Docker;
 use cell_lab::netns::Namespace;
+use cell_lab::report::Report;
 use cell_lab::store::{Account, Wishes};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
 use crate::story::{PHONE, TV};
 
-/// Makes those of the story.
-pub fn make(cell: &Namespace, wishes: &Wishes<'_>) -> Result<Vec<Account>> {
+/// Whose accounts at which services.
+const WHOSE: [(&str, &str, &[&str]); 2] = [
+    ("phone", PHONE, &["calendar", "files", "email"]),
+    ("tv", TV, &["files", "email"]),
+];
+
+/// Makes those of the story, by REST; where that does not go, at the services' own interface.
+pub fn make(report: &mut Report, cell: &Namespace, wishes: &Wishes<'_>) -> Result<Vec<Account>> {
     let mut all = Vec::new();
-    for (service, users) in [
-        ("calendar", &[PHONE] as &[&str]),
-        ("files", &[PHONE, TV]),
-        ("email", &[PHONE, TV]),
-    ] {
-        for user in users {
-            let password = format!("{user}'s password at {service}");
-            one(cell, wishes, service, user, &password)?;
-            all.push(Account {
-                service: service.to_owned(),
-                user: (*user).to_owned(),
-                password,
-            });
+    for (peer, user, services) in WHOSE {
+        let what = format!("POST /api/accounts for {user}");
+        match by_rest(wishes, peer, user, services) {
+            Ok(made) => {
+                report.fact(what, services.join(", "), made.len() == services.len());
+                all.extend(made);
+            }
+            Err(why) => {
+                report.add(what, format!("{why:#}"), "", "", true);
+                all.extend(by_hand(report, cell, wishes, user, services)?);
+            }
         }
     }
+    Ok(all)
+}
+
+fn by_rest(wishes: &Wishes<'_>, peer: &str, user: &str, services: &[&str]) -> Result<Vec<Account>> {
+    let body = json!({"peer": peer, "user": user, "services": services});
+    let answer = wishes.ask(|rest| rest.post("/api/accounts", &body))?;
+    ensure!(answer.status == 201, "{} {}", answer.status, answer.code());
+    let told = answer.json();
+    let credentials = told["credentials"].as_array().context("no credentials")?;
+    let read = |one: &Value| {
+        let text = |key: &str| {
+            one[key]
+                .as_str()
+                .map(str::to_owned)
+                .with_context(|| key.to_owned())
+        };
+        Ok(Account {
+            service: text("service")?,
+            user: text("user")?,
+            password: text("password")?,
+        })
+    };
+    credentials.iter().map(read).collect()
+}
+
+fn by_hand(
+    report: &mut Report,
+    cell: &Namespace,
+    wishes: &Wishes<'_>,
+    user: &str,
+    services: &[&str],
+) -> Result<Vec<Account>> {
+    let mut all = Vec::new();
+    for service in services {
+        let password = format!("{user}'s password at {service}");
+        one(cell, wishes, service, user, &password)?;
+        all.push(Account {
+            service: (*service).to_owned(),
+            user: user.to_owned(),
+            password,
+        });
+    }
+    let what = format!("accounts of {user} at the services' interface, as cell-api's user");
+    report.fact(what, services.join(", "), true);
     Ok(all)
 }
 

@@ -40,11 +40,17 @@ impl Victim {
 
 /// What the rounds need.
 pub struct Killed<'a, 'd> {
+    /// The cell.
     pub cell: &'a Cell,
+    /// Where it lives.
     pub namespace: &'a Namespace,
+    /// What root put onto the machine.
     pub house: &'a Storehouse,
+    /// The administrator.
     pub wishes: &'a Wishes<'a>,
+    /// Who opens the service.
     pub phone: &'a Apartment<'a>,
+    /// Its Docker.
     pub docker: &'a mut Docker<'d>,
 }
 
@@ -54,81 +60,77 @@ impl Killed<'_, '_> {
         let mut random = Random::new(seed);
         let mut kills = [0_usize; 3];
         let (mut orphans, mut slowest) = (Vec::new(), Duration::ZERO);
-        for id in CORE {
-            self.wishes.install(id, &json!({}))?;
-            self.wishes.installed(id)?;
-        }
-        // What the story left, with nobody killed.
-        for id in [ID, "files", "email"] {
-            self.wishes.remove(id)?;
-            self.wishes.gone(id)?;
-        }
+        self.prepare()?;
         for round in 1..=rounds {
             let start = Instant::now();
-            let body = json!({"allowed_peers": ["phone"]});
-            self.wishes.install(ID, &body)?;
-            let first = self.kill(&mut random, &mut kills, round)?;
-            let told = self
-                .wishes
-                .installed(ID)
-                .with_context(|| format!("round {round}, {first} was killed"))?;
-            ensure!(told["error"].is_null(), "round {round}: {told}");
-            self.reachable()
-                .with_context(|| format!("round {round}, {first} was killed"))?;
-            let address = told["address"].as_str().context("no address")?.to_owned();
-            self.wishes.remove(ID)?;
-            let second = self.kill(&mut random, &mut kills, round)?;
-            self.wishes
-                .gone(ID)
-                .with_context(|| format!("round {round}, {second} was killed"))?;
-            let left = self.left(&address)?;
-            if left.count() > 0 {
-                orphans.push(format!("round {round}, {first} and {second}: {left:?}"));
-            }
-            slowest = slowest.max(start.elapsed());
+            let (who, left) = self
+                .round(&mut random, &mut kills, round <= 2)
+                .with_context(|| format!("round {round}"))?;
+            let seconds = start.elapsed().as_secs();
             println!(
-                "  round {round} of {rounds}: {first}, {second}: {} s, {} left",
-                start.elapsed().as_secs(),
+                "  round {round} of {rounds}: {who}: {seconds} s, {} left",
                 left.count()
             );
+            if left.count() > 0 {
+                orphans.push(format!("round {round}, {who}: {left:?}"));
+            }
+            slowest = slowest.max(start.elapsed());
         }
         for orphan in &orphans {
             println!("  {orphan}");
         }
         for (victim, count) in Victim::ALL.iter().zip(kills) {
-            report.add(
-                format!("SIGKILL of {}", victim.name()),
-                count,
-                "times",
-                "",
-                count > 0,
-            );
+            let what = format!("SIGKILL of {}", victim.name());
+            report.add(what, count, "times", "", count > 0);
         }
         report.add("installed, opened, and removed", rounds, "rounds", "all", true);
         report.add("slowest round", slowest.as_secs(), "s", "", true);
-        let goal = "0";
-        report.add(
-            "left of it anywhere, after any round",
-            orphans.len(),
-            "rounds",
-            goal,
-            orphans.is_empty(),
-        );
+        let what = "left of it anywhere, after any round";
+        report.add(what, orphans.len(), "rounds", "0", orphans.is_empty());
         for id in CORE {
-            self.wishes
-                .installed(id)
-                .with_context(|| format!("{id} at the end"))?;
-            self.wishes
-                .healthy(id)
-                .with_context(|| format!("{id} at the end"))?;
+            let healthy = self.wishes.installed(id).and_then(|_| self.wishes.healthy(id));
+            healthy.with_context(|| format!("{id} at the end"))?;
         }
         report.fact("the cell's own containers at the end", "healthy", true);
         Ok(())
     }
 
-    fn kill(&mut self, random: &mut Random, kills: &mut [usize; 3], round: usize) -> Result<String> {
-        // In the first rounds everybody is.
-        let place = if round <= 2 {
+    /// The cell's own containers run, and what the story left goes, with nobody killed.
+    fn prepare(&self) -> Result<()> {
+        for id in CORE {
+            self.wishes.install(id, &json!({}))?;
+            self.wishes.installed(id)?;
+        }
+        for id in [ID, "files", "email"] {
+            self.wishes.remove(id)?;
+            self.wishes.gone(id)?;
+        }
+        Ok(())
+    }
+
+    /// Who was killed when, and what is left. `in_turn`: everybody is killed once.
+    fn round(
+        &mut self,
+        random: &mut Random,
+        kills: &mut [usize; 3],
+        in_turn: bool,
+    ) -> Result<(String, Leftovers)> {
+        self.wishes.install(ID, &json!({"allowed_peers": ["phone"]}))?;
+        let first = self.kill(random, kills, in_turn)?;
+        let was = || format!("{first} was killed");
+        let told = self.wishes.installed(ID).with_context(was)?;
+        ensure!(told["error"].is_null(), "{first} was killed: {told}");
+        self.reachable().with_context(was)?;
+        let address = told["address"].as_str().context("no address")?;
+        self.wishes.remove(ID)?;
+        let second = self.kill(random, kills, in_turn)?;
+        let gone = self.wishes.gone(ID);
+        gone.with_context(|| format!("{second} was killed"))?;
+        Ok((format!("{first}, {second}"), self.left(address)?))
+    }
+
+    fn kill(&mut self, random: &mut Random, kills: &mut [usize; 3], in_turn: bool) -> Result<String> {
+        let place = if in_turn {
             (kills.iter().sum::<usize>()) % Victim::ALL.len()
         } else {
             random.place(Victim::ALL.len())

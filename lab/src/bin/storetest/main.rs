@@ -42,7 +42,7 @@ struct Options {
 }
 
 /// What images the services of the story are made of.
-const IMAGES: [&str; 5] = ["accounts", "radicale", "webdav", "exim", "dovecot"];
+const IMAGES: [&str; 6] = ["accounts", "radicale", "webdav", "exim", "dovecot", "webmail"];
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use crate::{accounts, denied, used};
 
-/// Whom the phone belongs to, and the TV.
+/// Whom the phone belongs to.
 pub const PHONE: &str = "alice";
+/// The same of the TV.
 pub const TV: &str = "bob";
 
 /// Where devices find a service.
@@ -71,8 +72,7 @@ pub fn tell(
     };
     report.fact("installed by REST", "calendar, files, email", true);
     names(report, wishes, phone, &found)?;
-    let made = accounts::make(&world.cell, wishes)?;
-    report.fact("accounts", made.len(), made.len() == 5);
+    let made = accounts::make(report, &world.cell, wishes)?;
     let authority = accounts::certify(&world.cell, docker, wishes, &mail.name)?;
     for device in [phone, tv] {
         std::fs::write(device.path("mail.pem"), &authority)?;

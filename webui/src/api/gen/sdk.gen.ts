@@ -2,7 +2,7 @@
 
 import type { Client, Options as Options2, TDataShape } from './client';
 import { client } from './client.gen';
-import type { ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, ConfigureServiceData, ConfigureServiceErrors, ConfigureServiceResponses, ConfirmNetworkChangeData, ConfirmNetworkChangeErrors, ConfirmNetworkChangeResponses, CreateAccountsData, CreateAccountsErrors, CreateAccountsResponses, CreateConnectionData, CreateConnectionErrors, CreateConnectionResponses, CreatePeerData, CreatePeerErrors, CreatePeerResponses, CreateUserData, CreateUserErrors, CreateUserResponses, DeleteConnectionData, DeleteConnectionErrors, DeleteConnectionResponses, DeletePeerData, DeletePeerErrors, DeletePeerResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, DeliverPeerConfigData, DeliverPeerConfigErrors, DeliverPeerConfigResponses, ExplainFlowData, ExplainFlowErrors, ExplainFlowResponses, GetCatalogData, GetCatalogErrors, GetCatalogResponses, GetConfigData, GetConfigErrors, GetConfigResponses, GetConnectionData, GetConnectionErrors, GetConnectionHealthData, GetConnectionHealthErrors, GetConnectionHealthResponses, GetConnectionResponses, GetCsrfTokenData, GetCsrfTokenErrors, GetCsrfTokenResponses, GetHealthData, GetHealthResponses, GetMeData, GetMeErrors, GetMeResponses, GetMyPeerData, GetMyPeerErrors, GetMyPeerResponses, GetNetworkChangeData, GetNetworkChangeErrors, GetNetworkChangeResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetPeerConfigData, GetPeerConfigErrors, GetPeerConfigResponses, GetPeerData, GetPeerErrors, GetPeerResponses, GetRootCertificateData, GetRootCertificateErrors, GetRootCertificateResponses, GetServiceData, GetServiceErrors, GetServiceLogsData, GetServiceLogsErrors, GetServiceLogsResponses, GetServiceResponses, GetServiceStatusData, GetServiceStatusErrors, GetServiceStatusResponses, GetSetupStatusData, GetSetupStatusErrors, GetSetupStatusResponses, GetSetupStepData, GetSetupStepErrors, GetSetupStepResponses, GetStatusData, GetStatusErrors, GetStatusResponses, GetWireguardStatusData, GetWireguardStatusErrors, GetWireguardStatusResponses, ImportConnectivityData, ImportConnectivityErrors, ImportConnectivityResponses, InstallServiceData, InstallServiceErrors, InstallServiceResponses, ListAccountsData, ListAccountsErrors, ListAccountsResponses, ListActiveServicesData, ListActiveServicesErrors, ListActiveServicesResponses, ListAuditData, ListAuditErrors, ListAuditResponses, ListConnectionsData, ListConnectionsErrors, ListConnectionsResponses, ListContainersData, ListContainersErrors, ListContainersResponses, ListPeersData, ListPeersErrors, ListPeersResponses, ListServiceNetworksData, ListServiceNetworksErrors, ListServiceNetworksResponses, ListServicesData, ListServicesErrors, ListServicesResponses, ListUsersData, ListUsersErrors, ListUsersResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, RemoveAccountData, RemoveAccountErrors, RemoveAccountResponses, RemoveServiceData, RemoveServiceErrors, RemoveServiceResponses, ResetAccountPasswordData, ResetAccountPasswordErrors, ResetAccountPasswordResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, RestartServiceData, RestartServiceErrors, RestartServiceResponses, RollBackNetworkChangeData, RollBackNetworkChangeErrors, RollBackNetworkChangeResponses, SetPeerExitData, SetPeerExitErrors, SetPeerExitResponses, SetPeerFailOpenData, SetPeerFailOpenErrors, SetPeerFailOpenResponses, SetPeerFallbacksData, SetPeerFallbacksErrors, SetPeerFallbacksResponses, SetServiceAccessData, SetServiceAccessErrors, SetServiceAccessResponses, SetServiceExitData, SetServiceExitErrors, SetServiceExitResponses, StartServiceData, StartServiceErrors, StartServiceResponses, StopServiceData, StopServiceErrors, StopServiceResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponse, StreamEventsResponses, SubmitAdminStepData, SubmitAdminStepErrors, SubmitAdminStepResponses, SubmitClaimStepData, SubmitClaimStepErrors, SubmitClaimStepResponses, SubmitIdentityStepData, SubmitIdentityStepErrors, SubmitIdentityStepResponses, SubmitNetworkStepData, SubmitNetworkStepErrors, SubmitNetworkStepResponses, UpdateConfigData, UpdateConfigErrors, UpdateConfigResponses, UpdateConnectionData, UpdateConnectionErrors, UpdateConnectionResponses, UpdatePeerData, UpdatePeerErrors, UpdatePeerResponses, UpdateServiceData, UpdateServiceErrors, UpdateServiceResponses, VerifyAuditData, VerifyAuditErrors, VerifyAuditResponses } from './types.gen';
+import type { AcknowledgeAlertData, AcknowledgeAlertErrors, AcknowledgeAlertResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, ConfigureServiceData, ConfigureServiceErrors, ConfigureServiceResponses, ConfirmNetworkChangeData, ConfirmNetworkChangeErrors, ConfirmNetworkChangeResponses, CreateAccountsData, CreateAccountsErrors, CreateAccountsResponses, CreateConnectionData, CreateConnectionErrors, CreateConnectionResponses, CreatePeerData, CreatePeerErrors, CreatePeerResponses, CreateUserData, CreateUserErrors, CreateUserResponses, DeleteConnectionData, DeleteConnectionErrors, DeleteConnectionResponses, DeletePeerData, DeletePeerErrors, DeletePeerResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, DeliverPeerConfigData, DeliverPeerConfigErrors, DeliverPeerConfigResponses, ExplainFlowData, ExplainFlowErrors, ExplainFlowResponses, GetCatalogData, GetCatalogErrors, GetCatalogResponses, GetConfigData, GetConfigErrors, GetConfigResponses, GetConnectionData, GetConnectionErrors, GetConnectionHealthData, GetConnectionHealthErrors, GetConnectionHealthResponses, GetConnectionResponses, GetCsrfTokenData, GetCsrfTokenErrors, GetCsrfTokenResponses, GetHealthData, GetHealthResponses, GetMeData, GetMeErrors, GetMeResponses, GetMyPeerData, GetMyPeerErrors, GetMyPeerResponses, GetNetworkChangeData, GetNetworkChangeErrors, GetNetworkChangeResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetPeerConfigData, GetPeerConfigErrors, GetPeerConfigResponses, GetPeerData, GetPeerErrors, GetPeerResponses, GetQueryLogData, GetQueryLogErrors, GetQueryLogResponses, GetRootCertificateData, GetRootCertificateErrors, GetRootCertificateResponses, GetServiceConfigData, GetServiceConfigErrors, GetServiceConfigResponses, GetServiceData, GetServiceErrors, GetServiceHealthHistoryData, GetServiceHealthHistoryErrors, GetServiceHealthHistoryResponses, GetServiceLogsData, GetServiceLogsErrors, GetServiceLogsResponses, GetServiceResponses, GetServiceStatusData, GetServiceStatusErrors, GetServiceStatusResponses, GetSetupStatusData, GetSetupStatusErrors, GetSetupStatusResponses, GetSetupStepData, GetSetupStepErrors, GetSetupStepResponses, GetStatusData, GetStatusErrors, GetStatusResponses, GetWireguardStatusData, GetWireguardStatusErrors, GetWireguardStatusResponses, ImportConnectivityData, ImportConnectivityErrors, ImportConnectivityResponses, InstallServiceData, InstallServiceErrors, InstallServiceResponses, ListAccountsData, ListAccountsErrors, ListAccountsResponses, ListActiveServicesData, ListActiveServicesErrors, ListActiveServicesResponses, ListAlertsData, ListAlertsErrors, ListAlertsResponses, ListAuditData, ListAuditErrors, ListAuditResponses, ListConnectionsData, ListConnectionsErrors, ListConnectionsResponses, ListContainersData, ListContainersErrors, ListContainersResponses, ListPeersData, ListPeersErrors, ListPeersResponses, ListServiceNetworksData, ListServiceNetworksErrors, ListServiceNetworksResponses, ListServicesData, ListServicesErrors, ListServicesResponses, ListUsersData, ListUsersErrors, ListUsersResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, RemoveAccountData, RemoveAccountErrors, RemoveAccountResponses, RemoveServiceData, RemoveServiceErrors, RemoveServiceResponses, ResetAccountPasswordData, ResetAccountPasswordErrors, ResetAccountPasswordResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, RestartServiceData, RestartServiceErrors, RestartServiceResponses, RollBackNetworkChangeData, RollBackNetworkChangeErrors, RollBackNetworkChangeResponses, SetPeerExitData, SetPeerExitErrors, SetPeerExitResponses, SetPeerFailOpenData, SetPeerFailOpenErrors, SetPeerFailOpenResponses, SetPeerFallbacksData, SetPeerFallbacksErrors, SetPeerFallbacksResponses, SetQueryLogData, SetQueryLogErrors, SetQueryLogResponses, SetServiceAccessData, SetServiceAccessErrors, SetServiceAccessResponses, SetServiceExitData, SetServiceExitErrors, SetServiceExitResponses, StartServiceData, StartServiceErrors, StartServiceResponses, StopServiceData, StopServiceErrors, StopServiceResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponse, StreamEventsResponses, SubmitAdminStepData, SubmitAdminStepErrors, SubmitAdminStepResponses, SubmitClaimStepData, SubmitClaimStepErrors, SubmitClaimStepResponses, SubmitIdentityStepData, SubmitIdentityStepErrors, SubmitIdentityStepResponses, SubmitNetworkStepData, SubmitNetworkStepErrors, SubmitNetworkStepResponses, TestServiceData, TestServiceErrors, TestServiceResponses, UpdateConfigData, UpdateConfigErrors, UpdateConfigResponses, UpdateConnectionData, UpdateConnectionErrors, UpdateConnectionResponses, UpdatePeerData, UpdatePeerErrors, UpdatePeerResponses, UpdateServiceData, UpdateServiceErrors, UpdateServiceResponses, ValidateServiceConfigData, ValidateServiceConfigErrors, ValidateServiceConfigResponses, VerifyAuditData, VerifyAuditErrors, VerifyAuditResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -29,6 +29,16 @@ export const createAccounts = <ThrowOnError extends boolean = true>(options: Opt
         ...options.headers
     }
 });
+
+/**
+ * What is wrong with services. The event `alerts` says when to ask again.
+ */
+export const listAlerts = <ThrowOnError extends boolean = true>(options?: Options<ListAlertsData, ThrowOnError>) => (options?.client ?? client).get<ListAlertsResponses, ListAlertsErrors, ThrowOnError>({ url: '/api/alerts', ...options });
+
+/**
+ * Notes that somebody has seen an alert. It goes when it is over.
+ */
+export const acknowledgeAlert = <ThrowOnError extends boolean = true>(options: Options<AcknowledgeAlertData, ThrowOnError>) => (options.client ?? client).post<AcknowledgeAlertResponses, AcknowledgeAlertErrors, ThrowOnError>({ url: '/api/alerts/{id}/acknowledge', ...options });
 
 /**
  * Some records, in the order in which they were written, or newest first; `next` is the `from` of the next page.
@@ -246,6 +256,23 @@ export const setServiceExit = <ThrowOnError extends boolean = true>(options: Opt
 export const listContainers = <ThrowOnError extends boolean = true>(options?: Options<ListContainersData, ThrowOnError>) => (options?.client ?? client).get<ListContainersResponses, ListContainersErrors, ThrowOnError>({ url: '/api/containers', ...options });
 
 /**
+ * What the cell's CoreDNS logs.
+ */
+export const getQueryLog = <ThrowOnError extends boolean = true>(options?: Options<GetQueryLogData, ThrowOnError>) => (options?.client ?? client).get<GetQueryLogResponses, GetQueryLogErrors, ThrowOnError>({ url: '/api/dns/query-log', ...options });
+
+/**
+ * Says what the cell's CoreDNS logs, from now on, without starting it anew.
+ */
+export const setQueryLog = <ThrowOnError extends boolean = true>(options: Options<SetQueryLogData, ThrowOnError>) => (options.client ?? client).put<SetQueryLogResponses, SetQueryLogErrors, ThrowOnError>({
+    url: '/api/dns/query-log',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
  * A stream of `event: <topic>`, `data: {"version": n}`: all topics at once, then each as it changes, coalesced.
  * Ends with the session.
  */
@@ -379,6 +406,11 @@ export const removeAccount = <ThrowOnError extends boolean = true>(options: Opti
 export const resetAccountPassword = <ThrowOnError extends boolean = true>(options: Options<ResetAccountPasswordData, ThrowOnError>) => (options.client ?? client).post<ResetAccountPasswordResponses, ResetAccountPasswordErrors, ThrowOnError>({ url: '/api/services/{service}/accounts/{user}/password', ...options });
 
 /**
+ * A service's configuration: what can be set, and what is.
+ */
+export const getServiceConfig = <ThrowOnError extends boolean = true>(options: Options<GetServiceConfigData, ThrowOnError>) => (options.client ?? client).get<GetServiceConfigResponses, GetServiceConfigErrors, ThrowOnError>({ url: '/api/services/{service}/config', ...options });
+
+/**
  * Sets a service's configuration, whole; its containers are made anew.
  */
 export const configureService = <ThrowOnError extends boolean = true>(options: Options<ConfigureServiceData, ThrowOnError>) => (options.client ?? client).put<ConfigureServiceResponses, ConfigureServiceErrors, ThrowOnError>({
@@ -389,6 +421,23 @@ export const configureService = <ThrowOnError extends boolean = true>(options: O
         ...options.headers
     }
 });
+
+/**
+ * Says whether a configuration could be set, and sets nothing.
+ */
+export const validateServiceConfig = <ThrowOnError extends boolean = true>(options: Options<ValidateServiceConfigData, ThrowOnError>) => (options.client ?? client).post<ValidateServiceConfigResponses, ValidateServiceConfigErrors, ThrowOnError>({
+    url: '/api/services/{service}/config/validate',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * How a service was.
+ */
+export const getServiceHealthHistory = <ThrowOnError extends boolean = true>(options: Options<GetServiceHealthHistoryData, ThrowOnError>) => (options.client ?? client).get<GetServiceHealthHistoryResponses, GetServiceHealthHistoryErrors, ThrowOnError>({ url: '/api/services/{service}/health/history', ...options });
 
 /**
  * Installs a service of the catalog, by its id. What becomes of it is told by the service and the event `services`.
@@ -403,7 +452,8 @@ export const installService = <ThrowOnError extends boolean = true>(options: Opt
 });
 
 /**
- * The last lines of the log of one of its containers.
+ * The last lines of the log of one of its containers. With `follow=true` a stream (`text/event-stream`) of it as it grows: each event is
+ * `{"lines": [text], "skipped": whether lines before these were left out}`; it ends with the container and after ten minutes.
  */
 export const getServiceLogs = <ThrowOnError extends boolean = true>(options: Options<GetServiceLogsData, ThrowOnError>) => (options.client ?? client).get<GetServiceLogsResponses, GetServiceLogsErrors, ThrowOnError>({ url: '/api/services/{service}/logs', ...options });
 
@@ -426,6 +476,11 @@ export const getServiceStatus = <ThrowOnError extends boolean = true>(options: O
  * Stops a service. It stays stopped until it is started.
  */
 export const stopService = <ThrowOnError extends boolean = true>(options: Options<StopServiceData, ThrowOnError>) => (options.client ?? client).post<StopServiceResponses, StopServiceErrors, ThrowOnError>({ url: '/api/services/{service}/stop', ...options });
+
+/**
+ * Tests a service: its containers, the ports that devices are led to, its names and its route.
+ */
+export const testService = <ThrowOnError extends boolean = true>(options: Options<TestServiceData, ThrowOnError>) => (options.client ?? client).post<TestServiceResponses, TestServiceErrors, ThrowOnError>({ url: '/api/services/{service}/test', ...options });
 
 /**
  * Brings a service to the catalog's manifest of today. What runs goes on until the new one has started; if that fails it runs again.

@@ -107,6 +107,46 @@ export type AdminStep = {
 };
 
 /**
+ * Something that is wrong with a service.
+ */
+export type Alert = {
+    /**
+     * Whether somebody has seen it.
+     */
+    acknowledged: boolean;
+    /**
+     * Its number.
+     */
+    id: string;
+    /**
+     * The service.
+     */
+    service: string;
+    /**
+     * `critical` or `warning`.
+     */
+    severity: string;
+    /**
+     * RFC 3339.
+     */
+    since: string;
+    /**
+     * For people.
+     */
+    text: string;
+};
+
+/**
+ * What is wrong.
+ */
+export type Alerts = {
+    /**
+     * The oldest first. One that is over is not here any more.
+     */
+    alerts: Array<Alert>;
+};
+
+/**
  * Some records.
  */
 export type AuditPage = {
@@ -388,6 +428,16 @@ export type ConfigUpdate = {
      * Host name or address that devices connect to.
      */
     endpoint_host?: string | null;
+};
+
+/**
+ * That a configuration can be set.
+ */
+export type ConfigValid = {
+    /**
+     * Always true: what cannot be set is refused with every fault.
+     */
+    valid: boolean;
 };
 
 /**
@@ -890,6 +940,34 @@ export type Health = {
 };
 
 /**
+ * From when on a service was so.
+ */
+export type HealthEntry = {
+    /**
+     * RFC 3339.
+     */
+    at: string;
+    /**
+     * For people.
+     */
+    detail: string;
+    /**
+     * `installing`, `removing`, `failed`, `stopped`, `unknown`, `down`, `unhealthy`, `starting` or `healthy`.
+     */
+    state: string;
+};
+
+/**
+ * How a service was.
+ */
+export type HealthHistory = {
+    /**
+     * Transitions, the last first; at most 1,000.
+     */
+    entries: Array<HealthEntry>;
+};
+
+/**
  * Names the cell.
  */
 export type IdentityStep = {
@@ -1355,6 +1433,16 @@ export type Problem = {
 };
 
 /**
+ * What the cell's CoreDNS logs.
+ */
+export type QueryLogLevel = {
+    /**
+     * `off`; `errors`, failures alone; or `questions`: every one as well, so that the log has what each device looks up.
+     */
+    level: string;
+};
+
+/**
  * A new password for somebody else, who must change it at the next login.
  */
 export type ResetPassword = {
@@ -1489,6 +1577,44 @@ export type ServiceAccess = {
      * `tcp` or `udp`.
      */
     protocol: string;
+};
+
+/**
+ * One thing that was asked.
+ */
+export type ServiceCheck = {
+    /**
+     * For people.
+     */
+    detail: string;
+    /**
+     * How long it took, milliseconds.
+     */
+    ms: number;
+    /**
+     * What: `containers`, `port`, `name`, `route`, `names`, `admin` or `time`.
+     */
+    name: string;
+    /**
+     * Whether it works.
+     */
+    ok: boolean;
+};
+
+/**
+ * A service's configuration.
+ */
+export type ServiceConfig = {
+    /**
+     * What can be set, in the order of names.
+     */
+    form: Array<FormField>;
+    /**
+     * What was set; what is not here has its default.
+     */
+    parameters: {
+        [key: string]: string;
+    };
 };
 
 /**
@@ -1699,6 +1825,16 @@ export type ServiceStatus = {
      * The service.
      */
     service: Service;
+};
+
+/**
+ * What a test of a service gave.
+ */
+export type ServiceTest = {
+    /**
+     * In the order in which they were made.
+     */
+    checks: Array<ServiceCheck>;
 };
 
 /**
@@ -1985,6 +2121,60 @@ export type CreateAccountsResponses = {
 };
 
 export type CreateAccountsResponse = CreateAccountsResponses[keyof CreateAccountsResponses];
+
+export type ListAlertsData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/alerts';
+};
+
+export type ListAlertsErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ListAlertsError = ListAlertsErrors[keyof ListAlertsErrors];
+
+export type ListAlertsResponses = {
+    200: Alerts;
+};
+
+export type ListAlertsResponse = ListAlertsResponses[keyof ListAlertsResponses];
+
+export type AcknowledgeAlertData = {
+    body?: never;
+    path: {
+        id: string;
+    };
+    query?: never;
+    url: '/api/alerts/{id}/acknowledge';
+};
+
+export type AcknowledgeAlertErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type AcknowledgeAlertError = AcknowledgeAlertErrors[keyof AcknowledgeAlertErrors];
+
+export type AcknowledgeAlertResponses = {
+    204: void;
+};
+
+export type AcknowledgeAlertResponse = AcknowledgeAlertResponses[keyof AcknowledgeAlertResponses];
 
 export type ListAuditData = {
     body?: never;
@@ -2736,6 +2926,58 @@ export type ListContainersResponses = {
 
 export type ListContainersResponse = ListContainersResponses[keyof ListContainersResponses];
 
+export type GetQueryLogData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/dns/query-log';
+};
+
+export type GetQueryLogErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type GetQueryLogError = GetQueryLogErrors[keyof GetQueryLogErrors];
+
+export type GetQueryLogResponses = {
+    200: QueryLogLevel;
+};
+
+export type GetQueryLogResponse = GetQueryLogResponses[keyof GetQueryLogResponses];
+
+export type SetQueryLogData = {
+    body: QueryLogLevel;
+    path?: never;
+    query?: never;
+    url: '/api/dns/query-log';
+};
+
+export type SetQueryLogErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type SetQueryLogError = SetQueryLogErrors[keyof SetQueryLogErrors];
+
+export type SetQueryLogResponses = {
+    200: QueryLogLevel;
+};
+
+export type SetQueryLogResponse = SetQueryLogResponses[keyof SetQueryLogResponses];
+
 export type StreamEventsData = {
     body?: never;
     path?: never;
@@ -3399,6 +3641,34 @@ export type ResetAccountPasswordResponses = {
 
 export type ResetAccountPasswordResponse = ResetAccountPasswordResponses[keyof ResetAccountPasswordResponses];
 
+export type GetServiceConfigData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/config';
+};
+
+export type GetServiceConfigErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type GetServiceConfigError = GetServiceConfigErrors[keyof GetServiceConfigErrors];
+
+export type GetServiceConfigResponses = {
+    200: ServiceConfig;
+};
+
+export type GetServiceConfigResponse = GetServiceConfigResponses[keyof GetServiceConfigResponses];
+
 export type ConfigureServiceData = {
     body: ConfigureService;
     path: {
@@ -3426,6 +3696,62 @@ export type ConfigureServiceResponses = {
 };
 
 export type ConfigureServiceResponse = ConfigureServiceResponses[keyof ConfigureServiceResponses];
+
+export type ValidateServiceConfigData = {
+    body: ConfigureService;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/config/validate';
+};
+
+export type ValidateServiceConfigErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ValidateServiceConfigError = ValidateServiceConfigErrors[keyof ValidateServiceConfigErrors];
+
+export type ValidateServiceConfigResponses = {
+    200: ConfigValid;
+};
+
+export type ValidateServiceConfigResponse = ValidateServiceConfigResponses[keyof ValidateServiceConfigResponses];
+
+export type GetServiceHealthHistoryData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/health/history';
+};
+
+export type GetServiceHealthHistoryErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type GetServiceHealthHistoryError = GetServiceHealthHistoryErrors[keyof GetServiceHealthHistoryErrors];
+
+export type GetServiceHealthHistoryResponses = {
+    200: HealthHistory;
+};
+
+export type GetServiceHealthHistoryResponse = GetServiceHealthHistoryResponses[keyof GetServiceHealthHistoryResponses];
 
 export type InstallServiceData = {
     body: InstallService;
@@ -3481,6 +3807,10 @@ export type GetServiceLogsData = {
          * 1-1000; 100 without it
          */
         lines?: number;
+        /**
+         * goes on as it grows
+         */
+        follow?: boolean;
     };
     url: '/api/services/{service}/logs';
 };
@@ -3615,6 +3945,34 @@ export type StopServiceResponses = {
 };
 
 export type StopServiceResponse = StopServiceResponses[keyof StopServiceResponses];
+
+export type TestServiceData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/test';
+};
+
+export type TestServiceErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type TestServiceError = TestServiceErrors[keyof TestServiceErrors];
+
+export type TestServiceResponses = {
+    200: ServiceTest;
+};
+
+export type TestServiceResponse = TestServiceResponses[keyof TestServiceResponses];
 
 export type UpdateServiceData = {
     body?: never;

@@ -62,6 +62,7 @@ impl From<View> for Service {
             names,
             live,
             update,
+            notice,
         } = view;
         let (_, step) = service.phase.words();
         Service {
@@ -83,7 +84,7 @@ impl From<View> for Service {
                 code: waiting.code,
                 message: waiting.message,
             }),
-            error: service.fault.map(|fault| ServiceFault {
+            error: service.fault.or(notice).map(|fault| ServiceFault {
                 code: fault.code,
                 message: fault.message,
             }),

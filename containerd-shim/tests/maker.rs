@@ -1,4 +1,4 @@
-//! A removal that Docker is at already, for a broker that was killed meanwhile, is waited for and is no refusal.
+//! What the broker makes of a Docker that was away, or that is still at what was asked of it before.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -60,4 +60,28 @@ async fn what_docker_removes_already_is_waited_for() {
     let maker = Maker::new(path, Duration::from_millis(500), ceiling());
     let failed = maker.remove_container(&id).await.unwrap_err();
     assert!(matches!(failed, EngineError::Slow), "{failed}");
+}
+
+#[tokio::test]
+async fn what_happened_before_events_are_told_is_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("docker.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    // A Docker that is back, and to whose containers nothing happens.
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = vec![0; 4096];
+        let length = stream.read(&mut head).await.unwrap();
+        assert!(head[..length].starts_with(b"GET /events?"));
+        let answer =
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let maker = Maker::new(path, Duration::from_secs(5), ceiling());
+    let ring = tokio::sync::Notify::new();
+    tokio::select! {
+        ended = maker.follow(&ring) => panic!("it ended: {ended:?}"),
+        rung = tokio::time::timeout(Duration::from_secs(3), ring.notified()) => rung.unwrap(),
+    }
 }

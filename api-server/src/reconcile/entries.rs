@@ -1,0 +1,154 @@
+//! Entries of services that netd refuses, and those that must be closed in the state that it has: pure.
+
+use std::collections::BTreeMap;
+
+use cell_api_core::derive::NetworkSpec;
+use cell_api_core::services::entry::Entry;
+use cell_proto::netd::v1 as wire;
+
+use super::refused::Refused;
+
+/// What an entry is called: by where devices find it.
+pub(super) fn key(entry: &Entry) -> String {
+    let at = entry.at;
+    format!("{} {} {}", at.address, at.protocol.as_str(), at.port)
+}
+
+/// Leaves out networks that netd refuses with all entries that lead to them, and entries that it refuses.
+pub(super) fn leave_out(spec: &mut NetworkSpec, networks: &Refused, entries: &Refused) {
+    let is_refused = |name: &str| networks.contains_key(name);
+    let (refused, taken) = std::mem::take(&mut spec.services)
+        .into_iter()
+        .partition(|one| is_refused(&one.name));
+    spec.services = taken;
+    let refused: Vec<cell_api_core::derive::services::ServiceSpec> = refused;
+    spec.entries.retain(|entry| {
+        let leads_there = refused.iter().any(|network| match entry.to.address {
+            std::net::IpAddr::V4(to) => network.subnet.contains(&to),
+            std::net::IpAddr::V6(_) => false,
+        });
+        !leads_there && !entries.contains_key(&key(entry))
+    });
+}
+
+/// What to say of each service: its network that is refused, or the first of its entries. `owners` are services by their
+/// addresses in the VPN.
+pub(super) fn told(
+    networks: &Refused,
+    entries: &Refused,
+    owners: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let of_entries = entries.iter().filter_map(|(key, why)| {
+        let (address, port) = key.split_once(' ')?;
+        let owner = owners.get(address)?;
+        Some((owner.clone(), format!("its port {port}: {why}")))
+    });
+    let mut told = BTreeMap::new();
+    for (service, why) in of_entries {
+        told.entry(service).or_insert(why);
+    }
+    let of_networks = networks.iter();
+    told.extend(of_networks.map(|(name, why)| (name.clone(), format!("its network: {why}"))));
+    told
+}
+
+/// The entries that netd has, less those that are not wanted any more or lead elsewhere, and open to everyone only where that is
+/// wanted; `None`: it is so already.
+pub(super) fn closed(
+    has: &[wire::ServiceEntry],
+    wanted: &[wire::ServiceEntry],
+) -> Option<Vec<wire::ServiceEntry>> {
+    let left: Vec<wire::ServiceEntry> = has
+        .iter()
+        .filter_map(|entry| {
+            let same = wanted
+                .iter()
+                .find(|one| one.at == entry.at && one.to == entry.to)?;
+            Some(wire::ServiceEntry {
+                everyone: entry.everyone && same.everyone,
+                ..entry.clone()
+            })
+        })
+        .collect();
+    (left != has).then_some(left)
+}
+
+/// Whether everyone reaches by what netd has what they must not any more. What is granted by name is taken from peers.
+pub(super) fn is_open(has: &[wire::ServiceEntry], wanted: &[wire::ServiceEntry]) -> bool {
+    has.iter().filter(|entry| entry.everyone).any(|entry| {
+        let same = wanted.iter().find(|one| one.at == entry.at);
+        same.is_none_or(|one| !one.everyone)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn service(text: &str) -> wire::Service {
+        let (address, port) = text.split_once(':').unwrap();
+        wire::Service {
+            address: Some(address.parse::<IpAddr>().unwrap().into()),
+            protocol: 1,
+            port: port.parse().unwrap(),
+        }
+    }
+
+    fn entry(at: &str, to: &str, everyone: bool) -> wire::ServiceEntry {
+        wire::ServiceEntry {
+            at: Some(service(at)),
+            to: Some(service(to)),
+            everyone,
+        }
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_closed_and_nothing_is_opened() {
+        let has = [
+            entry("10.86.0.9:443", "172.21.0.2:443", true),
+            entry("10.86.0.9:993", "172.21.0.2:993", true),
+            entry("10.86.0.8:22", "172.21.0.18:22", false),
+            entry("10.86.0.7:22", "172.21.0.34:22", false),
+        ];
+        let wanted = [
+            entry("10.86.0.9:443", "172.21.0.2:443", false),
+            // Elsewhere: what was there may be another's now.
+            entry("10.86.0.9:993", "172.21.0.3:993", true),
+            // Not to everyone before netd takes the whole.
+            entry("10.86.0.8:22", "172.21.0.18:22", true),
+            entry("10.86.0.6:22", "172.21.0.50:22", true),
+        ];
+        let left = closed(&has, &wanted).unwrap();
+        let expected = [
+            entry("10.86.0.9:443", "172.21.0.2:443", false),
+            entry("10.86.0.8:22", "172.21.0.18:22", false),
+        ];
+        assert_eq!(left, expected);
+        assert_eq!(closed(&left, &wanted), None);
+        assert!(is_open(&has, &wanted) && !is_open(&left, &wanted));
+        assert!(!is_open(&has[1..2], &wanted), "it moved, and is everyone's still");
+        assert!(is_open(&has[1..2], &[]), "it is gone");
+    }
+
+    #[test]
+    fn a_service_is_told_what_is_refused_of_it() {
+        let refused = |pairs: &[(&str, &str)]| -> Refused {
+            let pairs = pairs
+                .iter()
+                .map(|(name, why)| ((*name).to_owned(), (*why).to_owned()));
+            pairs.collect()
+        };
+        let owners = refused(&[("10.86.0.9", "notes"), ("10.86.0.8", "board")]);
+        let entries = refused(&[
+            ("10.86.0.9 tcp 443", "a"),
+            ("10.86.0.8 tcp 22", "b"),
+            ("10.86.0.1 udp 123", "c"),
+        ]);
+        let told = told(&refused(&[("board", "d")]), &entries, &owners);
+        let expected = refused(&[("notes", "its port tcp 443: a"), ("board", "its network: d")]);
+        assert_eq!(told, expected);
+    }
+}

@@ -1,0 +1,63 @@
+//! Hears of the broker what containers do: browsers are told within a second, and what the broker has otherwise is looked at then. Where
+//! it cannot be watched it is asked every now and then, as before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::daemons::deployments::BrokerFault;
+use crate::events::Topic;
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// Runs until `shutdown`.
+pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = watch(&app) => {}
+    }
+}
+
+async fn watch(app: &App) {
+    app.set_up().await;
+    let mut backoff = FIRST_BACKOFF;
+    loop {
+        let mut told = 0_u64;
+        let ended = session(app, &mut told).await;
+        if told > 0 {
+            backoff = FIRST_BACKOFF;
+            tracing::info!(reason = ended.code(), "the broker is lost");
+            app.services.broker_lost();
+            app.events.publish([Topic::Services, Topic::Status]);
+        }
+        tokio::time::sleep(backoff).await;
+        backoff = (backoff * 2).min(LONGEST_BACKOFF);
+    }
+}
+
+/// One connection, until it is lost.
+async fn session(app: &App, told: &mut u64) -> BrokerFault {
+    let ended = || BrokerFault::Later {
+        code: "UNREACHABLE".to_owned(),
+        message: "it ended".to_owned(),
+    };
+    let mut all = match app.deployments.watch().await {
+        Ok(all) => all,
+        Err(fault) => return fault,
+    };
+    loop {
+        match all.message().await {
+            // All of it each time: what differs is compared with what is stored, not with what was told before.
+            Ok(Some(_)) => {
+                *told += 1;
+                app.services.broker_told();
+                app.events.publish([Topic::Services]);
+            }
+            Ok(None) => return ended(),
+            Err(status) => return status.into(),
+        }
+    }
+}
