@@ -2,7 +2,6 @@
 
 import { type QueryClient, queryOptions } from '@tanstack/react-query';
 import { data, sdk } from './client';
-import { healthHistory, listAlerts } from './contract';
 import { ApiError } from './error';
 import type { Me } from './types';
 
@@ -159,12 +158,14 @@ export const accountsQuery = (service: string) =>
   });
 
 export const healthHistoryQuery = (service: string) =>
-  queryOptions({ queryKey: ['service-health', service], queryFn: () => healthHistory(service) });
+  queryOptions({
+    queryKey: ['service-health', service],
+    queryFn: async () => (await data(sdk.getServiceHealthHistory({ path: { service } }))).entries,
+  });
 
 export const alertsQuery = queryOptions({
   queryKey: ['alerts'],
-  queryFn: listAlerts,
-  refetchInterval: (query) => (query.state.error ? false : 60_000),
+  queryFn: async () => (await data(sdk.listAlerts())).alerts,
 });
 
 export const serviceNetworksQuery = queryOptions({

@@ -62,7 +62,7 @@ export const en = {
     acknowledge: 'Acknowledge',
     acknowledged: 'Acknowledged',
     of: (text: string) => `Acknowledge: ${text}`,
-    severity: { critical: 'Serious', error: 'Serious', warning: 'Warning', info: 'Note' } as Record<string, string>,
+    severity: { critical: 'Serious', warning: 'Warning' } as Record<string, string>,
   },
   theme: { label: 'Theme', system: 'System', light: 'Light', dark: 'Dark' },
   waiting: {
