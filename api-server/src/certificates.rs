@@ -115,7 +115,7 @@ async fn keep(app: &App) {
     let mut given: BTreeMap<String, Given> = BTreeMap::new();
     loop {
         let seen = *changes.borrow_and_update();
-        let pause = match app.store.read_much(services::list_whole).await {
+        let pause = match app.store.read_much(services::list_in_force).await {
             Ok(all) => tend(app, all, &mut given).await,
             Err(error) => {
                 tracing::warn!(%error, "services cannot be read");
