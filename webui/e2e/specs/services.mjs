@@ -214,7 +214,7 @@ async function oneService(world) {
   const container = { address: '172.21.0.2', state: 'running', health: 'healthy', started_at: NOW, restart_count: 0 };
   const lines = Array.from(
     { length: 300 },
-    (_, i) => `event: line\ndata: {"line":"172.30.0.2 - GET /file-${i} 200"}\n\n`,
+    (_, i) => `data: {"lines":["172.30.0.2 - GET /file-${i} 200"],"skipped":false}\n\n`,
   );
   const credentials = [
     { service: 'files', user: 'ana', password: 'not-a-real-password', where: ['https://files.nest.cell/dav/ana/'] },
@@ -350,7 +350,7 @@ async function onPhone(world) {
     id: 'a1',
     service: 'files',
     since: NOW,
-    severity: 'error',
+    severity: 'critical',
     text: 'webdav ended 3 times',
     acknowledged: false,
   };

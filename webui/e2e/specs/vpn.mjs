@@ -129,7 +129,7 @@ async function https(world) {
     const context = await browser.newContext({ reducedMotion: 'reduce' });
     context.setDefaultTimeout(10_000);
     const own = new Recorder();
-    own.allow(/status of 401 .*\/api\/auth\/me$/, /status of 404 .*\/api\/alerts$/);
+    own.allow(/status of 401 .*\/api\/auth\/me$/);
     await own.watch(context);
     const far = await context.newPage();
     const answer = await far.goto('https://nest.cell/devices/real-phone');

@@ -2,7 +2,6 @@
 
 import { type QueryClient, queryOptions } from '@tanstack/react-query';
 import { data, sdk } from './client';
-import { healthHistory, listAccounts, listAlerts } from './contract';
 import { ApiError } from './error';
 import type { Me } from './types';
 
@@ -153,15 +152,20 @@ export const containersQuery = queryOptions({
 });
 
 export const accountsQuery = (service: string) =>
-  queryOptions({ queryKey: ['service-accounts', service], queryFn: () => listAccounts(service) });
+  queryOptions({
+    queryKey: ['service-accounts', service],
+    queryFn: async () => (await data(sdk.listAccounts({ path: { service } }))).accounts,
+  });
 
 export const healthHistoryQuery = (service: string) =>
-  queryOptions({ queryKey: ['service-health', service], queryFn: () => healthHistory(service) });
+  queryOptions({
+    queryKey: ['service-health', service],
+    queryFn: async () => (await data(sdk.getServiceHealthHistory({ path: { service } }))).entries,
+  });
 
 export const alertsQuery = queryOptions({
   queryKey: ['alerts'],
-  queryFn: listAlerts,
-  refetchInterval: (query) => (query.state.error ? false : 60_000),
+  queryFn: async () => (await data(sdk.listAlerts())).alerts,
 });
 
 export const serviceNetworksQuery = queryOptions({

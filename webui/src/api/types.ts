@@ -1,7 +1,10 @@
 /** The generated types under the names that pages use, and the shapes that the document leaves open. */
 
 export type {
+  Account,
+  AccountCredential,
   ActiveService,
+  Alert,
   AuditPage,
   AuditRecord,
   AuditVerdict,
@@ -22,6 +25,7 @@ export type {
   PeerUpdate,
   Service,
   ServiceAccess,
+  ServiceCheck,
   ServiceContainer,
   ServiceNetwork,
   SetupStatus,

@@ -2,15 +2,15 @@
 
 import { useQuery } from '@tanstack/react-query';
 import { type FormEvent, useId, useState } from 'react';
-import { createAccounts } from '../api/contract';
+import { data, sdk } from '../api/client';
 import { splitViolations } from '../api/error';
 import { peersQuery, servicesQuery } from '../api/queries';
-import type { Service } from '../api/types';
+import type { AccountCredential, Service } from '../api/types';
 import { t } from '../i18n';
 import { s } from '../i18n/services';
 import { useAction } from '../lib/useAction';
 import { Button } from './Button';
-import { CredentialsOnce, type Shown } from './CredentialsOnce';
+import { CredentialsOnce } from './CredentialsOnce';
 import { Dialog } from './Dialog';
 import { ErrorNote } from './ErrorNote';
 import { Field } from './Field';
@@ -28,12 +28,12 @@ export function AccountForm({ service, onMade, onClose }: Props) {
   const [peer, setPeer] = useState('');
   const [user, setUser] = useState('');
   const [also, setAlso] = useState<ReadonlySet<string>>(new Set());
-  const [made, setMade] = useState<Shown[]>();
+  const [made, setMade] = useState<AccountCredential[]>();
   const submit = (event: FormEvent) => {
     event.preventDefault();
     void action.run(async () => {
       const body = { peer: peer.trim(), services: [service.name, ...also], ...(user && { user }) };
-      setMade(await createAccounts(body));
+      setMade((await data(sdk.createAccounts({ body }))).credentials);
       onMade();
     });
   };

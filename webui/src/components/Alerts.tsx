@@ -1,11 +1,12 @@
 /** The bell: what is wrong with services, and who has seen it. */
 
 import { useQuery, useQueryClient } from '@tanstack/react-query';
-import { Bell, CircleCheck, Info, TriangleAlert } from 'lucide-react';
+import { Bell, CircleCheck, TriangleAlert } from 'lucide-react';
 import { useState } from 'react';
 import { Link } from 'wouter';
-import { type Alert, acknowledgeAlert } from '../api/contract';
+import { sdk } from '../api/client';
 import { alertsQuery } from '../api/queries';
+import type { Alert } from '../api/types';
 import { t } from '../i18n';
 import { useServerNow } from '../lib/clock';
 import { formatAge } from '../lib/format';
@@ -50,7 +51,7 @@ function AlertDialog({ alerts, onClose }: { alerts: readonly Alert[]; onClose: (
   const action = useAction();
   const acknowledge = (id: string) =>
     action.run(async () => {
-      await acknowledgeAlert(id);
+      await sdk.acknowledgeAlert({ path: { id } });
       await queries.invalidateQueries({ queryKey: alertsQuery.queryKey });
     });
   // Those that nobody has seen first, then the newest.
@@ -95,12 +96,11 @@ interface OneProps {
 
 function One({ alert, pending, onAcknowledge, onClose }: OneProps) {
   const now = useServerNow();
-  const Icon = alert.severity === 'info' ? Info : TriangleAlert;
-  const look = alert.severity === 'info' ? 'text-muted' : alert.severity === 'warning' ? 'text-warn' : 'text-bad';
+  const look = alert.severity === 'warning' ? 'text-warn' : 'text-bad';
   const age = formatAge((now - Date.parse(alert.since)) / 1000);
   return (
     <li className="flex items-start gap-3 py-3">
-      <Icon aria-hidden className={`mt-1 size-4 shrink-0 ${look}`} />
+      <TriangleAlert aria-hidden className={`mt-1 size-4 shrink-0 ${look}`} />
       <div className="min-w-0 flex-1">
         <p className="break-words">
           <span className={`font-medium ${look}`}>{t.alerts.severity[alert.severity] ?? alert.severity}</span>{' '}

@@ -2,19 +2,19 @@
 
 import { Check, Copy } from 'lucide-react';
 import { useRef, useState } from 'react';
+import type { AccountCredential } from '../api/types';
 import { t } from '../i18n';
 import { s } from '../i18n/services';
 import { copyText } from '../lib/copy';
 import { Button } from './Button';
 
-export interface Shown {
-  service: string;
-  user: string;
-  password: string;
-  where: readonly string[];
-}
-
-export function CredentialsOnce({ credentials, onDone }: { credentials: readonly Shown[]; onDone: () => void }) {
+export function CredentialsOnce({
+  credentials,
+  onDone,
+}: {
+  credentials: readonly AccountCredential[];
+  onDone: () => void;
+}) {
   return (
     <div className="flex flex-col gap-5">
       <p className="rounded-xl bg-warn-soft p-3 text-sm text-warn">{s.accounts.once}</p>

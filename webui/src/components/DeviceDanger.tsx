@@ -18,6 +18,7 @@ import { Confirm } from './Confirm';
 import { DeviceReady, type ReadyDevice } from './DeviceReady';
 import { Dialog } from './Dialog';
 import { ErrorNote } from './ErrorNote';
+import { Switch } from './Field';
 import { PlanList } from './PlanList';
 
 export function DeviceDanger({ peer }: { peer: Peer }) {
@@ -104,11 +105,14 @@ function KeylessConfig({ name, onClose }: Props) {
 function Remove({ name, onClose }: Props) {
   const queries = useQueryClient();
   const [, navigate] = useLocation();
-  const query = useSafeChange(name);
+  const safe = useSafeChange(name);
+  const [accounts, setAccounts] = useState(false);
+  const query = accounts ? { delete_accounts: true } : safe;
   // A person reads it before the removal; it is not what the removal needs.
   const plan = useQuery({
-    queryKey: ['plan', 'remove', name],
-    queryFn: () => planned(sdk.deletePeer({ path: { name }, query: ONLY_ASK })),
+    queryKey: ['plan', 'remove', name, accounts],
+    queryFn: () =>
+      planned(sdk.deletePeer({ path: { name }, query: { ...ONLY_ASK, ...(accounts && { delete_accounts: true }) } })),
     gcTime: 0,
   }).data;
   const remove = async () => {
@@ -125,6 +129,15 @@ function Remove({ name, onClose }: Props) {
         <>
           <p>{t.device.removeText}</p>
           {plan && <PlanList plan={plan} />}
+          {/* What waits for its confirmation could not bring back what is deleted. */}
+          {safe.confirm_within === undefined && (
+            <Switch
+              label={t.device.removeAccounts}
+              help={t.device.removeAccountsText}
+              checked={accounts}
+              onChange={setAccounts}
+            />
+          )}
         </>
       }
       confirm={t.device.removeConfirm}

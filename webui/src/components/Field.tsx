@@ -10,6 +10,15 @@ export const INPUT =
   'focus-visible:border-accent focus-visible:outline-2 focus-visible:outline-accent ' +
   'aria-invalid:border-bad disabled:opacity-60';
 
+/** A checkbox that looks like what it is: on or off, at once. */
+export const SWITCH =
+  'relative h-7 w-12 shrink-0 cursor-pointer appearance-none rounded-full border border-edge bg-hover ' +
+  'transition-colors before:absolute before:start-0.5 before:top-0.5 before:size-5.5 before:rounded-full ' +
+  'before:bg-edge before:transition-transform checked:border-accent checked:bg-accent checked:before:translate-x-5 ' +
+  'checked:before:bg-on-accent focus-visible:outline-2 focus-visible:outline-accent focus-visible:outline-offset-2 ' +
+  'disabled:cursor-not-allowed disabled:opacity-60 motion-reduce:transition-none motion-reduce:before:transition-none ' +
+  'forced-colors:appearance-auto';
+
 interface FrameProps {
   label: string;
   help?: ReactNode;
@@ -130,7 +139,7 @@ export function Switch({ label, help, checked, onChange }: SwitchProps) {
         aria-checked={checked}
         aria-describedby={help ? `${id}-help` : undefined}
         onChange={(event) => onChange(event.target.checked)}
-        className="relative h-7 w-12 shrink-0 cursor-pointer appearance-none rounded-full border border-edge bg-hover transition-colors before:absolute before:start-0.5 before:top-0.5 before:size-5.5 before:rounded-full before:bg-edge before:transition-transform checked:border-accent checked:bg-accent checked:before:translate-x-5 checked:before:bg-on-accent focus-visible:outline-2 focus-visible:outline-accent focus-visible:outline-offset-2 motion-reduce:transition-none motion-reduce:before:transition-none forced-colors:appearance-auto"
+        className={SWITCH}
       />
     </div>
   );

@@ -4,7 +4,7 @@ import { useDeferredValue, useId, useState } from 'react';
 import { t } from '../i18n';
 import { s } from '../i18n/services';
 import { Button } from './Button';
-import { Field } from './Field';
+import { Field, SWITCH } from './Field';
 
 const PAGE = 25;
 
@@ -103,11 +103,3 @@ function Row({ name, chosen, onToggle, disabled }: RowProps) {
     </li>
   );
 }
-
-const SWITCH =
-  'relative h-7 w-12 shrink-0 cursor-pointer appearance-none rounded-full border border-edge bg-hover ' +
-  'transition-colors before:absolute before:start-0.5 before:top-0.5 before:size-5.5 before:rounded-full ' +
-  'before:bg-edge before:transition-transform checked:border-accent checked:bg-accent checked:before:translate-x-5 ' +
-  'checked:before:bg-on-accent focus-visible:outline-2 focus-visible:outline-accent focus-visible:outline-offset-2 ' +
-  'disabled:cursor-not-allowed disabled:opacity-60 motion-reduce:transition-none motion-reduce:before:transition-none ' +
-  'forced-colors:appearance-auto';

@@ -3,17 +3,18 @@
 import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { Plus } from 'lucide-react';
 import { useState } from 'react';
-import { type Account, deleteAccount, planAccountRemoval, resetAccount } from '../api/contract';
+import { data, sdk } from '../api/client';
 import { accountsQuery } from '../api/queries';
-import type { Service } from '../api/types';
+import type { Account, AccountCredential, Service } from '../api/types';
 import { t } from '../i18n';
 import { s } from '../i18n/services';
 import { formatDay } from '../lib/format';
+import { ONLY_ASK } from '../lib/plan';
 import { useAction } from '../lib/useAction';
 import { AccountForm } from './AccountForm';
 import { Button } from './Button';
 import { Confirm } from './Confirm';
-import { CredentialsOnce, type Shown } from './CredentialsOnce';
+import { CredentialsOnce } from './CredentialsOnce';
 import { Dialog } from './Dialog';
 import { ErrorNote } from './ErrorNote';
 import { Sentences } from './Sentences';
@@ -87,10 +88,11 @@ interface RemoveProps {
 }
 
 function Remove({ service, user, onRemoved, onClose }: RemoveProps) {
+  const path = { service: service.name, user };
   // The cell's own words, where it has them; a person may go on without.
   const plan = useQuery({
     queryKey: ['plan', 'remove-account', service.name, user],
-    queryFn: () => planAccountRemoval(service.name, user),
+    queryFn: async () => (await data(sdk.removeAccount({ path, query: ONLY_ASK })))?.plan,
     gcTime: 0,
     retry: false,
   }).data;
@@ -105,7 +107,7 @@ function Remove({ service, user, onRemoved, onClose }: RemoveProps) {
       }
       confirm={s.accounts.removeConfirm}
       act={async () => {
-        await deleteAccount(service.name, user);
+        await sdk.removeAccount({ path });
         onRemoved();
       }}
       onClose={onClose}
@@ -115,8 +117,9 @@ function Remove({ service, user, onRemoved, onClose }: RemoveProps) {
 
 function Reset({ service, user, onClose }: { service: Service; user: string; onClose: () => void }) {
   const action = useAction();
-  const [made, setMade] = useState<Shown>();
-  const reset = () => action.run(async () => setMade({ ...(await resetAccount(service.name, user)), where: [] }));
+  const [made, setMade] = useState<AccountCredential>();
+  const path = { service: service.name, user };
+  const reset = () => action.run(async () => setMade(await data(sdk.resetAccountPassword({ path }))));
   return (
     <Dialog title={made ? s.accounts.onceTitle : s.accounts.resetTitle(user)} onClose={onClose}>
       {made ? (

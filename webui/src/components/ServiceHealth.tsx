@@ -12,11 +12,7 @@ const FIRST = 10;
 
 const DOT: Record<string, string> = {
   healthy: 'bg-good',
-  working: 'bg-good',
-  ok: 'bg-good',
-  running: 'bg-good',
   starting: 'bg-accent',
-  degraded: 'bg-warn',
   unhealthy: 'bg-bad',
   down: 'bg-bad',
   failed: 'bg-bad',

@@ -2,7 +2,8 @@
 
 import { CircleCheck, CircleX } from 'lucide-react';
 import { useState } from 'react';
-import { type Check, testService } from '../api/contract';
+import { data, sdk } from '../api/client';
+import type { ServiceCheck } from '../api/types';
 import { s } from '../i18n/services';
 import { formatCount } from '../lib/format';
 import { useAction } from '../lib/useAction';
@@ -11,8 +12,8 @@ import { ErrorNote } from './ErrorNote';
 
 export function ServiceTest({ service }: { service: string }) {
   const action = useAction();
-  const [checks, setChecks] = useState<Check[]>();
-  const run = () => action.run(async () => setChecks(await testService(service)));
+  const [checks, setChecks] = useState<ServiceCheck[]>();
+  const run = () => action.run(async () => setChecks((await data(sdk.testService({ path: { service } }))).checks));
   const failed = checks?.filter((check) => !check.ok).length ?? 0;
   return (
     <div className="flex flex-col gap-3">
@@ -24,7 +25,7 @@ export function ServiceTest({ service }: { service: string }) {
       {checks && (
         <ul aria-label={s.test.list} className="divide-y divide-line">
           {checks.map((check) => (
-            <One key={check.name} check={check} />
+            <One key={`${check.name} ${check.detail}`} check={check} />
           ))}
         </ul>
       )}
@@ -35,7 +36,7 @@ export function ServiceTest({ service }: { service: string }) {
   );
 }
 
-function One({ check: { name, ok, detail, ms } }: { check: Check }) {
+function One({ check: { name, ok, detail, ms } }: { check: ServiceCheck }) {
   const Icon = ok ? CircleCheck : CircleX;
   return (
     <li className="flex items-start gap-3 py-2">
@@ -43,7 +44,7 @@ function One({ check: { name, ok, detail, ms } }: { check: Check }) {
       <div className="min-w-0 flex-1">
         <p className="flex flex-wrap justify-between gap-x-4">
           <span className="break-words font-medium">
-            {name} <span className="sr-only">{ok ? s.test.ok : s.test.fails}</span>
+            {s.checks[name] ?? name} <span className="sr-only">{ok ? s.test.ok : s.test.fails}</span>
           </span>
           <span className="text-muted text-sm tabular-nums">{s.test.ms(formatCount(ms))}</span>
         </p>

@@ -75,6 +75,8 @@ export const devices = {
     removeTitle: (name: string) => `Remove ${name}?`,
     removeText: 'It is cut off within a second, and its address becomes free. This cannot be undone.',
     removeConfirm: 'Remove',
+    removeAccounts: 'Delete its accounts at services, too',
+    removeAccountsText: 'With everything that is kept in them, for good. Otherwise they stay.',
     danger: 'Key and removal',
     neverText:
       'It has not connected yet. Was the code scanned and the tunnel switched on? Can UDP reach the cell from outside?',

@@ -28,9 +28,9 @@ it('a filter finds text in any case', () => {
   expect(filterLines(lines, '')).toBe(lines);
 });
 
-it('events hold lines in one of three shapes', () => {
-  expect(linesOf('{"lines":["a","b"]}')).toEqual(['a', 'b']);
-  expect(linesOf('{"line":"a"}')).toEqual(['a']);
-  expect(linesOf('plain {text}')).toEqual(['plain {text}']);
-  expect(linesOf('7')).toEqual(['7']);
+it('an event holds lines, and says where some were left out', () => {
+  expect(linesOf('{"lines":["a","b"],"skipped":false}')).toEqual(['a', 'b']);
+  const [gap, line] = linesOf('{"lines":["c"],"skipped":true}');
+  expect(gap).toContain('left out');
+  expect(line).toBe('c');
 });

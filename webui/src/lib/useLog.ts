@@ -2,8 +2,8 @@
 
 import { useEffect, useRef, useState } from 'react';
 import { data, sdk } from '../api/client';
-import { logStreamUrl } from '../api/contract';
 import { type ApiError, asApiError } from '../api/error';
+import { s } from '../i18n/services';
 import { append, EMPTY_LOG, type Log } from './logLines';
 
 const POLL_MILLIS = 5000;
@@ -81,12 +81,16 @@ interface StreamHandlers {
   onGivenUp: () => void;
 }
 
+/** The one route that the generated client cannot stream. */
+function logStreamUrl(service: string, container: string | undefined): string {
+  const query = new URLSearchParams({ follow: 'true', lines: String(FIRST_LINES), ...(container && { container }) });
+  return `/api/services/${encodeURIComponent(service)}/logs?${query}`;
+}
+
 function openStream(service: string, container: string | undefined, handlers: StreamHandlers): EventSource {
   const stream = new EventSource(logStreamUrl(service, container));
   stream.addEventListener('open', handlers.onOpen);
-  for (const name of ['message', 'line', 'log']) {
-    stream.addEventListener(name, (event) => handlers.onLines(linesOf((event as MessageEvent<string>).data)));
-  }
+  stream.addEventListener('message', (event: MessageEvent<string>) => handlers.onLines(linesOf(event.data)));
   stream.addEventListener('error', () => {
     // The browser opens it again by itself, unless the answer was a refusal.
     if (stream.readyState === EventSource.CLOSED) handlers.onGivenUp();
@@ -94,17 +98,8 @@ function openStream(service: string, container: string | undefined, handlers: St
   return stream;
 }
 
-/** What an event holds: `{"lines": […]}`, `{"line": "…"}`, or the line itself. */
+/** What an event holds: `{"lines": [text], "skipped": whether lines before these were left out}`. */
 export function linesOf(text: string): string[] {
-  try {
-    const told: unknown = JSON.parse(text);
-    if (typeof told === 'object' && told !== null) {
-      const { lines, line } = told as { lines?: unknown; line?: unknown };
-      if (Array.isArray(lines)) return lines.map(String);
-      if (typeof line === 'string') return [line];
-    }
-  } catch {
-    // A line of text.
-  }
-  return text.split('\n');
+  const { lines, skipped } = JSON.parse(text) as { lines: string[]; skipped: boolean };
+  return skipped ? [s.logs.skipped, ...lines] : lines;
 }

@@ -12,6 +12,7 @@ import { Card, Facts, PageHeader } from '../components/Card';
 import { DeviceAccess } from '../components/DeviceAccess';
 import { DeviceDanger } from '../components/DeviceDanger';
 import { DeviceExit } from '../components/DeviceExit';
+import { DeviceServices } from '../components/DeviceServices';
 import { Presence } from '../components/Presence';
 import { Empty, Loaded } from '../components/States';
 import { t } from '../i18n';
@@ -55,7 +56,8 @@ function Details({ peer }: { peer: Peer }) {
           <Card title={t.device.accessTitle}>
             <DeviceAccess peer={peer} />
           </Card>
-          <div className="flex flex-col gap-5">
+          <div className="flex min-w-0 flex-col gap-5">
+            <DeviceServices device={peer.name} />
             <Card title={t.device.status}>
               <Connection peer={peer} />
             </Card>

@@ -21,6 +21,7 @@ export const server = setupServer(
   get('/api/network/pending', NOTHING_WAITS),
   get('/api/services/active', { services: [] }),
   get('/api/alerts', { alerts: [] }),
+  get('/api/services', { services: [] }),
 );
 beforeAll(() => server.listen({ onUnhandledRequest: 'error' }));
 afterEach(() => {
