@@ -9,7 +9,7 @@ use cell_api_core::services::entry::{CLOCK, PROXY};
 use cell_api_core::services::health::{Seen, State, Wanted, judge};
 use cell_api_core::services::{entry, labels, probe};
 use cell_manifest::{Manifest, Purpose};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 
 use crate::app::App;
@@ -46,13 +46,13 @@ pub async fn test(app: &App, name: &str) -> Result<Vec<Check>, ServiceError> {
     let mut checks = vec![check("containers", begun, containers(&status))];
     for (what, at) in ports(&status) {
         let begun = Instant::now();
-        checks.push(check("port", begun, port(&what, at).await));
+        checks.push(check("port", begun, port(app, &what, at).await));
     }
     let manifest = &status.view.manifest;
     match (manifest.purpose, manifest.id.as_str()) {
         (Purpose::Core, CLOCK) => {
             let begun = Instant::now();
-            checks.push(check("time", begun, time(&status).await));
+            checks.push(check("time", begun, time(app, &status).await));
         }
         (Purpose::Core, PROXY) => {
             let begun = Instant::now();
@@ -122,12 +122,12 @@ fn containers(status: &StatusView) -> Result<String, String> {
 }
 
 /// TCP ports that devices are led to: those that stand behind the proxy, and those that are the service's own.
-fn ports(status: &StatusView) -> Vec<(String, SocketAddr)> {
+fn ports(status: &StatusView) -> Vec<(String, SocketAddrV4)> {
     let manifest: &Manifest = &status.view.manifest;
     let at = |container: &str, port: u16| {
         let mut all = status.view.service.containers.iter();
         let made = all.find(|made| made.name == container)?;
-        let address = SocketAddr::V4(SocketAddrV4::new(made.address, port));
+        let address = SocketAddrV4::new(made.address, port);
         Some((format!("{container}:{port}"), address))
     };
     let labels = labels(manifest, &status.view.service.instance);
@@ -143,15 +143,30 @@ fn ports(status: &StatusView) -> Vec<(String, SocketAddr)> {
     all
 }
 
-async fn port(what: &str, at: SocketAddr) -> Result<String, String> {
-    match tokio::time::timeout(PATIENCE, TcpStream::connect(at)).await {
+/// A connection to a container, by the relay where there is one: under its unit this process has no network.
+async fn reach(app: &App, at: SocketAddrV4) -> Result<Box<dyn Stream>, String> {
+    Ok(match &app.egress {
+        Some(egress) => Box::new(egress.connect(at).await?),
+        None => Box::new(TcpStream::connect(at).await.map_err(|error| error.to_string())?),
+    })
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn port(app: &App, what: &str, at: SocketAddrV4) -> Result<String, String> {
+    match tokio::time::timeout(PATIENCE, reach(app, at)).await {
         Ok(Ok(_)) => Ok(format!("{what} takes connections at {at}")),
         Ok(Err(error)) => Err(format!("{what} takes no connection at {at}: {error}")),
         Err(_) => Err(format!("{what} does not answer at {at}")),
     }
 }
 
-async fn time(status: &StatusView) -> Result<String, String> {
+async fn time(app: &App, status: &StatusView) -> Result<String, String> {
+    // The relay carries connections, and time is told by datagrams: what asks it then is its own check, in its container.
+    if app.egress.is_some() {
+        return containers(status).map(|detail| format!("its own check asks it: {detail}"));
+    }
     let made = status.view.service.containers.first();
     let made = made.ok_or("it has no container")?;
     let at = SocketAddrV4::new(made.address, 123);
@@ -218,7 +233,7 @@ async fn resolves(
     let SocketAddr::V4(server) = COREDNS else {
         return Err("CoreDNS has no IPv4 address".to_owned());
     };
-    let found = tokio::time::timeout(PATIENCE, ask(server, peer, host)).await;
+    let found = tokio::time::timeout(PATIENCE, ask(app, server, peer, host)).await;
     let found = found.map_err(|_| format!("CoreDNS does not answer at {server}"))??;
     match found.contains(&IpAddr::V4(address)) {
         true => Ok(format!("{host} is {address}, asked as {peer}")),
@@ -246,12 +261,19 @@ fn reader(state: &Published, address: Ipv4Addr) -> Option<Ipv4Addr> {
     })
 }
 
-async fn ask(server: SocketAddrV4, peer: Ipv4Addr, host: &HostName) -> Result<Vec<IpAddr>, String> {
+async fn ask(
+    app: &App,
+    server: SocketAddrV4,
+    peer: Ipv4Addr,
+    host: &HostName,
+) -> Result<Vec<IpAddr>, String> {
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(|_| "no random bytes can be had")?;
     let id = u16::from_be_bytes(id);
+    let mut stream = reach(app, server)
+        .await
+        .map_err(|error| format!("CoreDNS cannot be asked at {server}: {error}"))?;
     let asked = async {
-        let mut stream = TcpStream::connect(server).await?;
         stream.write_all(&probe::question(id, peer, server, host)).await?;
         let length = usize::from(stream.read_u16().await?).min(probe::ANSWER_MAX);
         let mut answer = vec![0; length];

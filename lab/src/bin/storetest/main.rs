@@ -70,7 +70,7 @@ fn main() -> Result<ExitCode> {
     let wishes = Wishes::new(&cell);
     let proven = (|| {
         if !options.only_killed {
-            story::tell(&mut report, &world, &docker, &house, &wishes, &phone, &tv)?;
+            story::tell(&mut report, &world, &house, &wishes, &phone, &tv)?;
         }
         let mut killed = Killed {
             cell: &cell,

@@ -1,7 +1,6 @@
 //! From an empty cell to services in use.
 
 use anyhow::{Context, Result, ensure};
-use cell_lab::docker::Docker;
 use cell_lab::household::DOMAIN;
 use cell_lab::report::Report;
 use cell_lab::store::{Apartment, CORE, Storehouse, Wishes};
@@ -38,15 +37,12 @@ impl Found {
 pub fn tell(
     report: &mut Report,
     world: &World,
-    docker: &Docker<'_>,
     house: &Storehouse,
     wishes: &Wishes<'_>,
     phone: &Apartment<'_>,
     tv: &Apartment<'_>,
 ) -> Result<()> {
-    for id in CORE {
-        wishes.install(id, &json!({}))?;
-    }
+    // They install themselves.
     for id in CORE {
         wishes.installed(id)?;
     }
@@ -72,11 +68,7 @@ pub fn tell(
     };
     report.fact("installed by REST", "calendar, files, email", true);
     names(report, wishes, phone, &found)?;
-    let made = accounts::make(report, &world.cell, wishes)?;
-    let authority = accounts::certify(&world.cell, docker, wishes, &mail.name)?;
-    for device in [phone, tv] {
-        std::fs::write(device.path("mail.pem"), &authority)?;
-    }
+    let made = accounts::make(report, wishes)?;
     used::all(
         report,
         world,

@@ -129,7 +129,7 @@ fn letters(
     mail: &Found,
     [alice, bob]: [&Account; 2],
 ) -> Result<()> {
-    let (root, name) = (phone.path("mail.pem").display().to_string(), mail.name.as_str());
+    let (root, name) = (phone.path("root.pem").display().to_string(), mail.name.as_str());
     let (from, to) = (
         format!("{}@{DOMAIN}", alice.user),
         format!("{}@{DOMAIN}", bob.user),
@@ -148,7 +148,7 @@ fn letters(
         client(phone, "mail_client.py", &arguments)
     })?;
     report.fact("submission from the phone", &sent, sent["code"] == 250);
-    let root = tv.path("mail.pem").display().to_string();
+    let root = tv.path("root.pem").display().to_string();
     let read = wishes.until("the letter", || {
         let read = client(
             tv,
@@ -165,7 +165,7 @@ fn letters(
         &[
             "read",
             name,
-            &phone.path("mail.pem").display().to_string(),
+            &phone.path("root.pem").display().to_string(),
             &bob.user,
             &alice.password,
         ],
