@@ -21,6 +21,10 @@ use crate::store::transaction::Origin;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// How long after something could not be done.
 const RETRY: Duration = Duration::from_secs(2);
+/// Most accounts that are known of one service.
+const MOST_OF_SERVICE: usize = 512;
+/// How many names one record of the audit log has.
+const NAMED: usize = 10;
 /// How much longer each time, up to the interval.
 const SLOWER: u32 = 2;
 
@@ -119,10 +123,7 @@ pub(crate) async fn take_back(app: &App, service: &str, user: &User) {
 /// The service's: the account stays written down.
 pub(crate) async fn remove(app: &App, service: &str, user: &User) -> Result<(), ServiceError> {
     let place = Place::of(app, service)?;
-    if let Err(fault) = place.at.delete(user).await {
-        app.accounts_left.notify_one();
-        return Err(place.fault(fault));
-    }
+    place.at.delete(user).await.map_err(|fault| place.fault(fault))?;
     let (service, user) = (service.to_owned(), user.clone());
     app.store
         .jot(move |connection| Ok(table::forget(connection, &service, &user)?))
@@ -141,9 +142,12 @@ async fn compare(app: &App, service: &str) -> Result<(), ServiceError> {
         .store
         .read(|connection| table::of_service(connection, &sought))?;
     let ours: BTreeSet<&User> = stored.iter().map(|one| &one.user).collect();
+    // A service says what it likes: what is over the bound stays unknown here, and can be removed at the service alone.
+    let room = MOST_OF_SERVICE.saturating_sub(stored.len());
     let learnt: Vec<User> = there
         .iter()
         .filter(|user| !ours.contains(user))
+        .take(room)
         .cloned()
         .collect();
     let lost: Vec<User> = stored
@@ -156,12 +160,16 @@ async fn compare(app: &App, service: &str) -> Result<(), ServiceError> {
     }
     app.store
         .mutate(Origin::new(&Actor::cell(), app.now()), move |tx| {
+            if !lost.is_empty() {
+                tx.audit("account.gone", &sought, of_many(&lost, "it has no more"));
+            }
+            if !learnt.is_empty() {
+                tx.audit("account.found", &sought, of_many(&learnt, "it has from before"));
+            }
             for user in lost {
                 table::forget(tx, &sought, &user)?;
-                tx.audit("account.gone", &user, format!("{sought} has it no more"));
             }
             for user in learnt {
-                tx.audit("account.found", &user, format!("{sought} has it from before"));
                 let account = StoredAccount {
                     service: sought.clone(),
                     peer: None,
@@ -175,4 +183,13 @@ async fn compare(app: &App, service: &str) -> Result<(), ServiceError> {
             Ok(())
         })
         .await
+}
+
+/// One record for all, with as many names as people read.
+fn of_many(users: &[User], what: &str) -> String {
+    let names: Vec<&str> = users.iter().take(NAMED).map(User::as_str).collect();
+    match users.len().saturating_sub(NAMED) {
+        0 => format!("{what}: {}", names.join(", ")),
+        more => format!("{what}: {} and {more} more", names.join(", ")),
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cell_api_core::services::entry::PROXY;
 use cell_api_core::services::health::{self, Alert, Kind, Seen, Severity, State, Wanted, Watched};
+use cell_api_core::services::phase::Phase;
 use cell_proto::broker::v1::WatchDeploymentsResponse;
 use cell_proto::common::v1::{Condition, ConditionStatus};
 use tokio::time::Instant;
@@ -17,11 +18,14 @@ use crate::app::App;
 use crate::daemons::watch;
 use crate::events::Topic;
 use crate::service::ServiceError;
+use crate::services::Waiting;
 use crate::store::managers as table;
 use crate::store::services::{self, StoredService};
 
 /// How often is looked though nothing is heard.
 const INTERVAL: Duration = Duration::from_secs(30);
+/// How long the broker may take to name what was installed.
+const NAMING: Duration = Duration::from_secs(2);
 /// How often at most while something may become worth telling.
 const SOON: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
@@ -45,6 +49,7 @@ async fn watch(app: Arc<App>) {
         watched: BTreeMap::new(),
         seen: None,
         heard: Instant::now(),
+        unnamed: BTreeMap::new(),
         app,
     };
     if let Err(error) = watcher.recall() {
@@ -74,6 +79,8 @@ struct Watcher {
     /// What the broker told last; none: nothing, or nothing for long.
     seen: Option<BTreeMap<String, Vec<Seen>>>,
     heard: Instant,
+    /// Since when the broker does not name services that are installed: it tells what it has made a moment later.
+    unnamed: BTreeMap<String, Instant>,
 }
 
 impl Watcher {
@@ -145,6 +152,10 @@ impl Watcher {
         let (mut transitions, mut due, mut pause) = (Vec::new(), Vec::new(), INTERVAL);
         for service in &all {
             let name = service.name.as_str();
+            if self.is_yet_to_be_named(service) {
+                pause = pause.min(SOON);
+                continue;
+            }
             let refusal = app.services.netd_refuses(name);
             let wanted = wanted(service, refusal.as_deref());
             let containers = self
@@ -158,6 +169,11 @@ impl Watcher {
             let transition = watched.see(&wanted, containers, now);
             transitions.extend(transition.map(|transition| (name.to_owned(), transition)));
             due.extend(health::alerts(name, &wanted, watched, now));
+            due.extend(
+                app.services
+                    .trouble(name)
+                    .map(|trouble| without_certificate(name, &trouble)),
+            );
             if let Some(left) = watched.look_in(now) {
                 let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
                 pause = pause.min(left).min(SOON);
@@ -174,6 +190,18 @@ impl Watcher {
         }
         self.write(transitions, due, now).await?;
         Ok(pause.max(Duration::from_millis(50)))
+    }
+
+    /// Whether the broker has not named an installed service for a moment only.
+    fn is_yet_to_be_named(&mut self, service: &StoredService) -> bool {
+        let name = service.name.as_str();
+        let is_named = self.seen.as_ref().is_none_or(|seen| seen.contains_key(name));
+        if is_named || service.phase != Phase::Installed {
+            self.unnamed.remove(name);
+            return false;
+        }
+        let since = self.unnamed.entry(name.to_owned()).or_insert_with(Instant::now);
+        since.elapsed() < NAMING
     }
 
     async fn write(
@@ -207,6 +235,16 @@ fn wanted<'a>(service: &'a StoredService, refusal: Option<&'a str>) -> Wanted<'a
         phase: service.phase,
         stopped: service.stopped,
         fault: fault.or(refusal.map(|why| ("NETWORK_REFUSED", why))),
+    }
+}
+
+/// A service that speaks TLS itself has no certificate, or not the next one.
+fn without_certificate(service: &str, trouble: &Waiting) -> Alert {
+    Alert {
+        service: service.to_owned(),
+        kind: Kind::Certificate,
+        severity: Severity::Warning,
+        text: format!("{service}: {} ({})", trouble.message, trouble.code),
     }
 }
 

@@ -88,6 +88,11 @@ impl Services {
         live
     }
 
+    /// What a service lacks beside its steps.
+    pub(crate) fn trouble(&self, service: &str) -> Option<Waiting> {
+        lock(&self.troubles).get(service).cloned()
+    }
+
     /// Notes what a service lacks beside its steps; whether that is news.
     pub(crate) fn set_trouble(&self, service: &str, trouble: Option<Waiting>) -> bool {
         let mut all = lock(&self.troubles);

@@ -149,12 +149,16 @@ async fn a_name_is_a_devices_or_a_services() {
     }
     add(&admin, "notes-2", 2).await;
     // The cell's own names.
-    for id in ["cell", "network", "active"] {
+    for (id, code) in [
+        ("cell", "CATALOG_FAULT"),
+        ("network", "CATALOG_FAULT"),
+        ("active", "SERVICE_NAME_TAKEN"),
+    ] {
         catalog::write(&cell.state().join("catalog"), &[named(id, id)]);
         let refused = admin
             .post(&format!("/api/services/{id}/install"), &json!({}))
             .await;
-        refused.refused(409, "SERVICE_NAME_TAKEN");
+        refused.refused(409, code);
     }
     // A collision of an earlier version is shown.
     let renaming = cell

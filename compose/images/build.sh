@@ -237,7 +237,7 @@ for name in "${names[@]}"; do
   if [ -z "$pack_only" ]; then
     docker load --quiet --input "$archive" >&2
     [ "$(docker image inspect --format '{{.Id}}' "$id")" = "$id" ] || {
-      echo "image $name: Docker knows it by another id than its archive's; is its containerd image store on?" >&2; exit 1; }
+      echo "image $name: Docker knows it by another id than its archive's; its containerd image store is on. In /etc/docker/daemon.json: \"features\": {\"containerd-snapshotter\": false}; restart Docker" >&2; exit 1; }
     note "$name" "$id"
   fi
   echo "$name $id $archive"

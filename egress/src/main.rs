@@ -104,13 +104,15 @@ async fn run(
     let relay = Arc::new(Relay::new(Arc::clone(&engine)));
     let answering = serve::serve(Arc::clone(&relay), questions);
     let proving = canary::prove(Arc::clone(&relay));
+    let authorities = config.dns.as_ref().map(|dns| dns.authorities.clone());
+    let authorities = authorities.unwrap_or_default();
     let calls = cell_proto::ipc::serve(
         listeners.unix("api")?,
         config.api,
         service::routes(
             Arc::clone(&engine),
             config.dns.map(|ceiling| (relay, ceiling)),
-            Connector::new(config.services),
+            Connector::new(config.services, authorities),
         ),
         std::future::pending(),
     );

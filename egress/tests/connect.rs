@@ -28,7 +28,7 @@ async fn lab(folder: &std::path::Path) -> (Client, SocketAddr) {
     let config = Config::parse(text, |_| Some(nix::unistd::getuid().as_raw())).unwrap();
     let vault = Cached::new(Vault::new(folder.join("vault.sock")));
     let engine = Arc::new(Engine::new(config.rules, Box::new(vault)));
-    let connector = Connector::new(vec!["127.3.0.0/16".parse().unwrap()]);
+    let connector = Connector::new(vec!["127.3.0.0/16".parse().unwrap()], Vec::new());
     let routes = service::routes(engine, None, connector);
     let path = folder.join("egress.sock");
     let listener = UnixListener::bind(&path).unwrap();

@@ -30,6 +30,8 @@ const EXITS: [(&str, &[&str], &[&str]); 2] = [
         &["route", "flush", "table", "all", "proto", "206"],
     ),
 ];
+/// What containers of a cell are labelled with: `owner_label` and `cell_id` of the shipped broker.toml.
+const CONTAINERS: &str = "label=cell.owner=default";
 /// Legacy iptables of each family, and the file that names the tables that were ever used.
 const LEGACY: [(&str, &str); 2] = [
     ("iptables-legacy", "ip_tables_names"),
@@ -133,12 +135,34 @@ fn clean_network(place: &Place, owned: &Owned) -> Result<(), Error> {
             .interfaces
             .iter()
             .try_for_each(|link| remove_link(link, &owned.addresses))?;
+        if matches!(place, Place::Host) {
+            end_containers()?;
+        }
         remove_tunnels(owned)?;
         remove_table(&owned.table)?;
         remove_exits()?;
         remove_docker_rules()?;
         remove_legacy()
     })?
+}
+
+/// The cell's containers and their networks: without netd nobody judges what they send. Their data stays in Docker's volumes. A
+/// machine without Docker has none.
+fn end_containers() -> Result<(), Error> {
+    if program("docker", &["version"]).is_err() {
+        return Ok(());
+    }
+    let containers = program("docker", &["ps", "--all", "--quiet", "--filter", CONTAINERS])?;
+    for container in containers.lines() {
+        println!("==> removing container {container}; its volumes stay");
+        program("docker", &["rm", "--force", container])?;
+    }
+    let networks = program("docker", &["network", "ls", "--quiet", "--filter", CONTAINERS])?;
+    for network in networks.lines() {
+        println!("==> removing Docker's network {network}");
+        program("docker", &["network", "rm", network])?;
+    }
+    Ok(())
 }
 
 /// Only a link that says so, or bears a hidden service address, is netd's. Its routes go with it.

@@ -571,7 +571,7 @@ mod tests {
             ("max = 1024", "max = 1025", "services.max"),
             ("entries_max = 4096", "entries_max = 4097", "services.entries_max"),
             (
-                "callers = [\"cell-api\"]",
+                "callers = [\"cell-egress\"]",
                 "callers = [\"nobody-here\"]",
                 "services.callers",
             ),

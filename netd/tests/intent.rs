@@ -227,8 +227,11 @@ impl Setup {
                 .unwrap()
                 .insert(name, keys.private.into_bytes());
         }
-        let users = ["root", "daemon", "bin", "nobody"];
-        let uid = |name: &str| users.iter().position(|user| *user == name).map(|at| at as u32);
+        // As netd looks them up, since its rules name them by number.
+        let uid = |name: &str| {
+            let user = nix::unistd::User::from_name(name).unwrap();
+            user.map(|user| user.uid.as_raw())
+        };
         Setup {
             netd,
             cell,

@@ -511,7 +511,8 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
                 let networks = crate::store::service_networks::list(connection)?;
                 spec.services = networks.iter().map(|one| service_spec(one, route)).collect();
                 if crate::store::services::has_core(connection)? {
-                    spec.services.push(core_network());
+                    // First: where there is not room for all, it is not the one that is left out.
+                    spec.services.insert(0, core_network());
                 }
             }
             if let Some(range) = range {

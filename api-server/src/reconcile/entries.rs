@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cell_api_core::derive::NetworkSpec;
 use cell_api_core::services::entry::Entry;
+use cell_api_core::services::{self, own};
 use cell_proto::netd::v1 as wire;
 
 use super::refused::Refused;
@@ -48,7 +49,14 @@ pub(super) fn told(
         told.entry(service).or_insert(why);
     }
     let of_networks = networks.iter();
-    told.extend(of_networks.map(|(name, why)| (name.clone(), format!("its network: {why}"))));
+    for (name, why) in of_networks {
+        let why = format!("its network: {why}");
+        // The network of the cell's own containers is no service's alone.
+        match name == services::CORE_NETWORK {
+            true => told.extend(own::IDS.map(|id| (id.to_owned(), why.clone()))),
+            false => drop(told.insert(name.clone(), why)),
+        }
+    }
     told
 }
 

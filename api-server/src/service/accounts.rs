@@ -52,7 +52,7 @@ pub async fn list(app: &App, service: &str) -> Result<Vec<StoredAccount>, Servic
             let service = services::get(connection, &sought)?;
             has_accounts(
                 &sought,
-                &services::manifest(connection, &service.make.digest)?.manifest,
+                &services::manifest(connection, &service.in_force().digest)?.manifest,
             )?;
             let mut all = table::of_service(connection, &sought)?;
             all.retain(|one| one.stands == Stands::Made);
@@ -99,19 +99,17 @@ async fn create_all(
     app.store.mutate(origin, begin).await?;
     let made = make(&user, &all).await;
     let names: Vec<String> = all.into_iter().map(|one| one.service).collect();
-    match made {
-        Ok(credentials) => {
-            end(app, user, names).await?;
-            Ok(credentials)
-        }
-        Err(error) => {
-            // As after a crash; at once, since somebody may try again.
-            for service in &names {
-                crate::accounts::take_back(app, service, &user).await;
-            }
-            Err(error)
-        }
+    let failed = match made {
+        Ok(credentials) if end(app, user.clone(), names.clone()).await? => return Ok(credentials),
+        // The device was removed with its accounts meanwhile.
+        Ok(_) => Faults::one("peer", "it was removed meanwhile").into(),
+        Err(error) => error,
+    };
+    // As after a crash; at once, since somebody may try again.
+    for service in &names {
+        crate::accounts::take_back(app, service, &user).await;
     }
+    Err(failed)
 }
 
 /// Writes down what is being made.
@@ -177,17 +175,25 @@ async fn make(user: &User, all: &[Place]) -> Result<Vec<Credential>, ServiceErro
     Ok(credentials)
 }
 
-async fn end(app: &App, user: User, services: Vec<String>) -> Result<(), ServiceError> {
-    app.store
+/// False: one of them is not being made any more, and so none is made.
+async fn end(app: &App, user: User, services: Vec<String>) -> Result<bool, ServiceError> {
+    let is_whole = app
+        .store
         .jot(move |connection| {
-            for service in services {
-                table::set_stands(connection, &service, &user, Stands::Made)?;
+            for service in &services {
+                let now = table::find(connection, service, user.as_str())?;
+                if now.is_none_or(|one| one.stands != Stands::Making) {
+                    return Ok(false);
+                }
             }
-            Ok(())
+            for service in &services {
+                table::set_stands(connection, service, &user, Stands::Made)?;
+            }
+            Ok(true)
         })
         .await?;
     app.events.publish([Topic::Services]);
-    Ok(())
+    Ok(is_whole)
 }
 
 /// Gives an account another password.
@@ -246,7 +252,11 @@ pub async fn remove(app: &Arc<App>, actor: &Actor, service: &str, user: &str) ->
                 begin_removal(tx, &sought, &user)
             })
             .await?;
-        crate::accounts::remove(&app, &service, &known.user).await
+        let removed = crate::accounts::remove(&app, &service, &known.user).await;
+        if removed.is_err() {
+            app.accounts_left.notify_one();
+        }
+        removed
     })
     .await
 }
@@ -287,7 +297,10 @@ fn begin_removal(tx: &mut Tx<'_>, service: &str, user: &str) -> Result<StoredAcc
 
 fn made(tx: &Tx<'_>, service: &str, user: &str) -> Result<StoredAccount, ServiceError> {
     let found = services::get(tx, service)?;
-    has_accounts(service, &services::manifest(tx, &found.make.digest)?.manifest)?;
+    has_accounts(
+        service,
+        &services::manifest(tx, &found.in_force().digest)?.manifest,
+    )?;
     table::find(tx, service, user)?
         .filter(|one| one.stands == Stands::Made)
         .ok_or(ServiceError::NoAccount)
@@ -317,7 +330,7 @@ impl Place {
     pub fn of(app: &App, name: &str) -> Result<Self, ServiceError> {
         let (service, kept) = app.store.read(|connection| {
             let service = services::get(connection, name)?;
-            let kept = services::manifest(connection, &service.make.digest)?;
+            let kept = services::manifest(connection, &service.in_force().digest)?;
             Ok((service, kept))
         })?;
         has_accounts(name, &kept.manifest)?;

@@ -65,14 +65,16 @@ pub fn ports(manifest: &Manifest) -> BTreeMap<(Protocol, u16), &str> {
         .collect()
 }
 
+/// What a peer needs for a service, at most: the ports of its own and the proxy's.
+pub fn granted_ports(manifest: &Manifest) -> BTreeSet<(Protocol, u16)> {
+    let by_proxy = manifest.routing.iter().flat_map(|_| BY_PROXY);
+    let by_proxy = by_proxy.map(|(port, _)| (Protocol::Tcp, port));
+    ports(manifest).into_keys().chain(by_proxy).collect()
+}
+
 /// How many grants a peer needs for a service, at most.
 pub fn grants_of(manifest: &Manifest) -> usize {
-    let by_proxy = if manifest.routing.is_some() {
-        BY_PROXY.len()
-    } else {
-        0
-    };
-    ports(manifest).len() + by_proxy
+    granted_ports(manifest).len()
 }
 
 /// The entries of all services. `cell` is the cell's own address.

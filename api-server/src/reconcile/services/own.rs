@@ -80,21 +80,25 @@ impl Keeper {
             self.retry_after = (self.retry_after * 2).min(LONGEST_RETRY);
             self.retry_at = Instant::now() + self.retry_after;
         }
-        let mut lacking = Vec::new();
+        let (mut lacking, mut first) = (Vec::new(), None);
         loop {
             let phases = self.phases().await?;
             match own::next(&lacking, |id| phases.get(id).copied()) {
-                Next::Wait => return Ok(()),
+                Next::Wait => return first.map_or(Ok(()), Err),
                 Next::Install(id) => match wish(&self.app, id).await {
                     Ok(()) => self.rest(),
                     Err(ServiceError::NotInCatalog) => lacking.push(id),
-                    Err(error) => return Err(error),
+                    // One of them keeps no other back.
+                    Err(error) => {
+                        lacking.push(id);
+                        first = first.or(Some(error));
+                    }
                 },
                 Next::Again(failed) => {
                     if is_due {
                         self.again(&failed).await?;
                     }
-                    return Ok(());
+                    return first.map_or(Ok(()), Err);
                 }
             }
         }

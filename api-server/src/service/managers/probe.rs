@@ -124,6 +124,10 @@ fn containers(status: &StatusView) -> Result<String, String> {
 /// TCP ports that devices are led to: those that stand behind the proxy, and those that are the service's own.
 fn ports(status: &StatusView) -> Vec<(String, SocketAddrV4)> {
     let manifest: &Manifest = &status.view.manifest;
+    if manifest.purpose == Purpose::Core {
+        // They are asked for what they do, below.
+        return Vec::new();
+    }
     let at = |container: &str, port: u16| {
         let mut all = status.view.service.containers.iter();
         let made = all.find(|made| made.name == container)?;

@@ -65,8 +65,13 @@ pub fn hand_over_grants(tx: &mut Tx<'_>, range: &VpnRange) -> Result<(), Service
                 &name,
                 "who may reach a service is said at the service",
             )?;
-            let had_all = had.len() >= entry::grants_of(manifest);
-            if had_all && service.access != Access::Everyone {
+            let wanted = entry::granted_ports(manifest);
+            let had_all = wanted.iter().all(|(protocol, port)| {
+                let is_it =
+                    |one: &Reached| (one.protocol, one.port) == (*protocol, *port) && one.address.is_ipv4();
+                had.iter().any(is_it)
+            });
+            if had_all && !wanted.is_empty() && service.access != Access::Everyone {
                 let sql = "INSERT OR IGNORE INTO service_access (service, peer) VALUES (?1, ?2)";
                 tx.prepare_cached(sql)?.execute((service.name.as_str(), &name))?;
                 tx.audit(
