@@ -4,7 +4,7 @@ import { assert, inspect, SIZES, threadMillis } from '../lib.mjs';
 
 export const specs = [
   ['without Docker: services say why they cannot run, and how to change that', withoutDocker],
-  ['the store says that this cell has no catalog; unknown names lead back', emptyStore],
+  ['the store shows the catalog that is shipped, or says that there is none; unknown names lead back', emptyStore],
   ['installed services: states, progress with bytes, what goes when one is removed', installed],
   ['the store: found by a word, a form, and what happens before the click', store],
   ['one service: access, accounts shown once, log, health', oneService],
@@ -107,8 +107,13 @@ async function emptyStore(world) {
   recorder.allow(/status of 404 .*\/api\/services\/nothing(\/.*)?$/);
   await page.goto(`${url}/services`);
   await page.getByRole('link', { name: 'Store', exact: true }).click();
+  await page.getByText('Calendar and contacts').first().waitFor();
+  await inspect(world, 'store-shipped');
+  const end = await madeUp(page, [], [['**/api/store/catalog', (route) => json(route, { services: [], faults: [] })]]);
+  await page.reload();
   await page.getByText('The store is empty').waitFor();
   await inspect(world, 'store-empty');
+  await end();
   await page.goto(`${url}/store/nothing`);
   await page.getByText('The store has no such service').waitFor();
   await page.goto(`${url}/services/nothing`);
