@@ -379,6 +379,33 @@ async fn what_others_need_is_not_removed() {
     gone(&admin, "notes").await;
 }
 
+/// Whoever kills Docker ends the containers that it has just started: they are started once more. What ends each time has failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installation_whose_containers_end_at_once_is_tried_a_few_times() {
+    let (_cell, broker, admin, digests) = ready().await;
+    let deployed = format!("deploy {}", digests[0]);
+    let tries = || broker.calls().iter().filter(|call| **call == deployed).count();
+    let refuse = |code| {
+        broker
+            .state
+            .lock()
+            .unwrap()
+            .refuses
+            .insert(digests[0].clone(), code)
+    };
+    refuse("NOT_RUNNING");
+    install(&admin, "notes", json!({})).await;
+    let told = stands(&admin, "notes", "failed").await;
+    assert_eq!(told["error"]["code"], "NOT_RUNNING", "{told}");
+    assert_eq!(tries(), 4);
+    admin.delete("/api/services/notes").await.expect(202);
+    gone(&admin, "notes").await;
+    install(&admin, "notes", json!({})).await;
+    eventually("it was tried again", || tries() > 4).await;
+    broker.state.lock().unwrap().refuses.clear();
+    stands(&admin, "notes", "installed").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_that_fails_goes_back_to_what_ran() {
     let (cell, broker, admin, digests) = ready().await;
@@ -595,7 +622,7 @@ async fn the_cells_own_containers_are_on_their_own_network_and_stand_before_the_
         (&told["address"], &told["subnet"], &told["purpose"]),
         (&Value::Null, &Value::Null, &json!("core"))
     );
-    assert_eq!(networks(&cell), ["notes cellsvc1", "cell cellsvc0"]);
+    assert_eq!(networks(&cell), ["cell cellsvc0", "notes cellsvc1"]);
     let proxy = broker.state.lock().unwrap().made["caddy"].deployment.containers[0]
         .address
         .clone();

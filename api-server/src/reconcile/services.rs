@@ -173,9 +173,11 @@ impl Worker {
         let (mut backoff, mut wishes) = (FIRST_BACKOFF, self.app.services.wishes());
         // How often something that the broker had was gone again.
         let mut returns = 0;
+        // How often its containers ended at once.
+        let mut ends = 0;
         loop {
             wishes.borrow_and_update();
-            let stepped = match step::step(&self.app, &self.name, returns).await {
+            let stepped = match step::step(&self.app, &self.name, returns, ends).await {
                 Ok(stepped) => stepped,
                 Err(ServiceError::NoService) => return self.tell(Live::default()),
                 Err(error) => Stepped::Later(Waiting {
@@ -191,6 +193,7 @@ impl Worker {
                 }
                 Stepped::Returned => returns += 1,
                 Stepped::Later(waiting) => {
+                    ends += u32::from(waiting.code == step::NOT_RUNNING);
                     let waiting = Some(waiting);
                     self.tell(Live {
                         progress: None,

@@ -47,8 +47,14 @@ enum Not {
     Ended(Outcome, Option<Fault>),
 }
 
-/// Does the step that a service is at.
-pub(super) async fn step(app: &App, name: &str, returns: u32) -> Result<Stepped, ServiceError> {
+/// What the broker says of containers that ended as soon as they were started.
+pub(super) const NOT_RUNNING: &str = "NOT_RUNNING";
+/// How often they may, before an installation has failed: Docker may have been killed under them.
+const ENDS: u32 = 3;
+
+/// Does the step that a service is at. `returns`: how often something that the broker had was gone again; `ends`: how often the
+/// containers ended at once.
+pub(super) async fn step(app: &App, name: &str, returns: u32, ends: u32) -> Result<Stepped, ServiceError> {
     let service = app.store.read(|connection| table::get(connection, name))?;
     if service.phase == Phase::Installed {
         return look_after(app, service).await;
@@ -61,6 +67,16 @@ pub(super) async fn step(app: &App, name: &str, returns: u32) -> Result<Stepped,
         Ok(Done::Plain) => (Outcome::Done, None, None),
         Ok(Done::Deployed(containers)) => (Outcome::Done, None, Some(containers)),
         Err(Not::Later(waiting)) => return Ok(Stepped::Later(waiting)),
+        Err(Not::Ended(Outcome::Refused, Some(fault)))
+            if service.phase == Phase::Installing(Install::Deploy)
+                && fault.code == NOT_RUNNING
+                && ends < ENDS =>
+        {
+            return Ok(Stepped::Later(Waiting {
+                code: fault.code,
+                message: fault.message,
+            }));
+        }
         Err(Not::Ended(outcome, fault)) if returns >= RETURNS => (refused_at_last(outcome), fault, None),
         Err(Not::Ended(outcome, fault)) => (outcome, fault, None),
     };
