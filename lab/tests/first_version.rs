@@ -6,9 +6,6 @@
 #[path = "../../netd/tests/support/openvpn.rs"]
 mod provider;
 
-#[path = "support/household.rs"]
-mod household;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -17,11 +14,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use cell_lab::cell::{Cell, program};
 use cell_lab::counter::{Counter, Protocol, Spec, host};
+use cell_lab::household::{claimed, join};
 use cell_lab::probe::{EchoServer, tcp_echo};
 use cell_lab::process::until;
 use cell_lab::rest::Rest;
 use cell_lab::topology::{Device, FAR_HOST, World};
-use household::{claimed, join};
 use provider::{Offer, OpenvpnServer, PASSWORD, USERNAME};
 use serde_json::{Value, json};
 

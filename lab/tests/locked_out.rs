@@ -2,17 +2,14 @@
 //! device is back by itself. A real cell, a stock client. Needs root and the built programs.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/household.rs"]
-mod household;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use cell_lab::cell::Cell;
+use cell_lab::household::{PASSWORD, USER, claimed, join};
 use cell_lab::process::until;
 use cell_lab::topology::{Device, World};
-use household::{PASSWORD, USER, claimed, join};
 use serde_json::{Value, json};
 
 /// A client whose peer was gone notices by WireGuard's own timers (15 s without an answer, then a handshake).

@@ -6,9 +6,6 @@
 #[path = "../../netd/tests/support/openvpn.rs"]
 mod provider;
 
-#[path = "support/household.rs"]
-mod household;
-
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
@@ -16,12 +13,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use cell_lab::cell::{Cell, program};
 use cell_lab::counter::{Counter, Protocol, Spec, host};
+use cell_lab::household::{claimed, join};
 use cell_lab::probe::{EchoServer, ping, tcp_echo, udp_echo};
 use cell_lab::process::{run, until};
 use cell_lab::resolver;
 use cell_lab::rest::Rest;
 use cell_lab::topology::{Device, FAR_HOST, World};
-use household::{claimed, join};
 use provider::{Offer, OpenvpnServer, PASSWORD, RESOLVER, USERNAME};
 use serde_json::{Value, json};
 

@@ -9,9 +9,6 @@
 #[path = "support/registry.rs"]
 mod registry;
 
-#[path = "support/household.rs"]
-mod household;
-
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -22,12 +19,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cell_lab::cell::{Cell, Edit};
 use cell_lab::docker::Docker;
+use cell_lab::household::{PASSWORD, USER, claimed, join};
 use cell_lab::netns::Namespace;
 use cell_lab::probe::{EchoServer, tcp_echo};
 use cell_lab::process::{run, until};
 use cell_lab::topology::{CELL, FAR_HOST, LAN_HOST, World};
 use cell_launch::house::Daemon;
-use household::{PASSWORD, USER, claimed, join};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{DerSignature, SigningKey};
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};

@@ -11,11 +11,11 @@ use cell_proto::broker::v1::{
     Container, DeployRequest, Deployment, GetContainerLogsRequest, GetContainerLogsResponse,
     GetContainerRequest, ListDeploymentsRequest, Parameter, PullImagesRequest, PullImagesResponse,
     PutManifestRequest, RemoveDeploymentRequest, RestartContainerRequest, ServicePlace,
-    StartContainerRequest, StopContainerRequest, WatchDeploymentsRequest, WatchDeploymentsResponse,
+    StartContainerRequest, StopContainerRequest,
 };
 use cell_proto::fault;
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Code, Response, Status};
 
 use super::read;
 use crate::store::services::{KeptManifest, Make};
@@ -206,15 +206,6 @@ impl Deployments {
         let answer = within(READ, self.deploys.clone().list_deployments(request)).await?;
         let all = answer.deployments.into_iter();
         Ok(all.map(|one| (one.service.clone(), one)).collect())
-    }
-
-    /// What is deployed and what it does: once, and then again whenever it changes.
-    ///
-    /// # Errors
-    /// [`BrokerFault`].
-    pub async fn watch(&self) -> Result<Streaming<WatchDeploymentsResponse>, BrokerFault> {
-        let request = WatchDeploymentsRequest {};
-        within(READ, self.deploys.clone().watch_deployments(request)).await
     }
 
     /// Starts a container. One that runs is left alone.

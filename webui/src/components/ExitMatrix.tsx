@@ -5,9 +5,9 @@ import { Link } from 'wouter';
 import type { Connection, Peer } from '../api/types';
 import { t } from '../i18n';
 import { paths } from '../lib/paths';
-import { Button } from './Button';
 import { ExitChoice } from './ExitChoice';
 import { Field } from './Field';
+import { Pager } from './Pager';
 
 const PAGE = 25;
 
@@ -47,17 +47,7 @@ export function ExitMatrix({ peers, connections }: { peers: readonly Peer[]; con
         ))}
       </ul>
       {found.length === 0 && <p className="text-muted text-sm">{t.devices.noMatch}</p>}
-      {pages > 1 && (
-        <div className="flex flex-wrap items-center gap-3">
-          <Button disabled={at === 0} onClick={() => setPage(at - 1)}>
-            {t.devices.previous}
-          </Button>
-          <span className="text-muted text-sm">{t.devices.page(at + 1, pages)}</span>
-          <Button disabled={at + 1 >= pages} onClick={() => setPage(at + 1)}>
-            {t.devices.next}
-          </Button>
-        </div>
-      )}
+      <Pager at={at} pages={pages} onPage={setPage} />
     </div>
   );
 }

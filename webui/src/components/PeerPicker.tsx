@@ -3,8 +3,8 @@
 import { useDeferredValue, useId, useState } from 'react';
 import { t } from '../i18n';
 import { s } from '../i18n/services';
-import { Button } from './Button';
 import { Field, SWITCH } from './Field';
+import { Pager } from './Pager';
 
 const PAGE = 25;
 
@@ -61,17 +61,7 @@ export function PeerPicker({ label, all, chosen, onToggle, disabled = false }: P
         ))}
       </ul>
       {found.length === 0 && <p className="text-muted text-sm">{s.access.noMatch}</p>}
-      {pages > 1 && (
-        <div className="flex flex-wrap items-center gap-3">
-          <Button disabled={at === 0} onClick={() => setPage(at - 1)}>
-            {t.devices.previous}
-          </Button>
-          <span className="text-muted text-sm">{t.devices.page(at + 1, pages)}</span>
-          <Button disabled={at + 1 >= pages} onClick={() => setPage(at + 1)}>
-            {t.devices.next}
-          </Button>
-        </div>
-      )}
+      <Pager at={at} pages={pages} onPage={setPage} />
     </div>
   );
 }

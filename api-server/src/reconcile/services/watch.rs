@@ -44,7 +44,7 @@ async fn session(app: &App, told: &mut u64) -> BrokerFault {
         code: "UNREACHABLE".to_owned(),
         message: "it ended".to_owned(),
     };
-    let mut all = match app.deployments.watch().await {
+    let mut all = match app.streams.deployments().await {
         Ok(all) => all,
         Err(fault) => return fault,
     };
