@@ -98,7 +98,11 @@ async fn a_configuration_is_read_and_tried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn how_a_service_is_is_written_down_and_what_is_wrong_is_told_until_it_is_over() {
     let (cell, broker, admin, _) = ready().await;
+    // An installation may be quicker than a look at it: this one waits until it was seen.
+    broker.state.lock().unwrap().no_docker = true;
     install(&admin, "notes", json!({})).await;
+    was(&admin, "notes", &["installing"]).await;
+    broker.state.lock().unwrap().no_docker = false;
     stands(&admin, "notes", "installed").await;
     was(&admin, "notes", &["healthy", "installing"]).await;
     assert_eq!(alerts(&admin).await, Vec::<Value>::new());
