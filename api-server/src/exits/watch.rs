@@ -301,6 +301,14 @@ fn seen(app: &App, stored: &StoredConnection, egress: &Egress) -> Seen {
             .seen
             .get(&stored.id)
             .cloned()
+            .map(|relayed| match stored.config {
+                Config::Tor => relayed.of_tor(),
+                Config::WireguardExt(_)
+                | Config::Openvpn(_)
+                | Config::Sshuttle(_)
+                | Config::Proxy(_)
+                | Config::CellRelay => relayed,
+            })
             .map_or(Seen::Nothing, Seen::Relay),
         Device::Interface(_) => tunnel(app, stored),
         Device::Link => Seen::Nothing,

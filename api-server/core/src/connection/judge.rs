@@ -81,6 +81,18 @@ pub struct Proof {
     pub failure_detail: String,
 }
 
+impl Relayed {
+    /// The same of an exit of type `tor`, whose server is a program of the cell's own machine: what to do where it is not there.
+    #[must_use]
+    pub fn of_tor(mut self) -> Self {
+        if self.failure_reason == "CONNECT_FAILED" {
+            self.failure_detail
+                .push_str("; Tor runs where its program is installed: apt install tor");
+        }
+        self
+    }
+}
+
 impl Proof {
     /// When the last came back, while that says something.
     fn passed(&self, now: i64) -> Option<i64> {

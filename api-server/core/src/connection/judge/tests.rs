@@ -163,3 +163,22 @@ fn an_idle_tunnel_is_no_dead_one() {
     let new = Silence::default().after(None, 148, NOW);
     assert!(!new.unanswered() && new.after(None, 296, NOW).unanswered());
 }
+
+#[test]
+fn where_there_is_no_tor_it_is_said_what_to_install() {
+    let told = |reason: &str| {
+        let relayed = Relayed {
+            listening: true,
+            failure_unix_ms: Some(NOW),
+            failure_reason: reason.to_owned(),
+            failure_detail: "no".to_owned(),
+            ..Relayed::default()
+        };
+        judge(None, &Seen::Relay(relayed.of_tor()), &Proof::default(), NOW).detail
+    };
+    assert_eq!(
+        told("CONNECT_FAILED"),
+        "no; Tor runs where its program is installed: apt install tor (CONNECT_FAILED)"
+    );
+    assert_eq!(told("CLOSED"), "no (CLOSED)");
+}
