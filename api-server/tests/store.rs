@@ -80,6 +80,24 @@ fn entries(cell: &Cell) -> Vec<(String, String)> {
     .collect()
 }
 
+/// What netd lets cell-egress open at containers of each service.
+fn called(cell: &Cell) -> BTreeSet<String> {
+    let state = cell.netd.state.lock().unwrap();
+    let all = state.spec.iter().flat_map(|spec| &spec.service_networks);
+    let of_one = |network: &netd::ServiceNetwork| {
+        let ports = network.called.iter();
+        let words =
+            ports.map(|at| format!("{} {}", network.name, std::net::SocketAddr::try_from(at).unwrap()));
+        words.collect::<Vec<_>>()
+    };
+    all.flat_map(of_one).collect()
+}
+
+/// Those of `notes`, whose container is there.
+fn ports_at(address: &str) -> BTreeSet<String> {
+    [8080, 993].map(|port| format!("notes {address}:{port}")).into()
+}
+
 fn granted(cell: &Cell, peer: &str) -> BTreeSet<String> {
     let state = cell.netd.state.lock().unwrap();
     let mut peers = state.spec.iter().flat_map(|spec| &spec.peers);
@@ -200,6 +218,8 @@ async fn a_service_is_installed_reached_and_removed() {
         entries(&cell),
         [("10.86.0.254:993".to_owned(), format!("{to}:993"))]
     );
+    // What stands behind the proxy, and what is its own: the cell's test of it asks both.
+    assert_eq!(called(&cell), ports_at(&to));
     assert_eq!(
         granted(&cell, "phone"),
         BTreeSet::from(["10.86.0.254:993".to_owned()])
@@ -251,6 +271,7 @@ async fn a_service_is_installed_reached_and_removed() {
     gone(&admin, "notes").await;
     assert!(broker.state.lock().unwrap().made.is_empty() && broker.state.lock().unwrap().volumes.is_empty());
     eventually("netd forgets it", || networks(&cell).is_empty()).await;
+    assert_eq!(called(&cell), BTreeSet::new());
     assert_eq!(entries(&cell), []);
     assert!(!cell.state().join("services/notes").exists());
     let kept: u32 = cell
@@ -470,6 +491,7 @@ async fn an_update_that_fails_goes_back_to_what_ran() {
         entries(&cell) == [("10.86.0.254:993".to_owned(), format!("{to}:993"))]
     })
     .await;
+    assert_eq!(called(&cell), ports_at(&to), "and the cell speaks to that alone");
 
     // Other parameters are an update too, and what does not fit is refused whole.
     let refused = admin
@@ -623,6 +645,10 @@ async fn the_cells_own_containers_are_on_their_own_network_and_stand_before_the_
         (&Value::Null, &Value::Null, &json!("core"))
     );
     assert_eq!(networks(&cell), ["cell cellsvc0", "notes cellsvc1"]);
+    let to = broker.state.lock().unwrap().made["notes"].deployment.containers[0]
+        .address
+        .clone();
+    assert_eq!(called(&cell), ports_at(&to), "nothing of its own containers");
     let proxy = broker.state.lock().unwrap().made["caddy"].deployment.containers[0]
         .address
         .clone();

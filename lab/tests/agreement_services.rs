@@ -4,12 +4,15 @@
 #[path = "support/wire.rs"]
 mod wire;
 
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+
 use cell_api_core::connection::choice::Route;
 use cell_api_core::derive::services::service_spec;
 use cell_api_core::derive::{dns, network_spec};
 use cell_api_core::range::{self, VpnRange};
 use cell_api_core::service_network::{Egress, MOST, Place, ServiceName, ServiceNetwork, allocate, pool};
-use cell_api_core::services::{CORE_RESERVED, CORE_SUBNET, core_host};
+use cell_api_core::services::{CORE_RESERVED, CORE_SUBNET, called, core_host};
 use cell_netd_core::validate::validate;
 use wire::{carried, ceiling, settings};
 
@@ -32,10 +35,16 @@ fn netd_takes_every_network_that_is_given() {
         egress: Egress::Direct,
         reach: Vec::new(),
     };
+    // As many as one network may have, at its last container.
+    let all_of = |place: &Place| -> BTreeSet<SocketAddrV4> {
+        let last = place.hosts().last().unwrap();
+        (1..=256).map(|port| SocketAddrV4::new(last, port)).collect()
+    };
+    assert_eq!(called::MOST, 256);
     let mut spec = network_spec(&settings(), Some(&range), [], Vec::new(), None);
     spec.services = used
         .iter()
-        .map(|place| service_spec(&of(place), |_| Route::Own))
+        .map(|place| service_spec(&of(place), all_of(place), |_| Route::Own))
         .collect();
     let desired = validate(&carried(spec), &ceiling(), None).unwrap();
     assert_eq!(desired.services().len(), used.len());
@@ -45,6 +54,7 @@ fn netd_takes_every_network_that_is_given() {
     }) {
         assert_eq!(network.bridge.as_str(), place.bridge());
         assert!(network.hosts().eq(place.hosts()), "the same containers");
+        assert_eq!(network.called, all_of(place), "and their ports");
     }
 }
 

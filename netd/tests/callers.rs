@@ -1,4 +1,5 @@
-//! What the machine itself sends to containers: by the users of the policy file alone, and by the containers' bridge or not at all.
+//! What the machine itself sends to containers: by the users of the policy file alone, to the TCP ports that the specification names,
+//! and by the containers' bridge or not at all.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/exits.rs"]
@@ -7,7 +8,11 @@ mod cell;
 mod containers;
 mod support;
 
+use std::fs::Permissions;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -17,10 +22,10 @@ use cell_lab::netns::Namespace;
 use cell_lab::probe::{EchoServer, tcp_echo, udp_echo};
 use cell_lab::process::until;
 use cell_proto::netd::v1;
-use containers::{Container, bridge, network};
+use containers::{Container, bridge, called, network};
 use support::PATIENCE;
 
-/// `services.callers` of the tests' policy file, and the relay's user.
+/// `services.callers` of the tests' policy file: somebody, and the relay's user.
 const LISTED: &str = "games";
 const RELAY: &str = "daemon";
 const OTHERS: [&str; 3] = ["root", "news", "bin"];
@@ -50,15 +55,16 @@ fn house() -> Result<(Setup, Container)> {
     let setup = setup()?;
     bridge(&setup.world.cell, "cellsvc1", 1)?;
     let container = Container::new(&setup.world.cell, "cellsvc1", 1, 2)?;
-    EchoServer::start(&container.namespace, 80)?;
-    EchoServer::start(&container.namespace, 53)?;
+    for port in [80, 81, 53] {
+        EchoServer::start(&container.namespace, port)?;
+    }
     Ok((setup, container))
 }
 
-/// The container is the relay's resolver.
+/// The container is the relay's resolver, and its port 80 may be called.
 fn spec(setup: &Setup) -> v1::NetworkSpec {
     let mut spec = setup.spec("");
-    spec.service_networks = vec![network(1, false, "")];
+    spec.service_networks = vec![called(network(1, false, ""), &["172.30.1.2:80"])];
     spec.dns_upstreams = vec!["172.30.1.2:53".parse::<SocketAddr>().unwrap().into()];
     spec
 }
@@ -70,13 +76,15 @@ fn users_of_the_policy_file_speak_to_containers_and_nobody_else_on_the_machine()
     let at = "172.30.1.2:80";
     // Before the first specification containers do not even answer.
     for protocol in ["tcp", "udp"] {
-        for user in OTHERS.into_iter().chain([LISTED]) {
+        for user in OTHERS.into_iter().chain([LISTED, RELAY]) {
             assert!(!is_echoed(cell, user, protocol, at), "{user}");
         }
     }
     setup.netd.apply(spec(&setup), "")?;
+    for user in [LISTED, RELAY] {
+        assert!(is_echoed(cell, user, "tcp", at), "control: {user}");
+    }
     for protocol in ["tcp", "udp"] {
-        assert!(is_echoed(cell, LISTED, protocol, at), "control: {protocol}");
         let before = setup.netd.dropped("caller_denied")?;
         for user in OTHERS {
             assert!(!is_echoed(cell, user, protocol, at), "{user}");
@@ -85,10 +93,9 @@ fn users_of_the_policy_file_speak_to_containers_and_nobody_else_on_the_machine()
         let counted = || (setup.netd.dropped("caller_denied").ok()? >= before + 2).then_some(());
         until(PATIENCE, "they are counted", counted)?;
     }
-    // The relay speaks to its resolver there, and to nothing beside it.
+    // The relay speaks to its resolver there, too.
     assert!(is_echoed(cell, RELAY, "udp", "172.30.1.2:53"));
     assert!(is_echoed(cell, RELAY, "tcp", "172.30.1.2:53"));
-    assert!(!is_echoed(cell, RELAY, "tcp", "172.30.1.2:80"));
     // Whoever is refused need not wait.
     let asked = std::time::Instant::now();
     let at = SocketAddr::new(container.address.into(), 80);
@@ -96,6 +103,88 @@ fn users_of_the_policy_file_speak_to_containers_and_nobody_else_on_the_machine()
     assert!(support::is_legacy() || asked.elapsed() < Duration::from_secs(2));
     // Elsewhere everybody speaks as before.
     assert!(is_echoed(cell, "news", "tcp", "192.168.77.50:80"), "control");
+    Ok(())
+}
+
+#[test]
+fn they_open_the_ports_that_are_named_and_no_others() -> Result<()> {
+    let (setup, _container) = house()?;
+    let cell = &setup.world.cell;
+    let other = Container::new(cell, "cellsvc1", 1, 3)?;
+    EchoServer::start(&other.namespace, 80)?;
+    bridge(cell, "cellsvc2", 2)?;
+    let elsewhere = Container::new(cell, "cellsvc2", 2, 2)?;
+    EchoServer::start(&elsewhere.namespace, 80)?;
+    let (one, all) = (spec(&setup), ["172.30.1.2:81", "172.30.1.3:80", "172.30.2.2:80"]);
+    let mut more = one.clone();
+    more.service_networks = vec![
+        called(
+            network(1, false, ""),
+            &["172.30.1.2:80", "172.30.1.2:81", "172.30.1.3:80"],
+        ),
+        called(network(2, false, ""), &["172.30.2.2:80"]),
+    ];
+    setup.netd.apply(more, "")?;
+    for (user, at) in [LISTED, RELAY]
+        .into_iter()
+        .flat_map(|user| all.map(|at| (user, at)))
+    {
+        assert!(is_echoed(cell, user, "tcp", at), "control: {user} {at}");
+    }
+    // They go with the specification, and with the network.
+    setup.netd.apply(one, "")?;
+    for user in [LISTED, RELAY] {
+        assert!(is_echoed(cell, user, "tcp", "172.30.1.2:80"), "control: {user}");
+        for at in all {
+            let before = setup.netd.dropped("caller_denied")?;
+            assert!(!is_echoed(cell, user, "tcp", at), "{user} {at}");
+            let counted = || (setup.netd.dropped("caller_denied").ok()? > before).then_some(());
+            until(PATIENCE, "it is counted", counted)?;
+        }
+        // A port is TCP's.
+        assert!(!is_echoed(cell, user, "udp", "172.30.1.2:80"), "{user}");
+    }
+    Ok(())
+}
+
+/// Speaks, and again when a file is there: whether it is answered then.
+fn goes_on(from: &Namespace, user: &str, at: &str, spoke: &Path, again: &Path) -> bool {
+    let (at, spoke, again) = (at.replace(':', "/"), spoke.display(), again.display());
+    let script = format!(
+        "exec 3<>/dev/tcp/{at}; ask() {{ printf q >&3; read -t 5 -n 1 -u 3 it && [ $it = q ]; }}\n\
+         ask || exit 1; touch {spoke}; while ! [ -e {again} ]; do sleep 0.05; done; ask"
+    );
+    let as_user = ["--reuid", user, "--regid", "nogroup", "--clear-groups"];
+    let words = as_user
+        .into_iter()
+        .chain(["timeout", "60", "bash", "-c", &script]);
+    from.run("setpriv", &words.collect::<Vec<_>>()).is_ok()
+}
+
+#[test]
+fn an_open_flow_ends_with_the_right_to_its_port() -> Result<()> {
+    let (setup, _container) = house()?;
+    let cell = &setup.world.cell;
+    setup.netd.apply(spec(&setup), "")?;
+    let mut without = spec(&setup);
+    without.service_networks[0].called.clear();
+    for (then, survives) in [(spec(&setup), true), (without, false)] {
+        for user in [LISTED, RELAY] {
+            setup.netd.apply(spec(&setup), "")?;
+            let folder = tempfile::tempdir()?;
+            std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777))?;
+            let (spoke, again) = (folder.path().join("spoke"), folder.path().join("again"));
+            let went_on = thread::scope(|scope| -> Result<bool> {
+                let flow = scope.spawn(|| goes_on(cell, user, "172.30.1.2:80", &spoke, &again));
+                until(PATIENCE, "it is open", || spoke.exists().then_some(()))?;
+                let applied = setup.netd.apply(then.clone(), "");
+                std::fs::write(&again, "")?;
+                applied?;
+                Ok(flow.join().unwrap_or_default())
+            })?;
+            assert_eq!(went_on, survives, "{user}");
+        }
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod called;
 pub mod catalog;
 pub mod compose;
 pub mod entry;

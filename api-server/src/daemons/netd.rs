@@ -57,6 +57,7 @@ fn service_network(spec: ServiceSpec) -> wire::ServiceNetwork {
         internet,
         exit,
         reach,
+        called,
     } = spec;
     wire::ServiceNetwork {
         name,
@@ -65,6 +66,7 @@ fn service_network(spec: ServiceSpec) -> wire::ServiceNetwork {
         internet,
         exit: exit.map(|id| id.to_string()).unwrap_or_default(),
         reach: reach.into_iter().map(service).collect(),
+        called: called.into_iter().map(|at| SocketAddr::V4(at).into()).collect(),
     }
 }
 

@@ -291,25 +291,27 @@ impl Reconciler {
         }));
         let mut done = self.apply_chunks(changes).await;
         if done.is_ok() {
-            let wanted = wanted.entries.into_iter().map(netd::entry).collect::<Vec<_>>();
-            done = self.close_entries(&wanted).await;
+            done = self.close_services(&netd::network_spec(wanted)).await;
         }
         // The network as a whole is still not ours: each change goes this way until it is.
         self.accept(None);
         done
     }
 
-    /// Closes entries of netd's own accepted state that are not wanted, or not for everyone, and opens none.
-    async fn close_entries(&mut self, wanted: &[wire::ServiceEntry]) -> Result<(), Status> {
+    /// Closes entries of netd's own accepted state that are not wanted, or not for everyone, and ports that the cell itself is not to
+    /// open; opens none.
+    async fn close_services(&mut self, wanted: &wire::NetworkSpec) -> Result<(), Status> {
         let request = wire::GetNetworkRequest { include_spec: true };
         let current = in_time(self.watch.get_network(request)).await?;
         let (Some(status), Some(mut spec)) = (current.status, current.spec) else {
             return Ok(());
         };
-        let Some(left) = entries::closed(&spec.entries, wanted) else {
+        let left = entries::closed(&spec.entries, &wanted.entries);
+        let is_less = entries::close_ports(&mut spec.service_networks, &wanted.service_networks);
+        if left.is_none() && !is_less {
             return Ok(());
-        };
-        spec.entries = left;
+        }
+        spec.entries = left.unwrap_or(spec.entries);
         let request = wire::ApplyNetworkRequest {
             spec: Some(spec),
             etag: status.etag,
@@ -509,7 +511,12 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
                     .extend(has_names.then_some(derive::dns::COREDNS));
                 let route = |exit: &ExitChoice| told.route(exit, &known);
                 let networks = crate::store::service_networks::list(connection)?;
-                spec.services = networks.iter().map(|one| service_spec(one, route)).collect();
+                let mut called = crate::store::services::called(connection)?;
+                let networks = networks.iter().map(|one| {
+                    let ports = called.remove(one.service.as_str()).unwrap_or_default();
+                    service_spec(one, ports, route)
+                });
+                spec.services = networks.collect();
                 if crate::store::services::has_core(connection)? {
                     // First: where there is not room for all, it is not the one that is left out.
                     spec.services.insert(0, core_network());

@@ -81,6 +81,20 @@ pub(super) fn closed(
     (left != has).then_some(left)
 }
 
+/// Takes from networks that netd has the ports that are not to be called any more, and adds none; whether there were any.
+pub(super) fn close_ports(has: &mut [wire::ServiceNetwork], wanted: &[wire::ServiceNetwork]) -> bool {
+    let mut is_less = false;
+    for network in has {
+        let same = wanted.iter().find(|one| one.name == network.name);
+        let before = network.called.len();
+        network
+            .called
+            .retain(|port| same.is_some_and(|one| one.called.contains(port)));
+        is_less |= network.called.len() < before;
+    }
+    is_less
+}
+
 /// Whether everyone reaches by what netd has what they must not any more. What is granted by name is taken from peers.
 pub(super) fn is_open(has: &[wire::ServiceEntry], wanted: &[wire::ServiceEntry]) -> bool {
     has.iter().filter(|entry| entry.everyone).any(|entry| {
@@ -139,6 +153,29 @@ mod tests {
         assert!(is_open(&has, &wanted) && !is_open(&left, &wanted));
         assert!(!is_open(&has[1..2], &wanted), "it moved, and is everyone's still");
         assert!(is_open(&has[1..2], &[]), "it is gone");
+    }
+
+    #[test]
+    fn ports_that_are_not_wanted_are_called_no_more() {
+        let network = |name: &str, ports: &[&str]| wire::ServiceNetwork {
+            name: name.to_owned(),
+            called: ports
+                .iter()
+                .map(|port| port.parse::<std::net::SocketAddr>().unwrap().into())
+                .collect(),
+            ..wire::ServiceNetwork::default()
+        };
+        let wanted = [
+            network("notes", &["172.21.0.2:80", "172.21.0.2:82"]),
+            network("new", &["172.21.0.50:1"]),
+        ];
+        let mut has = [
+            network("notes", &["172.21.0.2:80", "172.21.0.2:81"]),
+            network("gone", &["172.21.0.18:80"]),
+        ];
+        assert!(close_ports(&mut has, &wanted));
+        assert_eq!(has, [network("notes", &["172.21.0.2:80"]), network("gone", &[])]);
+        assert!(!close_ports(&mut has, &wanted), "nothing is left to close");
     }
 
     #[test]

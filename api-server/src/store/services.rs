@@ -4,12 +4,13 @@ mod purge;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use cell_api_core::access::Service as Reached;
 use cell_api_core::range::{HostIndex, VpnRange};
 use cell_api_core::service_network::{Place, ServiceName};
 use cell_api_core::services::access::Access;
+use cell_api_core::services::called;
 use cell_api_core::services::entry::{self, Entries, Published};
 use cell_api_core::services::guard::Standing;
 use cell_api_core::services::phase::Phase;
@@ -239,15 +240,7 @@ pub fn standings(connection: &Connection) -> Result<Vec<Standing>, ServiceError>
 /// [`ServiceError::Storage`].
 pub fn entries(connection: &Connection, range: &VpnRange) -> Result<Entries, ServiceError> {
     let whole = list_in_force(connection)?;
-    let addresses: Vec<BTreeMap<String, Ipv4Addr>> = whole
-        .iter()
-        .map(|(one, _)| {
-            one.containers
-                .iter()
-                .map(|made| (made.name.clone(), made.address))
-                .collect()
-        })
-        .collect();
+    let addresses: Vec<_> = whole.iter().map(|(one, _)| addresses(one)).collect();
     let published: Vec<Published<'_>> = whole
         .iter()
         .zip(&addresses)
@@ -260,6 +253,26 @@ pub fn entries(connection: &Connection, range: &VpnRange) -> Result<Entries, Ser
         })
         .collect();
     Ok(entry::entries(range.v4_of(HostIndex::CELL), &published))
+}
+
+/// Ports of containers that the cell itself opens, of each service that devices are let to.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub fn called(connection: &Connection) -> Result<BTreeMap<String, BTreeSet<SocketAddrV4>>, ServiceError> {
+    let whole = list_in_force(connection)?.into_iter();
+    let of_one = |(one, kept): (StoredService, KeptManifest)| {
+        let place = one.network.as_ref().filter(|_| one.published)?;
+        let ports = called::called(&kept.manifest, &one.instance, &addresses(&one), place);
+        Some((one.name.to_string(), ports))
+    };
+    Ok(whole.filter_map(of_one).collect())
+}
+
+/// Addresses of a service's containers, by their names in the manifest.
+pub(crate) fn addresses(service: &StoredService) -> BTreeMap<String, Ipv4Addr> {
+    let made = service.containers.iter();
+    made.map(|made| (made.name.clone(), made.address)).collect()
 }
 
 /// What one peer may reach of services, by being named.

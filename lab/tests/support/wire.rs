@@ -111,6 +111,7 @@ pub fn carried(spec: derive::NetworkSpec) -> NetworkSpec {
         internet: network.internet,
         exit: network.exit.map(|id| id.to_string()).unwrap_or_default(),
         reach: network.reach.iter().map(reached).collect(),
+        called: network.called.iter().map(|at| Ok((*at).into())).collect(),
     };
     NetworkSpec {
         service_networks: spec.services.into_iter().map(network).collect(),

@@ -1,7 +1,7 @@
 //! Networks of services: bridges that Docker makes for containers, and what may pass from them and to them.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use ipnet::Ipv4Net;
 
@@ -25,6 +25,8 @@ pub struct ServiceNetwork {
     pub exit: Option<Carrier>,
     /// What else they may reach.
     pub reach: BTreeSet<Service>,
+    /// TCP ports of its containers that users of this machine whom the ceiling lists may open.
+    pub called: BTreeSet<SocketAddrV4>,
 }
 
 impl ServiceNetwork {
@@ -37,6 +39,12 @@ impl ServiceNetwork {
     pub fn hosts(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
         let gateway = self.gateway();
         self.subnet.hosts().filter(move |host| *host != gateway)
+    }
+
+    /// Whether a container may have this address.
+    pub fn is_container(&self, address: Ipv4Addr) -> bool {
+        let ends = [self.subnet.network(), self.gateway(), self.subnet.broadcast()];
+        self.subnet.contains(&address) && !ends.contains(&address)
     }
 
     /// The address that its first container has, and which stands for all of them in questions.
@@ -58,11 +66,15 @@ mod tests {
             internet: false,
             exit: None,
             reach: BTreeSet::new(),
+            called: BTreeSet::new(),
         };
         assert_eq!(network.gateway(), Ipv4Addr::new(172, 21, 0, 17));
         let hosts: Vec<_> = network.hosts().collect();
         assert_eq!(hosts.first(), Some(&Ipv4Addr::new(172, 21, 0, 18)));
         assert_eq!(hosts.last(), Some(&Ipv4Addr::new(172, 21, 0, 30)));
         assert_eq!(hosts.len(), 13);
+        let subnet = "172.21.0.0/24".parse::<Ipv4Net>().unwrap();
+        let others = |host: &Ipv4Addr| network.is_container(*host);
+        assert!(subnet.hosts().filter(others).eq(hosts));
     }
 }

@@ -55,6 +55,8 @@ pub struct ServiceNetworkSpec {
     pub exit: String,
     /// Single services that its containers may reach.
     pub reach: Vec<ServiceSpec>,
+    /// TCP ports of its containers that users of this machine may open.
+    pub called: Vec<Parsed<SocketAddr>>,
 }
 
 /// A way to the internet that is not the machine's own.

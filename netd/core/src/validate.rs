@@ -22,6 +22,8 @@ pub use peers::service_address_allowed;
 
 /// Most services of one peer.
 pub const SERVICES_MAX: usize = 256;
+/// Most ports of containers of one network that users of this machine may open (proto).
+pub const CALLED_MAX: usize = 256;
 /// Most services of all peers together: each is an element of a set, and a spec is one transaction. Below the 2^20
 /// of ipset's sets, above what cell-api gives.
 pub const GRANTS_MAX: usize = 393_216;

@@ -50,6 +50,7 @@ fn whole() -> NetworkSpec {
         leaving(network(3), "exit10"),
     ];
     spec.service_networks[0].reach = vec![service("172.30.2.2", 443)];
+    spec.service_networks[1].called = vec![Ok("172.30.2.2:8081".parse().unwrap())];
     spec.entries = vec![
         entry("10.86.0.200:443", "172.30.1.2:8443", Protocol::Tcp, false),
         entry("10.86.0.1:123", "172.30.2.3:123", Protocol::Udp, true),

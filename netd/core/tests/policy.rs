@@ -45,6 +45,7 @@ fn without_an_interface_bridges_of_services_are_closed_and_there_is_nothing_else
         "internet4",
         "svc4",
         "entries4",
+        "called4",
     ];
     let fixed = shut.elements.keys().map(|set| set.name());
     assert_eq!(fixed.filter(|name| granting.contains(name)).count(), 0);
@@ -110,6 +111,7 @@ fn networks_of_services() {
         leaving(network(3), "exit10"),
     ];
     spec.service_networks[0].reach = vec![service("172.30.2.2", 443)];
+    spec.service_networks[1].called = vec![Ok("172.30.2.2:8081".parse().unwrap())];
     golden("networks_of_services.nft", &text(&spec));
 }
 

@@ -10,8 +10,8 @@ use cell_netd_core::ceiling::{InvalidServices, ServiceCeiling};
 use cell_netd_core::desired::Desired;
 use cell_netd_core::explain::{Fate, NoAnswer, Question, Sender, Target, fate};
 use cell_netd_core::model::Protocol;
-use cell_netd_core::policy::Counter;
 use cell_netd_core::policy::explain::{Payload, Verdict};
+use cell_netd_core::policy::{Action, ChainName, Counter, Match, Rule, SetId, compile};
 use cell_netd_core::spec::{CellPortSpec, NetworkSpec, ServiceNetworkSpec};
 use cell_netd_core::validate::{Rejection, validate};
 use proptest::prelude::*;
@@ -44,7 +44,7 @@ fn faults(networks: Vec<ServiceNetworkSpec>, ceiling: &Ceiling) -> Vec<(String, 
 type Change = fn(&mut ServiceNetworkSpec);
 
 /// What is wrong, the field, and words of the fault.
-const FAULTS: [(Change, &str, &str); 15] = [
+const FAULTS: [(Change, &str, &str); 23] = [
     (|net| net.name = "Files".into(), "name", "1-63 characters"),
     (|net| net.name = "x".repeat(64), "name", "1-63 characters"),
     (|net| net.name = "-a".into(), "name", "1-63 characters"),
@@ -104,7 +104,30 @@ const FAULTS: [(Change, &str, &str); 15] = [
         "reach[0].address",
         "loopback",
     ),
+    // The network's own address, its bridge's, everybody's there, another network's container, and a device.
+    (|net| calls(net, &["172.30.1.0:80"]), "called[0]", NO_CONTAINER),
+    (
+        |net| calls(net, &["172.30.1.2:80", "172.30.1.1:80"]),
+        "called[1]",
+        NO_CONTAINER,
+    ),
+    (|net| calls(net, &["172.30.1.15:80"]), "called[0]", NO_CONTAINER),
+    (|net| calls(net, &["172.30.2.2:80"]), "called[0]", NO_CONTAINER),
+    (|net| calls(net, &["10.86.0.2:80"]), "called[0]", NO_CONTAINER),
+    (|net| calls(net, &["172.30.1.2:0"]), "called[0]", "port 0"),
+    (|net| calls(net, &["[fd30:1::2]:80"]), "called[0]", "is IPv4"),
+    (
+        |net| net.called = (1..=257).map(|port| Ok(([172, 30, 1, 2], port).into())).collect(),
+        "called",
+        "at most 256",
+    ),
 ];
+
+const NO_CONTAINER: &str = "is no container's address in this network";
+
+fn calls(network: &mut ServiceNetworkSpec, ports: &[&str]) {
+    network.called = ports.iter().map(|port| Ok(port.parse().unwrap())).collect();
+}
 
 #[test]
 fn each_fault_is_named_with_its_field() {
@@ -124,6 +147,18 @@ fn each_fault_is_named_with_its_field() {
         );
     }
     assert_eq!(changed(|_| {}), [], "control");
+    let twice = changed(|net| calls(net, &["172.30.1.2:80", "172.30.1.2:81", "172.30.1.2:80"]));
+    let expected = (
+        "spec.service_networks[0].called[2]".to_owned(),
+        "is named twice".to_owned(),
+    );
+    assert_eq!(twice, [expected]);
+    let most = changed(|net| {
+        net.called = (1..=256)
+            .map(|port| Ok(([172, 30, 1, 14], port).into()))
+            .collect()
+    });
+    assert_eq!(most, [], "control");
 }
 
 #[test]
@@ -271,6 +306,79 @@ fn a_fate_says_which_way_a_container_has_and_why() {
             "{}",
             found.reason()
         );
+    }
+}
+
+/// What users of the machine may open at containers, as the renderers are given it.
+fn called(desired: &Desired) -> Vec<String> {
+    let ruleset = compile(desired, &ceiling(), &Default::default()).unwrap();
+    let all = ruleset.elements.get(&SetId::Called).into_iter().flatten();
+    all.map(ToString::to_string).collect()
+}
+
+/// Each rule by which a user of the machine gets to containers asks for the port, and one of an earlier packet too.
+#[test]
+fn users_of_the_machine_open_what_is_named_and_nothing_beside_it() {
+    let mut first = network(1);
+    calls(&mut first, &["172.30.1.2:80", "172.30.1.3:80"]);
+    let desired = desired(vec![first, network(2)]);
+    assert_eq!(called(&desired), ["172.30.1.2 . 80", "172.30.1.3 . 80"]);
+    let ruleset = compile(&desired, &ceiling(), &Default::default()).unwrap();
+    let chain = ruleset
+        .chains
+        .iter()
+        .find(|chain| chain.name == ChainName::Caller);
+    let lets = |rule: &&Rule| rule.actions.contains(&Action::Accept);
+    let by_user = |rule: &&Rule| {
+        let of_caller = |one: &Match| matches!(one, Match::SocketUser(_) | Match::L4(6));
+        rule.matches.iter().any(of_caller)
+    };
+    let rules: Vec<&Rule> = chain.unwrap().rules.iter().filter(lets).filter(by_user).collect();
+    assert_eq!(
+        rules.len(),
+        2,
+        "an open flow's, and that of the one user: {rules:?}"
+    );
+    for rule in rules {
+        let tcp = rule.matches.iter().position(|one| *one == Match::L4(6));
+        let port = rule.matches.iter().position(|one| *one == Match::Called);
+        assert!(tcp.is_some() && tcp < port, "{rule:?}");
+    }
+}
+
+proptest! {
+    /// What is open to users of the machine is what sound networks name, each its own, and goes with them.
+    #[test]
+    fn what_may_be_called_is_each_networks_own(
+        named in prop::collection::btree_map(1u8..4, prop::collection::btree_set((0u8..16, 0u16..3), 0..5), 0..4),
+        foreign in any::<Option<(u8, u8)>>(),
+    ) {
+        let mut networks: Vec<_> = named.keys().map(|index| network(*index)).collect();
+        let (mut is_sound, mut expected) = (true, Vec::new());
+        for ((index, ports), network) in named.iter().zip(&mut networks) {
+            for (host, port) in ports {
+                network.called.push(Ok(([172, 30, *index, *host], *port).into()));
+                is_sound &= (2..15).contains(host) && *port != 0;
+                expected.push(format!("172.30.{index}.{host} . {port}"));
+            }
+        }
+        if let (Some((index, host)), Some(first)) = (foreign, networks.first_mut()) {
+            let own = named.keys().next().unwrap();
+            if index != *own {
+                first.called.push(Ok(([172, 30, index, host], 1).into()));
+                is_sound = false;
+            }
+        }
+        match validate(&with(networks), &ceiling(), None) {
+            Ok(desired) => {
+                prop_assert!(is_sound);
+                let mut found = called(&desired);
+                (found.sort(), expected.sort());
+                prop_assert_eq!(found, expected);
+            }
+            Err(_) => prop_assert!(!is_sound),
+        }
+        prop_assert_eq!(called(&desired(vec![])), Vec::<String>::new());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Networks of services, and where services are found, to and from the wire.
 
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use cell_netd_core::desired::Service;
 use cell_netd_core::entry::{Entry, EntryAt};
@@ -20,6 +20,7 @@ pub(super) fn network_spec(wire: v1::ServiceNetwork) -> ServiceNetworkSpec {
         internet,
         exit,
         reach,
+        called,
     } = wire;
     ServiceNetworkSpec {
         name,
@@ -31,6 +32,7 @@ pub(super) fn network_spec(wire: v1::ServiceNetwork) -> ServiceNetworkSpec {
         internet,
         exit,
         reach: reach.into_iter().map(service_spec).collect(),
+        called: called.iter().map(|at| said(SocketAddr::try_from(at))).collect(),
     }
 }
 
@@ -68,6 +70,7 @@ pub(super) fn from_network((name, network): (&ServiceName, &ServiceNetwork)) -> 
         internet,
         exit,
         reach,
+        called,
     } = network;
     v1::ServiceNetwork {
         name: name.to_string(),
@@ -79,5 +82,6 @@ pub(super) fn from_network((name, network): (&ServiceName, &ServiceNetwork)) -> 
             .map(|exit| exit.id().to_string())
             .unwrap_or_default(),
         reach: reach.iter().map(from_service).collect(),
+        called: called.iter().map(|at| SocketAddr::V4(*at).into()).collect(),
     }
 }

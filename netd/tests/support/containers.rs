@@ -78,6 +78,7 @@ pub fn network(index: u8, internet: bool, exit: &str) -> v1::ServiceNetwork {
         internet,
         exit: exit.to_owned(),
         reach: Vec::new(),
+        called: Vec::new(),
     }
 }
 
@@ -89,5 +90,12 @@ pub fn reaching(mut network: v1::ServiceNetwork, services: &[(IpAddr, u32)]) -> 
         port: *port,
     };
     network.reach = services.iter().map(service).collect();
+    network
+}
+
+/// With these TCP ports of its containers for users of the machine that the policy file lists.
+pub fn called(mut network: v1::ServiceNetwork, ports: &[&str]) -> v1::ServiceNetwork {
+    let port = |text: &&str| text.parse::<SocketAddr>().unwrap().into();
+    network.called = ports.iter().map(port).collect();
     network
 }

@@ -539,7 +539,7 @@ bridge_prefix = "cellsvc"
 subnets = ["172.30.0.0/16"]
 max = 256
 entries_max = 4096
-callers = ["games"]
+callers = ["games", "daemon"]
 [callers.api]
 users = ["root"]
 "#

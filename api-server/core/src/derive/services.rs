@@ -1,6 +1,7 @@
 //! From networks of services to what netd and the DNS relay are asked for.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddrV4};
 
 use ipnet::Ipv4Net;
 
@@ -26,10 +27,16 @@ pub struct ServiceSpec {
     pub exit: Option<ConnectionId>,
     /// What else they may reach.
     pub reach: Vec<Service>,
+    /// TCP ports of its containers that `cell-egress` may open ([`crate::services::called`]).
+    pub called: BTreeSet<SocketAddrV4>,
 }
 
-/// The specification of one network; `route` says which way a choice leads now.
-pub fn service_spec(network: &ServiceNetwork, route: impl Fn(&ExitChoice) -> Route) -> ServiceSpec {
+/// The specification of one network, of which `called` may be opened; `route` says which way a choice leads now.
+pub fn service_spec(
+    network: &ServiceNetwork,
+    called: BTreeSet<SocketAddrV4>,
+    route: impl Fn(&ExitChoice) -> Route,
+) -> ServiceSpec {
     let (internet, exit) = match &network.egress {
         Egress::Nowhere => (false, None),
         Egress::Direct => (true, None),
@@ -47,10 +54,12 @@ pub fn service_spec(network: &ServiceNetwork, route: impl Fn(&ExitChoice) -> Rou
         internet,
         exit,
         reach: network.reach.clone(),
+        called,
     }
 }
 
-/// The network of the cell's own containers: the proxy, DNS and time. It is as closed as any.
+/// The network of the cell's own containers: the proxy, DNS and time. It is as closed as any, and nothing of it is called: names are
+/// asked of CoreDNS as of any resolver.
 pub fn core_network() -> ServiceSpec {
     ServiceSpec {
         name: services::CORE_NETWORK.to_owned(),
@@ -59,6 +68,7 @@ pub fn core_network() -> ServiceSpec {
         internet: false,
         exit: None,
         reach: Vec::new(),
+        called: BTreeSet::new(),
     }
 }
 
@@ -115,7 +125,9 @@ mod tests {
             (bound, Route::Nowhere, (false, None), Some(no_exit())),
         ];
         for (egress, route, (internet, exit), asks) in cases {
-            let spec = service_spec(&network(egress), |_| route);
+            let called = BTreeSet::from(["172.21.0.98:80".parse().unwrap()]);
+            let spec = service_spec(&network(egress), called.clone(), |_| route);
+            assert_eq!(spec.called, called);
             assert_eq!((spec.internet, spec.exit), (internet, exit));
             assert_eq!(spec.bridge, "cellsvc7");
             let way = way(&spec);

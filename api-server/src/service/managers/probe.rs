@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use cell_api_core::derive::dns::COREDNS;
 use cell_api_core::published::{HostName, Published};
+use cell_api_core::services::called::tested;
 use cell_api_core::services::entry::{CLOCK, PROXY};
 use cell_api_core::services::health::{Seen, State, Wanted, judge};
-use cell_api_core::services::{entry, labels, probe};
-use cell_manifest::{Manifest, Purpose};
+use cell_api_core::services::probe;
+use cell_manifest::Purpose;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -44,7 +45,9 @@ pub async fn test(app: &App, name: &str) -> Result<Vec<Check>, ServiceError> {
     let begun = Instant::now();
     let status = store::status(app, name).await?;
     let mut checks = vec![check("containers", begun, containers(&status))];
-    for (what, at) in ports(&status) {
+    let service = &status.view.service;
+    let containers = crate::store::services::addresses(service);
+    for (what, at) in tested(&status.view.manifest, &service.instance, &containers) {
         let begun = Instant::now();
         checks.push(check("port", begun, port(app, &what, at).await));
     }
@@ -119,32 +122,6 @@ fn containers(status: &StatusView) -> Result<String, String> {
         (State::Healthy | State::Starting, detail) => Ok(detail),
         (_, detail) => Err(detail),
     }
-}
-
-/// TCP ports that devices are led to: those that stand behind the proxy, and those that are the service's own.
-fn ports(status: &StatusView) -> Vec<(String, SocketAddrV4)> {
-    let manifest: &Manifest = &status.view.manifest;
-    if manifest.purpose == Purpose::Core {
-        // They are asked for what they do, below.
-        return Vec::new();
-    }
-    let at = |container: &str, port: u16| {
-        let mut all = status.view.service.containers.iter();
-        let made = all.find(|made| made.name == container)?;
-        let address = SocketAddrV4::new(made.address, port);
-        Some((format!("{container}:{port}"), address))
-    };
-    let labels = labels(manifest, &status.view.service.instance);
-    let backends = labels
-        .values()
-        .filter_map(|backend| at(backend.container.as_str(), backend.port));
-    let own = entry::ports(manifest).into_iter();
-    let own = own.filter(|((protocol, _), _)| *protocol == cell_api_core::access::Protocol::Tcp);
-    let own = own.filter_map(|((_, port), container)| at(container, port));
-    let mut all: Vec<_> = backends.chain(own).collect();
-    all.sort();
-    all.dedup();
-    all
 }
 
 /// A connection to a container, by the relay where there is one: under its unit this process has no network.

@@ -1,8 +1,10 @@
 //! Who on the machine itself speaks to containers: users that the ceiling lists, the relay within its own list, and nobody else. So a
-//! service knows whoever comes from its bridge's address, and needs no secret to know the cell by.
+//! service knows whoever comes from its bridge's address, and needs no secret to know the cell by. Those users open what the
+//! specification names, a container's TCP port each, and nothing beside it: the relay, taken over, has no more of services than
+//! `cell-api` asks it for.
 //!
 //! What opens a flow has a socket, and a user. Later packets need not: the kernel ends connections whose socket is closed. So
-//! TCP goes on in a flow that was opened, and what has no connection is asked for its user each time.
+//! TCP goes on in a flow that was opened, while its port may still be called.
 
 use super::compile::{Compiler, ICMP, goto, plain, when};
 use super::ruleset::{Action, Chain, ChainName, Counter, CtDirection, CtState, Match, Rule, Side};
@@ -22,10 +24,8 @@ impl Compiler<'_> {
             Match::Direction(CtDirection::Reply),
             Match::State(CtState::EstablishedOrRelated),
         ];
-        let goes_on = [
-            Match::L4(Protocol::Tcp.number()),
-            Match::State(CtState::EstablishedOrRelated),
-        ];
+        let tcp = || Match::L4(Protocol::Tcp.number());
+        let goes_on = [tcp(), Match::State(CtState::EstablishedOrRelated), Match::Called];
         let [(_, icmp), (_, icmp6)] = ICMP;
         let error = [Match::L4(icmp), Match::State(CtState::Related)];
         let mut rules = vec![
@@ -35,7 +35,11 @@ impl Compiler<'_> {
             when([Match::L4(icmp6)], vec![Action::Accept]),
         ];
         let users = services.callers().iter();
-        rules.extend(users.map(|user| when([Match::SocketUser(*user)], vec![Action::Accept])));
+        let calls = |user: &u32| {
+            let opens = [Match::SocketUser(*user), tcp(), Match::Called];
+            when(opens, vec![Action::Accept])
+        };
+        rules.extend(users.map(calls));
         rules.push(when([], refuse(Counter::CallerDenied)));
         Some(plain(ChainName::Caller, rules))
     }

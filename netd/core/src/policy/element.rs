@@ -59,6 +59,8 @@ pub enum SetId {
     EntryTargets,
     /// (address, protocol, port, container's address, its port): which flows lead where they should.
     EntryWays,
+    /// (container, TCP port): what users of the machine that the ceiling lists may open.
+    Called,
 }
 
 /// What kind of elements a set has.
@@ -96,7 +98,7 @@ pub enum SetKind {
 
 impl SetId {
     /// All of them, in the order in which they are made.
-    pub const ALL: [SetId; 45] = [
+    pub const ALL: [SetId; 46] = [
         SetId::Peers(Family::V4),
         SetId::Peers(Family::V6),
         SetId::PeerToPeer(Family::V4),
@@ -142,6 +144,7 @@ impl SetId {
         SetId::OpenEntries,
         SetId::EntryTargets,
         SetId::EntryWays,
+        SetId::Called,
     ];
 
     /// Its name in the table.
@@ -192,6 +195,7 @@ impl SetId {
             SetId::OpenEntries => "entries_open4",
             SetId::EntryTargets => "entry_targets4",
             SetId::EntryWays => "entry_ways4",
+            SetId::Called => "called4",
         }
     }
 
@@ -213,6 +217,7 @@ impl SetId {
             SetId::RelayServers(family) | SetId::RelayResolvers(family) | SetId::TunnelServers(family, _) => {
                 SetKind::Server(family)
             }
+            SetId::Called => SetKind::Server(Family::V4),
             SetId::ExitWays(family) => SetKind::Way(family),
             SetId::ServiceHosts(family) => SetKind::Host(family),
             SetId::ExitLinks => SetKind::Link,
@@ -246,7 +251,7 @@ pub enum Element {
     RelayPort(IpAddr, u16),
     /// A peer's address, the relay's port for its exit, the mark of its flows.
     RelayWay(IpAddr, u16, ExitMark),
-    /// Where the relay, or the user of tunnels, may send.
+    /// Where the relay, the user of tunnels, or who speaks to containers, may send.
     Server(SocketAddr),
     /// A container's address and its bridge.
     Host(IpAddr, ExitInterface),

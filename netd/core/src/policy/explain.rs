@@ -345,6 +345,7 @@ impl Walk<'_> {
             Match::TunnelServer(family, protocol) => {
                 self.is_end_of_relay(*family, SetId::TunnelServers(*family, *protocol))
             }
+            Match::Called => self.is_end_of_relay(Family::V4, SetId::Called),
             Match::EntryTo(set) => self.is_entry_to(*set),
             Match::FlowEntry(set) => self.is_flow_entry(*set),
             Match::FlowGranted(side) => self.is_granted(self.address(*side)),

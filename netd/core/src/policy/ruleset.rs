@@ -243,6 +243,8 @@ pub enum Match {
     RelayResolver(Family),
     /// (destination, destination port) is in the family's set of servers of tunnels by that protocol.
     TunnelServer(Family, Protocol),
+    /// (destination, destination port) is in the set of what may be called; a [`Match::L4`] of TCP stands before it.
+    Called,
     /// (destination, protocol, destination port) is in the set of entries.
     EntryTo(SetId),
     /// (destination, protocol, destination port) of the original tuple, what the flow was opened to, is in the set of entries.
@@ -348,7 +350,7 @@ pub enum Counter {
     EntryMoved,
     /// To a container whose bridge is not there.
     ServiceAway,
-    /// Of the machine itself, to a container, by a user that the ceiling does not list.
+    /// Of the machine itself, to a container, by a user that the ceiling does not list, or to what nobody may call.
     CallerDenied,
 }
 

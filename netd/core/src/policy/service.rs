@@ -14,7 +14,10 @@ use crate::service::ServiceNetwork;
 
 /// The elements that exist because of one network of a service.
 pub(super) fn elements(network: &ServiceNetwork) -> Vec<(SetId, Element)> {
-    let mut elements = Vec::new();
+    let called = network.called.iter();
+    let mut elements: Vec<_> = called
+        .map(|at| (SetId::Called, Element::Server((*at).into())))
+        .collect();
     for host in network.hosts() {
         let address = host.into();
         elements.push((SetId::ServiceAddresses(Family::V4), Element::Address(address)));

@@ -216,6 +216,7 @@ fn render_match(condition: &Match) -> String {
         Match::RelayServer(family) => relay_end(*family, SetId::RelayServers(*family)),
         Match::RelayResolver(family) => relay_end(*family, SetId::RelayResolvers(*family)),
         Match::TunnelServer(family, protocol) => relay_end(*family, SetId::TunnelServers(*family, *protocol)),
+        Match::Called => relay_end(Family::V4, SetId::Called),
         Match::EntryTo(set) => format!("ip daddr . meta l4proto . th dport @{}", set.name()),
         Match::FlowEntry(set) => format!("{FLOW_TO} @{}", set.name()),
         Match::FlowGranted(side) => flow_granted(*side),

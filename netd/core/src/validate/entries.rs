@@ -127,7 +127,7 @@ impl Context<'_> {
             return None;
         }
         let before = networks.range(..=address.to_bits()).next_back();
-        let found = before.filter(|(_, (_, network))| is_container(network, address));
+        let found = before.filter(|(_, (_, network))| network.is_container(address));
         let Some((_, (name, _))) = found else {
             let path = format_args!("{field}.address");
             match self.others.iter().find(|other| other.subnet.contains(&address)) {
@@ -150,15 +150,6 @@ impl Context<'_> {
         };
         Some((to, (*name).clone()))
     }
-}
-
-fn is_container(network: &ServiceNetwork, address: Ipv4Addr) -> bool {
-    let ends = [
-        network.subnet.network(),
-        network.gateway(),
-        network.subnet.broadcast(),
-    ];
-    network.subnet.contains(&address) && !ends.contains(&address)
 }
 
 fn required(

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::peers::service_of;
-use super::{Faults, SERVICES_MAX};
+use super::{CALLED_MAX, Faults, SERVICES_MAX};
 use crate::ceiling::{Ceiling, ServiceCeiling};
 use crate::desired::{Desired, Service};
 use crate::model::{ExitInterface, ServiceName};
@@ -112,6 +113,7 @@ impl Context<'_> {
             internet,
             exit,
             reach,
+            called,
         } = spec;
         let at =
             |field: &'static str| fmt::from_fn(move |f| write!(f, "spec.service_networks[{index}].{field}"));
@@ -125,13 +127,15 @@ impl Context<'_> {
         let subnet = self.subnet(ceiling, subnet, index, taken, faults);
         let exit = super::exits::way_out(self.base, self.exits_known, exit, at("exit"), faults);
         let reach = self.reach(reach, at("reach"), faults);
-        let network = ServiceNetwork {
+        let mut network = ServiceNetwork {
             bridge: bridge?,
             subnet: subnet?,
             internet: *internet,
             exit: exit?,
             reach: reach?,
+            called: BTreeSet::new(),
         };
+        network.called = called_of(&network, called, at("called"), faults)?;
         Some((name?, network))
     }
 
@@ -217,4 +221,41 @@ impl Context<'_> {
         }
         Some(reach)
     }
+}
+
+/// Ports of a network's own containers; none: a fault is named.
+fn called_of(
+    network: &ServiceNetwork,
+    specs: &[Parsed<SocketAddr>],
+    path: impl fmt::Display,
+    faults: &mut Faults,
+) -> Option<BTreeSet<SocketAddrV4>> {
+    if specs.len() > CALLED_MAX {
+        let count = specs.len();
+        faults.invalid(
+            path,
+            format!("at most {CALLED_MAX} ports of containers, not {count}"),
+        );
+        return None;
+    }
+    let mut called = BTreeSet::new();
+    for (index, spec) in specs.iter().enumerate() {
+        let field = format_args!("{path}[{index}]");
+        match faults.parsed(spec.clone(), field) {
+            Some(SocketAddr::V4(at)) if at.port() == 0 => {
+                faults.invalid(field, "has port 0; ports are 1-65535")
+            }
+            Some(SocketAddr::V4(at)) if !network.is_container(*at.ip()) => {
+                faults.invalid(field, "is no container's address in this network");
+            }
+            Some(SocketAddr::V4(at)) => {
+                if !called.insert(at) {
+                    faults.invalid(field, "is named twice");
+                }
+            }
+            Some(SocketAddr::V6(_)) => faults.invalid(field, "is IPv4: containers of services have no IPv6"),
+            None => {}
+        }
+    }
+    Some(called)
 }

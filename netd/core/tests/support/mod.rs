@@ -52,6 +52,7 @@ pub fn network(index: u8) -> ServiceNetworkSpec {
         internet: false,
         exit: String::new(),
         reach: vec![],
+        called: vec![],
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a plan means for services, by the state that was accepted before: the sets do not say which service a container is of.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
 
 use super::{Change, between, list};
 use crate::desired::{Desired, Service};
@@ -31,6 +32,7 @@ fn whole(network: &ServiceNetwork) -> String {
         internet,
         exit,
         reach,
+        called,
     } = network;
     let reach = reached(*internet, reach);
     let may = if reach.is_empty() {
@@ -41,7 +43,13 @@ fn whole(network: &ServiceNetwork) -> String {
     let by = exit
         .as_ref()
         .map(|exit| format!(", leaves by exit {}", exit.id()));
-    format!("{subnet} on {bridge}, reaches {may}{}", by.unwrap_or_default())
+    let heard =
+        (!called.is_empty()).then(|| format!(", takes calls of the cell at {}", list(&ports(called))));
+    format!(
+        "{subnet} on {bridge}, reaches {may}{}{}",
+        by.unwrap_or_default(),
+        heard.unwrap_or_default()
+    )
 }
 
 fn difference(before: &ServiceNetwork, after: &ServiceNetwork) -> Vec<String> {
@@ -56,6 +64,13 @@ fn difference(before: &ServiceNetwork, after: &ServiceNetwork) -> Vec<String> {
             parts.push(format!("{verb} {}", list(&words)));
         }
     }
+    let (heard, hears) = (ports(&before.called), ports(&after.called));
+    for (verb, left, right) in [("takes", &hears, &heard), ("ends", &heard, &hears)] {
+        let words: BTreeSet<String> = left.difference(right).cloned().collect();
+        if !words.is_empty() {
+            parts.push(format!("{verb} calls of the cell at {}", list(&words)));
+        }
+    }
     if (before.bridge, before.subnet) != (after.bridge, after.subnet) {
         parts.push(format!("moves to {} on {}", after.subnet, after.bridge));
     }
@@ -66,6 +81,10 @@ fn difference(before: &ServiceNetwork, after: &ServiceNetwork) -> Vec<String> {
         ));
     }
     parts
+}
+
+fn ports(called: &BTreeSet<SocketAddrV4>) -> BTreeSet<String> {
+    called.iter().map(SocketAddrV4::to_string).collect()
 }
 
 fn reached(internet: bool, reach: &BTreeSet<Service>) -> BTreeSet<String> {

@@ -168,6 +168,7 @@ impl Writer<'_> {
             Match::RelayResolver(_) => at
                 .modules
                 .push(self.in_set(SetId::RelayResolvers(family), "dst,dst")),
+            Match::Called => at.modules.push(self.in_set(SetId::Called, "dst,dst")),
             Match::EntryTo(set) => at.modules.push(self.in_set(*set, "dst,dst")),
             Match::FlowEntry(_) => self.flow_of_entry(at, of)?,
             // Judged before (`entries.rs`); elsewhere they cannot be said.

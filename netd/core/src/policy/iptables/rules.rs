@@ -226,10 +226,12 @@ impl Writer<'_> {
             | Match::RelayServer(family)
             | Match::TunnelServer(family, _)
             | Match::RelayResolver(family) => other(family),
-            // Entries are of IPv4.
-            Match::EntryTo(_) | Match::FlowEntry(_) | Match::FlowGranted(_) | Match::EntryWay(_) => {
-                other(&Family::V4)
-            }
+            // Containers and entries are of IPv4.
+            Match::Called
+            | Match::EntryTo(_)
+            | Match::FlowEntry(_)
+            | Match::FlowGranted(_)
+            | Match::EntryWay(_) => other(&Family::V4),
             Match::L4(number) => match self.family {
                 Family::V4 => *number == ICMPV6,
                 Family::V6 => *number == ICMP,

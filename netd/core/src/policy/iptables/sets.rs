@@ -131,7 +131,8 @@ fn effect(set: SetId) -> Effect {
         | SetId::TunnelServers(..)
         | SetId::ServiceHosts(_)
         | SetId::OpenEntries
-        | SetId::EntryWays => Effect::Grants,
+        | SetId::EntryWays
+        | SetId::Called => Effect::Grants,
         SetId::Special(_)
         | SetId::Local(_)
         | SetId::Exited(_)

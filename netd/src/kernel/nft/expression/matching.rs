@@ -85,6 +85,7 @@ pub(super) fn matching(condition: &Match) -> Vec<Expressions> {
         Match::RelayServer(family) => relay_end(*family, SetId::RelayServers(*family)),
         Match::RelayResolver(family) => relay_end(*family, SetId::RelayResolvers(*family)),
         Match::TunnelServer(family, protocol) => relay_end(*family, SetId::TunnelServers(*family, *protocol)),
+        Match::Called => relay_end(Family::V4, SetId::Called),
         Match::EntryTo(set) => entry_to(*set),
         Match::FlowEntry(set) => flow_entry(*set),
         Match::FlowGranted(side) => flow_granted(*side),
