@@ -32,6 +32,22 @@ pub enum Operation {
     Reload,
 }
 
+impl Operation {
+    /// Whether it may be asked twice, and its answer ends by itself and soon: such a one goes over a connection that is kept.
+    pub fn is_short_read(self) -> bool {
+        match self {
+            Operation::Version | Operation::List | Operation::Inspect => true,
+            Operation::Logs
+            | Operation::Follow
+            | Operation::Stats
+            | Operation::Start
+            | Operation::Stop
+            | Operation::Restart
+            | Operation::Reload => false,
+        }
+    }
+}
+
 /// The operation that `method` on `target` (path and query) is, if it may be sent.
 pub fn operation(method: &str, target: &str) -> Option<Operation> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -43,8 +44,9 @@ pub struct DockerEngine {
 impl DockerEngine {
     /// The Docker that listens on `socket`; each answer is to come within `deadline`.
     pub fn new(socket: PathBuf, deadline: Duration) -> Result<Self, EngineError> {
+        let kept = Arc::new(transport::Kept::new(socket));
         let docker = Docker::connect_with_custom_transport(
-            move |request| transport::send(socket.clone(), request),
+            move |request| transport::send(Arc::clone(&kept), request),
             Some("docker://docker"),
             NO_LIMIT_SECONDS,
             API_DEFAULT_VERSION,

@@ -1,12 +1,15 @@
-//! One connection to Docker's socket per request, behind the egress table, and no more than so many bytes back.
+//! What goes to Docker's socket, behind the egress table, and no more than so many bytes back of each request. What changes
+//! anything has a connection of its own; short reads share some ([`Kept`]).
 //!
 //! The path is opened after the sandbox has closed: Landlock below ABI 9 does not restrict connect(2) on a path
 //! (`LANDLOCK_ACCESS_FS_RESOLVE_UNIX`), and from ABI 9 on the profile names this one path.
 
+mod kept;
+
 use std::io;
-use std::path::PathBuf;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use bollard::BollardRequest;
 use bollard::errors::Error;
@@ -20,8 +23,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+
+use kept::Bounded;
+pub(super) use kept::Kept;
 
 /// Largest answer that is read, bytes: 1,001 log entries of 16 KiB, the most that Docker puts into one, with room to spare.
 const MAX_ANSWER_BYTES: usize = 24 * 1024 * 1024;
@@ -36,22 +41,21 @@ pub(super) struct HeldBack;
 #[error("Docker's answer is longer than {MAX_ANSWER_BYTES} bytes")]
 pub(super) struct TooLong;
 
-/// Sends one request over a connection of its own.
-pub(super) async fn send(path: PathBuf, request: BollardRequest) -> Result<Response<Incoming>, Error> {
+/// Sends one request: a short read over a connection that is kept for the next, anything else over one of its own.
+pub(super) async fn send(kept: Arc<Kept>, request: BollardRequest) -> Result<Response<Incoming>, Error> {
     let (mut parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    if egress::operation(parts.method.as_str(), target).is_none() {
-        return Err(io::Error::other(HeldBack).into());
-    }
+    let operation = egress::operation(parts.method.as_str(), target)
+        .ok_or_else(|| Error::from(io::Error::other(HeldBack)))?;
     parts.uri = target.parse::<Uri>()?;
     parts.headers.insert(HOST, HeaderValue::from_static("docker"));
+    if operation.is_short_read() {
+        return kept.read(&parts).await;
+    }
     parts
         .headers
         .insert(CONNECTION, HeaderValue::from_static("close"));
-    let stream = Bounded {
-        stream: UnixStream::connect(path).await?,
-        left: MAX_ANSWER_BYTES,
-    };
+    let stream = bounded(kept.path()).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the response: the sender is dropped below, and Docker closes.
     tokio::spawn(connection);
@@ -63,7 +67,7 @@ pub(super) async fn send(path: PathBuf, request: BollardRequest) -> Result<Respo
 /// Sends one request that makes or removes something, over a connection of its own. What is sent is looked at here once more:
 /// the target by the table, the body of a create request by the field policy, as the bytes that leave.
 pub(super) async fn make(
-    path: &std::path::Path,
+    path: &Path,
     ceiling: &Ceiling,
     method: http::Method,
     target: &str,
@@ -86,10 +90,7 @@ pub(super) async fn make(
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))
         .map_err(io::Error::other)?;
-    let stream = Bounded {
-        stream: UnixStream::connect(path).await?,
-        left: MAX_ANSWER_BYTES,
-    };
+    let stream = bounded(path).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
@@ -97,40 +98,12 @@ pub(super) async fn make(
     sender.send_request(request).await.map_err(io::Error::other)
 }
 
-/// A stream that fails once it has given so many bytes.
-struct Bounded {
-    stream: UnixStream,
-    left: usize,
-}
-
-impl AsyncRead for Bounded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        match self.left.checked_sub(buf.filled().len() - before) {
-            Some(left) => self.left = left,
-            None => return Poll::Ready(Err(io::Error::other(TooLong))),
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Bounded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+/// A connection of one request's own, which gives so many bytes and then fails.
+async fn bounded(path: &Path) -> io::Result<Bounded> {
+    Ok(Bounded {
+        stream: UnixStream::connect(path).await?,
+        left: Arc::new(AtomicUsize::new(MAX_ANSWER_BYTES)),
+    })
 }
 
 #[cfg(test)]
