@@ -1,4 +1,5 @@
-// Caddy with its standard modules. Its admin socket is for its own user and group alone.
+// Caddy with its standard modules, and what gets certificates of public names by DNS-01 (folder acme). Its admin socket is for
+// its own user and group alone.
 package main
 
 import (
@@ -14,6 +15,8 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "cell/caddy/acme"
 )
 
 func main() {
