@@ -30,9 +30,7 @@ impl Restorer {
     pub fn start(namespace: &Namespace, folder: &Path, uid: u32, caller: &str) -> Result<Self> {
         use std::os::unix::fs::PermissionsExt as _;
         let socket = folder.join("iptables.sock");
-        let policy = format!("[callers.netd]\nusers = [\"{caller}\"]\n");
-        std::fs::write(folder.join("iptables.toml"), policy)?;
-        std::fs::write(folder.join("xtables.lock"), "")?;
+        settle(folder, caller)?;
         let listener = [Listener::stream("netd", &socket)?];
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666))?;
         let process = spawn(namespace, folder, uid, &listener)?;
@@ -65,7 +63,25 @@ impl Restorer {
     }
 }
 
+/// Writes what it finds in `folder`: a policy by which it answers `caller`, and the lock.
+///
+/// # Errors
+/// As write(2).
+pub fn settle(folder: &Path, caller: &str) -> Result<()> {
+    let policy = format!("[callers.netd]\nusers = [\"{caller}\"]\n");
+    std::fs::write(folder.join("iptables.toml"), policy)?;
+    Ok(std::fs::write(folder.join("xtables.lock"), "")?)
+}
+
 fn spawn(namespace: &Namespace, folder: &Path, uid: u32, listener: &[Listener]) -> Result<Process> {
+    namespace.spawn("cell-iptables", &mut command(folder, uid, listener)?)
+}
+
+/// Runs it as `uid` with what is in `folder` ([`settle`]).
+///
+/// # Errors
+/// When there is no such program, and as fcntl(2).
+pub fn command(folder: &Path, uid: u32, listener: &[Listener]) -> Result<Command> {
     let config = folder.join("iptables.toml");
     let arguments = ["--config", config.to_str().context("path")?];
     let daemon = activation::command_with(
@@ -86,5 +102,5 @@ fn spawn(namespace: &Namespace, folder: &Path, uid: u32, listener: &[Listener]) 
         .arg(daemon.get_program())
         .args(daemon.get_args())
         .envs(daemon.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    namespace.spawn("cell-iptables", &mut command)
+    Ok(command)
 }

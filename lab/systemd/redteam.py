@@ -45,7 +45,8 @@ def attack(rows):
     finally:
         docker.shutdown()
         os.unlink(DOCKER)
-        run("systemctl", "stop", "cell-api.service")
+        # Whoever connects to its socket has cell-iptables started, root as a control too.
+        run("systemctl", "stop", "cell-api.service", "cell-iptables.service")
         run("umount", PROGRAM)
         shutil.rmtree(os.path.dirname(DROP_IN))
         run("systemctl", "daemon-reload")

@@ -94,7 +94,7 @@ const ABSENT: [&str; 5] = [
     "vault/vault.sock",
 ];
 
-const EDGES: [(&str, &str); 12] = [
+const EDGES: [(&str, &str); 13] = [
     ("netd/netd.sock", "cell-edge-netd"),
     ("egress/egress.sock", "cell-edge-egress"),
     ("broker/broker.sock", "cell-edge-broker"),
@@ -105,6 +105,7 @@ const EDGES: [(&str, &str); 12] = [
     ("openvpn-keys/vault.sock", "cell-edge-openvpn-keys"),
     ("programs/management.sock", "cell-edge-programs"),
     ("wg/wg.sock", "cell-edge-wg"),
+    ("iptables/iptables.sock", "cell-edge-iptables"),
     ("wg/device.sock", "cell-edge-wg"),
     ("api/api.sock", "cell-admin"),
 ];

@@ -13,6 +13,11 @@ struct Excuse {
 const EXCUSES: &[Excuse] = &[
     excuse("F18", "ENOENT", "this /proc has no sysrq-trigger"),
     excuse("F19", "EROFS", "root of this container sees /proc/sys read-only"),
+    excuse(
+        "G47",
+        "void: iptables or ipset is missing",
+        "iptables or ipset is not installed",
+    ),
     excuse("K11", "EPERM", "the container's own filter keeps root from it"),
     excuse("P07", "EPERM", "the container's own filter keeps root from it"),
     excuse("K14", "ENOSYS", "this kernel loads no modules"),

@@ -16,6 +16,7 @@ mod listeners;
 mod network;
 mod posture;
 mod processes;
+mod restorer;
 mod rpc;
 mod sockets;
 mod stance;
@@ -77,6 +78,7 @@ fn attack(options: &Options) -> Result<ExitCode> {
     let target = target::Target::look(&options.home)?;
     stance::own_namespaces()?;
     listeners::hand_over()?;
+    let restorer = restorer::Restorer::start(&target)?;
     let mut table = table::Table::default();
     let neighbour = target::Neighbour::listen()?;
     for (at, check) in lines::process_level().iter().enumerate() {
@@ -99,6 +101,13 @@ fn attack(options: &Options) -> Result<ExitCode> {
         "have the policy open while netd is killed and starts",
         &policy,
     );
+    let rules = rpc::iptables::rules(&target).unwrap_or_else(void);
+    table.made(
+        "G47",
+        "ask cell-iptables for the rules, as cell-api and as root",
+        &rules,
+    );
+    drop(restorer);
     let footholds = afterwards::footholds(&target).unwrap_or_else(void);
     table.made("G44", "leave anything behind outside its state", &footholds);
     table.finish(&options.target)

@@ -7,6 +7,7 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 
 use crate::attempt::{Check, Outcome, answered};
+use crate::restorer::SOCKET;
 use crate::target::{Neighbour, Target};
 
 pub const CHECKS: &[Check] = &[
@@ -68,6 +69,11 @@ pub const CHECKS: &[Check] = &[
         id: "S11",
         what: "connect to cell-openvpn as if it were a program of its",
         attempt: |t| connect(&t.socket("programs/management.sock")),
+    },
+    Check {
+        id: "S12",
+        what: "connect to cell-iptables",
+        attempt: |t| connect(&t.socket(SOCKET)),
     },
 ];
 

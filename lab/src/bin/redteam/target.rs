@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 /// Whose process the attacker has taken over.
 const ATTACKER: &str = "cell-api";
 /// All processes of a cell.
-const DAEMONS: [&str; 7] = ["vaultd", "netd", "egress", "openvpn", "broker", "wg", "api"];
+const DAEMONS: [&str; 8] = [
+    "vaultd", "netd", "iptables", "egress", "openvpn", "broker", "wg", "api",
+];
 
 /// What is attacked.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 mod broker;
 mod callers;
 mod egress;
+pub mod iptables;
 mod netd;
 mod openvpn;
 mod raw;
