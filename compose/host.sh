@@ -12,6 +12,7 @@
 # Needs Docker as DOCKER_HOST says (a Unix socket) and the image: make compose-image.
 set -euo pipefail
 export LC_ALL=C
+umask 022
 here=$(dirname "$(readlink -f "$0")")
 usage() { sed -n '2,/^# Needs/s/^# \?//p' "$0" >&2; exit 2; }
 fail() { printf 'host.sh: %s\n' "$@" >&2; exit 1; }
@@ -48,12 +49,13 @@ faults() {
     /*) ;;
     *) echo "--home $home: give a path from the root on" ;;
   esac
-  # Who may change a folder above would decide what containers are given; the broker cannot see these.
+  # Who may change it or a folder above would decide what containers are given; the broker cannot see these.
   local above=$home name number found
-  while [ "$above" != / ] && [ "$above" != . ]; do
-    above=$(dirname "$above")
+  while true; do
     [ ! -e "$above" ] || [ "$(stat -c %u "$above")" = 0 ] && [ $((0$(stat -c %a "$above" 2>/dev/null || echo 0) & 022)) = 0 ] ||
       echo "$above is not root's alone, and the cell's folders lie below it: choose another --home"
+    [ "$above" != / ] && [ "$above" != . ] || break
+    above=$(dirname "$above")
   done
   [ ! -L "$home" ] || echo "$home is a link: name the folder itself"
   while read -r name number; do
@@ -70,7 +72,7 @@ faults() {
 prepare() {
   local said; said=$(faults)
   [ -z "$said" ] || fail "$(sed '2,$s/^/host.sh: /' <<< "$said")"
-  mkdir -p "$home"; chown root:root "$home"; chmod 755 "$home"
+  mkdir -p "$home"
   in_container --network none --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --cap-add MKNOD -- \
     container prepare --home "$home" "${port[@]}"
   # A Docker that is in a container itself may raise no limit: then it is what Docker has, and vaultd says what it could not lock.

@@ -284,6 +284,9 @@ def story(rows):
         run("ip", "address", "add", address, "dev", "lan", *(["nodad"] if ":" in address else []))
     run("ip", "link", "set", "lan", "up")
     host = str(ROOT / "compose/host.sh")
+    refused = subprocess.run([host, "prepare", "--home", "/tmp/cell", "--env", ENV], text=True, capture_output=True, check=False)
+    rows.add("a home that others may change", refused.stderr.strip(), goal="refused, and not made", ok=refused.returncode == 1
+             and "/tmp is not root's alone" in refused.stderr and not os.path.exists("/tmp/cell") and not os.path.exists(ENV))
     run(host, "prepare", "--home", HOME, "--env", ENV)
     policy = pathlib.Path(f"{HOME}/etc/netd.toml").read_bytes()
     run(host, "prepare", "--home", HOME, "--env", ENV)

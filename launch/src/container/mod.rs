@@ -5,6 +5,7 @@
 
 mod exec;
 mod hold;
+mod keeper;
 mod prepare;
 mod serve;
 
