@@ -61,6 +61,10 @@ images: ## Build the images of services on this machine and give them to its Doc
 	@[ -e "$(CELL_HOME)/.cell-home" ] || { echo "images: there is no cell in $(CELL_HOME) yet, whose list of images this writes: make run first" >&2; exit 1; }
 	@bash compose/images/build.sh --list "$(CELL_HOME)/etc/images.toml" all
 
+.PHONY: compose-image
+compose-image: build ## Build the image of the whole cell in containers (compose/README.md) and give it to this machine's Docker.
+	@CELL_BIN=$(RUN) bash compose/images/build.sh cell
+
 .PHONY: clean-host
 clean-host: ## Remove every interface, rule and route that a cell left on this machine.
 	@for launch in $(RUN)/cell-launch $(BIN)/cell-launch; do [ ! -x $$launch ] || exec $$launch clean-host; done; \
@@ -69,8 +73,8 @@ clean-host: ## Remove every interface, rule and route that a cell left on this m
 # --- prove ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: deps build-test users test-webui test-rust demo redteam badinput chaos leaktest-short storetest-short browsertest systemtest bench-short bench-net-short ## Everything.
-	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,leaktest-short,storetest-short,browsertest,systemtest,bench-short,bench-net-short
+test: deps build-test users test-webui test-rust demo redteam badinput chaos leaktest-short storetest-short composetest browsertest systemtest bench-short bench-net-short ## Everything.
+	@echo; $(BIN)/cell-proofs --require demo,redteam,badinput,chaos,leaktest-short,storetest-short,composetest,browsertest,systemtest,bench-short,bench-net-short
 	@echo "make test: all of it passed"
 
 .PHONY: test-webui
@@ -132,6 +136,10 @@ storetest: build-test users ## Use services as devices do, and install and remov
 .PHONY: storetest-short
 storetest-short: build-test users ## The same with four rounds (some two minutes).
 	@$(BIN)/cell-storetest --short --rounds 4 $(if $(SEED),--seed $(SEED))
+
+.PHONY: composetest
+composetest: build-test ## Run the whole cell in containers beside a Docker of its own, use it, kill it, look at its split (some two minutes; images are kept).
+	@bash lab/compose/run.sh $(BIN)
 
 .PHONY: bench-store
 bench-store: build users ## Measure the broker beside bollard, names and routes up to 10,000, and a click on an installation (some ten minutes).

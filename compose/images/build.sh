@@ -11,7 +11,8 @@
 #   --only-pack   make the archives; load none, list none
 #   --from DIR    build nothing: load and list the archives of --only-pack that lie in DIR
 # Needs root, mmdebstrap, binutils, jq, Go for coredns and caddy, cargo for accounts in a checkout; Docker as DOCKER_HOST says.
-# The package has it as the command cell-images.
+# The package has it as the command cell-images. In a checkout there is one more, `cell`: the daemons themselves, as CELL_BIN
+# (default target/release) has them, for compose/docker-compose.yml. It is no service, so it is not of `all` and is not listed.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
 umask 022
@@ -57,6 +58,7 @@ needed() {
         if [ -z "$go" ]; then words+=("$name is built with Go $wanted, and there is no Go")
         elif [ "$(printf '%s\n' 1.21 "$go" | sort -V | head -1)" != 1.21 ]; then words+=("$name is built with Go $wanted, and this is Go $go")
         fi ;;
+      cell) [ -x "${CELL_BIN:-$here/../../target/release}/cell-launch" ] || words+=("cell is made of the programs of a checkout: make build there, or CELL_BIN=DIR") ;;
       accounts) [ ! -f "$here/../accounts/Cargo.toml" ] || ! lacks cargo || words+=("accounts is built with cargo, in a checkout") ;;
     esac
   done
@@ -163,7 +165,10 @@ certificates() {
 key() {
   {
     tar -C "$here" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - build.sh "$1"
-    if [ "$1" = accounts ]; then
+    if [ "$1" = cell ]; then
+      (cd "${CELL_BIN:-$here/../../target/release}" && sha256sum cell-{api,broker,egress,launch,netd,openvpn,vaultd,wg} cellctl)
+      tar -C "$here/../.." --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - compose/catalog systemd/sysusers.d
+    elif [ "$1" = accounts ]; then
       if [ -f "$here/../accounts/Cargo.toml" ]; then
         tar -C "$here/../.." --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - compose/accounts Cargo.lock
       else
@@ -238,7 +243,8 @@ for name in "${names[@]}"; do
     docker load --quiet --input "$archive" >&2
     [ "$(docker image inspect --format '{{.Id}}' "$id")" = "$id" ] || {
       echo "image $name: Docker knows it by another id than its archive's; its containerd image store is on. In /etc/docker/daemon.json: \"features\": {\"containerd-snapshotter\": false}; restart Docker" >&2; exit 1; }
-    note "$name" "$id"
+    # The list is of what the broker may run.
+    [ "$name" = cell ] || note "$name" "$id"
   fi
   echo "$name $id $archive"
 done

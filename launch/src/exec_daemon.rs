@@ -114,7 +114,7 @@ impl Orders {
     /// # Errors
     /// At the first step that fails; the daemon is not started then.
     pub fn carry_out(&self) -> Result<Infallible, Error> {
-        step("taking the listeners", handover::unpack(self.listeners.len()))?;
+        step("taking the listeners", handover::unpack(0, self.listeners.len()))?;
         step(
             "standard input",
             File::open("/dev/null").and_then(|null| Ok(dup2_stdin(null)?)),
@@ -143,7 +143,7 @@ impl Orders {
         if getppid() != Pid::from_raw(self.parent) {
             return Err(Error::fault("the launcher is gone"));
         }
-        Err(self.execute())
+        Err(execute(&self.program, &self.listeners))
     }
 
     fn enter_network(&self) -> io::Result<()> {
@@ -168,19 +168,20 @@ impl Orders {
             Err(errno) => Err(errno.into()),
         }
     }
+}
 
-    fn execute(&self) -> Error {
-        let Some((program, arguments)) = self.program.split_first() else {
-            return Error::fault("no program");
-        };
-        let error = Command::new(program)
-            .args(arguments)
-            .env("LISTEN_PID", std::process::id().to_string())
-            .env("LISTEN_FDS", self.listeners.len().to_string())
-            .env("LISTEN_FDNAMES", self.listeners.join(":"))
-            .exec();
-        Error::call(format!("starting {program}"))(error)
-    }
+/// Becomes a program to which the descriptors from 3 on are handed over under these names; the error, if it cannot.
+pub(crate) fn execute(program: &[String], listeners: &[String]) -> Error {
+    let Some((program, arguments)) = program.split_first() else {
+        return Error::fault("no program");
+    };
+    let error = Command::new(program)
+        .args(arguments)
+        .env("LISTEN_PID", std::process::id().to_string())
+        .env("LISTEN_FDS", listeners.len().to_string())
+        .env("LISTEN_FDNAMES", listeners.join(":"))
+        .exec();
+    Error::call(format!("starting {program}"))(error)
 }
 
 /// Sets a limit, or leaves a lower one that is there: only CAP_SYS_RESOURCE raises it, which a container lacks.
@@ -190,7 +191,7 @@ fn lower(resource: Resource, limit: u64) -> io::Result<()> {
     Ok(setrlimit(resource, limit, limit)?)
 }
 
-fn step<T, E: Into<io::Error>>(what: &str, result: Result<T, E>) -> Result<T, Error> {
+pub(crate) fn step<T, E: Into<io::Error>>(what: &str, result: Result<T, E>) -> Result<T, Error> {
     result.map_err(Error::call(what))
 }
 

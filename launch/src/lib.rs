@@ -17,6 +17,7 @@ pub mod accounts;
 pub mod backoff;
 pub mod child;
 pub mod clean_host;
+pub mod container;
 pub mod exec_daemon;
 pub mod files;
 pub mod handover;

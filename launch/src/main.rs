@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use cell_launch::options::{Command, Options};
-use cell_launch::{clean_host, run};
+use cell_launch::{clean_host, container, run};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Plan(options) => run::print_plan(&options),
         Command::CleanHost(options) => clean_host::run(&options),
+        Command::Container(part) => container::run(&part),
         Command::ExecDaemon(orders) => orders.carry_out().map(|never| match never {}),
     };
     match done {

@@ -336,10 +336,11 @@ impl fmt::Display for Process {
 
 /// The paths that are removed when the cell has ended: all that [`Plan::new`] puts below the run folder.
 pub fn ephemeral(run: &Path) -> impl Iterator<Item = PathBuf> {
-    let folders = EDGES
-        .iter()
-        .map(|edge| edge.folder)
-        .chain(["pids", "started", "notify", "credentials"]);
+    let folders =
+        EDGES
+            .iter()
+            .map(|edge| edge.folder)
+            .chain(["pids", "started", "notify", "credentials", "handover"]);
     folders.map(move |folder| run.join(folder))
 }
 

@@ -80,16 +80,7 @@ impl Settings {
     /// # Errors
     /// All faults of the options at once.
     pub fn resolve(options: &RunOptions, facts: &Facts) -> Result<(Settings, Option<String>), Vec<String>> {
-        let mut faults = Vec::new();
-        if !options.http.ip().is_loopback() {
-            faults.push(format!(
-                "--http {}: plain HTTP is for the machine itself; give a loopback address such as 127.0.0.1:3000",
-                options.http
-            ));
-        }
-        if options.http.port() == 0 {
-            faults.push("--http: port 0 is not a port".to_owned());
-        }
+        let mut faults: Vec<String> = http_faults(options.http).collect();
         let (place, why) = place(options, facts);
         if let Place::Namespace(name) = &place {
             faults.extend(netns_fault(name));
@@ -115,6 +106,34 @@ impl Settings {
         Ok((settings, why))
     }
 
+    /// Those of a cell whose daemons run in containers on the machine's own network, this program being in an image with `bin`. What
+    /// lies above the home on the machine cannot be seen from there; `compose/host.sh` looks at it.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn contained(home: &Path, bin: PathBuf, http: SocketAddr) -> Result<Settings, Vec<String>> {
+        let mut faults: Vec<String> = http_faults(http).collect();
+        if !home.is_absolute() {
+            faults.push(format!("--home {}: give a path from the root on", home.display()));
+        }
+        faults.extend(home_fault(home));
+        faults.extend(without_containers(home, &Place::Host, None));
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Settings {
+            home: home.to_owned(),
+            bin,
+            // The image has it where the shipped policies look for it.
+            catalog: None,
+            without_containers: None,
+            place: Place::Host,
+            http,
+            daemons: Daemon::ALL.into(),
+            start_timeout: Duration::from_secs(30),
+        })
+    }
+
     /// The folder of sockets and other things that end with the cell.
     pub fn run(&self) -> PathBuf {
         self.home.join("run")
@@ -125,6 +144,14 @@ impl Settings {
 pub fn absolute(facts: &Facts, path: &Path) -> PathBuf {
     let joined = facts.cwd.join(path);
     std::path::absolute(&joined).unwrap_or(joined)
+}
+
+fn http_faults(http: SocketAddr) -> impl Iterator<Item = String> {
+    let far = (!http.ip().is_loopback()).then(|| {
+        format!("--http {http}: plain HTTP is for the machine itself; give a loopback address such as 127.0.0.1:3000")
+    });
+    let none = (http.port() == 0).then(|| "--http: port 0 is not a port".to_owned());
+    far.into_iter().chain(none)
 }
 
 /// Folders of which the broker gives no container anything, nor of what lies below them.
@@ -317,6 +344,20 @@ mod tests {
         };
         let why = resolve(&["--host"], &of_a_user).without_containers.unwrap();
         assert!(why.contains("/home/a is not root's alone"), "{why}");
+    }
+
+    #[test]
+    fn a_cell_in_containers_has_all_daemons_and_a_home_that_they_can_be_given() {
+        let http = ([127, 0, 0, 1], 3000).into();
+        let contained = |home: &str| Settings::contained(Path::new(home), "/usr/lib/cell".into(), http);
+        let settings = contained("/srv/cell").unwrap();
+        assert_eq!(settings.place, Place::Host);
+        assert_eq!(settings.without_containers, None);
+        assert_eq!(settings.daemons.len(), Daemon::ALL.len());
+        assert_eq!(contained("srv/cell").unwrap_err().len(), 1);
+        assert!(contained("/root/cell").unwrap_err()[0].contains("below /root"));
+        let far = Settings::contained(Path::new("/srv/cell"), "/b".into(), ([10, 0, 0, 1], 0).into());
+        assert_eq!(far.unwrap_err().len(), 2);
     }
 
     #[test]

@@ -50,7 +50,11 @@ pub fn bind_all(plan: &Plan, place: &Place, accounts: &Accounts) -> Result<Vec<O
     Ok(bound)
 }
 
-fn bind_unix(path: &Path, group: &str, kind: Kind, accounts: &Accounts) -> Result<OwnedFd, Error> {
+/// Binds a Unix socket of root's and of `group`.
+///
+/// # Errors
+/// When it cannot be bound.
+pub fn bind_unix(path: &Path, group: &str, kind: Kind, accounts: &Accounts) -> Result<OwnedFd, Error> {
     let gid = accounts.group(group)?.as_raw();
     let kind = match kind {
         Kind::Stream => SockType::Stream,
@@ -87,14 +91,26 @@ fn bind_tcp(address: SocketAddr, free: bool) -> Result<OwnedFd, nix::Error> {
         setsockopt(&fd, sockopt::IpFreebind, &true)?;
     }
     // Said by root, for some kernels let nobody else say it.
-    cell_sandbox::never_connects(&fd)
-        .map_err(|error| error.raw_os_error().map_or(nix::Error::EIO, nix::Error::from_raw))?;
+    match cell_sandbox::never_connects(&fd) {
+        // Such a kernel wants CAP_NET_ADMIN for it, which whoever binds in a container lacks. As under the units, it is then the
+        // daemon's own sandbox that keeps the listener from connecting.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            eprintln!(
+                "cell-launch: this kernel lets no filter on the listener {address}; the daemon's sandbox holds it"
+            );
+        }
+        done => done.map_err(|error| error.raw_os_error().map_or(nix::Error::EIO, nix::Error::from_raw))?,
+    }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&fd, Backlog::new(QUEUE)?)?;
     Ok(fd)
 }
 
-fn netfilter() -> Result<OwnedFd, nix::Error> {
+/// A socket of NETLINK_NETFILTER in this network; the kernel takes what is sent by it for the privilege of who made it, too.
+///
+/// # Errors
+/// As socket(2).
+pub fn netfilter() -> Result<OwnedFd, nix::Error> {
     let fd = socket(
         AddressFamily::Netlink,
         SockType::Raw,

@@ -22,7 +22,7 @@ struct Options {
 }
 
 /// What is proven, by the target that proves it.
-const PROOFS: [(&str, &str); 18] = [
+const PROOFS: [(&str, &str); 19] = [
     ("demo", "who reaches what, and how soon it ends"),
     ("chaos", "killed at random: nothing lost, nothing let through"),
     (
@@ -45,6 +45,7 @@ const PROOFS: [(&str, &str); 18] = [
     ("browsertest", "the web UI, driven in Chromium"),
     ("systemtest", "the package under systemd, in a container"),
     ("systemtest-vm", "the same in two virtual machines"),
+    ("composetest", "the whole cell in containers, and its split"),
     ("bench-short", "that everything can be measured"),
     ("bench", "speed and memory beside others"),
     ("bench-net-short", "that all of the next can be measured"),

@@ -109,15 +109,20 @@ impl CallerPolicy {
             .unit
             .as_deref()
             .map_or(UnitCgroup::Untold, cell_sandbox::unit_cgroup);
-        self.judge(credentials(stream), unit_cgroup)
+        self.judge(credentials(stream, self.unit.is_some()), unit_cgroup)
     }
 }
 
 /// What the kernel says of the other end. A cgroup that the kernel could tell and does not (the caller has ended) is as
-/// good as no credentials: else who connects and ends would pass unchecked.
-fn credentials(stream: &UnixStream) -> Option<Credentials> {
+/// good as no credentials: else who connects and ends would pass unchecked. Where no unit is expected nobody asks for it: of a process
+/// in another container the kernel does not tell, and there are no units there.
+fn credentials(stream: &UnixStream, is_unit_expected: bool) -> Option<Credentials> {
     let cred = stream.peer_cred().ok()?;
-    let cgroup = cell_sandbox::peer_cgroup(stream.as_fd()).ok()?;
+    let cgroup = if is_unit_expected {
+        cell_sandbox::peer_cgroup(stream.as_fd()).ok()?
+    } else {
+        None
+    };
     Some(Credentials {
         uid: cred.uid(),
         pid: cred.pid(),
