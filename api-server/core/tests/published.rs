@@ -4,7 +4,7 @@
 #[path = "support/published.rs"]
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use cell_api_core::access::Protocol;
@@ -12,6 +12,7 @@ use cell_api_core::derive::caddy::{self, AdminListen, CaddySettings, Certificate
 use cell_api_core::derive::corefile::{self, ADDRESSES_MAX, COREFILE, CorefileSettings, QueryLog};
 use cell_api_core::derive::zones::{Zone, next_serial, views};
 use cell_api_core::published::{HostName, Label, Published, Reader, ServiceRecord};
+use cell_api_core::service_network::ServiceName;
 use proptest::prelude::*;
 use serde_json::Value;
 use support::any_published;
@@ -146,43 +147,101 @@ proptest! {
     }
 }
 
-/// What Caddy does with a request, by its documentation: the first route that matches ends it.
+/// What Caddy does with a request, by its documentation: a map gives a placeholder its value, the first terminal route that
+/// matches ends it.
 fn opened(config: &Value, host: &HostName, from: IpAddr) -> Result<String, u64> {
     let routes = config["apps"]["http"]["servers"]["services"]["routes"]
         .as_array()
         .unwrap();
-    let fits = |route: &&Value| {
-        assert_eq!(route["terminal"], true);
-        let Some(matches) = route.get("match") else {
-            return true;
+    let mut placeholders = BTreeMap::new();
+    for route in routes {
+        let fits = match route.get("match") {
+            None => true,
+            Some(sets) => {
+                let mut sets = sets.as_array().unwrap().iter();
+                sets.any(|set| fits(set, &placeholders, host, from))
+            }
         };
-        matches.as_array().unwrap().iter().any(|one| {
-            let named = one["host"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .any(|name| name == host.as_str());
-            let within = one.get("remote_ip").is_none_or(|ranges| {
-                let ranges = ranges["ranges"].as_array().unwrap();
-                ranges.iter().any(|net| {
-                    net.as_str()
-                        .unwrap()
-                        .parse::<ipnet::IpNet>()
-                        .unwrap()
-                        .contains(&from)
-                })
-            });
-            named && within
-        })
-    };
-    let route = routes.iter().find(fits).unwrap();
-    match route["handle"][0]["handler"].as_str().unwrap() {
-        "reverse_proxy" => Ok(route["handle"][0]["upstreams"][0]["dial"]
-            .as_str()
-            .unwrap()
-            .to_owned()),
-        _ => Err(route["handle"][0]["status_code"].as_u64().unwrap()),
+        let handler = &route["handle"][0];
+        match handler["handler"].as_str().unwrap() {
+            "map" => {
+                assert!(fits && route["terminal"] == false);
+                let value = mapped(handler, host);
+                placeholders.insert(handler["destinations"][0].as_str().unwrap(), value);
+            }
+            word if fits => {
+                assert_eq!(route["terminal"], true);
+                return match word {
+                    "reverse_proxy" => {
+                        let dial = handler["upstreams"][0]["dial"].as_str().unwrap();
+                        Ok(placeholders[dial].clone())
+                    }
+                    _ => Err(handler["status_code"].as_u64().unwrap()),
+                };
+            }
+            _ => {}
+        }
     }
+    panic!("no route is the last");
+}
+
+fn mapped(handler: &Value, host: &HostName) -> String {
+    assert_eq!(handler["source"], "{http.request.host}");
+    let mappings = handler["mappings"].as_array().unwrap();
+    let found: Vec<_> = (mappings.iter())
+        .filter(|one| one["input"] == host.as_str())
+        .collect();
+    assert!(found.len() <= 1, "Caddy refuses what is there twice");
+    let value = found
+        .first()
+        .map_or(&handler["defaults"][0], |one| &one["outputs"][0]);
+    value.as_str().unwrap().to_owned()
+}
+
+/// Whether all matchers of a set do.
+fn fits(set: &Value, placeholders: &BTreeMap<&str, String>, host: &HostName, from: IpAddr) -> bool {
+    set.as_object()
+        .unwrap()
+        .iter()
+        .all(|(matcher, what)| match matcher.as_str() {
+            "host" => what.as_array().unwrap().iter().any(|name| name == host.as_str()),
+            "remote_ip" => what["ranges"].as_array().unwrap().iter().any(|net| {
+                net.as_str()
+                    .unwrap()
+                    .parse::<ipnet::IpNet>()
+                    .unwrap()
+                    .contains(&from)
+            }),
+            "vars" => what.as_object().unwrap().iter().all(|(name, values)| {
+                values
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|value| *value == placeholders[name.as_str()])
+            }),
+            other => panic!("{other}"),
+        })
+}
+
+#[test]
+fn a_thousand_names_are_five_routes() {
+    let mut published = support::one_service();
+    let like = published.services[0].clone();
+    published.services = (0..1000)
+        .map(|number| ServiceRecord {
+            name: ServiceName::parse(&format!("s{number}")).unwrap(),
+            subdomains: BTreeSet::from([Label::parse(&format!("s{number}")).unwrap()]),
+            everyone: number % 2 == 0,
+            web: Some("172.21.0.2:80".parse().unwrap()),
+            ..like.clone()
+        })
+        .collect();
+    let (config, _) = caddy::config(&published, &caddy_settings(), &Certificates::None);
+    let json = serde_json::to_value(&config).unwrap();
+    let routes = json["apps"]["http"]["servers"]["services"]["routes"]
+        .as_array()
+        .unwrap();
+    assert_eq!(routes.len(), 5);
 }
 
 #[test]

@@ -207,31 +207,25 @@ fn services(
             granted.entry(*grant).or_default().extend(&reader.addresses);
         }
     }
-    let mut all = Vec::new();
+    let (mut backends, mut doors) = (Vec::new(), BTreeMap::<Vec<IpNet>, Vec<HostName>>::new());
     for (service, hosts) in routes {
         let Some(web) = service.web else { continue };
-        let ranges: Vec<IpNet> = if service.everyone {
+        let mut ranges: Vec<IpNet> = if service.everyone {
             settings.vpn.to_vec()
         } else {
             let readers = granted.get(&service.web_grant()).into_iter().flatten();
             readers.map(|ip| IpNet::from(*ip)).collect()
         };
+        backends.extend(hosts.iter().map(|host| Mapping::of(host, web)));
+        ranges.sort();
         // A matcher without a range would match nobody, but is not left to Caddy's reading.
         if !ranges.is_empty() {
-            let upstreams = vec![Upstream {
-                dial: web.to_string(),
-            }];
-            all.push(Route::to(
-                Match::of(hosts, Some(ranges)),
-                Handler::ReverseProxy { upstreams },
-            ));
+            doors.entry(ranges).or_default().extend_from_slice(hosts);
         }
-        all.push(Route::to(Match::of(hosts, None), Handler::status(403)));
     }
-    all.push(Route::to(None, Handler::status(421)));
     Server {
         listen: vec![format!(":{}", settings.ports[0])],
-        routes: all,
+        routes: behind(backends, doors),
         tls_connection_policies: Some(vec![Empty {}]),
         automatic_https: AutomaticHttps {
             disable: matches!(certificates, Certificates::None | Certificates::Loaded(_)),
@@ -239,6 +233,27 @@ fn services(
         },
         logs: settings.log.of_requests(),
     }
+}
+
+/// The same few routes for any number of names: each proxy of Caddy's takes tens of kilobytes, and each route is gone through by
+/// every request. `doors`: who may open which names, each set of addresses once.
+fn behind(backends: Vec<Mapping>, doors: BTreeMap<Vec<IpNet>, Vec<HostName>>) -> Vec<Route> {
+    let mut all = Vec::new();
+    if !backends.is_empty() {
+        let known: Vec<HostName> = backends.iter().map(|one| one.host().clone()).collect();
+        all.push(Route::through(Handler::map(backends)));
+        // Names in other letters than a browser sends are none, so that matchers and mapping cannot think differently of one.
+        all.push(Route::to(vec![Match::without_backend()], Handler::status(421)));
+        let doors: Vec<Match> = (doors.into_iter())
+            .map(|(ranges, hosts)| Match::of(&hosts, Some(ranges)))
+            .collect();
+        if !doors.is_empty() {
+            all.push(Route::to(doors, Handler::to_backend()));
+        }
+        all.push(Route::to(vec![Match::of(&known, None)], Handler::status(403)));
+    }
+    all.push(Route::to(Vec::new(), Handler::status(421)));
+    all
 }
 
 fn redirect(hosts: &[HostName], settings: &CaddySettings) -> Server {
@@ -249,9 +264,9 @@ fn redirect(hosts: &[HostName], settings: &CaddySettings) -> Server {
     };
     let mut routes = Vec::new();
     if !hosts.is_empty() {
-        routes.push(Route::to(Match::of(hosts, None), to_https));
+        routes.push(Route::to(vec![Match::of(hosts, None)], to_https));
     }
-    routes.push(Route::to(None, Handler::status(421)));
+    routes.push(Route::to(Vec::new(), Handler::status(421)));
     Server {
         listen: vec![format!(":{}", settings.ports[1])],
         routes,
@@ -320,7 +335,7 @@ mod json;
 pub use json::Config;
 use json::{
     Admin, AdminConfig, Apps, AutomaticHttps, Automation, Challenges, Empty, Handler, Http, Issuer, Loaders,
-    Log, Logging, Logs, Match, Pem, Policy, Route, Server, Servers, Tls, Upstream,
+    Log, Logging, Logs, Mapping, Match, Pem, Policy, Route, Server, Servers, Tls,
 };
 
 impl Serialize for HostName {

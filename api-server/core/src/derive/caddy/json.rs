@@ -1,6 +1,7 @@
 //! The part of Caddy's JSON that is used, as its documentation has it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
@@ -100,43 +101,72 @@ pub(super) struct Route {
 }
 
 impl Route {
-    pub fn to(matches: Option<Match>, handler: Handler) -> Self {
+    /// Ends what fits one of `matches`; without any, everything.
+    pub fn to(matches: Vec<Match>, handler: Handler) -> Self {
         Route {
-            matches: matches.into_iter().collect(),
+            matches,
             handle: [handler],
             terminal: true,
+        }
+    }
+
+    /// Every request, which goes on.
+    pub fn through(handler: Handler) -> Self {
+        Route {
+            matches: Vec::new(),
+            handle: [handler],
+            terminal: false,
         }
     }
 }
 
 /// All of it must fit.
 #[derive(Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Match {
-    host: Vec<HostName>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remote_ip: Option<RemoteIp>,
+#[serde(untagged)]
+pub(super) enum Match {
+    From {
+        host: Vec<HostName>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        remote_ip: Option<RemoteIp>,
+    },
+    Value {
+        vars: BTreeMap<&'static str, [&'static str; 1]>,
+    },
 }
 
 impl Match {
-    pub fn of(hosts: &[HostName], ranges: Option<Vec<IpNet>>) -> Option<Self> {
-        Some(Match {
+    pub fn of(hosts: &[HostName], ranges: Option<Vec<IpNet>>) -> Self {
+        Match::From {
             host: hosts.to_vec(),
             remote_ip: ranges.map(|ranges| RemoteIp { ranges }),
-        })
+        }
+    }
+
+    /// What [`Handler::map`] found nothing for.
+    pub fn without_backend() -> Self {
+        Match::Value {
+            vars: BTreeMap::from([(BACKEND, [NO_BACKEND])]),
+        }
     }
 }
 
 /// The address that the connection comes from, whatever a header says.
 #[derive(Clone, PartialEq, Eq, Serialize)]
-struct RemoteIp {
+pub(super) struct RemoteIp {
     ranges: Vec<IpNet>,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "handler", rename_all = "snake_case")]
 pub(super) enum Handler {
+    Map {
+        source: &'static str,
+        destinations: [&'static str; 1],
+        mappings: Vec<Mapping>,
+        defaults: [&'static str; 1],
+    },
     ReverseProxy {
-        upstreams: Vec<Upstream>,
+        upstreams: [Upstream; 1],
     },
     StaticResponse {
         status_code: u16,
@@ -146,7 +176,29 @@ pub(super) enum Handler {
     },
 }
 
+/// What stands for the container that answers. No name of a host has such letters: Caddy would take it for a circle.
+const BACKEND: &str = "{CELL_BACKEND}";
+/// In place of an address.
+const NO_BACKEND: &str = "none";
+
 impl Handler {
+    /// Which container answers, by the name that is asked for, letter by letter.
+    pub fn map(mappings: Vec<Mapping>) -> Self {
+        Handler::Map {
+            source: "{http.request.host}",
+            destinations: [BACKEND],
+            mappings,
+            defaults: [NO_BACKEND],
+        }
+    }
+
+    /// To that container.
+    pub fn to_backend() -> Self {
+        Handler::ReverseProxy {
+            upstreams: [Upstream { dial: BACKEND }],
+        }
+    }
+
     pub fn status(status_code: u16) -> Self {
         Handler::StaticResponse {
             status_code,
@@ -158,7 +210,26 @@ impl Handler {
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Upstream {
-    pub dial: String,
+    dial: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Mapping {
+    input: HostName,
+    outputs: [SocketAddrV4; 1],
+}
+
+impl Mapping {
+    pub fn of(host: &HostName, backend: SocketAddrV4) -> Self {
+        Mapping {
+            input: host.clone(),
+            outputs: [backend],
+        }
+    }
+
+    pub fn host(&self) -> &HostName {
+        &self.input
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
