@@ -1,12 +1,17 @@
 //! Brings accounts at services to what is written down: what is half made is taken back, what is to go is removed, and what a service
 //! has of its own from before, such as of its data that outlived it, is known again.
 
+mod turns;
+
+pub use turns::Turns;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cell_api_core::services::accounts::{Stands, User};
 use cell_api_core::services::phase::Phase;
+use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -21,6 +26,8 @@ use crate::store::transaction::Origin;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// How long after something could not be done.
 const RETRY: Duration = Duration::from_secs(2);
+/// At how many services at once something is brought to its end: one that hangs keeps no other waiting.
+const AT_ONCE: usize = 8;
 /// Most accounts that are known of one service.
 const MOST_OF_SERVICE: usize = 512;
 /// How many names one record of the audit log has.
@@ -75,29 +82,56 @@ async fn tend(app: &App, known: &mut BTreeSet<String>) -> Result<bool, ServiceEr
         .map(|(service, _)| service.name.to_string())
         .collect();
     known.retain(|service| there.contains(service));
+    let open = |service: &String| -> Vec<StoredAccount> {
+        let begun = accounts.iter().filter(|one| one.stands != Stands::Made);
+        begun.filter(|one| one.service == *service).cloned().collect()
+    };
+    let each: Vec<_> = there
+        .into_iter()
+        .map(|service| {
+            let (open, is_compared) = (open(&service), known.contains(&service));
+            tend_one(app, service, open, is_compared)
+        })
+        .collect();
+    let tended: Vec<(String, bool, bool)> = stream::iter(each).buffer_unordered(AT_ONCE).collect().await;
     let mut is_done = true;
-    for account in accounts.iter().filter(|one| one.stands != Stands::Made) {
-        if there.contains(&account.service) {
-            is_done &= settle(app, account).await;
-        }
-    }
-    for service in there {
-        if !known.contains(&service) {
-            match compare(app, &service).await {
-                Ok(()) => drop(known.insert(service)),
-                Err(error) => {
-                    tracing::debug!(service, %error, "its accounts cannot be looked at");
-                    is_done = false;
-                }
-            }
+    for (service, is_settled, is_compared) in tended {
+        is_done &= is_settled && is_compared;
+        if is_compared {
+            known.insert(service);
         }
     }
     Ok(is_done)
 }
 
+/// One service: whether all that was begun there is at its end, and whether its accounts are compared.
+async fn tend_one(
+    app: &App,
+    service: String,
+    open: Vec<StoredAccount>,
+    is_compared: bool,
+) -> (String, bool, bool) {
+    for account in &open {
+        // Where one cannot be done now the others cannot either.
+        if !settle(app, account).await {
+            return (service, false, is_compared);
+        }
+    }
+    if is_compared {
+        return (service, true, true);
+    }
+    let compared = compare(app, &service).await;
+    if let Err(error) = &compared {
+        tracing::debug!(service, %error, "its accounts cannot be looked at");
+    }
+    (service, true, compared.is_ok())
+}
+
 /// Ends what somebody began, unless somebody is at it.
 async fn settle(app: &App, account: &StoredAccount) -> bool {
-    let _turn = app.account_changes.lock().await;
+    let Ok(_turn) = app.account_turns.take(&account.service).await else {
+        return false;
+    };
     let StoredAccount { service, user, .. } = account;
     let now = app
         .store
@@ -134,7 +168,7 @@ pub(crate) async fn remove(app: &App, service: &str, user: &User) -> Result<(), 
 
 /// The service's file is what accounts are: what the cell does not know it learns, and what is not there it forgets.
 async fn compare(app: &App, service: &str) -> Result<(), ServiceError> {
-    let _turn = app.account_changes.lock().await;
+    let _turn = app.account_turns.take(service).await?;
     let place = Place::of(app, service)?;
     let there = place.at.list().await.map_err(|fault| place.fault(fault))?;
     let sought = service.to_owned();

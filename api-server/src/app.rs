@@ -7,6 +7,7 @@ use cell_api_core::throttle::Quota;
 use cell_proto::ipc;
 use tokio::sync::{Mutex, Notify, watch};
 
+use crate::accounts::Turns;
 use crate::anchor::Head;
 use crate::config::Config;
 use crate::daemons::activity::ActivityReader;
@@ -102,8 +103,8 @@ pub struct App {
     pub connection_changes: Mutex<()>,
     /// Told when secrets were left at vaultd that nothing refers to.
     pub secrets_left: Notify,
-    /// Held while accounts at services are changed: there and in the database together.
-    pub account_changes: Mutex<()>,
+    /// Held while accounts at a service are changed: there and in the database together.
+    pub account_turns: Turns,
     /// Told when an account was left half made, or a service has one that the cell does not know.
     pub accounts_left: Notify,
     /// Argon2id.
@@ -192,7 +193,7 @@ impl App {
             secrets: Secrets::new(ipc::connect(&config.vault_socket)),
             connection_changes: Mutex::default(),
             secrets_left: Notify::new(),
-            account_changes: Mutex::default(),
+            account_turns: Turns::default(),
             accounts_left: Notify::new(),
             wireguard_key: WireguardKey::default(),
             hasher: Hasher::new()?,

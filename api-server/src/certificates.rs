@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cell_api_core::certificates::{Life, NAMES_MAX, Names, backoff_ms};
+use cell_api_core::certificates::{Kept, Life, NAMES_MAX, Names, backoff_ms};
 use cell_api_core::derive::caddy::LoadedCertificate;
 use cell_api_core::services::labels;
 use cell_api_core::services::phase::Phase;
 use rcgen::{CertificateParams, KeyPair};
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -19,8 +20,10 @@ use zeroize::Zeroizing;
 use crate::app::App;
 use crate::daemons::vault::IssuedCertificate;
 use crate::events::Topic;
+use crate::service::ServiceError;
 use crate::service::accounts::interface;
 use crate::services::Waiting;
+use crate::store::certificates as table;
 use crate::store::services::{self, KeptManifest, StoredService};
 use crate::tls::CertificateError;
 
@@ -31,18 +34,29 @@ const INTERVAL: Duration = Duration::from_secs(60);
 pub struct Issued {
     chain: String,
     key: Zeroizing<String>,
-    not_before: i64,
-    not_after: i64,
+    kept: Kept,
+    sha256: [u8; 32],
 }
 
 impl Issued {
     /// Its life, of which another is wanted after so many parts of all, but never at once again.
     pub fn life_from(&self, app: &App, parts: i64, of: i64) -> Life {
-        let whole = self.not_after - self.not_before;
+        let life = self.kept.life(parts, of);
         Life {
-            renew_at: (self.not_before + whole / of * parts).max(app.now() + 60_000),
-            not_after: self.not_after,
+            renew_at: life.renew_at.max(app.now() + 60_000),
+            ..life
         }
+    }
+
+    /// Writes down that it is the cell's own, without its key.
+    ///
+    /// # Errors
+    /// [`ServiceError::Storage`].
+    pub async fn note(&self, app: &App) -> Result<(), ServiceError> {
+        let (sha256, kept, now) = (self.sha256, self.kept.clone(), app.now());
+        app.store
+            .note(move |connection| table::note_issued(connection, &sha256, &kept, now))
+            .await
     }
 
     /// As Caddy takes it.
@@ -67,14 +81,23 @@ pub async fn issue(app: &App, names: Names) -> Result<Issued, CertificateError> 
         not_after_unix_ms,
     } = app
         .vault
-        .issue_server_certificate(request.der().to_vec(), names, &[])
+        .issue_server_certificate(request.der().to_vec(), names.clone(), &[])
         .await?;
     Ok(Issued {
+        sha256: sha256(chain.first().map_or(&[][..], |der| der)),
         chain: chain.iter().map(|der| pem(der)).collect(),
         key: Zeroizing::new(key.serialize_pem()),
-        not_before: not_before_unix_ms,
-        not_after: not_after_unix_ms,
+        kept: Kept {
+            names,
+            not_before: not_before_unix_ms,
+            not_after: not_after_unix_ms,
+        },
     })
+}
+
+/// By what a certificate is known: SHA-256 of its DER.
+pub fn sha256(der: &[u8]) -> [u8; 32] {
+    Sha256::digest(der).into()
 }
 
 /// A certificate as text (RFC 7468, section 5.1).
@@ -101,9 +124,8 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
 
 /// What a service has.
 struct Given {
-    names: Names,
-    /// The containers that it was given to: another deployment is given another.
-    handles: Vec<(String, std::net::Ipv4Addr)>,
+    /// What it was when it was given it: another deployment is given another.
+    recipient: [u8; 32],
     renew_at: i64,
     failures: u32,
     again: Instant,
@@ -112,7 +134,7 @@ struct Given {
 async fn keep(app: &App) {
     app.set_up().await;
     let mut changes = app.events.watch();
-    let mut given: BTreeMap<String, Given> = BTreeMap::new();
+    let mut given = recall(app);
     loop {
         let seen = *changes.borrow_and_update();
         let pause = match app.store.read_much(services::list_in_force).await {
@@ -130,6 +152,25 @@ async fn keep(app: &App) {
     }
 }
 
+/// What services were given before this process was started: they have it still.
+fn recall(app: &App) -> BTreeMap<String, Given> {
+    let read = app.store.read(|connection| Ok(table::given(connection)?));
+    let all = read.unwrap_or_else(|error| {
+        tracing::warn!(%error, "which services have a certificate cannot be read");
+        BTreeMap::new()
+    });
+    let given = |(service, (recipient, renew_at))| {
+        let given = Given {
+            recipient,
+            renew_at,
+            failures: 0,
+            again: Instant::now(),
+        };
+        (service, given)
+    };
+    all.into_iter().map(given).collect()
+}
+
 /// Gives what is due; how long nothing is.
 async fn tend(
     app: &App,
@@ -141,29 +182,25 @@ async fn tend(
         one.0.phase == Phase::Installed && !one.0.stopped && accounts.is_some_and(|it| it.certificate)
     };
     let wanted: Vec<_> = all.into_iter().filter(takes).collect();
-    given.retain(|name, _| {
-        let stays = wanted.iter().any(|(service, _)| service.name.as_str() == name);
-        if !stays {
-            app.services.set_trouble(name, None);
-        }
-        stays
-    });
+    let is_wanted = |name: &String| wanted.iter().any(|(service, _)| service.name.as_str() == name);
+    let gone: Vec<String> = given.keys().filter(|name| !is_wanted(name)).cloned().collect();
+    for name in gone {
+        app.services.set_trouble(&name, None);
+        given.remove(&name);
+        forget(app, name).await;
+    }
     let mut pause = INTERVAL;
     for (service, kept) in wanted {
         let Some(names) = names(app, &service, &kept) else {
             continue;
         };
-        let handles: Vec<_> = service
-            .containers
-            .iter()
-            .map(|made| (made.handle.clone(), made.address))
-            .collect();
+        let recipient = recipient(&service, &names);
         let before = given.get(service.name.as_str());
-        let is_new = before.is_none_or(|it| it.names != names || it.handles != handles);
+        let is_new = before.is_none_or(|it| it.recipient != recipient);
         let is_due = before.is_none_or(|it| app.now() >= it.renew_at && it.again <= Instant::now());
         if is_new || is_due {
             let failures = before.filter(|_| !is_new).map_or(0, |it| it.failures);
-            let now = give(app, &service, &kept, names, handles, failures).await;
+            let now = give(app, &service, &kept, (&names, recipient), failures).await;
             given.insert(service.name.to_string(), now);
         }
         if let Some(it) = given.get(service.name.as_str()).filter(|it| it.failures > 0) {
@@ -171,6 +208,38 @@ async fn tend(
         }
     }
     pause
+}
+
+/// What a service is to a certificate: its names, its containers and what they are made of.
+fn recipient(service: &StoredService, names: &Names) -> [u8; 32] {
+    let made = service.in_force();
+    let mut all = Sha256::new();
+    let containers = service.containers.iter();
+    let lines = names
+        .iter()
+        .cloned()
+        .chain(containers.map(|made| format!("{} {}", made.handle, made.address)))
+        .chain([made.digest.clone()])
+        .chain(
+            made.parameters
+                .iter()
+                .map(|(name, text)| format!("{name}={text:?}")),
+        );
+    for line in lines {
+        all.update(line);
+        all.update(b"\n");
+    }
+    all.finalize().into()
+}
+
+/// It is given one anew when it is there again. What cannot be forgotten now is given too late at most: before half of its life is over.
+async fn forget(app: &App, service: String) {
+    let forgetting = app
+        .store
+        .note(move |connection| table::forget_given(connection, &service));
+    if let Err(error) = forgetting.await {
+        tracing::warn!(%error, "a certificate that was given was not forgotten");
+    }
 }
 
 /// Its names, its own first; none: it has none that a certificate is for.
@@ -188,12 +257,11 @@ async fn give(
     app: &App,
     service: &StoredService,
     kept: &KeptManifest,
-    names: Names,
-    handles: Vec<(String, std::net::Ipv4Addr)>,
+    (names, recipient): (&Names, [u8; 32]),
     failures: u32,
 ) -> Given {
     let name = service.name.as_str();
-    let outcome = hand_over(app, service, kept, &names).await;
+    let outcome = hand_over(app, service, kept, (names, recipient)).await;
     let (renew_at, failures, trouble) = match outcome {
         Ok(renew_at) => {
             tracing::info!(service = name, "it has a certificate of its own");
@@ -212,8 +280,7 @@ async fn give(
         app.events.publish([Topic::Services]);
     }
     Given {
-        names,
-        handles,
+        recipient,
         renew_at,
         failures,
         again: Instant::now()
@@ -229,7 +296,7 @@ async fn hand_over(
     app: &App,
     service: &StoredService,
     kept: &KeptManifest,
-    names: &Names,
+    (names, recipient): (&Names, [u8; 32]),
 ) -> Result<i64, String> {
     let interface = interface(app, service, &kept.manifest).ok_or("the service does not run")?;
     let issued = issue(app, names.clone())
@@ -251,6 +318,14 @@ async fn hand_over(
         let reloaded = app.broker.reload(&made.handle).await;
         reloaded
             .map_err(|reason| format!("the broker does not have {} read it: {reason}", container.name))?;
+    }
+    let name = service.name.to_string();
+    let noting = app
+        .store
+        .note(move |connection| table::note_given(connection, &name, &recipient, renew_at));
+    // It has one; what is not written down is given once more after a start.
+    if let Err(error) = noting.await {
+        tracing::warn!(%error, "a certificate that was given was not written down");
     }
     Ok(renew_at)
 }

@@ -6,19 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_api_core::services::entry::PROXY;
-use cell_api_core::services::health::{self, Alert, Kind, Seen, Severity, State, Wanted, Watched};
+use cell_api_core::services::health::{self, Alert, Kind, Severity, State, Wanted, Watched};
 use cell_api_core::services::phase::Phase;
-use cell_proto::broker::v1::WatchDeploymentsResponse;
 use cell_proto::common::v1::{Condition, ConditionStatus};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
 
 use crate::app::App;
-use crate::daemons::watch;
 use crate::events::Topic;
 use crate::service::ServiceError;
-use crate::services::Waiting;
+use crate::services::{Waiting, Watched as Told};
 use crate::store::managers as table;
 use crate::store::services::{self, StoredService};
 
@@ -28,8 +25,6 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const NAMING: Duration = Duration::from_secs(2);
 /// How often at most while something may become worth telling.
 const SOON: Duration = Duration::from_secs(1);
-const FIRST_BACKOFF: Duration = Duration::from_millis(250);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 /// How long the broker may be away before nothing counts as known any more: a restart of it is no news of services.
 const GRACE: Duration = Duration::from_secs(20);
 /// CoreDNS' manifest.
@@ -55,29 +50,14 @@ async fn watch(app: Arc<App>) {
     if let Err(error) = watcher.recall() {
         tracing::warn!(%error, "how services were cannot be read");
     }
-    let mut backoff = FIRST_BACKOFF;
-    loop {
-        let until = match watcher.app.streams.deployments().await {
-            Ok(mut told) => {
-                watcher.listen(&mut told).await;
-                backoff = FIRST_BACKOFF;
-                backoff
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the broker does not tell what containers do");
-                backoff
-            }
-        };
-        watcher.wait(until).await;
-        backoff = (backoff * 2).min(LONGEST_BACKOFF);
-    }
+    watcher.keep().await;
 }
 
 struct Watcher {
     app: Arc<App>,
     watched: BTreeMap<String, Watched>,
     /// What the broker told last; none: nothing, or nothing for long.
-    seen: Option<BTreeMap<String, Vec<Seen>>>,
+    seen: Told,
     heard: Instant,
     /// Since when the broker does not name services that are installed: it tells what it has made a moment later.
     unnamed: BTreeMap<String, Instant>,
@@ -94,39 +74,43 @@ impl Watcher {
         Ok(())
     }
 
-    /// Until the stream ends.
-    async fn listen(&mut self, told: &mut Streaming<WatchDeploymentsResponse>) {
+    async fn keep(&mut self) {
         let app = Arc::clone(&self.app);
-        let mut changes = app.events.watch();
+        let (mut changes, mut told) = (app.events.watch(), app.services.watched());
         loop {
+            let now = told.borrow_and_update().clone();
+            let is_watched = now.is_some();
+            self.hear(now);
             let before = *changes.borrow_and_update();
             let is_ours = |now: &crate::events::Versions| {
                 [Topic::Services, Topic::Status]
                     .iter()
                     .any(|topic| now.of(*topic) != before.of(*topic))
             };
-            let pause = self.look().await;
+            let mut pause = self.look().await;
+            if !is_watched && self.seen.is_some() {
+                // It is away, and may not be back in time.
+                pause = pause.min(SOON);
+            }
             tokio::select! {
-                message = told.message() => match message {
-                    Ok(Some(message)) => {
-                        self.seen = Some(watch::seen(message));
-                        self.heard = Instant::now();
-                    }
-                    Ok(None) | Err(_) => return,
-                },
+                // Whoever tells lives as long as this.
+                _ = told.changed() => {}
                 _ = changes.wait_for(is_ours) => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    /// The broker says nothing for so long.
-    async fn wait(&mut self, until: Duration) {
-        if self.heard.elapsed() >= GRACE {
-            self.seen = None;
-            self.look().await;
+    /// Takes what the broker tells. While it is away what it told last counts, for a while.
+    fn hear(&mut self, now: Told) {
+        match now {
+            Some(now) => {
+                self.seen = Some(now);
+                self.heard = Instant::now();
+            }
+            None if self.heard.elapsed() >= GRACE => self.seen = None,
+            None => {}
         }
-        tokio::time::sleep(until).await;
     }
 
     /// Takes note of how all services are; how long until the next look.
@@ -161,7 +145,7 @@ impl Watcher {
             let containers = self
                 .seen
                 .as_ref()
-                .map(|seen| seen.get(name).map_or(&[][..], |all| all));
+                .map(|seen| seen.get(name).map_or(&[][..], Vec::as_slice));
             let watched = self.watched.entry(name.to_owned()).or_default();
             if app.services.take_asked(name) {
                 watched.was_asked_for();

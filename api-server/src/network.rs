@@ -1,6 +1,7 @@
 //! What requests and the reconciler share: changes that netd is to hear of, and what became of them.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct Network {
     reached: watch::Sender<Reached>,
     status: watch::Sender<Option<NetworkStatus>>,
     accepted: Mutex<Accepted>,
+    /// The last generation whose change was to wait and changed nothing for netd; 0: none.
+    kept: AtomicU64,
 }
 
 /// Committed and not yet confirmed.
@@ -85,6 +88,7 @@ impl Default for Network {
             reached: watch::Sender::default(),
             status: watch::Sender::new(None),
             accepted: Mutex::default(),
+            kept: AtomicU64::new(0),
         }
     }
 }
@@ -136,6 +140,16 @@ impl Network {
         let answered = reached.wait_for(|reached| reached.answered >= generation);
         let _ = tokio::time::timeout(patience, answered).await;
         self.observed()
+    }
+
+    /// The change of a generation, which was to wait, is nothing to netd and in force.
+    pub(crate) fn keep(&self, generation: u64) {
+        self.kept.fetch_max(generation, Ordering::SeqCst);
+    }
+
+    /// Whether it is.
+    pub(crate) fn was_kept(&self, generation: u64) -> bool {
+        self.kept.load(Ordering::SeqCst) >= generation
     }
 
     /// Whether netd has a generation, perhaps without some peers that it refuses.

@@ -108,6 +108,7 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
     let mut proxy = app.config.caddy_socket.as_ref().map(|path| ProxyTeller {
         proxy: Proxy::new(path),
         certified: Certified::default(),
+        is_taken_up: false,
         mark: None,
     });
     if dns.is_none() && proxy.is_none() {
@@ -220,11 +221,17 @@ impl DnsTeller {
 struct ProxyTeller {
     proxy: Proxy,
     certified: Certified,
+    /// Whether Caddy was asked what it has from before this process was started.
+    is_taken_up: bool,
     mark: Option<String>,
 }
 
 impl ProxyTeller {
     async fn tell(&mut self, app: &App, state: &Published) -> Said {
+        // Before anything is issued or told: what Caddy has would be issued again, and where vaultd is away be taken from it.
+        if let Err(said) = self.take_up(app, state).await {
+            return said;
+        }
         self.certified.renew(app, certificates::wanted(state)).await;
         let Some(cell) = app.identity() else {
             return Said::Nothing;
@@ -248,10 +255,7 @@ impl ProxyTeller {
         if !has {
             self.mark = None;
             if let Err(error) = self.proxy.load(&config).await {
-                return match error {
-                    ProxyError::Away(_) if state.is_empty() => Said::Nothing,
-                    error => Said::Not(error.reason(), error.to_string()),
-                };
+                return not_told(&error, state);
             }
             self.mark = Some(mark);
         }
@@ -259,5 +263,24 @@ impl ProxyTeller {
             Some(why) => Said::Not("NO_CERTIFICATE", format!("no certificate could be had {why}")),
             None => Said::Has,
         }
+    }
+
+    async fn take_up(&mut self, app: &App, state: &Published) -> Result<(), Said> {
+        if self.is_taken_up {
+            return Ok(());
+        }
+        let there = self.proxy.certificates().await;
+        let there = there.map_err(|error| not_told(&error, state))?;
+        let taken = self.certified.take_up(app, there);
+        taken.map_err(|error| Said::Not("NOT_READ", error.to_string()))?;
+        self.is_taken_up = true;
+        Ok(())
+    }
+}
+
+fn not_told(error: &ProxyError, state: &Published) -> Said {
+    match error {
+        ProxyError::Away(_) if state.is_empty() => Said::Nothing,
+        error => Said::Not(error.reason(), error.to_string()),
     }
 }

@@ -2,7 +2,9 @@
 //! broker were last heard to say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cell_api_core::services::health::Seen;
 
 use tokio::sync::watch;
 
@@ -37,6 +39,9 @@ pub struct Live {
     pub waiting: Option<Waiting>,
 }
 
+/// Containers of all services as the broker told them last, by service; none: it is not watched now.
+pub(crate) type Watched = Option<Arc<BTreeMap<String, Vec<Seen>>>>;
+
 /// What was heard of the broker by watching it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Heard {
@@ -60,6 +65,8 @@ pub struct Services {
     troubles: Mutex<BTreeMap<String, Waiting>>,
     /// What was heard of the broker.
     heard: watch::Sender<Heard>,
+    /// What it told.
+    watched: watch::Sender<Watched>,
     /// Grows with each wish.
     wishes: watch::Sender<u64>,
 }
@@ -73,6 +80,7 @@ impl Default for Services {
             asked: Mutex::default(),
             troubles: Mutex::default(),
             heard: watch::Sender::new(Heard::default()),
+            watched: watch::Sender::new(None),
             wishes: watch::Sender::new(0),
         }
     }
@@ -124,13 +132,20 @@ impl Services {
         self.heard.subscribe()
     }
 
+    /// What the broker tells of containers, now and from now on. There is one stream for all who go by it.
+    pub(crate) fn watched(&self) -> watch::Receiver<Watched> {
+        self.watched.subscribe()
+    }
+
     /// The broker told something.
-    pub(crate) fn broker_told(&self) {
+    pub(crate) fn broker_told(&self, containers: BTreeMap<String, Vec<Seen>>) {
+        self.watched.send_replace(Some(Arc::new(containers)));
         self.heard.send_modify(|heard| heard.news += 1);
     }
 
     /// The broker was there, and is not.
     pub(crate) fn broker_lost(&self) {
+        self.watched.send_replace(None);
         self.heard.send_modify(|heard| heard.losses += 1);
     }
 

@@ -205,6 +205,19 @@ async fn one_story(world: &World) {
     admin.post("/api/accounts", &both()).await.expect(201);
     let waits = "/api/peers/Phone?delete_accounts=true&confirm_within=60";
     assert_eq!(admin.delete(waits).await.status, 400);
+    // What it would do says so, and of a removal that leaves them says nothing of it.
+    let plan = async |query: &str| {
+        let path = format!("/api/peers/Phone?validate_only=true{query}");
+        let told = admin.delete(&path).await.expect(200).json();
+        let all = told["statements"].as_array().unwrap().clone();
+        let of_accounts = all.iter().find(|one| one["kind"] == "accounts");
+        of_accounts.map(|one| one["text"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(plan("").await, None);
+    let told = plan("&delete_accounts=true").await.unwrap();
+    let expected = "Accounts of Phone are deleted with all that is kept in them, for good: phone at calendar, phone at email.";
+    assert_eq!(told, expected);
+    assert_eq!(world.listed("email").await, set(&["phone Phone"]));
     admin
         .delete("/api/peers/Phone?delete_accounts=true")
         .await
@@ -401,13 +414,52 @@ async fn what_is_half_made_at_a_crash_is_taken_back_and_what_was_asked_to_go_goe
     // A removal that the service does not answer is done later.
     world.email.fail("DELETE", Some(Fails::Broken));
     let path = "/api/services/email/accounts/phone";
-    assert_eq!(admin.delete(path).await.code(), "ACCOUNTS_AWAY");
+    let accepted = admin.delete(path).await.expect(202).json();
+    let why = accepted["plan"][0].as_str().unwrap();
+    assert!(
+        why.contains("phone at email") && why.contains("cannot be changed now"),
+        "{why}"
+    );
+    assert_eq!(world.listed("email").await, set(&[]), "it is none any more");
+    assert_eq!(admin.delete(path).await.code(), "NO_ACCOUNT");
     world.email.fail("DELETE", None);
     let begun = Instant::now();
     while !world.email.users().is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(20));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_hangs_keeps_nobody_from_another_and_not_many_waiting() {
+    let world = World::made_up().await;
+    let admin = &world.admin;
+    admin.post("/api/accounts", &both()).await.expect(201);
+    world
+        .email
+        .fail("PUT", Some(Fails::Silent(Duration::from_secs(2))));
+    let reset = async |service: &str| {
+        let path = format!("/api/services/{service}/accounts/phone/password");
+        admin.post(&path, &json!({})).await
+    };
+    let hanging: Vec<_> = (0..7).map(|_| reset("email")).collect();
+    let begun = Instant::now();
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let made = reset("calendar").await.expect(200);
+        (made, begun.elapsed())
+    };
+    let (answers, (_, took)) = tokio::join!(futures_util::future::join_all(hanging), other);
+    // Five hang one after the other, which takes ten seconds; the other service is not one of them.
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    let count = |status: u16| answers.iter().filter(|one| one.status == status).count();
+    assert!(
+        count(200) >= 1 && count(503) >= 1,
+        "{:?}",
+        answers.iter().map(|one| one.status).collect::<Vec<_>>()
+    );
+    let refused = answers.iter().find(|one| one.status == 503).unwrap();
+    assert_eq!(refused.code(), "ACCOUNTS_BUSY");
 }
 
 /// An account that the service has made for somebody else.

@@ -162,6 +162,34 @@ async fn without_a_ceiling_the_reason_is_told_and_nothing_else_happens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_has_set_of_one_stays_when_it_is_tried_again() {
+    let mut chrony = core("chrony");
+    chrony["config_schema"] =
+        json!({"size": {"type": "integer", "label": "Size", "min": 1, "max": 9, "default": 3}});
+    let all = [core("caddy"), chrony, core("coredns")];
+    let (_cell, broker, admin) = ready(&all, |broker| {
+        broker.state.lock().unwrap().no_ceiling = true;
+    })
+    .await;
+    let refused = [
+        ("caddy", "failed", "NO_CEILING"),
+        ("chrony", "failed", "NO_CEILING"),
+        ("coredns", "failed", "NO_CEILING"),
+    ];
+    stands(&admin, &refused).await;
+    let body = json!({"parameters": {"size": "5"}});
+    admin
+        .post("/api/services/chrony/install", &body)
+        .await
+        .expect(202);
+    stands(&admin, &refused).await;
+    broker.state.lock().unwrap().no_ceiling = false;
+    stands(&admin, &INSTALLED).await;
+    let told = admin.get("/api/services/chrony").await.expect(200).json();
+    assert_eq!(told["parameters"]["size"], "5");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_whose_image_is_not_built_keeps_none_back() {
     let all = [core("caddy"), built("chrony"), core("coredns")];
     let (_cell, broker, admin) = ready(&all, |_| {}).await;

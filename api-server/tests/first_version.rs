@@ -11,6 +11,7 @@ mod support;
 
 use cell_proto::api::v1::ImportFirstVersionRequest;
 use cell_proto::api::v1::connection_service_client::ConnectionServiceClient;
+use cell_proto::netd::v1::RollbackReason;
 use cell_proto::{fault, ipc};
 use serde_json::{Value, json};
 use support::client::Client;
@@ -404,6 +405,74 @@ async fn while_a_change_waits_nothing_is_imported() {
     admin.post(IMPORT, &body).await.expect(200);
 }
 
+async fn waits(admin: &Client) -> Value {
+    admin.get("/api/network/pending").await.expect(200).json()["waiting"].clone()
+}
+
+async fn settled(admin: &Client) {
+    for _ in 0..200 {
+        if waits(admin).await.is_null() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("it waits for ever");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_are_bound_for_good_only_if_that_is_confirmed() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    devices(&admin).await;
+    let body = json!({"config": v1::all(), "peers": v1::PEERS});
+    let path = format!("{IMPORT}?confirm_within=60");
+    let mut before = Vec::new();
+    for name in DEVICES {
+        before.push(exit_of(&admin, name).await);
+    }
+    let done = admin.post(&path, &body).await.expect(200).json();
+    assert_eq!((&done["applied"], &done["waits"]), (&json!(true), &json!(true)));
+    let bound = exit_of(&admin, "phone").await;
+    assert_ne!(bound, before[0]);
+    let told = waits(&admin).await;
+    assert_eq!((&told["action"], &told["peer"]), (&json!("import"), &Value::Null));
+    {
+        // The state to come back to has the connections, and nobody who is bound to them.
+        let state = cell.netd.state.lock().unwrap();
+        let (_, last_good) = state.pending.as_ref().unwrap();
+        assert_eq!(state.window, 60);
+        assert!(last_good.peers.iter().all(|peer| peer.exit.is_empty()));
+        assert!(state.exit_of("phone").is_none_or(|exit| !exit.is_empty()));
+    }
+    // Who is removed meanwhile stays out.
+    admin.delete("/api/peers/guest").await.expect(204);
+    cell.netd.take_back(RollbackReason::Expired);
+    settled(&admin).await;
+    for (name, before) in DEVICES.iter().zip(&before).filter(|(name, _)| **name != "guest") {
+        assert_eq!(&exit_of(&admin, name).await, before, "{name}");
+    }
+    assert_eq!(admin.get("/api/peers/guest").await.status, 404);
+    assert_eq!(connections(&admin).await.len(), 5, "they carry nobody, and stay");
+
+    // Once more: the same devices, no connection twice, and kept.
+    let again = admin.post(&path, &body).await.expect(200).json();
+    assert_eq!(again["waits"], json!(true));
+    assert!(
+        again["exits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|exit| exit["was_there"] == json!(true))
+    );
+    admin.post("/api/network/confirm", &json!({})).await.expect(204);
+    assert_eq!(exit_of(&admin, "phone").await, bound);
+    assert_eq!(connections(&admin).await.len(), 5);
+    // Nothing is left to do, and so nothing to confirm.
+    let nothing = admin.post(&path, &body).await.expect(200).json();
+    assert_eq!(nothing["waits"], json!(false));
+    assert!(waits(&admin).await.is_null());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn automation_imports_alike() {
     let cell = Cell::ready().await;
@@ -415,6 +484,7 @@ async fn automation_imports_alike() {
         peers: v1::PEERS.to_owned(),
         secrets: String::new(),
         validate_only: true,
+        confirm_within_seconds: 0,
     };
     let planned = client
         .import_first_version(request.clone())

@@ -12,7 +12,8 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cell_api_core::services::health::PATIENCE_MS;
+use cell_api::store::{managers as table, migrations};
+use cell_api_core::services::health::{Alert, Kind, PATIENCE_MS, Severity};
 use cell_proto::api::v1::manager_service_client::ManagerServiceClient;
 use cell_proto::api::v1::{
     AcknowledgeAlertRequest, FollowServiceLogsRequest, GetServiceConfigRequest,
@@ -189,6 +190,29 @@ async fn how_a_service_is_is_written_down_and_what_is_wrong_is_told_until_it_is_
         .read(|db| Ok(db.query_row("SELECT COUNT(*) FROM service_health", (), |row| row.get(0))?))
         .unwrap();
     assert_eq!(left, 0);
+}
+
+/// What somebody has seen is another when it says something else.
+#[test]
+fn an_alert_that_says_something_else_is_seen_by_nobody_yet() {
+    let mut database = rusqlite::Connection::open_in_memory().unwrap();
+    migrations::apply(&mut database, 0).unwrap();
+    let alert = |text: &str| Alert {
+        service: "notes".to_owned(),
+        kind: Kind::Fault,
+        severity: Severity::Warning,
+        text: text.to_owned(),
+    };
+    let tell = |text: &str, now| table::set_alerts(&database, &[alert(text)], now).unwrap();
+    let seen = || {
+        let all = table::alerts(&database).unwrap();
+        assert_eq!((all.len(), all[0].id, all[0].since), (1, 1, 1));
+        all[0].acknowledged
+    };
+    assert!(tell("a", 1) && !seen());
+    database.execute("UPDATE alert SET acknowledged = 1", ()).unwrap();
+    assert!(!tell("a", 2) && seen(), "it says the same");
+    assert!(tell("b", 3) && !seen());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,7 +35,7 @@ async fn told(cell: &Cell) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_given_renewed_and_tried_again() {
     let email = Accounts::made_up().await;
-    let cell = Cell::ready().await;
+    let mut cell = Cell::ready().await;
     let broker = FakeBroker::start(cell.state().join("broker.sock"));
     broker.state.lock().unwrap().address = Some(std::net::Ipv4Addr::LOCALHOST);
     let mut manifest = email.manifest("email");
@@ -69,6 +69,12 @@ async fn a_certificate_is_given_renewed_and_tried_again() {
         "{issued:?}"
     );
     assert_eq!(told(&cell).await["waiting"], Value::Null);
+
+    // A start of cell-api gives it none: it has the one.
+    cell.restart().await;
+    cell.app.events.publish([Topic::Services]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!((count().await, reloads("email")), (1, 1));
 
     // Nothing more before half of its life.
     cell.advance(Duration::from_secs(11 * 3600));

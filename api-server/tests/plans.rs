@@ -267,7 +267,7 @@ async fn whoever_asks_from_the_device_itself_is_warned() {
             .unwrap()
             .plan;
         assert_eq!(plan.own_path, expected, "{name} {author:?}");
-        let plan = peers::plan_delete(&cell.app, &actor, name, author.clone())
+        let plan = peers::plan_delete(&cell.app, &actor, name, author.clone(), peers::Accounts::Stay)
             .await
             .unwrap()
             .plan;

@@ -44,8 +44,15 @@ fn fake_caddy(path: &Path) -> Loaded {
             StatusCode::NOT_FOUND
         }
     };
+    let config = |State(loaded): State<Loaded>, Segment(path): Segment<String>| async move {
+        let loaded = loaded.lock().unwrap();
+        let pointer = format!("/{path}");
+        let part = loaded.as_ref().and_then(|config| config.pointer(&pointer));
+        axum::Json(part.cloned())
+    };
     let routes = Router::new()
         .route("/load", post(take))
+        .route("/config/{*path}", get(config))
         .route("/id/{mark}", get(has))
         .with_state(Arc::clone(&loaded));
     let listener = UnixListener::bind(path).unwrap();
@@ -131,6 +138,17 @@ impl Lab {
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
         panic!("{id} is never installed");
+    }
+
+    /// cell-api ends and is started anew; Caddy goes on.
+    async fn restart(&mut self) {
+        self.cell.restart().await;
+        self.admin = self.cell.admin().await;
+    }
+
+    /// Until Caddy was told something by this process: it is asked first what it has.
+    async fn told(&self) {
+        says(&self.admin, "ProxyConfigured", ("true", "TOLD")).await;
     }
 
     fn reloads(&self) -> usize {
@@ -348,6 +366,56 @@ async fn each_service_has_a_certificate_of_its_own_and_loses_it_to_nobody() {
     vault.refuse(&[]);
     eventually("its own too", || !lab.certificates().contains(&notes[0])).await;
     assert_eq!(lab.certificates().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_outlive_a_start_and_vaultd_may_be_away_meanwhile() {
+    let mut lab = Lab::new().await;
+    for id in ["notes", "pages"] {
+        lab.install(id).await;
+    }
+    eventually("both", || lab.certificates().len() == 2).await;
+    let both = lab.certificates();
+    // A start with vaultd: nothing is issued again but for the cell's own listeners.
+    lab.restart().await;
+    lab.told().await;
+    assert_eq!(lab.certificates(), both);
+    let issued = |lab: &Lab| (lab.issued("notes.home.cell"), lab.issued("pages.home.cell"));
+    assert_eq!(issued(&lab), (1, 1));
+    // And without it: what is published may change meanwhile, nothing gets worse.
+    lab.cell.vault.kill();
+    lab.restart().await;
+    lab.told().await;
+    assert_eq!(lab.certificates(), both);
+    let body = json!({"name": "phone", "public_key": support::key(1)});
+    lab.admin.post("/api/peers", &body).await.expect(201);
+    let access = json!({"allowed_peers": ["phone"]});
+    lab.admin
+        .put("/api/services/notes/access", &access)
+        .await
+        .expect(200);
+    eventually("its address at the proxy", || lab.has("10.86.0.2")).await;
+    assert_eq!(lab.certificates(), both);
+    // What somebody else put there is not taken up: that service is given its own, the other keeps what it has.
+    lab.cell.vault.resume();
+    let foreign = rcgen::generate_simple_self_signed(vec!["notes.home.cell".to_owned()]).unwrap();
+    {
+        let mut loaded = lab.loaded.lock().unwrap();
+        let all = loaded.as_mut().unwrap()["apps"]["tls"]["certificates"]["load_pem"]
+            .as_array_mut()
+            .unwrap();
+        let mut all = all.iter_mut();
+        let one = all.find(|one| one["certificate"].to_string() == both[0]).unwrap();
+        *one = json!({"certificate": foreign.cert.pem(), "key": foreign.signing_key.serialize_pem()});
+    }
+    lab.restart().await;
+    eventually("another of one", || issued(&lab).0 + issued(&lab).1 == 3).await;
+    eventually("both", || {
+        let now = lab.certificates();
+        now.len() == 2 && now.contains(&both[1]) && !now.contains(&both[0])
+    })
+    .await;
+    assert!(!lab.has(&foreign.cert.pem().replace('\n', "\\n")));
 }
 
 async fn gone(admin: &Client, service: &str) {

@@ -14,6 +14,8 @@ use cell_api::service::Actor;
 use cell_api::store::service_networks as table;
 use cell_api::store::transaction::Origin;
 use cell_api_core::access::{Protocol, Service};
+use cell_api_core::connection::health::Health;
+use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::service_network::ServiceName;
 use cell_proto::api::v1::service_network_service_client::ServiceNetworkServiceClient;
 use cell_proto::api::v1::{
@@ -21,6 +23,7 @@ use cell_proto::api::v1::{
 };
 use cell_proto::common::v1::IpPrefix;
 use cell_proto::netd::v1 as netd;
+use cell_proto::netd::v1::RollbackReason;
 use cell_proto::{fault, ipc};
 use serde_json::{Value, json};
 use support::client::{Answer, Client};
@@ -273,16 +276,170 @@ async fn what_cannot_be_is_refused_with_its_reason() {
         refused.refused(400, "INVALID_REQUEST");
         assert_eq!(refused.fields(), [field], "{body}");
     }
-    let waits = admin
+    let four = admin
         .put(
-            &format!("{ALL}/files/exit?confirm_within=60"),
+            &format!("{ALL}/files/exit?confirm_within=4"),
             &json!({"connection_id": null}),
         )
         .await;
-    assert_eq!(waits.fields(), ["confirm_within"]);
+    assert_eq!(four.fields(), ["confirm_within"]);
+    let (work, spare) = (proxy(&admin, "work").await, proxy(&admin, "spare").await);
+    let field = "fallback_connection_ids";
+    for (bound, stand_ins, at) in [
+        (json!(null), json!([spare]), field.to_owned()),
+        (json!("direct"), json!([spare]), field.to_owned()),
+        (json!(work), json!([work]), field.to_owned()),
+        (json!(work), json!([spare, "spare"]), field.to_owned()),
+        (json!(work), json!(["default"]), format!("{field}[0]")),
+        (json!(work), json!([spare, ABSENT]), format!("{field}[1]")),
+        (json!(work), json!(vec![&spare; 9]), field.to_owned()),
+        (json!(work), json!("spare"), field.to_owned()),
+    ] {
+        let body = json!({"connection_id": bound, "fallback_connection_ids": stand_ins});
+        let refused = bind(&admin, "files", body.clone()).await;
+        assert_eq!(refused.fields(), [at], "{body}");
+    }
     bind(&admin, "files", json!({"connection_id": null}))
         .await
         .expect(200);
+}
+
+/// Waits until nothing waits for its confirmation.
+async fn settled(admin: &Client) {
+    for _ in 0..200 {
+        let told = admin.get("/api/network/pending").await.expect(200).json();
+        if told["waiting"].is_null() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the change waits for ever");
+}
+
+async fn egress_of(admin: &Client) -> String {
+    let listed = admin.get(ALL).await.expect(200).json();
+    listed["services"][0]["egress"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_way_waits_for_its_confirmation_and_comes_back_without() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    register(&cell, "files", vec![]).await;
+    eventually("netd hears of it", || at_netd(&cell, "files").is_some()).await;
+    let waits = format!("{ALL}/files/exit?confirm_within=60");
+    let direct = json!({"connection_id": "direct"});
+    let goes_out = || at_netd(&cell, "files").unwrap().internet;
+
+    admin.put(&waits, &direct).await.expect(200);
+    assert!(goes_out());
+    assert_eq!(cell.netd.state.lock().unwrap().window, 60);
+    let shown = admin.get("/api/network/pending").await.expect(200).json();
+    let shown = &shown["waiting"];
+    assert_eq!(
+        (&shown["action"], &shown["service"], &shown["peer"]),
+        (&json!("service_exit"), &json!("files"), &Value::Null)
+    );
+    bind(&admin, "files", json!({"connection_id": null}))
+        .await
+        .refused(409, "CHANGE_PENDING");
+    cell.netd.take_back(RollbackReason::Expired);
+    settled(&admin).await;
+    assert_eq!(egress_of(&admin).await, "none");
+    eventually("it goes nowhere", || !goes_out()).await;
+
+    // Taken back by hand, and kept.
+    admin.put(&waits, &direct).await.expect(200);
+    admin.post("/api/network/rollback", &json!({})).await.expect(204);
+    assert_eq!(egress_of(&admin).await, "none");
+    admin.put(&waits, &direct).await.expect(200);
+    admin.post("/api/network/confirm", &json!({})).await.expect(204);
+    assert_eq!(egress_of(&admin).await, "direct");
+    eventually("nothing waits at netd", || {
+        cell.netd.state.lock().unwrap().pending.is_none() && goes_out()
+    })
+    .await;
+    // What changes nothing has nothing to wait for.
+    admin.put(&waits, &direct).await.expect(200);
+    settled(&admin).await;
+    assert_eq!(egress_of(&admin).await, "direct");
+
+    // netd does not take it: all is as it was.
+    cell.netd.with(|state| state.refuses_waiting = true);
+    admin
+        .put(&waits, &json!({"connection_id": null}))
+        .await
+        .refused(503, "NOT_APPLIED");
+    assert_eq!(egress_of(&admin).await, "direct");
+    assert!(goes_out());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_else_was_changed_neither_waits_nor_comes_back() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    register(&cell, "files", vec![]).await;
+    eventually("netd hears of it", || at_netd(&cell, "files").is_some()).await;
+    // Committed in one breath with the change that waits: netd hears of both at once.
+    let waits = format!("{ALL}/files/exit?confirm_within=60");
+    register(&cell, "mail", vec![]).await;
+    admin
+        .put(&waits, &json!({"connection_id": "direct"}))
+        .await
+        .expect(200);
+    {
+        let state = cell.netd.state.lock().unwrap();
+        let (_, before) = state.pending.as_ref().unwrap();
+        let has = |name: &str| before.service_networks.iter().any(|one| one.name == name);
+        assert!(has("mail") && has("files"), "the state to come back to has it");
+    }
+    cell.netd.take_back(RollbackReason::Expired);
+    settled(&admin).await;
+    assert!(at_netd(&cell, "mail").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_that_are_listed_stand_in_and_no_others() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    register(&cell, "files", vec![]).await;
+    let (work, spare) = (proxy(&admin, "work").await, proxy(&admin, "spare").await);
+    let other = proxy(&admin, "other").await;
+    let body = json!({"connection_id": "work", "fallback_connection_ids": ["spare"], "fail_open": false});
+    let planned = admin
+        .put(&format!("{ALL}/files/exit?validate_only=true"), &body)
+        .await
+        .expect(200)
+        .json();
+    assert!(
+        planned["plan"]
+            .to_string()
+            .contains("While it does not work they go through spare."),
+        "{planned}"
+    );
+    let made = bind(&admin, "files", body).await.expect(200).json();
+    assert_eq!(made["network"]["fallback_connection_ids"], json!([spare]));
+    assert_eq!(made["network"]["fallback_connection_names"], json!(["spare"]));
+    let exit = || at_netd(&cell, "files").map(|network| network.exit);
+    // Only the one that is not listed works.
+    eventually("cell-egress has all", || cell.egress.ids().len() == 3).await;
+    cell.egress.see(&other, START_MS, 0);
+    let parsed = ConnectionId::parse(&other).unwrap();
+    eventually("it works", || cell.app.exits.health(&parsed) == Health::Working).await;
+    eventually("nothing stands in", || exit() == Some(work.clone())).await;
+    cell.egress.see(&spare, START_MS, 0);
+    eventually("the listed one carries it", || exit() == Some(spare.clone())).await;
+    cell.egress.see(&work, START_MS, 0);
+    cell.advance(Duration::from_secs(31));
+    eventually("its own carries it", || exit() == Some(work.clone())).await;
+    // It is in use.
+    let path = format!("/api/connectivity/connections/{spare}");
+    let refused = admin.delete(&path).await;
+    refused.refused(409, "CONNECTION_IN_USE");
+    bind(&admin, "files", json!({"connection_id": "work"}))
+        .await
+        .expect(200);
+    admin.delete(&path).await.expect(204);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,6 +454,7 @@ async fn the_automation_socket_has_the_same() {
         connection_id: to.to_owned(),
         fail_open: None,
         validate_only,
+        ..SetServiceExitRequest::default()
     };
     let planned = client
         .set_service_exit(set("files", "work", true))

@@ -47,6 +47,11 @@ async fn what_containers_do_is_told_within_a_second() {
             .count()
     };
     assert_eq!(deploys(&broker), 1, "nothing was asked for twice");
+    assert_eq!(
+        broker.with(|state| state.watches),
+        1,
+        "one stream for all who go by it"
+    );
 
     for what in ["unhealthy", "ended"] {
         let before = version(&changes.borrow_and_update());

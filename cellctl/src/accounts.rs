@@ -40,7 +40,10 @@ struct Row {
 struct Removed {
     service: String,
     user: String,
+    /// False: it is written down, and done when the service answers.
     removed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -122,18 +125,21 @@ async fn remove(
         user: user.clone(),
         validate_only,
     };
-    let plan = client.remove_account(request).await?.into_inner().plan;
+    let wire::RemoveAccountResponse { plan, waits } = client.remove_account(request).await?.into_inner();
     if validate_only {
         let plan = Plan { plan };
         return output.result(&plan, || plan.plan.join("\n"));
     }
+    let waits = Some(waits).filter(|why| !why.is_empty());
     let removed = Removed {
-        removed: true,
+        removed: waits.is_none(),
+        waits,
         service,
         user,
     };
-    output.result(&removed, || {
-        format!("The account {} at {} is removed.", removed.user, removed.service)
+    output.result(&removed, || match &removed.waits {
+        Some(why) => why.clone(),
+        None => format!("The account {} at {} is removed.", removed.user, removed.service),
     })
 }
 

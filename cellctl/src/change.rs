@@ -18,7 +18,9 @@ struct Shown {
 
 #[derive(Serialize)]
 struct Waiting {
-    peer: String,
+    peer: Option<String>,
+    service: Option<String>,
+    action: String,
     removal: bool,
     author: String,
     deadline_unix_ms: i64,
@@ -60,18 +62,25 @@ fn text(shown: &Shown) -> String {
     };
     let Waiting {
         peer,
+        service,
+        action: _,
         removal,
         author,
         deadline_unix_ms: _,
         by_vpn,
     } = waiting;
-    let what = if *removal { "The removal" } else { "A change" };
+    let what = match (peer, service) {
+        (Some(peer), _) if *removal => format!("The removal of {peer}"),
+        (Some(peer), _) => format!("A change of {peer}"),
+        (None, Some(service)) => format!("Another way to the internet of the service {service}"),
+        (None, None) => "The binding of devices to exits of the first version".to_owned(),
+    };
     let how = if *by_vpn {
         "its author confirms it through the VPN"
     } else {
         "it is confirmed (cellctl change confirm)"
     };
-    format!("{what} of {peer} by {author} is taken back at its deadline unless {how}.")
+    format!("{what} by {author} is taken back at its deadline unless {how}.")
 }
 
 impl From<WaitingChange> for Waiting {
@@ -82,9 +91,14 @@ impl From<WaitingChange> for Waiting {
             author,
             deadline_unix_ms,
             by_vpn,
+            action,
+            service,
         } = wire;
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
         Waiting {
-            peer,
+            peer: given(peer),
+            service: given(service),
+            action,
             removal,
             author,
             deadline_unix_ms,

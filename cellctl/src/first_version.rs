@@ -10,7 +10,7 @@ use crate::cell::Cell;
 use crate::cli::FirstVersion;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::secret;
+use crate::{secret, wait};
 
 /// The largest files that the cell takes, bytes.
 const CONFIG_MAX: usize = 512 * 1024;
@@ -21,6 +21,8 @@ const SECRETS_MAX: usize = 512 * 1024;
 #[derive(Serialize)]
 struct Shown {
     applied: bool,
+    /// Whether it waits for its confirmation that the devices are bound.
+    waits: bool,
     exits: Vec<Exit>,
     peers: Vec<String>,
     plan: Vec<String>,
@@ -42,6 +44,7 @@ pub(crate) async fn run(cell: &Cell, output: Output, files: FirstVersion) -> Res
         file,
         peers,
         secrets,
+        confirm_within,
         dry_run,
     } = files;
     let paths = [Some(&file), peers.as_ref(), secrets.as_ref()];
@@ -58,6 +61,7 @@ pub(crate) async fn run(cell: &Cell, output: Output, files: FirstVersion) -> Res
         peers: peers.map(take).unwrap_or_default(),
         secrets: secrets.map(take).unwrap_or_default(),
         validate_only: dry_run,
+        confirm_within_seconds: confirm_within.unwrap_or(0),
     };
     let answer = cell
         .connections()?
@@ -69,9 +73,11 @@ pub(crate) async fn run(cell: &Cell, output: Output, files: FirstVersion) -> Res
         peers,
         plan,
         notes,
+        waits,
     } = answer;
     let shown = Shown {
         applied: !dry_run,
+        waits,
         exits: exits.into_iter().map(Exit::from).collect(),
         peers,
         plan,
@@ -88,7 +94,7 @@ pub(crate) async fn run(cell: &Cell, output: Output, files: FirstVersion) -> Res
             "The vault has the secrets now. Remove {path} and what was given with it, and their copies: they still hold them."
         ));
     }
-    Ok(())
+    wait::for_word(cell, output, confirm_within.filter(|_| shown.waits)).await
 }
 
 fn text(shown: &Shown) -> String {

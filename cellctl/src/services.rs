@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::cell::Cell;
 use crate::cli::Way;
 use crate::failure::Failure;
-use crate::human;
 use crate::output::Output;
+use crate::{human, wait};
 
 /// A network of a service.
 #[derive(Debug, Serialize)]
@@ -20,6 +20,8 @@ struct Network {
     connection_id: Option<String>,
     connection_name: Option<String>,
     fail_open: Option<bool>,
+    fallback_connection_ids: Vec<String>,
+    fallback_connection_names: Vec<String>,
     way: String,
 }
 
@@ -53,6 +55,8 @@ pub(crate) async fn exit(cell: &Cell, output: Output, way: Way) -> Result<(), Fa
         service,
         to,
         fail_open,
+        fallbacks,
+        confirm_within,
         validate_only,
     } = way;
     let request = SetServiceExitRequest {
@@ -60,6 +64,8 @@ pub(crate) async fn exit(cell: &Cell, output: Output, way: Way) -> Result<(), Fa
         connection_id: if to == "none" { String::new() } else { to },
         fail_open,
         validate_only,
+        confirm_within_seconds: confirm_within.unwrap_or(0),
+        fallback_connection_ids: fallbacks,
     };
     let answer = cell.services()?.set_service_exit(request).await?.into_inner();
     let network = Network::from(answer.network.unwrap_or_default());
@@ -74,7 +80,8 @@ pub(crate) async fn exit(cell: &Cell, output: Output, way: Way) -> Result<(), Fa
             chosen(&answer.network),
             answer.network.way
         ),
-    })
+    })?;
+    wait::for_word(cell, output, confirm_within).await
 }
 
 impl From<wire::ServiceNetwork> for Network {
@@ -88,6 +95,8 @@ impl From<wire::ServiceNetwork> for Network {
             connection_name,
             fail_open,
             way,
+            fallback_connection_ids,
+            fallback_connection_names,
         } = network;
         let given = |text: String| Some(text).filter(|text| !text.is_empty());
         Network {
@@ -98,6 +107,8 @@ impl From<wire::ServiceNetwork> for Network {
             connection_id: given(connection_id),
             connection_name: given(connection_name),
             fail_open,
+            fallback_connection_ids,
+            fallback_connection_names,
             way,
         }
     }
@@ -122,7 +133,11 @@ fn text(networks: &[Network]) -> String {
 
 fn chosen(network: &Network) -> String {
     match &network.connection_name {
-        Some(name) => name.clone(),
+        Some(name) => {
+            let stand_ins = network.fallback_connection_names.iter();
+            let stand_ins = stand_ins.map(|name| format!(", else {name}"));
+            name.clone() + &stand_ins.collect::<String>()
+        }
         None => network.egress.clone(),
     }
 }

@@ -15,6 +15,8 @@ fn waiting(by_vpn: bool, removal: bool) -> Option<WaitingChange> {
         author: "anna".to_owned(),
         deadline_unix_ms: 1_700_000_000_000,
         by_vpn,
+        action: if removal { "delete" } else { "update" }.to_owned(),
+        service: String::new(),
     })
 }
 
@@ -37,7 +39,7 @@ fn what_waits_is_shown_with_who_may_keep_it() {
         said.contains("A change of laptop") && said.contains("through the VPN"),
         "{said}"
     );
-    let shown = json!({"peer": "laptop", "removal": false, "author": "anna",
+    let shown = json!({"peer": "laptop", "service": null, "action": "update", "removal": false, "author": "anna",
         "deadline_unix_ms": 1_700_000_000_000_i64, "by_vpn": true});
     assert_eq!(document(&["change", "show", "--json"]), json!({"waiting": shown}));
 }

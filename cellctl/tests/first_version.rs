@@ -16,6 +16,7 @@ fn files(cell: &FakeCell) -> ([String; 3], ImportFirstVersionRequest) {
         peers: json!({"tv": "proxy"}).to_string(),
         secrets: json!({"name": SECRET}).to_string(),
         validate_only: false,
+        confirm_within_seconds: 0,
     };
     let texts = [&request.config, &request.peers, &request.secrets];
     let paths = ["cell_config.json", "peers.json", "vault.json"].map(|name| cell.dir.path().join(name));
@@ -43,6 +44,28 @@ fn files_are_sent_whole_and_the_cells_words_are_shown() {
     );
     assert!(!out.contains(SECRET) && !err.contains(SECRET));
     assert_eq!(cell.state.lock().unwrap().first_versions, [request]);
+}
+
+#[test]
+fn what_is_to_wait_says_how_it_is_kept() {
+    let cell = FakeCell::start();
+    let ([config, _, _], request) = files(&cell);
+    let said = cell.run(&["import", &config, "--confirm-within", "60"]);
+    let err = String::from_utf8(said.stderr).unwrap();
+    assert!(said.status.success(), "{err}");
+    assert!(
+        err.contains("taken back in 60 seconds") && err.contains("cellctl change confirm"),
+        "{err}"
+    );
+    let sent = ImportFirstVersionRequest {
+        peers: String::new(),
+        secrets: String::new(),
+        confirm_within_seconds: 60,
+        ..request
+    };
+    assert_eq!(cell.state.lock().unwrap().first_versions, [sent]);
+    let both = cell.run(&["import", &config, "--confirm-within", "60", "--dry-run"]);
+    assert!(!both.status.success());
 }
 
 #[test]

@@ -25,6 +25,28 @@ pub struct Life {
     pub not_after: i64,
 }
 
+/// A certificate without its key, as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// What it is for.
+    pub names: Names,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub not_before: i64,
+    /// Likewise.
+    pub not_after: i64,
+}
+
+impl Kept {
+    /// Its life, of which another is wanted after so many parts of all.
+    pub fn life(&self, parts: i64, of: i64) -> Life {
+        let whole = self.not_after - self.not_before;
+        Life {
+            renew_at: self.not_before + whole / of * parts,
+            not_after: self.not_after,
+        }
+    }
+}
+
 /// The names of each service that has something for browsers, of at most [`NAMES_MAX`] in each part.
 pub fn wanted(published: &Published) -> BTreeSet<Names> {
     let mut of_service: BTreeMap<&str, BTreeSet<HostName>> = BTreeMap::new();

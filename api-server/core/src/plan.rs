@@ -177,6 +177,8 @@ pub enum Fact {
     Ends(Ends),
     /// Its configuration is older than the cell's from now on.
     Reinstall,
+    /// Its accounts at services go with all that they have: each as `user at service`. At least one.
+    AccountsGo(Vec<String>),
 }
 
 /// A fact about peers.
@@ -209,6 +211,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// With one more statement, which comes last.
+    pub fn and(mut self, statement: Statement) -> Self {
+        self.statements.push(statement);
+        self
+    }
+
     /// Whether the author should let the change wait for a confirmation.
     pub fn confirm_advised(&self) -> bool {
         match self.own_path {
@@ -238,6 +246,7 @@ impl Fact {
             Fact::WhileDown { .. } => (6, 0),
             Fact::Ends(_) => (7, 0),
             Fact::Reinstall => (8, 0),
+            Fact::AccountsGo(_) => (9, 0),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::access::Service;
-use crate::connection::choice::ExitChoice;
+use crate::connection::choice::{ExitChoice, InvalidFallbacks};
 use crate::connection::id::ConnectionId;
 
 /// What the names of bridges begin with (`services.bridge_prefix` of netd.toml).
@@ -86,6 +86,26 @@ impl Egress {
         match self {
             Egress::Nowhere | Egress::Direct => None,
             Egress::Exit(choice) => choice.fail_open(),
+        }
+    }
+
+    /// What stands in for the connection that carries it, the first first.
+    pub fn fallbacks(&self) -> &[ConnectionId] {
+        match self {
+            Egress::Nowhere | Egress::Direct => &[],
+            Egress::Exit(choice) => choice.fallbacks(),
+        }
+    }
+
+    /// With other connections that stand in. Without a connection there is nothing to stand in for.
+    ///
+    /// # Errors
+    /// [`InvalidFallbacks`].
+    pub fn falling_back_to(self, fallbacks: Vec<ConnectionId>) -> Result<Self, InvalidFallbacks> {
+        match self {
+            Egress::Exit(choice) => choice.falling_back_to(fallbacks).map(Egress::Exit),
+            unbound @ (Egress::Nowhere | Egress::Direct) if fallbacks.is_empty() => Ok(unbound),
+            Egress::Nowhere | Egress::Direct => Err(InvalidFallbacks::Unbound),
         }
     }
 }

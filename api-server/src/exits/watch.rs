@@ -11,6 +11,7 @@ use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::judge::{Judged, Obstacle, Seen, judge};
 use cell_api_core::derive::exits::{RelaySpec, Source, relay_spec, server_names};
 use cell_api_core::derive::openvpn::openvpn_spec;
+use cell_api_core::service_network::Egress as ServiceEgress;
 use cell_proto::netd::v1::ExitState;
 use tokio_util::sync::CancellationToken;
 
@@ -197,8 +198,10 @@ impl Watcher {
         }
         // netd hears of services with the whole alone; they are few.
         let networks = self.app.store.read(service_networks::list).unwrap_or_default();
-        let mut bound = networks.iter().filter_map(|network| network.egress.bound());
-        if bound.any(|id| is_changed(&id)) {
+        let is_concerned = |egress: &ServiceEgress| {
+            egress.bound().as_ref().is_some_and(is_changed) || egress.fallbacks().iter().any(is_changed)
+        };
+        if networks.iter().any(|network| is_concerned(&network.egress)) {
             self.app.network.again();
         }
     }

@@ -5,7 +5,7 @@ use cell_proto::api::v1::account_service_server::AccountService;
 use tonic::{Request, Response, Status};
 
 use super::{Automation, refused};
-use crate::service::accounts::{self, Credential, NewAccounts};
+use crate::service::accounts::{self, Credential, NewAccounts, Removal};
 
 #[tonic::async_trait]
 impl AccountService for Automation {
@@ -67,15 +67,24 @@ impl AccountService for Automation {
             user,
             validate_only,
         } = request.into_inner();
-        let plan = if validate_only {
+        if validate_only {
             let plan = accounts::plan_remove(&self.app, &actor, &service, &user).await;
-            plan.map_err(refused)?
-        } else {
-            let removing = accounts::remove(&self.app, &actor, &service, &user).await;
-            removing.map_err(refused)?;
-            Vec::new()
+            let plan = plan.map_err(refused)?;
+            let only_planned = wire::RemoveAccountResponse {
+                plan,
+                waits: String::new(),
+            };
+            return Ok(Response::new(only_planned));
+        }
+        let removing = accounts::remove(&self.app, &actor, &service, &user).await;
+        let waits = match removing.map_err(refused)? {
+            Removal::Done => String::new(),
+            Removal::Later(why) => why,
         };
-        Ok(Response::new(wire::RemoveAccountResponse { plan }))
+        Ok(Response::new(wire::RemoveAccountResponse {
+            plan: Vec::new(),
+            waits,
+        }))
     }
 }
 

@@ -13,6 +13,7 @@ use cell_proto::api::v1::{
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
+use super::waiting::wait;
 use super::{Automation, first_version, refused};
 use crate::service::connections::{self, ConnectionView};
 
@@ -101,7 +102,9 @@ impl ConnectionService for Automation {
     ) -> Result<Response<ImportFirstVersionResponse>, Status> {
         let actor = self.actor(&request)?;
         self.set_up()?;
-        first_version::import(&self.app, &actor, request.into_inner())
+        let request = request.into_inner();
+        let wait = wait(&actor, request.confirm_within_seconds)?;
+        first_version::import(&self.app, &actor, request, wait)
             .await
             .map(Response::new)
             .map_err(refused)

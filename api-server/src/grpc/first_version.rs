@@ -8,17 +8,20 @@ use zeroize::Zeroizing;
 use crate::app::App;
 use crate::service::connections::{self, Carried, FirstVersion, Outcome};
 use crate::service::{Actor, ServiceError};
+use crate::store::waiting::Wait;
 
 pub(super) async fn import(
     app: &Arc<App>,
     actor: &Actor,
     request: ImportFirstVersionRequest,
+    wait: Option<Wait>,
 ) -> Result<ImportFirstVersionResponse, ServiceError> {
     let ImportFirstVersionRequest {
         config,
         peers,
         secrets,
         validate_only,
+        confirm_within_seconds: _,
     } = request;
     let given = |text: String| Some(Zeroizing::new(text)).filter(|text| !text.is_empty());
     let files = FirstVersion {
@@ -29,15 +32,17 @@ pub(super) async fn import(
     let outcome = if validate_only {
         connections::plan_first_version(app, actor, files).await?
     } else {
-        connections::carry(app, actor, files).await?
+        connections::carry(app, actor, files, wait).await?
     };
     let Outcome {
         exits,
         peers,
+        waits,
         words,
         notes,
     } = outcome;
     Ok(ImportFirstVersionResponse {
+        waits,
         exits: exits.into_iter().map(exit).collect(),
         peers,
         plan: words,

@@ -230,7 +230,7 @@ impl PeerService for Automation {
             (false, _) => Accounts::Stay,
         };
         if validate_only {
-            let plan = peers::plan_delete(&self.app, &actor, &name, Author::Otherwise).await;
+            let plan = peers::plan_delete(&self.app, &actor, &name, Author::Otherwise, accounts).await;
             let plan = Some(change_plan(plan.map_err(refused)?));
             return Ok(Response::new(DeletePeerResponse { plan }));
         }

@@ -11,6 +11,7 @@ use cell_proto::api::v1::{
 use tonic::{Request, Response, Status};
 
 use super::peers::explained;
+use super::waiting::wait;
 use super::{Automation, refused};
 use crate::service::explain;
 use crate::service::service_networks::{self, ExitInput, NetworkView};
@@ -38,17 +39,21 @@ impl ServiceNetworkService for Automation {
             connection_id,
             fail_open,
             validate_only,
+            confirm_within_seconds,
+            fallback_connection_ids,
         } = request.into_inner();
+        let wait = wait(&actor, confirm_within_seconds)?;
         let input = ExitInput {
             connection: connection_id,
             fail_open,
+            fallbacks: fallback_connection_ids,
         };
         let (view, plan) = if validate_only {
             let planned = service_networks::plan_exit(&self.app, &actor, &service, input).await;
             let planned = planned.map_err(refused)?;
             (planned.view, planned.sentences)
         } else {
-            let set = service_networks::set_exit(&self.app, &actor, &service, input).await;
+            let set = service_networks::set_exit(&self.app, &actor, &service, input, wait).await;
             (set.map_err(refused)?, Vec::new())
         };
         Ok(Response::new(SetServiceExitResponse {
@@ -83,6 +88,7 @@ fn network(view: NetworkView) -> ServiceNetwork {
     let NetworkView {
         network,
         connection,
+        fallbacks,
         route,
     } = view;
     let egress = match &network.egress {
@@ -95,7 +101,10 @@ fn network(view: NetworkView) -> ServiceNetwork {
         Some(Route::Own) => "direct",
         Some(Route::Exit(_)) => "exit",
     };
+    let ids = network.egress.fallbacks().iter();
     ServiceNetwork {
+        fallback_connection_ids: ids.map(ToString::to_string).collect(),
+        fallback_connection_names: fallbacks,
         bridge: network.place.bridge(),
         subnet: network.place.subnet.to_string(),
         egress: egress.to_owned(),

@@ -62,11 +62,14 @@ impl NetworkChangeService for Automation {
 }
 
 fn shown(waiting: Waiting) -> WaitingChange {
+    let text = |name: Option<&str>| name.unwrap_or_default().to_owned();
     WaitingChange {
         removal: waiting.action == Action::Delete,
+        peer: text(waiting.peer()),
+        action: waiting.action.as_str().to_owned(),
+        service: text(waiting.service()),
         author: waiting.wait.author,
         deadline_unix_ms: waiting.sent.map_or(0, |sent| sent.deadline_unix_ms),
         by_vpn: waiting.wait.by_vpn,
-        peer: waiting.peer,
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cell_api_core::derive::caddy::Config;
+use cell_api_core::derive::caddy::{Config, LoadedCertificate};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -19,6 +19,8 @@ use zeroize::Zeroizing;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Most bytes of an answer that are read.
 const ANSWER_MAX: usize = 64 * 1024;
+/// Most bytes of an answer that has all certificates in it: as many as a cell has services, four times over.
+const CERTIFICATES_MAX: usize = 16 * 1024 * 1024;
 /// Most characters of Caddy's words that are told.
 const WORDS_MAX: usize = 1000;
 
@@ -57,6 +59,13 @@ struct Words {
     error: String,
 }
 
+/// A certificate of a configuration.
+#[derive(Deserialize)]
+struct Pem {
+    certificate: String,
+    key: String,
+}
+
 impl Proxy {
     /// The Caddy behind a socket.
     pub fn new(path: &Path) -> Self {
@@ -74,7 +83,8 @@ impl Proxy {
     /// [`ProxyError`]; then the former is in force.
     pub async fn load(&self, config: &Config) -> Result<(), ProxyError> {
         let body = Zeroizing::new(serde_json::to_vec(config)?);
-        let (status, answer) = self.ask(Method::POST, "/load", Bytes::from_owner(body)).await?;
+        let body = Bytes::from_owner(body);
+        let (status, answer) = self.ask(Method::POST, "/load", body, ANSWER_MAX).await?;
         if status.is_success() {
             return Ok(());
         }
@@ -89,13 +99,41 @@ impl Proxy {
     /// [`ProxyError::Away`].
     pub async fn has(&self, mark: &str) -> Result<bool, ProxyError> {
         let (status, _) = self
-            .ask(Method::GET, &format!("/id/{mark}"), Bytes::new())
+            .ask(Method::GET, &format!("/id/{mark}"), Bytes::new(), ANSWER_MAX)
             .await?;
         Ok(status.is_success())
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), ProxyError> {
-        let asked = self.ask_at_leisure(method, path, body);
+    /// The certificates of the configuration that is in force, each with its key; none where it has none, or something else in their place.
+    ///
+    /// # Errors
+    /// [`ProxyError::Away`].
+    pub async fn certificates(&self) -> Result<Vec<LoadedCertificate>, ProxyError> {
+        let path = "/config/apps/tls/certificates/load_pem";
+        let (status, answer) = self
+            .ask(Method::GET, path, Bytes::new(), CERTIFICATES_MAX)
+            .await?;
+        // Wiped, as far as it is ours: keys are in it.
+        let answer = Zeroizing::new(Vec::from(answer));
+        let all: Option<Vec<Pem>> = match status.is_success() {
+            true => serde_json::from_slice(&answer).unwrap_or_default(),
+            false => None,
+        };
+        let loaded = |Pem { certificate, key }| LoadedCertificate {
+            chain: certificate,
+            key: Zeroizing::new(key),
+        };
+        Ok(all.unwrap_or_default().into_iter().map(loaded).collect())
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        most: usize,
+    ) -> Result<(StatusCode, Bytes), ProxyError> {
+        let asked = self.ask_at_leisure(method, path, body, most);
         let answered = tokio::time::timeout(PATIENCE, asked).await;
         let away = |error: io::Error| ProxyError::Away(error.to_string());
         answered
@@ -108,6 +146,7 @@ impl Proxy {
         method: Method,
         path: &str,
         body: Bytes,
+        most: usize,
     ) -> io::Result<(StatusCode, Bytes)> {
         let stream = UnixStream::connect(&self.0).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
@@ -128,7 +167,7 @@ impl Proxy {
                 .await
                 .map_err(io::Error::other)?
                 .into_parts();
-            let body = Limited::new(body, ANSWER_MAX)
+            let body = Limited::new(body, most)
                 .collect()
                 .await
                 .map_err(io::Error::other)?;

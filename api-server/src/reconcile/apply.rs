@@ -24,6 +24,7 @@ use crate::network::{MAX_DELTA, Trouble};
 use crate::service::ServiceError;
 use crate::store::peers as table;
 use crate::store::transaction;
+use crate::store::waiting::BeforeWhole;
 
 /// How long netd may take for one apply; ten thousand peers take it some seconds. A netd that hangs is lost, and the
 /// status says so.
@@ -134,15 +135,16 @@ impl Reconciler {
         routed
     }
 
-    fn tell_what_netd_refuses(&self) {
+    pub(super) fn tell_what_netd_refuses(&self) {
         self.app.exits.refused_by_netd(&self.exits.refused);
-        let (networks, of_entries) = (&self.exits.refused_services, &self.exits.refused_entries);
-        let owners = if of_entries.is_empty() {
+        let networks = &self.exits.refused_services;
+        let of_entries = [&self.exits.refused_entries, &self.exits.shut_entries];
+        let owners = if of_entries.iter().all(|entries| entries.is_empty()) {
             BTreeMap::new()
         } else {
             self.owners_of_entries()
         };
-        let told = entries::told(networks, of_entries, &owners);
+        let told = entries::told(networks, &of_entries, &owners);
         if self.app.services.refused_by_netd(told) {
             self.app.events.publish([Topic::Services]);
         }
@@ -175,32 +177,46 @@ impl Reconciler {
         drop(self.app.network.take());
         self.refused.clear();
         self.exits = exits::Told::default();
-        self.app.dns.forget_refusal();
         match self.settle(false).await? {
             Found::Waits => {
-                let (generation, _) = self.desired().await?;
+                let (generation, _) = self.desired(None).await?;
                 return self.take_away_beside(generation).await;
             }
             Found::Nothing | Found::Unsent(_) | Found::Ended => {}
         }
+        match self.tell_whole(None).await {
+            Ok(generation) => {
+                self.tell_what_netd_refuses();
+                self.settled(generation);
+                Ok(())
+            }
+            Err((generation, status)) if has_answered(&status) => self.blocked(generation, &status).await,
+            Err((_, status)) => Err(status),
+        }
+    }
+
+    /// Tells netd everything for good, less what it refuses; the generation that it has then. `before`: what takes the place of a change
+    /// that is not told yet, since it is to wait.
+    ///
+    /// # Errors
+    /// netd's, with the generation that it would have.
+    pub(super) async fn tell_whole(&mut self, before: Option<&BeforeWhole>) -> Result<u64, (u64, Status)> {
+        self.refused.clear();
+        self.exits = exits::Told::default();
+        self.app.dns.forget_refusal();
         let mut excess = Excess::default();
         loop {
-            let (generation, spec) = self.desired().await?;
+            let (generation, spec) = self.desired(before).await.map_err(|status| (0, status))?;
             let listed = Listed::of(&spec);
-            let status = match self.send_all(generation, spec).await {
-                Ok(()) => {
-                    self.tell_what_netd_refuses();
-                    self.settled(generation);
-                    return Ok(());
-                }
-                Err(status) => status,
+            let Err(status) = self.send_all(generation, spec).await else {
+                return Ok(generation);
             };
-            if !has_answered(&status) {
-                return Err(status);
-            }
             let violations = fault::violations(&status);
-            if !self.app.dns.note_refusal(&violations) && !self.leave_out(&listed, &violations, &mut excess) {
-                return self.blocked(generation, &status).await;
+            let is_left_out = has_answered(&status)
+                && (self.app.dns.note_refusal(&violations)
+                    || self.leave_out(&listed, &violations, &mut excess));
+            if !is_left_out {
+                return Err((generation, status));
             }
         }
     }
@@ -272,7 +288,7 @@ impl Reconciler {
         let (Some(status), Some(spec)) = (current.status, current.spec) else {
             return Ok(());
         };
-        let (_, wanted) = self.desired().await?;
+        let (_, wanted) = self.desired(None).await?;
         let mut has: BTreeMap<String, wire::PeerSpec> = spec
             .peers
             .into_iter()
@@ -450,16 +466,21 @@ impl Reconciler {
         }
     }
 
-    /// The whole of what netd is to own, without what it refused, and the generation that it is.
-    pub(super) async fn desired(&mut self) -> Result<(u64, derive::NetworkSpec), Status> {
+    /// The whole of what netd is to own, without what it refused, and the generation that it is. `before` takes the place of what is stored.
+    pub(super) async fn desired(
+        &mut self,
+        before: Option<&BeforeWhole>,
+    ) -> Result<(u64, derive::NetworkSpec), Status> {
         let refused_exits = std::mem::take(&mut self.exits.refused);
         let refused_services = std::mem::take(&mut self.exits.refused_services);
         let refused_entries = std::mem::take(&mut self.exits.refused_entries);
-        let desired = desired(&self.app, self.refused.clone(), refused_exits).await;
+        let before = before.cloned().unwrap_or_default();
+        let desired = desired(&self.app, self.refused.clone(), refused_exits, before).await;
         let (generation, mut spec, exits, nowhere) =
             desired.map_err(|error| Status::internal(error.to_string()))?;
-        entries::leave_out(&mut spec, &refused_services, &refused_entries);
+        let shut_entries = entries::leave_out(&mut spec, &refused_services, &refused_entries);
         self.exits = exits;
+        self.exits.shut_entries = shut_entries;
         self.exits.refused_services = refused_services;
         self.exits.refused_entries = refused_entries;
         self.refused.extend(nowhere);
@@ -469,7 +490,12 @@ impl Reconciler {
 
 type Desired = (u64, derive::NetworkSpec, exits::Told, Refused);
 
-async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Result<Desired, ServiceError> {
+async fn desired(
+    app: &Arc<App>,
+    without: Refused,
+    refused_exits: Refused,
+    mut before: BeforeWhole,
+) -> Result<Desired, ServiceError> {
     let settings = app.config.network.clone();
     let tor = app.config.tor_socks;
     let known = Arc::clone(&app.exits);
@@ -479,10 +505,15 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
         .read_much(move |connection| {
             let generation = transaction::generation(connection)?;
             let cell = crate::store::setup::cell(connection)?;
-            let peers = match &cell {
+            let mut peers = match &cell {
                 Some(cell) => table::list(connection, &cell.range)?,
                 None => Vec::new(),
             };
+            for stored in &mut peers {
+                if let Some(exit) = before.peers.remove(stored.peer.name.as_str()) {
+                    stored.peer.exit = exit;
+                }
+            }
             let connections = crate::store::connections::list(connection)?;
             let (told, specs) = exits::Told::of(
                 &connections,
@@ -510,7 +541,12 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
                 spec.dns_upstreams
                     .extend(has_names.then_some(derive::dns::COREDNS));
                 let route = |exit: &ExitChoice| told.route(exit, &known);
-                let networks = crate::store::service_networks::list(connection)?;
+                let mut networks = crate::store::service_networks::list(connection)?;
+                for network in &mut networks {
+                    if let Some(egress) = before.services.remove(&network.service) {
+                        network.egress = egress;
+                    }
+                }
                 let mut called = crate::store::services::called(connection)?;
                 let networks = networks.iter().map(|one| {
                     let ports = called.remove(one.service.as_str()).unwrap_or_default();

@@ -15,31 +15,42 @@ pub(super) fn key(entry: &Entry) -> String {
     format!("{} {} {}", at.address, at.protocol.as_str(), at.port)
 }
 
-/// Leaves out networks that netd refuses with all entries that lead to them, and entries that it refuses.
-pub(super) fn leave_out(spec: &mut NetworkSpec, networks: &Refused, entries: &Refused) {
+/// Leaves out networks that netd refuses with all entries that lead to them, and entries that it refuses. The entries that go with a
+/// network, with why: they are of whoever has the address, and not always of whose network it is.
+pub(super) fn leave_out(spec: &mut NetworkSpec, networks: &Refused, entries: &Refused) -> Refused {
     let is_refused = |name: &str| networks.contains_key(name);
     let (refused, taken) = std::mem::take(&mut spec.services)
         .into_iter()
         .partition(|one| is_refused(&one.name));
     spec.services = taken;
     let refused: Vec<cell_api_core::derive::services::ServiceSpec> = refused;
+    let mut dropped = Refused::new();
     spec.entries.retain(|entry| {
-        let leads_there = refused.iter().any(|network| match entry.to.address {
+        let leads_to = refused.iter().find(|network| match entry.to.address {
             std::net::IpAddr::V4(to) => network.subnet.contains(&to),
             std::net::IpAddr::V6(_) => false,
         });
-        !leads_there && !entries.contains_key(&key(entry))
+        if let Some(network) = leads_to {
+            let why = networks.get(&network.name).cloned().unwrap_or_default();
+            let what = match network.name == services::CORE_NETWORK {
+                true => "the network of the cell's own containers",
+                false => "the network that it leads to",
+            };
+            dropped.insert(key(entry), format!("{what} is refused: {why}"));
+        }
+        leads_to.is_none() && !entries.contains_key(&key(entry))
     });
+    dropped
 }
 
-/// What to say of each service: its network that is refused, or the first of its entries. `owners` are services by their
-/// addresses in the VPN.
+/// What to say of each service: its network that is refused, or the first of its entries that is refused or goes with a network. `owners`
+/// are services by their addresses in the VPN.
 pub(super) fn told(
     networks: &Refused,
-    entries: &Refused,
+    entries: &[&Refused],
     owners: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let of_entries = entries.iter().filter_map(|(key, why)| {
+    let of_entries = entries.iter().copied().flatten().filter_map(|(key, why)| {
         let (address, port) = key.split_once(' ')?;
         let owner = owners.get(address)?;
         Some((owner.clone(), format!("its port {port}: {why}")))
@@ -108,7 +119,55 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use std::net::IpAddr;
 
+    use cell_api_core::access::{Protocol, Service};
+
     use super::*;
+
+    #[test]
+    fn what_leads_to_a_refused_network_is_told_at_whose_it_is() {
+        let place = |text: &str| {
+            let (address, port) = text.split_once(':').unwrap();
+            Service {
+                address: address.parse().unwrap(),
+                protocol: Protocol::Tcp,
+                port: port.parse().unwrap(),
+            }
+        };
+        let entry = |at: &str, to: &str| Entry {
+            at: place(at),
+            to: place(to),
+            everyone: false,
+        };
+        let mut spec = cell_api_core::derive::network_spec(&settings(), None, Vec::new(), Vec::new(), None);
+        spec.services = vec![cell_api_core::derive::services::core_network()];
+        let proxy = match spec.services[0].subnet.hosts().nth(3).unwrap() {
+            address => format!("{address}:8443"),
+        };
+        spec.entries = vec![
+            entry("10.86.0.9:443", &proxy),
+            entry("10.86.0.9:993", "172.21.0.2:993"),
+        ];
+        let networks = Refused::from([(services::CORE_NETWORK.to_owned(), "no".to_owned())]);
+        let dropped = leave_out(&mut spec, &networks, &Refused::new());
+        assert_eq!((spec.services.len(), spec.entries.len()), (0, 1));
+        let owners = BTreeMap::from([("10.86.0.9".to_owned(), "notes".to_owned())]);
+        let told = told(&networks, &[&Refused::new(), &dropped], &owners);
+        assert_eq!(
+            told["notes"],
+            "its port tcp 443: the network of the cell's own containers is refused: no"
+        );
+        assert!(own::IDS.iter().all(|id| told[*id] == "its network: no"));
+        assert_eq!(told.len(), 1 + own::IDS.len());
+    }
+
+    fn settings() -> cell_api_core::derive::NetworkSettings {
+        cell_api_core::derive::NetworkSettings {
+            interface: "wg0".to_owned(),
+            listen_port: 51820,
+            https_port: 443,
+            https_target_port: 3443,
+        }
+    }
 
     fn service(text: &str) -> wire::Service {
         let (address, port) = text.split_once(':').unwrap();
@@ -192,7 +251,7 @@ mod tests {
             ("10.86.0.8 tcp 22", "b"),
             ("10.86.0.1 udp 123", "c"),
         ]);
-        let told = told(&refused(&[("board", "d")]), &entries, &owners);
+        let told = told(&refused(&[("board", "d")]), &[&entries], &owners);
         let expected = refused(&[("notes", "its port tcp 443: a"), ("board", "its network: d")]);
         assert_eq!(told, expected);
     }

@@ -26,6 +26,8 @@ pub(super) struct Told {
     pub(super) refused_services: Refused,
     /// Entries of services that it does not take ([`super::entries::key`]), with why.
     pub(super) refused_entries: Refused,
+    /// Entries that are left out with a network that it does not take, likewise.
+    pub(super) shut_entries: Refused,
 }
 
 #[derive(Debug)]
@@ -50,6 +52,7 @@ impl Told {
             refused,
             refused_services: Refused::new(),
             refused_entries: Refused::new(),
+            shut_entries: Refused::new(),
         };
         let mut specs = Vec::with_capacity(connections.len());
         for stored in connections {

@@ -14,8 +14,8 @@ use crate::dns;
 use crate::events::Topic;
 use crate::network::{MAX_DELTA, Pending};
 use crate::service::{Actor, ServiceError, waiting};
-use crate::store::transaction::Origin;
-use crate::store::waiting::{self as table, Waiting};
+use crate::store::transaction::{NetworkChange, Origin};
+use crate::store::waiting::{self as table, BeforeWhole, Waiting};
 
 /// What there is to do about it.
 pub(super) enum Found {
@@ -69,7 +69,7 @@ impl Reconciler {
                     let _settled = app.confirmer.roll_back(pending.etag).await;
                 }
                 let why = reason(status.last_rollback);
-                tracing::warn!(peer = waiting.peer, why, "the change is put back");
+                tracing::warn!(subject = waiting.subject, why, "the change is put back");
                 internal(waiting::put_back(&app, &cell(), waiting, why).await)?;
             }
         }
@@ -84,10 +84,10 @@ impl Reconciler {
             peers,
         } = pending;
         let app = Arc::clone(&self.app);
-        let sending = if all {
-            Err(Status::aborted("more was changed at the same time"))
-        } else {
-            self.send_apart(&waiting, peers).await
+        let sending = match (internal(waiting.before_whole())?, all) {
+            (Some(before), _) => self.send_whole_apart(&waiting, &before).await,
+            (None, true) => Err(Status::aborted("more was changed at the same time")),
+            (None, false) => self.send_apart(&waiting, peers).await,
         };
         match sending {
             Ok(Some(pending)) => {
@@ -100,10 +100,11 @@ impl Reconciler {
             Ok(None) => {
                 let _held = app.change_settling.lock().await;
                 self.keep(waiting).await?;
+                app.network.keep(generation);
                 self.settled(generation);
                 Ok(())
             }
-            Err(status) if all || has_answered(&status) => {
+            Err(status) if has_answered(&status) => {
                 tracing::warn!(
                     reason = fault::reason(&status),
                     message = status.message(),
@@ -124,14 +125,43 @@ impl Reconciler {
         waiting: &Waiting,
         mut peers: BTreeSet<String>,
     ) -> Result<Option<wire::PendingChange>, Status> {
-        peers.remove(&waiting.peer);
+        peers.remove(&waiting.subject);
         if !peers.is_empty() {
             let Routed { spec, nowhere } = self.routed(peers);
             self.apply_difference(spec).await?;
             self.refused.extend(nowhere);
         }
-        let routed = self.routed(BTreeSet::from([waiting.peer.clone()]));
+        let routed = self.routed(BTreeSet::from([waiting.subject.clone()]));
         self.send_to_wait(waiting, routed).await
+    }
+
+    /// The same of a change that netd hears of as the whole: all else first and for good, and then the whole with the change.
+    async fn send_whole_apart(
+        &mut self,
+        waiting: &Waiting,
+        before: &BeforeWhole,
+    ) -> Result<Option<wire::PendingChange>, Status> {
+        self.tell_whole(Some(before))
+            .await
+            .map_err(|(_, status)| status)?;
+        let (_, spec) = self.desired(None).await?;
+        // As of one peer: questions follow a new exit from the first one, and an exit that is left keeps them until the change stands.
+        let dns = dns::all_of(&spec);
+        self.app.dns.before_all(&self.app, &dns).await;
+        let etag = self.accepted.as_ref().map(|accepted| accepted.etag.clone());
+        let request = wire::ApplyNetworkRequest {
+            spec: Some(netd::network_spec(spec)),
+            etag: etag.ok_or_else(|| Status::aborted("netd has nothing of ours"))?,
+            validate_only: false,
+            confirm_within_seconds: waiting.wait.window.seconds(),
+        };
+        let applied = in_time(self.apply.apply_network(request)).await?;
+        self.accept(Some(Accepted {
+            etag: applied.etag,
+            netd_generation: applied.generation,
+        }));
+        self.tell_what_netd_refuses();
+        Ok(applied.pending)
     }
 
     async fn send_to_wait(
@@ -200,7 +230,7 @@ impl Reconciler {
         let (Some(status), Some(spec)) = (current.status, current.spec) else {
             return Ok(Left::Nothing);
         };
-        let (_, wanted) = self.desired().await?;
+        let (_, wanted) = self.desired(None).await?;
         let open: Vec<_> = wanted.entries.into_iter().map(netd::entry).collect();
         let left = if entries::is_open(&spec.entries, &open) {
             Left::OpenEntries
@@ -238,7 +268,7 @@ impl Reconciler {
                 let _settled = app.confirmer.roll_back(pending.etag).await;
             }
             tracing::warn!(
-                peer = waiting.peer,
+                subject = waiting.subject,
                 "the change is put back, since a service was closed"
             );
             internal(waiting::put_back(&app, &cell(), waiting, "a service was closed meanwhile").await)?;
@@ -298,7 +328,10 @@ impl Reconciler {
         let origin = Origin::new(&cell(), self.app.now());
         let ending = self.app.store.mutate(origin, move |tx| {
             table::end(tx)?;
-            tx.audit("network.confirm", &waiting.peer, "netd has it for good");
+            tx.audit("network.confirm", &waiting.subject, "netd has it for good");
+            if !waiting.action.is_of_peer() {
+                tx.network(NetworkChange::All);
+            }
             tx.effects.topics.insert(Topic::Status);
             Ok(())
         });

@@ -65,7 +65,7 @@ pub async fn list(app: &App, service: &str) -> Result<Vec<StoredAccount>, Servic
 ///
 /// # Errors
 /// [`ServiceError::Invalid`], [`ServiceError::NoService`], [`ServiceError::NoAccounts`], [`ServiceError::AccountExists`],
-/// [`ServiceError::ServiceNotNow`], [`ServiceError::AccountsAway`], [`ServiceError::AccountsRefused`].
+/// [`ServiceError::ServiceNotNow`], [`ServiceError::AccountsAway`], [`ServiceError::AccountsRefused`], [`ServiceError::AccountsBusy`].
 pub async fn create(
     app: &Arc<App>,
     actor: &Actor,
@@ -84,8 +84,8 @@ async fn create_all(
     peer: &str,
     wanted: Wanted,
 ) -> Result<Vec<Credential>, ServiceError> {
-    let _turn = app.account_changes.lock().await;
     let Wanted { user, services } = wanted;
+    let _turns = app.account_turns.take_all(&services).await?;
     let mut all = Vec::new();
     for service in &services {
         all.push(Place::of(app, service)?);
@@ -199,8 +199,8 @@ async fn end(app: &App, user: User, services: Vec<String>) -> Result<bool, Servi
 /// Gives an account another password.
 ///
 /// # Errors
-/// [`ServiceError::NoService`], [`ServiceError::NoAccount`], [`ServiceError::ServiceNotNow`], [`ServiceError::AccountsAway`]: it may have
-/// another password already, which nobody knows.
+/// [`ServiceError::NoService`], [`ServiceError::NoAccount`], [`ServiceError::ServiceNotNow`], [`ServiceError::AccountsBusy`],
+/// [`ServiceError::AccountsAway`]: it may have another password already, which nobody knows.
 pub async fn reset_password(
     app: &Arc<App>,
     actor: &Actor,
@@ -210,7 +210,7 @@ pub async fn reset_password(
     let (app, actor) = (Arc::clone(app), actor.clone());
     let (service, user) = (service.to_owned(), user.to_owned());
     on_its_own(async move {
-        let _turn = app.account_changes.lock().await;
+        let _turn = app.account_turns.take(&service).await?;
         let place = Place::of(&app, &service)?;
         let user = app
             .store
@@ -235,16 +235,29 @@ pub async fn reset_password(
     .await
 }
 
+/// What became of a removal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// The account is gone, with all that it had.
+    Done,
+    /// It is written down, and done when the service takes it: why it does not now, a sentence.
+    Later(String),
+}
+
 /// Removes an account with all that it has at the service.
 ///
 /// # Errors
-/// [`ServiceError::NoService`], [`ServiceError::NoAccount`]; [`ServiceError::AccountsAway`]: it is written down, and done when the service
-/// answers.
-pub async fn remove(app: &Arc<App>, actor: &Actor, service: &str, user: &str) -> Result<(), ServiceError> {
+/// [`ServiceError::NoService`], [`ServiceError::NoAccount`], [`ServiceError::AccountsBusy`]; nothing is written down then.
+pub async fn remove(
+    app: &Arc<App>,
+    actor: &Actor,
+    service: &str,
+    user: &str,
+) -> Result<Removal, ServiceError> {
     let (app, actor) = (Arc::clone(app), actor.clone());
     let (service, user) = (service.to_owned(), user.to_owned());
     on_its_own(async move {
-        let _turn = app.account_changes.lock().await;
+        let _turn = app.account_turns.take(&service).await?;
         let sought = service.clone();
         let known = app
             .store
@@ -252,13 +265,24 @@ pub async fn remove(app: &Arc<App>, actor: &Actor, service: &str, user: &str) ->
                 begin_removal(tx, &sought, &user)
             })
             .await?;
-        let removed = crate::accounts::remove(&app, &service, &known.user).await;
-        if removed.is_err() {
-            app.accounts_left.notify_one();
+        let Err(error) = crate::accounts::remove(&app, &service, &known.user).await else {
+            return Ok(Removal::Done);
+        };
+        app.accounts_left.notify_one();
+        match error {
+            error @ (ServiceError::AccountsAway { .. } | ServiceError::AccountsRefused { .. }) => {
+                Ok(Removal::Later(later(&known.user, &service, &error)))
+            }
+            error => Err(error),
         }
-        removed
     })
     .await
+}
+
+fn later(user: &User, service: &str, why: &ServiceError) -> String {
+    format!(
+        "The account {user} at {service} is no account any more, and is removed there when the service takes it: {why}."
+    )
 }
 
 /// What [`remove`] would do.

@@ -140,6 +140,11 @@ pub enum ServiceError {
         /// Why, in words.
         why: String,
     },
+    /// As many wait for its accounts as may.
+    #[error(
+        "accounts of {0} are being changed by others, and it is slow to answer: nothing was done, try again in a minute"
+    )]
+    AccountsBusy(String),
     /// Its interface for accounts refuses.
     #[error("{service} refuses: {why}")]
     AccountsRefused {
@@ -303,6 +308,7 @@ impl ServiceError {
             ServiceError::AccountExists(_) => (Kind::Exists, "ACCOUNT_EXISTS"),
             ServiceError::TooManyAccounts => (Kind::NoRoom, "ACCOUNTS_EXHAUSTED"),
             ServiceError::AccountsAway { .. } => (Kind::Unavailable, "ACCOUNTS_AWAY"),
+            ServiceError::AccountsBusy(_) => (Kind::Unavailable, "ACCOUNTS_BUSY"),
             ServiceError::AccountsRefused { .. } => (Kind::Precondition, "ACCOUNTS_REFUSED"),
             ServiceError::PartOfCell => (Kind::Conflict, "PART_OF_CELL"),
             ServiceError::ServiceRequired(_) => (Kind::Conflict, "SERVICE_REQUIRED"),

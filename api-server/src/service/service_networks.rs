@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cell_api_core::connection::choice::Route;
+use cell_api_core::connection::choice::{MAX_FALLBACKS, Route};
 use cell_api_core::connection::health::Health;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::fault::Faults;
@@ -12,14 +12,17 @@ use rusqlite::Connection;
 
 use super::peers::find_exit;
 use super::plan::Facts;
-use super::{Actor, ServiceError, cell};
+use super::{Actor, ServiceError, cell, waiting};
 use crate::app::App;
 use crate::store::connections;
 use crate::store::service_networks as table;
 use crate::store::transaction::{Origin, Tx};
+use crate::store::waiting::{self as waiting_table, Wait};
 
 /// How long an answer waits for netd.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The field that names what stands in.
+const FALLBACKS: &str = "fallback_connection_ids";
 /// What the text of a choice is that means the cell's own way.
 pub const DIRECT: &str = "direct";
 
@@ -30,6 +33,8 @@ pub struct NetworkView {
     pub network: ServiceNetwork,
     /// Name of the connection that carries it, if one does.
     pub connection: Option<String>,
+    /// Names of those that stand in for it, the first first.
+    pub fallbacks: Vec<String>,
     /// Which way it has at this moment.
     pub route: Option<Route>,
 }
@@ -50,6 +55,8 @@ pub struct ExitInput {
     pub connection: String,
     /// What happens while the connection does not work; `None`: as its type says.
     pub fail_open: Option<bool>,
+    /// What stands in for the connection meanwhile, the first first: ids, names or lone types. No other connection ever does.
+    pub fallbacks: Vec<String>,
 }
 
 /// All of them, in the order of names.
@@ -63,26 +70,33 @@ pub async fn list(app: &Arc<App>) -> Result<Vec<NetworkView>, ServiceError> {
     Ok(all.into_iter().map(|network| view(&facts, network)).collect())
 }
 
-/// Says what carries a service's containers to the internet.
+/// Says what carries a service's containers to the internet. With `wait` the change is taken back unless it is confirmed in time.
 ///
 /// # Errors
 /// [`ServiceError::Invalid`], [`ServiceError::NoServiceNetwork`], [`ServiceError::ExitNotCarried`],
-/// [`ServiceError::SetupRequired`].
+/// [`ServiceError::SetupRequired`], [`ServiceError::ChangePending`]; with `wait` [`ServiceError::NotApplied`],
+/// [`ServiceError::Unreachable`].
 pub async fn set_exit(
     app: &Arc<App>,
     actor: &Actor,
     service: &str,
     input: ExitInput,
+    wait: Option<Wait>,
 ) -> Result<NetworkView, ServiceError> {
     let service = parse(service)?;
     cell::identity(app)?;
+    if wait.is_some() {
+        waiting::ready(app)?;
+    }
+    let waits = wait.clone();
     let ((_, network), generation) = app
         .store
         .commit(Origin::new(actor, app.now()), move |tx| {
-            make(tx, &service, &input)
+            make(tx, &service, &input, waits.as_ref())
         })
         .await?;
     app.network.wait_for(generation, PATIENCE).await;
+    waiting::applied(app, wait.as_ref(), generation)?;
     Ok(view(&Facts::now(app)?, network))
 }
 
@@ -99,7 +113,7 @@ pub async fn plan_exit(
     let service = parse(service)?;
     cell::identity(app)?;
     let trying = app.store.try_out(Origin::new(actor, app.now()), move |tx| {
-        make(tx, &service, &input)
+        make(tx, &service, &input, None)
     });
     let (before, after) = trying.await?;
     let facts = Facts::now(app)?;
@@ -129,14 +143,29 @@ fn make(
     tx: &mut Tx<'_>,
     service: &ServiceName,
     input: &ExitInput,
+    wait: Option<&Wait>,
 ) -> Result<(ServiceNetwork, ServiceNetwork), ServiceError> {
     let before = table::get(tx, service)?;
     let egress = chosen(tx, input)?;
+    if let Some(wait) = wait {
+        waiting_table::begin_service(tx, service, &before.egress, wait)?;
+    }
     table::set_egress(tx, service, &egress)?;
     let names = connections::names(tx)?;
-    let named = egress.bound().and_then(|id| {
-        let found = names.iter().find(|(one, _, _)| *one == id)?;
-        Some(format!("through {} ({id})", found.1))
+    let name_of = |id: &ConnectionId| {
+        let found = names.iter().find(|(one, _, _)| one == id);
+        found.map_or_else(|| id.to_string(), |(_, name, _)| name.clone())
+    };
+    let named = egress.bound().map(|id| {
+        let else_through = egress
+            .fallbacks()
+            .iter()
+            .map(|id| format!(", else {}", name_of(id)));
+        format!(
+            "through {} ({id}){}",
+            name_of(&id),
+            else_through.collect::<String>()
+        )
     });
     let detail = match &egress {
         Egress::Nowhere => "no way to the internet".to_owned(),
@@ -155,6 +184,7 @@ fn chosen(connection: &Connection, input: &ExitInput) -> Result<Egress, ServiceE
     let ExitInput {
         connection: text,
         fail_open,
+        fallbacks,
     } = input;
     let unbound = match text.as_str() {
         "" => Some(Egress::Nowhere),
@@ -162,17 +192,43 @@ fn chosen(connection: &Connection, input: &ExitInput) -> Result<Egress, ServiceE
         _ => None,
     };
     if let Some(egress) = unbound {
-        return match fail_open {
-            None => Ok(egress),
-            Some(_) => {
-                Err(Faults::one("fail_open", "is of a connection: it must be null without one").into())
-            }
+        let mut faults = Faults::default();
+        if fail_open.is_some() {
+            faults.add("fail_open", "is of a connection: it must be null without one");
+        }
+        if !fallbacks.is_empty() {
+            faults.add(
+                FALLBACKS,
+                "stand in for a connection: they must be empty without one",
+            );
+        }
+        return match faults.is_empty() {
+            true => Ok(egress),
+            false => Err(faults.into()),
         };
     }
-    match find_exit(connection, "connection_id", text)? {
-        Some(id) => Ok(Egress::through(id, *fail_open)),
-        None => Ok(Egress::Direct),
+    let stand_ins = stand_ins(connection, fallbacks)?;
+    let egress = match find_exit(connection, "connection_id", text)? {
+        Some(id) => Egress::through(id, *fail_open),
+        None => Egress::Direct,
+    };
+    Ok(egress
+        .falling_back_to(stand_ins)
+        .map_err(|error| Faults::one(FALLBACKS, error))?)
+}
+
+fn stand_ins(connection: &Connection, texts: &[String]) -> Result<Vec<ConnectionId>, ServiceError> {
+    // Before each is looked up: a list of any length would be so many looks.
+    if texts.len() > MAX_FALLBACKS {
+        let why = format!("must have at most {MAX_FALLBACKS} connections");
+        return Err(Faults::one(FALLBACKS, why).into());
     }
+    let each = texts.iter().enumerate().map(|(index, text)| {
+        let field = format!("{FALLBACKS}[{index}]");
+        let own_way = "must be a connection: to go out directly is for fail_open to say";
+        find_exit(connection, &field, text)?.ok_or_else(|| Faults::one(&field, own_way).into())
+    });
+    each.collect()
 }
 
 fn view(facts: &Facts, network: ServiceNetwork) -> NetworkView {
@@ -182,7 +238,9 @@ fn view(facts: &Facts, network: ServiceNetwork) -> NetworkView {
         Egress::Exit(choice) => Some(facts.route(choice)),
     };
     let connection = network.egress.bound().and_then(|id| facts.name(&id));
+    let name_of = |id: &ConnectionId| facts.name(id).unwrap_or_else(|| id.to_string());
     NetworkView {
+        fallbacks: network.egress.fallbacks().iter().map(name_of).collect(),
         network,
         connection,
         route,
@@ -204,9 +262,21 @@ fn sentences(facts: &Facts, before: &NetworkView, after: &NetworkView) -> Vec<St
     }
     if let Egress::Exit(choice) = &after.network.egress {
         sentences.push("Their DNS goes by the same way, whichever resolver they ask.".to_owned());
-        let works = choice.bound().map(|id| facts.health(&id)) == Some(Health::Working);
+        if !after.fallbacks.is_empty() {
+            sentences.push(format!(
+                "While it does not work they go through {}.",
+                after.fallbacks.join(", else through ")
+            ));
+        }
+        let works = |id: ConnectionId| facts.health(&id) == Health::Working;
         sentences.push(match after.route {
-            Some(Route::Exit(_)) if works => "The connection works.".to_owned(),
+            Some(Route::Exit(id)) if works(id) && choice.bound() == Some(id) => {
+                "The connection works.".to_owned()
+            }
+            Some(Route::Exit(id)) if works(id) => {
+                let name = facts.name(&id).unwrap_or_else(|| id.to_string());
+                format!("The connection does not work now: {name} stands in for it until it does.")
+            }
             Some(Route::Own) => {
                 "The connection does not work now, and the service fails open: it goes out directly until it does."
                     .to_owned()
@@ -227,7 +297,13 @@ fn way(view: &NetworkView) -> String {
         Egress::Exit(choice) => {
             let id = choice.bound().as_ref().map(ConnectionId::to_string);
             let name = view.connection.clone().or(id).unwrap_or_default();
-            format!("through {name} alone")
+            match view.fallbacks.is_empty() {
+                true => format!("through {name} alone"),
+                false => format!(
+                    "through {name}, else through {}",
+                    view.fallbacks.join(", else through ")
+                ),
+            }
         }
     }
 }

@@ -45,12 +45,14 @@ pub fn ready(app: &App) -> Result<(), ServiceError> {
     }
 }
 
-/// That netd has taken the change that was just made.
+/// That netd has taken the change that was just made as `generation`.
 ///
 /// # Errors
 /// [`ServiceError::NotApplied`] when it was put back already.
-pub fn applied(app: &App, wait: Option<&Wait>) -> Result<(), ServiceError> {
-    if wait.is_none() || app.store.read(|connection| Ok(table::any(connection)?))? {
+pub fn applied(app: &App, wait: Option<&Wait>, generation: u64) -> Result<(), ServiceError> {
+    // What changes nothing for netd is in force at once, and has nothing to wait for.
+    let stands = || app.network.was_kept(generation);
+    if wait.is_none() || stands() || app.store.read(|connection| Ok(table::any(connection)?))? {
         return Ok(());
     }
     Err(ServiceError::NotApplied)
@@ -74,13 +76,14 @@ pub async fn confirm(app: &App, actor: &Actor, by_vpn: bool) -> Result<(), Servi
     }
     let sent = waiting.sent.ok_or(ServiceError::NotPending)?;
     app.confirmer.confirm(sent.etag).await?;
-    let peer = waiting.peer;
-    // What was removed meanwhile went its own way; differences need a state to be made against again.
-    let apply_all = app.network.etag().is_none();
+    let Waiting { subject, action, .. } = waiting;
+    // What was removed meanwhile went its own way; differences need a state to be made against again. After a change of the whole the
+    // relay of DNS is told the whole, too.
+    let apply_all = app.network.etag().is_none() || !action.is_of_peer();
     app.store
         .mutate(Origin::new(actor, app.now()), move |tx| {
             table::end(tx)?;
-            tx.audit("network.confirm", &peer, "");
+            tx.audit("network.confirm", &subject, "");
             if apply_all {
                 tx.network(NetworkChange::All);
             }
@@ -130,14 +133,19 @@ pub(crate) async fn put_back(
             let change = match waiting.action {
                 Action::Update => "its change",
                 Action::Delete => "its removal",
+                Action::ServiceExit => "its other way to the internet",
+                Action::Import => "the binding of devices",
             };
             tx.audit(
                 "network.rollback",
-                &waiting.peer,
+                &waiting.subject,
                 format!("{change} was taken back: {why}"),
             );
             tx.network(NetworkChange::All);
             tx.effects.topics.extend([Topic::Peers, Topic::Status]);
+            if !waiting.action.is_of_peer() {
+                tx.effects.topics.extend([Topic::Services, Topic::Connections]);
+            }
             Ok(())
         })
         .await?;

@@ -48,6 +48,17 @@ pub fn of_service(connection: &Connection, service: &str) -> Result<Vec<StoredAc
     rows.into_iter().map(account).collect()
 }
 
+/// Those of one device, in the order of services and users.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub fn of_peer(connection: &Connection, peer: &str) -> Result<Vec<StoredAccount>, ServiceError> {
+    let sql = format!("SELECT {COLUMNS} FROM account WHERE peer = ?1 ORDER BY service, user");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([peer], raw)?.collect::<Result<Vec<_>, _>>()?;
+    rows.into_iter().map(account).collect()
+}
+
 /// One account.
 ///
 /// # Errors

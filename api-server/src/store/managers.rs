@@ -111,8 +111,8 @@ pub fn alerts(connection: &Connection) -> rusqlite::Result<Vec<StoredAlert>> {
         .collect()
 }
 
-/// Makes what is told what is due; whether that is another than before. What stays keeps its number, its time and whether somebody
-/// has seen it.
+/// Makes what is told what is due; whether that is another than before. What stays keeps its number and its time, and as long as it
+/// says the same whether somebody has seen it.
 ///
 /// # Errors
 /// SQLite's.
@@ -130,7 +130,7 @@ pub fn set_alerts(connection: &Connection, due: &[Alert], now: i64) -> Result<bo
     for alert in due {
         let sql = "INSERT INTO alert (service, kind, since_unix_ms, severity, text, acknowledged) \
                    VALUES (?1, ?2, ?3, ?4, ?5, 0) ON CONFLICT (service, kind) DO UPDATE \
-                   SET severity = excluded.severity, text = excluded.text \
+                   SET severity = excluded.severity, text = excluded.text, acknowledged = 0 \
                    WHERE severity != excluded.severity OR text != excluded.text";
         let values = (
             &alert.service,

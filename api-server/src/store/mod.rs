@@ -8,6 +8,7 @@ pub mod transaction;
 
 pub mod accounts;
 pub mod audit;
+pub mod certificates;
 pub mod connections;
 pub mod first_version;
 pub mod managers;

@@ -30,6 +30,7 @@ pub fn list(connection: &Connection) -> Result<Vec<ServiceNetwork>, ServiceError
         let (service, reached) = row?;
         reach.entry(service).or_default().push(reached_of(&reached)?);
     }
+    let mut fallbacks = all_fallbacks(connection)?;
     let sql = "SELECT service, number, subnet, egress, exit_connection_id, fail_open FROM service_network \
                ORDER BY service";
     let mut statement = connection.prepare_cached(sql)?;
@@ -39,7 +40,8 @@ pub fn list(connection: &Connection) -> Result<Vec<ServiceNetwork>, ServiceError
     rows.into_iter()
         .map(|raw| {
             let own = reach.remove(&raw.service).unwrap_or_default();
-            raw.into_network(own)
+            let fallbacks = fallbacks.remove(&raw.service).unwrap_or_default();
+            raw.into_network(own, fallbacks)
         })
         .collect()
 }
@@ -130,20 +132,42 @@ pub fn set_egress(tx: &mut Tx<'_>, service: &ServiceName, egress: &Egress) -> Re
     let bound = egress.bound().map(|id| id.to_string());
     tx.prepare_cached(sql)?
         .execute((service.as_str(), word, bound, egress.fail_open()))?;
+    tx.prepare_cached("DELETE FROM service_fallback WHERE service = ?1")?
+        .execute([service.as_str()])?;
+    let sql = "INSERT INTO service_fallback (service, place, connection) VALUES (?1, ?2, ?3)";
+    for (place, id) in egress.fallbacks().iter().enumerate() {
+        tx.prepare_cached(sql)?
+            .execute((service.as_str(), place, id.to_string()))?;
+    }
     changed(tx);
     Ok(())
 }
 
-/// The names of services that use a connection: the first `most` in the order of names.
+/// The names of services that use a connection, carried by it or falling back to it: the first `most` in the order of names.
 ///
 /// # Errors
 /// SQLite's.
 pub fn users(connection: &Connection, id: &ConnectionId, most: usize) -> rusqlite::Result<Vec<String>> {
-    let sql = "SELECT service FROM service_network WHERE exit_connection_id = ?1 ORDER BY 1 LIMIT ?2";
+    let sql = "SELECT service FROM service_network WHERE exit_connection_id = ?1 \
+               UNION SELECT service FROM service_fallback WHERE connection = ?1 ORDER BY 1 LIMIT ?2";
     connection
         .prepare_cached(sql)?
         .query_map((id.to_string(), most), |row| row.get(0))?
         .collect()
+}
+
+/// What stands in for the connections of services, the first first, by service.
+fn all_fallbacks(connection: &Connection) -> Result<BTreeMap<String, Vec<ConnectionId>>, ServiceError> {
+    let sql = "SELECT service, connection FROM service_fallback ORDER BY service, place";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+    let mut all: BTreeMap<String, Vec<ConnectionId>> = BTreeMap::new();
+    for row in rows {
+        let (service, id) = row?;
+        let id = ConnectionId::parse(&id).map_err(|_| CORRUPT)?;
+        all.entry(service).or_default().push(id);
+    }
+    Ok(all)
 }
 
 fn changed(tx: &mut Tx<'_>) {
@@ -191,7 +215,11 @@ impl Raw {
         })
     }
 
-    fn into_network(self, reach: Vec<Service>) -> Result<ServiceNetwork, ServiceError> {
+    fn into_network(
+        self,
+        reach: Vec<Service>,
+        fallbacks: Vec<ConnectionId>,
+    ) -> Result<ServiceNetwork, ServiceError> {
         let egress = match (self.egress.as_str(), self.bound) {
             ("none", None) => Egress::Nowhere,
             ("direct", None) => Egress::Direct,
@@ -207,7 +235,7 @@ impl Raw {
                 number: self.number,
                 subnet: self.subnet.parse().map_err(|_| CORRUPT)?,
             },
-            egress,
+            egress: egress.falling_back_to(fallbacks).map_err(|_| CORRUPT)?,
             reach,
         })
     }

@@ -1,4 +1,8 @@
-//! The change that waits for its confirmation: at most one, with the peer as it was before.
+//! The change that waits for its confirmation: at most one, with what it changes as that was before.
+
+mod whole;
+
+pub use whole::{Before as BeforeWhole, begin_import, begin_service};
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -21,13 +25,17 @@ use crate::service::ServiceError;
 
 const CORRUPT: ServiceError = ServiceError::Storage("the change that waits is not one");
 
-/// What was done to the peer.
+/// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// It was altered.
+    /// A peer was altered.
     Update,
-    /// It was removed.
+    /// A peer was removed.
     Delete,
+    /// A service's containers were given another way to the internet.
+    ServiceExit,
+    /// Peers were bound to exits of the first version.
+    Import,
 }
 
 /// How a change is to wait, and who made it by which way.
@@ -46,8 +54,8 @@ pub struct Wait {
 /// The change.
 #[derive(Debug, Clone)]
 pub struct Waiting {
-    /// Of whom.
-    pub peer: String,
+    /// Of whom: the peer, or the service; of an import a word for people.
+    pub subject: String,
     /// What was done.
     pub action: Action,
     /// How it waits.
@@ -58,10 +66,51 @@ pub struct Waiting {
 }
 
 impl Action {
-    fn as_str(self) -> &'static str {
+    const ALL: [Action; 4] = [
+        Action::Update,
+        Action::Delete,
+        Action::ServiceExit,
+        Action::Import,
+    ];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
         match self {
             Action::Update => "update",
             Action::Delete => "delete",
+            Action::ServiceExit => "service_exit",
+            Action::Import => "import",
+        }
+    }
+
+    /// Whether it is of one peer: netd hears of it as a difference then, and else as the whole.
+    pub fn is_of_peer(self) -> bool {
+        match self {
+            Action::Update | Action::Delete => true,
+            Action::ServiceExit | Action::Import => false,
+        }
+    }
+}
+
+impl Waiting {
+    /// The peer that it is of, if it is of one.
+    pub fn peer(&self) -> Option<&str> {
+        self.action.is_of_peer().then_some(self.subject.as_str())
+    }
+
+    /// The service that it is of, if it is of one.
+    pub fn service(&self) -> Option<&str> {
+        (self.action == Action::ServiceExit).then_some(self.subject.as_str())
+    }
+
+    /// What comes back if a change of the whole is taken back; `None`: it is of one peer.
+    ///
+    /// # Errors
+    /// [`ServiceError::Storage`].
+    pub fn before_whole(&self) -> Result<Option<BeforeWhole>, ServiceError> {
+        match self.action {
+            Action::Update | Action::Delete => Ok(None),
+            Action::ServiceExit | Action::Import => BeforeWhole::read(&self.before).map(Some),
         }
     }
 }
@@ -80,20 +129,17 @@ pub fn any(connection: &Connection) -> rusqlite::Result<bool> {
 /// # Errors
 /// [`ServiceError::Storage`].
 pub fn get(connection: &Connection) -> Result<Option<Waiting>, ServiceError> {
-    let sql = "SELECT peer, action, before_json, window_seconds, author, remote, by_vpn, etag, previous_etag,
+    let sql =
+        "SELECT subject, action, before_json, window_seconds, author, remote, by_vpn, etag, previous_etag,
         deadline_unix_ms FROM waiting_change";
     let read = |row: &rusqlite::Row<'_>| {
         let action: String = row.get(1)?;
         let (etag, previous_etag, deadline): (Option<String>, Option<String>, Option<i64>) =
             (row.get(7)?, row.get(8)?, row.get(9)?);
         let sent = etag.zip(previous_etag).zip(deadline);
-        let waiting = |window| Waiting {
-            peer: String::new(),
-            action: if action == Action::Delete.as_str() {
-                Action::Delete
-            } else {
-                Action::Update
-            },
+        let waiting = |window, action| Waiting {
+            subject: String::new(),
+            action,
             wait: Wait {
                 window,
                 author: String::new(),
@@ -107,11 +153,12 @@ pub fn get(connection: &Connection) -> Result<Option<Waiting>, ServiceError> {
             }),
             before: String::new(),
         };
-        let Ok(window) = Window::of_seconds(row.get(3)?) else {
+        let action = Action::ALL.into_iter().find(|one| one.as_str() == action);
+        let (Ok(window), Some(action)) = (Window::of_seconds(row.get(3)?), action) else {
             return Ok(None);
         };
-        let mut found = waiting(window);
-        found.peer = row.get(0)?;
+        let mut found = waiting(window, action);
+        found.subject = row.get(0)?;
         found.before = row.get(2)?;
         found.wait.author = row.get(4)?;
         found.wait.remote = row.get(5)?;
@@ -130,15 +177,29 @@ pub fn get(connection: &Connection) -> Result<Option<Waiting>, ServiceError> {
 /// # Errors
 /// [`ServiceError::ChangePending`] when one waits already.
 pub fn begin(tx: &mut Tx<'_>, action: Action, before: &StoredPeer, wait: &Wait) -> Result<(), ServiceError> {
+    write(
+        tx,
+        (before.peer.name.as_str(), action),
+        &Before::from(before),
+        wait,
+    )
+}
+
+fn write(
+    tx: &mut Tx<'_>,
+    (subject, action): (&str, Action),
+    before: &impl Serialize,
+    wait: &Wait,
+) -> Result<(), ServiceError> {
     if any(tx)? {
         return Err(ServiceError::ChangePending);
     }
-    let before_json = serde_json::to_string(&Before::from(before)).map_err(|_| CORRUPT)?;
+    let before_json = serde_json::to_string(before).map_err(|_| CORRUPT)?;
     let sql =
-        "INSERT INTO waiting_change (one, peer, action, before_json, window_seconds, author, remote, by_vpn)
+        "INSERT INTO waiting_change (one, subject, action, before_json, window_seconds, author, remote, by_vpn)
         VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     tx.prepare_cached(sql)?.execute((
-        before.peer.name.as_str(),
+        subject,
         action.as_str(),
         before_json,
         wait.window.seconds(),
@@ -156,7 +217,8 @@ pub fn begin(tx: &mut Tx<'_>, action: Action, before: &StoredPeer, wait: &Wait) 
 /// # Errors
 /// [`ServiceError::Storage`].
 pub fn take_away(tx: &mut Tx<'_>, peer: &PeerName, left: &AccessPolicy) -> Result<(), ServiceError> {
-    let Some(waiting) = get(tx)?.filter(|waiting| waiting.peer == peer.as_str()) else {
+    // What is not of this peer alone brings no access back, and so takes none.
+    let Some(waiting) = get(tx)?.filter(|waiting| waiting.peer() == Some(peer.as_str())) else {
         return Ok(());
     };
     let mut before: Before = serde_json::from_str(&waiting.before).map_err(|_| CORRUPT)?;
@@ -194,14 +256,17 @@ pub fn end(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Puts the peer back as it was, unless it was removed for good meanwhile.
+/// Puts what was changed back as it was, unless it was removed for good meanwhile.
 ///
 /// # Errors
 /// [`ServiceError::Storage`].
 pub fn restore(tx: &mut Tx<'_>, range: &VpnRange, waiting: &Waiting) -> Result<(), ServiceError> {
+    if let Some(before) = waiting.before_whole()? {
+        return before.restore(tx, range);
+    }
     let before: Before = serde_json::from_str(&waiting.before).map_err(|_| CORRUPT)?;
     let before = Arc::new(before.into_stored(range)?);
-    let is_there = peers::get(tx, range, &waiting.peer)?.is_some();
+    let is_there = peers::get(tx, range, &waiting.subject)?.is_some();
     match (waiting.action, is_there) {
         (Action::Update, true) => peers::update(tx, &before),
         (Action::Delete, false) => {
@@ -210,6 +275,8 @@ pub fn restore(tx: &mut Tx<'_>, range: &VpnRange, waiting: &Waiting) -> Result<(
             peers::insert(tx, &before)
         }
         (Action::Update, false) | (Action::Delete, true) => Ok(()),
+        // Put back above.
+        (Action::ServiceExit | Action::Import, _) => Ok(()),
     }
 }
 

@@ -57,6 +57,8 @@ pub struct State {
     pub calls: Vec<String>,
     /// Manifests that cannot be deployed, each with the code.
     pub refuses: BTreeMap<String, &'static str>,
+    /// How often somebody began to watch.
+    pub watches: u32,
     /// How many removals Docker refuses yet.
     pub refuses_removals: u32,
     /// Docker is away.
@@ -351,6 +353,7 @@ impl DeploymentService for Broker {
         &self,
         _: Request<WatchDeploymentsRequest>,
     ) -> Result<Response<Self::WatchDeploymentsStream>, Status> {
+        self.0.lock().unwrap().watches += 1;
         let broker = self.clone();
         let told = stream::unfold((broker, None), |(broker, before)| async move {
             // One that is dead says nothing more.

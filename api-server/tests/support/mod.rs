@@ -128,6 +128,30 @@ impl Cell {
         self.shutdown.cancel();
     }
 
+    /// cell-api ends and is started anew on the same state; the daemons go on. It listens elsewhere then.
+    pub async fn restart(&mut self) {
+        self.shutdown.cancel();
+        self.tasks.wait().await;
+        let time = Arc::clone(&self.clock);
+        let config = self.app.config.clone();
+        self.app = App::open(config, Arc::new(move || time.load(Ordering::SeqCst))).unwrap();
+        let loopback = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let vpn = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.address = loopback.local_addr().unwrap();
+        self.vpn = vpn.local_addr().unwrap();
+        std::fs::remove_file(&self.automation).unwrap();
+        let sockets = Sockets {
+            loopback,
+            vpn: vec![vpn],
+            automation: UnixListener::bind(&self.automation).unwrap(),
+        };
+        self.shutdown = CancellationToken::new();
+        let callers = Callers(BTreeMap::from([(own_uid(), "tester".to_owned())]));
+        self.tasks = run::start(Arc::clone(&self.app), callers, sockets, &self.shutdown)
+            .await
+            .unwrap();
+    }
+
     /// Waits until everything that was started has ended.
     pub async fn ended(&self) {
         self.tasks.wait().await;

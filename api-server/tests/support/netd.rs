@@ -53,6 +53,8 @@ pub struct State {
     pub validates: bool,
     /// The change that waits, and the state before it.
     pub pending: Option<(PendingChange, NetworkSpec)>,
+    /// Whether a whole that is to wait is refused.
+    pub refuses_waiting: bool,
     pub last_rollback: Option<NetworkRollback>,
     /// Nobody has sent the etag of the state that came back.
     pub unnoted: bool,
@@ -82,6 +84,7 @@ impl Default for State {
             refuses_redirects: false,
             validates: true,
             pending: None,
+            refuses_waiting: false,
             last_rollback: None,
             unnoted: false,
             window: 0,
@@ -437,13 +440,31 @@ impl NetworkService for Service {
             return Ok(Response::new(Default::default()));
         }
         state.admit(&request.etag)?;
+        let is_news = state.spec.as_ref() != Some(&spec);
+        if request.confirm_within_seconds > 0 && is_news && state.refuses_waiting {
+            return Err(above(vec![Violation::new(
+                "spec.service_networks[0].exit",
+                "not this one",
+            )]));
+        }
         state.full_applies += 1;
-        state.spec = Some(spec);
+        let (before, previous_etag) = (state.spec.replace(spec), state.etag.clone());
         state.accept();
+        // As the real one: what changes nothing has nothing to wait for.
+        if let Some(before) = before.filter(|_| request.confirm_within_seconds > 0 && is_news) {
+            state.window = request.confirm_within_seconds;
+            let pending = PendingChange {
+                etag: state.etag.clone(),
+                previous_etag,
+                deadline_unix_ms: super::START_MS + 1000 * i64::from(request.confirm_within_seconds),
+            };
+            state.pending = Some((pending, before));
+        }
         self.status.send_replace(state.status());
         Ok(Response::new(ApplyNetworkResponse {
             generation: state.generation,
             etag: state.etag.clone(),
+            pending: state.pending.as_ref().map(|(pending, _)| pending.clone()),
             ..Default::default()
         }))
     }

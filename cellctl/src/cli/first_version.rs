@@ -24,7 +24,11 @@ pub(crate) struct FirstVersion {
     /// What its vault held, where FILE refers to that: a JSON object of texts by the names of then ("-": standard input).
     #[arg(long, value_name = "FILE")]
     pub(crate) secrets: Option<PathBuf>,
+    /// Unbinds the devices again after so many seconds (5-3600), unless it is kept: at a terminal that is asked here, else by
+    /// `cellctl change confirm`. The connections stay.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=3600))]
+    pub(crate) confirm_within: Option<u32>,
     /// Only say what it would do.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "confirm_within")]
     pub(crate) dry_run: bool,
 }

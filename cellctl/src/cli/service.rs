@@ -152,8 +152,15 @@ pub(crate) struct Way {
     /// Whether it goes out directly while the connection does not work; without it the connection's type decides.
     #[arg(long, value_name = "TRUE|FALSE")]
     pub(crate) fail_open: Option<bool>,
+    /// A connection that stands in while that one does not work. Can be given many times, the first first; without one nothing stands in.
+    #[arg(long = "fallback", value_name = "CONNECTION")]
+    pub(crate) fallbacks: Vec<String>,
+    /// Takes the change back after so many seconds (5-3600), unless it is kept: at a terminal that is asked here, else by
+    /// `cellctl change confirm`.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=3600))]
+    pub(crate) confirm_within: Option<u32>,
     /// Only says what it would do.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "confirm_within")]
     pub(crate) validate_only: bool,
 }
 

@@ -78,6 +78,9 @@ impl AccountService for Service {
             accounts.remove(&user);
             Vec::new()
         };
-        Ok(Response::new(RemoveAccountResponse { plan }))
+        Ok(Response::new(RemoveAccountResponse {
+            plan,
+            waits: String::new(),
+        }))
     }
 }

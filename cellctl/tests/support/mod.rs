@@ -634,6 +634,8 @@ impl State {
                 author: "local:root".to_owned(),
                 deadline_unix_ms: 1_700_000_000_000,
                 by_vpn: false,
+                action: "update".to_owned(),
+                service: String::new(),
             });
         }
     }
@@ -806,6 +808,7 @@ impl ConnectionService for Service {
             peers: vec!["tv".to_owned()],
             plan: vec!["tv: bound to proxy-v1.".to_owned()],
             notes: vec!["of config only connectivity is read".to_owned()],
+            waits: request.confirm_within_seconds > 0,
         };
         self.0.lock().unwrap().first_versions.push(request);
         Ok(Response::new(answer))

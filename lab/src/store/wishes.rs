@@ -143,7 +143,7 @@ impl<'a> Wishes<'a> {
             let (code, told) = self.get(&path)?;
             let running = self.get(&status)?.1;
             let all = running["containers"].as_array().cloned().unwrap_or_default();
-            // It is not tried again by itself.
+            // One of the store is not tried again by itself. One of the cell's own is, but later: whoever waits hears why it failed.
             if told["phase"] == "failed" {
                 return Ok(told);
             }

@@ -14,6 +14,7 @@ import { WaitingChange } from './WaitingChange';
 
 const CHANGE: Change = {
   peer: 'laptop',
+  service: null,
   action: 'update',
   author: 'admin',
   deadline: '2026-11-20T10:01:00Z',

@@ -32,7 +32,7 @@ function Banner({ change }: { change: Change }) {
     >
       <div className="flex flex-wrap items-center justify-between gap-3">
         <div className="min-w-0 flex-1">
-          <p className="break-words font-medium">{title(change.peer, change.action === 'delete')}</p>
+          <p className="break-words font-medium">{title(change)}</p>
           {/* Told once, not each second. */}
           <p className="text-muted text-sm" role="timer" aria-live="off">
             {left > 0 ? text(left) : t.waiting.over}

@@ -67,7 +67,11 @@ export const en = {
   theme: { label: 'Theme', system: 'System', light: 'Light', dark: 'Dark' },
   waiting: {
     label: 'A change waits',
-    title: (name: string, removal: boolean) => (removal ? `Remove ${name} for good?` : `Keep the change of ${name}?`),
+    title: ({ peer, service, action }: { peer: string | null; service: string | null; action: string }) => {
+      if (service) return `Keep the other way of ${service} to the internet?`;
+      if (!peer) return 'Keep what the import bound?';
+      return action === 'delete' ? `Remove ${peer} for good?` : `Keep the change of ${peer}?`;
+    },
     text: (seconds: number) => `It is undone by itself in ${seconds} s, unless you keep it.`,
     over: 'It is being undone…',
     keep: 'Keep',

@@ -47,6 +47,8 @@ const NETWORK: ServiceNetwork = {
   connection_id: null,
   connection_name: null,
   fail_open: null,
+  fallback_connection_ids: [],
+  fallback_connection_names: [],
   way: 'nowhere',
 };
 

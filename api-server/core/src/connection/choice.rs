@@ -28,10 +28,10 @@ pub enum InvalidFallbacks {
     #[error("must not name a connection twice")]
     Twice,
     /// One is the bound connection itself.
-    #[error("must not name the connection that the device is bound to")]
+    #[error("must not name the connection that it stands in for")]
     Bound,
     /// There is nothing to stand in for.
-    #[error("must be empty while the device is bound to no connection")]
+    #[error("must be empty without a connection to stand in for")]
     Unbound,
 }
 

@@ -129,7 +129,7 @@ fn own_path(author: &str, found: &BTreeMap<Fact, BTreeSet<&str>>) -> OwnPath {
         Fact::Loses(_) | Fact::Way { .. } | Fact::Bound { .. } | Fact::WhileDown { .. } | Fact::Ends(_) => {
             OwnPath::Touched
         }
-        Fact::Gains(_) | Fact::Reinstall => OwnPath::Stays,
+        Fact::Gains(_) | Fact::Reinstall | Fact::AccountsGo(_) => OwnPath::Stays,
     })
     .max()
     .unwrap_or(OwnPath::Stays)

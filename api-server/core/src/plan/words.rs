@@ -63,6 +63,7 @@ impl Fact {
             Fact::WhileDown { .. } => "while_down",
             Fact::Ends(_) => "ends",
             Fact::Reinstall => "reinstall",
+            Fact::AccountsGo(_) => "accounts",
         }
     }
 }
@@ -125,6 +126,18 @@ impl fmt::Display for Statement {
                 directly,
             } => while_down(who, exit, stand_ins, *directly, f),
             Fact::Ends(ends) => end(who, *ends, f),
+            Fact::AccountsGo(accounts) => {
+                let told = accounts.iter().take(NAMES_TOLD).cloned().collect::<Vec<_>>();
+                write!(
+                    f,
+                    "Accounts of {who} are deleted with all that is kept in them, for good: {}",
+                    told.join(", ")
+                )?;
+                match accounts.len().saturating_sub(NAMES_TOLD) {
+                    0 => f.write_str("."),
+                    more => write!(f, " and {more} more."),
+                }
+            }
             Fact::Reinstall => {
                 let verb = verb("needs", "need");
                 write!(

@@ -7,6 +7,8 @@ use super::phase::{Doing, Phase};
 
 /// How long something has to be wrong before somebody is told, milliseconds: a container that is started again is soon back.
 pub const PATIENCE_MS: i64 = 10_000;
+/// How long nobody may say how an installed service is before somebody is told, milliseconds: longer than a broker takes to be back.
+pub const UNKNOWN_MS: i64 = 60_000;
 /// How often a container may start by itself within [`RESTARTS_MS`] before somebody is told.
 pub const RESTARTS: usize = 3;
 /// Milliseconds.
@@ -212,14 +214,26 @@ impl Watched {
 
     /// Milliseconds after which it is worth a look though nothing is heard; none: it is not.
     pub fn look_in(&self, now: i64) -> Option<i64> {
-        let bad = self
+        let until_told = self
             .now
-            .filter(|(state, _)| matches!(state, State::Down | State::Unhealthy));
-        let until_told = bad
-            .map(|(_, since)| since + PATIENCE_MS - now)
+            .and_then(|(state, since)| Some(since + patience_of(state)? - now))
             .filter(|left| *left > 0);
         let until_over = self.restarts.front().map(|at| at + RESTARTS_MS + 1 - now);
         [until_told, until_over].into_iter().flatten().min()
+    }
+}
+
+/// How long a state may last before somebody is told of it; none: it is nothing to tell.
+fn patience_of(state: State) -> Option<i64> {
+    match state {
+        State::Down | State::Unhealthy => Some(PATIENCE_MS),
+        State::Unknown => Some(UNKNOWN_MS),
+        State::Installing
+        | State::Removing
+        | State::Failed
+        | State::Stopped
+        | State::Starting
+        | State::Healthy => None,
     }
 }
 
@@ -234,6 +248,8 @@ pub enum Kind {
     Down,
     /// A container says that it does not work.
     Unhealthy,
+    /// Nobody says how its containers are.
+    Unknown,
     /// A container starts again and again.
     Restarting,
     /// A certificate cannot be had.
@@ -250,6 +266,7 @@ impl Kind {
             Kind::Fault => "fault",
             Kind::Down => "down",
             Kind::Unhealthy => "unhealthy",
+            Kind::Unknown => "unknown",
             Kind::Restarting => "restarting",
             Kind::Certificate => "certificate",
             Kind::Told => "told",
@@ -324,7 +341,7 @@ pub fn alerts(service: &str, wanted: &Wanted<'_>, watched: &Watched, now: i64) -
     let lasts = |state| {
         watched
             .now
-            .is_some_and(|(is, since)| is == state && now - since >= PATIENCE_MS)
+            .is_some_and(|(is, since)| is == state && patience_of(is).is_some_and(|most| now - since >= most))
     };
     if lasts(State::Down) {
         let text = format!("{service} does not run");
@@ -334,6 +351,12 @@ pub fn alerts(service: &str, wanted: &Wanted<'_>, watched: &Watched, now: i64) -
         let text = format!("{service} runs, and its check says that it does not work");
         all.push(alert(Kind::Unhealthy, Severity::Warning, text));
     }
+    if lasts(State::Unknown) {
+        let text = format!(
+            "nobody says whether {service} runs: the broker does not answer, or does not have it (see the status)"
+        );
+        all.push(alert(Kind::Unknown, Severity::Warning, text));
+    }
     let recent = watched
         .restarts
         .iter()
@@ -341,13 +364,14 @@ pub fn alerts(service: &str, wanted: &Wanted<'_>, watched: &Watched, now: i64) -
         .count();
     if recent >= RESTARTS {
         let minutes = RESTARTS_MS / 60_000;
-        let text = format!("{service} was started again {recent} times within {minutes} minutes");
+        // Without the count: who has seen it is not told again of each.
+        let text = format!("{service} was started again {RESTARTS} times or more within {minutes} minutes");
         all.push(alert(Kind::Restarting, Severity::Warning, text));
     }
     all
 }
 
-/// What is to be raised and what is over, of what `is` told and what is `due`. One whose words differ is raised anew, with the same id.
+/// What is over, of what `is` told and what is `due`. One whose words differ is raised anew: it keeps its id, and nobody has seen it yet.
 pub fn changes<'a>(is: &'a BTreeSet<(String, String)>, due: &'a [Alert]) -> Vec<&'a (String, String)> {
     let stays = |(service, kind): &&(String, String)| {
         let mut due = due.iter();
@@ -449,6 +473,28 @@ mod tests {
         watched.see(&wanted(), Some(&up), 20_001).unwrap();
         assert_eq!(alerts("notes", &wanted(), &watched, 90_000), []);
         assert_eq!(watched.look_in(90_000), None);
+    }
+
+    #[test]
+    fn that_nobody_says_how_it_is_is_told_when_it_lasts() {
+        let mut watched = Watched::default();
+        watched.see(&wanted(), None, 0).unwrap();
+        assert_eq!(watched.look_in(0), Some(UNKNOWN_MS));
+        assert_eq!(alerts("notes", &wanted(), &watched, UNKNOWN_MS - 1), []);
+        let told = alerts("notes", &wanted(), &watched, UNKNOWN_MS);
+        assert_eq!((told[0].kind, told.len()), (Kind::Unknown, 1));
+        assert_eq!(watched.look_in(UNKNOWN_MS), None);
+        watched
+            .see(&wanted(), Some(&[seen("running", "", 1)]), UNKNOWN_MS + 1)
+            .unwrap();
+        assert_eq!(alerts("notes", &wanted(), &watched, 2 * UNKNOWN_MS), []);
+        // Somebody stopped it: nobody has to say.
+        let stopped = Wanted {
+            stopped: true,
+            ..wanted()
+        };
+        watched.see(&stopped, None, 3 * UNKNOWN_MS);
+        assert_eq!(alerts("notes", &stopped, &watched, 9 * UNKNOWN_MS), []);
     }
 
     #[test]

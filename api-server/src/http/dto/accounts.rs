@@ -62,7 +62,7 @@ pub struct AccountCredential {
     pub r#where: Vec<String>,
 }
 
-/// What the removal of an account would do.
+/// What the removal of an account would do, or why it is not done yet.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AccountRemoval {
     /// A sentence each.

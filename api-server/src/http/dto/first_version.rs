@@ -43,6 +43,8 @@ pub struct ImportedExit {
 pub struct ConnectivityImported {
     /// Whether it is done, or only planned.
     pub applied: bool,
+    /// Whether it waits for its confirmation that the devices are bound; the connections are made either way.
+    pub waits: bool,
     /// The exits that were in use, by type.
     pub exits: Vec<ImportedExit>,
     /// The names of the devices that are bound, or get their own word on failing open.
@@ -59,11 +61,13 @@ impl ConnectivityImported {
         let Outcome {
             exits,
             peers,
+            waits,
             words,
             notes,
         } = outcome;
         ConnectivityImported {
             applied,
+            waits,
             exits: exits.into_iter().map(ImportedExit::from).collect(),
             peers,
             plan: words,

@@ -30,6 +30,10 @@ pub struct ServiceNetwork {
     /// Whether it goes out directly while that does not work; null: as the connection's type says.
     #[schema(required)]
     pub fail_open: Option<bool>,
+    /// Ids of the connections that stand in meanwhile, the first first.
+    pub fallback_connection_ids: Vec<String>,
+    /// Their names.
+    pub fallback_connection_names: Vec<String>,
     /// Which way it has now.
     pub way: ServiceWay,
 }
@@ -75,6 +79,9 @@ pub struct ServiceExit {
     pub connection_id: Option<String>,
     /// Whether it goes out directly while that does not work. Null, or left out: as the connection's type says.
     pub fail_open: Option<bool>,
+    /// What stands in for it while it does not work, at most 8, the first first. Left out: nothing.
+    #[serde(default)]
+    pub fallback_connection_ids: Vec<String>,
 }
 
 /// The network as it is now, or what the change would do.
@@ -91,9 +98,13 @@ impl From<NetworkView> for ServiceNetwork {
         let NetworkView {
             network,
             connection,
+            fallbacks,
             route,
         } = view;
+        let ids = network.egress.fallbacks().iter();
         ServiceNetwork {
+            fallback_connection_ids: ids.map(ToString::to_string).collect(),
+            fallback_connection_names: fallbacks,
             bridge: network.place.bridge(),
             subnet: network.place.subnet.to_string(),
             egress: match &network.egress {
@@ -137,6 +148,7 @@ impl From<ServiceExit> for ExitInput {
         ExitInput {
             connection: exit.connection_id.unwrap_or_default(),
             fail_open: exit.fail_open,
+            fallbacks: exit.fallback_connection_ids,
         }
     }
 }
@@ -146,6 +158,9 @@ impl FromFields for ServiceExit {
         ServiceExit {
             connection_id: Some(fields.required_nullable_string("connection_id", faults)),
             fail_open: fields.optional_flag("fail_open", faults),
+            fallback_connection_ids: fields
+                .optional_strings("fallback_connection_ids", faults)
+                .unwrap_or_default(),
         }
     }
 

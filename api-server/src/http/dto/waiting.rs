@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::rfc3339;
 use crate::service::waiting::WaitingView;
-use crate::store::waiting::{Action, Waiting};
+use crate::store::waiting::Waiting;
 
 /// What waits, and what was taken back last.
 #[derive(Debug, Serialize, ToSchema)]
@@ -19,9 +19,13 @@ pub struct NetworkChange {
 /// A change that is taken back unless it is confirmed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WaitingChange {
-    /// Name of the peer that it is of.
-    pub peer: String,
-    /// `update` or `delete`.
+    /// Name of the peer that it is of; null: it is of none alone.
+    #[schema(required)]
+    pub peer: Option<String>,
+    /// Name of the service whose way to the internet was changed; null: none.
+    #[schema(required)]
+    pub service: Option<String>,
+    /// `update` or `delete` of a peer, `service_exit`, or `import`: devices that were bound to exits of the first version.
     #[schema(example = "update")]
     pub action: String,
     /// Who made it.
@@ -50,15 +54,12 @@ impl NetworkChange {
 
 impl WaitingChange {
     fn at(waiting: Waiting, now: i64) -> Self {
-        let deadline = waiting.sent.map(|sent| sent.deadline_unix_ms);
+        let deadline = waiting.sent.as_ref().map(|sent| sent.deadline_unix_ms);
         let left = deadline.map_or(0, |deadline| deadline.saturating_sub(now));
-        let action = match waiting.action {
-            Action::Update => "update",
-            Action::Delete => "delete",
-        };
         WaitingChange {
-            peer: waiting.peer,
-            action: action.to_owned(),
+            peer: waiting.peer().map(str::to_owned),
+            service: waiting.service().map(str::to_owned),
+            action: waiting.action.as_str().to_owned(),
             author: waiting.wait.author,
             deadline: deadline.map(rfc3339),
             seconds_left: u64::try_from(left).unwrap_or(0).div_ceil(1000),

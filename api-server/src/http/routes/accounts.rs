@@ -17,7 +17,7 @@ use crate::http::dto::problem::Problems;
 use crate::http::extract::{Segment, Segments, Who};
 use crate::http::input::Input;
 use crate::http::problem::Refusal;
-use crate::service::accounts;
+use crate::service::accounts::{self, Removal};
 
 /// Accounts of a service.
 #[utoipa::path(get, path = "/api/services/{service}/accounts", tag = "accounts", operation_id = "list_accounts",
@@ -57,11 +57,14 @@ pub async fn reset_password(
     Ok(Json(made.into()))
 }
 
-/// Removes an account, with all that it has at the service.
+/// Removes an account, with all that it has at the service. 202: it is no account any more, and what the service has of it goes when it
+/// answers.
 #[utoipa::path(delete, path = "/api/services/{service}/accounts/{user}", tag = "accounts", operation_id = "remove_account",
     params(("service" = String, Path), ("user" = String, Path),
         ("validate_only" = Option<bool>, Query, description = "only says what it would do")),
-    responses((status = 204), (status = 200, body = AccountRemoval, description = "with validate_only"), Problems))]
+    responses((status = 204), (status = 200, body = AccountRemoval, description = "with validate_only"),
+        (status = 202, body = AccountRemoval, description = "the service does not take it now: written down, and done when it does"),
+        Problems))]
 pub async fn remove(
     State(app): State<Arc<App>>,
     who: Who,
@@ -72,6 +75,13 @@ pub async fn remove(
         let plan = accounts::plan_remove(&app, &who.actor(), &service, &user).await?;
         return Ok(Json(AccountRemoval { plan }).into_response());
     }
-    accounts::remove(&app, &who.actor(), &service, &user).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(
+        match accounts::remove(&app, &who.actor(), &service, &user).await? {
+            Removal::Done => StatusCode::NO_CONTENT.into_response(),
+            Removal::Later(why) => {
+                let told = AccountRemoval { plan: vec![why] };
+                (StatusCode::ACCEPTED, Json(told)).into_response()
+            }
+        },
+    )
 }

@@ -127,15 +127,15 @@ pub async fn delete(
         author,
         delete_accounts,
     } = asked;
-    if validate_only {
-        let plan = peers::plan_delete(&app, &who.actor(), &name, author).await?;
-        return Ok(Json(ChangePlan::from(plan)).into_response());
-    }
     let accounts = if delete_accounts {
         Accounts::Go
     } else {
         Accounts::Stay
     };
+    if validate_only {
+        let plan = peers::plan_delete(&app, &who.actor(), &name, author, accounts).await?;
+        return Ok(Json(ChangePlan::from(plan)).into_response());
+    }
     peers::delete(&app, &who.actor(), &name, wait, accounts).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -12,7 +12,6 @@ use crate::http::dto::problem::Problems;
 use crate::http::dto::services::{ServiceExit, ServiceNetworkList, ServiceNetworkOrPlan};
 use crate::http::extract::{Segment, Who};
 use crate::http::input::Input;
-use crate::http::problem::Refusal;
 use crate::service::service_networks;
 
 /// Networks of all services, and which way each has to the internet.
@@ -28,6 +27,7 @@ pub async fn list(State(app): State<Arc<App>>) -> Answer<ServiceNetworkList> {
 /// Says what carries a service's containers to the internet. Their flows that are open end.
 #[utoipa::path(put, path = "/api/connectivity/services/{service}/exit", tag = "connections",
     operation_id = "set_service_exit", params(("service" = String, Path),
+        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time"),
         ("validate_only" = Option<bool>, Query, description = "only says what it would do")),
     request_body = ServiceExit,
     responses((status = 200, body = ServiceNetworkOrPlan), Problems))]
@@ -38,23 +38,14 @@ pub async fn set_exit(
     asked: Asked,
     Input(exit): Input<ServiceExit>,
 ) -> Answer<ServiceNetworkOrPlan> {
-    if asked.wait.is_some() {
-        return Err(refused());
-    }
     let answer = if asked.validate_only {
         service_networks::plan_exit(&app, &who.actor(), &service, exit.into())
             .await?
             .into()
     } else {
-        service_networks::set_exit(&app, &who.actor(), &service, exit.into())
+        service_networks::set_exit(&app, &who.actor(), &service, exit.into(), asked.wait)
             .await?
             .into()
     };
     Ok(Json(answer))
-}
-
-/// It cannot cut off who makes it.
-fn refused() -> Refusal {
-    cell_api_core::fault::Faults::one("confirm_within", "is not for services: nobody is cut off by them")
-        .into()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cell_api_core::services::access::Access;
 use cell_api_core::services::own::{self, Next};
 use cell_api_core::services::phase::Phase;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use super::step::{self, Retried};
 use crate::app::App;
 use crate::service::store::{InstallInput, install};
 use crate::service::{Actor, ServiceError, catalog};
-use crate::store::services as table;
+use crate::store::services::{self as table, StoredService};
 
 /// How long after a refusal it is tried again, at first.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
@@ -135,7 +136,8 @@ impl Keeper {
                 }
             }
         }
-        wish(app, id).await?;
+        let input = as_it_stands(&service);
+        install(app, &Actor::cell(), id, input).await?;
         Ok(true)
     }
 
@@ -151,6 +153,21 @@ impl Keeper {
     }
 }
 
+/// What somebody has set of it stays: it is tried again, and not made anew.
+fn as_it_stands(service: &StoredService) -> InstallInput {
+    let (everyone, allowed_peers) = match &service.access {
+        Access::Everyone => (true, Vec::new()),
+        Access::Peers(peers) => (false, peers.iter().cloned().collect()),
+    };
+    InstallInput {
+        instance: service.instance.clone(),
+        parameters: service.make.parameters.clone(),
+        everyone,
+        allowed_peers,
+    }
+}
+
+/// One that was never wished for before.
 async fn wish(app: &Arc<App>, id: &str) -> Result<(), ServiceError> {
     install(app, &Actor::cell(), id, InstallInput::default())
         .await

@@ -1,5 +1,5 @@
-//! Hears of the broker what containers do: browsers are told within a second, and what the broker has otherwise is looked at then. Where
-//! it cannot be watched it is asked every now and then, as before.
+//! Hears of the broker what containers do: browsers are told within a second, what the broker has otherwise is looked at then, and whoever
+//! judges how services are (`crate::health`) goes by it. Where it cannot be watched it is asked every now and then, as before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::daemons::deployments::BrokerFault;
+use crate::daemons::watch;
 use crate::events::Topic;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
@@ -17,11 +18,11 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => {}
-        () = watch(&app) => {}
+        () = keep_watching(&app) => {}
     }
 }
 
-async fn watch(app: &App) {
+async fn keep_watching(app: &App) {
     app.set_up().await;
     let mut backoff = FIRST_BACKOFF;
     loop {
@@ -51,9 +52,9 @@ async fn session(app: &App, told: &mut u64) -> BrokerFault {
     loop {
         match all.message().await {
             // All of it each time: what differs is compared with what is stored, not with what was told before.
-            Ok(Some(_)) => {
+            Ok(Some(message)) => {
                 *told += 1;
-                app.services.broker_told();
+                app.services.broker_told(watch::seen(message));
                 app.events.publish([Topic::Services]);
             }
             Ok(None) => return ended(),

@@ -24,12 +24,12 @@ use super::change::{PATIENCE, new_id, to_the_end};
 use super::vault;
 use crate::app::App;
 use crate::peers::Peers;
-use crate::service::{Actor, ServiceError, cell};
+use crate::service::{Actor, ServiceError, cell, waiting};
 use crate::store::connections as table;
 use crate::store::first_version as record;
-use crate::store::transaction::Origin;
-use crate::store::waiting;
-use work::Work;
+use crate::store::transaction::{Origin, Tx};
+use crate::store::waiting::{self as waiting_table, Wait};
+use work::{Made, Work};
 
 /// The first version's files. They hold secrets, so there is no `Debug`, and they are wiped when dropped.
 #[derive(Clone)]
@@ -68,25 +68,40 @@ pub async fn plan(app: &Arc<App>, actor: &Actor, files: FirstVersion) -> Result<
         return Ok(outcome);
     }
     let work = Work::new(plan, BTreeMap::new())?;
-    let trying = app
-        .store
-        .try_out(Origin::new(actor, app.now()), move |tx| work.make(tx, &range));
+    let trying = app.store.try_out(Origin::new(actor, app.now()), move |tx| {
+        work.make(tx, &range, None)
+    });
     trying.await?;
     Ok(outcome)
 }
 
-/// Carries them.
+/// Carries them. With `wait` the devices are bound for good only if that is confirmed in time; the connections stay either way, and carry
+/// nobody then.
 ///
 /// # Errors
 /// [`ServiceError::Invalid`] with every fault of the files, [`ServiceError::ConnectionsExhausted`],
 /// [`ServiceError::ChangePending`], [`ServiceError::SetupRequired`], [`ServiceError::VaultRefuses`],
-/// [`ServiceError::Unreachable`] without vaultd; nothing is carried then.
-pub async fn carry(app: &Arc<App>, actor: &Actor, files: FirstVersion) -> Result<Outcome, ServiceError> {
+/// [`ServiceError::Unreachable`] without vaultd, with `wait` also without netd; nothing is carried then. With `wait`
+/// [`ServiceError::NotApplied`]: the devices are as they were.
+pub async fn carry(
+    app: &Arc<App>,
+    actor: &Actor,
+    files: FirstVersion,
+    wait: Option<Wait>,
+) -> Result<Outcome, ServiceError> {
     cell::identity(app)?;
-    to_the_end(carried(Arc::clone(app), actor.clone(), files)).await
+    if wait.is_some() {
+        waiting::ready(app)?;
+    }
+    to_the_end(carried(Arc::clone(app), actor.clone(), files, wait)).await
 }
 
-async fn carried(app: Arc<App>, actor: Actor, files: FirstVersion) -> Result<Outcome, ServiceError> {
+async fn carried(
+    app: Arc<App>,
+    actor: Actor,
+    files: FirstVersion,
+    wait: Option<Wait>,
+) -> Result<Outcome, ServiceError> {
     let _gate = app.connection_changes.lock().await;
     let range = cell::identity(&app)?.range;
     let plan = match read(&app, files).await? {
@@ -103,7 +118,9 @@ async fn carried(app: Arc<App>, actor: Actor, files: FirstVersion) -> Result<Out
     let made = match sealed {
         Ok(()) => {
             let origin = Origin::new(&actor, app.now());
-            app.store.commit(origin, move |tx| work.make(tx, &range)).await
+            let waits = wait.clone();
+            let making = move |tx: &mut Tx<'_>| work.make(tx, &range, waits.as_ref());
+            app.store.commit(origin, making).await
         }
         Err(error) => Err(error),
     };
@@ -112,8 +129,11 @@ async fn carried(app: Arc<App>, actor: Actor, files: FirstVersion) -> Result<Out
             vault::tidy(&app, id).await;
         }
     }
-    let (stored, generation) = made?;
+    let (Made { stored, waits }, generation) = made?;
     app.network.wait_for(generation, PATIENCE).await;
+    // Where nobody was bound there is nothing to confirm.
+    waiting::applied(&app, wait.as_ref().filter(|_| waits), generation)?;
+    outcome.waits = waits && app.store.read(|connection| Ok(waiting_table::any(connection)?))?;
     outcome.complete(&stored);
     Ok(outcome)
 }
@@ -151,7 +171,7 @@ fn read_all(app: &App, files: &FirstVersion) -> Result<Read, ServiceError> {
 }
 
 fn planned(connection: &Connection, peers: &Peers, first: First) -> Result<Plan, ServiceError> {
-    if waiting::any(connection)? {
+    if waiting_table::any(connection)? {
         return Err(ServiceError::ChangePending);
     }
     let names = table::names(connection)?;

@@ -170,7 +170,7 @@ pub async fn update(
         })
         .await?;
     app.network.wait_for(generation, PATIENCE).await;
-    waiting::applied(app, wait.as_ref())?;
+    waiting::applied(app, wait.as_ref(), generation)?;
     let side = known_side(app, &identity).await;
     let activity = app.activity.one(name.as_str(), app.now()).await.ok();
     Ok(Look::new(stored, identity, side.as_ref(), activity).view())
@@ -294,7 +294,7 @@ pub async fn delete(
         .await?;
     app.accounts_left.notify_one();
     app.network.wait_for(generation, PATIENCE).await;
-    waiting::applied(app, wait.as_ref())
+    waiting::applied(app, wait.as_ref(), generation)
 }
 
 /// What becomes of a removed peer's accounts at services.

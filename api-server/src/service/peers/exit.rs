@@ -111,7 +111,7 @@ pub async fn set(
         })
         .await?;
     app.network.wait_for(generation, PATIENCE).await;
-    waiting::applied(app, wait.as_ref())?;
+    waiting::applied(app, wait.as_ref(), generation)?;
     let side = known_side(app, &identity).await;
     let activity = app.activity.one(name.as_str(), app.now()).await.ok();
     Ok(Look::new(stored, identity, side.as_ref(), activity).view())

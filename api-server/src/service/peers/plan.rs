@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use cell_api_core::peer::PeerUpdateInput;
+use cell_api_core::plan::{Fact, Group, Statement};
 
-use super::change::{self, Update};
+use super::change::{self, Accounts, Update};
 use super::exit::{self, ExitChange};
 use super::parse_name;
 use crate::app::App;
 use crate::service::plan::{self, Author, PlanView};
 use crate::service::{Actor, ServiceError, cell};
+use crate::store::accounts as accounts_table;
 use crate::store::transaction::Origin;
 
 /// What [`update`](super::update) would do.
@@ -40,15 +42,27 @@ pub async fn plan_delete(
     actor: &Actor,
     name: &str,
     author: Author,
+    accounts: Accounts,
 ) -> Result<PlanView, ServiceError> {
     let name = parse_name(name)?;
     let range = cell::identity(app)?.range;
     let origin = Origin::new(actor, app.now());
-    let trying = app
-        .store
-        .try_out(origin, move |tx| change::remove(tx, &range, &name, None));
-    let before = trying.await?;
-    plan::of(app, before.peer, None, author).await
+    let trying = app.store.try_out(origin, move |tx| {
+        let go = match accounts {
+            Accounts::Go => accounts_table::of_peer(tx, name.as_str())?,
+            Accounts::Stay => Vec::new(),
+        };
+        Ok((change::remove(tx, &range, &name, None)?, go))
+    });
+    let (before, go) = trying.await?;
+    let who = Group(vec![before.peer.name.to_string()]);
+    let mut view = plan::of(app, before.peer, None, author).await?;
+    if !go.is_empty() {
+        let each = go.iter().map(|one| format!("{} at {}", one.user, one.service));
+        let fact = Fact::AccountsGo(each.collect());
+        view.plan = view.plan.and(Statement { who, fact });
+    }
+    Ok(view)
 }
 
 /// What [`set_exit`](super::set_exit) would do.

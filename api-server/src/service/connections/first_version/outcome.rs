@@ -15,6 +15,8 @@ pub struct Outcome {
     pub exits: Vec<Carried>,
     /// The names of the peers that are bound, or get their own word on failing open.
     pub peers: Vec<String>,
+    /// Whether it waits for its confirmation that the peers are bound.
+    pub waits: bool,
     /// What is done, in words.
     pub words: Vec<String>,
     /// What is not carried and why, for people.
@@ -57,6 +59,7 @@ impl Outcome {
         Outcome {
             exits,
             peers: plan.bind.iter().map(|bind| bind.peer.to_string()).collect(),
+            waits: false,
             words: plan.words(),
             notes: plan.notes.clone(),
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cell_api_core::connection::choice::ExitChoice;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::import::Secret;
 use cell_api_core::connection::kind::Kind;
@@ -17,6 +18,7 @@ use crate::store::connections::{self as table, StoredConnection};
 use crate::store::first_version as record;
 use crate::store::peers::{self, StoredPeer};
 use crate::store::transaction::{NetworkChange, Tx};
+use crate::store::waiting::{self, Wait};
 
 /// What the transaction makes.
 pub(super) struct Work {
@@ -49,12 +51,13 @@ impl Work {
         })
     }
 
-    /// Makes all of it; the connections as stored.
+    /// Makes all of it; with `wait` it waits for its confirmation that peers are bound.
     pub(super) fn make(
         self,
         tx: &mut Tx<'_>,
         range: &VpnRange,
-    ) -> Result<Vec<StoredConnection>, ServiceError> {
+        wait: Option<&Wait>,
+    ) -> Result<Made, ServiceError> {
         let mut made = Vec::with_capacity(self.connections.len());
         for (candidate, secrets) in self.connections {
             let stored = insert(tx, candidate, fields_of(&secrets))?;
@@ -65,7 +68,7 @@ impl Work {
             .into_iter()
             .map(|(id, name, _)| (id, name))
             .collect();
-        let mut bound = 0;
+        let mut before = BTreeMap::new();
         for bind in self.bind {
             let to = bind.to.and_then(|target| match target {
                 Target::There(id) => Some(id),
@@ -74,14 +77,32 @@ impl Work {
                     .find(|one| one.config.kind() == kind)
                     .map(|one| one.id),
             });
-            bound += usize::from(rebind(tx, range, &bind, to, &names)?);
+            if let Some(exit) = rebind(tx, range, &bind, to, &names)? {
+                before.insert(bind.peer.to_string(), exit);
+            }
         }
+        let wait = wait.filter(|_| !before.is_empty());
+        if let Some(wait) = wait {
+            waiting::begin_import(tx, &before, wait)?;
+        }
+        let bound = before.len();
         let detail = format!("{} connections made, {bound} devices bound", made.len());
         tx.audit("connection.import", "first version", detail);
         tx.network(NetworkChange::All);
         tx.effects.topics.extend([Topic::Peers, Topic::Connections]);
-        Ok(made)
+        Ok(Made {
+            stored: made,
+            waits: wait.is_some(),
+        })
     }
+}
+
+/// What was made.
+pub(super) struct Made {
+    /// The connections as stored.
+    pub(super) stored: Vec<StoredConnection>,
+    /// Whether it waits for its confirmation that peers are bound.
+    pub(super) waits: bool,
 }
 
 fn insert(
@@ -108,22 +129,22 @@ fn insert(
     Ok(stored)
 }
 
-/// Whether the peer is another now: it may be gone, and somebody may have chosen for it since.
+/// What carried the peer before, if another does now: it may be gone, and somebody may have chosen for it since.
 fn rebind(
     tx: &mut Tx<'_>,
     range: &VpnRange,
     bind: &Bind,
     to: Option<ConnectionId>,
     names: &BTreeMap<ConnectionId, String>,
-) -> Result<bool, ServiceError> {
+) -> Result<Option<ExitChoice>, ServiceError> {
     let Some(before) = peers::get(tx, range, bind.peer.as_str())? else {
-        return Ok(false);
+        return Ok(None);
     };
     let Some(exit) = bind
         .applied_to(&before.peer.exit, to)
         .filter(|exit| *exit != before.peer.exit)
     else {
-        return Ok(false);
+        return Ok(None);
     };
     let changes = [
         (exit.bound() != before.peer.exit.bound()).then(|| ExitChange::Exit(String::new())),
@@ -135,7 +156,7 @@ fn rebind(
         tx.audit(action, &before.peer.name, detail);
     }
     let mut after = StoredPeer { ..before };
-    after.peer.exit = exit;
+    let before = std::mem::replace(&mut after.peer.exit, exit);
     peers::update(tx, &Arc::new(after))?;
-    Ok(true)
+    Ok(Some(before))
 }
