@@ -510,9 +510,11 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
                 let route = |exit: &ExitChoice| told.route(exit, &known);
                 let networks = crate::store::service_networks::list(connection)?;
                 spec.services = networks.iter().map(|one| service_spec(one, route)).collect();
-                if crate::store::services::has_core(connection)? {
+                let has_core = crate::store::services::has_core(connection)?;
+                let domain = cell.as_ref().map(|cell| &cell.domain);
+                if let Some(domain) = domain.filter(|_| has_core) {
                     // First: where there is not room for all, it is not the one that is left out.
-                    spec.services.insert(0, core_network());
+                    spec.services.insert(0, core_network(domain));
                 }
             }
             if let Some(range) = range {
