@@ -34,6 +34,7 @@ const SECRET: &[&str] = &[
     "cell.api.v1.CompleteSetupRequest",
     "cell.api.v1.CreatePeerResponse",
     "cell.api.v1.ResetPasswordRequest",
+    "cell.api.v1.SetDomainRequest",
     "cell.api.v1.ConnectionImport",
     "cell.api.v1.ImportFirstVersionRequest",
     "cell.api.v1.AccountCredential",

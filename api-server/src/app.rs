@@ -101,6 +101,8 @@ pub struct App {
     pub secrets: Secrets,
     /// Held while a connection is changed: vaultd and the database are changed together, and nobody looks in between.
     pub connection_changes: Mutex<()>,
+    /// Held while the domain of services and its provider's token are changed.
+    pub domain_changes: Mutex<()>,
     /// Told when secrets were left at vaultd that nothing refers to.
     pub secrets_left: Notify,
     /// Held while accounts at a service are changed: there and in the database together.
@@ -192,6 +194,7 @@ impl App {
             vault: Vault::new(ipc::connect(&config.vault_socket)),
             secrets: Secrets::new(ipc::connect(&config.vault_socket)),
             connection_changes: Mutex::default(),
+            domain_changes: Mutex::default(),
             secrets_left: Notify::new(),
             account_turns: Turns::default(),
             accounts_left: Notify::new(),

@@ -199,7 +199,14 @@ impl Dns {
         let wanted = self.wanted();
         let exits = dns::exits(&wanted.exits, &cell.dns_upstreams);
         let ways = wanted.ways.clone();
-        let spec = dns::spec(&cell.cell_name, &cell.range, &cell.dns_upstreams, exits, ways);
+        let spec = dns::spec(
+            &cell.cell_name,
+            cell.domain.public().map(|public| &public.domain),
+            &cell.range,
+            &cell.dns_upstreams,
+            exits,
+            ways,
+        );
         Some(DnsSpec {
             authority: published::authority(app),
             ..spec

@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::events::Topic;
 use crate::service::{managers, published};
 use certificate::Certified;
+use proxy::Outcome;
 
 /// Changes that come together are told together.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -53,6 +54,8 @@ enum Said {
     #[default]
     Nothing,
     Has,
+    /// It has it, and something more is on its way: words for people.
+    Coming(String),
     /// A code and words for people.
     Not(&'static str, String),
 }
@@ -82,6 +85,7 @@ fn condition(kind: &str, said: &Said) -> Condition {
             "it has not been told of services yet",
         ),
         Said::Has => (ConditionStatus::True, "TOLD", "it goes by all that is published"),
+        Said::Coming(message) => (ConditionStatus::Unknown, "CERTIFICATE_COMING", message.as_str()),
         Said::Not(reason, message) => (ConditionStatus::False, *reason, message.as_str()),
     };
     Condition {
@@ -232,13 +236,15 @@ impl ProxyTeller {
         if let Err(said) = self.take_up(app, state).await {
             return said;
         }
-        self.certified.renew(app, certificates::wanted(state)).await;
         let Some(cell) = app.identity() else {
             return Said::Nothing;
         };
-        let certificates = match self.certified.loaded(app) {
-            loaded if loaded.is_empty() => Certificates::None,
-            loaded => Certificates::Loaded(loaded),
+        let public = cell.domain.public();
+        let wanted = certificates::wanted(state, public.map(|public| &public.domain));
+        self.certified.renew(app, wanted).await;
+        let certificates = Certificates {
+            loaded: self.certified.loaded(app),
+            public: public.cloned(),
         };
         let settings = CaddySettings {
             admin: AdminListen {
@@ -261,7 +267,36 @@ impl ProxyTeller {
         }
         match self.certified.fault() {
             Some(why) => Said::Not("NO_CERTIFICATE", format!("no certificate could be had {why}")),
-            None => Said::Has,
+            None => match public {
+                Some(public) => self.public(&caddy::wildcard(public)).await,
+                None => Said::Has,
+            },
+        }
+    }
+
+    /// What became of the certificate that Caddy gets by itself. It tries again by itself, ever more rarely, and serves the last one as
+    /// long as that is valid.
+    async fn public(&self, name: &str) -> Said {
+        match self.proxy.certificate(name).await {
+            Ok(Outcome {
+                fault: None,
+                not_after: Some(_),
+            }) => Said::Has,
+            Ok(Outcome {
+                fault: None,
+                not_after: None,
+            }) => Said::Coming(format!("Caddy is getting the certificate of {name}")),
+            Ok(Outcome {
+                fault: Some(why),
+                not_after,
+            }) => {
+                let meanwhile = not_after.map_or("", |_| "; the last one is served meanwhile");
+                Said::Not(
+                    "NO_CERTIFICATE",
+                    format!("no certificate could be had for {name}{meanwhile}: {why}"),
+                )
+            }
+            Err(error) => Said::Not(error.reason(), error.to_string()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Removes secrets at vaultd that no connection refers to: at the start, for those that a crash left behind, and after
+//! Removes secrets at vaultd that no connection and no setting refers to: at the start, for those that a crash left behind, and after
 //! changes that could not do it themselves.
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::service::connections;
+use crate::service::{connections, domain};
 
 /// How often, though nothing was left: vaultd may have been put back to an older state.
 const INTERVAL: Duration = Duration::from_secs(3600);
@@ -21,10 +21,11 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
         _ = app.set_up() => {}
     }
     loop {
-        let pause = match connections::tidy_all(&app).await {
+        let tidied = connections::tidy_all(&app).await;
+        let pause = match tidied.and(domain::tidy(&app).await) {
             Ok(()) => INTERVAL,
             Err(error) => {
-                tracing::warn!(%error, "secrets of connections were not looked after");
+                tracing::warn!(%error, "secrets that nothing refers to were not looked after");
                 RETRY
             }
         };

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use cell_api::published::Folder;
 use cell_api_core::derive::caddy::{
-    self, Account, AdminListen, CaddySettings, Certificates, DnsProvider, LoadedCertificate, LogLevel,
-    Mailbox,
+    self, AdminListen, CaddySettings, Certificates, LoadedCertificate, LogLevel,
 };
 use cell_api_core::derive::corefile::{CorefileSettings, QueryLog};
 use cell_api_core::derive::zones::views;
+use cell_api_core::domain::{Domain, DomainFields};
 use cell_api_core::published::Published;
 use cell_egress_core::dns::proxied::{Over, header};
 use cell_lab::netns::Namespace;
@@ -162,19 +162,11 @@ fn validate(
 fn caddy_takes_every_state() {
     let program = tools::caddy().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["mail.home.cell".to_owned()]).unwrap();
-    let loaded = Certificates::Loaded(vec![LoadedCertificate {
+    let loaded = Certificates::from(vec![LoadedCertificate {
         chain: made.cert.pem(),
         key: made.signing_key.serialize_pem().into(),
     }]);
-    let account = Account {
-        email: Mailbox::parse("post@home.cell"),
-    };
-    let kinds = [
-        Certificates::None,
-        loaded,
-        Certificates::Http01(account.clone()),
-        Certificates::Http01(Account::default()),
-    ];
+    let kinds = [Certificates::default(), loaded];
     for (number, published) in states().into_iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let log = if number % 2 == 0 {
@@ -194,17 +186,25 @@ fn caddy_takes_every_state() {
     }
 }
 
-/// Debian's Caddy has no providers: it says so, and cell-api keeps what is in force.
+/// Debian's Caddy has none of the cell's modules: it says so, and cell-api keeps what is in force.
 #[test]
-fn debians_caddy_has_no_dns_providers() {
+fn debians_caddy_gets_no_certificate_of_a_public_domain() {
     let program = tools::caddy().unwrap();
-    for (provider, module) in [
-        (DnsProvider::Duckdns, "dns.providers.duckdns"),
-        (DnsProvider::Cloudflare, "dns.providers.cloudflare"),
-        (DnsProvider::Generic, "dns.providers.rfc2136"),
+    for (provider, domain) in [
+        ("duckdns", "home.duckdns.org"),
+        ("cloudflare", "home.example.org"),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let certificates = Certificates::Dns01(Account::default(), provider);
+        let fields = DomainFields {
+            mode: "dns01".to_owned(),
+            domain: Some(domain.to_owned()),
+            provider: Some(provider.to_owned()),
+            ..DomainFields::default()
+        };
+        let certificates = Certificates {
+            public: Domain::check(&fields).unwrap().public().cloned(),
+            ..Certificates::default()
+        };
         let told = validate(
             &program,
             folder.path(),
@@ -213,7 +213,7 @@ fn debians_caddy_has_no_dns_providers() {
             LogLevel::Error,
         );
         let words = String::from_utf8_lossy(&told.stderr);
-        assert!(!told.status.success() && words.contains(module), "{words}");
+        assert!(!told.status.success() && words.contains(".cell"), "{words}");
         assert!(
             words.contains("unknown module") || words.contains("not registered"),
             "{words}"

@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use cell_api::published::{Proxy, ProxyError};
 use cell_api_core::derive::caddy::{
-    self, Account, AdminListen, CaddySettings, Certificates, Config, DnsProvider, LoadedCertificate, LogLevel,
+    self, AdminListen, CaddySettings, Certificates, Config, LoadedCertificate, LogLevel,
 };
+use cell_api_core::domain::{Domain, DomainFields};
 use cell_api_core::published::{Published, Reader};
 use cell_lab::netns::Namespace;
 use cell_lab::process::{Process, until};
@@ -57,7 +58,7 @@ impl Lab {
         fs::write(&initial, admin.to_string()).unwrap();
         let made = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).unwrap();
         fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
-        let certificates = Certificates::Loaded(vec![LoadedCertificate {
+        let certificates = Certificates::from(vec![LoadedCertificate {
             chain: made.cert.pem(),
             key: made.signing_key.serialize_pem().into(),
         }]);
@@ -254,11 +255,20 @@ async fn what_caddy_refuses_changes_nothing() {
     let lab = Lab::new();
     let (config, mark) = lab.config(&published(), LogLevel::Error, &lab.certificates);
     lab.proxy.load(&config).await.unwrap();
-    let unknown = Certificates::Dns01(Account::default(), DnsProvider::Duckdns);
+    let fields = DomainFields {
+        mode: "dns01".to_owned(),
+        domain: Some("home.duckdns.org".to_owned()),
+        provider: Some("duckdns".to_owned()),
+        ..DomainFields::default()
+    };
+    let unknown = Certificates {
+        public: Domain::check(&fields).unwrap().public().cloned(),
+        ..Certificates::default()
+    };
     let (bad, bad_mark) = lab.config(&published(), LogLevel::Error, &unknown);
     let refused = lab.proxy.load(&bad).await.unwrap_err();
     assert!(
-        matches!(&refused, ProxyError::Refused(words) if words.contains("duckdns")),
+        matches!(&refused, ProxyError::Refused(words) if words.contains(".cell")),
         "{refused}"
     );
     assert_eq!(refused.reason(), "REFUSED");

@@ -50,7 +50,11 @@ fn fake_caddy(path: &Path) -> Loaded {
         let part = loaded.as_ref().and_then(|config| config.pointer(&pointer));
         axum::Json(part.cloned())
     };
+    // As `compose/images/caddy/acme/outcome.go`: what became of the certificate is in a file beside the socket.
+    let outcome = path.with_extension("outcome");
+    let certificate = move || async move { fs::read_to_string(&outcome).unwrap_or_default() };
     let routes = Router::new()
+        .route("/cell/certificate", get(certificate))
         .route("/load", post(take))
         .route("/config/{*path}", get(config))
         .route("/id/{mark}", get(has))
@@ -485,4 +489,73 @@ fn the_folder_has_one_state_and_nothing_of_others_is_touched() {
     assert!(failed.contains("zone-103-0-0.db"), "{failed}");
     assert_eq!(fs::read(at.join("Corefile")).unwrap(), before);
     assert!(at.join("zone-102-0-1.db").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_domain_stands_beside_the_cells_own() {
+    let lab = Lab::new().await;
+    for id in ["coredns", "caddy", "notes"] {
+        lab.install(id).await;
+    }
+    says(&lab.admin, "ProxyConfigured", ("true", "TOLD")).await;
+    let outcome = lab.dns.join("admin.outcome");
+    let told = |not_after: Value, fault: Value| {
+        fs::write(
+            &outcome,
+            json!({"not_after": not_after, "fault": fault}).to_string(),
+        )
+        .unwrap();
+    };
+    told(Value::Null, Value::Null);
+    let setting = json!({"mode": "dns01", "domain": "home.example.org", "provider": "cloudflare",
+        "token": "a7c4d0ad114e40efba1dd217904a50f2"});
+    lab.admin.put("/api/domain", &setting).await.expect(200);
+    says(&lab.admin, "ProxyConfigured", ("unknown", "CERTIFICATE_COMING")).await;
+    assert!(lab.has("notes.home.example.org") && lab.has("notes.home.cell") && lab.has("*.home.example.org"));
+    assert!(
+        !lab.has("a7c4d0ad114e40efba1dd217904a50f2"),
+        "the token comes by another way"
+    );
+    // The cell's own authority vouches for the cell's own names alone.
+    let issued = lab.cell.vault.issued();
+    assert!(
+        issued
+            .iter()
+            .all(|(names, _)| names.iter().all(|name| !name.contains("example")))
+    );
+    assert!(lab.issued("notes.home.cell") >= 1);
+    assert!(lab.corefile().contains("home.example.org:53"));
+    let spec = || lab.cell.netd.with(|state| state.spec.clone().unwrap_or_default());
+    let core = |spec: &cell_proto::netd::v1::NetworkSpec| {
+        spec.service_networks
+            .iter()
+            .find(|one| one.name == "cell")
+            .map(|one| one.internet)
+    };
+    eventually("the proxy reaches the authority", || core(&spec()) == Some(true)).await;
+    let notes = lab.admin.get("/api/services/notes").await.json();
+    assert_eq!(
+        notes["names"],
+        json!(["notes.home.example.org", "notes.home.cell"])
+    );
+
+    told(Value::Null, json!("the provider's token is\nnot there"));
+    says(&lab.admin, "ProxyConfigured", ("false", "NO_CERTIFICATE")).await;
+    told(json!(1_900_000_000), Value::Null);
+    says(&lab.admin, "ProxyConfigured", ("true", "TOLD")).await;
+    told(json!(1_900_000_000), json!("rate limited"));
+    says(&lab.admin, "ProxyConfigured", ("false", "NO_CERTIFICATE")).await;
+    let status = lab.admin.get("/api/status").await.text;
+    assert!(
+        status.contains("the last one is served meanwhile: rate limited"),
+        "{status}"
+    );
+
+    lab.admin
+        .put("/api/domain", &json!({"mode": "lan"}))
+        .await
+        .expect(200);
+    says(&lab.admin, "ProxyConfigured", ("true", "TOLD")).await;
+    eventually("nothing is left of it", || !lab.has("example.org")).await;
+    eventually("the way out is shut", || core(&spec()) == Some(false)).await;
 }

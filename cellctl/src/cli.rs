@@ -107,6 +107,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<Alerts>,
     },
+    /// Under which domain services are found, beside the cell's own.
+    Domain {
+        #[command(subcommand)]
+        command: Domain,
+    },
     /// Where devices connect to, and which resolvers are asked.
     Config {
         #[command(subcommand)]
@@ -259,6 +264,47 @@ pub(crate) enum Config {
         /// What is logged.
         level: Option<QueryLog>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Domain {
+    /// The setting, and whether the provider's token is there.
+    Show,
+    /// The cell's own domain alone. The token is removed.
+    Lan,
+    /// A public domain as well, with a certificate of the web that is proven in its DNS. Nothing becomes reachable from the internet.
+    Dns01(Box<Dns01>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dns01 {
+    /// The public domain, e.g. home.example.org: one of the cell's own, since the cell answers for all its names.
+    pub(crate) domain: String,
+    /// Who answers for it on the internet: duckdns, cloudflare, or generic (a server that takes RFC 2136 updates).
+    #[arg(long, value_name = "PROVIDER")]
+    pub(crate) provider: String,
+    /// Reads the provider's token, or the secret of the TSIG key, from the first line of a file ("-": standard input). Without it the
+    /// one that is there stays.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Where the authority may write to.
+    #[arg(long, default_value = "", value_name = "MAILBOX")]
+    pub(crate) email: String,
+    /// Of generic: the server, an IPv4 address with a port where it is not 53.
+    #[arg(long, default_value = "", value_name = "ADDRESS")]
+    pub(crate) server: String,
+    /// Of generic: the name of its key.
+    #[arg(long, default_value = "", value_name = "NAME")]
+    pub(crate) tsig_name: String,
+    /// Of generic: hmac-sha256 (the default), hmac-sha384 or hmac-sha512.
+    #[arg(long, default_value = "", value_name = "ALGORITHM")]
+    pub(crate) tsig_algorithm: String,
+    /// The ACME directory of another authority than Let's Encrypt.
+    #[arg(long, default_value = "", value_name = "URL")]
+    pub(crate) acme_directory: String,
+    /// A file of the certificates that the directory's own is checked by, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) acme_authority: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

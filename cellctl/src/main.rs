@@ -9,6 +9,7 @@ mod change;
 mod cli;
 mod config;
 mod connections;
+mod domain;
 mod explain;
 mod failure;
 mod first_version;
@@ -71,6 +72,7 @@ async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Service { command } => installed::run(&cell, output, command).await,
         Command::Account { command } => accounts::run(&cell, output, command).await,
         Command::Alerts { command } => managers::alerts(&cell, output, command).await,
+        Command::Domain { command } => domain::run(&cell, output, command).await,
         Command::Config { command } => settings::run(&cell, output, command).await,
         Command::User { command } => users::run(&cell, output, command).await,
         Command::Audit { command } => audit::run(&cell, output, command).await,

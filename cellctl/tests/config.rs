@@ -63,3 +63,48 @@ fn what_is_not_named_stays() {
         assert!(cell.state.lock().unwrap().configured.is_none());
     }
 }
+
+#[test]
+fn a_domain_is_set_with_a_token_from_a_file() {
+    let cell = FakeCell::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "a7c4d0ad-114e\nmore\n").unwrap();
+    let said = cell.say(&[
+        "domain",
+        "dns01",
+        "home.example.org",
+        "--provider",
+        "generic",
+        "--server",
+        "192.0.2.53",
+        "--tsig-name",
+        "cell",
+        "--token-file",
+        file.to_str().unwrap(),
+    ]);
+    assert!(
+        said.contains("home.example.org (dns01)") && said.contains("is there") && !said.contains("a7c4d0ad"),
+        "{said}"
+    );
+    let asked = cell.state.lock().unwrap().domain.clone().unwrap();
+    let setting = asked.setting.unwrap();
+    assert_eq!(asked.token, "a7c4d0ad-114e");
+    assert_eq!(
+        (
+            setting.mode.as_str(),
+            setting.server.as_str(),
+            setting.tsig_name.as_str()
+        ),
+        ("dns01", "192.0.2.53", "cell")
+    );
+    let shown: Value = serde_json::from_str(&cell.say(&["domain", "show", "--json"])).unwrap();
+    assert_eq!(
+        (&shown["domain"], &shown["token_is_set"], &shown["email"]),
+        (&json!("home.example.org"), &json!(true), &Value::Null)
+    );
+    let said = cell.say(&["domain", "lan"]);
+    assert!(said.contains("the cell's own domain alone"), "{said}");
+    let output = cell.run(&["domain", "dns01", "home.example.org"]);
+    assert_eq!(output.status.code(), Some(2));
+}

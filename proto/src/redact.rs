@@ -24,6 +24,7 @@ redact!(
     crate::api::v1::CompleteSetupRequest,
     crate::api::v1::CreatePeerResponse,
     crate::api::v1::ResetPasswordRequest,
+    crate::api::v1::SetDomainRequest,
     crate::api::v1::ConnectionImport,
     crate::api::v1::ImportFirstVersionRequest,
     crate::api::v1::AccountCredential,

@@ -271,6 +271,13 @@ fn filled() -> Vec<(String, String)> {
                 new_password: text(),
             },
         ),
+        shown(
+            "cell.api.v1.SetDomainRequest",
+            api::v1::SetDomainRequest {
+                setting: None,
+                token: text(),
+            },
+        ),
         connection_import(),
         first_version(),
         shown(

@@ -47,11 +47,14 @@ impl Kept {
     }
 }
 
-/// The names of each service that has something for browsers, of at most [`NAMES_MAX`] in each part.
-pub fn wanted(published: &Published) -> BTreeSet<Names> {
+/// The names of each service that has something for browsers, of at most [`NAMES_MAX`] in each part; but those below `public`, for which
+/// the cell's authority does not vouch.
+pub fn wanted(published: &Published, public: Option<&HostName>) -> BTreeSet<Names> {
     let mut of_service: BTreeMap<&str, BTreeSet<HostName>> = BTreeMap::new();
     for (service, hosts) in caddy::hosts_of_services(published) {
-        of_service.entry(service).or_default().extend(hosts);
+        let is_own = |host: &HostName| public.is_none_or(|public| !host.is_below(public));
+        let own = hosts.into_iter().filter(is_own);
+        of_service.entry(service).or_default().extend(own);
     }
     let mut all = BTreeSet::new();
     for hosts in of_service.into_values() {

@@ -16,6 +16,7 @@ pub mod peer;
 pub mod range;
 
 pub mod connection;
+pub mod domain;
 pub mod migrate;
 pub mod published;
 pub mod service_network;

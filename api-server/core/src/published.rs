@@ -69,6 +69,12 @@ impl HostName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it ends with another, and is longer by labels.
+    pub fn is_below(&self, other: &HostName) -> bool {
+        let rest = self.0.strip_suffix(other.as_str());
+        rest.is_some_and(|rest| rest.ends_with('.'))
+    }
 }
 
 impl fmt::Display for Label {
@@ -206,6 +212,10 @@ mod tests {
         let child = HostName::parse("home.cell")
             .unwrap()
             .child(&Label::parse("calendar").unwrap());
-        assert_eq!(child.unwrap().as_str(), "calendar.home.cell");
+        let child = child.unwrap();
+        assert_eq!(child.as_str(), "calendar.home.cell");
+        let below = |other: &str| child.is_below(&HostName::parse(other).unwrap());
+        assert!(below("home.cell") && below("cell"));
+        assert!(!below("calendar.home.cell") && !below("ome.cell") && !below("home.example"));
     }
 }

@@ -116,7 +116,7 @@ proptest! {
 
     #[test]
     fn everybody_opens_what_it_may_open(published in any_published()) {
-        let (config, _) = caddy::config(&published, &caddy_settings(), &Certificates::None);
+        let (config, _) = caddy::config(&published, &caddy_settings(), &Certificates::default());
         let json = serde_json::to_value(&config).unwrap();
         for reader in &published.readers {
             for domain in published.distinct_domains() {

@@ -84,7 +84,7 @@ async fn answered<T: Default>(
     Err(match reason.as_str() {
         "NO_SECRET" => return Ok(T::default()),
         "NAME_NOT_ALLOWED" => ServiceError::VaultRefuses(
-            "its policy file does not let the API store them: \"conn_\" is missing from api_secret_prefixes",
+            "its policy file does not let the API store them: \"conn_\" or \"svc_\" is missing from api_secret_prefixes",
         ),
         "QUOTA" => ServiceError::VaultRefuses("it holds as many as its policy file lets it (secrets_max)"),
         "SEALED" => ServiceError::VaultRefuses("it is sealed"),

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use cell_proto::api::v1::cell_service_server::CellService;
 use cell_proto::api::v1::{
     CellStatus, DaemonStatus, GetCellConfigRequest, GetCellConfigResponse, GetCellStatusRequest,
-    GetCellStatusResponse, UpdateCellConfigRequest, UpdateCellConfigResponse, VerifyAuditRequest,
-    VerifyAuditResponse, WatchCellStatusRequest, WatchCellStatusResponse,
+    GetCellStatusResponse, GetDomainRequest, GetDomainResponse, SetDomainRequest, SetDomainResponse,
+    UpdateCellConfigRequest, UpdateCellConfigResponse, VerifyAuditRequest, VerifyAuditResponse,
+    WatchCellStatusRequest, WatchCellStatusResponse,
 };
 use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
-use super::{Automation, config, refused};
+use super::{Automation, config, domain, refused};
 use crate::service::audit;
 use crate::service::cell::{self, CellView};
+use crate::service::domain as service;
 
 type Statuses = Pin<Box<dyn Stream<Item = Result<WatchCellStatusResponse, Status>> + Send>>;
 
@@ -72,6 +74,28 @@ impl CellService for Automation {
         Ok(Response::new(UpdateCellConfigResponse { config }))
     }
 
+    async fn get_domain(&self, _: Request<GetDomainRequest>) -> Result<Response<GetDomainResponse>, Status> {
+        let view = service::view(&self.app).await.map_err(refused)?;
+        Ok(Response::new(GetDomainResponse {
+            setting: Some(domain::shown(&view)),
+            token_is_set: view.token_is_set,
+        }))
+    }
+
+    async fn set_domain(
+        &self,
+        request: Request<SetDomainRequest>,
+    ) -> Result<Response<SetDomainResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let input = domain::input(request.into_inner());
+        let view = service::set(&self.app, &actor, input).await.map_err(refused)?;
+        Ok(Response::new(SetDomainResponse {
+            setting: Some(domain::shown(&view)),
+            token_is_set: view.token_is_set,
+        }))
+    }
+
     async fn verify_audit(
         &self,
         _: Request<VerifyAuditRequest>,
@@ -97,7 +121,7 @@ fn status(view: CellView) -> CellStatus {
     });
     CellStatus {
         cell_name: view.identity.cell_name.as_str().to_owned(),
-        domain_mode: view.identity.domain_mode.as_str().to_owned(),
+        domain_mode: view.identity.domain.mode().to_owned(),
         domain: view.identity.cell_name.domain(),
         uptime_seconds: view.uptime.as_secs(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

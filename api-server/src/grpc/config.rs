@@ -20,14 +20,14 @@ pub(super) fn input(request: UpdateCellConfigRequest) -> ConfigInput {
 pub(super) fn shown(app: &App, identity: &CellIdentity) -> CellConfig {
     let CellIdentity {
         cell_name,
-        domain_mode,
+        domain,
         range,
         endpoint_host,
         dns_upstreams,
     } = identity;
     CellConfig {
         cell_name: cell_name.as_str().to_owned(),
-        domain_mode: domain_mode.as_str().to_owned(),
+        domain_mode: domain.mode().to_owned(),
         domain: cell_name.domain(),
         vpn_range_ipv4: range.v4().to_string(),
         vpn_range_ipv6: range.v6().to_string(),

@@ -4,6 +4,7 @@ pub mod accounts;
 mod cell;
 pub mod config;
 pub mod connections;
+mod domain;
 mod first_version;
 mod managers;
 pub mod peers;

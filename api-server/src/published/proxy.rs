@@ -53,6 +53,15 @@ impl ProxyError {
     }
 }
 
+/// How the certificate of a name stands that Caddy gets by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Outcome {
+    /// When the one that is served ends, seconds since 1970; `None`: there is none.
+    pub not_after: Option<i64>,
+    /// Why another could not be had when that was tried last, in Caddy's words.
+    pub fault: Option<String>,
+}
+
 /// What Caddy says of what it refuses.
 #[derive(Deserialize)]
 struct Words {
@@ -124,6 +133,28 @@ impl Proxy {
             key: Zeroizing::new(key),
         };
         Ok(all.unwrap_or_default().into_iter().map(loaded).collect())
+    }
+
+    /// How the certificate of `name` stands, which is a host's or has `*` for its first label.
+    ///
+    /// # Errors
+    /// [`ProxyError::Away`], also of a Caddy that has not the cell's modules.
+    pub async fn certificate(&self, name: &str) -> Result<Outcome, ProxyError> {
+        let path = format!("/cell/certificate?name={name}");
+        let (status, answer) = self.ask(Method::GET, &path, Bytes::new(), ANSWER_MAX).await?;
+        let told: Option<Outcome> = serde_json::from_slice(&answer)
+            .ok()
+            .filter(|_| status.is_success());
+        let told =
+            told.ok_or_else(|| ProxyError::Away(format!("it says nothing of certificates: {status}")))?;
+        let words = |text: String| -> String {
+            let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+            plain.take(WORDS_MAX).collect()
+        };
+        Ok(Outcome {
+            fault: told.fault.map(words),
+            ..told
+        })
     }
 
     async fn ask(

@@ -553,9 +553,11 @@ async fn desired(
                     service_spec(one, ports, route)
                 });
                 spec.services = networks.collect();
-                if crate::store::services::has_core(connection)? {
+                let has_core = crate::store::services::has_core(connection)?;
+                let domain = cell.as_ref().map(|cell| &cell.domain);
+                if let Some(domain) = domain.filter(|_| has_core) {
                     // First: where there is not room for all, it is not the one that is left out.
-                    spec.services.insert(0, core_network());
+                    spec.services.insert(0, core_network(domain));
                 }
             }
             if let Some(range) = range {

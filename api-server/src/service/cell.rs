@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use cell_api_core::derive::NetworkSettings;
 use cell_api_core::derive::dns::Upstreams;
+use cell_api_core::domain::Domain;
 use cell_api_core::fault::Faults;
 use cell_api_core::key::PublicKey;
 use cell_api_core::name::{CellName, EndpointHost};
 use cell_api_core::range::VpnRange;
-use cell_api_core::setup::{self, DomainMode};
+use cell_api_core::setup;
 use cell_proto::common::v1::Condition;
 
 use super::peers::Activity;
@@ -24,14 +25,22 @@ use crate::store::{peers, setup as table};
 pub struct CellIdentity {
     /// Its name.
     pub cell_name: CellName,
-    /// How devices find it.
-    pub domain_mode: DomainMode,
+    /// How services are found, beside the cell's own domain.
+    pub domain: Domain,
     /// Its VPN's addresses.
     pub range: VpnRange,
     /// Where devices connect to, if it is known yet.
     pub endpoint_host: Option<EndpointHost>,
     /// Resolvers that are asked for who has no exit.
     pub dns_upstreams: Upstreams,
+}
+
+impl CellIdentity {
+    /// The domains that services are found under, the one to tell people first; at least one.
+    pub fn service_domains(&self) -> Vec<String> {
+        let public = self.domain.public().map(|public| public.domain.to_string());
+        public.into_iter().chain([self.cell_name.domain()]).collect()
+    }
 }
 
 /// A change of the configuration; what is absent stays.

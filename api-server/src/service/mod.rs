@@ -24,6 +24,7 @@ pub mod waiting;
 pub mod audit;
 pub mod cell;
 pub mod containers;
+pub mod domain;
 pub mod trust;
 
 mod error;

@@ -48,7 +48,9 @@ pub async fn now(app: &App) -> Result<Option<Published>, ServiceError> {
         }
     });
     Ok(Some(Published {
-        domains: vec![domain],
+        domains: std::iter::once(domain)
+            .chain(cell.domain.public().map(|public| public.domain.clone()))
+            .collect(),
         services,
         readers: readers.collect(),
         links: Vec::new(),

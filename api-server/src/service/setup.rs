@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use cell_api_core::derive;
 use cell_api_core::derive::dns::Upstreams;
+use cell_api_core::domain::Domain;
 use cell_api_core::fault::Faults;
 use cell_api_core::name::Username;
 use cell_api_core::password::Password;
 use cell_api_core::range::VpnRange;
 use cell_api_core::role::Role;
-use cell_api_core::setup::{self, Identity, Network, Progress, Step};
+use cell_api_core::setup::{self, DomainMode, Identity, Network, Progress, Step};
 
 use super::cell::CellIdentity;
 use super::{Actor, Remote, ServiceError, claim};
@@ -160,12 +161,12 @@ fn stored_cell(tx: &Tx<'_>) -> Result<CellIdentity, ServiceError> {
     let text = |values: &BTreeMap<String, String>, name: &str| values.get(name).cloned().unwrap_or_default();
     let Identity {
         cell_name,
-        domain_mode,
+        domain_mode: DomainMode::Lan,
     } = Identity::check(&text(&identity, "cell_name"), &text(&identity, "domain_mode"))?;
     let Network { range, endpoint_host } = network_of(&network)?;
     Ok(CellIdentity {
         cell_name,
-        domain_mode,
+        domain: Domain::Lan,
         range,
         endpoint_host,
         dns_upstreams: Upstreams::default(),

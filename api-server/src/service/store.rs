@@ -113,14 +113,20 @@ fn view(
     shadows: &BTreeMap<String, String>,
 ) -> Result<View, ServiceError> {
     let identity = cell::identity(app)?;
-    let domain = identity.cell_name.domain();
+    let domains = identity.service_domains();
     // Devices find what runs.
     let in_force = manifests
         .last()
         .ok_or(ServiceError::Storage("a service of no manifest"))?;
     let labels = labels(in_force, &service.instance);
     let notice = notice(app, &service, labels.keys(), shadows);
-    let mut names: Vec<String> = labels.keys().map(|label| format!("{label}.{domain}")).collect();
+    let below = |domain: &String| {
+        labels
+            .keys()
+            .map(|label| format!("{label}.{domain}"))
+            .collect::<Vec<_>>()
+    };
+    let mut names: Vec<String> = domains.iter().flat_map(below).collect();
     // The service's own name first.
     let own = in_force
         .routing

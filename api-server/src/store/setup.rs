@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use cell_api_core::derive::dns::Upstreams;
+use cell_api_core::domain::{Domain, DomainFields};
 use cell_api_core::name::{CellName, EndpointHost};
 use cell_api_core::range::{self, VpnRange};
-use cell_api_core::setup::{DomainMode, Progress, Step};
+use cell_api_core::setup::{Progress, Step};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::service::ServiceError;
@@ -109,7 +110,7 @@ pub fn insert_cell(connection: &Connection, cell: &CellIdentity, now: i64) -> ru
          VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)",
         (
             cell.cell_name.as_str(),
-            cell.domain_mode.as_str(),
+            cell.domain.mode(),
             cell.range.v4().to_string(),
             cell.range.v6().to_string(),
             cell.endpoint_host.as_ref().map(ToString::to_string),
@@ -141,33 +142,83 @@ pub fn set_dns_upstreams(connection: &Connection, upstreams: Option<&Upstreams>)
         .map(|_| ())
 }
 
+/// Sets under which domain services are found.
+///
+/// # Errors
+/// SQLite's.
+pub fn set_domain(connection: &Connection, domain: &Domain) -> rusqlite::Result<()> {
+    let DomainFields {
+        mode,
+        domain,
+        email,
+        provider,
+        server,
+        tsig_name,
+        tsig_algorithm,
+        acme_directory,
+        acme_authority,
+    } = domain.fields();
+    let sql = "UPDATE cell SET domain_mode = ?1, public_domain = ?2, acme_email = ?3, dns_provider = ?4, dns_server = ?5,
+         tsig_name = ?6, tsig_algorithm = ?7, acme_directory = ?8, acme_authority = ?9";
+    let values = (
+        mode,
+        domain,
+        email,
+        provider,
+        server,
+        tsig_name,
+        tsig_algorithm,
+        acme_directory,
+        acme_authority,
+    );
+    connection.execute(sql, values).map(|_| ())
+}
+
+/// Under which domain services are found.
+fn domain(connection: &Connection) -> Result<Domain, ServiceError> {
+    let sql =
+        "SELECT domain_mode, public_domain, acme_email, dns_provider, dns_server, tsig_name, tsig_algorithm,
+         acme_directory, acme_authority FROM cell";
+    let fields = connection.query_row(sql, (), |row| {
+        Ok(DomainFields {
+            mode: row.get(0)?,
+            domain: row.get(1)?,
+            email: row.get(2)?,
+            provider: row.get(3)?,
+            server: row.get(4)?,
+            tsig_name: row.get(5)?,
+            tsig_algorithm: row.get(6)?,
+            acme_directory: row.get(7)?,
+            acme_authority: row.get(8)?,
+        })
+    })?;
+    Domain::check(&fields).map_err(|_| CORRUPT)
+}
+
 /// The cell; `None` until setup is complete.
 ///
 /// # Errors
 /// [`ServiceError::Storage`].
 pub fn cell(connection: &Connection) -> Result<Option<CellIdentity>, ServiceError> {
-    let sql = "SELECT cell_name, domain_mode, vpn_range_ipv4, vpn_range_ipv6, endpoint_host, dns_upstreams
-         FROM cell";
+    let sql = "SELECT cell_name, vpn_range_ipv4, vpn_range_ipv6, endpoint_host, dns_upstreams FROM cell";
     let read = |row: &rusqlite::Row<'_>| {
         let text = |index| row.get::<_, String>(index);
         Ok((
             text(0)?,
             text(1)?,
             text(2)?,
-            text(3)?,
+            row.get::<_, Option<String>>(3)?,
             row.get::<_, Option<String>>(4)?,
-            row.get::<_, Option<String>>(5)?,
         ))
     };
-    let Some((name, mode, v4, v6, endpoint, upstreams)) = connection.query_row(sql, (), read).optional()?
-    else {
+    let Some((name, v4, v6, endpoint, upstreams)) = connection.query_row(sql, (), read).optional()? else {
         return Ok(None);
     };
     let v4 = range::parse_v4(&v4).map_err(|_| CORRUPT)?;
     let v6 = range::parse_v6(&v6).map_err(|_| CORRUPT)?;
     Ok(Some(CellIdentity {
         cell_name: CellName::parse(&name).map_err(|_| CORRUPT)?,
-        domain_mode: DomainMode::parse(&mode).map_err(|_| CORRUPT)?,
+        domain: domain(connection)?,
         range: VpnRange::new(v4, v6).map_err(|_| CORRUPT)?,
         endpoint_host: endpoint
             .map(|host| EndpointHost::parse(&host))

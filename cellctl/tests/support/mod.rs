@@ -53,6 +53,8 @@ pub struct State {
     pub waiting: Option<WaitingChange>,
     /// What the configuration was changed by, last.
     pub configured: Option<UpdateCellConfigRequest>,
+    /// The domain of services, as it was set last.
+    pub domain: Option<SetDomainRequest>,
     /// What was done to changes that waited.
     pub settled: Vec<&'static str>,
     pub delivered: Vec<String>,
@@ -329,6 +331,26 @@ impl CellService for Service {
         self.0.lock().unwrap().configured = Some(request.into_inner());
         let config = Some(self.config());
         Ok(Response::new(UpdateCellConfigResponse { config }))
+    }
+
+    async fn get_domain(&self, _: Request<GetDomainRequest>) -> Result<Response<GetDomainResponse>, Status> {
+        let domain = self.0.lock().unwrap().domain.clone().unwrap_or_default();
+        Ok(Response::new(GetDomainResponse {
+            setting: domain.setting,
+            token_is_set: Some(!domain.token.is_empty()),
+        }))
+    }
+
+    async fn set_domain(
+        &self,
+        request: Request<SetDomainRequest>,
+    ) -> Result<Response<SetDomainResponse>, Status> {
+        let domain = request.into_inner();
+        self.0.lock().unwrap().domain = Some(domain.clone());
+        Ok(Response::new(SetDomainResponse {
+            setting: domain.setting,
+            token_is_set: Some(!domain.token.is_empty()),
+        }))
     }
 
     async fn verify_audit(

@@ -232,7 +232,7 @@ fn ask(desired: &Desired, name: &str, to: &str, payload: Payload) -> Result<Fate
 /// One with a grant and no way out, one with a tunnel, one with a relay, and one with the cell's own way.
 fn four() -> Desired {
     let mut first = network(1);
-    first.reach = vec![service("172.30.2.2", 443)];
+    first.reach = vec![service("172.30.2.2", 443), service("192.0.2.53", 53)];
     desired(vec![
         first,
         leaving(network(2), "exit0"),
@@ -248,6 +248,14 @@ fn what_has_no_answer_is_told() {
     assert!(asked("svc1", "203.0.113.9").is_ok(), "control");
     assert_eq!(asked("svc9", "203.0.113.9"), Err(NoAnswer::NoService));
     assert_eq!(asked("svc1", "2001:db8::9"), Err(NoAnswer::NoIpv6));
+}
+
+#[test]
+fn a_name_server_that_is_granted_is_asked_itself() {
+    let tcp = Payload::Ports(Protocol::Tcp, 0, 53);
+    let target = |to| ask(&four(), "svc1", to, tcp).unwrap().target;
+    assert_ne!(target("192.0.2.53"), Target::Cell);
+    assert_eq!(target("192.0.2.54"), Target::Cell, "control");
 }
 
 #[test]
@@ -284,6 +292,10 @@ fn a_fate_says_which_way_a_container_has_and_why() {
         ("svc3", "9.9.9.9", tcp(53), passes(Target::Cell)),
         ("svc4", "10.86.0.1", udp(53), passes(Target::Cell)),
         ("svc4", "172.30.4.1", udp(53), passes(Target::Cell)),
+        // But to one that is granted by address, port and protocol.
+        ("svc1", "192.0.2.53", tcp(53), (Verdict::Passes, None)),
+        ("svc1", "192.0.2.53", udp(53), passes(Target::Cell)),
+        ("svc1", "192.0.2.54", tcp(53), passes(Target::Cell)),
         ("svc4", "172.30.4.1", udp(5353), dropped(default)),
         ("svc4", "10.86.0.1", tcp(443), dropped(Counter::WeakHost)),
     ];

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::domain::Dns01;
 use crate::published::{HostName, Published, ServiceRecord};
 
 /// Where Caddy listens for HTTPS, in its container.
@@ -49,18 +50,14 @@ pub enum LogLevel {
     Info,
 }
 
-/// By what devices know that they speak to the cell.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Certificates {
-    /// By nothing yet: no handshake succeeds.
-    None,
-    /// By certificates that the cell's CA signed.
-    Loaded(Vec<LoadedCertificate>),
-    /// By one that Caddy gets, proving itself over HTTP (RFC 8555, section 8.3).
-    Http01(Account),
-    /// The same over DNS (RFC 8555, section 8.4). The standard Caddy, and Debian's, has none of these providers' modules:
-    /// it refuses the configuration and keeps the one that it has.
-    Dns01(Account, DnsProvider),
+/// By what devices know that they speak to the cell. By nothing at all, no handshake succeeds.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Certificates {
+    /// Certificates that the cell's CA signed.
+    pub loaded: Vec<LoadedCertificate>,
+    /// One for all names of the public domain, which Caddy gets by itself and keeps. It takes modules of the cell's own
+    /// (`compose/images/caddy/acme`): another Caddy refuses the configuration and keeps the one that it has.
+    pub public: Option<Dns01>,
 }
 
 /// A certificate and its key, in PEM.
@@ -72,30 +69,6 @@ pub struct LoadedCertificate {
     pub key: Zeroizing<String>,
 }
 
-/// What a certificate authority is told of who asks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Account {
-    /// Where it may write to: one mailbox at a host.
-    pub email: Option<Mailbox>,
-}
-
-/// `local@host`, the local part of letters, digits, dots, hyphens and underscores alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Mailbox(String);
-
-/// Who answers for the domain on the internet. Caddy reads the token from its own environment, `CELL_DNS_TOKEN`: the broker
-/// puts it there, and it never comes by here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DnsProvider {
-    /// duckdns.org.
-    Duckdns,
-    /// cloudflare.com.
-    Cloudflare,
-    /// Whoever takes RFC 2136 updates, signed by a key (RFC 8945); server and key are Caddy's environment as well.
-    Generic,
-}
-
 impl std::fmt::Debug for LoadedCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("LoadedCertificate(..)")
@@ -104,24 +77,20 @@ impl std::fmt::Debug for LoadedCertificate {
 
 impl std::fmt::Debug for Certificates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Certificates::None => "None",
-            Certificates::Loaded(_) => "Loaded(..)",
-            Certificates::Http01(_) => "Http01",
-            Certificates::Dns01(..) => "Dns01",
-        })
+        let loaded = self.loaded.len();
+        write!(f, "Certificates({loaded} loaded, {:?})", self.public)
     }
 }
 
-impl Mailbox {
-    /// Reads one; None: it is none.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (local, host) = text.split_once('@')?;
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-        let fits =
-            (1..=64).contains(&local.len()) && local.bytes().all(plain) && HostName::parse(host).is_ok();
-        fits.then(|| Mailbox(text.to_owned()))
+impl From<Vec<LoadedCertificate>> for Certificates {
+    fn from(loaded: Vec<LoadedCertificate>) -> Self {
+        Certificates { loaded, public: None }
     }
+}
+
+/// The name of the certificate that Caddy gets for a public domain: of everything directly below it.
+pub fn wildcard(public: &Dns01) -> String {
+    format!("*.{}", public.domain)
 }
 
 /// The names that a certificate of the services is for, in order: those that have something for browsers.
@@ -178,11 +147,12 @@ pub fn config(
                 http_port: settings.ports[1],
                 https_port: settings.ports[0],
                 servers: Servers {
-                    services: services(published, &routes, settings, certificates),
+                    services: services(published, &routes, settings),
                     redirect: redirect(&hosts, settings),
                 },
             },
-            tls: tls(&hosts, certificates),
+            tls: tls(certificates),
+            events: certificates.public.as_ref().map(|_| Events::of_certificates()),
         },
     };
     // Whatever is in it changes the mark. It is a function of the rest, so it is made of it.
@@ -198,7 +168,6 @@ fn services(
     published: &Published,
     routes: &[(&ServiceRecord, Vec<HostName>)],
     settings: &CaddySettings,
-    certificates: &Certificates,
 ) -> Server {
     // Who has been granted what, looked up once for all routes.
     let mut granted: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
@@ -227,8 +196,9 @@ fn services(
         listen: vec![format!(":{}", settings.ports[0])],
         routes: behind(backends, doors),
         tls_connection_policies: Some(vec![Empty {}]),
+        // Which certificates there are is said below `tls`, and not concluded from hosts.
         automatic_https: AutomaticHttps {
-            disable: matches!(certificates, Certificates::None | Certificates::Loaded(_)),
+            disable: true,
             disable_redirects: true,
         },
         logs: settings.log.of_requests(),
@@ -279,37 +249,19 @@ fn redirect(hosts: &[HostName], settings: &CaddySettings) -> Server {
     }
 }
 
-fn tls(hosts: &[HostName], certificates: &Certificates) -> Tls {
-    let policy = |account: &Account, challenges| Automation {
-        policies: vec![Policy {
-            subjects: hosts.to_vec(),
-            issuers: vec![Issuer {
-                module: "acme",
-                email: account.email.clone(),
-                challenges,
+fn tls(certificates: &Certificates) -> Tls {
+    let Certificates { loaded, public } = certificates;
+    let load_pem: Vec<Pem> = loaded.iter().map(Pem::of).collect();
+    let automate: Vec<String> = public.iter().map(wildcard).collect();
+    let has_any = !load_pem.is_empty() || !automate.is_empty();
+    Tls {
+        automation: public.as_ref().map(|public| Automation {
+            policies: vec![Policy {
+                subjects: automate.clone(),
+                issuers: vec![Issuer::of(public)],
             }],
-        }],
-    };
-    let none = Tls {
-        certificates: None,
-        automation: None,
-    };
-    match certificates {
-        Certificates::None => none,
-        Certificates::Loaded(loaded) => Tls {
-            certificates: Some(Loaders {
-                load_pem: loaded.iter().map(Pem::of).collect(),
-            }),
-            automation: None,
-        },
-        Certificates::Http01(account) => Tls {
-            automation: Some(policy(account, Challenges::http())),
-            ..none
-        },
-        Certificates::Dns01(account, provider) => Tls {
-            automation: Some(policy(account, Challenges::dns(*provider))),
-            ..none
-        },
+        }),
+        certificates: has_any.then_some(Loaders { load_pem, automate }),
     }
 }
 
@@ -334,8 +286,8 @@ mod json;
 
 pub use json::Config;
 use json::{
-    Admin, AdminConfig, Apps, AutomaticHttps, Automation, Challenges, Empty, Handler, Http, Issuer, Loaders,
-    Log, Logging, Logs, Mapping, Match, Pem, Policy, Route, Server, Servers, Tls,
+    Admin, AdminConfig, Apps, AutomaticHttps, Automation, Empty, Events, Handler, Http, Issuer, Loaders, Log,
+    Logging, Logs, Mapping, Match, Pem, Policy, Route, Server, Servers, Tls,
 };
 
 impl Serialize for HostName {

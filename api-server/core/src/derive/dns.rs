@@ -13,6 +13,7 @@ use super::openvpn::UserTunnel;
 use crate::access::Protocol;
 use crate::connection::id::ConnectionId;
 use crate::name::CellName;
+use crate::published::HostName;
 use crate::range::{HostIndex, VpnRange};
 use crate::services::core_host;
 
@@ -114,13 +115,18 @@ pub type Ways = BTreeMap<String, Way>;
 /// The specification of a cell.
 pub fn spec(
     name: &CellName,
+    public: Option<&HostName>,
     range: &VpnRange,
     upstreams: &Upstreams,
     exits: Vec<ExitDns>,
     peers: Ways,
 ) -> DnsSpec {
     DnsSpec {
-        zones: vec![name.domain()],
+        // Of the public one the cell has no records: what there is has CoreDNS, and the rest is not there.
+        zones: [name.domain()]
+            .into_iter()
+            .chain(public.map(ToString::to_string))
+            .collect(),
         records: records(name, range, &peers),
         upstreams: upstreams.clone(),
         exits,

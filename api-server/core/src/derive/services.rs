@@ -9,6 +9,7 @@ use super::dns::Way;
 use crate::access::Service;
 use crate::connection::choice::{ExitChoice, Route};
 use crate::connection::id::ConnectionId;
+use crate::domain::{Dns01, Domain};
 use crate::service_network::{Egress, Place, ServiceNetwork};
 use crate::services;
 
@@ -58,16 +59,17 @@ pub fn service_spec(
     }
 }
 
-/// The network of the cell's own containers: the proxy, DNS and time. It is as closed as any, and nothing of it is called: names are
-/// asked of CoreDNS as of any resolver.
-pub fn core_network() -> ServiceSpec {
+/// The network of the cell's own containers: the proxy, DNS and time. It is as closed as any, but where the proxy has to ask an
+/// authority of the web and a DNS provider. Nothing of it is called: names are asked of CoreDNS as of any resolver.
+pub fn core_network(domain: &Domain) -> ServiceSpec {
+    let public = domain.public();
     ServiceSpec {
         name: services::CORE_NETWORK.to_owned(),
         bridge: services::CORE_BRIDGE.to_owned(),
         subnet: services::CORE_SUBNET,
-        internet: false,
+        internet: public.is_some(),
         exit: None,
-        reach: Vec::new(),
+        reach: public.map(Dns01::reach).unwrap_or_default(),
         called: BTreeSet::new(),
     }
 }

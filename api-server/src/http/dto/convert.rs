@@ -17,7 +17,7 @@ impl Config {
     pub fn of(identity: &CellIdentity, config: &crate::config::Config) -> Self {
         Config {
             cell_name: identity.cell_name.as_str().to_owned(),
-            domain_mode: identity.domain_mode.as_str().to_owned(),
+            domain_mode: identity.domain.mode().to_owned(),
             domain: identity.cell_name.domain(),
             vpn_range_ipv4: identity.range.v4().to_string(),
             vpn_range_ipv6: identity.range.v6().to_string(),
@@ -34,7 +34,7 @@ impl From<CellView> for Status {
     fn from(view: CellView) -> Self {
         Status {
             cell_name: view.identity.cell_name.as_str().to_owned(),
-            domain_mode: view.identity.domain_mode.as_str().to_owned(),
+            domain_mode: view.identity.domain.mode().to_owned(),
             domain: view.identity.cell_name.domain(),
             uptime_seconds: view.uptime.as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

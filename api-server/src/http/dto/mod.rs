@@ -7,6 +7,7 @@ pub mod auth;
 pub mod cell;
 pub mod connections;
 pub(crate) mod convert;
+pub mod domain;
 pub mod exit;
 pub mod explain;
 pub mod first_version;

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod auth;
 pub mod cell;
 pub mod connections;
+pub mod domain;
 pub mod events;
 pub mod exits;
 pub mod first_version;
@@ -58,6 +59,7 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(peers::config, peers::deliver_config))
         .routes(routes!(peers::explain))
         .routes(routes!(peers::mine))
+        .routes(routes!(domain::get, domain::set))
         .routes(routes!(network::pending))
         .routes(routes!(network::confirm))
         .routes(routes!(network::roll_back))

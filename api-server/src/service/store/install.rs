@@ -93,7 +93,7 @@ pub async fn plan_install(
         instance: &instance,
         subnet: made.network.as_ref().map(|place| place.subnet.to_string()),
         address: made.host.map(|host| identity.range.v4_of(host).to_string()),
-        domain: &identity.cell_name.domain(),
+        domain: &identity.service_domains()[0],
         access: &made.access,
     };
     Ok(PlanView {

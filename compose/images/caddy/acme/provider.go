@@ -44,9 +44,9 @@ type Provider struct {
 	KeyName string `json:"key_name,omitempty"`
 	// KeyAlgorithm is hmac-sha256, hmac-sha384 or hmac-sha512. rfc2136 alone.
 	KeyAlgorithm string `json:"key_algorithm,omitempty"`
-	// API is where the provider's interface is, if not where its maker has it.
-	API string `json:"api,omitempty"`
 
+	// Where the provider's interface is, if not where its maker has it: of no configuration, since a token goes there.
+	api    string
 	writer writer
 	client *http.Client
 }
@@ -74,9 +74,9 @@ func (p *Provider) Provision(caddy.Context) error {
 	}
 	switch p.Kind {
 	case "duckdns":
-		p.writer = &duckdns{api: or(p.API, "https://www.duckdns.org"), client: p.client}
+		p.writer = &duckdns{api: or(p.api, "https://www.duckdns.org"), client: p.client}
 	case "cloudflare":
-		p.writer = &cloudflare{api: or(p.API, "https://api.cloudflare.com/client/v4"), client: p.client}
+		p.writer = &cloudflare{api: or(p.api, "https://api.cloudflare.com/client/v4"), client: p.client}
 	case "rfc2136":
 		update, err := newUpdate(p.Server, p.KeyName, p.KeyAlgorithm)
 		if err != nil {

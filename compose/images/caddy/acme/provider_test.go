@@ -25,7 +25,7 @@ func provider(t *testing.T, kind string, server *httptest.Server) *Provider {
 	if err := os.WriteFile(file, []byte(secret+"\n"), 0o400); err != nil {
 		t.Fatal(err)
 	}
-	one := &Provider{Kind: kind, TokenFile: file, API: server.URL}
+	one := &Provider{Kind: kind, TokenFile: file, api: server.URL}
 	if err := one.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}

@@ -184,7 +184,7 @@ impl Far {
         };
         let is_granted = !state.readers.iter().all(|reader| reader.granted.is_empty());
         let start = Instant::now();
-        let certificates = Certificates::Loaded(vec![self.certificate.clone()]);
+        let certificates = Certificates::from(vec![self.certificate.clone()]);
         let (config, _) = caddy::config(state, &settings, &certificates);
         let body = serde_json::to_vec(&config)?;
         let mut command = Command::new("curl");

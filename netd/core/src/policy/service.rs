@@ -105,12 +105,17 @@ impl Compiler<'_> {
         strangers.into_iter().chain(claims).chain(questions).collect()
     }
 
-    /// What a container asks of any resolver but one on its own bridge is asked of the cell's own.
+    /// What a container asks of any resolver but one on its own bridge is asked of the cell's own. One that it was granted by address
+    /// and port is asked itself, as by peers: a name server that takes updates, for which no relay stands.
     pub(super) fn bridged_questions(&self) -> Vec<Rule> {
         let Some(from) = self.bridged(Side::Source, true) else {
             return vec![];
         };
         let mut rules = Vec::new();
+        if self.resolver().next().is_some() {
+            let is_granted = [from.clone(), Match::ServiceRequest(Family::V4)];
+            rules.push(when(is_granted, vec![Action::Accept]));
+        }
         for (_, hidden) in self.own_addresses() {
             let family = Family::of(hidden);
             let set = SetId::ServiceAddresses(family);

@@ -7,8 +7,13 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::{DnsProvider, LoadedCertificate, LogLevel, Mailbox};
+use super::{LoadedCertificate, LogLevel};
+use crate::domain::{Directory, Dns01, DnsProvider, KeyAlgorithm, Mailbox, TOKEN_FILE};
 use crate::published::HostName;
+
+/// How long after a record was written the authority may look for it, where nobody can see whether it is there: every question for the
+/// public domain is answered by the cell itself. Nanoseconds, as Caddy counts.
+const PROPAGATION: i64 = 45_000_000_000;
 
 /// The whole of it. Shows nothing: a key is in it.
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -57,6 +62,36 @@ pub(super) struct Log {
 pub(super) struct Apps {
     pub http: Http,
     pub tls: Tls,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events: Option<Events>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Events {
+    subscriptions: [Subscription; 1],
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize)]
+struct Subscription {
+    events: [&'static str; 2],
+    handlers: [EventHandler; 1],
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize)]
+struct EventHandler {
+    handler: &'static str,
+}
+
+impl Events {
+    /// What became of certificates is noted by the cell's own module, which tells it at the admin socket.
+    pub fn of_certificates() -> Self {
+        Events {
+            subscriptions: [Subscription {
+                events: ["cert_obtained", "cert_failed"],
+                handlers: [EventHandler { handler: "cell" }],
+            }],
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -242,7 +277,10 @@ pub(super) struct Tls {
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Loaders {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub load_pem: Vec<Pem>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub automate: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -272,25 +310,45 @@ pub(super) struct Automation {
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Policy {
-    pub subjects: Vec<HostName>,
+    pub subjects: Vec<String>,
     pub issuers: Vec<Issuer>,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Issuer {
-    pub module: &'static str,
+    module: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub email: Option<Mailbox>,
-    pub challenges: Challenges,
+    email: Option<Mailbox>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trusted_roots_pem: Option<String>,
+    challenges: Challenges,
+}
+
+impl Issuer {
+    pub fn of(public: &Dns01) -> Self {
+        let directory = public.directory.as_ref();
+        Issuer {
+            module: "cell",
+            email: public.email.clone(),
+            ca: directory.map(|directory| directory.url().to_owned()),
+            trusted_roots_pem: directory.and_then(Directory::authority).map(str::to_owned),
+            challenges: Challenges {
+                http: Disabled { disabled: true },
+                tls_alpn: Disabled { disabled: true },
+                dns: Dns::of(&public.provider),
+            },
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Challenges {
+struct Challenges {
     http: Disabled,
     #[serde(rename = "tls-alpn")]
     tls_alpn: Disabled,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dns: Option<Dns>,
+    dns: Dns,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -301,52 +359,61 @@ struct Disabled {
 #[derive(Clone, PartialEq, Eq, Serialize)]
 struct Dns {
     provider: Provider,
+    /// Who is asked where the domain's zone begins, and whether a record is there. None: the relay, which answers for the
+    /// domain itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resolvers: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    propagation_delay: Option<i64>,
+    /// -1: it is not looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    propagation_timeout: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "name", rename_all = "lowercase")]
-enum Provider {
-    Duckdns {
-        api_token: &'static str,
-    },
-    Cloudflare {
-        api_token: &'static str,
-    },
-    Rfc2136 {
-        server: &'static str,
-        key_name: &'static str,
-        key_alg: &'static str,
-        key: &'static str,
-    },
+struct Provider {
+    name: &'static str,
+    provider: &'static str,
+    token_file: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_name: Option<HostName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_algorithm: Option<KeyAlgorithm>,
 }
 
-/// What Caddy puts in place of it, from its own environment.
-const TOKEN: &str = "{env.CELL_DNS_TOKEN}";
-
-impl Challenges {
-    pub fn http() -> Self {
-        Challenges {
-            http: Disabled { disabled: false },
-            tls_alpn: Disabled { disabled: true },
-            dns: None,
-        }
-    }
-
-    pub fn dns(provider: DnsProvider) -> Self {
-        let provider = match provider {
-            DnsProvider::Duckdns => Provider::Duckdns { api_token: TOKEN },
-            DnsProvider::Cloudflare => Provider::Cloudflare { api_token: TOKEN },
-            DnsProvider::Generic => Provider::Rfc2136 {
-                server: "{env.CELL_DNS_SERVER}",
-                key_name: "{env.CELL_DNS_KEY_NAME}",
-                key_alg: "hmac-sha256",
-                key: TOKEN,
-            },
+impl Dns {
+    fn of(provider: &DnsProvider) -> Self {
+        let plain = |kind| Provider {
+            name: "cell",
+            provider: kind,
+            token_file: TOKEN_FILE,
+            server: None,
+            key_name: None,
+            key_algorithm: None,
         };
-        Challenges {
-            http: Disabled { disabled: true },
-            tls_alpn: Disabled { disabled: true },
-            dns: Some(Dns { provider }),
+        let unseen = |kind| Dns {
+            provider: plain(kind),
+            resolvers: Vec::new(),
+            propagation_delay: Some(PROPAGATION),
+            propagation_timeout: Some(-1),
+        };
+        match provider {
+            DnsProvider::Duckdns => unseen("duckdns"),
+            DnsProvider::Cloudflare => unseen("cloudflare"),
+            // Who takes the update is asked for it.
+            DnsProvider::Generic(update) => Dns {
+                provider: Provider {
+                    server: Some(update.server.to_string()),
+                    key_name: Some(update.tsig_name.clone()),
+                    key_algorithm: Some(update.algorithm),
+                    ..plain("rfc2136")
+                },
+                resolvers: vec![update.server.to_string()],
+                propagation_delay: None,
+                propagation_timeout: None,
+            },
         }
     }
 }

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use serde_json::json;
+
 use super::*;
+use crate::domain::{Domain, DomainFields};
 
 fn settings() -> CaddySettings {
     CaddySettings {
@@ -28,7 +31,7 @@ fn the_mark_is_of_all_that_is_in_it() {
     let mark =
         |settings: &CaddySettings, certificates: &Certificates| config(&nothing(), settings, certificates).1;
     let loaded = |key: &str| {
-        Certificates::Loaded(vec![LoadedCertificate {
+        Certificates::from(vec![LoadedCertificate {
             chain: "chain".to_owned(),
             key: Zeroizing::new(key.to_owned()),
         }])
@@ -44,7 +47,7 @@ fn the_mark_is_of_all_that_is_in_it() {
 
 #[test]
 fn keys_are_not_shown() {
-    let certificates = Certificates::Loaded(vec![LoadedCertificate {
+    let certificates = Certificates::from(vec![LoadedCertificate {
         chain: "chain".to_owned(),
         key: Zeroizing::new("hidden".to_owned()),
     }]);
@@ -70,20 +73,86 @@ fn the_socket_is_as_caddy_writes_it() {
     assert_eq!(rendered(None), "unix//run/x.sock");
 }
 
+fn public(provider: &str, more: DomainFields) -> Certificates {
+    let domain = if provider == "duckdns" {
+        "home.duckdns.org"
+    } else {
+        "home.example.org"
+    };
+    let fields = DomainFields {
+        mode: "dns01".to_owned(),
+        domain: Some(domain.to_owned()),
+        provider: Some(provider.to_owned()),
+        ..more
+    };
+    Certificates {
+        public: Domain::check(&fields).unwrap().public().cloned(),
+        ..Certificates::default()
+    }
+}
+
 #[test]
-fn a_mailbox_has_nothing_that_caddy_replaces() {
-    assert!(Mailbox::parse("post.master-1@home.example").is_some());
-    for bad in [
-        "",
-        "a",
-        "a@",
-        "@b",
-        "{env.X}@b",
-        "a@{env.X}",
-        "a@b@c",
-        "a b@c",
-        "a@B",
-    ] {
-        assert_eq!(Mailbox::parse(bad), None, "{bad}");
+fn a_public_domain_has_one_certificate_for_all_its_names() {
+    let generic = DomainFields {
+        server: Some("192.0.2.53".to_owned()),
+        tsig_name: Some("cell".to_owned()),
+        email: Some("post@example.org".to_owned()),
+        acme_directory: Some("https://ca.example.org/directory".to_owned()),
+        ..DomainFields::default()
+    };
+    let mut certificates = public("generic", generic);
+    certificates.loaded.push(LoadedCertificate {
+        chain: "chain".to_owned(),
+        key: Zeroizing::new("key".to_owned()),
+    });
+    let (shown, _) = config(&nothing(), &settings(), &certificates);
+    let shown = serde_json::to_value(&shown).unwrap();
+    let tls = &shown["apps"]["tls"];
+    assert_eq!(
+        tls["certificates"],
+        json!({"load_pem": [{"certificate": "chain", "key": "key"}], "automate": ["*.home.example.org"]})
+    );
+    assert_eq!(
+        tls["automation"]["policies"],
+        json!([{"subjects": ["*.home.example.org"], "issuers": [{
+            "module": "cell", "email": "post@example.org", "ca": "https://ca.example.org/directory",
+            "challenges": {"http": {"disabled": true}, "tls-alpn": {"disabled": true}, "dns": {
+                "provider": {"name": "cell", "provider": "rfc2136", "token_file": "/run/secrets/dns_token",
+                    "server": "192.0.2.53:53", "key_name": "cell", "key_algorithm": "hmac-sha256"},
+                "resolvers": ["192.0.2.53:53"]}}}]}])
+    );
+    assert_eq!(
+        shown["apps"]["events"]["subscriptions"][0]["handlers"][0]["handler"],
+        "cell"
+    );
+    assert_eq!(
+        shown["apps"]["http"]["servers"]["services"]["automatic_https"]["disable"],
+        true
+    );
+}
+
+#[test]
+fn what_nobody_can_see_is_waited_for() {
+    for provider in ["duckdns", "cloudflare"] {
+        let (shown, mark) = config(
+            &nothing(),
+            &settings(),
+            &public(provider, DomainFields::default()),
+        );
+        let shown = serde_json::to_value(&shown).unwrap();
+        let dns = &shown["apps"]["tls"]["automation"]["policies"][0]["issuers"][0]["challenges"]["dns"];
+        assert_eq!(
+            *dns,
+            json!({"provider": {"name": "cell", "provider": provider, "token_file": "/run/secrets/dns_token"},
+                "propagation_delay": 45_000_000_000_i64, "propagation_timeout": -1})
+        );
+        let (plain, other) = config(&nothing(), &settings(), &Certificates::default());
+        assert_ne!(mark, other);
+        let plain = serde_json::to_value(&plain).unwrap();
+        assert_eq!(plain["apps"]["tls"], json!({}));
+        assert!(
+            plain["apps"].get("events").is_none(),
+            "another Caddy takes it, too"
+        );
     }
 }

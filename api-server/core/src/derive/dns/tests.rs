@@ -76,7 +76,7 @@ fn the_cell_and_its_devices_have_names() {
         .zip(all)
         .map(|(host, name)| (name.to_owned(), way(host, None)))
         .collect();
-    let spec = spec(&name, &range, &Upstreams::default(), Vec::new(), peers);
+    let spec = spec(&name, None, &range, &Upstreams::default(), Vec::new(), peers);
     assert_eq!(spec.zones, ["home.cell"]);
     let told: Vec<(&str, String)> = spec
         .records
