@@ -118,7 +118,7 @@ test-iptables: build-test users ## netd's namespace tests once more, with the po
 	  --test lockout --test confirm --test services --test service_relay --test shut --test entries --test callers
 
 .PHONY: leaktest
-leaktest: build-test users ## Break and change everything around exits 2,000 times; no packet of a bound peer leaks (some 15 minutes).
+leaktest: build-test users ## Break and change everything around exits 2,000 times; no packet of a bound peer or service leaks (some 15 minutes).
 	@$(BIN)/cell-leaktest $(if $(SEED),--seed $(SEED))
 
 .PHONY: leaktest-short

@@ -13,8 +13,10 @@ use crate::key::{Key, Protocol, RESOLVER, Tally, far_host};
 use crate::kind::Kind;
 use crate::speaker::PORT;
 
-/// Devices that speak.
-pub const SPEAKERS: usize = Kind::ALL.len() + 1;
+/// Who speaks: a device for each type of exit, one without an exit, and a service for each type.
+pub const SPEAKERS: usize = FIRST_SERVICE + Kind::ALL.len();
+/// The number of the first service.
+pub const FIRST_SERVICE: usize = Kind::ALL.len() + 1;
 /// What resolvers answer of every name; nobody goes there.
 const SOMEWHERE: std::net::Ipv4Addr = std::net::Ipv4Addr::new(198, 51, 100, 99);
 

@@ -174,7 +174,7 @@ impl Found {
     fn controls(&self, report: &mut Report) {
         for key in Key::all() {
             let (place, must) = match key.meant {
-                Meant::For(kind) => ("far end", kind.carries(key.protocol)),
+                Meant::For(_) | Meant::Service(_) => ("far end", key.is_carried()),
                 Meant::Direct => ("ISP", true),
             };
             let packets = self.arrived.of(key);
@@ -195,19 +195,25 @@ impl Found {
         let what =
             "control: planted questions of the relay's kind are seen, one of each type and family, and TCP";
         report.fact(what, if seen { "all seen" } else { "not all seen" }, seen);
-        for protocol in Protocol::ALL {
-            for v6 in [false, true] {
-                let of = |tally: &Tally| -> u64 {
-                    let meant = Kind::ALL.into_iter().map(Meant::For);
-                    meant.map(|meant| tally.of(Key { meant, protocol, v6 })).sum()
-                };
-                let (leaked, after) = (of(&self.planted), of(&self.after));
-                let family = if v6 { "IPv6" } else { "IPv4" };
-                let what = format!("control: a planted leak is seen, {protocol}, {family}");
-                report.add(what, leaked, "packets", ">= 1", leaked > 0 && self.caught);
-                let what = format!("once it is taken away, {protocol}, {family}");
-                report.add(what, after, "packets in 2 s", "0", after == 0);
-            }
+        self.planted_leaks(report, "", Meant::For);
+        self.planted_leaks(report, " of services", Meant::Service);
+    }
+
+    fn planted_leaks(&self, report: &mut Report, whose: &str, meant: fn(Kind) -> Meant) {
+        for (protocol, v6) in Protocol::ALL
+            .into_iter()
+            .flat_map(|one| [(one, false), (one, true)])
+        {
+            let of = |tally: &Tally| -> u64 {
+                let all = Kind::ALL.into_iter().map(meant);
+                all.map(|meant| tally.of(Key { meant, protocol, v6 })).sum()
+            };
+            let (leaked, after) = (of(&self.planted), of(&self.after));
+            let family = if v6 { "IPv6" } else { "IPv4" };
+            let what = format!("control: a planted leak{whose} is seen, {protocol}, {family}");
+            report.add(what, leaked, "packets", ">= 1", leaked > 0 && self.caught);
+            let what = format!("once it is taken away{whose}, {protocol}, {family}");
+            report.add(what, after, "packets in 2 s", "0", after == 0);
         }
     }
 }

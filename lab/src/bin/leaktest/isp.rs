@@ -64,7 +64,7 @@ fn questions(of: &str) -> String {
     lines
 }
 
-/// Counts what comes from the cell's uplink and is neither for a target, nor for a host on the ISP's own link, where the far ends are,
+/// Counts what comes from the cell's uplink and has a container's source; and what is neither for a target, nor for a host on the ISP's own link, where the far ends are,
 /// nor what links say to themselves; questions to port 53 of the link's hosts, none of which is a resolver; and at the ISP's resolver all
 /// but the questions of who has no exit, over UDP, and what the kernel says about late answers to them.
 fn strangers_table() -> String {
@@ -85,6 +85,9 @@ fn strangers_table() -> String {
         type filter hook prerouting priority -300; policy accept;
         iifname != "p10" accept
         ether type arp accept
+        # A container's own source, wherever it goes.
+        ip saddr 172.21.0.0/16 goto strange
+        ip6 saddr fd30::/16 goto strange
         # What the control was answered and the cell, whose wg0 is away, sends back to where it came from.
         ip saddr 198.51.100.7 accept
         ip6 saddr 2001:db8:7::7 accept

@@ -61,6 +61,8 @@ impl fmt::Display for Protocol {
 pub enum Meant {
     /// A flow that a bound peer opened while it was assigned to an exit of this type.
     For(Kind),
+    /// The same of a container of a service.
+    Service(Kind),
     /// The peer without an exit.
     Direct,
 }
@@ -68,13 +70,16 @@ pub enum Meant {
 impl Meant {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Meant> {
-        Kind::ALL.into_iter().map(Meant::For).chain([Meant::Direct])
+        let devices = Kind::ALL.into_iter().map(Meant::For);
+        let services = Kind::ALL.into_iter().map(Meant::Service);
+        devices.chain(services).chain([Meant::Direct])
     }
 
     /// The letter that begins the names that are asked for.
     pub fn letter(self) -> char {
         match self {
             Meant::For(kind) => kind.letter(),
+            Meant::Service(kind) => kind.letter_of_services(),
             Meant::Direct => CONTROL,
         }
     }
@@ -83,6 +88,7 @@ impl Meant {
     pub fn target(self) -> Both {
         let last = match self {
             Meant::For(kind) => 20 + kind.place(),
+            Meant::Service(kind) => 30 + kind.place(),
             Meant::Direct => return FAR_HOST,
         };
         far_host(last)
@@ -93,6 +99,7 @@ impl fmt::Display for Meant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Meant::For(kind) => kind.fmt(f),
+            Meant::Service(kind) => write!(f, "{kind} of a service"),
             Meant::Direct => f.write_str("no exit"),
         }
     }
@@ -111,7 +118,7 @@ pub struct Key {
 
 impl Key {
     /// How many there are.
-    pub const COUNT: usize = (Kind::ALL.len() + 1) * Protocol::ALL.len() * 2;
+    pub const COUNT: usize = (Kind::ALL.len() * 2 + 1) * Protocol::ALL.len() * 2;
 
     /// All of them, each at its [`Key::place`].
     pub fn all() -> impl Iterator<Item = Key> {
@@ -143,11 +150,21 @@ impl Key {
         format!("{}{family}{asker}{number}{ZONE}", self.meant.letter())
     }
 
+    /// Whether such packets are carried at all: what the exit can, and of services what is IPv4.
+    pub fn is_carried(self) -> bool {
+        match self.meant {
+            Meant::For(kind) => kind.carries(self.protocol),
+            Meant::Service(kind) => !self.v6 && kind.carries(self.protocol),
+            Meant::Direct => true,
+        }
+    }
+
     /// Its place in a [`Tally`].
     pub fn place(self) -> usize {
         let meant = match self.meant {
             Meant::For(kind) => kind.index(),
-            Meant::Direct => Kind::ALL.len(),
+            Meant::Service(kind) => Kind::ALL.len() + kind.index(),
+            Meant::Direct => Kind::ALL.len() * 2,
         };
         (meant * Protocol::ALL.len() + self.protocol as usize) * 2 + usize::from(self.v6)
     }
@@ -177,7 +194,7 @@ impl Tally {
         }))
     }
 
-    /// The counters of bound peers that are not 0.
+    /// The counters of bound peers and services that are not 0.
     pub fn bound(&self) -> Vec<(Key, u64)> {
         Key::all()
             .filter(|key| key.meant != Meant::Direct)

@@ -94,6 +94,20 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// The letter that begins the names that are asked for by services that are bound to it.
+    pub fn letter_of_services(self) -> char {
+        match self {
+            Kind::Wireguard => 'g',
+            Kind::Socks5 => 'k',
+            Kind::HttpProxy => 'p',
+            Kind::Ssh => 'n',
+            Kind::Tor => 'r',
+            Kind::Openvpn => 'e',
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

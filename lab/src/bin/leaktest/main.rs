@@ -1,5 +1,5 @@
 //! `make leaktest`: a whole cell with real exits behind an ISP that counts. While everything that may happen to them happens, in
-//! a random order, not one packet of a peer that is bound to an exit goes by the machine's own way.
+//! a random order, not one packet of a peer or of a service that is bound to an exit goes by the machine's own way.
 
 #![forbid(unsafe_code)]
 
@@ -26,12 +26,12 @@ use cell_lab::random::Random;
 use cell_lab::topology::{Device, World};
 use clap::Parser;
 
-use crate::ear::{Ear, SPEAKERS};
+use crate::ear::{Ear, FIRST_SERVICE, SPEAKERS};
 use crate::found::Found;
 use crate::key::{Key, Meant, Protocol, RESOLVER, Tally, far_host};
 use crate::kind::Kind;
 use crate::lab::{Lab, Places};
-use crate::speaker::Speaker;
+use crate::speaker::{ROUND, ROUND_OF_SERVICES, Speaker};
 use crate::transition::Transition;
 
 /// Every so many transitions it is the turn of what takes seconds: Docker, cell-wg, the cell's own tunnel.
@@ -67,15 +67,18 @@ fn main() -> Result<ExitCode> {
     let fars = devices(&mut world, &Kind::ALL.map(Kind::label))?;
     let helper = world.device("helper")?;
     let mouths = devices(&mut world, &["a", "b", "c", "d", "e", "f", "control"])?;
+    let boxes = Kind::ALL.map(|_| Namespace::new("box"));
+    let containers = boxes.into_iter().collect::<Result<Vec<_>>>()?;
     ensure!(
-        mouths.len() == SPEAKERS,
-        "a device for each type, and the control"
+        mouths.len() == FIRST_SERVICE && mouths.len() + containers.len() == SPEAKERS,
+        "a device and a service for each type, and the control"
     );
     let places = Places {
         world: &world,
         fars: &fars,
         helper: &helper,
         devices: &mouths,
+        containers: &containers,
     };
     let name = if options.short {
         "leaktest-short"
@@ -88,8 +91,8 @@ fn main() -> Result<ExitCode> {
 
 /// Whatever leaks is answered by the ISP, so that it goes on.
 fn open_isp(isp: &Namespace) -> Result<Arc<Ear>> {
-    let hosts = Kind::ALL.map(|kind| Meant::For(kind).target());
-    for host in hosts.into_iter().chain([far_host(RESOLVER)]) {
+    let hosts = Meant::all().filter(|meant| *meant != Meant::Direct);
+    for host in hosts.map(Meant::target).chain([far_host(RESOLVER)]) {
         for address in host.each() {
             isp.add_address("lo", address.into())?;
         }
@@ -103,12 +106,20 @@ fn open_isp(isp: &Namespace) -> Result<Arc<Ear>> {
 fn speak(places: &Places, options: &Options, seed: u64) -> Result<Found> {
     let lab = Lab::start(places, open_isp(&places.world.internet)?)?;
     let meant = Kind::ALL.into_iter().map(Meant::For).chain([Meant::Direct]);
-    let speakers: Vec<_> = places
+    let devices = places
         .devices
         .iter()
         .zip(meant)
+        .map(|(device, meant)| (&device.namespace, meant, ROUND));
+    let services = places
+        .containers
+        .iter()
+        .zip(Kind::ALL)
+        .map(|(container, kind)| (container, Meant::Service(kind), ROUND_OF_SERVICES));
+    let speakers: Vec<_> = devices
+        .chain(services)
         .enumerate()
-        .map(|(number, (device, meant))| Speaker::new(&device.namespace, number, meant))
+        .map(|(number, (namespace, meant, pause))| Speaker::new(namespace, number, meant, pause))
         .collect();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -142,7 +153,7 @@ fn prove(lab: &mut Lab, speakers: &[Speaker], options: &Options, seed: u64) -> R
     all_carry(lab).context("at first")?;
     let mut found = Found::default();
     let mut random = Random::new(seed);
-    let bound = speakers.len() - 1;
+    let bound = Kind::ALL.len();
     let has_wg = lab.cell.daemon("wg").is_ok();
     let start = Instant::now();
     for number in 1..=options.transitions {
@@ -177,16 +188,17 @@ fn all_carry(lab: &mut Lab) -> Result<()> {
     until(CARRIED, "everything to be carried", || {
         let came = arrived(lab).ok()?.since(&before);
         let must = |key: &Key| match key.meant {
-            Meant::For(kind) => {
-                kind.carries(key.protocol)
-                    && lab
-                        .peers
-                        .iter()
-                        .any(|peer| peer.exit == Some(kind) && !peer.on_spare)
-            }
+            Meant::For(kind) => lab
+                .peers
+                .iter()
+                .any(|peer| peer.exit == Some(kind) && !peer.on_spare),
+            Meant::Service(kind) => lab.services.iter().any(|service| service.exit == kind),
             Meant::Direct => true,
         };
-        missing = Key::all().filter(must).filter(|key| came.of(*key) == 0).collect();
+        missing = Key::all()
+            .filter(|key| key.is_carried() && must(key))
+            .filter(|key| came.of(*key) == 0)
+            .collect();
         missing.is_empty().then_some(())
     })
     .with_context(|| missing.iter().map(Key::to_string).collect::<Vec<_>>().join("; "))
@@ -204,7 +216,7 @@ fn arrived(lab: &Lab) -> Result<Tally> {
     let mut tally = Tally([0; Key::COUNT]);
     for key in Key::all() {
         tally.0[key.place()] = match key.meant {
-            Meant::For(kind) => far[kind.index()].of(key),
+            Meant::For(kind) | Meant::Service(kind) => far[kind.index()].of(key),
             Meant::Direct => direct.of(key),
         };
     }
@@ -230,7 +242,7 @@ fn planted(lab: &mut Lab, found: &mut Found) -> Result<()> {
     found.planted_questions(seen.is_ok());
     let before = isp::read(&lab.world.internet)?;
     lab.plant()?;
-    let all = Kind::ALL.len() * 8;
+    let all = Key::all().filter(|key| key.meant != Meant::Direct).count();
     let caught = until(PLANTED, "the planted leak to be seen", || {
         let leaked = isp::read(&lab.world.internet).ok()?.since(&before);
         (leaked.bound().len() == all).then_some(())

@@ -1,4 +1,4 @@
-//! What may happen to a cell whose peers stay bound to exits, and how often.
+//! What may happen to a cell whose peers and services stay bound to exits, and how often.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::kind::Kind;
 
-/// One thing that happens. Peers are numbers from 0.
+/// One thing that happens. Peers are numbers from 0, and so are services, of which there are as many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
     /// A connection is created, and a peer is given it; of WireGuard one that cannot work.
@@ -20,6 +20,12 @@ pub enum Transition {
     Assign(usize, Kind),
     /// Two peers exchange their exits.
     Swap(usize, usize),
+    /// A service is given an exit.
+    Service(usize, Kind),
+    /// Two services exchange their exits.
+    SwapServices(usize, usize),
+    /// The bridge of a service is set down and up by hand.
+    Bridge(usize),
     /// Another exit stands in for the peer's while that does not work; or what did does not any more.
     Fallback(usize, Kind),
     /// The far end dies; or the one that is dead comes back.
@@ -56,7 +62,7 @@ pub enum Transition {
 
 impl Transition {
     /// Names of all kinds, in the order of [`Transition::kind`].
-    pub const KINDS: [&'static str; 19] = [
+    pub const KINDS: [&'static str; 22] = [
         "connection created and assigned",
         "connection deleted",
         "deletion of a connection in use refused (409)",
@@ -76,6 +82,9 @@ impl Transition {
         "wg0 deleted by hand",
         "stand-in of a peer changed",
         "netd killed, nft flush ruleset before it is back",
+        "service assigned",
+        "services swapped",
+        "bridge of a service flaps",
     ];
 
     /// What it is, for counting.
@@ -100,6 +109,9 @@ impl Transition {
             Transition::NoTunnel => 16,
             Transition::Fallback(..) => 17,
             Transition::FlushHeadless => 18,
+            Transition::Service(..) => 19,
+            Transition::SwapServices(..) => 20,
+            Transition::Bridge(_) => 21,
             Transition::Docker(signal) => return format!("{signal} of dockerd"),
             Transition::Daemon(name, signal) => return format!("{signal} of {name}"),
         };
@@ -124,8 +136,11 @@ impl Transition {
             0..5 => Transition::Create(kind, one),
             5..9 => Transition::Delete,
             9..12 => Transition::DeleteUsed(kind),
-            12..25 => Transition::Assign(one, kind),
-            25..33 => Transition::Swap(one, other),
+            12..20 => Transition::Assign(one, kind),
+            20..25 => Transition::Service(one, kind),
+            25..29 => Transition::Swap(one, other),
+            29..31 => Transition::SwapServices(one, other),
+            31..33 => Transition::Bridge(one),
             33..36 => Transition::Fallback(one, kind),
             36..44 => Transition::FarEnd(kind),
             44..51 => Transition::FarLink(kind),

@@ -5,11 +5,13 @@ mod ends;
 mod exits;
 mod hands;
 mod plant;
+mod services;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cell_lab::cell::Cell;
+use cell_lab::netns::Namespace;
 use cell_lab::process::until;
 use cell_lab::rest::{Answer, Rest, Setup};
 use cell_lab::stock::Client;
@@ -24,6 +26,7 @@ use crate::kind::Kind;
 use crate::speaker::Speaker;
 use crate::transition::Transition;
 use cell_lab::docker::Docker;
+use services::Service;
 
 /// How long the cell may take to answer while its daemons die, and to be itself again: on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -55,6 +58,8 @@ pub struct Places<'a> {
     pub helper: &'a Device,
     /// Of the bound peers, in the order of [`Kind::ALL`], and of the control.
     pub devices: &'a [Device],
+    /// Of the services, in the order of [`Kind::ALL`].
+    pub containers: &'a [Namespace],
 }
 
 /// How long things took.
@@ -78,6 +83,8 @@ pub struct Lab<'a> {
     pub direct: std::sync::Arc<Ear>,
     /// The bound peers, then the control.
     pub peers: Vec<Peer<'a>>,
+    /// The services.
+    pub services: Vec<Service>,
     /// What was measured.
     pub times: Times,
     docker: Docker<'a>,
@@ -105,6 +112,7 @@ impl<'a> Lab<'a> {
             far,
             direct,
             peers: Vec::new(),
+            services: Vec::new(),
             times: Times::default(),
             docker,
             rest: cell.rest(),
@@ -124,6 +132,7 @@ impl<'a> Lab<'a> {
             let peer = lab.join(exit, device)?;
             lab.peers.push(peer);
         }
+        lab.open_services(places.containers)?;
         lab.converged()?;
         Ok(lab)
     }
@@ -223,6 +232,13 @@ impl<'a> Lab<'a> {
                 self.assign(one, to, speakers)?;
                 self.assign(other, back, speakers)
             }
+            Transition::Service(service, kind) => self.assign_service(service, kind, speakers),
+            Transition::SwapServices(one, other) => {
+                let (to, back) = (self.services[other].exit, self.services[one].exit);
+                self.assign_service(one, to, speakers)?;
+                self.assign_service(other, back, speakers)
+            }
+            Transition::Bridge(service) => self.flap_bridge(service),
             Transition::Fallback(peer, kind) => self.change_fallback(peer, kind),
             Transition::FarEnd(kind) => self.far_end(kind),
             Transition::FarLink(kind) => self.far_link(kind),
@@ -247,10 +263,11 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// When something does not come back.
     pub fn mend(&mut self, speakers: &[Speaker]) -> Result<()> {
-        // Each type of exit has a peer again, and nothing else carries it, or nothing could be seen of it.
+        // Each type of exit has a peer and a service again, and nothing else carries it, or nothing could be seen of it.
         for (peer, kind) in Kind::ALL.into_iter().enumerate() {
             self.assign(peer, kind, speakers)?;
             self.set_fallback(peer, None)?;
+            self.assign_service(peer, kind, speakers)?;
         }
         for kind in Kind::ALL {
             if !self.far[kind.index()].is_up() {

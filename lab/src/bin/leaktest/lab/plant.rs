@@ -10,20 +10,24 @@ use cell_lab::resolver;
 use cell_lab::topology::GATEWAY;
 
 use super::Lab;
+use super::services::port;
 use crate::key::{Key, Meant, Protocol, RESOLVER, far_host};
 
 /// How long a connection is tried that is only to be seen.
 const TRIED: Duration = Duration::from_secs(1);
 
 impl Lab<'_> {
-    /// Has what comes from devices go out by the uplink before anybody judges it, as somebody with root might who wants a leak. The
+    /// Has what comes from devices and services go out by the uplink before anybody judges it, as somebody with root might who wants a leak. The
     /// policy itself nobody can take away, dead or alive as netd may be.
     ///
     /// # Errors
     /// With nft's words.
     pub fn plant(&self) -> Result<()> {
+        // A container's packets at the port: where br_netfilter is, those that reach the bridge itself have been judged.
+        let ports = (0..self.services.len()).map(|place| format!(", \"{}\"", port(place)));
+        let ports: String = ports.collect();
         let rules = format!(
-            "table netdev planted {{\nchain in {{\ntype filter hook ingress device \"wg0\" priority 0;\n\
+            "table netdev planted {{\nchain in {{\ntype filter hook ingress devices = {{ \"wg0\"{ports} }} priority 0;\n\
              meta protocol ip fwd ip to {} device \"uplink\"\nmeta protocol ip6 fwd ip6 to {} device \"uplink\"\n}}\n}}\n",
             GATEWAY.v4, GATEWAY.v6
         );

@@ -20,8 +20,10 @@ use flow::{Long, Young, any};
 
 /// Where targets listen.
 pub const PORT: u16 = 7000;
-/// Between two rounds of new flows.
-const ROUND: Duration = Duration::from_millis(25);
+/// Between two rounds of new flows of a device.
+pub const ROUND: Duration = Duration::from_millis(25);
+/// And of a service: there are as many, and the machine has other things to do.
+pub const ROUND_OF_SERVICES: Duration = Duration::from_millis(100);
 /// How many new TCP flows of a family may be without an answer: what an exit is slow to open is not buried under more of it.
 const YOUNG: usize = 8;
 /// How many long-lived flows of exits before the last one are gone on with, of each family.
@@ -30,17 +32,19 @@ const KEPT: usize = 4;
 pub struct Speaker<'a> {
     namespace: &'a Namespace,
     number: usize,
+    pause: Duration,
     /// Place in [`Meant::all`] of the exit that the device is assigned to.
     meant: AtomicUsize,
     sent: [AtomicU64; Key::COUNT],
 }
 
 impl<'a> Speaker<'a> {
-    /// Says nothing yet. Each has a number of its own, by which [`ear::Ear`] knows it.
-    pub fn new(namespace: &'a Namespace, number: usize, meant: Meant) -> Self {
+    /// Says nothing yet; begins a round each `pause`. Each has a number of its own, by which [`ear::Ear`] knows it.
+    pub fn new(namespace: &'a Namespace, number: usize, meant: Meant, pause: Duration) -> Self {
         let speaker = Speaker {
             namespace,
             number,
+            pause,
             meant: AtomicUsize::new(0),
             sent: std::array::from_fn(|_| AtomicU64::new(0)),
         };
@@ -77,7 +81,7 @@ impl<'a> Speaker<'a> {
                 for family in &mut families {
                     family.round(meant, round);
                 }
-                next = (next + ROUND).max(Instant::now());
+                next = (next + self.pause).max(Instant::now());
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
             Ok(())
