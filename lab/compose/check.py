@@ -34,6 +34,7 @@ SPLIT = {
     "wg": ("none", set(), set(), "cell-wg"),
     "netd": ("host", {"NET_ADMIN", "SETUID", "SETGID", "SETPCAP"}, {"NET_ADMIN"}, "cell-netd"),
     "openvpn": ("host", set(), set(), "cell-openvpn"),
+    "tor": ("host", set(), set(), "cell-tor"),
     "egress": ("host", set(), set(), "cell-egress"),
     "broker": ("none", set(), set(), "cell-broker"),
     "api": ("none", set(), set(), "cell-api"),
@@ -70,7 +71,8 @@ def daemon(service):
         return first
     try:
         children = pathlib.Path(f"/proc/{first}/task/{first}/children").read_text(encoding="utf-8").split()
-        found = [int(child) for child in children if status(child)["Name"] == f"cell-{service}"]
+        name = "tor" if service == "tor" else f"cell-{service}"
+        found = [int(child) for child in children if status(child)["Name"] == name]
     except OSError:
         return None
     return found[0] if found else None
@@ -238,7 +240,7 @@ def core(rows, rest):
 
 def killed(rows, rest, phone):
     """Each daemon, and what holds the listeners, killed as by a crash."""
-    for service in ("netd", "wg", "vaultd", "egress", "openvpn", "broker", "api"):
+    for service in ("netd", "wg", "vaultd", "tor", "egress", "openvpn", "broker", "api"):
         before = daemon(service)
         first = containers()[service]["State"]["Pid"]
         os.kill(before, signal.SIGKILL)
@@ -287,9 +289,9 @@ def story(rows):
     refused = subprocess.run([host, "prepare", "--home", "/tmp/cell", "--env", ENV], text=True, capture_output=True, check=False)
     rows.add("a home that others may change", refused.stderr.strip(), goal="refused, and not made", ok=refused.returncode == 1
              and "/tmp is not root's alone" in refused.stderr and not os.path.exists("/tmp/cell") and not os.path.exists(ENV))
-    run(host, "prepare", "--home", HOME, "--env", ENV)
+    run(host, "prepare", "--home", HOME, "--env", ENV, "--tor")
     policy = pathlib.Path(f"{HOME}/etc/netd.toml").read_bytes()
-    run(host, "prepare", "--home", HOME, "--env", ENV)
+    run(host, "prepare", "--home", HOME, "--env", ENV, "--tor")
     rows.equal("prepared a second time: the policy is as it was", pathlib.Path(f"{HOME}/etc/netd.toml").read_bytes() == policy, True)
     os.replace(f"{HOME}-images.toml", f"{HOME}/lib/images/images.toml")
     begin = time.monotonic()
