@@ -5,19 +5,24 @@ use cell_lab::store::CORE;
 
 use crate::Lab;
 
-/// Adds a row for each: what the kernel counts less what it can drop at any time, as docker(1) tells it.
+/// Adds a row for each.
 pub fn run(lab: &mut Lab<'_>) -> Result<()> {
     for id in CORE {
-        let filter = format!("name={id}");
-        let container = lab.docker.say(&["ps", "--quiet", "--filter", &filter])?;
-        let format = "{{.MemUsage}}";
-        let told = lab
-            .docker
-            .say(&["stats", "--no-stream", "--format", format, &container])?;
-        let used = mebibytes(&told).with_context(|| told.clone())?;
+        let used = used(lab, id)?;
         lab.bench.number(format!("memory of {id}"), used, "MiB");
     }
     Ok(())
+}
+
+/// MiB of a service's one container: what the kernel counts less what it can drop at any time, as docker(1) tells it.
+pub fn used(lab: &Lab<'_>, id: &str) -> Result<f64> {
+    let filter = format!("name={id}");
+    let container = lab.docker.say(&["ps", "--quiet", "--filter", &filter])?;
+    let format = "{{.MemUsage}}";
+    let told = lab
+        .docker
+        .say(&["stats", "--no-stream", "--format", format, &container])?;
+    mebibytes(&told).with_context(|| told.clone())
 }
 
 /// Of `12.3MiB / 128MiB` the first.

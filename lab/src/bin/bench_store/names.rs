@@ -1,5 +1,6 @@
 //! How soon a device sees that one of many services is given to it or taken: by its question to the relay, and by its page. What
-//! cell-api would write and send is written and sent here, by the functions that it uses.
+//! cell-api would write and send is written and sent here, by the functions that it uses: ten thousand services are not installed.
+//! Its own loop waits a tenth of a second for more changes before that, and reads what is published.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -24,11 +25,13 @@ use cell_lab::process::until;
 use cell_lab::resolver::{ask, found};
 use rcgen::{CertificateParams, KeyPair};
 
-use crate::{Lab, click};
+use crate::{Lab, click, memory};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Zones and routes follow within a second of a change.
 const GOAL_MS: f64 = 1000.0;
+/// What the rows measure.
+const WHAT: &str = "names: from what cell-api writes to the device, without its loop, by";
 /// The phone's address in the VPN: the first device's.
 const PHONE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 67, 0, 2));
 
@@ -59,7 +62,7 @@ pub fn run(lab: &mut Lab<'_>) -> Result<()> {
             }
         }
         if let Some(error) = refused {
-            let name = format!("{names} names: from a change to the device, by Caddy");
+            let name = format!("{names} {WHAT} Caddy");
             lab.bench
                 .report
                 .add(name, format!("{error:#}"), "", "<= 1000", false);
@@ -68,8 +71,13 @@ pub fn run(lab: &mut Lab<'_>) -> Result<()> {
         for (what, times) in [("CoreDNS", zones), ("Caddy", routes)] {
             let Some(time) = median(times) else { continue };
             let time = time.as_secs_f64() * 1e3;
-            let name = format!("{names} names: from a change to the device, by {what}");
+            let name = format!("{names} {WHAT} {what}");
             lab.bench.judge(name, time, "ms", Goal::AtMost(GOAL_MS));
+        }
+        for id in ["coredns", "caddy"] {
+            let used = memory::used(lab, id)?;
+            lab.bench
+                .number(format!("{names} names: memory of {id}"), used, "MiB");
         }
     }
     Ok(())
