@@ -94,7 +94,7 @@ const ABSENT: [&str; 5] = [
     "vault/vault.sock",
 ];
 
-const EDGES: [(&str, &str); 12] = [
+const EDGES: [(&str, &str); 13] = [
     ("netd/netd.sock", "cell-edge-netd"),
     ("egress/egress.sock", "cell-edge-egress"),
     ("broker/broker.sock", "cell-edge-broker"),
@@ -103,6 +103,7 @@ const EDGES: [(&str, &str); 12] = [
     ("exit-keys/vault.sock", "cell-edge-exit-keys"),
     ("openvpn/openvpn.sock", "cell-edge-openvpn"),
     ("openvpn-keys/vault.sock", "cell-edge-openvpn-keys"),
+    ("broker-keys/vault.sock", "cell-edge-broker-keys"),
     ("programs/management.sock", "cell-edge-programs"),
     ("wg/wg.sock", "cell-edge-wg"),
     ("wg/device.sock", "cell-edge-wg"),

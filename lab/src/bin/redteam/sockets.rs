@@ -69,6 +69,11 @@ pub const CHECKS: &[Check] = &[
         what: "connect to cell-openvpn as if it were a program of its",
         attempt: |t| connect(&t.socket("programs/management.sock")),
     },
+    Check {
+        id: "S12",
+        what: "connect to cell-broker's key socket",
+        attempt: |t| connect(&t.socket("broker-keys/vault.sock")),
+    },
 ];
 
 fn connect(path: &Path) -> Outcome {
