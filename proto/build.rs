@@ -38,6 +38,7 @@ const SECRET: &[&str] = &[
     "cell.api.v1.ConnectionImport",
     "cell.api.v1.ImportFirstVersionRequest",
     "cell.api.v1.AccountCredential",
+    "cell.api.v1.SetServiceSecretRequest",
     "cell.egress.v1.ConnectServiceRequest",
     "cell.egress.v1.ConnectServiceResponse",
 ];

@@ -28,6 +28,7 @@ redact!(
     crate::api::v1::ConnectionImport,
     crate::api::v1::ImportFirstVersionRequest,
     crate::api::v1::AccountCredential,
+    crate::api::v1::SetServiceSecretRequest,
     crate::egress::v1::ConnectServiceRequest,
     crate::egress::v1::ConnectServiceResponse,
 );

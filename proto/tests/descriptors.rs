@@ -286,7 +286,7 @@ fn filled() -> Vec<(String, String)> {
     filled
 }
 
-fn filled_with_keys() -> [(String, String); 8] {
+fn filled_with_keys() -> [(String, String); 9] {
     let (text, bytes) = (|| CANARY.to_owned(), || CANARY.as_bytes().to_vec());
     [
         shown(
@@ -315,6 +315,13 @@ fn filled_with_keys() -> [(String, String); 8] {
         shown(
             "cell.vault.v1.ReadServiceSecretResponse",
             vault::v1::ReadServiceSecretResponse { value: bytes() },
+        ),
+        shown(
+            "cell.api.v1.SetServiceSecretRequest",
+            api::v1::SetServiceSecretRequest {
+                value: text(),
+                ..Default::default()
+            },
         ),
         shown(
             "cell.api.v1.AccountCredential",
