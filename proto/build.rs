@@ -28,6 +28,7 @@ const SECRET: &[&str] = &[
     "cell.vault.v1.PutSecretRequest",
     "cell.vault.v1.GetWireguardPrivateKeyResponse",
     "cell.vault.v1.ReadExitSecretResponse",
+    "cell.vault.v1.ReadServiceSecretResponse",
     "cell.api.v1.ClaimStep",
     "cell.api.v1.AdminStep",
     "cell.api.v1.SubmitSetupStepRequest",
@@ -38,6 +39,7 @@ const SECRET: &[&str] = &[
     "cell.api.v1.ConnectionImport",
     "cell.api.v1.ImportFirstVersionRequest",
     "cell.api.v1.AccountCredential",
+    "cell.api.v1.SetServiceSecretRequest",
     "cell.egress.v1.ConnectServiceRequest",
     "cell.egress.v1.ConnectServiceResponse",
 ];

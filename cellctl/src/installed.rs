@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::human;
 use crate::managers;
 use crate::output::Output;
-use crate::services;
+use crate::{secrets, services};
 
 /// How often it is asked how far it is.
 const LOOK: Duration = Duration::from_millis(300);
@@ -89,7 +89,7 @@ struct Logs {
     truncated: bool,
 }
 
-type Client = StoreServiceClient<Channel>;
+pub(crate) type Client = StoreServiceClient<Channel>;
 
 /// Carries out one of the commands.
 pub(crate) async fn run(cell: &Cell, output: Output, command: Service) -> Result<(), Failure> {
@@ -103,6 +103,20 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Service) -> Result
             finish(&mut client, output, begun, no_wait).await
         }
         Service::Config(wanted) => configure(cell, &mut client, output, wanted).await,
+        Service::Secrets { service } => secrets::list(&mut client, output, service).await,
+        Service::SetSecret {
+            service,
+            secret,
+            from,
+        } => {
+            let set = secrets::set(&mut client, service, secret, &from).await?;
+            one(output, set)
+        }
+        Service::RemoveSecret { service, secret } => {
+            let request = wire::RemoveServiceSecretRequest { service, secret };
+            let left = client.remove_service_secret(request).await?.into_inner().service;
+            one(output, left)
+        }
         Service::Remove(removal) => remove(&mut client, output, removal).await,
         Service::Access { service, access } => {
             let (everyone, allowed_peers) = access.who();

@@ -23,6 +23,7 @@ mod peers;
 mod plan;
 mod qr;
 mod secret;
+mod secrets;
 mod services;
 mod settings;
 mod setup;

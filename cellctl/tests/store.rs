@@ -123,3 +123,30 @@ fn what_fails_is_a_failure_of_the_command() {
         assert_eq!(cell.run(bad).status.code(), Some(2), "{bad:?}");
     }
 }
+
+#[test]
+fn a_secret_is_set_from_standard_input_and_shown_as_set_alone() {
+    let cell = FakeCell::start();
+    cell.say(&["service", "install", "notes", "--everyone"]);
+    let before = cell.say(&["service", "secrets", "notes"]);
+    assert!(
+        before.contains("dns_token") && before.contains("has to be set"),
+        "{before}"
+    );
+    let output = cell.run_with(&["service", "set-secret", "notes", "dns_token"], "xyzzy\nmore\n");
+    assert!(output.status.success(), "{output:?}");
+    assert!(!format!("{output:?}").contains("xyzzy"));
+    let told = cell.state.lock().unwrap().store.secrets.clone();
+    let expected = ("notes", "dns_token", "xyzzy");
+    let (service, secret, value) = &told[0];
+    assert_eq!((service.as_str(), secret.as_str(), value.as_str()), expected);
+    let after = cell.say(&["service", "secrets", "notes"]);
+    assert!(
+        after.contains(" set") && !after.contains("has to be set"),
+        "{after}"
+    );
+    let empty = cell.run_with(&["service", "set-secret", "notes", "dns_token"], "\n");
+    assert!(!empty.status.success());
+    cell.say(&["service", "remove-secret", "notes", "dns_token"]);
+    assert!(cell.state.lock().unwrap().store.secrets.is_empty());
+}

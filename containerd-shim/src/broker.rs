@@ -77,6 +77,17 @@ pub enum Refusal {
     /// Its manifest names no signal.
     #[error("the service's manifest has no reload_signal: restart it instead")]
     NoReload,
+    /// A secret that a container needs is nowhere: by its name, and the service's.
+    #[error("the secret {secret} of {service} is not set: set it, and it is started")]
+    SecretMissing {
+        /// Whose.
+        service: String,
+        /// All that are missing, by their names in the manifest, with commas between them.
+        secret: String,
+    },
+    /// vaultd does not give them now.
+    #[error("secrets cannot be had from vaultd now ({0}): try again later")]
+    SecretsAway(String),
     /// The broker's own store.
     #[error("the broker's store cannot be used; its log has the cause")]
     Store,
@@ -95,6 +106,8 @@ impl Refusal {
             Refusal::DockerRefused { .. } => "DOCKER_REFUSED",
             Refusal::DockerAnswer(_) => "DOCKER_ANSWER",
             Refusal::NoReload => "NO_RELOAD_SIGNAL",
+            Refusal::SecretMissing { .. } => "SECRET_MISSING",
+            Refusal::SecretsAway(_) => "SECRETS_AWAY",
             Refusal::Store => "STORE",
         }
     }

@@ -47,7 +47,13 @@ fn main() -> anyhow::Result<()> {
     let ready = cell_sandbox::Readiness::connect().context("reaching the service manager")?;
     let state = std::env::var_os("STATE_DIRECTORY").unwrap_or_else(|| "/var/lib/cell/broker".into());
     let owned = config.ceiling.as_ref().map(Ceiling::owned).unwrap_or_default();
-    let report = cell_sandbox::profiles::broker(Path::new(&state), &config.docker_socket, &owned).enter()?;
+    let secrets = config
+        .ceiling
+        .as_ref()
+        .and_then(|ceiling| ceiling.secrets.as_ref());
+    let secrets = secrets.map(|place| (Path::new(&place.folder), Path::new(&place.vault_socket)));
+    let report =
+        cell_sandbox::profiles::broker(Path::new(&state), &config.docker_socket, &owned, secrets).enter()?;
     tracing::info!(%report, "sandboxed");
 
     let runtime = tokio::runtime::Builder::new_multi_thread()

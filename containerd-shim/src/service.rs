@@ -230,9 +230,10 @@ pub(crate) fn refusal_status(refusal: Refusal) -> Status {
         Refusal::Ambiguous
         | Refusal::WrongState { .. }
         | Refusal::DockerRefused { .. }
-        | Refusal::NoReload => Code::FailedPrecondition,
+        | Refusal::NoReload
+        | Refusal::SecretMissing { .. } => Code::FailedPrecondition,
         Refusal::Busy => Code::ResourceExhausted,
-        Refusal::NoDocker(_) => Code::Unavailable,
+        Refusal::NoDocker(_) | Refusal::SecretsAway(_) => Code::Unavailable,
         Refusal::Slow => Code::DeadlineExceeded,
         Refusal::DockerAnswer(_) | Refusal::Store => Code::Internal,
     };
@@ -241,6 +242,8 @@ pub(crate) fn refusal_status(refusal: Refusal) -> Status {
         Refusal::WrongState { state, .. } => fault.with("state", state),
         Refusal::NoDocker(why) => fault.with("why", why.code()),
         Refusal::DockerRefused { status } => fault.with("status", status),
+        Refusal::SecretMissing { service, secret } => fault.with("service", service).with("secrets", secret),
+        Refusal::SecretsAway(why) => fault.with("why", why),
         Refusal::NotOwned
         | Refusal::Ambiguous
         | Refusal::Busy

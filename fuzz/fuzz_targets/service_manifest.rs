@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use cell_manifest::{MANIFEST_MAX_BYTES, Manifest, Source};
+use cell_manifest::{MANIFEST_MAX_BYTES, Manifest, SECRETS_MAX, SECRETS_TARGET, Source, from_vault};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -30,6 +30,14 @@ fuzz_target!(|bytes: &[u8]| {
             if let Source::Bind { below, .. } = &mount.source {
                 assert!(!below.as_str().starts_with('/') && !below.as_str().contains(".."));
             }
+        }
+        assert!(container.secrets.len() <= SECRETS_MAX);
+        for secret in &container.secrets {
+            let stored = secret.name.in_vault(&service);
+            assert_eq!(from_vault(&service, &stored).as_ref(), Some(&secret.name));
+            assert!(stored.len() <= 128 && !secret.name.as_str().contains(['/', '.']));
+            let within = |path: &str| format!("{path}/").starts_with(&format!("{SECRETS_TARGET}/"));
+            assert!(container.mounts.iter().all(|mount| !within(mount.target.as_str())));
         }
         let Ok(values) = &values else {
             continue;

@@ -17,7 +17,7 @@ PROCESSES = {
     "cell-netd": (NET_ADMIN, {"cell-edge-keys", "cell-edge-wg", "cell-edge-iptables"}, True),
     "cell-egress": (NONE, {"cell-edge-exit-keys"}, True),
     "cell-openvpn": (NONE, {"cell-edge-openvpn-keys", "cell-edge-programs"}, True),
-    "cell-broker": (NONE, set(), False),
+    "cell-broker": (NONE, {"cell-edge-broker-keys"}, False),
     "cell-api": (NONE, {"cell-edge-netd", "cell-edge-egress", "cell-edge-openvpn", "cell-edge-broker", "cell-edge-vault", "cell-edge-caddy"},
                  False),
 }
@@ -26,6 +26,7 @@ SOCKETS = {
     "egress/egress.sock": "cell-edge-egress",
     "openvpn/openvpn.sock": "cell-edge-openvpn",
     "openvpn-keys/vault.sock": "cell-edge-openvpn-keys",
+    "broker-keys/vault.sock": "cell-edge-broker-keys",
     "programs/management.sock": "cell-edge-programs",
     "broker/broker.sock": "cell-edge-broker",
     "vault/vault.sock": "cell-edge-vault",

@@ -103,6 +103,7 @@ const EDGES: [(&str, &str); 13] = [
     ("exit-keys/vault.sock", "cell-edge-exit-keys"),
     ("openvpn/openvpn.sock", "cell-edge-openvpn"),
     ("openvpn-keys/vault.sock", "cell-edge-openvpn-keys"),
+    ("broker-keys/vault.sock", "cell-edge-broker-keys"),
     ("programs/management.sock", "cell-edge-programs"),
     ("wg/wg.sock", "cell-edge-wg"),
     ("iptables/iptables.sock", "cell-edge-iptables"),

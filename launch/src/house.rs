@@ -91,6 +91,7 @@ impl Daemon {
             Daemon::Netd => &["cell-edge-keys", "cell-edge-wg", "cell-edge-iptables"],
             Daemon::Openvpn => &["cell-edge-openvpn-keys", "cell-edge-programs"],
             Daemon::Egress => &["cell-edge-exit-keys"],
+            Daemon::Broker => &["cell-edge-broker-keys"],
             Daemon::Api => &[
                 "cell-edge-netd",
                 "cell-edge-egress",
@@ -99,7 +100,7 @@ impl Daemon {
                 "cell-edge-vault",
                 "cell-edge-caddy",
             ],
-            Daemon::Vaultd | Daemon::Wg | Daemon::Iptables | Daemon::Tor | Daemon::Broker => &[],
+            Daemon::Vaultd | Daemon::Wg | Daemon::Iptables | Daemon::Tor => &[],
         }
     }
 
@@ -271,7 +272,7 @@ pub struct Edge {
 }
 
 /// All edges.
-pub const EDGES: [Edge; 13] = [
+pub const EDGES: [Edge; 14] = [
     edge(
         "netd",
         "netd.sock",
@@ -342,6 +343,14 @@ pub const EDGES: [Edge; 13] = [
         "cell-edge-openvpn-keys",
         Daemon::Vaultd,
         "openvpn",
+        Kind::Stream,
+    ),
+    edge(
+        "broker-keys",
+        "vault.sock",
+        "cell-edge-broker-keys",
+        Daemon::Vaultd,
+        "broker",
         Kind::Stream,
     ),
     edge("wg", "wg.sock", "cell-edge-wg", Daemon::Wg, "netd", Kind::Stream),

@@ -124,6 +124,9 @@ pub fn credentials(settings: &Settings, daemon: Daemon) -> PathBuf {
     settings.run().join("credentials").join(daemon.name())
 }
 
+/// Where the broker keeps secrets of services for their containers, below the run folder.
+const BROKER_SECRETS: &str = "broker-secrets";
+
 /// The state folder of a daemon.
 pub fn state(settings: &Settings, daemon: Daemon) -> PathBuf {
     settings.home.join("lib").join(daemon.name())
@@ -181,6 +184,9 @@ fn folders(settings: &Settings, started: &[Daemon]) -> Vec<Folder> {
             .map(|daemon| own(state(settings, *daemon), *daemon, 0o700)),
     );
     folders.push(own(credentials(settings, Daemon::Vaultd), Daemon::Vaultd, 0o500));
+    if started.contains(&Daemon::Broker) {
+        folders.push(own(run.join(BROKER_SECRETS), Daemon::Broker, 0o700));
+    }
     if settings.without_containers.is_none() {
         let core = core(settings);
         folders.push(root(core.clone(), 0o755));
@@ -336,11 +342,14 @@ impl fmt::Display for Process {
 
 /// The paths that are removed when the cell has ended: all that [`Plan::new`] puts below the run folder.
 pub fn ephemeral(run: &Path) -> impl Iterator<Item = PathBuf> {
-    let folders =
-        EDGES
-            .iter()
-            .map(|edge| edge.folder)
-            .chain(["pids", "started", "notify", "credentials", "handover"]);
+    let folders = EDGES.iter().map(|edge| edge.folder).chain([
+        "pids",
+        "started",
+        "notify",
+        "credentials",
+        "handover",
+        BROKER_SECRETS,
+    ]);
     folders.map(move |folder| run.join(folder))
 }
 

@@ -115,6 +115,7 @@ fn every_edge_has_its_socket_unit() {
         "vaultd-netd",
         "vaultd-egress",
         "vaultd-openvpn",
+        "vaultd-broker",
         "openvpn",
         "openvpn-management",
         "wg",

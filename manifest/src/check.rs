@@ -10,6 +10,7 @@ use crate::manifest::{Accounts, Backend, Backup, CONTAINERS_MAX, Content, Egress
 use crate::name::Name;
 use crate::path::BelowRoot;
 use crate::rule::{Faults, Gather, Rule};
+use crate::secret::{self, SecretName};
 use crate::wire;
 
 /// Kinds of exits that a service can use.
@@ -134,6 +135,7 @@ fn fit(gather: &mut Gather, content: &Content) {
             "says what the manifest has, no more and no less",
         );
     }
+    secrets(gather, content);
     let nameless = content.accounts.as_ref().is_some_and(|it| it.certificate) && content.routing.is_none();
     gather.must(
         !nameless,
@@ -152,6 +154,33 @@ fn fit(gather: &mut Gather, content: &Content) {
     );
     let core_several = content.purpose == Purpose::Core && content.containers.len() > 1;
     gather.must(!core_several, "containers", Rule::S4, "is one where kind is core");
+}
+
+/// Fields that are secrets name one of a container's; all containers say the same of one.
+fn secrets(gather: &mut Gather, content: &Content) {
+    let used = secret::used(&content.containers);
+    for (name, _) in content.config_schema.iter().filter(|(_, field)| field.is_secret) {
+        let found = SecretName::try_from(name.as_str()).ok();
+        let found = found.and_then(|name| used.get(&name));
+        let path = format!("config_schema.{name}");
+        gather.must(
+            found.is_some(),
+            &path,
+            Rule::S4,
+            "is the name of a secret of a container",
+        );
+        let set = found.is_none_or(|found| found.generate.is_none());
+        gather.must(set, &path, Rule::S4, "is no secret that the vault makes");
+    }
+    for (n, container) in content.containers.iter().enumerate() {
+        for (m, secret) in container.secrets.iter().enumerate() {
+            let same = used
+                .get(&secret.name)
+                .is_none_or(|found| found.generate == secret.generate);
+            let path = format!("containers[{n}].secrets[{m}].generate");
+            gather.must(same, &path, Rule::S4, "is the same for all that name this secret");
+        }
+    }
 }
 
 fn flags(written: &wire::Flags) -> Flags {
@@ -238,6 +267,14 @@ fn field(gather: &mut Gather, path: &str, written: wire::Field) -> Option<Field>
             None
         }
     };
+    if written.secret {
+        gather.must(
+            matches!(kind, Kind::Text { .. }) && default.is_none(),
+            path,
+            Rule::S3,
+            "is a string without a default where it is a secret",
+        );
+    }
     if default.as_ref().is_some_and(|value| !kind.takes(value)) {
         gather.add(path, Rule::S3, format!("has a default that {}", kind.words()));
     }
@@ -245,6 +282,7 @@ fn field(gather: &mut Gather, path: &str, written: wire::Field) -> Option<Field>
         label: written.label,
         kind,
         default,
+        is_secret: written.secret,
     })
 }
 

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::image::ImageSource;
 use crate::name::Name;
 use crate::path::{AbsolutePath, BelowRoot};
+use crate::secret::Secret;
 use crate::template::Template;
 
 macro_rules! capabilities {
@@ -284,6 +285,8 @@ pub struct Container {
     pub capabilities: Vec<Capability>,
     /// Mounts, no two of which overlap.
     pub mounts: Vec<Mount>,
+    /// What it is given as files below `/run/secrets`, no name twice.
+    pub secrets: Vec<Secret>,
     /// What it may use.
     pub limits: Limits,
     /// Its check, if it has one.

@@ -139,9 +139,11 @@ pub struct Field {
     pub kind: Kind,
     /// Its value where none is set; none: one has to be set.
     pub default: Option<String>,
+    /// Whether it is the secret of this name: its value is in the vault alone, and never among [`Values`].
+    pub is_secret: bool,
 }
 
-/// Values for all fields of one manifest, each of its kind.
+/// Values for all fields of one manifest that are no secrets, each of its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Values(BTreeMap<String, String>);
 
@@ -149,7 +151,7 @@ impl Values {
     /// The set values and defaults for the rest.
     ///
     /// # Errors
-    /// Every value that is of no field, not of its kind, or missing. Values are not repeated.
+    /// Every value that is of no field, not of its kind, of a secret, or missing. Values are not repeated.
     pub fn of(fields: &BTreeMap<String, Field>, set: &BTreeMap<String, String>) -> Result<Self, Faults> {
         let (mut gather, mut values) = (Gather::default(), BTreeMap::new());
         for unknown in set.keys().filter(|name| !fields.contains_key(*name)) {
@@ -159,6 +161,16 @@ impl Values {
         }
         for (name, field) in fields {
             let path = format!("parameters.{name}");
+            if field.is_secret {
+                if set.contains_key(name) {
+                    gather.add(
+                        &path,
+                        Rule::S3,
+                        "is a secret: it is set by itself, and goes to the vault alone",
+                    );
+                }
+                continue;
+            }
             match set.get(name).or(field.default.as_ref()) {
                 None => gather.add(&path, Rule::S3, "is required"),
                 Some(value) if field.kind.takes(value) => {

@@ -17,6 +17,7 @@ mod manifest;
 mod name;
 mod path;
 mod rule;
+mod secret;
 mod strict;
 mod template;
 mod wire;
@@ -34,5 +35,9 @@ pub use manifest::{
 pub use name::{InvalidName, Name, RESERVED};
 pub use path::{AbsolutePath, BelowRoot};
 pub use rule::{Fault, Faults, Rule};
+pub use secret::{
+    InvalidSecretName, SECRETS_MAX, SECRETS_TARGET, Secret, SecretName, SecretUse, VAULT_PREFIX, from_vault,
+    vault_prefix,
+};
 pub use strict::{Malformed, parse as parse_json};
 pub use template::{PLACE_INSTANCE, Part, Template};

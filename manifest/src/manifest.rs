@@ -8,6 +8,7 @@ use crate::field::{Field, Values};
 use crate::name::Name;
 use crate::path::BelowRoot;
 use crate::rule::{Faults, Rule};
+use crate::secret::{self, SecretName, SecretUse};
 use crate::{check, strict, wire};
 
 /// Longest manifest, bytes.
@@ -164,6 +165,11 @@ impl Manifest {
                 "with the service's id has at most 32 characters",
             )
         })
+    }
+
+    /// Every secret that one of its containers is given.
+    pub fn secrets(&self) -> BTreeMap<SecretName, SecretUse> {
+        secret::used(&self.containers)
     }
 
     /// The values that parameters and defaults give.

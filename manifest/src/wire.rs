@@ -53,6 +53,8 @@ pub(crate) struct Field {
     pub pattern: Option<String>,
     pub max_length: Option<u64>,
     pub values: Option<Vec<String>>,
+    #[serde(default)]
+    pub secret: bool,
     pub default: Option<serde_json::Value>,
 }
 
@@ -77,6 +79,8 @@ pub(crate) struct Container {
     pub capabilities: Vec<String>,
     #[serde(default)]
     pub mounts: Vec<Mount>,
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
     pub limits: Limits,
     pub health: Option<Health>,
     #[serde(default)]
@@ -104,6 +108,15 @@ pub(crate) struct Mount {
     pub path: Option<String>,
     pub size_mib: Option<u32>,
     pub mode: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Secret {
+    pub name: String,
+    #[serde(default)]
+    pub optional: bool,
+    pub generate: Option<u32>,
 }
 
 #[derive(Deserialize)]

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use cell_manifest::{Manifest, ReloadSignal, Rule};
+use cell_manifest::{Manifest, Name, ReloadSignal, Rule, SecretName, SecretUse, from_vault};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn good() -> Value {
@@ -16,7 +17,8 @@ fn good() -> Value {
             "quota": {"type": "integer", "label": "Quota", "min": 1, "max": 100, "default": 10},
             "greeting": {"type": "string", "pattern": "printable", "max_length": 40, "default": ""},
             "mode": {"type": "enum", "values": ["fast", "safe"], "default": "safe"},
-            "domain": {"type": "string", "pattern": "hostname", "max_length": 100}
+            "domain": {"type": "string", "pattern": "hostname", "max_length": 100},
+            "dns_token": {"type": "string", "pattern": "printable", "max_length": 200, "secret": true}
         },
         "containers": [{
             "name": "files", "image": format!("reg.example/store/files:1@sha256:{}", "0f".repeat(32)),
@@ -28,6 +30,7 @@ fn good() -> Value {
                 {"type": "bind", "root": "media", "path": "films", "target": "/media", "read_only": true},
                 {"type": "tmpfs", "size_mib": 16, "mode": "1777", "target": "/tmp"}
             ],
+            "secrets": [{"name": "dns_token", "optional": true}, {"name": "session_key", "generate": 32}],
             "limits": {"memory_mib": 64, "cpu_milli": 500, "pids": 64},
             "health": {"command": ["/bin/ok"], "interval_seconds": 10, "timeout_seconds": 5, "retries": 3},
             "restart": {"policy": "on-failure", "retries": 3},
@@ -162,6 +165,28 @@ fn changes() -> Vec<(&'static str, Value, Rule)> {
             Rule::N6,
         ),
         ("/containers/0/ports/1", json!({"port": 8080}), Rule::N6),
+        ("/containers/0/secrets/0/name", json!("dns-token"), Rule::S2),
+        ("/containers/0/secrets/1/name", json!("../key"), Rule::S2),
+        ("/containers/0/secrets/1/name", json!("dns_token"), Rule::S2),
+        ("/containers/0/secrets/1/generate", json!(15), Rule::S4),
+        ("/containers/0/secrets/1/generate", json!(65), Rule::S4),
+        ("/containers/0/secrets/1/value", json!("x"), Rule::S1),
+        ("/containers/0/secrets/0/name", json!("other"), Rule::S4),
+        ("/containers/0/secrets/0/generate", json!(32), Rule::S4),
+        ("/containers/0/mounts/0/target", json!("/run/secrets"), Rule::M6),
+        (
+            "/containers/0/mounts/0/target",
+            json!("/run/secrets/data"),
+            Rule::M6,
+        ),
+        ("/containers/0/mounts/0/target", json!("/run"), Rule::M6),
+        (
+            "/containers/0/environment/TOKEN",
+            json!("${config.dns_token}"),
+            Rule::S3,
+        ),
+        ("/config_schema/dns_token/default", json!("x"), Rule::S3),
+        ("/config_schema/quota/secret", json!(true), Rule::S3),
         ("/config_schema/quota/max", json!(null), Rule::S3),
         ("/config_schema/quota/pattern", json!("label"), Rule::S3),
         ("/config_schema/quota/default", json!(1000), Rule::S3),
@@ -295,4 +320,75 @@ fn ports_are_direct_unless_the_cell_alone_asks_them() {
             "files udp/8080"
         ]
     );
+}
+
+#[test]
+fn a_secret_is_no_value_and_is_optional_where_all_say_so() {
+    let manifest = parse(&good()).unwrap();
+    let name = |text: &str| SecretName::try_from(text).unwrap();
+    let used = |is_optional, generate| SecretUse {
+        is_optional,
+        generate,
+    };
+    let expected = BTreeMap::from([
+        (name("dns_token"), used(true, None)),
+        (name("session_key"), used(false, Some(32))),
+    ]);
+    assert_eq!(manifest.secrets(), expected);
+    assert!(manifest.config_schema["dns_token"].is_secret);
+    let set = manifest.values(&values(&[("domain", "a.example")])).unwrap();
+    assert_eq!(set.get("dns_token"), None, "nobody has to set it here");
+    let told = values(&[("domain", "a.example"), ("dns_token", "xyzzy")]);
+    let faults = manifest.values(&told).unwrap_err();
+    assert!(faults.iter().any(|fault| fault.path == "parameters.dns_token"));
+    assert!(!faults.to_string().contains("xyzzy"));
+
+    // A second container that needs it: the service does.
+    let mut two = good();
+    let mut second = two["containers"][0].clone();
+    second["name"] = json!("worker");
+    second["ports"] = json!([]);
+    second["secrets"] = json!([{"name": "dns_token"}]);
+    two["containers"].as_array_mut().unwrap().push(second);
+    assert_eq!(
+        parse(&two).unwrap().secrets()[&name("dns_token")],
+        used(false, None)
+    );
+    two["containers"][1]["secrets"] = json!([{"name": "session_key", "generate": 16}]);
+    assert!(parse(&two).unwrap_err().against(Rule::S4), "made of two lengths");
+    let many: Vec<_> = (0..17).map(|n| json!({"name": format!("s{n}")})).collect();
+    two["containers"][1]["secrets"] = json!(many);
+    assert!(parse(&two).unwrap_err().against(Rule::J2));
+}
+
+proptest! {
+    /// Whatever is written as a name: it is one path segment and a part of a name in the vault, or refused; and what the vault
+    /// calls it belongs to its own service alone.
+    #[test]
+    fn names_of_secrets_stay_in_their_place(text in "\\PC{0,40}", one in "[a-z][a-z0-9-]{0,8}", other in "[a-z][a-z0-9-]{0,8}", good in "[a-z][a-z0-9_]{0,31}") {
+        let manifest = good_with(&text);
+        let accepted = parse(&manifest).is_ok();
+        prop_assert_eq!(accepted, SecretName::try_from(text.as_str()).is_ok() && text != "session_key");
+        if accepted {
+            prop_assert!(!text.contains(['/', '.', '\0', '\n']) && !text.is_empty() && text.len() <= 32);
+        }
+        if let (Ok(one), Ok(other)) = (Name::try_from(one.as_str()), Name::try_from(other.as_str())) {
+            let name = SecretName::try_from(good.as_str()).unwrap();
+            let stored = name.in_vault(&one);
+            prop_assert!(stored.len() <= 128 && stored.starts_with("svc_"));
+            prop_assert!(stored.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+            prop_assert_eq!(from_vault(&one, &stored), Some(name));
+            prop_assert_eq!(from_vault(&other, &stored).is_some(), one == other);
+        }
+    }
+}
+
+fn good_with(name: &str) -> Value {
+    let mut manifest = good();
+    manifest["containers"][0]["secrets"][0]["name"] = json!(name);
+    manifest["config_schema"]
+        .as_object_mut()
+        .unwrap()
+        .remove("dns_token");
+    manifest
 }

@@ -18,6 +18,7 @@ redact!(
     crate::vault::v1::PutSecretRequest,
     crate::vault::v1::GetWireguardPrivateKeyResponse,
     crate::vault::v1::ReadExitSecretResponse,
+    crate::vault::v1::ReadServiceSecretResponse,
     crate::api::v1::ClaimStep,
     crate::api::v1::AdminStep,
     crate::api::v1::SubmitSetupStepRequest,
@@ -28,6 +29,7 @@ redact!(
     crate::api::v1::ConnectionImport,
     crate::api::v1::ImportFirstVersionRequest,
     crate::api::v1::AccountCredential,
+    crate::api::v1::SetServiceSecretRequest,
     crate::egress::v1::ConnectServiceRequest,
     crate::egress::v1::ConnectServiceResponse,
 );

@@ -168,7 +168,7 @@ fn no_answer_carries_a_secret_but_these() {
             }
         }
     }
-    // netd and egress read keys on sockets of their own; the text for a device holds a key only if the server made it; an account's
+    // netd, egress, openvpn and the broker read keys and secrets on sockets of their own; the text for a device holds a key only if the server made it; an account's
     // password is in the answer to its making alone, and passes through egress as bytes.
     let allowed = [
         "cell.api.v1.AccountCredential.password",
@@ -176,6 +176,7 @@ fn no_answer_carries_a_secret_but_these() {
         "cell.egress.v1.ConnectServiceResponse.data",
         "cell.vault.v1.GetWireguardPrivateKeyResponse.private_key",
         "cell.vault.v1.ReadExitSecretResponse.value",
+        "cell.vault.v1.ReadServiceSecretResponse.value",
     ];
     assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), allowed);
 }
@@ -292,7 +293,7 @@ fn filled() -> Vec<(String, String)> {
     filled
 }
 
-fn filled_with_keys() -> [(String, String); 7] {
+fn filled_with_keys() -> [(String, String); 9] {
     let (text, bytes) = (|| CANARY.to_owned(), || CANARY.as_bytes().to_vec());
     [
         shown(
@@ -317,6 +318,17 @@ fn filled_with_keys() -> [(String, String); 7] {
         shown(
             "cell.vault.v1.ReadExitSecretResponse",
             vault::v1::ReadExitSecretResponse { value: bytes() },
+        ),
+        shown(
+            "cell.vault.v1.ReadServiceSecretResponse",
+            vault::v1::ReadServiceSecretResponse { value: bytes() },
+        ),
+        shown(
+            "cell.api.v1.SetServiceSecretRequest",
+            api::v1::SetServiceSecretRequest {
+                value: text(),
+                ..Default::default()
+            },
         ),
         shown(
             "cell.api.v1.AccountCredential",

@@ -16,9 +16,9 @@ use cell_proto::vault::v1::secret_service_client::SecretServiceClient;
 use cell_proto::vault::v1::secret_service_server::{SecretService, SecretServiceServer};
 use cell_proto::vault::v1::vault_status_service_client::VaultStatusServiceClient;
 use cell_proto::vault::v1::{
-    DeleteSecretRequest, DeleteSecretResponse, GetVaultStatusRequest, ListSecretsRequest,
-    ListSecretsResponse, PutSecretRequest, PutSecretResponse, RotateSecretRequest, RotateSecretResponse,
-    SecretMetadata,
+    DeleteSecretRequest, DeleteSecretResponse, GenerateSecretRequest, GenerateSecretResponse,
+    GetVaultStatusRequest, ListSecretsRequest, ListSecretsResponse, PutSecretRequest, PutSecretResponse,
+    RotateSecretRequest, RotateSecretResponse, SecretMetadata,
 };
 use tokio::net::UnixListener;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -67,6 +67,14 @@ impl SecretService for Counting {
     ) -> Result<Response<RotateSecretResponse>, Status> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(Response::new(RotateSecretResponse::default()))
+    }
+
+    async fn generate_secret(
+        &self,
+        _: Request<GenerateSecretRequest>,
+    ) -> Result<Response<GenerateSecretResponse>, Status> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(Response::new(GenerateSecretResponse::default()))
     }
 
     async fn delete_secret(

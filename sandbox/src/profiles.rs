@@ -55,14 +55,24 @@ pub fn netd_with_tunnels(netd: Sandbox) -> Sandbox {
 /// - `state`: its own records.
 /// - `docker_socket`: reached through the group of the socket, no capability.
 /// - `owned`: what root put there for it: the list of images that were built on the machine, and shipped manifests.
-pub fn broker(state: &Path, docker_socket: &Path, owned: &[&Path]) -> Sandbox {
+/// - `secrets`: its folder for secrets of services, and vaultd's socket where they come from.
+pub fn broker(
+    state: &Path,
+    docker_socket: &Path,
+    owned: &[&Path],
+    secrets: Option<(&Path, &Path)>,
+) -> Sandbox {
     let sandbox = connecting(keeping(state), &[docker_socket]);
-    owned
+    let sandbox = owned
         .iter()
-        .fold(sandbox, |sandbox, path| sandbox.read_only_if_exists(path))
+        .fold(sandbox, |sandbox, path| sandbox.read_only_if_exists(path));
+    match secrets {
+        Some((folder, vault)) => connecting(sandbox.read_write(folder), &[vault]),
+        None => sandbox,
+    }
 }
 
-/// The vault: keys and secrets, and no way out but the answers on its two listeners. It makes no socket of any kind.
+/// The vault: keys and secrets, and no way out but the answers on its five listeners. It makes no socket of any kind.
 ///
 /// - `state`: sealed secrets, the authority, the audit anchors.
 /// - `credentials`: `CREDENTIALS_DIRECTORY`; absent when there is no key-encryption key, which vaultd reports as sealed.

@@ -200,7 +200,7 @@ fn broker_keeps_docker_s_socket() {
     let path = own.path().join("docker.sock");
     let _docker = UnixListener::bind(&path).unwrap();
     std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
-    let broker = || Some(profiles::broker(own.path(), &path, &[]));
+    let broker = || Some(profiles::broker(own.path(), &path, &[], None));
     assert_eq!(
         attempt(broker(), NONE, || io_outcome(UnixStream::connect(&path))),
         Ok(())
@@ -395,7 +395,7 @@ fn only_egress_and_openvpn_make_tcp_sockets() {
         (profiles::api(own.path(), Path::new("/nonexistent"), &[]), NONE),
         (profiles::netd(own.path(), &[], false), NET_ADMIN),
         (
-            profiles::broker(own.path(), &own.path().join("docker.sock"), &[]),
+            profiles::broker(own.path(), &own.path().join("docker.sock"), &[], None),
             NONE,
         ),
         (profiles::vaultd(own.path(), None), NONE),

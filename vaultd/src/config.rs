@@ -33,6 +33,8 @@ pub struct Config {
     pub egress: CallerPolicy,
     /// Who may use the listener `openvpn`; no user: nobody.
     pub openvpn: CallerPolicy,
+    /// Who may use the listener `broker`; no user: nobody.
+    pub broker: CallerPolicy,
 }
 
 /// Why the policy file is not taken.
@@ -94,6 +96,10 @@ impl Config {
         let openvpn = openvpn.map_or_else(nobody, |callers| {
             look_up("callers.openvpn.users", callers, &mut faults)
         });
+        let broker = policy.broker_callers.as_ref();
+        let broker = broker.map_or_else(nobody, |callers| {
+            look_up("callers.broker.users", callers, &mut faults)
+        });
         if faults.is_empty() {
             Ok(Config {
                 policy,
@@ -101,6 +107,7 @@ impl Config {
                 netd,
                 egress,
                 openvpn,
+                broker,
             })
         } else {
             Err(values(faults))
@@ -126,7 +133,7 @@ impl Config {
             "state            {}\ncertifies\n  {}\nleaf lifetime    {} h, {issuances_per_hour} an hour at most\n\
              secrets          {secrets_max} at most; the API writes {}\nlistener api     users {:?}, unit {}\n\
              listener netd    users {:?}, unit {}\nlistener egress  users {:?}, unit {}\n\
-             listener openvpn users {:?}, unit {}",
+             listener openvpn users {:?}, unit {}\nlistener broker  users {:?}, unit {}",
             state.display(),
             scope.encode().trim_end().replace('\n', "\n  "),
             leaf_lifetime / cell_vaultd_core::timestamp::HOUR,
@@ -143,6 +150,8 @@ impl Config {
             self.egress.unit.as_deref().unwrap_or("any"),
             self.openvpn.uids,
             self.openvpn.unit.as_deref().unwrap_or("any"),
+            self.broker.uids,
+            self.broker.unit.as_deref().unwrap_or("any"),
         )
     }
 }

@@ -18,7 +18,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::files::StateFolder;
 use crate::kek::Kek;
-use crate::service::{Shared, api_routes, egress_routes, netd_routes, openvpn_routes};
+use crate::service::{Shared, api_routes, broker_routes, egress_routes, netd_routes, openvpn_routes};
 use crate::vault::{self, Aspect, Surroundings};
 
 /// How much locked memory is asked for before everything is locked, bytes. With less, a later allocation would fail and
@@ -86,6 +86,7 @@ pub async fn run(
     let (api, netd) = (listeners.unix("api")?, listeners.unix("netd")?);
     let egress = optional(listeners.unix("egress"), &config.egress)?;
     let openvpn = optional(listeners.unix("openvpn"), &config.openvpn)?;
+    let broker = optional(listeners.unix("broker"), &config.broker)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (stop, stopped) = watch::channel(());
     let serving = async {
@@ -94,6 +95,7 @@ pub async fn run(
             listen(netd, config.netd, netd_routes(&shared), stopped.clone()),
             listen_if_there(egress, config.egress, egress_routes(&shared), stopped.clone()),
             listen_if_there(openvpn, config.openvpn, openvpn_routes(&shared), stopped.clone()),
+            listen_if_there(broker, config.broker, broker_routes(&shared), stopped.clone()),
         )
     };
     ready();

@@ -1,10 +1,11 @@
-//! gRPC: decodes, asks the vault, encodes. Which services a listener has is [`api_routes`], [`netd_routes`] and
-//! [`egress_routes`] and [`openvpn_routes`]; what is not there answers UNIMPLEMENTED on that socket.
+//! gRPC: decodes, asks the vault, encodes. Which services a listener has is [`api_routes`], [`netd_routes`],
+//! [`egress_routes`], [`openvpn_routes`] and [`broker_routes`]; what is not there answers UNIMPLEMENTED on that socket.
 
 mod anchors;
 mod certificates;
 mod exits;
 mod secrets;
+mod services;
 mod status;
 mod wireguard;
 
@@ -15,6 +16,7 @@ use cell_proto::vault::v1::audit_anchor_service_server::AuditAnchorServiceServer
 use cell_proto::vault::v1::certificate_service_server::CertificateServiceServer;
 use cell_proto::vault::v1::exit_secret_service_server::ExitSecretServiceServer;
 use cell_proto::vault::v1::secret_service_server::SecretServiceServer;
+use cell_proto::vault::v1::service_secret_service_server::ServiceSecretServiceServer;
 use cell_proto::vault::v1::vault_status_service_server::VaultStatusServiceServer;
 use cell_proto::vault::v1::wireguard_key_service_server::WireguardKeyServiceServer;
 use cell_vaultd_core::seal::SealReason;
@@ -119,6 +121,12 @@ pub fn openvpn_routes(vault: &Shared) -> Routes {
     Routes::new(ExitSecretServiceServer::new(openvpn).max_decoding_message_size(MESSAGE_MAX))
 }
 
+/// The permit table of the listener `broker`.
+pub fn broker_routes(vault: &Shared) -> Routes {
+    let broker = BrokerListener(vault.clone());
+    Routes::new(ServiceSecretServiceServer::new(broker).max_decoding_message_size(MESSAGE_MAX))
+}
+
 /// The services of the listener `api`. They know no other role.
 #[derive(Clone)]
 struct ApiListener(Shared);
@@ -134,3 +142,7 @@ struct EgressListener(Shared);
 /// The service of the listener `openvpn`.
 #[derive(Clone)]
 struct OpenvpnListener(Shared);
+
+/// The service of the listener `broker`.
+#[derive(Clone)]
+struct BrokerListener(Shared);

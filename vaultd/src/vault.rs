@@ -30,8 +30,8 @@ pub use status::{Aspect, Status};
 
 /// Requests that are recorded, on each listener, in any minute: bounds how fast a caller can fill the disk with records.
 pub const RECORDED_PER_MINUTE: u32 = 300;
-/// Secrets of exits read in any minute, on each listener: all of 256 exits once, each with a key and 8 preshared ones. Of its own,
-/// so that exits that come up at once leave room for everything else.
+/// Secrets of exits and services read in any minute, on each listener: all of 256 exits once, each with a key and 8 preshared ones.
+/// Of its own, so that exits that come up at once leave room for everything else.
 pub const EXIT_READS_PER_MINUTE: u32 = 2304;
 /// Anchors in any minute, 80 bytes each: bounds how fast a caller can fill the disk with them, 7 MB a day. A newer head
 /// covers those before it, so whoever has more to tell waits and sends the newest.
@@ -109,12 +109,13 @@ impl Vault {
         }
         tracing::info!(role = %asker.role, uid = asker.uid, %action, verdict, "request");
         let windows = match action {
-            Action::ReadExitSecret => &mut self.exit_reads,
+            Action::ReadExitSecret | Action::ReadServiceSecret => &mut self.exit_reads,
             Action::IssueServerCertificate
             | Action::GetTrustBundle
             | Action::PutSecret
             | Action::ListSecrets
             | Action::RotateSecret
+            | Action::GenerateSecret
             | Action::DeleteSecret
             | Action::GetWireguardPrivateKey
             | Action::GetWireguardPublicKey
@@ -122,12 +123,13 @@ impl Vault {
             | Action::AppendAuditAnchor
             | Action::ListAuditAnchors => &mut self.requests,
         };
-        let [api, netd, egress, openvpn] = windows;
+        let [api, netd, egress, openvpn, broker] = windows;
         let window = match asker.role {
             Role::Api => api,
             Role::Netd => netd,
             Role::Egress => egress,
             Role::Openvpn => openvpn,
+            Role::Broker => broker,
         };
         if let Err(full) = window.admit(self.clock.steady()) {
             return Err(VaultError::Rate {

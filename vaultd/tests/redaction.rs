@@ -5,9 +5,10 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
-use cell_proto::vault::v1::GetWireguardPrivateKeyRequest;
 use cell_proto::vault::v1::secret_service_client::SecretServiceClient;
+use cell_proto::vault::v1::service_secret_service_client::ServiceSecretServiceClient;
 use cell_proto::vault::v1::wireguard_key_service_client::WireguardKeyServiceClient;
+use cell_proto::vault::v1::{GenerateSecretRequest, GetWireguardPrivateKeyRequest, ReadServiceSecretRequest};
 use common::served::{Served, put};
 use tonic::Request;
 
@@ -45,10 +46,30 @@ async fn no_secret_byte_is_in_logs_errors_or_debug() {
         put("conn_a", secret, 0),
         put("wg_a", secret, 0),
         put("no name", secret, 0),
+        put("svc_a_b", secret, 0),
     ] {
         told += &format!("{request:?} {:?}", Request::new(request.clone()));
         told += &format!("{:?}", secrets.put_secret(request).await);
     }
+    let mut services = ServiceSecretServiceClient::new(served.channel("broker"));
+    let generate = GenerateSecretRequest {
+        name: "svc_a_made".to_owned(),
+        length: 32,
+        expected_version: 0,
+    };
+    told += &format!("{:?}", secrets.generate_secret(generate).await.unwrap());
+    let mut read = Vec::new();
+    for name in ["svc_a_b", "svc_a_made"] {
+        let request = ReadServiceSecretRequest {
+            name: name.to_owned(),
+        };
+        let answer = services.read_service_secret(request).await.unwrap();
+        told += &format!("{answer:?}");
+        read.push(answer.into_inner().value);
+    }
+    assert_eq!(read[0], secret);
+    let made = String::from_utf8(read.remove(1)).unwrap();
+    assert_eq!(made.len(), 43, "32 bytes as base64url");
     let mut key = WireguardKeyServiceClient::new(served.channel("netd"));
     let answer = key
         .get_wireguard_private_key(GetWireguardPrivateKeyRequest {})
@@ -72,6 +93,7 @@ async fn no_secret_byte_is_in_logs_errors_or_debug() {
             &decimal,
             &list,
             &hex::encode(secret),
+            &made,
             &hex::encode(&private),
         ] {
             assert!(!haystack.contains(needle.as_str()), "{needle} is told");

@@ -619,6 +619,7 @@ fn no_answer_to_the_api_has_a_field_for_key_material() {
         "CertificateService.root_der",
         "CertificateService.root_sha256",
         "ExitSecretService.value",
+        "ServiceSecretService.value",
         "VaultStatusService.public_key",
         "WireguardKeyService.private_key",
     ];

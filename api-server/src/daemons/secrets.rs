@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use cell_proto::fault;
 use cell_proto::vault::v1::secret_service_client::SecretServiceClient;
-use cell_proto::vault::v1::{DeleteSecretRequest, ListSecretsRequest, PutSecretRequest};
+use cell_proto::vault::v1::{
+    DeleteSecretRequest, GenerateSecretRequest, ListSecretsRequest, PutSecretRequest,
+};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
@@ -36,6 +38,21 @@ impl Secrets {
             expected_version,
         });
         answered(self.0.clone().put_secret(request)).await.map(|_| ())
+    }
+
+    /// Has vaultd make a secret that is not there, of `length` random bytes, 16-64, written as base64url. Nobody here sees it.
+    ///
+    /// # Errors
+    /// As [`Secrets::put`].
+    pub async fn generate(&self, name: String, length: u32) -> Result<(), ServiceError> {
+        let request = within(GenerateSecretRequest {
+            name,
+            length,
+            expected_version: 0,
+        });
+        answered(self.0.clone().generate_secret(request))
+            .await
+            .map(|_| ())
     }
 
     /// The names that begin with `prefix`, with their versions.

@@ -5,6 +5,7 @@ use cell_api_core::services::form::FormField;
 use cell_proto::api::v1 as wire;
 use cell_proto::api::v1::store_service_server::StoreService;
 use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
 
 use super::{Automation, refused};
 use crate::http::dto::convert::state_name;
@@ -107,6 +108,47 @@ impl StoreService for Automation {
         let view = store::configure(&self.app, &actor, &service, parameters).await;
         let service = Some(installed(view.map_err(refused)?));
         Ok(Response::new(wire::ConfigureServiceResponse { service }))
+    }
+
+    async fn list_service_secrets(
+        &self,
+        request: Request<wire::ListServiceSecretsRequest>,
+    ) -> Result<Response<wire::ListServiceSecretsResponse>, Status> {
+        self.set_up()?;
+        let all = store::secrets::list(&self.app, &request.into_inner().service).await;
+        let secrets = all.map_err(refused)?.into_iter().map(secret);
+        Ok(Response::new(wire::ListServiceSecretsResponse {
+            secrets: secrets.collect(),
+        }))
+    }
+
+    async fn set_service_secret(
+        &self,
+        request: Request<wire::SetServiceSecretRequest>,
+    ) -> Result<Response<wire::SetServiceSecretResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let wire::SetServiceSecretRequest {
+            service,
+            secret,
+            value,
+        } = request.into_inner();
+        let value = Zeroizing::new(value);
+        let view = store::secrets::set(&self.app, &actor, &service, &secret, value).await;
+        let service = Some(installed(view.map_err(refused)?));
+        Ok(Response::new(wire::SetServiceSecretResponse { service }))
+    }
+
+    async fn remove_service_secret(
+        &self,
+        request: Request<wire::RemoveServiceSecretRequest>,
+    ) -> Result<Response<wire::RemoveServiceSecretResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let wire::RemoveServiceSecretRequest { service, secret } = request.into_inner();
+        let view = store::secrets::remove(&self.app, &actor, &service, &secret).await;
+        let service = Some(installed(view.map_err(refused)?));
+        Ok(Response::new(wire::RemoveServiceSecretResponse { service }))
     }
 
     async fn set_service_access(
@@ -248,6 +290,19 @@ fn offered(item: Item, installed: &[View]) -> wire::CatalogService {
         requires,
         installed,
         faults,
+    }
+}
+
+fn secret(view: store::secrets::SecretView) -> wire::ServiceSecret {
+    let store::secrets::SecretView { field, is_set } = view;
+    wire::ServiceSecret {
+        name: field.name.to_string(),
+        label: field.label,
+        help: field.help,
+        optional: field.is_optional,
+        generated: field.generate.is_some(),
+        can_be_set: field.can_be_set,
+        is_set,
     }
 }
 

@@ -3,6 +3,7 @@
 mod install;
 mod room;
 mod run;
+pub mod secrets;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

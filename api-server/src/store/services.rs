@@ -1,6 +1,7 @@
 //! The tables of services of the store. There are few, so that each look reads them from the database.
 
 mod purge;
+mod secrets;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use cell_manifest::Manifest;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 pub use purge::{are_grants_of_peers, hand_over_grants, purge_grants};
+pub use secrets::{note_secrets, noted_secrets};
 pub use write::{
     AccessChange, allocate_host, forget_unused_manifests, insert, keep_manifest, publish, release,
     set_access, set_containers, update,

@@ -30,6 +30,8 @@ pub struct Made {
     pub health: String,
     /// How often it was started.
     pub starts: i64,
+    /// What its containers were given last, by name in the vault.
+    pub secrets: BTreeMap<String, Vec<u8>>,
 }
 
 impl Made {
@@ -79,6 +81,8 @@ pub struct State {
     pub log: Option<tokio::sync::broadcast::Sender<String>>,
     /// How many follow a log now.
     pub followers: Arc<std::sync::atomic::AtomicUsize>,
+    /// Where secrets are looked up; none: none is.
+    pub vault: Option<Arc<Mutex<super::vault::Secrets>>>,
     /// The last octet of the next container.
     pub next: u8,
 }
@@ -108,13 +112,17 @@ impl State {
         if let Some(code) = self.refuses.get(&digest) {
             return Err(refusal(Code::Aborted, code));
         }
-        let service = manifest.service_name(&instance).unwrap().to_string();
+        let name = manifest.service_name(&instance).unwrap();
+        let secrets = self.secrets(&manifest, &name)?;
+        let service = name.to_string();
         if let Some(made) = self.made.get_mut(&service)
             && made.deployment.manifest_digest == digest
             && made.parameters == parameters
         {
-            made.running = true;
-            return Ok((made.deployment.clone(), false));
+            let is_other = made.secrets != secrets;
+            made.starts += i64::from(is_other);
+            (made.running, made.secrets) = (true, secrets);
+            return Ok((made.deployment.clone(), is_other));
         }
         let deployment = self.make(&manifest, &service, digest, place.unwrap_or_default());
         let made = Made {
@@ -123,10 +131,35 @@ impl State {
             running: true,
             health: String::new(),
             starts: 1,
+            secrets,
         };
         self.volumes.insert(service.clone());
         self.made.insert(service, made);
         Ok((deployment, true))
+    }
+
+    /// What vaultd has for a service.
+    fn secrets(
+        &self,
+        manifest: &Manifest,
+        service: &cell_manifest::Name,
+    ) -> Result<BTreeMap<String, Vec<u8>>, Status> {
+        let Some(vault) = &self.vault else {
+            return Ok(BTreeMap::new());
+        };
+        let vault = vault.lock().unwrap();
+        let mut found = BTreeMap::new();
+        for (name, secret) in manifest.secrets() {
+            let stored = name.in_vault(service);
+            match vault.kept.get(&stored) {
+                Some((_, value)) => {
+                    found.insert(stored, value.clone());
+                }
+                None if secret.is_optional => {}
+                None => return Err(refusal(Code::FailedPrecondition, "SECRET_MISSING")),
+            }
+        }
+        Ok(found)
     }
 
     /// Containers at other addresses than those before.

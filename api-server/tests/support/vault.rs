@@ -299,6 +299,20 @@ impl SecretService for Service {
         Err(Status::unimplemented("nobody rotates"))
     }
 
+    async fn generate_secret(
+        &self,
+        request: Request<GenerateSecretRequest>,
+    ) -> Result<Response<GenerateSecretResponse>, Status> {
+        let GenerateSecretRequest {
+            name,
+            length,
+            expected_version,
+        } = request.into_inner();
+        let value = vec![b'g'; length as usize];
+        self.store(name, value, expected_version)?;
+        Ok(Response::new(GenerateSecretResponse::default()))
+    }
+
     async fn delete_secret(
         &self,
         request: Request<DeleteSecretRequest>,

@@ -29,6 +29,28 @@ pub(crate) enum Service {
     },
     /// A service's configuration; with --set it is set, whole: fields that are not named get their defaults.
     Config(Configuration),
+    /// A service's secrets: which there are, and whether they are set. Their values nobody is told.
+    Secrets {
+        /// The service.
+        service: String,
+    },
+    /// Sets a secret of a service. Its containers are started anew with it.
+    SetSecret {
+        /// The service.
+        service: String,
+        /// The secret's name.
+        secret: String,
+        /// The file whose first line is the value; "-": standard input.
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        from: std::path::PathBuf,
+    },
+    /// Removes a secret of a service. What needs it does not start any more.
+    RemoveSecret {
+        /// The service.
+        service: String,
+        /// The secret's name.
+        secret: String,
+    },
     /// Removes a service. Its data is kept, unless --delete-data is given. What is part of the cell (time, names, the proxy) stays.
     Remove(Removal),
     /// How a service and its containers are.

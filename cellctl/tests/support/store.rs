@@ -26,6 +26,8 @@ pub struct Store {
     /// Whether its port answers.
     pub is_open: bool,
     pub configured: Vec<ConfigureServiceRequest>,
+    /// Secrets that were set: service, name, value.
+    pub secrets: Vec<(String, String, String)>,
 }
 
 impl Store {
@@ -86,6 +88,52 @@ impl StoreService for Service {
                 ..CatalogService::default()
             }],
             faults: vec!["services[1]: id is no name".to_owned()],
+        }))
+    }
+
+    async fn list_service_secrets(
+        &self,
+        request: Request<ListServiceSecretsRequest>,
+    ) -> Result<Response<ListServiceSecretsResponse>, Status> {
+        let store = &mut self.0.lock().unwrap().store;
+        store.found(&request.into_inner().service)?;
+        Ok(Response::new(ListServiceSecretsResponse {
+            secrets: vec![ServiceSecret {
+                name: "dns_token".to_owned(),
+                label: "Token".to_owned(),
+                help: "is a Printable of at most 40 bytes".to_owned(),
+                can_be_set: true,
+                is_set: !store.secrets.is_empty(),
+                ..ServiceSecret::default()
+            }],
+        }))
+    }
+
+    async fn set_service_secret(
+        &self,
+        request: Request<SetServiceSecretRequest>,
+    ) -> Result<Response<SetServiceSecretResponse>, Status> {
+        let SetServiceSecretRequest {
+            service,
+            secret,
+            value,
+        } = request.into_inner();
+        let store = &mut self.0.lock().unwrap().store;
+        let found = store.found(&service)?.clone();
+        store.secrets.push((service, secret, value));
+        Ok(Response::new(SetServiceSecretResponse { service: Some(found) }))
+    }
+
+    async fn remove_service_secret(
+        &self,
+        request: Request<RemoveServiceSecretRequest>,
+    ) -> Result<Response<RemoveServiceSecretResponse>, Status> {
+        let RemoveServiceSecretRequest { service, secret } = request.into_inner();
+        let store = &mut self.0.lock().unwrap().store;
+        let found = store.found(&service)?.clone();
+        store.secrets.retain(|(_, name, _)| *name != secret);
+        Ok(Response::new(RemoveServiceSecretResponse {
+            service: Some(found),
         }))
     }
 

@@ -472,6 +472,83 @@ fn a_root_of_the_cells_own_is_for_the_cells_own_containers() {
     assert!(recheck(&moved, &ceiling, None).is_err());
 }
 
+/// One bind of the folder of this very container, and nothing else of what lies there, whoever made the body.
+#[test]
+fn secrets_are_one_bind_of_the_containers_own_folder() {
+    let ceiling = ceiling();
+    let mut wanted = rich(&image());
+    wanted["containers"][0]["secrets"] = json!([{"name": "token"}, {"name": "other", "optional": true}]);
+    let approved = judged(&ceiling, &wanted, &[]).unwrap();
+    let given = given(&ceiling, &approved);
+    let both = [0, 1].map(|n| approved.finish(&ceiling, &given, n).unwrap().body().clone());
+    let body = &both[0];
+    let at = body["HostConfig"]["Mounts"].as_array().unwrap().len() - 1;
+    let expected = json!({
+        "Type": "bind", "Source": "/run/cell/broker-secrets/gateway/main", "Target": "/run/secrets", "ReadOnly": true,
+        "BindOptions": {"Propagation": "rprivate", "ReadOnlyForceRecursive": true},
+    });
+    assert_eq!(body["HostConfig"]["Mounts"][at], expected);
+    assert!(
+        !both[1].to_string().contains("broker-secrets"),
+        "who names none has none"
+    );
+    for look in [Some(&given), None] {
+        assert_eq!(recheck(body, &ceiling, look), Ok(()), "control");
+        for (key, value) in [
+            ("Source", json!("/run/cell/broker-secrets")),
+            ("Source", json!("/run/cell/broker-secrets/")),
+            ("Source", json!("/run/cell/broker-secrets/gateway")),
+            ("Source", json!("/run/cell/broker-secrets/gateway/side")),
+            ("Source", json!("/run/cell/broker-secrets/files/main")),
+            ("Source", json!("/run/cell/broker-secrets/gateway/main/token")),
+            ("Source", json!("/run/cell/broker-secrets/gateway/main/..")),
+            ("Source", json!("/run/cell/broker-secrets/gateway/../files/main")),
+            ("Source", json!("/run/cell/broker-secretsx/gateway/main")),
+            ("Source", json!("/run/cell")),
+            ("Target", json!("/etc/secrets")),
+            ("Target", json!("/run/secrets/more")),
+            ("ReadOnly", json!(false)),
+            (
+                "BindOptions",
+                json!({"Propagation": "rshared", "ReadOnlyForceRecursive": true}),
+            ),
+            (
+                "BindOptions",
+                json!({"Propagation": "rprivate", "ReadOnlyForceRecursive": false}),
+            ),
+            ("BindOptions", json!({"Propagation": "rprivate"})),
+        ] {
+            let mut changed = body.clone();
+            changed["HostConfig"]["Mounts"][at][key] = value.clone();
+            assert!(recheck(&changed, &ceiling, look).is_err(), "{key} {value}");
+        }
+        // What is another's by its labels or its name is not given these.
+        for (pointer, value) in [("/Labels/cell.part-of", "files"), ("/Hostname", "side")] {
+            let mut changed = body.clone();
+            *changed.pointer_mut(pointer).unwrap() = json!(value);
+            assert!(recheck(&changed, &ceiling, look).is_err(), "{pointer}");
+        }
+    }
+    // A bind root that meets the folder gives nothing of it either.
+    let mut open = ceiling.clone();
+    let root = open.bind_roots.get_mut(&name("media")).unwrap();
+    root.path = "/run/cell".to_owned();
+    let mut changed = body.clone();
+    changed["HostConfig"]["Mounts"][1]["Source"] = json!("/run/cell/broker-secrets/files/main");
+    assert!(recheck(&changed, &open, None).is_err());
+
+    let without = Ceiling {
+        secrets: None,
+        ..ceiling
+    };
+    let denied = judged(&without, &wanted, &[]).unwrap_err();
+    assert!(
+        denied.has("M1_SECRETS") && denied.iter().count() == 1,
+        "{denied:?}"
+    );
+    assert!(recheck(body, &without, None).is_err());
+}
+
 #[test]
 fn a_network_is_internal_unless_somebody_beyond_it_is_answered() {
     let internal = |change: &dyn Fn(&mut Value)| {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use cell_broker_core::deploy::{BindRoot, Ceiling, CeilingLimits, ImagePolicy, Key, Place, PublishedRange};
+use cell_broker_core::deploy::{
+    BindRoot, Ceiling, CeilingLimits, ImagePolicy, Key, Place, PublishedRange, SecretsPlace,
+};
 use cell_broker_core::model::Ownership;
 use cell_manifest::{AbsolutePath, Capability, Name};
 use ipnet::Ipv4Net;
@@ -33,6 +35,14 @@ pub(super) struct Table {
     service_networks: Ipv4Net,
     bridge_prefix: String,
     limits: Limits,
+    secrets: Option<Secrets>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Secrets {
+    vault_socket: String,
+    folder: String,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +105,7 @@ impl Table {
         self.networks(faults);
         let nets = (self.cell_network.trunc(), self.service_networks.trunc());
         let roots = roots(self.bind_roots, uid_of, faults);
+        let secrets = secrets(self.secrets, &roots, faults);
         let ceiling = Ceiling {
             ownership,
             manifest_keys: each(&self.manifest_keys, "manifest_keys", faults, |pem| {
@@ -118,6 +129,7 @@ impl Table {
             cell_network: nets.0,
             service_networks: nets.1,
             bridge_prefix: self.bridge_prefix,
+            secrets,
         };
         (faults.len() == before).then_some(ceiling)
     }
@@ -262,6 +274,28 @@ fn clean(path: Option<String>, key: &str, faults: &mut Vec<String>) -> Option<St
         faults.push(format!("deploy.{key}: is an absolute path without //, . and .."));
     }
     good.then_some(path)
+}
+
+/// Where secrets come from and lie: apart from all that containers are given by name.
+fn secrets(
+    written: Option<Secrets>,
+    roots: &BTreeMap<Name, BindRoot>,
+    faults: &mut Vec<String>,
+) -> Option<SecretsPlace> {
+    let Secrets { vault_socket, folder } = written?;
+    let vault_socket = clean(Some(vault_socket), "secrets.vault_socket", faults);
+    let folder = clean(Some(folder), "secrets.folder", faults);
+    let place = SecretsPlace {
+        vault_socket: vault_socket?,
+        folder: folder?,
+    };
+    let meets = |root: &BindRoot| {
+        place.holds(&root.path) || format!("{}/", place.folder).starts_with(&format!("{}/", root.path))
+    };
+    if roots.values().any(meets) {
+        faults.push("deploy.secrets.folder: is apart from every bind root".to_owned());
+    }
+    Some(place)
 }
 
 /// A user by name or number.

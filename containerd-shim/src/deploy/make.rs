@@ -10,6 +10,7 @@ use cell_broker_core::model::ContainerId;
 use cell_manifest::Digest;
 use serde_json::json;
 
+use super::secrets::Delivery;
 use super::store::{Attempt, Made, Record};
 use super::{DeployRefusal, Deployments, Outcome};
 use crate::binds;
@@ -46,6 +47,8 @@ impl Deployments {
             let path = binds::walk(found, &below)?;
             binds.insert((root, below), path);
         }
+        let attempt = self.attempt(&approved, instance, parameters.clone());
+        let secrets = self.read_secrets(name.as_str(), &attempt.containers).await?;
         self.put_in_order().await?;
         let before = self.records().remove(name.as_str());
         if let Some(record) = before
@@ -56,7 +59,8 @@ impl Deployments {
             // What failed after the service had started is done again: the proxy's leg.
             self.join_proxy(record).await?;
             let warnings = approved.warnings().to_vec();
-            let (record, changed) = self.bring_up(record.clone()).await?;
+            let record = self.note_renewed(record.clone(), &secrets)?;
+            let (record, changed) = self.bring_up(record, &secrets).await?;
             return Ok(Outcome {
                 record,
                 changed,
@@ -73,10 +77,9 @@ impl Deployments {
                 return Err(DeployRefusal::ImageAbsent(container.container.image.to_string()));
             }
         }
-        let attempt = self.attempt(&approved, instance, parameters);
         let record = begin(&approved, before, attempt, place);
         let service = record.service.clone();
-        match self.carry_out(&approved, binds, record).await {
+        match self.carry_out(&approved, binds, record, &secrets).await {
             Ok(record) => Ok(Outcome {
                 record,
                 changed: true,
@@ -101,9 +104,14 @@ impl Deployments {
     }
 
     /// Starts what was deployed already and does not run: after a boot, or where it ended. What a verb stopped stays so. Whether
-    /// anything was started.
-    async fn bring_up(&self, mut record: Record) -> Result<(Record, bool), DeployRefusal> {
+    /// anything was started. Those whose secrets were replaced are started anew.
+    async fn bring_up(
+        &self,
+        mut record: Record,
+        secrets: &Delivery,
+    ) -> Result<(Record, bool), DeployRefusal> {
         let mut started = false;
+        self.write_secrets(&record.service, secrets)?;
         let Some(live) = record.live.as_mut() else {
             return Ok((record, false));
         };
@@ -112,10 +120,15 @@ impl Deployments {
                 continue;
             };
             let answer = self.maker.inspect_container(&id).await?;
-            if answer["State"]["Running"] != json!(true) {
+            let runs = answer["State"]["Running"] == json!(true);
+            if runs && made.is_renewing {
+                self.maker.stop_container(&id).await?;
+            }
+            if !runs || made.is_renewing {
                 self.maker.start_container(&id).await?;
                 started = true;
             }
+            made.is_renewing = false;
             made.boot = Some(self.boot.as_str().to_owned());
         }
         self.write(&record)?;
@@ -135,6 +148,13 @@ impl Deployments {
                 .container
                 .reload_signal
                 .map(|signal| signal.word().to_owned()),
+            secrets: container
+                .container
+                .secrets
+                .iter()
+                .map(|secret| (secret.name.to_string(), secret.is_optional))
+                .collect(),
+            is_renewing: false,
         });
         let memory = approved
             .containers()
@@ -157,6 +177,7 @@ impl Deployments {
         approved: &Approved,
         binds: BTreeMap<(cell_manifest::Name, cell_manifest::BelowRoot), String>,
         mut record: Record,
+        secrets: &Delivery,
     ) -> Result<Record, DeployRefusal> {
         self.write(&record)?;
         self.network(approved, &mut record).await?;
@@ -171,12 +192,15 @@ impl Deployments {
                 .map(|next| next.word.clone())
                 .unwrap_or_default(),
         };
+        // What is bound has to be there; what ran finds its own still.
+        self.make_folders(&record.service, secrets)?;
         for n in 0..approved.containers().len() {
             self.create(approved, &given, n, &mut record).await?;
         }
-        self.switch(&mut record).await?;
+        self.switch(&mut record, secrets).await?;
         self.join_proxy(&record).await?;
         self.clear_garbage(&mut record).await?;
+        self.sweep_secrets()?;
         Ok(record)
     }
 
@@ -290,10 +314,11 @@ impl Deployments {
     }
 
     /// Stops what ran, starts what was made, and only then has the store say so.
-    async fn switch(&self, record: &mut Record) -> Result<(), DeployRefusal> {
+    async fn switch(&self, record: &mut Record, secrets: &Delivery) -> Result<(), DeployRefusal> {
         for id in ids(record.live.as_ref()) {
             self.maker.stop_container(&id).await?;
         }
+        self.write_secrets(&record.service, secrets)?;
         for id in ids(record.next.as_ref()) {
             self.maker.start_container(&id).await?;
         }

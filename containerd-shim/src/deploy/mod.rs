@@ -4,6 +4,7 @@ mod make;
 mod order;
 mod owned;
 mod refusal;
+mod secrets;
 mod service;
 mod store;
 mod supervise;
@@ -26,6 +27,7 @@ use crate::broker::Refusal;
 use crate::engine::{Maker, Progress};
 
 pub use refusal::DeployRefusal;
+use secrets::Secrets;
 pub use service::Deploying;
 pub use store::{Attempt, BootId, Made, Record, Restarting, Store};
 pub use supervise::Snapshot;
@@ -61,6 +63,8 @@ pub struct Deployments {
     /// What the last look found.
     told: watch::Sender<Option<Arc<Vec<Snapshot>>>>,
     watchers: Arc<Semaphore>,
+    /// Where secrets come from and lie.
+    secrets: Option<Secrets>,
 }
 
 /// What became of a deployment.
@@ -75,13 +79,14 @@ pub struct Outcome {
 }
 
 impl Deployments {
-    /// What the folder `state` knows.
+    /// What the folder `state` knows. Needs a tokio runtime.
     ///
     /// # Errors
     /// When the store cannot be read: what it held would be nobody's.
     pub fn open(state: &Path, maker: Maker, boot: BootId) -> std::io::Result<Self> {
         let store = Store::open(state)?;
         let records = store.read()?;
+        let secrets = maker.ceiling().secrets.as_ref().map(Secrets::new);
         Ok(Deployments {
             maker,
             store,
@@ -96,6 +101,7 @@ impl Deployments {
             look: Notify::new(),
             told: watch::Sender::new(None),
             watchers: Arc::new(Semaphore::new(WATCHERS)),
+            secrets,
         })
     }
 

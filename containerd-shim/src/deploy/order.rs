@@ -63,7 +63,15 @@ impl Deployments {
             // What ran before a boot waits until somebody asks for it.
             let live = record.live.iter().flat_map(|live| &live.containers);
             let runs = live.filter(|made| made.runs_in(&self.boot));
-            for id in runs.filter_map(|made| ContainerId::try_from(made.id.as_deref()?).ok()) {
+            let runs: Vec<_> = runs.cloned().collect();
+            if let Err(refusal) = self.deliver(&record.service, &runs).await {
+                // What is there already may do. Whoever asks for the service again has them written anew; nothing else waits for it.
+                tracing::warn!(service = record.service, %refusal, "secrets of what ran before are not read again");
+            }
+            for id in runs
+                .iter()
+                .filter_map(|made| ContainerId::try_from(made.id.as_deref()?).ok())
+            {
                 match self.maker.start_container(&id).await {
                     // Somebody removed it: the next deployment makes it anew, and nothing waits for it.
                     Err(EngineError::Gone) => {
@@ -113,7 +121,8 @@ impl Deployments {
         for volume in new_volumes {
             self.maker.remove_volume(volume).await?;
         }
-        self.forget(&record.service)
+        self.forget(&record.service)?;
+        self.sweep_secrets()
     }
 
     /// Removes a service whose record says so. Each step can be done twice.
@@ -153,7 +162,8 @@ impl Deployments {
                 self.maker.remove_volume(volume).await?;
             }
         }
-        self.forget(&record.service)
+        self.forget(&record.service)?;
+        self.sweep_secrets()
     }
 
     /// Whether another service is in this network: the cell's own.
@@ -176,6 +186,7 @@ impl Deployments {
                 self.maker.remove_container(&id).await?;
             }
         }
+        self.sweep_secrets()?;
         let networks: BTreeSet<&str> = records
             .values()
             .filter_map(|record| record.network.as_deref())

@@ -83,6 +83,12 @@ pub struct Made {
     pub stopped: bool,
     /// What has it read its configuration again, as Docker names it.
     pub reload: Option<String>,
+    /// Names of its secrets, and whether it starts without.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, bool>,
+    /// That its secrets are being replaced: it has to be started anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_renewing: bool,
 }
 
 /// When a container that ended is started again, as it is written down.

@@ -20,6 +20,8 @@ use crate::engine::{Condition, EngineError};
 const SLOW_LOOK: Duration = Duration::from_secs(30);
 /// What is told within this is looked at once.
 const GATHER: Duration = Duration::from_millis(200);
+/// Until secrets of a container are asked for again, which could not be had.
+const SECRETS_AGAIN: Duration = Duration::from_secs(5);
 /// Until Docker is asked for events again, after it ended them.
 const EVENTS_AGAIN: Duration = Duration::from_secs(2);
 /// How long a verb waits for a deployment that is under way.
@@ -83,7 +85,16 @@ impl Deployments {
                 found = true;
             }
             if found {
-                return self.write(&record);
+                self.write(&record)?;
+                if !stopped {
+                    let live = record.live.iter().flat_map(|live| &live.containers);
+                    let started: Vec<Made> = live
+                        .filter(|made| made.handle == service.as_str())
+                        .cloned()
+                        .collect();
+                    self.deliver(&record.service, &started).await?;
+                }
+                return Ok(());
             }
         }
         Ok(())
@@ -137,8 +148,13 @@ impl Deployments {
                         Decision::Leave => {}
                         Decision::Wait(wait) => next = next.min(wait),
                         Decision::Start => {
-                            self.start_again(&record.service, made).await;
-                            next = next.min(GATHER);
+                            if self.start_again(&record.service, made).await {
+                                next = next.min(GATHER);
+                            } else {
+                                // That vaultd is away counts for no try.
+                                kept.insert(id.clone(), before);
+                                next = next.min(SECRETS_AGAIN);
+                            }
                         }
                     }
                 }
@@ -170,8 +186,8 @@ impl Deployments {
         }
     }
 
-    /// In the turn of changes, and only if nothing has changed since it was decided.
-    async fn start_again(&self, service: &str, decided: &Made) {
+    /// In the turn of changes, and only if nothing has changed since it was decided. False: its secrets cannot be had now.
+    async fn start_again(&self, service: &str, decided: &Made) -> bool {
         let _turn = self.turn.lock().await;
         let records = self.records();
         let same = records.get(service).is_some_and(|record| {
@@ -183,15 +199,19 @@ impl Deployments {
             .as_deref()
             .and_then(|id| ContainerId::try_from(id).ok());
         let (true, Some(id)) = (same, id) else {
-            return;
+            return true;
         };
-        let started = self.maker.start_container(&id).await;
-        let outcome = match &started {
-            Ok(()) => "done",
-            Err(EngineError::Gone) => "GONE",
-            Err(error) => Refusal::from(error.clone()).code(),
+        let delivered = self.deliver(service, std::slice::from_ref(decided)).await;
+        let outcome = match &delivered {
+            Ok(()) => match self.maker.start_container(&id).await {
+                Ok(()) => "done",
+                Err(EngineError::Gone) => "GONE",
+                Err(error) => Refusal::from(error).code(),
+            },
+            Err(refusal) => refusal.code(),
         };
         let service = decided.handle.as_str();
         tracing::info!(target: "audit", verb = "start-again", service, container = id.as_str(), outcome, "act of the broker's own");
+        delivered.is_ok()
     }
 }

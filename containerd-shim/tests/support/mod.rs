@@ -13,6 +13,7 @@ pub mod report;
 pub mod served;
 #[path = "../../core/tests/support/mod.rs"]
 pub mod signed;
+pub mod vault;
 
 use cell_broker_core::Policy;
 use cell_broker_core::model::Ownership;

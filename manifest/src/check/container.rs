@@ -12,6 +12,7 @@ use crate::image::ImageSource;
 use crate::name::Name;
 use crate::path::{AbsolutePath, BelowRoot};
 use crate::rule::{Gather, Rule};
+use crate::secret::{self, SECRETS_MAX, Secret, SecretName};
 use crate::template::Template;
 use crate::wire;
 
@@ -54,6 +55,7 @@ pub(super) fn container(
     let command = words(gather, &format!("{at}.command"), &written.command, fields);
     let environment = environment(gather, at, written.environment, fields);
     let mounts = mounts(gather, at, &written.mounts);
+    let secrets = secrets(gather, at, &written.secrets, &mounts);
     let limits = limits(gather, &format!("{at}.limits"), &written.limits);
     let health = written
         .health
@@ -72,6 +74,7 @@ pub(super) fn container(
         gateway: written.gateway,
         capabilities,
         mounts,
+        secrets,
         limits,
         health,
         restart: restart?,
@@ -152,6 +155,15 @@ fn template(
         Rule::S3,
         "has places of fields that config_schema declares",
     );
+    let told = template
+        .fields()
+        .any(|field| fields.get(field).is_some_and(|field| field.is_secret));
+    gather.must(
+        !told,
+        path,
+        Rule::S3,
+        "has no place of a secret: it is a file below /run/secrets",
+    );
     Some(template)
 }
 
@@ -229,6 +241,38 @@ fn mounts(gather: &mut Gather, at: &str, written: &[wire::Mount]) -> Vec<Mount> 
             read_only: mount.read_only,
         });
     }
+    found
+}
+
+/// What it is given at `/run/secrets`: nothing else may be there.
+fn secrets(gather: &mut Gather, at: &str, written: &[wire::Secret], mounts: &[Mount]) -> Vec<Secret> {
+    let most = written.len() <= SECRETS_MAX;
+    gather.must(most, &format!("{at}.secrets"), Rule::J2, "are at most 16");
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+    for (n, secret) in written.iter().enumerate().take(SECRETS_MAX) {
+        let path = format!("{at}.secrets[{n}]");
+        if let Some(bytes) = secret.generate {
+            let good = (16..=64).contains(&bytes);
+            gather.must(good, &format!("{path}.generate"), Rule::S4, "is 16-64 bytes");
+        }
+        let name = SecretName::try_from(secret.name.as_str());
+        let Some(name) = gather.take(&format!("{path}.name"), Rule::S2, name) else {
+            continue;
+        };
+        gather.must(seen.insert(name.clone()), &path, Rule::S2, "stands once");
+        found.push(Secret {
+            name,
+            is_optional: secret.optional,
+            generate: secret.generate,
+        });
+    }
+    let apart = written.is_empty() || !mounts.iter().any(|mount| secret::meets(&mount.target));
+    gather.must(
+        apart,
+        &format!("{at}.mounts"),
+        Rule::M6,
+        "are apart from /run/secrets, where the secrets are",
+    );
     found
 }
 

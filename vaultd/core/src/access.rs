@@ -17,6 +17,8 @@ pub enum Role {
     Egress,
     /// The listener `openvpn`.
     Openvpn,
+    /// The listener `broker`.
+    Broker,
 }
 
 /// Everything that vaultd can be asked, one for each RPC.
@@ -32,6 +34,8 @@ pub enum Action {
     ListSecrets,
     /// Replaces a secret with fresh random bytes.
     RotateSecret,
+    /// Stores fresh random bytes as text.
+    GenerateSecret,
     /// Removes a secret.
     DeleteSecret,
     /// Hands out the cell's WireGuard private key.
@@ -40,6 +44,8 @@ pub enum Action {
     GetWireguardPublicKey,
     /// Hands out a secret of an exit to the daemon that drives it.
     ReadExitSecret,
+    /// Hands out a secret of a service to the broker, which gives it to the service's containers.
+    ReadServiceSecret,
     /// Tells whether vaultd can work.
     GetVaultStatus,
     /// Writes down a head of the API's audit chain.
@@ -61,7 +67,7 @@ pub enum Denial {
     },
     /// This role has nothing to do with that name.
     #[error(
-        "{role} may not {action} of {name}: the API has the prefixes of the policy file, a daemon the fields that it drives an exit with"
+        "{role} may not {action} of {name}: the API has the prefixes of the policy file, a daemon the fields that it drives an exit with, the broker secrets of services"
     )]
     NameNotAllowed {
         /// Who asked.
@@ -75,7 +81,7 @@ pub enum Denial {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 4] = [Role::Api, Role::Netd, Role::Egress, Role::Openvpn];
+    pub const ALL: [Role; 5] = [Role::Api, Role::Netd, Role::Egress, Role::Openvpn, Role::Broker];
 
     /// As in the policy file and the log.
     pub fn as_str(self) -> &'static str {
@@ -84,22 +90,25 @@ impl Role {
             Role::Netd => "netd",
             Role::Egress => "egress",
             Role::Openvpn => "openvpn",
+            Role::Broker => "broker",
         }
     }
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 12] = [
+    pub const ALL: [Action; 14] = [
         Action::IssueServerCertificate,
         Action::GetTrustBundle,
         Action::PutSecret,
         Action::ListSecrets,
         Action::RotateSecret,
+        Action::GenerateSecret,
         Action::DeleteSecret,
         Action::GetWireguardPrivateKey,
         Action::GetWireguardPublicKey,
         Action::ReadExitSecret,
+        Action::ReadServiceSecret,
         Action::GetVaultStatus,
         Action::AppendAuditAnchor,
         Action::ListAuditAnchors,
@@ -113,10 +122,12 @@ impl Action {
             Action::PutSecret => "PutSecret",
             Action::ListSecrets => "ListSecrets",
             Action::RotateSecret => "RotateSecret",
+            Action::GenerateSecret => "GenerateSecret",
             Action::DeleteSecret => "DeleteSecret",
             Action::GetWireguardPrivateKey => "GetWireguardPrivateKey",
             Action::GetWireguardPublicKey => "GetWireguardPublicKey",
             Action::ReadExitSecret => "ReadExitSecret",
+            Action::ReadServiceSecret => "ReadServiceSecret",
             Action::GetVaultStatus => "GetVaultStatus",
             Action::AppendAuditAnchor => "AppendAuditAnchor",
             Action::ListAuditAnchors => "ListAuditAnchors",
@@ -131,9 +142,11 @@ impl Action {
             | Action::PutSecret
             | Action::ListSecrets
             | Action::RotateSecret
+            | Action::GenerateSecret
             | Action::DeleteSecret
             | Action::GetWireguardPrivateKey
-            | Action::ReadExitSecret => true,
+            | Action::ReadExitSecret
+            | Action::ReadServiceSecret => true,
             Action::GetTrustBundle
             | Action::GetVaultStatus
             | Action::GetWireguardPublicKey
@@ -165,9 +178,12 @@ impl fmt::Display for Action {
 pub fn may(role: Role, action: Action, name: Option<&SecretName>, policy: &Policy) -> Result<(), Denial> {
     let permitted = match (role, action) {
         (Role::Netd, Action::GetWireguardPrivateKey)
-        | (Role::Netd | Role::Egress | Role::Openvpn, Action::ReadExitSecret) => true,
-        (Role::Api, Action::GetWireguardPrivateKey | Action::ReadExitSecret)
-        | (Role::Egress | Role::Openvpn, Action::GetWireguardPrivateKey) => false,
+        | (Role::Netd | Role::Egress | Role::Openvpn, Action::ReadExitSecret)
+        | (Role::Broker, Action::ReadServiceSecret) => true,
+        (Role::Api, Action::GetWireguardPrivateKey | Action::ReadExitSecret | Action::ReadServiceSecret)
+        | (Role::Egress | Role::Openvpn, Action::GetWireguardPrivateKey)
+        | (Role::Netd | Role::Egress | Role::Openvpn, Action::ReadServiceSecret)
+        | (Role::Broker, Action::GetWireguardPrivateKey | Action::ReadExitSecret) => false,
         (
             Role::Api,
             Action::IssueServerCertificate
@@ -175,6 +191,7 @@ pub fn may(role: Role, action: Action, name: Option<&SecretName>, policy: &Polic
             | Action::PutSecret
             | Action::ListSecrets
             | Action::RotateSecret
+            | Action::GenerateSecret
             | Action::DeleteSecret
             | Action::GetWireguardPublicKey
             | Action::GetVaultStatus
@@ -182,12 +199,13 @@ pub fn may(role: Role, action: Action, name: Option<&SecretName>, policy: &Polic
             | Action::ListAuditAnchors,
         ) => true,
         (
-            Role::Netd | Role::Egress | Role::Openvpn,
+            Role::Netd | Role::Egress | Role::Openvpn | Role::Broker,
             Action::IssueServerCertificate
             | Action::GetTrustBundle
             | Action::PutSecret
             | Action::ListSecrets
             | Action::RotateSecret
+            | Action::GenerateSecret
             | Action::DeleteSecret
             | Action::GetWireguardPublicKey
             | Action::GetVaultStatus
@@ -208,7 +226,11 @@ pub fn may(role: Role, action: Action, name: Option<&SecretName>, policy: &Polic
     }
 }
 
-/// The API has the ceiling's prefixes; netd, egress and openvpn have, of each exit, the fields that they drive it with.
+/// How names of services' secrets begin: what the broker reads.
+const SERVICE_PREFIX: &str = "svc_";
+
+/// The API has the ceiling's prefixes; netd, egress and openvpn have, of each exit, the fields that they drive it with; the broker
+/// has the secrets of services.
 fn may_name(role: Role, name: &SecretName, policy: &Policy) -> bool {
     let field = || exit_secret::field(name);
     match role {
@@ -216,6 +238,7 @@ fn may_name(role: Role, name: &SecretName, policy: &Policy) -> bool {
             .api_secret_prefixes
             .iter()
             .any(|prefix| name.starts_with(prefix)),
+        Role::Broker => name.as_str().starts_with(SERVICE_PREFIX),
         Role::Netd => match field() {
             Some(ExitField::WireguardKey | ExitField::PresharedKey) => true,
             Some(ExitField::Password | ExitField::PrivateKey | ExitField::Openvpn) | None => false,

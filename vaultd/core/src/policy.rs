@@ -47,6 +47,9 @@ pub struct CallersSpec {
     /// The listener `openvpn`; absent: nobody.
     #[serde(default)]
     pub openvpn: Option<CallerSpec>,
+    /// The listener `broker`; absent: nobody.
+    #[serde(default)]
+    pub broker: Option<CallerSpec>,
 }
 
 /// Who may use one listener.
@@ -82,6 +85,8 @@ pub struct Policy {
     pub egress_callers: Option<CallerSpec>,
     /// Who may use the listener `openvpn`; none: nobody.
     pub openvpn_callers: Option<CallerSpec>,
+    /// Who may use the listener `broker`; none: nobody.
+    pub broker_callers: Option<CallerSpec>,
 }
 
 impl TryFrom<PolicySpec> for Policy {
@@ -103,6 +108,7 @@ impl TryFrom<PolicySpec> for Policy {
                     netd,
                     egress,
                     openvpn,
+                    broker,
                 },
         } = spec;
         let mut faults = Vec::new();
@@ -129,6 +135,7 @@ impl TryFrom<PolicySpec> for Policy {
         let listed = [("callers.api.users", &api), ("callers.netd.users", &netd)];
         let optional = egress.iter().map(|caller| ("callers.egress.users", caller));
         let optional = optional.chain(openvpn.iter().map(|caller| ("callers.openvpn.users", caller)));
+        let optional = optional.chain(broker.iter().map(|caller| ("callers.broker.users", caller)));
         for (field, caller) in listed.into_iter().chain(optional) {
             if caller.users.is_empty() {
                 faults.push(Violation::new(field, "must name at least one user"));
@@ -148,6 +155,7 @@ impl TryFrom<PolicySpec> for Policy {
             netd_callers: netd,
             egress_callers: egress,
             openvpn_callers: openvpn,
+            broker_callers: broker,
         })
     }
 }

@@ -19,11 +19,13 @@ fn what_is_secret_is_for_the_daemons_alone_and_nothing_else_is() {
             action == Action::GetWireguardPrivateKey,
             action == Action::ReadExitSecret,
         );
+        let service = action == Action::ReadServiceSecret;
         let permitted = |role| may(role, action, None, &policy).is_ok();
         assert_eq!(permitted(Role::Netd), key || exit, "{action}");
         assert_eq!(permitted(Role::Egress), exit, "{action}");
         assert_eq!(permitted(Role::Openvpn), exit, "{action}");
-        assert_eq!(permitted(Role::Api), !key && !exit, "{action}");
+        assert_eq!(permitted(Role::Broker), service, "{action}");
+        assert_eq!(permitted(Role::Api), !key && !exit && !service, "{action}");
     }
 }
 
@@ -117,6 +119,43 @@ fn secrets_of_exits_are_read_by_field() {
     }
 }
 
+/// The broker reads secrets of services and nothing else, whatever the API may write.
+#[test]
+fn secrets_of_services_are_read_by_prefix() {
+    let policy = policy();
+    let read = |role, name: &str| {
+        let name = name.parse::<SecretName>().unwrap();
+        may(role, Action::ReadServiceSecret, Some(&name), &policy)
+    };
+    for name in ["svc_caddy_dns_token", "svc_files__home_key"] {
+        assert_eq!(read(Role::Broker, name), Ok(()), "{name}");
+        for role in [Role::Api, Role::Netd, Role::Egress, Role::Openvpn] {
+            let denied = read(role, name);
+            assert!(
+                matches!(denied, Err(Denial::NotPermitted { .. })),
+                "{role} {name}"
+            );
+        }
+        let exit = may(
+            Role::Netd,
+            Action::ReadExitSecret,
+            Some(&name.parse().unwrap()),
+            &policy,
+        );
+        assert!(exit.is_err(), "{name}");
+    }
+    for name in [
+        "svc",
+        "svcx_a",
+        "conn_0123456789abcdef0123456789abcdef_password",
+        "ddns_token",
+        "xsvc_a_b",
+    ] {
+        let denied = read(Role::Broker, name);
+        assert!(matches!(denied, Err(Denial::NameNotAllowed { .. })), "{name}");
+    }
+}
+
 #[test]
 fn a_policy_names_every_fault_at_once() {
     let mut bad = spec();
@@ -130,6 +169,7 @@ fn a_policy_names_every_fault_at_once() {
     bad.callers.netd.users.clear();
     bad.callers.egress.as_mut().unwrap().users.clear();
     bad.callers.openvpn.as_mut().unwrap().users.clear();
+    bad.callers.broker.as_mut().unwrap().users.clear();
     let fields: Vec<String> = Policy::try_from(bad)
         .unwrap_err()
         .into_iter()
@@ -146,6 +186,7 @@ fn a_policy_names_every_fault_at_once() {
         "callers.netd.users",
         "callers.egress.users",
         "callers.openvpn.users",
+        "callers.broker.users",
     ];
     assert_eq!(fields, expected);
 }

@@ -2,8 +2,9 @@
 
 use cell_proto::vault::v1::secret_service_server::SecretService;
 use cell_proto::vault::v1::{
-    DeleteSecretRequest, DeleteSecretResponse, ListSecretsRequest, ListSecretsResponse, PutSecretRequest,
-    PutSecretResponse, RotateSecretRequest, RotateSecretResponse, SecretMetadata,
+    DeleteSecretRequest, DeleteSecretResponse, GenerateSecretRequest, GenerateSecretResponse,
+    ListSecretsRequest, ListSecretsResponse, PutSecretRequest, PutSecretResponse, RotateSecretRequest,
+    RotateSecretResponse, SecretMetadata,
 };
 use cell_vaultd_core::Role;
 use tonic::{Request, Response, Status};
@@ -79,6 +80,32 @@ impl SecretService for ApiListener {
                 Role::Api,
                 &extensions,
                 move |vault, asker| vault.rotate_secret(asker, &name, expected_version),
+                encode,
+            )
+            .await
+    }
+
+    async fn generate_secret(
+        &self,
+        request: Request<GenerateSecretRequest>,
+    ) -> Result<Response<GenerateSecretResponse>, Status> {
+        let (
+            _,
+            extensions,
+            GenerateSecretRequest {
+                name,
+                length,
+                expected_version,
+            },
+        ) = request.into_parts();
+        let encode = |info| GenerateSecretResponse {
+            metadata: Some(metadata(info)),
+        };
+        self.0
+            .answer(
+                Role::Api,
+                &extensions,
+                move |vault, asker| vault.generate_secret(asker, &name, length, expected_version),
                 encode,
             )
             .await

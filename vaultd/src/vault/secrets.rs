@@ -1,5 +1,7 @@
-//! Secrets: put, list, rotate, delete. None of these reads one.
+//! Secrets: put, list, rotate, generate, delete. None of these reads one.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cell_vaultd_core::index::{ChangeRefused, Entry};
 use cell_vaultd_core::padding::VALUE_MAX;
 use cell_vaultd_core::{Action, ItemName, SecretName, SecretPrefix, Timestamp, Violation, may};
@@ -12,6 +14,8 @@ use crate::store::StoreError;
 
 /// Length of a rotated secret, bytes.
 const ROTATED_BYTES: usize = 32;
+/// Lengths of a generated secret, random bytes before they are written as text.
+const GENERATED_BYTES: std::ops::RangeInclusive<u32> = 16..=64;
 
 /// What is told of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +83,26 @@ impl Vault {
         let name = self.record_named(asker, Action::RotateSecret, judged)?;
         let value = Zeroizing::new(random::<ROTATED_BYTES>()?);
         self.write_secret(name, value.as_slice(), expected)
+    }
+
+    /// Stores `length` fresh random bytes, written as base64url without padding, as a secret whose version is `expected` (0: there is
+    /// none). Whoever asks does not see them.
+    ///
+    /// # Errors
+    /// See the proto.
+    pub fn generate_secret(
+        &mut self,
+        asker: &Asker,
+        name: &str,
+        length: u32,
+        expected: u64,
+    ) -> Result<SecretInfo, VaultError> {
+        let action = Action::GenerateSecret;
+        let judged =
+            check_generate(name, length).and_then(|name| self.judge_write(asker, action, name, expected));
+        let name = self.record_named(asker, action, judged)?;
+        let value = generated(length)?;
+        self.write_secret(name, &value, expected)
     }
 
     /// Removes a secret.
@@ -189,6 +213,33 @@ fn check_put(name: &str, length: usize) -> Result<SecretName, VaultError> {
         Some(name) if faults.is_empty() => Ok(name),
         _ => Err(VaultError::Invalid(faults)),
     }
+}
+
+fn check_generate(name: &str, length: u32) -> Result<SecretName, VaultError> {
+    let mut faults = Vec::new();
+    let name = name
+        .parse::<SecretName>()
+        .map_err(|fault| faults.push(Violation::new("name", fault)))
+        .ok();
+    if !GENERATED_BYTES.contains(&length) {
+        let (least, most) = (GENERATED_BYTES.start(), GENERATED_BYTES.end());
+        faults.push(Violation::new("length", format!("must be {least} to {most}")));
+    }
+    match name {
+        Some(name) if faults.is_empty() => Ok(name),
+        _ => Err(VaultError::Invalid(faults)),
+    }
+}
+
+/// Text of `length` random bytes, at most 64.
+fn generated(length: u32) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+    let random = Zeroizing::new(random::<64>()?);
+    let bytes = random.get(..length as usize).unwrap_or(random.as_slice());
+    // As long as it becomes, so that no shorter copy stays behind.
+    let mut text = Zeroizing::new(vec![0; 88]);
+    let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).unwrap_or(0);
+    text.truncate(written);
+    Ok(text)
 }
 
 fn check_prefix(prefix: &str) -> Result<Option<SecretPrefix>, VaultError> {

@@ -45,12 +45,13 @@ pub fn policy(state: &Path) -> Policy {
         leaf_lifetime_hours: 24,
         issuances_per_hour: 5,
         secrets_max: 4,
-        api_secret_prefixes: vec!["conn_".into(), "ddns_".into()],
+        api_secret_prefixes: vec!["conn_".into(), "ddns_".into(), "svc_".into()],
         callers: CallersSpec {
             api: caller("root"),
             netd: caller("root"),
             egress: Some(caller("root")),
             openvpn: Some(caller("root")),
+            broker: Some(caller("root")),
         },
     };
     Policy::try_from(spec).unwrap()

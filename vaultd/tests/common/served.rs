@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cell_proto::ipc::{CallerPolicy, connect, serve};
 use cell_proto::vault::v1::{IssueServerCertificateRequest, PutSecretRequest};
 use cell_vaultd::files::StateFolder;
-use cell_vaultd::service::{Shared, api_routes, egress_routes, netd_routes, openvpn_routes};
+use cell_vaultd::service::{Shared, api_routes, broker_routes, egress_routes, netd_routes, openvpn_routes};
 use cell_vaultd::vault::{Aspect, Vault};
 use cell_vaultd_core::Timestamp;
 use cell_vaultd_core::seal::SealReason;
@@ -39,6 +39,7 @@ impl Served {
             ("netd", netd_routes(&shared)),
             ("egress", egress_routes(&shared)),
             ("openvpn", openvpn_routes(&shared)),
+            ("broker", broker_routes(&shared)),
         ];
         for (name, routes) in listeners {
             let listener = UnixListener::bind(folder.path().join(name)).unwrap();

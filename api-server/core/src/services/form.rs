@@ -31,17 +31,23 @@ pub struct FormField {
     pub help: String,
 }
 
-/// The form of a manifest, in the order of names.
+/// The form of a manifest, in the order of names. Secrets are not in it: they are set by themselves (`services::secrets`).
 pub fn form(manifest: &Manifest) -> Vec<FormField> {
     manifest
         .config_schema
         .iter()
+        .filter(|(_, field)| !field.is_secret)
         .map(|(name, field)| form_field(name, field))
         .collect()
 }
 
 fn form_field(name: &str, field: &Field) -> FormField {
-    let Field { label, kind, default } = field;
+    let Field {
+        label,
+        kind,
+        default,
+        is_secret: _,
+    } = field;
     let mut made = FormField {
         name: name.to_owned(),
         label: if label.is_empty() { name } else { label }.to_owned(),

@@ -226,6 +226,41 @@ pub struct ConfigureService {
     pub parameters: BTreeMap<String, String>,
 }
 
+/// Secrets of a service.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ServiceSecrets {
+    /// In the order of names.
+    pub secrets: Vec<ServiceSecret>,
+}
+
+/// A secret of a service. Its value is in the vault, and nobody is told it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ServiceSecret {
+    /// Its name, that of the file below `/run/secrets` in the containers too.
+    pub name: String,
+    /// What people read.
+    pub label: String,
+    /// What it takes, in words; empty: it cannot be set here.
+    pub help: String,
+    /// Whether the service starts without it.
+    pub optional: bool,
+    /// Whether the vault makes it.
+    pub generated: bool,
+    /// Whether it can be set here.
+    pub can_be_set: bool,
+    /// Whether the vault has it.
+    pub is_set: bool,
+}
+
+/// The value of a secret.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetServiceSecret {
+    /// As its field takes it. It goes to the vault alone.
+    #[schema(format = Password)]
+    pub value: String,
+}
+
 /// Says who may reach a service.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

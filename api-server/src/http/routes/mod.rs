@@ -108,6 +108,8 @@ fn of_managers() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(managers::config, store::configure))
         .routes(routes!(managers::validate))
+        .routes(routes!(store::list_secrets))
+        .routes(routes!(store::set_secret, store::remove_secret))
         .routes(routes!(managers::test))
         .routes(routes!(managers::history))
         .routes(routes!(managers::alerts))

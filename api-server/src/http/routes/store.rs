@@ -8,15 +8,16 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use cell_api_core::fault::Faults;
+use zeroize::Zeroizing;
 
 use super::Answer;
 use crate::app::App;
 use crate::http::dto::problem::Problems;
 use crate::http::dto::store::{
     Catalog, ConfigureService, InstallService, InstalledServices, Service, ServiceLogs, ServiceOrPlan,
-    ServiceStatus, StoreAccess,
+    ServiceSecrets, ServiceStatus, SetServiceSecret, StoreAccess,
 };
-use crate::http::extract::{Segment, Who};
+use crate::http::extract::{Segment, Segments, Who};
 use crate::http::input::Input;
 use crate::http::problem::Refusal;
 use crate::service::store::Run;
@@ -137,6 +138,42 @@ pub async fn configure(
     Input(config): Input<ConfigureService>,
 ) -> Result<Response, Refusal> {
     accepted(store::configure(&app, &who.actor(), &service, config.parameters).await?)
+}
+
+/// Secrets of a service: which there are, and whether they are set.
+#[utoipa::path(get, path = "/api/services/{service}/secrets", tag = "store", operation_id = "list_service_secrets",
+    params(("service" = String, Path)), responses((status = 200, body = ServiceSecrets), Problems))]
+pub async fn list_secrets(State(app): State<Arc<App>>, Segment(service): Segment) -> Answer<ServiceSecrets> {
+    let all = store::secrets::list(&app, &service).await?;
+    Ok(Json(ServiceSecrets {
+        secrets: all.into_iter().map(Into::into).collect(),
+    }))
+}
+
+/// Sets a secret of a service: its value goes to the vault alone, and the containers are started anew with it.
+#[utoipa::path(put, path = "/api/services/{service}/secrets/{secret}", tag = "store", operation_id = "set_service_secret",
+    params(("service" = String, Path), ("secret" = String, Path)), request_body = SetServiceSecret,
+    responses((status = 202, body = Service), Problems))]
+pub async fn set_secret(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Segments(service, secret): Segments,
+    Input(set): Input<SetServiceSecret>,
+) -> Result<Response, Refusal> {
+    let value = Zeroizing::new(set.value);
+    accepted(store::secrets::set(&app, &who.actor(), &service, &secret, value).await?)
+}
+
+/// Removes a secret of a service from the vault. Containers that need it do not start any more.
+#[utoipa::path(delete, path = "/api/services/{service}/secrets/{secret}", tag = "store", operation_id = "remove_service_secret",
+    params(("service" = String, Path), ("secret" = String, Path)),
+    responses((status = 202, body = Service), Problems))]
+pub async fn remove_secret(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Segments(service, secret): Segments,
+) -> Result<Response, Refusal> {
+    accepted(store::secrets::remove(&app, &who.actor(), &service, &secret).await?)
 }
 
 /// Says which devices may reach a service.

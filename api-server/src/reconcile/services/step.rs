@@ -10,6 +10,7 @@ use super::project;
 use crate::app::App;
 use crate::daemons::deployments::BrokerFault;
 use crate::events::Topic;
+use crate::service::store::secrets;
 use crate::service::{Actor, ServiceError, cell};
 use crate::services::{Live, Progress, Waiting};
 use crate::store::services::{self as table, Container, Fault, KeptManifest, Make, StoredService};
@@ -47,6 +48,8 @@ enum Not {
     Ended(Outcome, Option<Fault>),
 }
 
+/// What the broker says where a secret that a container needs is not set.
+const SECRET_MISSING: &str = "SECRET_MISSING";
 /// What the broker says of containers that ended as soon as they were started.
 pub(super) const NOT_RUNNING: &str = "NOT_RUNNING";
 /// How often they may, before an installation has failed: Docker may have been killed under them.
@@ -136,6 +139,8 @@ async fn act(app: &App, service: &StoredService) -> Result<Result<Done, Not>, Se
             plain(removing.await.map_err(|fault| still(not(app, fault))))
         }
         Phase::Removing(Remove::Free) => {
+            // An error is waited for: its row goes when nothing of it is anywhere.
+            secrets::forget(app, service).await?;
             project::remove(app, service.name.as_str()).await;
             Ok(Done::Plain)
         }
@@ -377,6 +382,7 @@ async fn pull(app: &App, service: &StoredService, make: &Make, kept: &KeptManife
 
 async fn deploy(app: &App, service: &StoredService, make: &Make) -> Result<Vec<Container>, Not> {
     netd_has(app, service).await?;
+    has_its_secrets(app, service, make).await?;
     let place = service.network.as_ref();
     let deploying = app.deployments.deploy(make, &service.instance, place);
     let deployed = deploying.await.map_err(|fault| not(app, fault))?;
@@ -390,6 +396,20 @@ async fn deploy(app: &App, service: &StoredService, make: &Make) -> Result<Vec<C
         return Err(elsewhere());
     }
     containers(&deployed).ok_or_else(elsewhere)
+}
+
+/// What vaultd makes for it is made. Vaultd that is away is waited for.
+async fn has_its_secrets(app: &App, service: &StoredService, make: &Make) -> Result<(), Not> {
+    let generated = async {
+        let manifest = kept(app, make)?.manifest;
+        secrets::generate(app, service, &manifest).await
+    };
+    generated.await.map_err(|error| {
+        Not::Later(Waiting {
+            code: error.kind().1.to_owned(),
+            message: format!("secrets of the service are not made: {error}"),
+        })
+    })
 }
 
 /// The containers of a deployment; none when an address is none.
@@ -430,6 +450,10 @@ async fn netd_has_heard(app: &App, service: &StoredService) -> Result<(), Not> {
 fn not(app: &App, fault: BrokerFault) -> Not {
     match fault {
         BrokerFault::Later { code, message } => Not::Later(Waiting { code, message }),
+        // Somebody is to set it; until then what runs goes on.
+        BrokerFault::Refused { code, message } if code == SECRET_MISSING => {
+            Not::Later(Waiting { code, message })
+        }
         BrokerFault::Refused { code, message } => {
             let outcome = match code.as_str() {
                 "NO_MANIFEST" => Outcome::NoManifest,

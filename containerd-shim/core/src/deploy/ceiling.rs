@@ -45,6 +45,30 @@ pub struct Ceiling {
     pub service_networks: Ipv4Net,
     /// How names of bridges of services begin; a number follows. At most 10 characters.
     pub bridge_prefix: String,
+    /// Where secrets of services come from and lie; none: no manifest with secrets is deployed.
+    pub secrets: Option<SecretsPlace>,
+}
+
+/// Where secrets of services come from, and where containers are given them from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretsPlace {
+    /// vaultd's socket for the broker.
+    pub vault_socket: String,
+    /// A folder of the broker's own that nobody else enters, in memory: absolute, without a link.
+    pub folder: String,
+}
+
+impl SecretsPlace {
+    /// The folder that one container of a service finds at `/run/secrets`.
+    pub fn of(&self, service: &Name, container: &Name) -> String {
+        format!("{}/{service}/{container}", self.folder)
+    }
+
+    /// Whether `path` is the folder or begins as what lies in it does.
+    pub fn holds(&self, path: &str) -> bool {
+        path.strip_prefix(self.folder.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
 }
 
 /// What an image without a signature of the ceiling's keys means.

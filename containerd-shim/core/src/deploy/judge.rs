@@ -332,6 +332,9 @@ impl Bench<'_> {
             self.image(verified, container, &at);
             self.privileges(container, &at, &manifest.id);
             self.mounts(container, &at, manifest.purpose);
+            let given = container.secrets.is_empty() || self.ceiling.secrets.is_some();
+            let words = "are for a broker that may ask vaultd (deploy.secrets in broker.toml)";
+            self.must(given, "M1_SECRETS", Rule::M1, &format!("{at}.secrets"), words);
             self.limits(container, &at);
             self.ports(container, &at);
         }

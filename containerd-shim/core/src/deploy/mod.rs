@@ -16,7 +16,7 @@ mod rules;
 mod signature;
 
 pub use bundle::{Bundle, ImageSignature, Unverified, Verified};
-pub use ceiling::{BindRoot, Ceiling, CeilingLimits, ImagePolicy, Place, PublishedRange};
+pub use ceiling::{BindRoot, Ceiling, CeilingLimits, ImagePolicy, Place, PublishedRange, SecretsPlace};
 pub use compare::{Difference, compare};
 pub use fields::{FIELDS, FieldClass, field};
 pub use judge::{Approved, ApprovedContainer, Denied, NetworkPlan, Order, Reason, judge, judge_images};

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cell_manifest::{BelowRoot, Capability, Container, Digest, Health, Limits, Name, Source, Template};
+use cell_manifest::{
+    BelowRoot, Capability, Container, Digest, Health, Limits, Name, SECRETS_TARGET, Source, Template,
+};
 use serde_json::{Map, Value, json};
 
 use super::ceiling::Ceiling;
@@ -46,7 +48,7 @@ pub enum Unfinished {
     /// The approval has no such container.
     #[error("there is no such container")]
     NoContainer,
-    /// A folder was not walked.
+    /// A folder was not walked, or there is none for secrets.
     #[error("a bind was not looked up")]
     NoBind,
     /// It breaks the field policy: a fault of the broker's own.
@@ -220,10 +222,18 @@ impl Approved {
                 }),
             })
         };
+        let secrets = (!container.secrets.is_empty()).then(|| {
+            let source = ceiling.secrets.as_ref()?.of(&self.service, &container.name);
+            Some(json!({
+                "Type": "bind", "Source": source, "Target": SECRETS_TARGET, "ReadOnly": true,
+                "BindOptions": {"Propagation": "rprivate", "ReadOnlyForceRecursive": true},
+            }))
+        });
         container
             .mounts
             .iter()
             .map(mount)
+            .chain(secrets)
             .collect::<Option<Vec<_>>>()
             .map(Value::Array)
     }

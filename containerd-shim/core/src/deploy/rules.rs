@@ -241,7 +241,29 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// A bind of the folder with this very container's secrets, at the one place where they are looked for, and not to be written.
+    fn is_of_secrets(&self, folder: &str, mount: &Value, source: &str) -> bool {
+        let service = self.body["Labels"]["cell.part-of"].as_str().unwrap_or_default();
+        let container = self.body["Hostname"].as_str().unwrap_or_default();
+        let named = [service, container]
+            .iter()
+            .all(|text| Name::try_from(*text).is_ok());
+        named
+            && source == format!("{folder}/{service}/{container}")
+            && mount["Target"] == "/run/secrets"
+            && mount["ReadOnly"] == json!(true)
+            && mount["BindOptions"]["Propagation"] == "rprivate"
+            && mount["BindOptions"]["ReadOnlyForceRecursive"] == json!(true)
+    }
+
     fn bind(&self, mount: &Value, source: &str, out: &mut Vec<Rule>) {
+        if let Some(place) = self.ceiling.secrets.as_ref().filter(|place| place.holds(source)) {
+            // Whatever bind roots say of it: of this folder nothing else is given.
+            if !self.is_of_secrets(&place.folder, mount, source) {
+                out.push(Rule::M1);
+            }
+            return;
+        }
         let root = self.ceiling.bind_roots.values().find(|root| root.holds(source));
         let walked = self
             .given

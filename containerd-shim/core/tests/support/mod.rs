@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use cell_broker_core::Role;
 use cell_broker_core::deploy::{
     Approved, BindRoot, Bundle, Ceiling, CeilingLimits, Denied, Given, ImagePolicy, ImageSignature, Key,
-    Order, Place, PublishedRange, Verified, judge,
+    Order, Place, PublishedRange, SecretsPlace, Verified, judge,
 };
 use cell_broker_core::model::Ownership;
 use cell_manifest::{Capability, Digest, Image, Name, Purpose};
@@ -114,6 +114,10 @@ pub fn ceiling() -> Ceiling {
         cell_network: "172.20.0.0/24".parse().unwrap(),
         service_networks: "172.21.0.0/16".parse().unwrap(),
         bridge_prefix: "cellsvc".to_owned(),
+        secrets: Some(SecretsPlace {
+            vault_socket: "/run/cell/broker-keys/vault.sock".to_owned(),
+            folder: "/run/cell/broker-secrets".to_owned(),
+        }),
     }
 }
 

@@ -75,6 +75,11 @@ pub const CHECKS: &[Check] = &[
         what: "connect to cell-iptables",
         attempt: |t| connect(&t.socket(SOCKET)),
     },
+    Check {
+        id: "S13",
+        what: "connect to cell-broker's key socket",
+        attempt: |t| connect(&t.socket("broker-keys/vault.sock")),
+    },
 ];
 
 fn connect(path: &Path) -> Outcome {

@@ -23,6 +23,7 @@ pub fn spec() -> PolicySpec {
             netd: caller("cell-netd"),
             egress: Some(caller("cell-egress")),
             openvpn: Some(caller("cell-openvpn")),
+            broker: Some(caller("cell-broker")),
         },
     }
 }

@@ -5,11 +5,12 @@ use cell_api_core::services::phase::Phase;
 
 use super::{
     Catalog, CatalogService, FormField, Service, ServiceContainer, ServiceFault, ServiceLogs, ServiceOrPlan,
-    ServicePhase, ServiceProgress, ServiceStatus, ServiceUpdate,
+    ServicePhase, ServiceProgress, ServiceSecret, ServiceStatus, ServiceUpdate,
 };
 use crate::http::dto::convert::state_name;
 use crate::http::dto::rfc3339;
 use crate::service::catalog::{Catalog as Read, Item, Shown, purpose};
+use crate::service::store::secrets::SecretView;
 use crate::service::store::{ContainerState, LogsView, PlanView, StatusView, View};
 
 impl Catalog {
@@ -211,5 +212,20 @@ fn phase(phase: Phase) -> ServicePhase {
         Phase::Updating(_) => ServicePhase::Updating,
         Phase::Removing(_) => ServicePhase::Removing,
         Phase::Failed(_) => ServicePhase::Failed,
+    }
+}
+
+impl From<SecretView> for ServiceSecret {
+    fn from(view: SecretView) -> Self {
+        let SecretView { field, is_set } = view;
+        ServiceSecret {
+            name: field.name.to_string(),
+            label: field.label,
+            help: field.help,
+            optional: field.is_optional,
+            generated: field.generate.is_some(),
+            can_be_set: field.can_be_set,
+            is_set,
+        }
     }
 }

@@ -4,7 +4,7 @@ use cell_api_core::fault::Faults;
 use cell_api_core::fields::Fields;
 use cell_api_core::services::access::Access;
 
-use super::{ConfigureService, InstallService, StoreAccess};
+use super::{ConfigureService, InstallService, SetServiceSecret, StoreAccess};
 use crate::http::input::FromFields;
 use crate::service::store::InstallInput;
 
@@ -42,6 +42,18 @@ impl FromFields for ConfigureService {
         }
         ConfigureService {
             parameters: fields.texts("parameters", faults),
+        }
+    }
+
+    fn check(self) -> Faults {
+        Faults::default()
+    }
+}
+
+impl FromFields for SetServiceSecret {
+    fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
+        SetServiceSecret {
+            value: fields.string("value", faults),
         }
     }
 

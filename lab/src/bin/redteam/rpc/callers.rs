@@ -9,6 +9,7 @@ use crate::stance::Stance;
 use crate::target::Target;
 
 const READ_EXIT_SECRET: &str = "/cell.vault.v1.ExitSecretService/ReadExitSecret";
+const READ_SERVICE_SECRET: &str = "/cell.vault.v1.ServiceSecretService/ReadServiceSecret";
 
 pub fn checks() -> Vec<RpcCheck> {
     vec![
@@ -84,6 +85,21 @@ pub fn exit_checks() -> Vec<RpcCheck> {
             "root asks vaultd for an exit's key as if it were cell-openvpn",
             vault_secrets::answers,
             |target| refused_to_root(target, "openvpn-keys/vault.sock", READ_EXIT_SECRET),
+        ),
+        to_root(
+            "G45",
+            "root asks vaultd for a service's secret as if it were cell-broker",
+            vault_secrets::answers,
+            |target| refused_to_root(target, "broker-keys/vault.sock", READ_SERVICE_SECRET),
+        ),
+        check(
+            "G46",
+            "ask for a service's secret on the API's socket",
+            vault_secrets::answers,
+            |target| {
+                let asked = call(target.socket("vault/vault.sock"), READ_SERVICE_SECRET, Vec::new());
+                run(async { refused(asked.await, &[Code::Unimplemented]) })
+            },
         ),
         check(
             "G46",
