@@ -12,6 +12,7 @@ use crate::process::run;
 
 /// As `compose/images` builds it.
 const COREDNS: &str = "v1.15.0";
+const PEBBLE: &str = "v2.10.3";
 
 /// CoreDNS with all its plugins, built by Go from its module, whose sum Go checks.
 ///
@@ -36,9 +37,14 @@ pub fn caddy() -> Result<PathBuf> {
     if installed.exists() {
         return Ok(installed.to_owned());
     }
-    kept("caddy-debian", Path::new("usr/bin/caddy"), |folder| {
+    unpacked("caddy", "caddy", "usr/bin/caddy")
+}
+
+/// A program of Debian's package `package`, which is not installed for it.
+fn unpacked(name: &str, package: &str, path: &str) -> Result<PathBuf> {
+    kept(&format!("{name}-debian"), Path::new(path), |folder| {
         run(Command::new("apt-get")
-            .args(["download", "caddy"])
+            .args(["download", package])
             .current_dir(folder))?;
         let package = fs::read_dir(folder)?
             .filter_map(|entry| Some(entry.ok()?.path()))
@@ -50,21 +56,57 @@ pub fn caddy() -> Result<PathBuf> {
     })
 }
 
+/// Caddy as the cell's image has it, with the cell's own modules: built from the sources beside this, which Go looks at each time.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn cell_caddy() -> Result<PathBuf> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compose/images/caddy");
+    let program = cache()?.join("cell-caddy");
+    run(Command::new("go")
+        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"])
+        .args(["-tags", "nobadger,nomysql,nopgx", "-o"])
+        .arg(&program)
+        .arg(".")
+        .current_dir(sources)
+        .env("GOFLAGS", "-mod=readonly")
+        .env("CGO_ENABLED", "0"))?;
+    Ok(program)
+}
+
+/// Pebble, Let's Encrypt's ACME server for tests, built by Go from its module, whose sum Go checks.
+///
+/// # Errors
+/// When it is not there and cannot be built.
+pub fn pebble() -> Result<PathBuf> {
+    kept(&format!("pebble-{PEBBLE}"), Path::new("pebble"), |folder| {
+        let module = format!("github.com/letsencrypt/pebble/v2/cmd/pebble@{PEBBLE}");
+        run(Command::new("go")
+            .args(["install", "-trimpath", "-ldflags=-s -w", &module])
+            .env("GOBIN", folder)
+            .env("CGO_ENABLED", "0"))
+    })
+}
+
+/// BIND's name server, of Debian's package, whose libraries bind9-dnsutils brings. Never the machine's own: where that is installed,
+/// AppArmor lets it read what is its own alone.
+///
+/// # Errors
+/// When it is not there and cannot be fetched.
+pub fn named() -> Result<PathBuf> {
+    unpacked("named", "bind9", "usr/sbin/named")
+}
+
 /// A file of the cache's folder, made in a folder of its own and put there whole: several tests may want it at once.
 fn kept(name: &str, file: &Path, make: impl FnOnce(&Path) -> Result<String>) -> Result<PathBuf> {
-    let cache = env::var_os("CELL_LAB_CACHE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab-cache"),
-        PathBuf::from,
-    );
+    let cache = cache()?;
     let place = cache.join(name);
     let wanted = place.join(file);
     if wanted.exists() {
         return Ok(wanted);
     }
-    fs::create_dir_all(&cache)?;
     let making = tempfile::Builder::new().prefix(name).tempdir_in(&cache)?;
-    // Absolute: Go takes no other.
-    let folder = fs::canonicalize(making.path())?;
+    let folder = making.path().to_owned();
     make(&folder).with_context(|| format!("making {name}"))?;
     // Who comes second finds it there.
     if fs::rename(&folder, &place).is_ok() {
@@ -72,4 +114,14 @@ fn kept(name: &str, file: &Path, make: impl FnOnce(&Path) -> Result<String>) -> 
     }
     anyhow::ensure!(wanted.exists(), "{} was not made", wanted.display());
     Ok(wanted)
+}
+
+fn cache() -> Result<PathBuf> {
+    let cache = env::var_os("CELL_LAB_CACHE").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab-cache"),
+        PathBuf::from,
+    );
+    fs::create_dir_all(&cache)?;
+    // Absolute: Go takes no other.
+    Ok(fs::canonicalize(cache)?)
 }

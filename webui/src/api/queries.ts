@@ -51,6 +51,9 @@ export const statusQuery = queryOptions({ queryKey: ['status'], queryFn: () => d
 
 export const configQuery = queryOptions({ queryKey: ['config'], queryFn: () => data(sdk.getConfig()) });
 
+/** Under which domain services are found. Changes as the configuration does. */
+export const domainQuery = queryOptions({ queryKey: ['config', 'domain'], queryFn: () => data(sdk.getDomain()) });
+
 export const wireguardQuery = queryOptions({
   queryKey: ['wireguard'],
   queryFn: () => data(sdk.getWireguardStatus()),

@@ -15,6 +15,7 @@ export type {
   ConnectionImport,
   ConnectionStatus,
   Docker,
+  Domain,
   FormField,
   Me,
   NetworkStep,

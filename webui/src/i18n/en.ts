@@ -231,6 +231,41 @@ export const en = {
     resolversHelp:
       'Asked for devices without an exit, and through exits that came without resolvers of their own. Separate them by spaces; left empty: Quad9.',
     resolversChanged: 'Saved.',
+    publicDomain: {
+      title: 'Domain of services',
+      modes: {
+        lan: [
+          'This cell’s own domain',
+          'Devices trust it once they have the root certificate. Nothing is asked of the internet.',
+        ],
+        dns01: [
+          'A public domain as well',
+          'With a certificate that every device trusts. It is proven in the domain’s DNS: nothing becomes reachable from the internet.',
+        ],
+      } as Record<'lan' | 'dns01', [string, string]>,
+      provider: 'DNS provider',
+      providers: [
+        ['duckdns', 'DuckDNS'],
+        ['cloudflare', 'Cloudflare'],
+        ['generic', 'Another (RFC 2136 updates)'],
+      ] as [string, string][],
+      fields: {
+        domain: [
+          'Public domain',
+          'For example home.example.org. Use one that nothing else has: your devices are told its names by this cell alone.',
+        ],
+        server: ['Server that takes updates', 'An IPv4 address, with a port where it is not 53.'],
+        tsig_name: ['Name of the key', 'As the server knows it.'],
+        email: ['Mailbox', 'Where the certificate authority may write to.'],
+        acme_directory: ['ACME directory', 'Of another authority than Let’s Encrypt.'],
+      } as Record<string, [string, string]>,
+      token: 'Token',
+      secret: 'Secret of the key',
+      tokenHelp: 'It goes to the cell’s vault, and nobody is shown it.',
+      tokenThere: 'There is one; leave this empty to keep it.',
+      saved: 'Saved. The certificate follows within minutes; the cell’s status says when it cannot be had.',
+      savedLan: 'Saved.',
+    },
     identity: 'This cell',
     cellName: 'Name',
     domain: 'Domain',

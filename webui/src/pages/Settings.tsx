@@ -5,11 +5,12 @@ import { Download } from 'lucide-react';
 import { type FormEvent, useState } from 'react';
 import { data, sdk } from '../api/client';
 import { splitViolations } from '../api/error';
-import { configQuery, wireguardQuery } from '../api/queries';
+import { configQuery, domainQuery, wireguardQuery } from '../api/queries';
 import type { Config } from '../api/types';
 import { Button, buttonClass } from '../components/Button';
 import { Card, Facts, PageHeader } from '../components/Card';
 import { Disclosure } from '../components/Disclosure';
+import { DomainForm } from '../components/DomainForm';
 import { EndpointField } from '../components/EndpointField';
 import { ErrorNote } from '../components/ErrorNote';
 import { Field } from '../components/Field';
@@ -25,6 +26,7 @@ const FIELDS = ['endpoint_host'];
 export default function Settings() {
   useTitle(t.settings.title);
   const config = useQuery(configQuery);
+  const domain = useQuery(domainQuery);
   return (
     <>
       <PageHeader title={t.settings.title} />
@@ -43,6 +45,9 @@ export default function Settings() {
           )}
         </Loaded>
         <div className="flex flex-col gap-5">
+          <Card title={t.settings.publicDomain.title}>
+            <Loaded query={domain}>{(stored) => <DomainForm stored={stored} />}</Loaded>
+          </Card>
           <Certificate />
           <Card title={t.auth.change}>
             <PasswordForm />

@@ -835,6 +835,99 @@ export type Docker = {
 };
 
 /**
+ * Under which domain services are found, beside the cell's own.
+ */
+export type Domain = {
+    /**
+     * Certificates that the directory's own is checked by, PEM; null: those of the web.
+     */
+    acme_authority: string | null;
+    /**
+     * The authority's ACME directory; null: Let's Encrypt's.
+     */
+    acme_directory: string | null;
+    /**
+     * The public domain.
+     */
+    domain: string | null;
+    /**
+     * Where the authority may write to.
+     */
+    email: string | null;
+    /**
+     * `lan`: the cell's own alone; `dns01`: a public one as well.
+     */
+    mode: string;
+    /**
+     * `duckdns`, `cloudflare` or `generic`.
+     */
+    provider: string | null;
+    /**
+     * Of `generic`: the server that takes updates (RFC 2136).
+     */
+    server: string | null;
+    /**
+     * Whether the vault has the provider's token; null while it is not reachable.
+     */
+    token_is_set: boolean | null;
+    /**
+     * Of `generic`: `hmac-sha256`, `hmac-sha384` or `hmac-sha512`.
+     */
+    tsig_algorithm: string | null;
+    /**
+     * Of `generic`: the name of its key.
+     */
+    tsig_name: string | null;
+};
+
+/**
+ * The setting as a whole: what is absent or null is not set.
+ */
+export type DomainUpdate = {
+    /**
+     * Certificates that the directory's own is checked by, PEM, at most 16 KiB; null: those of the web.
+     */
+    acme_authority?: string | null;
+    /**
+     * The authority's ACME directory, https; null: Let's Encrypt's.
+     */
+    acme_directory?: string | null;
+    /**
+     * The public domain: one of the cell's own, since all its names are answered by the cell for its devices.
+     */
+    domain?: string | null;
+    /**
+     * Where the authority may write to.
+     */
+    email?: string | null;
+    /**
+     * `lan` or `dns01`.
+     */
+    mode: string;
+    /**
+     * `duckdns`, `cloudflare` or `generic`.
+     */
+    provider?: string | null;
+    /**
+     * Of `generic`: an IPv4 address, with a port where it is not 53.
+     */
+    server?: string | null;
+    /**
+     * The provider's token, or the key's secret as base64. It goes to the vault, and nobody is shown it. Null: the one that is
+     * there, if it is this provider's.
+     */
+    token?: string | null;
+    /**
+     * Of `generic`: `hmac-sha256` (where nothing is said), `hmac-sha384` or `hmac-sha512`.
+     */
+    tsig_algorithm?: string | null;
+    /**
+     * Of `generic`: the name of its key.
+     */
+    tsig_name?: string | null;
+};
+
+/**
  * No fields.
  */
 export type Empty = {
@@ -2977,6 +3070,58 @@ export type SetQueryLogResponses = {
 };
 
 export type SetQueryLogResponse = SetQueryLogResponses[keyof SetQueryLogResponses];
+
+export type GetDomainData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/domain';
+};
+
+export type GetDomainErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type GetDomainError = GetDomainErrors[keyof GetDomainErrors];
+
+export type GetDomainResponses = {
+    200: Domain;
+};
+
+export type GetDomainResponse = GetDomainResponses[keyof GetDomainResponses];
+
+export type SetDomainData = {
+    body: DomainUpdate;
+    path?: never;
+    query?: never;
+    url: '/api/domain';
+};
+
+export type SetDomainErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type SetDomainError = SetDomainErrors[keyof SetDomainErrors];
+
+export type SetDomainResponses = {
+    200: Domain;
+};
+
+export type SetDomainResponse = SetDomainResponses[keyof SetDomainResponses];
 
 export type StreamEventsData = {
     body?: never;
