@@ -17,6 +17,7 @@ mod manifest;
 mod name;
 mod path;
 mod rule;
+mod signature;
 mod strict;
 mod template;
 mod wire;
@@ -34,5 +35,6 @@ pub use manifest::{
 pub use name::{InvalidName, Name, RESERVED};
 pub use path::{AbsolutePath, BelowRoot};
 pub use rule::{Fault, Faults, Rule};
+pub use signature::{InvalidKey, Key};
 pub use strict::{Malformed, parse as parse_json};
 pub use template::{PLACE_INSTANCE, Part, Template};

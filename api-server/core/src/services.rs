@@ -13,6 +13,7 @@ pub mod own;
 pub mod phase;
 pub mod plan;
 pub mod probe;
+pub mod remote;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

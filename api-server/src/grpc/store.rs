@@ -19,7 +19,8 @@ impl StoreService for Automation {
         &self,
         _: Request<wire::GetCatalogRequest>,
     ) -> Result<Response<wire::GetCatalogResponse>, Status> {
-        let read = catalog::read(&self.app).await.map_err(refused)?;
+        let mut read = catalog::read(&self.app).await.map_err(refused)?;
+        catalog::judge(&self.app, &mut read).await.map_err(refused)?;
         let installed = store::list(&self.app).await.map_err(refused)?;
         let services = read.items.into_iter().map(|item| offered(item, &installed));
         Ok(Response::new(wire::GetCatalogResponse {
@@ -235,6 +236,9 @@ fn offered(item: Item, installed: &[View]) -> wire::CatalogService {
         form,
         installed,
         faults,
+        origin,
+        deployable,
+        deployable_fix,
     } = item.shown(installed);
     wire::CatalogService {
         purpose: purpose.unwrap_or_default().to_owned(),
@@ -248,6 +252,9 @@ fn offered(item: Item, installed: &[View]) -> wire::CatalogService {
         requires,
         installed,
         faults,
+        origin: origin.unwrap_or_default(),
+        deployable,
+        deployable_fix: deployable_fix.unwrap_or_default(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! that netd refuses is left out, and so is off the network, which is the safe side.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ struct Listed {
     services: Vec<String>,
     entries: Vec<String>,
     peers: Vec<String>,
+    relay_servers: Vec<SocketAddr>,
 }
 
 impl Listed {
@@ -55,6 +57,7 @@ impl Listed {
             services: spec.services.iter().map(|one| one.name.clone()).collect(),
             entries: spec.entries.iter().map(entries::key).collect(),
             peers: spec.peers.iter().map(|peer| peer.name.clone()).collect(),
+            relay_servers: spec.relay_servers.clone(),
         }
     }
 }
@@ -176,6 +179,7 @@ impl Reconciler {
         self.refused.clear();
         self.exits = exits::Told::default();
         self.app.dns.forget_refusal();
+        self.app.remote.forget_refusal();
         match self.settle(false).await? {
             Found::Waits => {
                 let (generation, _) = self.desired().await?;
@@ -199,7 +203,10 @@ impl Reconciler {
                 return Err(status);
             }
             let violations = fault::violations(&status);
-            if !self.app.dns.note_refusal(&violations) && !self.leave_out(&listed, &violations, &mut excess) {
+            if !self.app.dns.note_refusal(&violations)
+                && !self.app.remote.note_refusal(&listed.relay_servers, &violations)
+                && !self.leave_out(&listed, &violations, &mut excess)
+            {
                 return self.blocked(generation, &status).await;
             }
         }
@@ -470,7 +477,7 @@ type Desired = (u64, derive::NetworkSpec, exits::Told, Refused);
 async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Result<Desired, ServiceError> {
     let settings = app.config.network.clone();
     let tor = app.config.tor_socks;
-    let known = Arc::clone(&app.exits);
+    let (known, own) = (Arc::clone(&app.exits), Arc::clone(app));
     let has_dns = app.egress.is_some() && !app.dns.is_refused_by_netd();
     let has_names = has_dns && app.config.core_dns_dir.is_some();
     app.store
@@ -504,6 +511,12 @@ async fn desired(app: &Arc<App>, without: Refused, refused_exits: Refused) -> Re
             let dns = cell.as_ref().map(|cell| &cell.dns_upstreams).filter(|_| has_dns);
             let mut spec = derive::network_spec(&settings, range, ways, specs, dns);
             if range.is_some() {
+                let urls = match own.egress {
+                    Some(_) => crate::store::remote_catalogs::direct(connection)?,
+                    None => Vec::new(),
+                };
+                let servers = derive::relay_servers(&urls, &known.names());
+                spec.relay_servers = own.remote.allowed(servers);
                 // The relay asks it for services' names.
                 spec.dns_upstreams
                     .extend(has_names.then_some(derive::dns::COREDNS));

@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0009_services.sql"),
     include_str!("../../migrations/0010_accounts.sql"),
     include_str!("../../migrations/0011_managers.sql"),
+    include_str!("../../migrations/0013_remote_catalogs.sql"),
 ];
 
 /// A schema that this version cannot use.

@@ -36,6 +36,9 @@ impl CatalogService {
             form,
             installed,
             faults,
+            origin,
+            deployable,
+            deployable_fix,
         } = item.shown(installed);
         CatalogService {
             purpose: purpose.map(str::to_owned),
@@ -49,6 +52,9 @@ impl CatalogService {
             requires,
             installed,
             faults,
+            origin,
+            deployable,
+            deployable_fix,
         }
     }
 }
