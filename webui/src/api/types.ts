@@ -23,6 +23,7 @@ export type {
   PeerCreate,
   PeerCreated,
   PeerUpdate,
+  RemoteCatalog,
   Service,
   ServiceAccess,
   ServiceCheck,
