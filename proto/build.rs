@@ -19,6 +19,7 @@ const PROTOS: &[&str] = &[
     "cell/api/v1/store_service.proto",
     "cell/api/v1/account_service.proto",
     "cell/api/v1/manager_service.proto",
+    "cell/api/v1/remote_catalog_service.proto",
 ];
 
 /// Messages that carry key material: they get a hand-written `Debug` that shows nothing (`src/redact.rs`).

@@ -29,6 +29,7 @@ use crate::network::Network;
 use crate::password::Hasher;
 use crate::peers::{PeerChange, Peers};
 use crate::published::Publisher;
+use crate::remote::Remote;
 use crate::service::ServiceError;
 use crate::service::cell::CellIdentity;
 use crate::services::Services;
@@ -91,6 +92,8 @@ pub struct App {
     pub streams: BrokerStreams,
     /// What moves about services of the store.
     pub services: Arc<Services>,
+    /// What moves about remote catalogs.
+    pub remote: Remote,
     /// `cell-egress`, where the policy file names it.
     pub egress: Option<EgressClient>,
     /// `cell-openvpn`, where the policy file names it.
@@ -189,6 +192,7 @@ impl App {
             deployments: Deployments::new(ipc::connect(&config.broker_socket)),
             streams: BrokerStreams::new(ipc::connect(&config.broker_socket)),
             services: Arc::default(),
+            remote: Remote::default(),
             egress: egress(&config),
             openvpn: openvpn(&config),
             vault: Vault::new(ipc::connect(&config.vault_socket)),

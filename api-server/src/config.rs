@@ -10,6 +10,8 @@ use cell_api_core::service_network;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 
+use crate::authorities::Authorities;
+
 /// What is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -31,6 +33,8 @@ pub struct Config {
     pub service_pool: Ipv4Net,
     /// Folder of the catalog of services.
     pub catalog: PathBuf,
+    /// Whom servers of remote catalogs are known by.
+    pub authorities: Authorities,
     /// Whether time, names and the proxy of services are installed by the cell itself.
     pub core_services: bool,
     /// Folder of CoreDNS' configuration and zones; `None`: this cell has no CoreDNS, and services have no names.
@@ -102,6 +106,8 @@ struct File {
     service_pool: String,
     #[serde(default = "shipped_catalog")]
     catalog: PathBuf,
+    #[serde(default = "system_authorities")]
+    authorities: PathBuf,
     #[serde(default = "yes")]
     core_services: bool,
     #[serde(default)]
@@ -125,6 +131,10 @@ fn shipped_service_pool() -> String {
 
 fn shipped_catalog() -> PathBuf {
     PathBuf::from("/usr/share/cell/catalog")
+}
+
+fn system_authorities() -> PathBuf {
+    PathBuf::from("/etc/ssl/certs/ca-certificates.crt")
 }
 
 const fn yes() -> bool {
@@ -195,6 +205,8 @@ impl Config {
             tor_socks: file.tor_socks,
             service_pool,
             catalog: file.catalog,
+            // A machine without them has no remote catalogs but those that bring their own.
+            authorities: Authorities::read(&file.authorities).unwrap_or_default(),
             core_services: file.core_services,
             core_dns_dir: file.core_dns_dir,
             caddy_socket: file.caddy_socket,

@@ -14,6 +14,7 @@ pub mod service;
 
 pub mod accounts;
 pub mod app;
+pub mod authorities;
 pub mod certificates;
 pub mod dns;
 pub mod events;
@@ -22,6 +23,7 @@ pub mod health;
 pub mod password;
 pub mod peers;
 pub mod published;
+pub mod remote;
 pub mod services;
 pub mod sessions;
 pub mod store;

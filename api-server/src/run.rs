@@ -20,7 +20,7 @@ use crate::http::router::Site;
 use crate::http::server::{Endpoint, Slots};
 use crate::service::claim;
 use crate::tls::{self, CurrentCertificate};
-use crate::{accounts, anchor, certificates, dns, exits, grpc, published, reconcile, sweep, tidy};
+use crate::{accounts, anchor, certificates, dns, exits, grpc, published, reconcile, remote, sweep, tidy};
 
 /// systemd's patience is 5 s; this is ours.
 const FAREWELL: Duration = Duration::from_secs(4);
@@ -106,6 +106,7 @@ pub async fn start(
     tasks.spawn(certificates::run(Arc::clone(&app), shutdown.clone()));
     tasks.spawn(accounts::run(Arc::clone(&app), shutdown.clone()));
     tasks.spawn(tidy::run(Arc::clone(&app), shutdown.clone()));
+    tasks.spawn(remote::run(Arc::clone(&app), shutdown.clone()));
     let site = Site::new(Arc::clone(&app));
     let loopback = loopback(&app, sockets.loopback, site.clone())?;
     tasks.spawn(loopback.serve(shutdown.clone()));

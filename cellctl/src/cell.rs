@@ -10,6 +10,7 @@ use cell_proto::api::v1::connection_service_client::ConnectionServiceClient;
 use cell_proto::api::v1::manager_service_client::ManagerServiceClient;
 use cell_proto::api::v1::network_change_service_client::NetworkChangeServiceClient;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
+use cell_proto::api::v1::remote_catalog_service_client::RemoteCatalogServiceClient;
 use cell_proto::api::v1::service_network_service_client::ServiceNetworkServiceClient;
 use cell_proto::api::v1::setup_service_client::SetupServiceClient;
 use cell_proto::api::v1::store_service_client::StoreServiceClient;
@@ -56,6 +57,10 @@ impl Cell {
 
     pub(crate) fn store(&self) -> Result<StoreServiceClient<Channel>, Failure> {
         self.channel().map(StoreServiceClient::new)
+    }
+
+    pub(crate) fn catalogs(&self) -> Result<RemoteCatalogServiceClient<Channel>, Failure> {
+        self.channel().map(RemoteCatalogServiceClient::new)
     }
 
     pub(crate) fn accounts(&self) -> Result<AccountServiceClient<Channel>, Failure> {

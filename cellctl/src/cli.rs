@@ -1,6 +1,7 @@
 //! The command line. No secret is ever an argument: arguments are seen by every process of the machine.
 
 mod account;
+mod catalog;
 mod connection;
 mod first_version;
 mod peer;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use account::{Account, AccountAdd};
+pub(crate) use catalog::{Catalog, CatalogAdd};
 pub(crate) use connection::{Connection, Import};
 pub(crate) use first_version::FirstVersion;
 pub(crate) use peer::{FailOpen, How, Peer, PeerAdd, PeerConfig, PeerSet, ServiceUrl};
@@ -91,6 +93,11 @@ pub(crate) enum Command {
     Store {
         #[command(subcommand)]
         command: Store,
+    },
+    /// Remote catalogs: services that others sign and serve.
+    Catalog {
+        #[command(subcommand)]
+        command: Catalog,
     },
     /// Services that are installed: who may reach them, how they are, how their containers get to the internet.
     Service {

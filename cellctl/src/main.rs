@@ -4,6 +4,7 @@
 
 mod accounts;
 mod audit;
+mod catalogs;
 mod cell;
 mod change;
 mod cli;
@@ -70,6 +71,7 @@ async fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Connection { command } => connections::run(&cell, output, command).await,
         Command::Import(files) => first_version::run(&cell, output, files).await,
         Command::Store { command } => store::run(&cell, output, command).await,
+        Command::Catalog { command } => catalogs::run(&cell, output, command).await,
         Command::Service { command } => installed::run(&cell, output, command).await,
         Command::Account { command } => accounts::run(&cell, output, command).await,
         Command::Alerts { command } => managers::alerts(&cell, output, command).await,

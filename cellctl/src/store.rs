@@ -23,6 +23,9 @@ struct Offered {
     form: Vec<Field>,
     installed: Vec<String>,
     faults: Vec<String>,
+    origin: Option<String>,
+    deployable: Option<bool>,
+    deployable_fix: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,6 +77,9 @@ fn text(catalog: &Catalog) -> String {
     let row = |one: &Offered| {
         let state = match (one.faults.is_empty(), one.installed.is_empty()) {
             (false, _) => "cannot be used, see show".to_owned(),
+            (true, true) if one.deployable == Some(false) => {
+                "the broker would refuse it, see show".to_owned()
+            }
             (true, true) => String::new(),
             (true, false) => format!("installed: {}", one.installed.join(", ")),
         };
@@ -93,7 +99,9 @@ fn shown(one: &Offered) -> String {
         ("Description", one.description.clone()),
         ("Needs", one.requires.join(", ")),
         ("Installed", one.installed.join(", ")),
+        ("Catalog", one.origin.clone().unwrap_or_default()),
         ("Faults", one.faults.join("; ")),
+        ("To do", one.deployable_fix.clone().unwrap_or_default()),
     ] {
         if !text.is_empty() {
             rows.push((name, text));
@@ -145,6 +153,9 @@ impl From<CatalogService> for Offered {
                 .collect(),
             installed: told.installed,
             faults: told.faults,
+            origin: Some(told.origin).filter(|origin| !origin.is_empty()),
+            deployable: told.deployable,
+            deployable_fix: Some(told.deployable_fix).filter(|fix| !fix.is_empty()),
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Config {
     pub dns: Option<DnsCeiling>,
     /// Networks of services, to whose containers cell-api is connected.
     pub services: Vec<Ipv4Net>,
+    /// Ports of catalogs, to which cell-api is connected; without one it is to none.
+    pub catalog_ports: Vec<u16>,
 }
 
 /// A policy file that cannot be put in force.
@@ -77,6 +79,8 @@ struct File {
     local_servers: Vec<SocketAddr>,
     #[serde(default)]
     services: Vec<Ipv4Net>,
+    #[serde(default)]
+    catalog_ports: Vec<u16>,
     limits: FileLimits,
     timeouts: FileTimeouts,
     #[serde(default)]
@@ -157,6 +161,7 @@ impl Config {
             rules,
             dns,
             services: file.services,
+            catalog_ports: file.catalog_ports,
         })
     }
 }
@@ -203,6 +208,7 @@ peers = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00
 servers = ["0.0.0.0/0", "::/0"]
 local_servers = ["127.0.0.1:9150"]
 services = ["172.21.0.0/16"]
+catalog_ports = [443]
 [limits]
 total = 3040
 per_exit = 3040
@@ -231,6 +237,9 @@ unit = "cell-api.service"
         assert_eq!(config.api.uids, [990]);
         assert_eq!(config.services, ["172.21.0.0/16".parse().unwrap()]);
         let none = parse(&DOCUMENTED.replace("services = [\"172.21.0.0/16\"]\n", "")).unwrap();
+        assert_eq!(config.catalog_ports, [443]);
+        let without = parse(&DOCUMENTED.replace("catalog_ports = [443]\n", "")).unwrap();
+        assert!(without.catalog_ports.is_empty(), "nor to a catalog");
         assert!(
             none.services.is_empty(),
             "nobody is connected unless the file says so"

@@ -3,7 +3,7 @@
 //!
 //! Nothing here dials where a connection was meant to go: what is dialled is a [`cell_egress_core::exit::Server`], and a
 //! [`cell_egress_core::destination::Destination`] has no address to give. For cell-api alone [`connect`] dials containers of services, in networks that
-//! the ceiling lists.
+//! the ceiling lists, and [`catalog`] servers of catalogs, at ports that it lists.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ pub mod secrets;
 
 pub mod dns;
 
+pub mod catalog;
 pub mod client;
 pub mod connect;
 pub mod dial;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use cell_egress::catalog::CatalogCeiling;
 use cell_egress::config::Config;
 use cell_egress::connect::Connector;
 use cell_egress::dns::canary::{self, PROOFS_MAX};
@@ -22,7 +23,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Descriptors beside those of connections: listeners, callers, the runtime's own, and those of DNS.
+/// Descriptors beside those of connections: listeners, callers, cell-api's connections, the runtime's own, and those of DNS.
 const DESCRIPTORS_BESIDE: u64 = 512 + (WAITING_MAX + CONNECTIONS + PROOFS_MAX) as u64;
 
 /// Carries redirected connections through exits, for cell-api.
@@ -112,7 +113,13 @@ async fn run(
         service::routes(
             Arc::clone(&engine),
             config.dns.map(|ceiling| (relay, ceiling)),
-            Connector::new(config.services, authorities),
+            Connector::new(config.services.clone(), authorities),
+            CatalogCeiling {
+                ports: config.catalog_ports,
+                reach: engine.rules().reach.clone(),
+                services: config.services,
+                listen: engine.rules().listen.clone(),
+            },
         ),
         std::future::pending(),
     );

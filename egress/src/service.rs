@@ -9,6 +9,7 @@ use cell_proto::fault::{Fault, Violation};
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::catalog::{self, CatalogCeiling, CatalogConnector};
 use crate::connect::{self, Connector};
 use crate::dns;
 use crate::dns::relay::Relay;
@@ -20,11 +21,19 @@ pub(crate) const DOMAIN: &str = "egress.cell";
 const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 
 /// What is served on the listener `api`, and nothing beside it.
-pub fn routes(engine: Arc<Engine>, dns: Option<(Arc<Relay>, DnsCeiling)>, connector: Connector) -> Routes {
+pub fn routes(
+    engine: Arc<Engine>,
+    dns: Option<(Arc<Relay>, DnsCeiling)>,
+    connector: Connector,
+    catalogs: CatalogCeiling,
+) -> Routes {
+    let relay = dns.as_ref().map(|(relay, _)| Arc::clone(relay));
+    let catalogs = CatalogConnector::new(catalogs, Arc::clone(&engine), relay);
     let service = Service {
         engine,
         dns,
         connector,
+        catalogs,
     };
     let service = EgressServiceServer::new(service).max_decoding_message_size(MESSAGE_MAX);
     Routes::new(service)
@@ -35,6 +44,7 @@ struct Service {
     /// None without a ceiling for it.
     dns: Option<(Arc<Relay>, DnsCeiling)>,
     connector: Connector,
+    catalogs: CatalogConnector,
 }
 
 #[tonic::async_trait]
@@ -104,16 +114,26 @@ impl EgressService for Service {
         Ok(Response::new(answer))
     }
 
+    type ConnectCatalogStream = catalog::Answer;
+
+    async fn connect_catalog(
+        &self,
+        request: Request<Streaming<v1::ConnectCatalogRequest>>,
+    ) -> Result<Response<Self::ConnectCatalogStream>, Status> {
+        let answer = self.catalogs.connect(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
     async fn resolve(
         &self,
         request: Request<v1::ResolveRequest>,
     ) -> Result<Response<v1::ResolveResponse>, Status> {
         let (relay, _) = self.dns()?;
-        let names = dns::request::resolve(request.get_ref()).map_err(invalid)?;
+        let (names, by) = dns::request::resolve(request.get_ref()).map_err(invalid)?;
         let mut looking = tokio::task::JoinSet::new();
         for (index, name) in names.into_iter().enumerate() {
-            let relay = Arc::clone(relay);
-            looking.spawn(async move { (index, relay.resolve(&name).await) });
+            let (relay, by) = (Arc::clone(relay), by.clone());
+            looking.spawn(async move { (index, relay.resolve(&name, by.as_ref()).await) });
         }
         let mut found = looking.join_all().await;
         found.sort_by_key(|(index, _)| *index);

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cell_egress::catalog::CatalogCeiling;
 use cell_egress::config::Config;
 use cell_egress::connect::Connector;
 use cell_egress::engine::Engine;
@@ -29,7 +30,13 @@ async fn lab(folder: &std::path::Path) -> (Client, SocketAddr) {
     let vault = Cached::new(Vault::new(folder.join("vault.sock")));
     let engine = Arc::new(Engine::new(config.rules, Box::new(vault)));
     let connector = Connector::new(vec!["127.3.0.0/16".parse().unwrap()], Vec::new());
-    let routes = service::routes(engine, None, connector);
+    let catalogs = CatalogCeiling {
+        ports: config.catalog_ports,
+        reach: engine.rules().reach.clone(),
+        services: config.services,
+        listen: engine.rules().listen.clone(),
+    };
+    let routes = service::routes(engine, None, connector, catalogs);
     let path = folder.join("egress.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let callers = CallerPolicy {

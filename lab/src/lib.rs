@@ -26,6 +26,7 @@ pub mod tor_network;
 pub mod catalog;
 pub mod cell;
 pub mod household;
+pub mod https;
 pub mod legacy;
 pub mod rest;
 pub mod store;

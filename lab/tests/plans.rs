@@ -170,6 +170,7 @@ fn desired(world: &World) -> Desired {
         cell_ports: spec.cell_ports.into_iter().map(port).collect(),
         exits: exits(),
         dns_upstreams: Vec::new(),
+        relay_servers: Vec::new(),
         service_networks: Vec::new(),
         entries: Vec::new(),
     };

@@ -18,6 +18,7 @@ mod name;
 mod path;
 mod rule;
 mod secret;
+mod signature;
 mod strict;
 mod template;
 mod wire;
@@ -39,5 +40,6 @@ pub use secret::{
     InvalidSecretName, SECRETS_MAX, SECRETS_TARGET, Secret, SecretName, SecretUse, VAULT_PREFIX, from_vault,
     vault_prefix,
 };
+pub use signature::{InvalidKey, Key};
 pub use strict::{Malformed, parse as parse_json};
 pub use template::{PLACE_INSTANCE, Part, Template};

@@ -54,6 +54,7 @@ impl Sample {
                 cell_ports: vec![],
                 exits: vec![],
                 dns_upstreams: vec![],
+                relay_servers: vec![],
                 service_networks: vec![],
                 entries: vec![],
             },

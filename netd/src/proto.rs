@@ -34,6 +34,7 @@ pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
         dns_upstreams,
         service_networks,
         entries,
+        relay_servers,
     } = wire;
     NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
@@ -43,6 +44,10 @@ pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
         dns_upstreams: dns_upstreams
             .iter()
             .map(|resolver| said(SocketAddr::try_from(resolver)))
+            .collect(),
+        relay_servers: relay_servers
+            .iter()
+            .map(|server| said(SocketAddr::try_from(server)))
             .collect(),
         service_networks: service_networks.into_iter().map(services::network_spec).collect(),
         entries: entries.into_iter().map(services::entry_spec).collect(),
@@ -265,6 +270,7 @@ pub fn from_desired(desired: &Desired) -> v1::NetworkSpec {
         cell_ports: cell_ports.collect(),
         exits: exits.collect(),
         dns_upstreams: desired.resolvers().iter().map(|at| (*at).into()).collect(),
+        relay_servers: desired.relay_servers().iter().map(|at| (*at).into()).collect(),
         service_networks: desired.services().iter().map(services::from_network).collect(),
         entries: desired.entries().iter().map(services::from_entry).collect(),
     }

@@ -295,6 +295,45 @@ fn a_taken_over_relay_asks_listed_resolvers_alone() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_taken_over_relay_reaches_listed_servers_of_the_cell_itself_alone() -> Result<()> {
+    let setup = begun("")?;
+    let attacker = TakenOver(&setup);
+    let at = |far, port| SocketAddr::new(far, port);
+    let [v4, v6] = FAR_HOST.each();
+    attacker.is_held("tcp", at(v4, 80));
+    let mut spec = setup.spec("");
+    spec.relay_servers = vec![at(v4, 80).into()];
+    setup.netd.apply(spec.clone(), &setup.netd.status()?.etag)?;
+    let held = setup.dropped("egress_stranger");
+    assert!(attacker.reaches(RELAY, "tcp", at(v4, 80)), "control");
+    assert_eq!(setup.dropped("egress_stranger"), held);
+    let direct = setup.direct();
+    for stranger in [at(v4, 81), at(v6, 80), at(CELL.v4.into(), 80)] {
+        attacker.is_held("tcp", stranger);
+    }
+    assert_eq!(setup.direct(), direct, "nothing went out");
+    // One that is inside, or on the machine itself, is no server of a catalog.
+    for (inside, field) in [
+        ("10.86.0.9:443", "spec.relay_servers[1]"),
+        ("127.0.0.1:443", "spec.relay_servers[1]"),
+    ] {
+        let mut bad = spec.clone();
+        bad.relay_servers.push(inside.parse::<SocketAddr>()?.into());
+        let refused = setup.netd.apply(bad, &setup.netd.status()?.etag).unwrap_err();
+        assert_eq!(
+            cell_proto::fault::violations(&refused)[0].field,
+            field,
+            "{inside}"
+        );
+    }
+    // One that is listed no more.
+    spec.relay_servers.clear();
+    setup.netd.apply(spec, &setup.netd.status()?.etag)?;
+    attacker.is_held("tcp", at(v4, 80));
+    Ok(())
+}
+
 /// As what the relay had still to say to a peer when the interface went away.
 #[test]
 fn the_addresses_that_peers_see_speak_to_peers_alone() -> Result<()> {

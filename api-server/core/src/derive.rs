@@ -8,16 +8,19 @@ pub mod openvpn;
 pub mod services;
 pub mod zones;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::access::{AccessPolicy, Protocol};
 use crate::connection::id::ConnectionId;
+use crate::connection::names::Names;
 use crate::key::PublicKey;
 use crate::peer::Peer;
 use crate::range::{HostIndex, VpnRange};
 use crate::services::entry::Entry;
+use crate::services::remote::CatalogUrl;
 use dns::Upstreams;
 use exits::ExitSpec;
 use services::ServiceSpec;
@@ -42,6 +45,8 @@ pub struct NetworkSpec {
     pub services: Vec<ServiceSpec>,
     /// Where devices find services.
     pub entries: Vec<Entry>,
+    /// Servers that `cell-egress` connects to for the cell itself.
+    pub relay_servers: Vec<SocketAddr>,
 }
 
 /// The cell's WireGuard interface.
@@ -135,7 +140,27 @@ pub fn network_spec<'a>(
             .unwrap_or_default(),
         services: Vec::new(),
         entries: Vec::new(),
+        relay_servers: Vec::new(),
     }
+}
+
+/// Where the servers of catalogs are that go by the cell's own way, as far as their names are known; each once.
+pub fn relay_servers(urls: &[CatalogUrl], names: &Names) -> Vec<SocketAddr> {
+    let address = |url: &CatalogUrl| url.address().or_else(|| names.address(url.host()));
+    let servers = urls.iter().filter_map(|url| {
+        let at = SocketAddr::new(address(url)?.to_canonical(), url.port());
+        // Of this machine or link there is none, whatever a name leads to.
+        is_beyond(at.ip()).then_some(at)
+    });
+    servers.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn is_beyond(ip: IpAddr) -> bool {
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !(link_local || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast())
 }
 
 /// One peer of the specification: what a change of that peer sends.

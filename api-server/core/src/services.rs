@@ -14,6 +14,7 @@ pub mod own;
 pub mod phase;
 pub mod plan;
 pub mod probe;
+pub mod remote;
 pub mod secrets;
 
 use std::collections::BTreeMap;

@@ -9,8 +9,8 @@ use cell_proto::broker::v1::container_status_service_client::ContainerStatusServ
 use cell_proto::broker::v1::deployment_service_client::DeploymentServiceClient;
 use cell_proto::broker::v1::{
     Container, DeployRequest, Deployment, GetContainerLogsRequest, GetContainerLogsResponse,
-    GetContainerRequest, ListDeploymentsRequest, Parameter, PullImagesRequest, PullImagesResponse,
-    PutManifestRequest, RemoveDeploymentRequest, RestartContainerRequest, ServicePlace,
+    GetContainerRequest, ListDeploymentsRequest, ListManifestKeysRequest, Parameter, PullImagesRequest,
+    PullImagesResponse, PutManifestRequest, RemoveDeploymentRequest, RestartContainerRequest, ServicePlace,
     StartContainerRequest, StopContainerRequest,
 };
 use cell_proto::fault;
@@ -115,6 +115,16 @@ impl Deployments {
             acts: ContainerServiceClient::new(channel.clone()),
             reads: ContainerStatusServiceClient::new(channel),
         }
+    }
+
+    /// Whose signatures of manifests the broker takes, as PEM.
+    ///
+    /// # Errors
+    /// [`BrokerFault`].
+    pub async fn manifest_keys(&self) -> Result<Vec<String>, BrokerFault> {
+        let mut deploys = self.deploys.clone();
+        let answer = within(READ, deploys.list_manifest_keys(ListManifestKeysRequest {})).await?;
+        Ok(answer.pem)
     }
 
     /// Hands a manifest in.

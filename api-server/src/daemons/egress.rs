@@ -97,8 +97,14 @@ impl EgressClient {
 
     /// Where a name leads to.
     pub async fn resolve(&self, name: &str) -> Answer {
+        self.resolve_by(name, None).await
+    }
+
+    /// Where a name leads to, as the resolvers of an exit know it that are asked through it; none: the default ones.
+    pub async fn resolve_by(&self, name: &str, by: Option<ConnectionId>) -> Answer {
         let request = read(ResolveRequest {
             names: vec![name.to_owned()],
+            exit_id: by.map(|id| id.to_string()).unwrap_or_default(),
         });
         let mut client = self.0.clone();
         let answered = match within(client.resolve(request)).await {

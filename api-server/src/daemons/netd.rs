@@ -27,6 +27,7 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         dns_upstreams,
         services,
         entries,
+        relay_servers,
     } = spec;
     wire::NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
@@ -34,6 +35,7 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         cell_ports: cell_ports.into_iter().map(cell_port).collect(),
         exits: exits.into_iter().map(exits::exit_spec).collect(),
         dns_upstreams: dns_upstreams.into_iter().map(SocketAddr::into).collect(),
+        relay_servers: relay_servers.into_iter().map(SocketAddr::into).collect(),
         service_networks: services.into_iter().map(service_network).collect(),
         entries: entries.into_iter().map(entry).collect(),
     }

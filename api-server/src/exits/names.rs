@@ -3,17 +3,22 @@
 use std::collections::BTreeSet;
 
 use cell_api_core::derive::exits::server_names;
+use cell_api_core::services::remote::CatalogUrl;
 use futures_util::future::join_all;
 
 use crate::app::App;
 use crate::daemons::egress::EgressClient;
 use crate::store::connections::StoredConnection;
+use crate::store::remote_catalogs;
 
 /// Asks for what is due. Whether one of the servers is elsewhere now.
 pub(super) async fn resolve(app: &App, egress: &EgressClient, connections: &[StoredConnection]) -> bool {
+    let catalogs = app.store.read(remote_catalogs::direct).unwrap_or_default();
+    let hosts = catalogs.iter().filter(|url| url.address().is_none());
     let wanted: BTreeSet<&str> = connections
         .iter()
         .flat_map(|stored| server_names(&stored.config))
+        .chain(hosts.map(CatalogUrl::host))
         .collect();
     let before = app.exits.names();
     let mut names = (*before).clone();

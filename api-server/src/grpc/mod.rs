@@ -9,6 +9,7 @@ mod first_version;
 mod managers;
 pub mod peers;
 pub mod plan;
+mod remote_catalogs;
 pub mod service_networks;
 pub mod setup;
 pub mod store;
@@ -24,6 +25,7 @@ use cell_proto::api::v1::connection_service_server::ConnectionServiceServer;
 use cell_proto::api::v1::manager_service_server::ManagerServiceServer;
 use cell_proto::api::v1::network_change_service_server::NetworkChangeServiceServer;
 use cell_proto::api::v1::peer_service_server::PeerServiceServer;
+use cell_proto::api::v1::remote_catalog_service_server::RemoteCatalogServiceServer;
 use cell_proto::api::v1::service_network_service_server::ServiceNetworkServiceServer;
 use cell_proto::api::v1::setup_service_server::SetupServiceServer;
 use cell_proto::api::v1::store_service_server::StoreServiceServer;
@@ -59,6 +61,7 @@ pub fn routes(app: Arc<App>, callers: Callers) -> Routes {
         .add_service(StoreServiceServer::new(automation.clone()))
         .add_service(AccountServiceServer::new(automation.clone()))
         .add_service(ManagerServiceServer::new(automation.clone()))
+        .add_service(RemoteCatalogServiceServer::new(automation.clone()))
         .add_service(ConnectionServiceServer::new(automation))
 }
 

@@ -20,7 +20,8 @@ impl StoreService for Automation {
         &self,
         _: Request<wire::GetCatalogRequest>,
     ) -> Result<Response<wire::GetCatalogResponse>, Status> {
-        let read = catalog::read(&self.app).await.map_err(refused)?;
+        let mut read = catalog::read(&self.app).await.map_err(refused)?;
+        catalog::judge(&self.app, &mut read).await.map_err(refused)?;
         let installed = store::list(&self.app).await.map_err(refused)?;
         let services = read.items.into_iter().map(|item| offered(item, &installed));
         Ok(Response::new(wire::GetCatalogResponse {
@@ -277,6 +278,9 @@ fn offered(item: Item, installed: &[View]) -> wire::CatalogService {
         form,
         installed,
         faults,
+        origin,
+        deployable,
+        deployable_fix,
     } = item.shown(installed);
     wire::CatalogService {
         purpose: purpose.unwrap_or_default().to_owned(),
@@ -290,6 +294,9 @@ fn offered(item: Item, installed: &[View]) -> wire::CatalogService {
         requires,
         installed,
         faults,
+        origin: origin.unwrap_or_default(),
+        deployable,
+        deployable_fix: deployable_fix.unwrap_or_default(),
     }
 }
 

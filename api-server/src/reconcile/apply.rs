@@ -2,6 +2,7 @@
 //! that netd refuses is left out, and so is off the network, which is the safe side.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ struct Listed {
     services: Vec<String>,
     entries: Vec<String>,
     peers: Vec<String>,
+    relay_servers: Vec<SocketAddr>,
 }
 
 impl Listed {
@@ -56,6 +58,7 @@ impl Listed {
             services: spec.services.iter().map(|one| one.name.clone()).collect(),
             entries: spec.entries.iter().map(entries::key).collect(),
             peers: spec.peers.iter().map(|peer| peer.name.clone()).collect(),
+            relay_servers: spec.relay_servers.clone(),
         }
     }
 }
@@ -204,6 +207,7 @@ impl Reconciler {
         self.refused.clear();
         self.exits = exits::Told::default();
         self.app.dns.forget_refusal();
+        self.app.remote.forget_refusal();
         let mut excess = Excess::default();
         loop {
             let (generation, spec) = self.desired(before).await.map_err(|status| (0, status))?;
@@ -214,6 +218,10 @@ impl Reconciler {
             let violations = fault::violations(&status);
             let is_left_out = has_answered(&status)
                 && (self.app.dns.note_refusal(&violations)
+                    || self
+                        .app
+                        .remote
+                        .note_refusal(&listed.relay_servers, &violations)
                     || self.leave_out(&listed, &violations, &mut excess));
             if !is_left_out {
                 return Err((generation, status));
@@ -498,7 +506,7 @@ async fn desired(
 ) -> Result<Desired, ServiceError> {
     let settings = app.config.network.clone();
     let tor = app.config.tor_socks;
-    let known = Arc::clone(&app.exits);
+    let (known, own) = (Arc::clone(&app.exits), Arc::clone(app));
     let has_dns = app.egress.is_some() && !app.dns.is_refused_by_netd();
     let has_names = has_dns && app.config.core_dns_dir.is_some();
     app.store
@@ -537,6 +545,12 @@ async fn desired(
             let dns = cell.as_ref().map(|cell| &cell.dns_upstreams).filter(|_| has_dns);
             let mut spec = derive::network_spec(&settings, range, ways, specs, dns);
             if range.is_some() {
+                let urls = match own.egress {
+                    Some(_) => crate::store::remote_catalogs::direct(connection)?,
+                    None => Vec::new(),
+                };
+                let servers = derive::relay_servers(&urls, &known.names());
+                spec.relay_servers = own.remote.allowed(servers);
                 // The relay asks it for services' names.
                 spec.dns_upstreams
                     .extend(has_names.then_some(derive::dns::COREDNS));

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use cell_api_core::services::catalog::{self, INDEX_MAX_BYTES, Index, Line, Offer, SIGNATURE_MAX_BYTES};
 use cell_api_core::services::form::{self, FormField};
-use cell_manifest::{MANIFEST_MAX_BYTES, Purpose};
+use cell_api_core::services::remote;
+use cell_manifest::{Key, MANIFEST_MAX_BYTES, Purpose};
 
 use super::ServiceError;
 use super::store::View;
@@ -18,6 +19,22 @@ pub struct Item {
     pub line: Line,
     /// The manifest, or what is wrong with it.
     pub offer: Result<Offer, Vec<String>>,
+    /// The remote catalog that it is of; none: the folder of this machine.
+    pub origin: Option<String>,
+    /// Whether the broker takes its signature; none: not asked, or the broker did not say.
+    pub deployable: Option<Deployable>,
+}
+
+/// Whether the broker's ceiling takes a manifest's signature. Who refuses is the broker; this is what it says beforehand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deployable {
+    /// It does.
+    Yes,
+    /// It does not, and what to do.
+    No {
+        /// For people.
+        fix: String,
+    },
 }
 
 /// The catalog.
@@ -46,12 +63,28 @@ pub struct Shown {
     pub installed: Vec<String>,
     /// Why it cannot be installed.
     pub faults: Vec<String>,
+    /// See [`Item::origin`].
+    pub origin: Option<String>,
+    /// See [`Item::deployable`].
+    pub deployable: Option<bool>,
+    /// What makes it deployable, where it is not.
+    pub deployable_fix: Option<String>,
 }
 
 impl Item {
     /// In words, with what is installed of it.
     pub fn shown(self, installed: &[View]) -> Shown {
-        let Item { line, offer } = self;
+        let Item {
+            line,
+            offer,
+            origin,
+            deployable,
+        } = self;
+        let (deployable, deployable_fix) = match deployable {
+            None => (None, None),
+            Some(Deployable::Yes) => (Some(true), None),
+            Some(Deployable::No { fix }) => (Some(false), Some(fix)),
+        };
         let of_it = installed.iter().filter(|view| view.manifest.id == line.id);
         let installed = of_it.map(|view| view.service.name.to_string()).collect();
         let manifest = offer.as_ref().ok().map(|offer| &offer.manifest);
@@ -64,6 +97,9 @@ impl Item {
             faults: offer.err().unwrap_or_default(),
             installed,
             line,
+            origin,
+            deployable,
+            deployable_fix,
         }
     }
 }
@@ -76,17 +112,109 @@ pub fn purpose(purpose: Purpose) -> &'static str {
     }
 }
 
-/// Reads all of it. A cell without a catalog has an empty one.
+/// Reads all of it: what lies in the folder of this machine, and what remote catalogs have beside it. A cell without a catalog has an empty one.
 ///
 /// # Errors
-/// [`ServiceError::NoCatalog`].
+/// [`ServiceError::NoCatalog`], [`ServiceError::Storage`].
 pub async fn read(app: &App) -> Result<Catalog, ServiceError> {
+    let mut catalog = shipped(app).await?;
+    let held = app.remote.held(app).await?;
+    let (now_s, mut items, mut told) = (app.now() / 1000, Vec::new(), Vec::new());
+    let ids: Vec<(&str, Vec<&str>)> = held
+        .iter()
+        .map(|held| {
+            let ids = held.items.iter().map(|item| item.line.id.as_str());
+            (held.name.as_str(), ids.collect())
+        })
+        .collect();
+    let own = catalog.items.iter().map(|item| item.line.id.as_str());
+    let (counts, clashes) = remote::merge(own, &ids);
+    for held in held.iter() {
+        let name = &held.name;
+        told.extend(
+            held.faults
+                .iter()
+                .map(|fault| format!("the catalog {name}: {fault}")),
+        );
+        if held.expires_s <= now_s {
+            told.push(format!(
+                "the catalog {name} has expired: whoever publishes it has not renewed it, or somebody holds newer ones back"
+            ));
+        }
+        let counting = counts.get(name.as_str());
+        let counts = |item: &&Item| counting.is_some_and(|ids| ids.contains(item.line.id.as_str()));
+        items.extend(held.items.iter().filter(counts).cloned());
+    }
+    catalog.items.extend(items);
+    catalog.items.sort_by(|a, b| a.line.id.cmp(&b.line.id));
+    catalog.faults.extend(clashes);
+    catalog.faults.extend(told);
+    Ok(catalog)
+}
+
+/// Says of each item with a signature whether the broker takes it. Without the broker nothing is said.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub async fn judge(app: &App, catalog: &mut Catalog) -> Result<(), ServiceError> {
+    let is_signed = |item: &Item| item.offer.as_ref().is_ok_and(|offer| !offer.signature.is_empty());
+    if !catalog.items.iter().any(is_signed) {
+        return Ok(());
+    }
+    let keys = match app.deployments.manifest_keys().await {
+        Ok(pem) => Ok(pem
+            .iter()
+            .filter_map(|pem| Key::from_pem(pem).ok())
+            .collect::<Vec<_>>()),
+        Err(fault) if fault.code() == "NO_CEILING" => Err(()),
+        Err(_) => return Ok(()),
+    };
+    let held = app.remote.held(app).await?;
+    for item in &mut catalog.items {
+        let Ok(offer) = &item.offer else { continue };
+        if offer.signature.is_empty() {
+            continue;
+        }
+        let signs = |key: &&Key| key.verifies(&offer.bytes, &offer.signature);
+        item.deployable = Some(match &keys {
+            Ok(keys) if keys.iter().any(|key| signs(&key)) => Deployable::Yes,
+            Ok(_) => {
+                let of = held.iter().find(|held| Some(&held.name) == item.origin.as_ref());
+                let key = of.and_then(|held| held.keys.iter().find(signs));
+                Deployable::No { fix: fix(key) }
+            }
+            Err(()) => Deployable::No {
+                fix: "broker.toml has no table [deploy], so nothing is deployed: see docs/runtime.md"
+                    .to_owned(),
+            },
+        });
+    }
+    Ok(())
+}
+
+/// What makes the broker take what `key` signed.
+fn fix(key: Option<&Key>) -> String {
+    match key {
+        Some(key) => format!(
+            "the broker takes nothing that this key signed, and only root can change that: in [deploy] of /etc/cell/broker.toml \
+             have manifest_keys = [\"{}\"] (beside those that are there), and start cell-broker anew",
+            key.to_pem().trim().replace('\n', "\\n")
+        ),
+        None => "it is signed by a key that neither the broker nor its catalog knows: ask whoever publishes it for the key \
+                 (cosign.pub), and root to put it into manifest_keys in [deploy] of /etc/cell/broker.toml"
+            .to_owned(),
+    }
+}
+
+async fn shipped(app: &App) -> Result<Catalog, ServiceError> {
     let folder = app.config.catalog.clone();
     let reading = tokio::task::spawn_blocking(move || {
         let Index { lines, faults } = index(&folder)?;
-        let items = lines.into_iter().map(|line| {
-            let offer = offer(&folder, &line);
-            Item { line, offer }
+        let items = lines.into_iter().map(|line| Item {
+            offer: offer(&folder, &line),
+            line,
+            origin: None,
+            deployable: None,
         });
         Ok(Catalog {
             items: items.collect(),
@@ -101,14 +229,21 @@ pub async fn read(app: &App) -> Result<Catalog, ServiceError> {
 /// # Errors
 /// [`ServiceError::NotInCatalog`], [`ServiceError::CatalogFault`], [`ServiceError::NoCatalog`].
 pub async fn find(app: &App, id: &str) -> Result<Offer, ServiceError> {
-    let (folder, id) = (app.config.catalog.clone(), id.to_owned());
+    let (folder, wanted) = (app.config.catalog.clone(), id.to_owned());
     let reading = tokio::task::spawn_blocking(move || {
         let lines = index(&folder)?.lines;
-        let line = lines.into_iter().find(|line| line.id.as_str() == id);
-        let line = line.ok_or(ServiceError::NotInCatalog)?;
-        offer(&folder, &line).map_err(ServiceError::CatalogFault)
+        let line = lines.into_iter().find(|line| line.id.as_str() == wanted);
+        let found = line.map(|line| offer(&folder, &line).map_err(ServiceError::CatalogFault));
+        found.transpose()
     });
-    reading.await.unwrap_or_else(|_| Err(cut_off()))
+    if let Some(offer) = reading.await.unwrap_or_else(|_| Err(cut_off()))? {
+        return Ok(offer);
+    }
+    let held = app.remote.held(app).await?;
+    let items = held.iter().flat_map(|held| &held.items);
+    let item = items.into_iter().find(|item| item.line.id.as_str() == id);
+    let offer = item.ok_or(ServiceError::NotInCatalog)?.offer.clone();
+    offer.map_err(ServiceError::CatalogFault)
 }
 
 fn index(folder: &Path) -> Result<Index, ServiceError> {

@@ -114,6 +114,18 @@ pub enum ServiceError {
     /// The catalog cannot be read.
     #[error("the catalog cannot be read: {0}")]
     NoCatalog(String),
+    /// No remote catalog of that name.
+    #[error("there is no remote catalog of this name")]
+    NoRemoteCatalog,
+    /// One of that name or address is there.
+    #[error("there is a remote catalog of this name, or of this address")]
+    RemoteCatalogExists,
+    /// There are as many as there may be.
+    #[error(
+        "there are {} remote catalogs, which is the most: remove one first",
+        services::remote::CATALOGS_MAX
+    )]
+    TooManyRemoteCatalogs,
     /// Something is being done with the service.
     #[error(transparent)]
     ServiceNotNow(#[from] services::phase::NotNow),
@@ -301,6 +313,9 @@ impl ServiceError {
             ServiceError::NotInCatalog => (Kind::NotFound, "NOT_IN_CATALOG"),
             ServiceError::CatalogFault(_) => (Kind::Precondition, "CATALOG_FAULT"),
             ServiceError::NoCatalog(_) => (Kind::Unavailable, "NO_CATALOG"),
+            ServiceError::NoRemoteCatalog => (Kind::NotFound, "NO_REMOTE_CATALOG"),
+            ServiceError::RemoteCatalogExists => (Kind::Exists, "REMOTE_CATALOG_EXISTS"),
+            ServiceError::TooManyRemoteCatalogs => (Kind::NoRoom, "REMOTE_CATALOGS_EXHAUSTED"),
             ServiceError::ServiceNotNow(_) => (Kind::Conflict, "SERVICE_NOT_NOW"),
             ServiceError::ServiceRequires(_) => (Kind::Precondition, "SERVICE_REQUIRES"),
             ServiceError::NoAccounts(_) => (Kind::Precondition, "NO_ACCOUNTS"),

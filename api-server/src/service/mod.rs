@@ -9,6 +9,7 @@ pub mod users;
 mod device;
 pub mod explain;
 pub mod peers;
+pub mod remote_catalogs;
 
 pub mod accounts;
 pub mod catalog;

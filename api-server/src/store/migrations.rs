@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0010_accounts.sql"),
     include_str!("../../migrations/0011_managers.sql"),
     include_str!("../../migrations/0012_certificates_and_fallbacks.sql"),
+    include_str!("../../migrations/0013_remote_catalogs.sql"),
     include_str!("../../migrations/0014_service_secrets.sql"),
     include_str!("../../migrations/0015_domain.sql"),
 ];

@@ -13,6 +13,7 @@ pub mod connections;
 pub mod first_version;
 pub mod managers;
 pub mod peers;
+pub mod remote_catalogs;
 pub mod service_networks;
 pub mod services;
 pub mod sessions;

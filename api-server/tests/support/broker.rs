@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use cell_manifest::{Digest, Manifest};
+use cell_manifest::{Digest, Key, Manifest};
 use cell_proto::broker::v1::container_service_server::{ContainerService, ContainerServiceServer};
 use cell_proto::broker::v1::container_status_service_server::{
     ContainerStatusService, ContainerStatusServiceServer,
@@ -83,6 +83,8 @@ pub struct State {
     pub followers: Arc<std::sync::atomic::AtomicUsize>,
     /// Where secrets are looked up; none: none is.
     pub vault: Option<Arc<Mutex<super::vault::Secrets>>>,
+    /// Whose signatures of manifests are taken, PEM. What has no signature is taken as shipped.
+    pub manifest_keys: Vec<String>,
     /// The last octet of the next container.
     pub next: u8,
 }
@@ -301,13 +303,29 @@ type PullStream = Pin<Box<dyn Stream<Item = Result<PullImagesResponse, Status>> 
 
 #[tonic::async_trait]
 impl DeploymentService for Broker {
+    async fn list_manifest_keys(
+        &self,
+        _: Request<ListManifestKeysRequest>,
+    ) -> Result<Response<ListManifestKeysResponse>, Status> {
+        let pem = self.0.lock().unwrap().manifest_keys.clone();
+        Ok(Response::new(ListManifestKeysResponse { pem }))
+    }
+
     async fn put_manifest(
         &self,
         request: Request<PutManifestRequest>,
     ) -> Result<Response<PutManifestResponse>, Status> {
-        let bytes = request.into_inner().manifest;
+        let PutManifestRequest {
+            manifest: bytes,
+            signature,
+            images: _,
+        } = request.into_inner();
         let digest = digest_of(&bytes);
         self.call(format!("put {digest}"), |state| {
+            let signs = |pem: &String| Key::from_pem(pem).unwrap().verifies(&bytes, &signature);
+            if !signature.is_empty() && !state.manifest_keys.iter().any(signs) {
+                return Err(refusal(Code::PermissionDenied, "MANIFEST_UNSIGNED"));
+            }
             let manifest =
                 Manifest::parse(&bytes).map_err(|_| refusal(Code::InvalidArgument, "MANIFEST_INVALID"))?;
             state.manifests.insert(digest.clone(), manifest);

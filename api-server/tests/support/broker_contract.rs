@@ -6,6 +6,7 @@
     reason = "tests: a case is one story"
 )]
 
+use cell_manifest::Key;
 use cell_proto::broker::v1::container_service_client::ContainerServiceClient;
 use cell_proto::broker::v1::deployment_service_client::DeploymentServiceClient;
 use cell_proto::broker::v1::*;
@@ -44,6 +45,26 @@ pub async fn holds(channel: Channel, manifest: PutManifestRequest) {
         ..manifest.clone()
     };
     broker.put_manifest(bad).await.unwrap_err();
+
+    let keys = broker.list_manifest_keys(ListManifestKeysRequest {}).await;
+    let keys = keys.unwrap().into_inner().pem;
+    let signs = |pem: &String| {
+        Key::from_pem(pem)
+            .unwrap()
+            .verifies(&manifest.manifest, &manifest.signature)
+    };
+    assert!(
+        manifest.signature.is_empty() || keys.iter().any(signs),
+        "what it says of its keys is what it goes by"
+    );
+    let stranger = PutManifestRequest {
+        signature: "MEUCIQ==".to_owned(),
+        ..manifest.clone()
+    };
+    is(
+        &broker.put_manifest(stranger).await.unwrap_err(),
+        "MANIFEST_UNSIGNED",
+    );
 
     let digest = broker
         .put_manifest(manifest.clone())

@@ -29,6 +29,12 @@ pub struct State {
     pub refused_port: Option<u32>,
     /// Where it was asked to connect to.
     pub connected: Vec<std::net::SocketAddr>,
+    /// Where servers of catalogs really listen, by where they are said to be; there are no others.
+    pub catalogs: BTreeMap<std::net::SocketAddr, std::net::SocketAddr>,
+    /// Which it was asked to connect to, each with the exit.
+    pub asked_catalogs: Vec<(std::net::SocketAddr, String)>,
+    /// Names that were asked for, each with the exit.
+    pub resolved: Vec<(String, String)>,
 }
 
 pub struct FakeEgress {
@@ -212,8 +218,54 @@ impl EgressService for Service {
         Ok(Response::new(ReceiverStream::new(answers)))
     }
 
+    type ConnectCatalogStream = ReceiverStream<Result<ConnectCatalogResponse, Status>>;
+
+    async fn connect_catalog(
+        &self,
+        request: Request<Streaming<ConnectCatalogRequest>>,
+    ) -> Result<Response<Self::ConnectCatalogStream>, Status> {
+        let mut asked = request.into_inner();
+        let first = asked.message().await?.unwrap();
+        let at = std::net::SocketAddr::try_from(&first.to.unwrap()).unwrap();
+        let real = {
+            let mut state = self.0.lock().unwrap();
+            state.asked_catalogs.push((at, first.exit_id));
+            state.catalogs.get(&at).copied()
+        };
+        let refusal =
+            |code, reason| Status::from(Fault::new(code, "egress.cell", reason, "nobody takes it there"));
+        let real = real.ok_or_else(|| refusal(Code::PermissionDenied, "NOT_A_CATALOG"))?;
+        let stream = TcpStream::connect(real)
+            .await
+            .map_err(|_| refusal(Code::Unavailable, "NO_ANSWER"))?;
+        let (mut from, mut into) = stream.into_split();
+        let (sender, answers) = tokio::sync::mpsc::channel(4);
+        // As the real one: its first message is empty.
+        sender.send(Ok(ConnectCatalogResponse::default())).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = asked.message().await {
+                if into.write_all(&message.data).await.is_err() {
+                    return;
+                }
+            }
+        });
+        tokio::spawn(async move {
+            let mut piece = [0; 4096];
+            while let Ok(count @ 1..) = from.read(&mut piece).await {
+                let data = piece[..count].to_vec();
+                if sender.send(Ok(ConnectCatalogResponse { data })).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+
     async fn resolve(&self, request: Request<ResolveRequest>) -> Result<Response<ResolveResponse>, Status> {
-        let state = self.0.lock().unwrap();
+        let mut state = self.0.lock().unwrap();
+        let ResolveRequest { names, exit_id } = request.get_ref();
+        let asked = names.iter().map(|name| (name.clone(), exit_id.clone()));
+        state.resolved.extend(asked);
         let resolved = |name: String| match state.hosts.get(&name) {
             Some(all) => ResolvedName {
                 addresses: all.iter().copied().map(Into::into).collect(),

@@ -248,6 +248,7 @@ pub fn config(folder: &Path) -> Config {
         tor_socks: "127.0.0.1:9150".parse().unwrap(),
         service_pool: "172.21.0.0/16".parse().unwrap(),
         catalog: folder.join("catalog"),
+        authorities: cell_api::authorities::Authorities::default(),
         core_services: false,
         core_dns_dir: None,
         caddy_socket: None,

@@ -39,6 +39,8 @@ pub struct State {
     pub refuses_network: bool,
     /// Networks of services of these names are refused, as one whose ceiling was narrowed does it.
     pub refused_networks: Vec<String>,
+    /// Servers that the relay may not connect to, as those inside the VPN.
+    pub refused_servers: Vec<std::net::SocketAddr>,
     /// Entries at this port are refused.
     pub refused_entry: Option<u32>,
     /// As the real one's ceiling.
@@ -77,6 +79,7 @@ impl Default for State {
             max_peers: None,
             refuses_network: false,
             refused_networks: Vec::new(),
+            refused_servers: Vec::new(),
             refused_entry: None,
             max_entries: None,
             refused_listen_port: None,
@@ -151,6 +154,16 @@ impl State {
                 Violation::new(field, "no network of services may lie there")
             })
             .collect();
+        let servers = spec.relay_servers.iter().enumerate();
+        let refused = servers.filter(|(_, one)| {
+            std::net::SocketAddr::try_from(*one).is_ok_and(|at| self.refused_servers.contains(&at))
+        });
+        violations.extend(refused.map(|(index, _)| {
+            Violation::new(
+                format!("spec.relay_servers[{index}]"),
+                "a server is not inside the VPN",
+            )
+        }));
         if violations.is_empty() {
             let port = |one: &ServiceEntry| one.at.as_ref().map(|at| at.port);
             let refused = spec.entries.iter().enumerate();

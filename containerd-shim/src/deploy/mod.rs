@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cell_broker_core::deploy::{Bundle, Ceiling, Order, Place, Verified, judge, judge_images};
+use cell_broker_core::deploy::{Bundle, Ceiling, Key, Order, Place, Verified, judge, judge_images};
 use cell_broker_core::model::{ContainerId, ServiceName};
 use cell_broker_core::{Role, Verb};
 use cell_manifest::{Digest, Image, ReloadSignal};
@@ -292,6 +292,11 @@ impl Deployments {
         tokio::spawn(task)
             .await
             .map_err(|_| Refusal::DockerAnswer("the deployment did not end"))?
+    }
+
+    /// Who may sign manifests, as PEM.
+    pub fn manifest_keys(&self) -> Vec<String> {
+        self.ceiling().manifest_keys.iter().map(Key::to_pem).collect()
     }
 
     fn ceiling(&self) -> &Ceiling {

@@ -45,6 +45,15 @@ impl Deploying {
 
 #[tonic::async_trait]
 impl DeploymentService for Deploying {
+    async fn list_manifest_keys(
+        &self,
+        request: Request<wire::ListManifestKeysRequest>,
+    ) -> Result<Response<wire::ListManifestKeysResponse>, Status> {
+        open(request)?;
+        let pem = self.all()?.manifest_keys();
+        Ok(Response::new(wire::ListManifestKeysResponse { pem }))
+    }
+
     async fn put_manifest(
         &self,
         request: Request<wire::PutManifestRequest>,

@@ -34,6 +34,11 @@ impl Destination {
         }
     }
 
+    /// A server that the cell itself asks for; None for an address that no exit can reach.
+    pub fn of_cell(address: SocketAddr) -> Option<Self> {
+        Destination::resolver(address)
+    }
+
     /// A resolver that an exit's own questions go to; None for an address that no exit can reach.
     pub(crate) fn resolver(address: SocketAddr) -> Option<Self> {
         let address = canonical(address);

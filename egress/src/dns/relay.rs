@@ -253,12 +253,27 @@ impl Relay {
         }
     }
 
-    /// What a name of a host leads to, for the cell itself: in its zones, else by the default way.
-    pub async fn resolve(&self, name: &Name) -> Resolved {
+    /// By which path an exit's questions go, and with them what the cell itself sends through it; None: no such exit is known.
+    pub fn path(&self, id: &ExitId) -> Option<Path> {
+        self.state().exits.get(id).map(|way| way.path().clone())
+    }
+
+    /// What a name of a host leads to, for the cell itself: in its zones, else by the way of this exit, or by the default one.
+    pub async fn resolve(&self, name: &Name, by: Option<&ExitId>) -> Resolved {
         let state = self.state();
+        let way = match by {
+            None => Some(&state.default),
+            Some(id) => state.exits.get(id),
+        };
+        let Some(way) = way else {
+            return Resolved {
+                failure: Some("there is no such exit, or it has no resolvers"),
+                ..Resolved::default()
+            };
+        };
         let (v4, v6) = tokio::join!(
-            self.addresses(&state, name, Kind::A, 1),
-            self.addresses(&state, name, Kind::Aaaa, 28)
+            self.addresses(&state, way, name, Kind::A, 1),
+            self.addresses(&state, way, name, Kind::Aaaa, 28)
         );
         match (v4, v6) {
             (Ok((v4, ttl4)), Ok((v6, ttl6))) => Resolved {
@@ -288,6 +303,7 @@ impl Relay {
     async fn addresses(
         &self,
         state: &State,
+        way: &Arc<Way>,
         name: &Name,
         kind: Kind,
         number: u16,
@@ -305,7 +321,7 @@ impl Relay {
                     unchecked: false,
                 };
                 let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-                let resolved = state.default.resolve(&self.asker, &self.waiting, &asked, nobody);
+                let resolved = way.resolve(&self.asker, &self.waiting, &asked, nobody);
                 match resolved.await {
                     Ok((Some(reply), age)) => Ok((reply.addresses(), reply.ttl.saturating_sub(age))),
                     Ok((None, _)) => Err("no resolver answered"),

@@ -8,6 +8,7 @@ use cell_egress_core::dns::request::{
     self as checked, AskedData, AskedDns, AskedExitDns, AskedPeer, AskedReached, AskedRecord, DnsCeiling,
 };
 use cell_egress_core::dns::table::Table;
+use cell_egress_core::exit::ExitId;
 use cell_egress_core::request::Violation as Fault;
 use cell_proto::common::v1::{Endpoint, IpAddress};
 use cell_proto::egress::v1;
@@ -87,7 +88,7 @@ fn address(wire: &IpAddress) -> Result<IpAddr, String> {
 ///
 /// # Errors
 /// Every fault of the request.
-pub fn resolve(request: &v1::ResolveRequest) -> Result<Vec<Name>, Vec<Violation>> {
+pub fn resolve(request: &v1::ResolveRequest) -> Result<(Vec<Name>, Option<ExitId>), Vec<Violation>> {
     let count = request.names.len();
     if !(1..=NAMES_MAX).contains(&count) {
         let rule = format!("are 1 to {NAMES_MAX}, not {count}");
@@ -100,7 +101,17 @@ pub fn resolve(request: &v1::ResolveRequest) -> Result<Vec<Name>, Vec<Violation>
             Err(why) => faults.push(Violation::new(format!("names[{index}]"), why)),
         }
     }
-    if faults.is_empty() { Ok(names) } else { Err(faults) }
+    let by = match request.exit_id.as_str() {
+        "" => None,
+        id => ExitId::parse(id)
+            .map_err(|why| faults.push(Violation::new("exit_id", why)))
+            .ok(),
+    };
+    if faults.is_empty() {
+        Ok((names, by))
+    } else {
+        Err(faults)
+    }
 }
 
 /// What a name leads to, as it is told.

@@ -54,6 +54,11 @@ impl Way {
         }
     }
 
+    /// By which path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether it is by this path to these resolvers.
     pub fn is(&self, path: &Path, resolvers: &[Resolver]) -> bool {
         self.path == *path && self.resolvers == resolvers

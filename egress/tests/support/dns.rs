@@ -364,6 +364,44 @@ impl Relay {
             .map(drop)
     }
 
+    /// A connection to a catalog, on which all of these messages are said at once; what it answers, until it has said `length` bytes.
+    pub fn catalog(
+        &self,
+        messages: Vec<v1::ConnectCatalogRequest>,
+        length: usize,
+    ) -> Result<Vec<u8>, tonic::Status> {
+        self.runtime.block_on(async {
+            let mut client = self.client.clone();
+            let messages = tokio_stream::iter(messages);
+            let mut answer = client.connect_catalog(messages).await?.into_inner();
+            let mut said = Vec::new();
+            while said.len() < length {
+                match answer.message().await? {
+                    Some(message) => said.extend(message.data),
+                    None => break,
+                }
+            }
+            Ok(said)
+        })
+    }
+
+    /// Holds connections to a catalog while something is done.
+    pub fn held<T>(&self, count: usize, first: &v1::ConnectCatalogRequest, act: impl FnOnce() -> T) -> T {
+        let mut held = Vec::new();
+        for _ in 0..count {
+            let (sender, messages) = tokio::sync::mpsc::channel(2);
+            let answer = self.runtime.block_on(async {
+                sender.send(first.clone()).await.unwrap();
+                let messages = tokio_stream::wrappers::ReceiverStream::new(messages);
+                let mut answer = self.client.clone().connect_catalog(messages).await?.into_inner();
+                answer.message().await?;
+                Ok::<_, tonic::Status>(answer)
+            });
+            held.push((sender, answer.unwrap()));
+        }
+        act()
+    }
+
     pub fn status(&self) -> v1::DnsStatus {
         let told = self
             .runtime
@@ -379,8 +417,16 @@ impl Relay {
     }
 
     pub fn resolve(&self, names: &[&str]) -> Result<Vec<v1::ResolvedName>, tonic::Status> {
+        self.resolve_by(names, "")
+    }
+
+    /// By the resolvers of an exit.
+    pub fn resolve_by(&self, names: &[&str], by: &str) -> Result<Vec<v1::ResolvedName>, tonic::Status> {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        let request = v1::ResolveRequest { names };
+        let request = v1::ResolveRequest {
+            names,
+            exit_id: by.to_owned(),
+        };
         let resolved = self.runtime.block_on(self.client.clone().resolve(request))?;
         Ok(resolved.into_inner().names)
     }

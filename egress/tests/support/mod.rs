@@ -241,6 +241,7 @@ impl Ceiling {
         format!(
             "vault_socket = \"{}\"\nlisten = [\"0.0.0.0\", \"::\"]\n\
              peers = [\"10.8.0.0/24\", \"fd08::/64\"]\nservers = [\"192.0.2.0/24\", \"2001:db8::/64\"]\nlocal_servers = []\n\
+             services = [\"192.0.2.64/28\"]\ncatalog_ports = [8443]\n\
              [limits]\ntotal = {total}\nper_exit = {per_exit}\nper_peer = {per_peer}\n\
              [timeouts]\nconnect_seconds = 2\nhandshake_seconds = {}\nidle_seconds = {}\n\
              [callers.api]\nusers = [\"{}\"]\nunit = \"cell-api.service\"\n",

@@ -226,6 +226,7 @@ pub struct Desired {
     exits: BTreeMap<ExitId, Exit>,
     redirects: BTreeMap<ExitId, Redirect>,
     resolvers: BTreeSet<SocketAddr>,
+    relay_servers: BTreeSet<SocketAddr>,
     services: BTreeMap<ServiceName, ServiceNetwork>,
     entries: BTreeMap<EntryAt, Entry>,
     peers: BTreeMap<PeerName, Arc<Peer>>,
@@ -303,6 +304,16 @@ impl Desired {
     /// Resolvers that the relay may ask for peers without an exit.
     pub fn resolvers(&self) -> &BTreeSet<SocketAddr> {
         &self.resolvers
+    }
+
+    /// Takes all servers at once that the relay connects to for the cell itself, in place of those that there are.
+    pub(crate) fn set_relay_servers(&mut self, servers: BTreeSet<SocketAddr>) {
+        self.relay_servers = servers;
+    }
+
+    /// Servers that the relay connects to for the cell itself.
+    pub fn relay_servers(&self) -> &BTreeSet<SocketAddr> {
+        &self.relay_servers
     }
 
     /// Takes all networks of services at once, in place of those that there are.

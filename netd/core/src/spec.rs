@@ -23,6 +23,8 @@ pub struct NetworkSpec {
     pub exits: Vec<ExitSpec>,
     /// Resolvers that the relay asks for peers without an exit.
     pub dns_upstreams: Vec<Parsed<SocketAddr>>,
+    /// Servers that `cell-egress` connects to for the cell itself.
+    pub relay_servers: Vec<Parsed<SocketAddr>>,
     /// Bridges that containers of services hang on.
     pub service_networks: Vec<ServiceNetworkSpec>,
     /// Services at addresses in the VPN.

@@ -87,6 +87,7 @@ pub fn validate(
         dns_upstreams,
         service_networks: _,
         entries: _,
+        relay_servers,
     } = spec;
     let mut faults = Faults::default();
     let interface = wireguard
@@ -101,10 +102,12 @@ pub fn validate(
     };
     let exits = exits::check(&context, exits, &mut faults);
     let resolvers = redirects::resolvers(&context, dns_upstreams, &mut faults);
+    let own_servers = redirects::own_servers(&context, relay_servers, &mut faults);
     // A fault of an exit is named once, not again at every peer that is bound to it.
     let exits_known = exits.is_some();
     let (exits, redirects) = exits.unwrap_or_default();
     let mut desired = Desired::new(interface, own_key, cell_ports, exits, redirects, resolvers);
+    desired.set_relay_servers(own_servers);
     add_services(&mut desired, spec, ceiling, exits_known, &mut faults);
     if wireguard.is_none() && !peers.is_empty() {
         faults.invalid("spec.peers", "peers need an interface; set spec.wireguard");

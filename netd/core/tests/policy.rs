@@ -217,6 +217,7 @@ fn rules_do_not_grow_with_exits() {
     many.exits = (0..10).map(exit).chain((10..20).map(redirect)).collect();
     many.peers.push(through(peer(2), "exit12"));
     many.dns_upstreams.push(Ok("9.9.9.9:53".parse().unwrap()));
+    many.relay_servers.push(Ok("192.0.2.80:443".parse().unwrap()));
     assert_eq!(chains(&spec(vec![])), chains(&many));
 }
 

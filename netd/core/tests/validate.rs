@@ -619,6 +619,27 @@ fn resolvers_of_the_relay_are_not_of_the_cell_itself() {
 }
 
 #[test]
+fn servers_that_the_relay_connects_to_for_the_cell_are_beyond_it() {
+    let servers = |servers: &'static [&str]| {
+        move |spec: &mut NetworkSpec| {
+            let parsed = servers.iter().map(|at| Ok(at.parse().unwrap()));
+            spec.relay_servers = parsed.collect();
+        }
+    };
+    let field = "spec.relay_servers[0]";
+    invalid(field, servers(&["0.0.0.0:443"]));
+    invalid(field, servers(&["10.86.0.1:443"]));
+    invalid(field, servers(&["[::ffff:10.86.0.9]:443"]));
+    invalid(field, servers(&["169.254.67.1:3443"]));
+    above(field, servers(&["127.0.0.1:443"]));
+    invalid("spec.relay_servers", servers(&["192.0.2.1:443"; 17]));
+    let mut wanted = spec(vec![]);
+    servers(&["192.0.2.1:443", "192.168.1.9:8443", "[2620:fe::fe]:443"])(&mut wanted);
+    let desired = validate(&wanted, &ceiling(), None).unwrap();
+    assert_eq!(desired.relay_servers().len(), 3, "control");
+}
+
+#[test]
 fn a_ceiling_without_a_relay_allows_no_redirects() {
     let mut ceiling = ceiling();
     let mark = "0x2000/0x2000".parse().unwrap();
@@ -642,6 +663,11 @@ fn a_ceiling_without_a_relay_allows_no_redirects() {
     wanted.dns_upstreams = vec![Ok("9.9.9.9:53".parse().unwrap())];
     let rejection = validate(&wanted, &ceiling, None).unwrap_err();
     assert_eq!(fields(&rejection), ["spec.dns_upstreams"]);
+    assert!(matches!(rejection, Rejection::AboveCeiling(_)));
+    wanted.dns_upstreams.clear();
+    wanted.relay_servers = vec![Ok("192.0.2.1:443".parse().unwrap())];
+    let rejection = validate(&wanted, &ceiling, None).unwrap_err();
+    assert_eq!(fields(&rejection), ["spec.relay_servers"]);
     assert!(matches!(rejection, Rejection::AboveCeiling(_)));
 }
 

@@ -599,6 +599,7 @@ pub fn spec(peers: Vec<v1::PeerSpec>) -> v1::NetworkSpec {
         }],
         exits: Vec::new(),
         dns_upstreams: Vec::new(),
+        relay_servers: Vec::new(),
         service_networks: Vec::new(),
         entries: Vec::new(),
     }

@@ -5,6 +5,8 @@ import { assert, inspect, SIZES, threadMillis } from '../lib.mjs';
 export const specs = [
   ['without Docker: services say why they cannot run, and how to change that', withoutDocker],
   ['the store shows the catalog that is shipped, or says that there is none; unknown names lead back', emptyStore],
+  ['a catalog of others: added with a key, looked at, told why it cannot be had, removed', otherCatalogs],
+  ['the log of DNS is switched at once, and is so after a reload', queryLog],
   ['installed services: states, progress with bytes, what goes when one is removed', installed],
   ['the store: found by a word, a form, and what happens before the click', store],
   ['one service: access, accounts shown once, log, health', oneService],
@@ -118,6 +120,47 @@ async function emptyStore(world) {
   await page.getByText('The store has no such service').waitFor();
   await page.goto(`${url}/services/nothing`);
   await page.getByText('There is no service of this name').waitFor();
+}
+
+/** Against the cell itself: its server is at an address that nobody has. */
+async function otherCatalogs(world) {
+  const { page, url, recorder } = world;
+  recorder.allow(/status of 400 .*\/api\/store\/catalogs$/);
+  await page.goto(`${url}/store`);
+  await page.getByText('Add a catalog').first().click();
+  await page.getByLabel('Name', { exact: true }).fill('others');
+  await page.getByLabel('Address', { exact: true }).fill('https://192.0.2.1/cell/');
+  await page.getByLabel('Public keys').fill('no key');
+  await page.getByRole('button', { name: 'Add a catalog' }).click();
+  await page.getByText(/each is a public key of ECDSA on P-256/i).waitFor();
+  const pair = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
+  const spki = Buffer.from(await crypto.subtle.exportKey('spki', pair.publicKey)).toString('base64');
+  const lines = spki.match(/.{1,64}/g).join('\n');
+  await page.getByLabel('Public keys').fill(`-----BEGIN PUBLIC KEY-----\n${lines}\n-----END PUBLIC KEY-----\n`);
+  await page.getByRole('button', { name: 'Add a catalog' }).click();
+  const row = page.getByRole('listitem', { name: 'others' });
+  await row.getByText('https://192.0.2.1/cell/').waitFor();
+  await inspect(world, 'store-catalogs');
+  // Nobody answers there, or this machine knows no authority: either is told.
+  await row.getByText(/The last look failed: /).waitFor({ timeout: 90_000 });
+  await row.getByRole('button', { name: 'Remove: others' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
+  await row.waitFor({ state: 'detached' });
+}
+
+async function queryLog(world) {
+  const { page, url } = world;
+  await page.goto(`${url}/settings`);
+  const all = page.getByRole('group', { name: 'Log of names that devices look up' });
+  const set = () =>
+    page.waitForResponse(
+      (answer) => answer.url().endsWith('/api/dns/query-log') && answer.request().method() === 'PUT',
+    );
+  await Promise.all([set(), all.getByLabel('Every question').click()]);
+  await page.reload();
+  await all.getByLabel('Every question').waitFor();
+  assert(await all.getByLabel('Every question').isChecked(), 'it was not kept');
+  await Promise.all([set(), all.getByLabel('Errors').click()]);
 }
 
 async function installed(world) {

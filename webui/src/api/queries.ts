@@ -147,6 +147,16 @@ export const activeServicesQuery = (live: boolean) =>
 
 export const catalogQuery = queryOptions({ queryKey: ['catalog'], queryFn: () => data(sdk.getCatalog()) });
 
+export const remoteCatalogsQuery = queryOptions({
+  queryKey: ['remote-catalogs'],
+  queryFn: async () => (await data(sdk.listRemoteCatalogs())).catalogs,
+});
+
+export const queryLogQuery = queryOptions({
+  queryKey: ['config', 'query-log'],
+  queryFn: async () => (await data(sdk.getQueryLog())).level,
+});
+
 /** Whether Docker can be used: no event tells of it. */
 export const containersQuery = queryOptions({
   queryKey: ['containers'],
@@ -186,6 +196,7 @@ export interface Topic {
 const SERVICE_KEYS = [
   ['services'],
   ['catalog'],
+  ['remote-catalogs'],
   ['alerts'],
   ['service-health'],
   ['service-accounts'],

@@ -24,6 +24,7 @@ export type {
   PeerCreate,
   PeerCreated,
   PeerUpdate,
+  RemoteCatalog,
   Service,
   ServiceAccess,
   ServiceCheck,

@@ -220,6 +220,15 @@ export const en = {
   },
   settings: {
     title: 'Settings',
+    queryLog: 'Log of names that devices look up',
+    queryLogLevels: {
+      off: ['Nothing', 'The cell’s DNS writes no log.'],
+      errors: ['Errors', 'What could not be answered, and why.'],
+      questions: [
+        'Every question',
+        'Which device looked up which name of a service: for finding a fault, not for long.',
+      ],
+    } as Record<'off' | 'errors' | 'questions', [string, string]>,
     reach: 'How devices find this cell',
     endpoint: 'Public name or address',
     endpointHelp: (port: number) =>

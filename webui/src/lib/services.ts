@@ -1,6 +1,7 @@
 /** What a service's state means, and what its form takes. Pure. */
 
-import type { FormField, Service } from '../api/types';
+import type { FormField, RemoteCatalog, Service } from '../api/types';
+import { s } from '../i18n/services';
 
 /** As a person sees it. `attention`: it runs, but not as it was asked to. */
 export type State = 'installing' | 'updating' | 'removing' | 'failed' | 'stopped' | 'attention' | 'closed' | 'running';
@@ -86,4 +87,13 @@ export function search<T extends { id: string; title: string; description: strin
     const hay = `${id} ${title} ${description}`.toLowerCase();
     return words.every((word) => hay.includes(word));
   });
+}
+
+/** How a remote catalog is, in a sentence, and whether that is bad. */
+export function stateOfCatalog(one: RemoteCatalog): { bad: boolean; text: string } {
+  if (one.refreshing) return { bad: false, text: s.remote.fetching(one.fetched, one.to_fetch) };
+  if (one.error) return { bad: true, text: s.remote.failed(one.error) };
+  if (one.expired) return { bad: true, text: s.remote.expired };
+  if (one.serial === null) return { bad: false, text: s.remote.never };
+  return { bad: false, text: s.remote.services(one.services) };
 }

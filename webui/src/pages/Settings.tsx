@@ -15,6 +15,7 @@ import { EndpointField } from '../components/EndpointField';
 import { ErrorNote } from '../components/ErrorNote';
 import { Field } from '../components/Field';
 import { PasswordForm } from '../components/PasswordForm';
+import { QueryLog } from '../components/QueryLog';
 import { Loaded } from '../components/States';
 import { ThemeSwitch } from '../components/ThemeSwitch';
 import { t } from '../i18n';
@@ -39,6 +40,9 @@ export default function Settings() {
               </Card>
               <Card title={t.settings.resolvers}>
                 <Resolvers stored={stored.dns_upstreams} />
+              </Card>
+              <Card title={t.settings.queryLog}>
+                <QueryLog />
               </Card>
               <Identity config={stored} />
             </div>

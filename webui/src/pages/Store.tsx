@@ -11,6 +11,7 @@ import { Button } from '../components/Button';
 import { PageHeader } from '../components/Card';
 import { Field } from '../components/Field';
 import { NoDocker } from '../components/NoDocker';
+import { RemoteCatalogs } from '../components/RemoteCatalogs';
 import { Empty, Loaded } from '../components/States';
 import { s } from '../i18n/services';
 import { paths } from '../lib/paths';
@@ -31,6 +32,7 @@ export default function Store() {
             <>
               <Shelf all={services.filter((one) => one.purpose !== 'core')} />
               <Faults faults={faults} />
+              <RemoteCatalogs />
             </>
           )}
         </Loaded>
@@ -107,6 +109,8 @@ function Marks({ service }: { service: CatalogService }) {
         </p>
       )}
       {service.faults.length > 0 && <p className="font-medium text-bad text-sm">{s.store.unusable}</p>}
+      {service.origin && <p className="text-muted text-sm">{s.remote.from(service.origin)}</p>}
+      {service.deployable === false && <p className="font-medium text-sm text-warn">{s.remote.notDeployable}</p>}
       {service.requires.length > 0 && (
         <p className="text-muted text-sm">{s.store.requires(service.requires.join(', '))}</p>
       )}

@@ -61,7 +61,13 @@ function Item({ service }: { service: CatalogService }) {
           !taken && (
             <>
               {missing.length > 0 && <Missing ids={missing} />}
-              <InstallForm service={service} />
+              {service.deployable === false ? (
+                <Card title={s.remote.notDeployableTitle}>
+                  <p className="whitespace-pre-wrap break-words first-letter:uppercase">{service.deployable_fix}</p>
+                </Card>
+              ) : (
+                <InstallForm service={service} />
+              )}
             </>
           )
         )}

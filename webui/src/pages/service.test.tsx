@@ -73,6 +73,7 @@ function cell(one: Installed, accounts: Account[] = []) {
     ),
     http.get('/api/services/files/accounts', () => HttpResponse.json({ accounts: state.accounts })),
     get('/api/services/files/health/history', { entries: [] }),
+    http.post('/api/services/files/config/validate', () => HttpResponse.json({ valid: true })),
     get('/api/services/files/logs', { container: 'webdav', lines: ['read once'], truncated: false }),
   );
   return state;

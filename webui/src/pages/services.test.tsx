@@ -18,6 +18,8 @@ function cell(installed: Service[], catalog: CatalogService[] = [], docker = DOC
     get('/api/auth/csrf-token', { csrf_token: 'x' }),
     get('/api/services', { services: installed }),
     get('/api/store/catalog', { services: catalog, faults: [] }),
+    get('/api/store/catalogs', { catalogs: [] }),
+    get('/api/connectivity/connections', { connections: [] }),
     get('/api/containers', { docker, containers: [] }),
     get('/api/peers', { peers: [peer('phone'), peer('tv')] }),
   );

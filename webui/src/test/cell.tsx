@@ -197,6 +197,9 @@ export function offer(id: string, change: Partial<CatalogService> = {}): Catalog
     form: [],
     installed: [],
     faults: [],
+    origin: null,
+    deployable: null,
+    deployable_fix: null,
     ...change,
   };
 }

@@ -49,7 +49,7 @@ pub struct Offer {
 /// An index that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the catalog's index.json {0}")]
-pub struct InvalidIndex(String);
+pub struct InvalidIndex(pub(super) String);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -173,7 +173,7 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
 }
 
 /// Text of somebody else's, for people: bounded, without control characters.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(1_000).collect()
 }
 

@@ -15,6 +15,7 @@ pub mod managers;
 pub mod peers;
 pub mod plan;
 pub mod problem;
+pub mod remote_catalogs;
 pub mod services;
 pub mod setup;
 pub mod store;

@@ -43,6 +43,15 @@ pub struct CatalogService {
     pub installed: Vec<String>,
     /// Why it cannot be installed, a sentence each.
     pub faults: Vec<String>,
+    /// The remote catalog that it is of; null: it came with the cell.
+    #[schema(required)]
+    pub origin: Option<String>,
+    /// Whether the broker's ceiling takes its manifest's signature; null: it has none or cannot be used, or the broker does not say.
+    #[schema(required)]
+    pub deployable: Option<bool>,
+    /// What makes it deployable, where it is not: the line for broker.toml.
+    #[schema(required)]
+    pub deployable_fix: Option<String>,
 }
 
 /// A field of the configuration.

@@ -12,6 +12,7 @@ pub mod first_version;
 pub mod managers;
 pub mod network;
 pub mod peers;
+pub mod remote_catalogs;
 pub mod services;
 pub mod setup;
 pub mod store;
@@ -86,6 +87,9 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
 fn of_services() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(store::catalog))
+        .routes(routes!(remote_catalogs::list, remote_catalogs::add))
+        .routes(routes!(remote_catalogs::remove))
+        .routes(routes!(remote_catalogs::refresh))
         .routes(routes!(store::list))
         .routes(routes!(store::get, store::remove))
         .routes(routes!(store::status))

@@ -27,7 +27,8 @@ use crate::service::{catalog as shelf, store};
 #[utoipa::path(get, path = "/api/store/catalog", tag = "store", operation_id = "get_catalog",
     responses((status = 200, body = Catalog), Problems))]
 pub async fn catalog(State(app): State<Arc<App>>) -> Answer<Catalog> {
-    let (read, installed) = (shelf::read(&app).await?, store::list(&app).await?);
+    let (mut read, installed) = (shelf::read(&app).await?, store::list(&app).await?);
+    shelf::judge(&app, &mut read).await?;
     Ok(Json(Catalog::of(read, &installed)))
 }
 

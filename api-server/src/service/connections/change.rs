@@ -16,6 +16,7 @@ use crate::events::Topic;
 use crate::service::{Actor, ServiceError, cell};
 use crate::store::connections::{self as table, StoredConnection};
 use crate::store::peers;
+use crate::store::remote_catalogs;
 use crate::store::service_networks;
 use crate::store::transaction::{NetworkChange, Origin};
 
@@ -225,6 +226,8 @@ async fn remove(app: Arc<App>, actor: Actor, id: ConnectionId) -> Result<(), Ser
             let mut users = peers::users(tx, &id, USERS_NAMED + 1)?;
             let services = service_networks::users(tx, &id, USERS_NAMED + 1)?;
             users.extend(services.into_iter().map(|name| format!("service {name}")));
+            let catalogs = remote_catalogs::users(tx, &id, USERS_NAMED + 1)?;
+            users.extend(catalogs.into_iter().map(|name| format!("catalog {name}")));
             if !users.is_empty() {
                 let more = users.len() > USERS_NAMED;
                 users.truncate(USERS_NAMED);

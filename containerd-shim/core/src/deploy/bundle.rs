@@ -3,7 +3,7 @@
 use cell_manifest::{Digest, Image, MANIFEST_MAX_BYTES, Manifest, parse_json};
 use sha2::{Digest as _, Sha256};
 
-use super::signature::Key;
+use cell_manifest::Key;
 
 /// Largest payload of an image's signature, bytes.
 const PAYLOAD_MAX_BYTES: usize = 8 * 1024;

@@ -7,8 +7,8 @@ use std::path::Path;
 use cell_manifest::{BelowRoot, Capability, Name, Published};
 use ipnet::Ipv4Net;
 
-use super::signature::Key;
 use crate::model::Ownership;
+use cell_manifest::Key;
 
 /// The ceiling of deployments.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,13 +13,12 @@ mod judge;
 mod recheck;
 mod render;
 mod rules;
-mod signature;
 
 pub use bundle::{Bundle, ImageSignature, Unverified, Verified};
 pub use ceiling::{BindRoot, Ceiling, CeilingLimits, ImagePolicy, Place, PublishedRange, SecretsPlace};
+pub use cell_manifest::{InvalidKey, Key};
 pub use compare::{Difference, compare};
 pub use fields::{FIELDS, FieldClass, field};
 pub use judge::{Approved, ApprovedContainer, Denied, NetworkPlan, Order, Reason, judge, judge_images};
 pub use recheck::{CREATE_MAX_BYTES, Violation, Violations, recheck};
 pub use render::{Finished, Given, SECCOMP, Unfinished};
-pub use signature::{InvalidKey, Key};

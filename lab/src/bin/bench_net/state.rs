@@ -73,6 +73,7 @@ impl Size {
             }],
             exits: (0..self.exits).map(|exit| self.exit(exit)).collect(),
             dns_upstreams: vec![],
+            relay_servers: vec![],
             service_networks: vec![],
             entries: vec![],
         }

@@ -26,10 +26,11 @@ impl Compiler<'_> {
         mask & mask.wrapping_neg()
     }
 
-    /// Where the relay may connect to, for any exit.
+    /// Where the relay may connect to, for any exit and for the cell itself.
     pub(super) fn servers(&self) -> impl Iterator<Item = (SetId, Element)> {
         let exits = self.desired.redirects().values();
-        exits.flat_map(|exit| &exit.servers).map(|server| {
+        let servers = exits.flat_map(|exit| &exit.servers);
+        servers.chain(self.desired.relay_servers()).map(|server| {
             let family = Family::of(server.ip());
             (SetId::RelayServers(family), Element::Server(*server))
         })

@@ -77,6 +77,28 @@ pub(super) fn resolvers(
     all(context, &local, specs, path, faults).unwrap_or_default()
 }
 
+/// Servers that the relay connects to for the cell itself; none if one of them is not sound.
+pub(super) fn own_servers(
+    context: &Context<'_>,
+    specs: &[Parsed<SocketAddr>],
+    faults: &mut Faults,
+) -> BTreeSet<SocketAddr> {
+    if specs.is_empty() {
+        return BTreeSet::new();
+    }
+    let path = "spec.relay_servers";
+    let Some(relay) = context.ceiling.relay() else {
+        faults.above(path, "there is no relay here that could connect to them");
+        return BTreeSet::new();
+    };
+    let local = Local {
+        allowed: &|server| relay.allows_local(server),
+        most: SERVERS_MAX,
+        noun: "server",
+    };
+    all(context, &local, specs, path, faults).unwrap_or_default()
+}
+
 /// What is particular to one list of places that the relay may send to.
 struct Local<'a> {
     /// Whether this, on the machine itself, may be one.

@@ -241,6 +241,7 @@ pub fn spec(peers: Vec<PeerSpec>) -> NetworkSpec {
         cell_ports: vec![port(Protocol::Tcp, 443, 3443), port(Protocol::Udp, 53, 0)],
         exits: vec![],
         dns_upstreams: vec![],
+        relay_servers: vec![],
         service_networks: vec![],
         entries: vec![],
     }

@@ -93,6 +93,32 @@ export type ActiveService = {
 };
 
 /**
+ * A remote catalog that is to be added.
+ */
+export type AddRemoteCatalog = {
+    /**
+     * Authorities of its server in PEM; without it those that the system knows.
+     */
+    ca?: string | null;
+    /**
+     * The connection that carries it, by id, by name, or by type where one alone has it; without it, or null, the cell's own way.
+     */
+    connection_id?: string | null;
+    /**
+     * 1-8 public keys in PEM, as cosign.pub has them.
+     */
+    keys: Array<string>;
+    /**
+     * A DNS label.
+     */
+    name: string;
+    /**
+     * `https://`, a host, an optional port and a folder.
+     */
+    url: string;
+};
+
+/**
  * Makes the first administrator.
  */
 export type AdminStep = {
@@ -251,6 +277,14 @@ export type Catalog = {
  */
 export type CatalogService = {
     /**
+     * Whether the broker's ceiling takes its manifest's signature; null: it has none or cannot be used, or the broker does not say.
+     */
+    deployable: boolean | null;
+    /**
+     * What makes it deployable, where it is not: the line for broker.toml.
+     */
+    deployable_fix: string | null;
+    /**
      * For people.
      */
     description: string;
@@ -278,6 +312,10 @@ export type CatalogService = {
      * Whether there can be several, each with a name of its own.
      */
     instanceable: boolean;
+    /**
+     * The remote catalog that it is of; null: it came with the cell.
+     */
+    origin: string | null;
     /**
      * `store`, or `core`: one of the cell's own containers. Null: its manifest cannot be used.
      */
@@ -1533,6 +1571,90 @@ export type QueryLogLevel = {
      * `off`; `errors`, failures alone; or `questions`: every one as well, so that the log has what each device looks up.
      */
     level: string;
+};
+
+/**
+ * A remote catalog.
+ */
+export type RemoteCatalog = {
+    /**
+     * Authorities that its server is known by, PEM; null: those that the system knows.
+     */
+    ca: string | null;
+    /**
+     * The connection that carries it; null: the cell's own way.
+     */
+    connection_id: string | null;
+    /**
+     * What that is called.
+     */
+    connection_name: string | null;
+    /**
+     * Why the last look failed, or what of it was not right; null: nothing.
+     */
+    error: string | null;
+    /**
+     * Whether it has ended: what it has is shown all the same, with that word.
+     */
+    expired: boolean;
+    /**
+     * Until when it counts, RFC 3339.
+     */
+    expires_at: string | null;
+    /**
+     * How far that is: manifests that are there.
+     */
+    fetched: number;
+    /**
+     * When that was made, RFC 3339.
+     */
+    issued_at: string | null;
+    /**
+     * Public keys that may sign its index, PEM.
+     */
+    keys: Array<string>;
+    /**
+     * What it is called here.
+     */
+    name: string;
+    /**
+     * When it is looked at next, RFC 3339; null: at once.
+     */
+    next_at: string | null;
+    /**
+     * When it last answered soundly, RFC 3339; null: never.
+     */
+    refreshed_at: string | null;
+    /**
+     * Whether it is being fetched.
+     */
+    refreshing: boolean;
+    /**
+     * The number of the index that is kept; null: none was taken yet.
+     */
+    serial: number | null;
+    /**
+     * Services that it has.
+     */
+    services: number;
+    /**
+     * Of how many.
+     */
+    to_fetch: number;
+    /**
+     * Where it lies.
+     */
+    url: string;
+};
+
+/**
+ * Remote catalogs.
+ */
+export type RemoteCatalogs = {
+    /**
+     * In the order in which they were added: of two that have a service of one id, the first is what counts.
+     */
+    catalogs: Array<RemoteCatalog>;
 };
 
 /**
@@ -4415,6 +4537,114 @@ export type GetCatalogResponses = {
 };
 
 export type GetCatalogResponse = GetCatalogResponses[keyof GetCatalogResponses];
+
+export type ListRemoteCatalogsData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/store/catalogs';
+};
+
+export type ListRemoteCatalogsErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ListRemoteCatalogsError = ListRemoteCatalogsErrors[keyof ListRemoteCatalogsErrors];
+
+export type ListRemoteCatalogsResponses = {
+    200: RemoteCatalogs;
+};
+
+export type ListRemoteCatalogsResponse = ListRemoteCatalogsResponses[keyof ListRemoteCatalogsResponses];
+
+export type AddRemoteCatalogData = {
+    body: AddRemoteCatalog;
+    path?: never;
+    query?: never;
+    url: '/api/store/catalogs';
+};
+
+export type AddRemoteCatalogErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type AddRemoteCatalogError = AddRemoteCatalogErrors[keyof AddRemoteCatalogErrors];
+
+export type AddRemoteCatalogResponses = {
+    201: RemoteCatalog;
+};
+
+export type AddRemoteCatalogResponse = AddRemoteCatalogResponses[keyof AddRemoteCatalogResponses];
+
+export type RemoveRemoteCatalogData = {
+    body?: never;
+    path: {
+        catalog: string;
+    };
+    query?: never;
+    url: '/api/store/catalogs/{catalog}';
+};
+
+export type RemoveRemoteCatalogErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type RemoveRemoteCatalogError = RemoveRemoteCatalogErrors[keyof RemoveRemoteCatalogErrors];
+
+export type RemoveRemoteCatalogResponses = {
+    204: void;
+};
+
+export type RemoveRemoteCatalogResponse = RemoveRemoteCatalogResponses[keyof RemoveRemoteCatalogResponses];
+
+export type RefreshRemoteCatalogData = {
+    body?: never;
+    path: {
+        catalog: string;
+    };
+    query?: never;
+    url: '/api/store/catalogs/{catalog}/refresh';
+};
+
+export type RefreshRemoteCatalogErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type RefreshRemoteCatalogError = RefreshRemoteCatalogErrors[keyof RefreshRemoteCatalogErrors];
+
+export type RefreshRemoteCatalogResponses = {
+    200: RemoteCatalog;
+};
+
+export type RefreshRemoteCatalogResponse = RefreshRemoteCatalogResponses[keyof RefreshRemoteCatalogResponses];
 
 export type GetRootCertificateData = {
     body?: never;

@@ -37,6 +37,9 @@ impl CatalogService {
             form,
             installed,
             faults,
+            origin,
+            deployable,
+            deployable_fix,
         } = item.shown(installed);
         CatalogService {
             purpose: purpose.map(str::to_owned),
@@ -50,6 +53,9 @@ impl CatalogService {
             requires,
             installed,
             faults,
+            origin,
+            deployable,
+            deployable_fix,
         }
     }
 }

@@ -111,6 +111,7 @@ fn spec() -> NetworkSpec {
         cell_ports: Vec::new(),
         exits: Vec::new(),
         dns_upstreams: Vec::new(),
+        relay_servers: Vec::new(),
         service_networks: Vec::new(),
         entries: Vec::new(),
     }

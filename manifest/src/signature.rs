@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use p256::ecdsa::signature::Verifier as _;
 use p256::ecdsa::{DerSignature, VerifyingKey};
+use p256::pkcs8::{EncodePublicKey as _, LineEnding};
 
 /// A public key that signatures are verified by.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,8 +20,16 @@ pub struct InvalidKey;
 
 impl Key {
     /// From PEM.
+    ///
+    /// # Errors
+    /// [`InvalidKey`].
     pub fn from_pem(pem: &str) -> Result<Self, InvalidKey> {
         pem.trim().parse().map(Key).map_err(|_| InvalidKey)
+    }
+
+    /// As PEM, as cosign.pub has it. Empty where it cannot be written, which a key that was read can always be.
+    pub fn to_pem(&self) -> String {
+        self.0.to_public_key_pem(LineEnding::LF).unwrap_or_default()
     }
 
     /// Whether `signature` (base64 of DER) is this key's over exactly `bytes`.
@@ -52,6 +61,7 @@ mod tests {
     fn a_signature_that_another_program_made_is_verified_and_a_changed_byte_is_not() {
         let key = Key::from_pem(PEM).unwrap();
         assert!(key.verifies(b"manifest", SIGNATURE), "control");
+        assert_eq!(key.to_pem().trim(), PEM.trim());
         assert!(!key.verifies(b"Manifest", SIGNATURE));
         assert!(!key.verifies(b"manifest", ""));
         assert!(!key.verifies(b"manifest", "!!!"));
