@@ -385,7 +385,8 @@ proptest! {
             Ok(desired) => {
                 prop_assert!(is_sound);
                 let mut found = called(&desired);
-                (found.sort(), expected.sort());
+                found.sort();
+                expected.sort();
                 prop_assert_eq!(found, expected);
             }
             Err(_) => prop_assert!(!is_sound),

@@ -248,11 +248,8 @@ fn called_of(
             Some(SocketAddr::V4(at)) if !network.is_container(*at.ip()) => {
                 faults.invalid(field, "is no container's address in this network");
             }
-            Some(SocketAddr::V4(at)) => {
-                if !called.insert(at) {
-                    faults.invalid(field, "is named twice");
-                }
-            }
+            Some(SocketAddr::V4(at)) if called.contains(&at) => faults.invalid(field, "is named twice"),
+            Some(SocketAddr::V4(at)) => drop(called.insert(at)),
             Some(SocketAddr::V6(_)) => faults.invalid(field, "is IPv4: containers of services have no IPv6"),
             None => {}
         }
