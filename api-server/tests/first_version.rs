@@ -278,7 +278,7 @@ async fn what_is_refused_leaves_nothing_behind() {
     }
     for path in [
         "/api/connectivity/import?validate_only=yes",
-        "/api/connectivity/import?confirm_within=60",
+        "/api/connectivity/import?confirm_within=4",
     ] {
         admin
             .post(path, &json!({"config": v1::TOR}))

@@ -387,12 +387,12 @@ async fn certificates_outlive_a_start_and_vaultd_may_be_away_meanwhile() {
     let issued = |lab: &Lab| (lab.issued("notes.home.cell"), lab.issued("pages.home.cell"));
     assert_eq!(issued(&lab), (1, 1));
     // And without it: what is published may change meanwhile, nothing gets worse.
+    let body = json!({"name": "phone", "public_key": support::key(1)});
+    lab.admin.post("/api/peers", &body).await.expect(201);
     lab.cell.vault.kill();
     lab.restart().await;
     lab.told().await;
     assert_eq!(lab.certificates(), both);
-    let body = json!({"name": "phone", "public_key": support::key(1)});
-    lab.admin.post("/api/peers", &body).await.expect(201);
     let access = json!({"allowed_peers": ["phone"]});
     lab.admin
         .put("/api/services/notes/access", &access)

@@ -346,23 +346,27 @@ async fn another_way_waits_for_its_confirmation_and_comes_back_without() {
     cell.netd.take_back(RollbackReason::Expired);
     settled(&admin).await;
     assert_eq!(egress_of(&admin).await, "none");
-    eventually("it goes nowhere", || !goes_out()).await;
+    // A change can wait again when netd has all.
+    let is_told = || cell.app.network.etag().is_some();
+    eventually("it goes nowhere", || !goes_out() && is_told()).await;
 
     // Taken back by hand, and kept.
     admin.put(&waits, &direct).await.expect(200);
     admin.post("/api/network/rollback", &json!({})).await.expect(204);
     assert_eq!(egress_of(&admin).await, "none");
+    eventually("netd has all", || !goes_out() && is_told()).await;
     admin.put(&waits, &direct).await.expect(200);
     admin.post("/api/network/confirm", &json!({})).await.expect(204);
     assert_eq!(egress_of(&admin).await, "direct");
     eventually("nothing waits at netd", || {
-        cell.netd.state.lock().unwrap().pending.is_none() && goes_out()
+        cell.netd.state.lock().unwrap().pending.is_none() && goes_out() && is_told()
     })
     .await;
     // What changes nothing has nothing to wait for.
     admin.put(&waits, &direct).await.expect(200);
     settled(&admin).await;
     assert_eq!(egress_of(&admin).await, "direct");
+    eventually("netd has all", is_told).await;
 
     // netd does not take it: all is as it was.
     cell.netd.with(|state| state.refuses_waiting = true);

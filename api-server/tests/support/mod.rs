@@ -131,7 +131,8 @@ impl Cell {
     /// cell-api ends and is started anew on the same state; the daemons go on. It listens elsewhere then.
     pub async fn restart(&mut self) {
         self.shutdown.cancel();
-        self.tasks.wait().await;
+        // As the process itself: a connection that stays open holds up no end.
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
         let time = Arc::clone(&self.clock);
         let config = self.app.config.clone();
         self.app = App::open(config, Arc::new(move || time.load(Ordering::SeqCst))).unwrap();

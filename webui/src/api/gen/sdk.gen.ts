@@ -413,7 +413,8 @@ export const setServiceAccess = <ThrowOnError extends boolean = true>(options: O
 export const listAccounts = <ThrowOnError extends boolean = true>(options: Options<ListAccountsData, ThrowOnError>) => (options.client ?? client).get<ListAccountsResponses, ListAccountsErrors, ThrowOnError>({ url: '/api/services/{service}/accounts', ...options });
 
 /**
- * Removes an account, with all that it has at the service.
+ * Removes an account, with all that it has at the service. 202: it is no account any more, and what the service has of it goes when it
+ * answers.
  */
 export const removeAccount = <ThrowOnError extends boolean = true>(options: Options<RemoveAccountData, ThrowOnError>) => (options.client ?? client).delete<RemoveAccountResponses, RemoveAccountErrors, ThrowOnError>({ url: '/api/services/{service}/accounts/{user}', ...options });
 

@@ -55,7 +55,7 @@ export type AccountCredentials = {
 };
 
 /**
- * What the removal of an account would do.
+ * What the removal of an account would do, or why it is not done yet.
  */
 export type AccountRemoval = {
     /**
@@ -762,6 +762,10 @@ export type ConnectivityImported = {
      * What is done, a sentence each.
      */
     plan: Array<string>;
+    /**
+     * Whether it waits for its confirmation that the devices are bound; the connections are made either way.
+     */
+    waits: boolean;
 };
 
 /**
@@ -1512,7 +1516,7 @@ export type PeerUpdate = {
  */
 export type PlanStatement = {
     /**
-     * `off`, `new_key`, `loses`, `gains`, `way`, `bound`, `while_down`, `ends`, `reinstall` or `nothing`.
+     * `off`, `new_key`, `loses`, `gains`, `way`, `bound`, `while_down`, `ends`, `reinstall`, `accounts` or `nothing`.
      */
     kind: string;
     /**
@@ -1880,6 +1884,10 @@ export type ServiceExit = {
      * Whether it goes out directly while that does not work. Null, or left out: as the connection's type says.
      */
     fail_open?: boolean | null;
+    /**
+     * What stands in for it while it does not work, at most 8, the first first. Left out: nothing.
+     */
+    fallback_connection_ids?: Array<string>;
 };
 
 /**
@@ -1948,6 +1956,14 @@ export type ServiceNetwork = {
      * Whether it goes out directly while that does not work; null: as the connection's type says.
      */
     fail_open: boolean | null;
+    /**
+     * Ids of the connections that stand in meanwhile, the first first.
+     */
+    fallback_connection_ids: Array<string>;
+    /**
+     * Their names.
+     */
+    fallback_connection_names: Array<string>;
     /**
      * The service's name.
      */
@@ -2246,7 +2262,7 @@ export type Violation = {
  */
 export type WaitingChange = {
     /**
-     * `update` or `delete`.
+     * `update` or `delete` of a peer, `service_exit`, or `import`: devices that were bound to exits of the first version.
      */
     action: string;
     /**
@@ -2262,13 +2278,17 @@ export type WaitingChange = {
      */
     deadline?: string | null;
     /**
-     * Name of the peer that it is of.
+     * Name of the peer that it is of; null: it is of none alone.
      */
-    peer: string;
+    peer: string | null;
     /**
      * Seconds until then, by the cell's clock; 0 when it is over.
      */
     seconds_left: number;
+    /**
+     * Name of the service whose way to the internet was changed; null: none.
+     */
+    service: string | null;
 };
 
 /**
@@ -2919,6 +2939,10 @@ export type ImportConnectivityData = {
     path?: never;
     query?: {
         /**
+         * seconds, 5-3600: the devices are bound for good only if that is confirmed in time
+         */
+        confirm_within?: number;
+        /**
          * only says what it would do
          */
         validate_only?: boolean;
@@ -3088,6 +3112,10 @@ export type SetServiceExitData = {
         service: string;
     };
     query?: {
+        /**
+         * seconds, 5-3600: taken back unless confirmed in time
+         */
+        confirm_within?: number;
         /**
          * only says what it would do
          */
@@ -3874,6 +3902,10 @@ export type RemoveAccountResponses = {
      * with validate_only
      */
     200: AccountRemoval;
+    /**
+     * the service does not take it now: written down, and done when it does
+     */
+    202: AccountRemoval;
     204: void;
 };
 
