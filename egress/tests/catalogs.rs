@@ -83,7 +83,8 @@ fn each_goes_by_its_own_way_alone() -> Result<()> {
     serve(&lab.far, proxy, servers::socks5(Login::None, asked.clone()));
     relay.apply_exits(vec![exit(4, socks5(proxy, ""))])?;
     assert_eq!(said(&id(4)).unwrap(), b"direct hello there");
-    assert_eq!(*asked.lock().unwrap(), [AT]);
+    // Beside it the relay's own questions, by which exits are proven.
+    assert!(asked.lock().unwrap().iter().any(|one| one.ends_with(AT)));
 
     // One that is down: nobody answers, and nothing is tried by another way.
     lab.cell.ip("link set wgext_1 down")?;
