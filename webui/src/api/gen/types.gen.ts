@@ -2041,6 +2041,50 @@ export type ServiceProgress = {
 };
 
 /**
+ * A secret of a service. Its value is in the vault, and nobody is told it.
+ */
+export type ServiceSecret = {
+    /**
+     * Whether it can be set here.
+     */
+    can_be_set: boolean;
+    /**
+     * Whether the vault makes it.
+     */
+    generated: boolean;
+    /**
+     * What it takes, in words; empty: it cannot be set here.
+     */
+    help: string;
+    /**
+     * Whether the vault has it.
+     */
+    is_set: boolean;
+    /**
+     * What people read.
+     */
+    label: string;
+    /**
+     * Its name, that of the file below `/run/secrets` in the containers too.
+     */
+    name: string;
+    /**
+     * Whether the service starts without it.
+     */
+    optional: boolean;
+};
+
+/**
+ * Secrets of a service.
+ */
+export type ServiceSecrets = {
+    /**
+     * In the order of names.
+     */
+    secrets: Array<ServiceSecret>;
+};
+
+/**
  * How a service is, with its containers as the broker has them now.
  */
 export type ServiceStatus = {
@@ -2086,6 +2130,16 @@ export type ServiceUpdate = {
  * Which way a service has now.
  */
 export type ServiceWay = 'nowhere' | 'direct' | 'exit';
+
+/**
+ * The value of a secret.
+ */
+export type SetServiceSecret = {
+    /**
+     * As its field takes it. It goes to the vault alone.
+     */
+    value: string;
+};
 
 /**
  * How the first run stands.
@@ -4160,6 +4214,92 @@ export type RestartServiceResponses = {
 };
 
 export type RestartServiceResponse = RestartServiceResponses[keyof RestartServiceResponses];
+
+export type ListServiceSecretsData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/secrets';
+};
+
+export type ListServiceSecretsErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ListServiceSecretsError = ListServiceSecretsErrors[keyof ListServiceSecretsErrors];
+
+export type ListServiceSecretsResponses = {
+    200: ServiceSecrets;
+};
+
+export type ListServiceSecretsResponse = ListServiceSecretsResponses[keyof ListServiceSecretsResponses];
+
+export type RemoveServiceSecretData = {
+    body?: never;
+    path: {
+        service: string;
+        secret: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/secrets/{secret}';
+};
+
+export type RemoveServiceSecretErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type RemoveServiceSecretError = RemoveServiceSecretErrors[keyof RemoveServiceSecretErrors];
+
+export type RemoveServiceSecretResponses = {
+    202: Service;
+};
+
+export type RemoveServiceSecretResponse = RemoveServiceSecretResponses[keyof RemoveServiceSecretResponses];
+
+export type SetServiceSecretData = {
+    body: SetServiceSecret;
+    path: {
+        service: string;
+        secret: string;
+    };
+    query?: never;
+    url: '/api/services/{service}/secrets/{secret}';
+};
+
+export type SetServiceSecretErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type SetServiceSecretError = SetServiceSecretErrors[keyof SetServiceSecretErrors];
+
+export type SetServiceSecretResponses = {
+    202: Service;
+};
+
+export type SetServiceSecretResponse = SetServiceSecretResponses[keyof SetServiceSecretResponses];
 
 export type StartServiceData = {
     body?: never;
