@@ -94,7 +94,7 @@ const ABSENT: [&str; 5] = [
     "vault/vault.sock",
 ];
 
-const EDGES: [(&str, &str); 13] = [
+const EDGES: [(&str, &str); 14] = [
     ("netd/netd.sock", "cell-edge-netd"),
     ("egress/egress.sock", "cell-edge-egress"),
     ("broker/broker.sock", "cell-edge-broker"),

@@ -371,6 +371,7 @@ fn first_version() -> (String, String) {
         peers: CANARY.to_owned(),
         secrets: CANARY.to_owned(),
         validate_only: false,
+        confirm_within_seconds: 0,
     };
     shown("cell.api.v1.ImportFirstVersionRequest", import)
 }

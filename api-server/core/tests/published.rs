@@ -236,7 +236,7 @@ fn a_thousand_names_are_five_routes() {
             ..like.clone()
         })
         .collect();
-    let (config, _) = caddy::config(&published, &caddy_settings(), &Certificates::None);
+    let (config, _) = caddy::config(&published, &caddy_settings(), &Certificates::default());
     let json = serde_json::to_value(&config).unwrap();
     let routes = json["apps"]["http"]["servers"]["services"]["routes"]
         .as_array()

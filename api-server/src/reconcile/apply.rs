@@ -218,10 +218,7 @@ impl Reconciler {
             let violations = fault::violations(&status);
             let is_left_out = has_answered(&status)
                 && (self.app.dns.note_refusal(&violations)
-                    || self
-                        .app
-                        .remote
-                        .note_refusal(&listed.relay_servers, &violations)
+                    || self.app.remote.note_refusal(&listed.relay_servers, &violations)
                     || self.leave_out(&listed, &violations, &mut excess));
             if !is_left_out {
                 return Err((generation, status));

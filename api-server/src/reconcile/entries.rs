@@ -139,7 +139,9 @@ mod tests {
             everyone: false,
         };
         let mut spec = cell_api_core::derive::network_spec(&settings(), None, Vec::new(), Vec::new(), None);
-        spec.services = vec![cell_api_core::derive::services::core_network()];
+        spec.services = vec![cell_api_core::derive::services::core_network(
+            &cell_api_core::domain::Domain::Lan,
+        )];
         let proxy = match spec.services[0].subnet.hosts().nth(3).unwrap() {
             address => format!("{address}:8443"),
         };
