@@ -2,7 +2,7 @@
 
 import type { Client, Options as Options2, TDataShape } from './client';
 import { client } from './client.gen';
-import type { AcknowledgeAlertData, AcknowledgeAlertErrors, AcknowledgeAlertResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, ConfigureServiceData, ConfigureServiceErrors, ConfigureServiceResponses, ConfirmNetworkChangeData, ConfirmNetworkChangeErrors, ConfirmNetworkChangeResponses, CreateAccountsData, CreateAccountsErrors, CreateAccountsResponses, CreateConnectionData, CreateConnectionErrors, CreateConnectionResponses, CreatePeerData, CreatePeerErrors, CreatePeerResponses, CreateUserData, CreateUserErrors, CreateUserResponses, DeleteConnectionData, DeleteConnectionErrors, DeleteConnectionResponses, DeletePeerData, DeletePeerErrors, DeletePeerResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, DeliverPeerConfigData, DeliverPeerConfigErrors, DeliverPeerConfigResponses, ExplainFlowData, ExplainFlowErrors, ExplainFlowResponses, GetCatalogData, GetCatalogErrors, GetCatalogResponses, GetConfigData, GetConfigErrors, GetConfigResponses, GetConnectionData, GetConnectionErrors, GetConnectionHealthData, GetConnectionHealthErrors, GetConnectionHealthResponses, GetConnectionResponses, GetCsrfTokenData, GetCsrfTokenErrors, GetCsrfTokenResponses, GetHealthData, GetHealthResponses, GetMeData, GetMeErrors, GetMeResponses, GetMyPeerData, GetMyPeerErrors, GetMyPeerResponses, GetNetworkChangeData, GetNetworkChangeErrors, GetNetworkChangeResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetPeerConfigData, GetPeerConfigErrors, GetPeerConfigResponses, GetPeerData, GetPeerErrors, GetPeerResponses, GetQueryLogData, GetQueryLogErrors, GetQueryLogResponses, GetRootCertificateData, GetRootCertificateErrors, GetRootCertificateResponses, GetServiceConfigData, GetServiceConfigErrors, GetServiceConfigResponses, GetServiceData, GetServiceErrors, GetServiceHealthHistoryData, GetServiceHealthHistoryErrors, GetServiceHealthHistoryResponses, GetServiceLogsData, GetServiceLogsErrors, GetServiceLogsResponses, GetServiceResponses, GetServiceStatusData, GetServiceStatusErrors, GetServiceStatusResponses, GetSetupStatusData, GetSetupStatusErrors, GetSetupStatusResponses, GetSetupStepData, GetSetupStepErrors, GetSetupStepResponses, GetStatusData, GetStatusErrors, GetStatusResponses, GetWireguardStatusData, GetWireguardStatusErrors, GetWireguardStatusResponses, ImportConnectivityData, ImportConnectivityErrors, ImportConnectivityResponses, InstallServiceData, InstallServiceErrors, InstallServiceResponses, ListAccountsData, ListAccountsErrors, ListAccountsResponses, ListActiveServicesData, ListActiveServicesErrors, ListActiveServicesResponses, ListAlertsData, ListAlertsErrors, ListAlertsResponses, ListAuditData, ListAuditErrors, ListAuditResponses, ListConnectionsData, ListConnectionsErrors, ListConnectionsResponses, ListContainersData, ListContainersErrors, ListContainersResponses, ListPeersData, ListPeersErrors, ListPeersResponses, ListServiceNetworksData, ListServiceNetworksErrors, ListServiceNetworksResponses, ListServicesData, ListServiceSecretsData, ListServiceSecretsErrors, ListServiceSecretsResponses, ListServicesErrors, ListServicesResponses, ListUsersData, ListUsersErrors, ListUsersResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, RemoveAccountData, RemoveAccountErrors, RemoveAccountResponses, RemoveServiceData, RemoveServiceErrors, RemoveServiceResponses, RemoveServiceSecretData, RemoveServiceSecretErrors, RemoveServiceSecretResponses, ResetAccountPasswordData, ResetAccountPasswordErrors, ResetAccountPasswordResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, RestartServiceData, RestartServiceErrors, RestartServiceResponses, RollBackNetworkChangeData, RollBackNetworkChangeErrors, RollBackNetworkChangeResponses, SetPeerExitData, SetPeerExitErrors, SetPeerExitResponses, SetPeerFailOpenData, SetPeerFailOpenErrors, SetPeerFailOpenResponses, SetPeerFallbacksData, SetPeerFallbacksErrors, SetPeerFallbacksResponses, SetQueryLogData, SetQueryLogErrors, SetQueryLogResponses, SetServiceAccessData, SetServiceAccessErrors, SetServiceAccessResponses, SetServiceExitData, SetServiceExitErrors, SetServiceExitResponses, SetServiceSecretData, SetServiceSecretErrors, SetServiceSecretResponses, StartServiceData, StartServiceErrors, StartServiceResponses, StopServiceData, StopServiceErrors, StopServiceResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponse, StreamEventsResponses, SubmitAdminStepData, SubmitAdminStepErrors, SubmitAdminStepResponses, SubmitClaimStepData, SubmitClaimStepErrors, SubmitClaimStepResponses, SubmitIdentityStepData, SubmitIdentityStepErrors, SubmitIdentityStepResponses, SubmitNetworkStepData, SubmitNetworkStepErrors, SubmitNetworkStepResponses, TestServiceData, TestServiceErrors, TestServiceResponses, UpdateConfigData, UpdateConfigErrors, UpdateConfigResponses, UpdateConnectionData, UpdateConnectionErrors, UpdateConnectionResponses, UpdatePeerData, UpdatePeerErrors, UpdatePeerResponses, UpdateServiceData, UpdateServiceErrors, UpdateServiceResponses, ValidateServiceConfigData, ValidateServiceConfigErrors, ValidateServiceConfigResponses, VerifyAuditData, VerifyAuditErrors, VerifyAuditResponses } from './types.gen';
+import type { AcknowledgeAlertData, AcknowledgeAlertErrors, AcknowledgeAlertResponses, AddRemoteCatalogData, AddRemoteCatalogErrors, AddRemoteCatalogResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, ConfigureServiceData, ConfigureServiceErrors, ConfigureServiceResponses, ConfirmNetworkChangeData, ConfirmNetworkChangeErrors, ConfirmNetworkChangeResponses, CreateAccountsData, CreateAccountsErrors, CreateAccountsResponses, CreateConnectionData, CreateConnectionErrors, CreateConnectionResponses, CreatePeerData, CreatePeerErrors, CreatePeerResponses, CreateUserData, CreateUserErrors, CreateUserResponses, DeleteConnectionData, DeleteConnectionErrors, DeleteConnectionResponses, DeletePeerData, DeletePeerErrors, DeletePeerResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, DeliverPeerConfigData, DeliverPeerConfigErrors, DeliverPeerConfigResponses, ExplainFlowData, ExplainFlowErrors, ExplainFlowResponses, GetCatalogData, GetCatalogErrors, GetCatalogResponses, GetConfigData, GetConfigErrors, GetConfigResponses, GetConnectionData, GetConnectionErrors, GetConnectionHealthData, GetConnectionHealthErrors, GetConnectionHealthResponses, GetConnectionResponses, GetCsrfTokenData, GetCsrfTokenErrors, GetCsrfTokenResponses, GetDomainData, GetDomainErrors, GetDomainResponses, GetHealthData, GetHealthResponses, GetMeData, GetMeErrors, GetMeResponses, GetMyPeerData, GetMyPeerErrors, GetMyPeerResponses, GetNetworkChangeData, GetNetworkChangeErrors, GetNetworkChangeResponses, GetOpenapiData, GetOpenapiErrors, GetOpenapiResponses, GetPeerConfigData, GetPeerConfigErrors, GetPeerConfigResponses, GetPeerData, GetPeerErrors, GetPeerResponses, GetQueryLogData, GetQueryLogErrors, GetQueryLogResponses, GetRootCertificateData, GetRootCertificateErrors, GetRootCertificateResponses, GetServiceConfigData, GetServiceConfigErrors, GetServiceConfigResponses, GetServiceData, GetServiceErrors, GetServiceHealthHistoryData, GetServiceHealthHistoryErrors, GetServiceHealthHistoryResponses, GetServiceLogsData, GetServiceLogsErrors, GetServiceLogsResponses, GetServiceResponses, GetServiceStatusData, GetServiceStatusErrors, GetServiceStatusResponses, GetSetupStatusData, GetSetupStatusErrors, GetSetupStatusResponses, GetSetupStepData, GetSetupStepErrors, GetSetupStepResponses, GetStatusData, GetStatusErrors, GetStatusResponses, GetWireguardStatusData, GetWireguardStatusErrors, GetWireguardStatusResponses, ImportConnectivityData, ImportConnectivityErrors, ImportConnectivityResponses, InstallServiceData, InstallServiceErrors, InstallServiceResponses, ListAccountsData, ListAccountsErrors, ListAccountsResponses, ListActiveServicesData, ListActiveServicesErrors, ListActiveServicesResponses, ListAlertsData, ListAlertsErrors, ListAlertsResponses, ListAuditData, ListAuditErrors, ListAuditResponses, ListConnectionsData, ListConnectionsErrors, ListConnectionsResponses, ListContainersData, ListContainersErrors, ListContainersResponses, ListPeersData, ListPeersErrors, ListPeersResponses, ListRemoteCatalogsData, ListRemoteCatalogsErrors, ListRemoteCatalogsResponses, ListServiceNetworksData, ListServiceNetworksErrors, ListServiceNetworksResponses, ListServicesData, ListServiceSecretsData, ListServiceSecretsErrors, ListServiceSecretsResponses, ListServicesErrors, ListServicesResponses, ListUsersData, ListUsersErrors, ListUsersResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, RefreshRemoteCatalogData, RefreshRemoteCatalogErrors, RefreshRemoteCatalogResponses, RemoveAccountData, RemoveAccountErrors, RemoveAccountResponses, RemoveRemoteCatalogData, RemoveRemoteCatalogErrors, RemoveRemoteCatalogResponses, RemoveServiceData, RemoveServiceErrors, RemoveServiceResponses, RemoveServiceSecretData, RemoveServiceSecretErrors, RemoveServiceSecretResponses, ResetAccountPasswordData, ResetAccountPasswordErrors, ResetAccountPasswordResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, RestartServiceData, RestartServiceErrors, RestartServiceResponses, RollBackNetworkChangeData, RollBackNetworkChangeErrors, RollBackNetworkChangeResponses, SetDomainData, SetDomainErrors, SetDomainResponses, SetPeerExitData, SetPeerExitErrors, SetPeerExitResponses, SetPeerFailOpenData, SetPeerFailOpenErrors, SetPeerFailOpenResponses, SetPeerFallbacksData, SetPeerFallbacksErrors, SetPeerFallbacksResponses, SetQueryLogData, SetQueryLogErrors, SetQueryLogResponses, SetServiceAccessData, SetServiceAccessErrors, SetServiceAccessResponses, SetServiceExitData, SetServiceExitErrors, SetServiceExitResponses, SetServiceSecretData, SetServiceSecretErrors, SetServiceSecretResponses, StartServiceData, StartServiceErrors, StartServiceResponses, StopServiceData, StopServiceErrors, StopServiceResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponse, StreamEventsResponses, SubmitAdminStepData, SubmitAdminStepErrors, SubmitAdminStepResponses, SubmitClaimStepData, SubmitClaimStepErrors, SubmitClaimStepResponses, SubmitIdentityStepData, SubmitIdentityStepErrors, SubmitIdentityStepResponses, SubmitNetworkStepData, SubmitNetworkStepErrors, SubmitNetworkStepResponses, TestServiceData, TestServiceErrors, TestServiceResponses, UpdateConfigData, UpdateConfigErrors, UpdateConfigResponses, UpdateConnectionData, UpdateConnectionErrors, UpdateConnectionResponses, UpdatePeerData, UpdatePeerErrors, UpdatePeerResponses, UpdateServiceData, UpdateServiceErrors, UpdateServiceResponses, ValidateServiceConfigData, ValidateServiceConfigErrors, ValidateServiceConfigResponses, VerifyAuditData, VerifyAuditErrors, VerifyAuditResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -273,6 +273,23 @@ export const setQueryLog = <ThrowOnError extends boolean = true>(options: Option
 });
 
 /**
+ * Under which domain services are found.
+ */
+export const getDomain = <ThrowOnError extends boolean = true>(options?: Options<GetDomainData, ThrowOnError>) => (options?.client ?? client).get<GetDomainResponses, GetDomainErrors, ThrowOnError>({ url: '/api/domain', ...options });
+
+/**
+ * Says under which domain services are found. Whether its certificate was had is told by `ProxyConfigured` in the status.
+ */
+export const setDomain = <ThrowOnError extends boolean = true>(options: Options<SetDomainData, ThrowOnError>) => (options.client ?? client).put<SetDomainResponses, SetDomainErrors, ThrowOnError>({
+    url: '/api/domain',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
  * A stream of `event: <topic>`, `data: {"version": n}`: all topics at once, then each as it changes, coalesced.
  * Ends with the session.
  */
@@ -396,7 +413,8 @@ export const setServiceAccess = <ThrowOnError extends boolean = true>(options: O
 export const listAccounts = <ThrowOnError extends boolean = true>(options: Options<ListAccountsData, ThrowOnError>) => (options.client ?? client).get<ListAccountsResponses, ListAccountsErrors, ThrowOnError>({ url: '/api/services/{service}/accounts', ...options });
 
 /**
- * Removes an account, with all that it has at the service.
+ * Removes an account, with all that it has at the service. 202: it is no account any more, and what the service has of it goes when it
+ * answers.
  */
 export const removeAccount = <ThrowOnError extends boolean = true>(options: Options<RemoveAccountData, ThrowOnError>) => (options.client ?? client).delete<RemoveAccountResponses, RemoveAccountErrors, ThrowOnError>({ url: '/api/services/{service}/accounts/{user}', ...options });
 
@@ -588,6 +606,33 @@ export const getStatus = <ThrowOnError extends boolean = true>(options?: Options
  * What can be installed.
  */
 export const getCatalog = <ThrowOnError extends boolean = true>(options?: Options<GetCatalogData, ThrowOnError>) => (options?.client ?? client).get<GetCatalogResponses, GetCatalogErrors, ThrowOnError>({ url: '/api/store/catalog', ...options });
+
+/**
+ * Remote catalogs. The event `services` says when to ask again.
+ */
+export const listRemoteCatalogs = <ThrowOnError extends boolean = true>(options?: Options<ListRemoteCatalogsData, ThrowOnError>) => (options?.client ?? client).get<ListRemoteCatalogsResponses, ListRemoteCatalogsErrors, ThrowOnError>({ url: '/api/store/catalogs', ...options });
+
+/**
+ * Adds one. It is fetched from then on: once a day, and when somebody asks.
+ */
+export const addRemoteCatalog = <ThrowOnError extends boolean = true>(options: Options<AddRemoteCatalogData, ThrowOnError>) => (options.client ?? client).post<AddRemoteCatalogResponses, AddRemoteCatalogErrors, ThrowOnError>({
+    url: '/api/store/catalogs',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Removes one. What was installed of it stays.
+ */
+export const removeRemoteCatalog = <ThrowOnError extends boolean = true>(options: Options<RemoveRemoteCatalogData, ThrowOnError>) => (options.client ?? client).delete<RemoveRemoteCatalogResponses, RemoveRemoteCatalogErrors, ThrowOnError>({ url: '/api/store/catalogs/{catalog}', ...options });
+
+/**
+ * Fetches one now. Answers when that is over, or after 25 seconds; it goes on.
+ */
+export const refreshRemoteCatalog = <ThrowOnError extends boolean = true>(options: Options<RefreshRemoteCatalogData, ThrowOnError>) => (options.client ?? client).post<RefreshRemoteCatalogResponses, RefreshRemoteCatalogErrors, ThrowOnError>({ url: '/api/store/catalogs/{catalog}/refresh', ...options });
 
 /**
  * The certificate to trust, so that a device knows the cell.
