@@ -202,11 +202,8 @@ async fn each_peer_opens_what_it_may() {
         421,
         "a host that is none"
     );
-    assert_eq!(
-        lab.status(FRIEND, HOST, &HOST.to_uppercase()),
-        421,
-        "a host as no browser writes it: what chooses the container takes letters as they are"
-    );
+    // A host as no browser writes it: what chooses the container takes letters as they are.
+    assert_eq!(lab.status(FRIEND, HOST, &HOST.to_uppercase()), 421);
     assert_eq!(
         lab.status(FRIEND, "files.home.cell", "files.home.cell"),
         0,

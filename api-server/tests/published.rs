@@ -375,7 +375,7 @@ async fn each_service_has_a_certificate_of_its_own_and_loses_it_to_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_outlive_a_start_and_vaultd_may_be_away_meanwhile() {
     let mut lab = Lab::new().await;
-    for id in ["notes", "pages"] {
+    for id in ["caddy", "notes", "pages"] {
         lab.install(id).await;
     }
     eventually("both", || lab.certificates().len() == 2).await;
@@ -409,7 +409,9 @@ async fn certificates_outlive_a_start_and_vaultd_may_be_away_meanwhile() {
             .as_array_mut()
             .unwrap();
         let mut all = all.iter_mut();
-        let one = all.find(|one| one["certificate"].to_string() == both[0]).unwrap();
+        let one = all
+            .find(|one| one["certificate"].to_string() == *both[0])
+            .unwrap();
         *one = json!({"certificate": foreign.cert.pem(), "key": foreign.signing_key.serialize_pem()});
     }
     lab.restart().await;
@@ -518,11 +520,8 @@ async fn a_public_domain_stands_beside_the_cells_own() {
     );
     // The cell's own authority vouches for the cell's own names alone.
     let issued = lab.cell.vault.issued();
-    assert!(
-        issued
-            .iter()
-            .all(|(names, _)| names.iter().all(|name| !name.contains("example")))
-    );
+    let is_own = |(names, _): &support::vault::Names| names.iter().all(|name| !name.contains("example"));
+    assert!(issued.iter().all(is_own));
     assert!(lab.issued("notes.home.cell") >= 1);
     assert!(lab.corefile().contains("home.example.org:53"));
     let spec = || lab.cell.netd.with(|state| state.spec.clone().unwrap_or_default());

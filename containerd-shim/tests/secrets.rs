@@ -184,15 +184,11 @@ async fn a_container_finds_its_secrets_and_nothing_else_tells_them() {
         world.within(&id, &["ls", "-a", "/run/secrets"]),
         ".\n..\ndns_token"
     );
-    let write = [
-        "exec",
-        id.as_str(),
-        "/bin/busybox",
-        "sh",
-        "-c",
-        "echo x > /run/secrets/dns_token",
-    ];
-    assert!(!world.dockerd.docker(&write).status.success(), "it is read-only");
+    let write = "echo x > /run/secrets/dns_token";
+    let write = world
+        .dockerd
+        .docker(&["exec", &id, "/bin/busybox", "sh", "-c", write]);
+    assert!(!write.status.success(), "it is read-only");
     let asked: Vec<String> = world.vault.asked().into_iter().collect();
     assert_eq!(asked, [TOKEN, "svc_files_other"], "nothing else is asked for");
 
@@ -211,13 +207,7 @@ async fn a_container_finds_its_secrets_and_nothing_else_tells_them() {
     // So is one that ended and is started again by itself.
     world.vault.set(TOKEN, "xyzzy-third");
     world.dockerd.say(&["kill", &id]);
-    let read = [
-        "exec",
-        id.as_str(),
-        "/bin/busybox",
-        "cat",
-        "/run/secrets/dns_token",
-    ];
+    let read = ["exec", &id, "/bin/busybox", "cat", "/run/secrets/dns_token"];
     until("it is started again, with the secret of then", || {
         world.dockerd.docker(&read).stdout == b"xyzzy-third"
     })

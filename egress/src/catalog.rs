@@ -128,7 +128,7 @@ impl CatalogConnector {
                 let why = |failure| format!("the exit does not carry the connection: {failure}");
                 let opened =
                     opened.map_err(|failure| refusal(Code::Unavailable, "NO_ANSWER", &why(failure)))?;
-                return Ok(Opened::ByExit(opened));
+                return Ok(Opened::ByExit(Box::new(opened)));
             }
         };
         let stream = tokio::time::timeout(CONNECT, dial(at, interface)).await;
@@ -157,7 +157,7 @@ impl CatalogConnector {
 
 enum Opened {
     Direct(TcpStream),
-    ByExit(crate::dial::Opened),
+    ByExit(Box<crate::dial::Opened>),
 }
 
 /// By which exit.

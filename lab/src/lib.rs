@@ -22,6 +22,7 @@ pub mod resolver;
 pub mod stock;
 pub mod tools;
 pub mod tor_network;
+pub mod tun;
 
 pub mod catalog;
 pub mod cell;

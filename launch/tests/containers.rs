@@ -107,7 +107,7 @@ fn each_container_sees_its_own_folders_and_those_of_its_edges() {
         expected.extend(daemon.uses_tuns(true, true).then(|| format!("dev/{name}-tun")));
         let more: &[&str] = match daemon {
             Daemon::Vaultd => &["run/credentials/vaultd"],
-            Daemon::Broker => &["lib/images", "lib/core"],
+            Daemon::Broker => &["lib/images", "lib/core", "run/broker-secrets"],
             Daemon::Api => &["lib/core/dns", "lib/core/caddy"],
             _ => &[],
         };

@@ -137,7 +137,7 @@ fn a_daemon_finds_its_listeners_and_nothing_else() {
         "seen, not set"
     );
     let vaultd = facts(&cell, "vaultd");
-    assert_eq!(vaultd["names"], r#"["api","netd","egress","openvpn"]"#);
+    assert_eq!(vaultd["names"], r#"["api","netd","egress","openvpn","broker"]"#);
     assert_eq!(vaultd["kek_bytes"], "32");
     let processes: Vec<u32> = serde_json::from_str(&vaultd["processes"]).unwrap();
     assert!(processes.contains(&cell.pid("vaultd")), "{processes:?}");

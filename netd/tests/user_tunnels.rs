@@ -53,6 +53,7 @@ fn run(setup: &Setup, folder: &Path) -> Result<Process> {
         ])
         .args(["--bounding-set=-all", "--no-new-privs", "openvpn", "--config"])
         .arg(&config);
+    let mut command = cell_lab::tun::with_node(&command, folder)?;
     let mut process = setup.world.cell.spawn("openvpn", &mut command)?;
     process.wait_for(PATIENCE, "OpenVPN has a session", |output| {
         output.contains("Initialization Sequence Completed").then_some(())

@@ -9,9 +9,12 @@ const PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\
 fn fields(all: &[(&str, &str)]) -> DomainFields {
     let mut fields = DomainFields::default();
     for (name, text) in all {
+        if *name == "mode" {
+            (*text).clone_into(&mut fields.mode);
+            continue;
+        }
         let text = Some((*text).to_owned());
         match *name {
-            "mode" => fields.mode = text.unwrap(),
             "domain" => fields.domain = text,
             "email" => fields.email = text,
             "provider" => fields.provider = text,

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cell_api_core::connection::choice::ExitChoice;
+use cell_api_core::connection::choice::{ExitChoice, Route};
 use cell_api_core::derive::services::{core_network, service_spec};
 use cell_api_core::derive::{self, PeerSpec};
+use cell_api_core::domain::Domain;
 use cell_api_core::services::entry::{Entries, with_grants};
 use cell_proto::fault::{self, Violation};
 use cell_proto::netd::v1 as wire;
@@ -23,6 +24,7 @@ use crate::dns;
 use crate::events::Topic;
 use crate::network::{MAX_DELTA, Trouble};
 use crate::service::ServiceError;
+use crate::service::cell::CellIdentity;
 use crate::store::peers as table;
 use crate::store::transaction;
 use crate::store::waiting::BeforeWhole;
@@ -510,15 +512,7 @@ async fn desired(
         .read_much(move |connection| {
             let generation = transaction::generation(connection)?;
             let cell = crate::store::setup::cell(connection)?;
-            let mut peers = match &cell {
-                Some(cell) => table::list(connection, &cell.range)?,
-                None => Vec::new(),
-            };
-            for stored in &mut peers {
-                if let Some(exit) = before.peers.remove(stored.peer.name.as_str()) {
-                    stored.peer.exit = exit;
-                }
-            }
+            let peers = peers_of(connection, cell.as_ref(), &mut before)?;
             let connections = crate::store::connections::list(connection)?;
             let (told, specs) = exits::Told::of(
                 &connections,
@@ -552,24 +546,8 @@ async fn desired(
                 spec.dns_upstreams
                     .extend(has_names.then_some(derive::dns::COREDNS));
                 let route = |exit: &ExitChoice| told.route(exit, &known);
-                let mut networks = crate::store::service_networks::list(connection)?;
-                for network in &mut networks {
-                    if let Some(egress) = before.services.remove(&network.service) {
-                        network.egress = egress;
-                    }
-                }
-                let mut called = crate::store::services::called(connection)?;
-                let networks = networks.iter().map(|one| {
-                    let ports = called.remove(one.service.as_str()).unwrap_or_default();
-                    service_spec(one, ports, route)
-                });
-                spec.services = networks.collect();
-                let has_core = crate::store::services::has_core(connection)?;
                 let domain = cell.as_ref().map(|cell| &cell.domain);
-                if let Some(domain) = domain.filter(|_| has_core) {
-                    // First: where there is not room for all, it is not the one that is left out.
-                    spec.services.insert(0, core_network(domain));
-                }
+                spec.services = services_of(connection, domain, &mut before, route)?;
             }
             if let Some(range) = range {
                 let Entries { all, mut grants } = crate::store::services::entries(connection, range)?;
@@ -583,6 +561,51 @@ async fn desired(
             Ok((generation, spec, told, nowhere))
         })
         .await
+}
+
+/// All peers, each with the exit that it has for good or, while a change of it waits, had before.
+fn peers_of(
+    connection: &rusqlite::Connection,
+    cell: Option<&CellIdentity>,
+    before: &mut BeforeWhole,
+) -> Result<Vec<table::StoredPeer>, ServiceError> {
+    let mut peers = match cell {
+        Some(cell) => table::list(connection, &cell.range)?,
+        None => Vec::new(),
+    };
+    for stored in &mut peers {
+        if let Some(exit) = before.peers.remove(stored.peer.name.as_str()) {
+            stored.peer.exit = exit;
+        }
+    }
+    Ok(peers)
+}
+
+/// The networks of services, with the ports that the cell calls there; that of the cell's own containers among them, where they are.
+fn services_of(
+    connection: &rusqlite::Connection,
+    domain: Option<&Domain>,
+    before: &mut BeforeWhole,
+    route: impl Fn(&ExitChoice) -> Route + Copy,
+) -> Result<Vec<derive::services::ServiceSpec>, ServiceError> {
+    let mut networks = crate::store::service_networks::list(connection)?;
+    for network in &mut networks {
+        if let Some(egress) = before.services.remove(&network.service) {
+            network.egress = egress;
+        }
+    }
+    let mut called = crate::store::services::called(connection)?;
+    let networks = networks.iter().map(|one| {
+        let ports = called.remove(one.service.as_str()).unwrap_or_default();
+        service_spec(one, ports, route)
+    });
+    let mut all: Vec<_> = networks.collect();
+    let has_core = crate::store::services::has_core(connection)?;
+    if let Some(domain) = domain.filter(|_| has_core) {
+        // First: where there is not room for all, it is not the one that is left out.
+        all.insert(0, core_network(domain));
+    }
+    Ok(all)
 }
 
 /// A peer with what it may reach of services by being named.

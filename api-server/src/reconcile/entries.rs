@@ -142,9 +142,7 @@ mod tests {
         spec.services = vec![cell_api_core::derive::services::core_network(
             &cell_api_core::domain::Domain::Lan,
         )];
-        let proxy = match spec.services[0].subnet.hosts().nth(3).unwrap() {
-            address => format!("{address}:8443"),
-        };
+        let proxy = format!("{}:8443", spec.services[0].subnet.hosts().nth(3).unwrap());
         spec.entries = vec![
             entry("10.86.0.9:443", &proxy),
             entry("10.86.0.9:993", "172.21.0.2:993"),

@@ -472,6 +472,34 @@ fn a_root_of_the_cells_own_is_for_the_cells_own_containers() {
     assert!(recheck(&moved, &ceiling, None).is_err());
 }
 
+/// What comes close to the bind of a container's secrets and is another.
+fn other_binds() -> Vec<(&'static str, Value)> {
+    vec![
+        ("Source", json!("/run/cell/broker-secrets")),
+        ("Source", json!("/run/cell/broker-secrets/")),
+        ("Source", json!("/run/cell/broker-secrets/gateway")),
+        ("Source", json!("/run/cell/broker-secrets/gateway/side")),
+        ("Source", json!("/run/cell/broker-secrets/files/main")),
+        ("Source", json!("/run/cell/broker-secrets/gateway/main/token")),
+        ("Source", json!("/run/cell/broker-secrets/gateway/main/..")),
+        ("Source", json!("/run/cell/broker-secrets/gateway/../files/main")),
+        ("Source", json!("/run/cell/broker-secretsx/gateway/main")),
+        ("Source", json!("/run/cell")),
+        ("Target", json!("/etc/secrets")),
+        ("Target", json!("/run/secrets/more")),
+        ("ReadOnly", json!(false)),
+        (
+            "BindOptions",
+            json!({"Propagation": "rshared", "ReadOnlyForceRecursive": true}),
+        ),
+        (
+            "BindOptions",
+            json!({"Propagation": "rprivate", "ReadOnlyForceRecursive": false}),
+        ),
+        ("BindOptions", json!({"Propagation": "rprivate"})),
+    ]
+}
+
 /// One bind of the folder of this very container, and nothing else of what lies there, whoever made the body.
 #[test]
 fn secrets_are_one_bind_of_the_containers_own_folder() {
@@ -494,30 +522,7 @@ fn secrets_are_one_bind_of_the_containers_own_folder() {
     );
     for look in [Some(&given), None] {
         assert_eq!(recheck(body, &ceiling, look), Ok(()), "control");
-        for (key, value) in [
-            ("Source", json!("/run/cell/broker-secrets")),
-            ("Source", json!("/run/cell/broker-secrets/")),
-            ("Source", json!("/run/cell/broker-secrets/gateway")),
-            ("Source", json!("/run/cell/broker-secrets/gateway/side")),
-            ("Source", json!("/run/cell/broker-secrets/files/main")),
-            ("Source", json!("/run/cell/broker-secrets/gateway/main/token")),
-            ("Source", json!("/run/cell/broker-secrets/gateway/main/..")),
-            ("Source", json!("/run/cell/broker-secrets/gateway/../files/main")),
-            ("Source", json!("/run/cell/broker-secretsx/gateway/main")),
-            ("Source", json!("/run/cell")),
-            ("Target", json!("/etc/secrets")),
-            ("Target", json!("/run/secrets/more")),
-            ("ReadOnly", json!(false)),
-            (
-                "BindOptions",
-                json!({"Propagation": "rshared", "ReadOnlyForceRecursive": true}),
-            ),
-            (
-                "BindOptions",
-                json!({"Propagation": "rprivate", "ReadOnlyForceRecursive": false}),
-            ),
-            ("BindOptions", json!({"Propagation": "rprivate"})),
-        ] {
+        for (key, value) in other_binds() {
             let mut changed = body.clone();
             changed["HostConfig"]["Mounts"][at][key] = value.clone();
             assert!(recheck(&changed, &ceiling, look).is_err(), "{key} {value}");

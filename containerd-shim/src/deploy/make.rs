@@ -67,16 +67,7 @@ impl Deployments {
                 warnings,
             });
         }
-        for container in approved.containers() {
-            let there = match (&container.image_id, container.container.image.registry()) {
-                (Some(id), _) => self.maker.has_image_id(id).await?,
-                (None, Some(image)) => self.maker.has_image(image).await?,
-                (None, None) => false,
-            };
-            if !there {
-                return Err(DeployRefusal::ImageAbsent(container.container.image.to_string()));
-            }
-        }
+        self.has_images(&approved).await?;
         let record = begin(&approved, before, attempt, place);
         let service = record.service.clone();
         match self.carry_out(&approved, binds, record, &secrets).await {
@@ -90,6 +81,22 @@ impl Deployments {
                 Err(refusal)
             }
         }
+    }
+
+    /// # Errors
+    /// [`DeployRefusal::ImageAbsent`] names the first that Docker does not have.
+    async fn has_images(&self, approved: &Approved) -> Result<(), DeployRefusal> {
+        for container in approved.containers() {
+            let there = match (&container.image_id, container.container.image.registry()) {
+                (Some(id), _) => self.maker.has_image_id(id).await?,
+                (None, Some(image)) => self.maker.has_image(image).await?,
+                (None, None) => false,
+            };
+            if !there {
+                return Err(DeployRefusal::ImageAbsent(container.container.image.to_string()));
+            }
+        }
+        Ok(())
     }
 
     /// Whether no container of what runs was removed by somebody else.

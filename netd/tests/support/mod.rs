@@ -461,12 +461,13 @@ fn start_netd(
     let state = folder.join("state");
     std::fs::create_dir_all(&state)?;
     std::os::unix::fs::chown(&state, Some(NOBODY), Some(NOBODY))?;
-    let tun = own_tun(folder)?;
+    let tun = cell_lab::tun::node(folder)?;
     let held = nft.as_ref().map(|nft| format!(" 4<&{0} {0}<&-", nft.as_raw_fd()));
     let script = format!(
         "mount --bind {tun} /dev/net/tun && exec 3<&{0} {0}<&-{1} && LISTEN_PID=$$ exec \"$@\"",
         listener.as_raw_fd(),
         held.unwrap_or_default(),
+        tun = tun.display(),
     );
     let (count, names) = if nft.is_some() {
         ("2", "api:nft")
@@ -486,17 +487,6 @@ fn start_netd(
         .env("LISTEN_FDNAMES", names)
         .env("STATE_DIRECTORY", &state);
     namespace.spawn("cell-netd", &mut command)
-}
-
-/// A TUN node that everybody may open, as udev makes it; the machine's may be root's alone.
-fn own_tun(folder: &Path) -> Result<String> {
-    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-    let node = folder.join("tun");
-    if !node.exists() {
-        mknod(&node, SFlag::S_IFCHR, Mode::empty(), makedev(10, 200))?;
-        std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o666))?;
-    }
-    Ok(node.display().to_string())
 }
 
 pub fn policy(folder: &Path, legacy: bool) -> String {

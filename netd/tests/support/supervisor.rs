@@ -12,6 +12,7 @@ use cell_lab::activation::{self, Listener};
 use cell_lab::cell::program;
 use cell_lab::netns::Namespace;
 use cell_lab::process::{Process, until};
+use cell_lab::tun;
 use cell_proto::common::v1::Protocol;
 use cell_proto::ipc::{self, CallerPolicy};
 use cell_proto::openvpn::v1;
@@ -207,6 +208,6 @@ fn secret(field: &str) -> String {
 fn spawn(namespace: &Namespace, folder: &Path, listeners: &[Listener]) -> Result<Process> {
     let config = folder.join("openvpn.toml");
     let arguments = ["--config", config.to_str().context("path")?];
-    let mut command = activation::command(&program("cell-openvpn")?, &arguments, USER, listeners)?;
-    namespace.spawn("cell-openvpn", &mut command)
+    let command = activation::command(&program("cell-openvpn")?, &arguments, USER, listeners)?;
+    namespace.spawn("cell-openvpn", &mut tun::with_node(&command, folder)?)
 }

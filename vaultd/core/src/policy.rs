@@ -115,32 +115,21 @@ impl TryFrom<PolicySpec> for Policy {
         if !state.is_absolute() {
             faults.push(Violation::new("state", "must be an absolute path"));
         }
-        let scope = NameScope {
-            dns_suffixes: parse_each::<DnsName>("dns_suffixes", &dns_suffixes, &mut faults),
-            address_prefixes: parse_each::<IpNet>("address_prefixes", &address_prefixes, &mut faults)
-                .into_iter()
-                .map(|prefix| prefix.trunc())
-                .collect(),
-        };
-        if scope.dns_suffixes.is_empty() && scope.address_prefixes.is_empty() && faults.is_empty() {
-            faults.push(Violation::new(
-                "dns_suffixes",
-                "nothing could be certified; name a suffix or a prefix",
-            ));
-        }
+        let scope = certifiable(&dns_suffixes, &address_prefixes, &mut faults);
         let prefixes = parse_each::<SecretPrefix>("api_secret_prefixes", &api_secret_prefixes, &mut faults);
         within("leaf_lifetime_hours", leaf_lifetime_hours, 1, 168, &mut faults);
         within("issuances_per_hour", issuances_per_hour, 1, 10_000, &mut faults);
         within("secrets_max", secrets_max, 1, 10_000, &mut faults);
-        let listed = [("callers.api.users", &api), ("callers.netd.users", &netd)];
-        let optional = egress.iter().map(|caller| ("callers.egress.users", caller));
-        let optional = optional.chain(openvpn.iter().map(|caller| ("callers.openvpn.users", caller)));
-        let optional = optional.chain(broker.iter().map(|caller| ("callers.broker.users", caller)));
-        for (field, caller) in listed.into_iter().chain(optional) {
-            if caller.users.is_empty() {
-                faults.push(Violation::new(field, "must name at least one user"));
-            }
-        }
+        named(
+            [
+                ("callers.api.users", Some(&api)),
+                ("callers.netd.users", Some(&netd)),
+                ("callers.egress.users", egress.as_ref()),
+                ("callers.openvpn.users", openvpn.as_ref()),
+                ("callers.broker.users", broker.as_ref()),
+            ],
+            &mut faults,
+        );
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -157,6 +146,33 @@ impl TryFrom<PolicySpec> for Policy {
             openvpn_callers: openvpn,
             broker_callers: broker,
         })
+    }
+}
+
+/// Something is.
+fn certifiable(suffixes: &[String], prefixes: &[String], faults: &mut Vec<Violation>) -> NameScope {
+    let scope = NameScope {
+        dns_suffixes: parse_each::<DnsName>("dns_suffixes", suffixes, faults),
+        address_prefixes: parse_each::<IpNet>("address_prefixes", prefixes, faults)
+            .into_iter()
+            .map(|prefix| prefix.trunc())
+            .collect(),
+    };
+    if scope.dns_suffixes.is_empty() && scope.address_prefixes.is_empty() && faults.is_empty() {
+        faults.push(Violation::new(
+            "dns_suffixes",
+            "nothing could be certified; name a suffix or a prefix",
+        ));
+    }
+    scope
+}
+
+/// A listener that is there has users.
+fn named<const N: usize>(listeners: [(&str, Option<&CallerSpec>); N], faults: &mut Vec<Violation>) {
+    for (field, caller) in listeners {
+        if caller.is_some_and(|caller| caller.users.is_empty()) {
+            faults.push(Violation::new(field, "must name at least one user"));
+        }
     }
 }
 

@@ -67,6 +67,7 @@ pub struct RemoteCatalog {
 
 /// A remote catalog that is to be added.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct AddRemoteCatalog {
     /// A DNS label.
     pub name: String,

@@ -160,7 +160,7 @@ proptest! {
     fn nothing_ends_it(bytes in proptest::collection::vec(any::<u8>(), 0..400), text in ".{0,80}") {
         drop(RemoteIndex::parse(&bytes));
         drop(RemoteIndex::open(&bytes, &bytes, &[]));
-        drop(keys(&[text.clone()]));
+        drop(keys(std::slice::from_ref(&text)));
         if let Ok(url) = CatalogUrl::parse(&text) {
             prop_assert_eq!(CatalogUrl::parse(&url.to_string()), Ok(url));
         }
