@@ -409,9 +409,11 @@ async fn certificates_outlive_a_start_and_vaultd_may_be_away_meanwhile() {
             .as_array_mut()
             .unwrap();
         let mut all = all.iter_mut();
-        let one = all
-            .find(|one| one["certificate"].to_string() == *both[0])
-            .unwrap();
+        let is_first = |one: &&mut Value| {
+            let text = one["certificate"].to_string();
+            text == both[0]
+        };
+        let one = all.find(is_first).unwrap();
         *one = json!({"certificate": foreign.cert.pem(), "key": foreign.signing_key.serialize_pem()});
     }
     lab.restart().await;

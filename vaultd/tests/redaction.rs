@@ -11,6 +11,7 @@ use cell_proto::vault::v1::wireguard_key_service_client::WireguardKeyServiceClie
 use cell_proto::vault::v1::{GenerateSecretRequest, GetWireguardPrivateKeyRequest, ReadServiceSecretRequest};
 use common::served::{Served, put};
 use tonic::Request;
+use tonic::transport::Channel;
 
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -24,6 +25,35 @@ impl std::io::Write for Captured {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// Another that the vault made; both are read as the broker reads them.
+async fn made_for_a_service(
+    served: &Served,
+    secrets: &mut SecretServiceClient<Channel>,
+    secret: &[u8],
+    told: &mut String,
+) -> String {
+    let mut services = ServiceSecretServiceClient::new(served.channel("broker"));
+    let generate = GenerateSecretRequest {
+        name: "svc_a_made".to_owned(),
+        length: 32,
+        expected_version: 0,
+    };
+    *told += &format!("{:?}", secrets.generate_secret(generate).await.unwrap());
+    let mut read = Vec::new();
+    for name in ["svc_a_b", "svc_a_made"] {
+        let request = ReadServiceSecretRequest {
+            name: name.to_owned(),
+        };
+        let answer = services.read_service_secret(request).await.unwrap();
+        *told += &format!("{answer:?}");
+        read.push(answer.into_inner().value);
+    }
+    assert_eq!(read[0], secret);
+    let made = String::from_utf8(read.remove(1)).unwrap();
+    assert_eq!(made.len(), 43, "32 bytes as base64url");
+    made
 }
 
 /// With everything logged that any crate of the process logs, down to HTTP/2 frames.
@@ -51,25 +81,7 @@ async fn no_secret_byte_is_in_logs_errors_or_debug() {
         told += &format!("{request:?} {:?}", Request::new(request.clone()));
         told += &format!("{:?}", secrets.put_secret(request).await);
     }
-    let mut services = ServiceSecretServiceClient::new(served.channel("broker"));
-    let generate = GenerateSecretRequest {
-        name: "svc_a_made".to_owned(),
-        length: 32,
-        expected_version: 0,
-    };
-    told += &format!("{:?}", secrets.generate_secret(generate).await.unwrap());
-    let mut read = Vec::new();
-    for name in ["svc_a_b", "svc_a_made"] {
-        let request = ReadServiceSecretRequest {
-            name: name.to_owned(),
-        };
-        let answer = services.read_service_secret(request).await.unwrap();
-        told += &format!("{answer:?}");
-        read.push(answer.into_inner().value);
-    }
-    assert_eq!(read[0], secret);
-    let made = String::from_utf8(read.remove(1)).unwrap();
-    assert_eq!(made.len(), 43, "32 bytes as base64url");
+    let made = made_for_a_service(&served, &mut secrets, secret, &mut told).await;
     let mut key = WireguardKeyServiceClient::new(served.channel("netd"));
     let answer = key
         .get_wireguard_private_key(GetWireguardPrivateKeyRequest {})
