@@ -165,6 +165,7 @@ async fn without_a_ceiling_the_reason_is_told_and_nothing_else_happens() {
 async fn what_somebody_has_set_of_one_stays_when_it_is_tried_again() {
     let mut chrony = core("chrony");
     chrony["containers"][0]["command"] = json!(["/bin/chrony", "--size=${config.size}"]);
+    chrony["flags"] = json!({"has_admin_config": true});
     chrony["config_schema"] =
         json!({"size": {"type": "integer", "label": "Size", "min": 1, "max": 9, "default": 3}});
     let all = [core("caddy"), chrony, core("coredns")];

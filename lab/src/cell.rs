@@ -238,6 +238,8 @@ fn write_policies(home: &Path, edits: Vec<(Daemon, Edit)>) -> Result<()> {
         fs::create_dir_all(&folder)?;
         fs::write(home.join(MARKER), "")?;
         let text = edit(policy::render(daemon, home));
+        // As the launcher places what is shipped.
+        let text = text.replace("\"/run/cell/", &format!("\"{}/run/", home.display()));
         fs::write(folder.join(daemon.policy_name()), text)?;
     }
     Ok(())

@@ -154,7 +154,8 @@ impl Storehouse {
              cell_network = \"172.20.0.0/24\"\nservice_networks = \"172.21.0.0/16\"\nbridge_prefix = \"cellsvc\"\n\
              [deploy.bind_roots]\ndns = {{ path = {dns:?}, owner = \"cell-api\", core = true }}\n\
              caddy = {{ path = {caddy:?}, writable = true, owner = \"{CADDY}\", core = true }}\n\
-             [deploy.limits]\nmemory_mib = 512\ncpu_milli = 2000\npids = 512\nservices = 32\ntotal_memory_mib = 8192\nmanifests = 64\n"
+             [deploy.limits]\nmemory_mib = 512\ncpu_milli = 2000\npids = 512\nservices = 32\ntotal_memory_mib = 8192\nmanifests = 64\n\
+             [deploy.secrets]\nvault_socket = \"/run/cell/broker-keys/vault.sock\"\nfolder = \"/run/cell/broker-secrets\"\n"
         );
         Box::new(move |shipped: String| {
             let shipped = shipped.replace("\"/run/docker.sock\"", &format!("{socket:?}"));
