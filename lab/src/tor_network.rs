@@ -5,13 +5,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use cell_launch::house::{Daemon, TOR};
 
 use crate::activation;
 use crate::netns::Namespace;
-use crate::process::{Process, run_with_input};
+use crate::process::{Process, run_with_input, until};
 use crate::topology::Device;
 
 const AUTHORITIES: [&str; 3] = ["red", "green", "blue"];
@@ -20,6 +21,9 @@ const VOTING: &str = "AuthoritativeDirectory 1\nV3AuthoritativeDirectory 1\nCont
     TestingV3AuthInitialVotingInterval 10\nTestingV3AuthInitialVoteDelay 2\nTestingV3AuthInitialDistDelay 2\n\
     V3AuthVotingInterval 10\nV3AuthVoteDelay 2\nV3AuthDistDelay 2\nV3AuthNIntervalsValid 3\n\
     TestingDirAuthVoteExit *\nTestingDirAuthVoteGuard *\nTestingMinExitFlagThreshold 0\n";
+
+/// How long the first consensus may take: they vote every ten seconds.
+const AGREED: Duration = Duration::from_secs(90);
 
 /// What the exit relay is called.
 const LEAVER: &str = "leaver";
@@ -70,7 +74,19 @@ impl TorNetwork {
             network.authorities.push(authority);
         }
         network.exit_up(exit)?;
+        // A client that asks before there is a consensus is told 404, and while requests wait at it asks for nothing else any more.
+        until(AGREED, "the authorities of Tor to agree on their relays", || {
+            network.has_consensus().then_some(())
+        })?;
         Ok(network)
+    }
+
+    /// Whether each authority has a consensus to give, with the exit relay in it.
+    fn has_consensus(&self) -> bool {
+        AUTHORITIES.into_iter().all(|name| {
+            let file = self.folder.path().join(name).join("cached-microdesc-consensus");
+            fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("\nr {LEAVER} ")))
+        })
     }
 
     /// What every member must know, as lines of a torrc: who the authorities are.
