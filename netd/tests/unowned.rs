@@ -226,9 +226,9 @@ fn a_flushed_policy_is_back_before_a_peer_can_do_much() -> Result<()> {
         denied.answered.len()
     );
     assert!(allowed.answered.len() * 2 > allowed.sent.len(), "a goes on");
-    // A look 200 ms after each would have let through a hundred each time, or more.
+    // A look every 200 ms would have let through a hundred each time, and what the repair takes on top of it.
     assert!(
-        denied.answered.len() < ROUNDS as usize * 50,
+        denied.answered.len() < ROUNDS as usize * 100,
         "{} of {} passed",
         denied.answered.len(),
         denied.sent.len()
