@@ -8,16 +8,12 @@
 
 mod support;
 
-use std::io::Write;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-
 use cell_proto::api::v1::connection_service_client::ConnectionServiceClient;
 use cell_proto::api::v1::{ConnectionImport, CreateConnectionRequest, ListConnectionsRequest};
 use cell_proto::ipc;
 use serde_json::{Value, json};
 use support::Cell;
-use tracing_subscriber::fmt::MakeWriter;
+use support::traces::{Log, files};
 
 const ALL: &str = "/api/connectivity/connections";
 const PRIVATE: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
@@ -26,43 +22,6 @@ const PASSWORD: &str = "hunter2-hunter2";
 const USER: &str = "anna-who-is-secret";
 /// In the middle of a private key of OpenVPN's.
 const PEM: &str = "TUlJQ1NlY3JldFNlY3JldFNlY3JldA==";
-/// The whole log of this process, of every crate and at every level.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Log;
-
-    fn make_writer(&self) -> Log {
-        self.clone()
-    }
-}
-
-/// The bytes of every file below a folder.
-fn files(folder: &Path) -> Vec<u8> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            all.extend(files(&entry.path()));
-        } else if kind.is_file() {
-            all.extend(std::fs::read(entry.path()).unwrap());
-        }
-    }
-    all
-}
 
 fn ssh_key() -> String {
     use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey};

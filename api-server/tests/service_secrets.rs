@@ -8,9 +8,7 @@
 
 mod support;
 
-use std::io::Write;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use cell_proto::api::v1::store_service_client::StoreServiceClient;
 use cell_proto::api::v1::{ListServiceSecretsRequest, RemoveServiceSecretRequest, SetServiceSecretRequest};
@@ -21,49 +19,12 @@ use support::broker::FakeBroker;
 use support::catalog::{self, notes};
 use support::client::Client;
 use support::store::{gone, install, stands, told};
+use support::traces::{Log, files};
 use tonic::Code;
-use tracing_subscriber::fmt::MakeWriter;
 
 const ALL: &str = "/api/services/notes/secrets";
 const TOKEN: &str = "/api/services/notes/secrets/dns_token";
 const STORED: &str = "svc_notes_dns_token";
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Log;
-
-    fn make_writer(&self) -> Log {
-        self.clone()
-    }
-}
-
-/// The bytes of every file below a folder.
-fn files(folder: &Path) -> Vec<u8> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            all.extend(files(&entry.path()));
-        } else if kind.is_file() {
-            all.extend(std::fs::read(entry.path()).unwrap());
-        }
-    }
-    all
-}
 
 fn with_secrets(version: &str) -> Value {
     let mut manifest = notes(version);

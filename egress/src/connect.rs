@@ -6,16 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_proto::egress::v1::{ConnectServiceRequest, ConnectServiceResponse};
-use cell_proto::fault::{Fault, Violation};
 use ipnet::Ipv4Net;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use crate::service::DOMAIN;
+use crate::tunnel::{self, Bounds, invalid, no_answer, refusal};
 
 /// Most connections at a time.
 const AT_ONCE: usize = 16;
@@ -23,12 +20,8 @@ const AT_ONCE: usize = 16;
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long one may be.
 const WHOLE: Duration = Duration::from_secs(30);
-/// How long the first message may take.
-const FIRST: Duration = Duration::from_secs(3);
 /// Most bytes each way.
 const BYTES_MAX: usize = 1024 * 1024;
-/// What is read at a time.
-const PIECE: usize = 16 * 1024;
 
 /// Where it may connect to.
 #[derive(Debug)]
@@ -57,44 +50,18 @@ impl Connector {
     /// # Errors
     /// As the proto has them.
     pub async fn connect(&self, mut requests: Streaming<ConnectServiceRequest>) -> Result<Answer, Status> {
-        let busy = || {
-            refusal(
-                Code::ResourceExhausted,
-                "BUSY",
-                "too many connections to services",
-            )
-        };
-        let turn = Arc::clone(&self.turns).try_acquire_owned().map_err(|_| busy())?;
-        let first = tokio::time::timeout(FIRST, requests.message())
-            .await
-            .map_err(|_| invalid("to", "is needed at once"))??;
-        let at = self.judge(first.ok_or_else(|| invalid("to", "is needed"))?)?;
-        let no_answer = || {
-            refusal(
-                Code::Unavailable,
-                "NO_ANSWER",
-                "nobody takes the connection there",
-            )
-        };
+        let turn = tunnel::turn(&self.turns, "services")?;
+        let at = self.judge(tunnel::first(&mut requests).await?)?;
         let stream = tokio::time::timeout(CONNECT, TcpStream::connect(at))
             .await
             .map_err(|_| no_answer())?
             .map_err(|_| no_answer())?;
-        let (answers, answer) = mpsc::channel(4);
-        tokio::spawn(async move {
-            let (from, to) = stream.into_split();
-            let carrying = async {
-                // It is there.
-                let _ = answers.send(Ok(ConnectServiceResponse::default())).await;
-                tokio::select! {
-                    () = answered(from, &answers) => {}
-                    () = asked(requests, to) => {}
-                }
-            };
-            let _ = tokio::time::timeout(WHOLE, carrying).await;
-            drop(turn);
-        });
-        Ok(ReceiverStream::new(answer))
+        let bounds = Bounds {
+            time: WHOLE,
+            asked: BYTES_MAX,
+            answered: BYTES_MAX,
+        };
+        Ok(tunnel::carry(stream, Vec::new(), requests, bounds, turn))
     }
 
     fn judge(&self, first: ConnectServiceRequest) -> Result<SocketAddr, Status> {
@@ -117,48 +84,4 @@ impl Connector {
         }
         Ok(at)
     }
-}
-
-/// Until the container ends it, or has said too much.
-async fn answered(mut from: OwnedReadHalf, answers: &mpsc::Sender<Result<ConnectServiceResponse, Status>>) {
-    let (mut piece, mut carried) = (vec![0; PIECE], 0);
-    while carried <= BYTES_MAX {
-        let Ok(count @ 1..) = from.read(&mut piece).await else {
-            return;
-        };
-        carried += count;
-        let data = piece[..count].to_vec();
-        if answers.send(Ok(ConnectServiceResponse { data })).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Until cell-api goes away, or has said too much. That it has said all does not end it.
-async fn asked(mut requests: Streaming<ConnectServiceRequest>, mut to: OwnedWriteHalf) {
-    let mut carried = 0;
-    while let Ok(Some(ConnectServiceRequest { to: again, data })) = requests.message().await {
-        carried += data.len();
-        if again.is_some() || carried > BYTES_MAX || to.write_all(&data).await.is_err() {
-            return;
-        }
-    }
-    if to.shutdown().await.is_ok() {
-        std::future::pending::<()>().await;
-    }
-}
-
-fn refusal(code: Code, reason: &'static str, words: &str) -> Status {
-    Fault::new(code, DOMAIN, reason, words).into()
-}
-
-fn invalid(field: &str, words: &str) -> Status {
-    Fault::new(
-        Code::InvalidArgument,
-        DOMAIN,
-        "INVALID_REQUEST",
-        "the request has 1 fault(s)",
-    )
-    .violations(vec![Violation::new(field, words)])
-    .into()
 }

@@ -27,4 +27,5 @@ mod serve;
 
 pub mod request;
 pub mod service;
+mod tunnel;
 pub mod vault;

@@ -4,7 +4,7 @@
 //! Between containers the message goes over a connection ([`give`], [`ask`]), with the listeners' names in it.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::cmsg_space;
 use nix::sys::socket::{
@@ -30,20 +30,7 @@ pub fn pack(listeners: &[BorrowedFd<'_>]) -> io::Result<OwnedFd> {
         None,
         SockFlag::SOCK_CLOEXEC,
     )?;
-    let numbers: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
-    let rights = [ControlMessage::ScmRights(&numbers)];
-    let rights = if numbers.is_empty() {
-        &rights[..0]
-    } else {
-        &rights[..]
-    };
-    sendmsg::<()>(
-        ours.as_raw_fd(),
-        &[IoSlice::new(b"L")],
-        rights,
-        MsgFlags::empty(),
-        None,
-    )?;
+    send_with(ours.as_fd(), b"L", listeners, MsgFlags::empty())?;
     Ok(theirs)
 }
 
@@ -62,6 +49,18 @@ pub fn unpack(taken: usize, count: usize) -> io::Result<()> {
 /// # Errors
 /// When nobody is there any more.
 pub fn give(connection: BorrowedFd<'_>, names: &[&str], listeners: &[BorrowedFd<'_>]) -> io::Result<()> {
+    // Some byte there is, also where there is no listener.
+    let names = names.join(":") + "\n";
+    send_with(connection, names.as_bytes(), listeners, MsgFlags::MSG_NOSIGNAL)
+}
+
+/// One message of this text, with the listeners.
+fn send_with(
+    to: BorrowedFd<'_>,
+    text: &[u8],
+    listeners: &[BorrowedFd<'_>],
+    flags: MsgFlags,
+) -> io::Result<()> {
     let numbers: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&numbers)];
     let rights = if numbers.is_empty() {
@@ -69,16 +68,7 @@ pub fn give(connection: BorrowedFd<'_>, names: &[&str], listeners: &[BorrowedFd<
     } else {
         &rights[..]
     };
-    // Some byte there is, also where there is no listener.
-    let names = names.join(":") + "\n";
-    let parts = [IoSlice::new(names.as_bytes())];
-    sendmsg::<()>(
-        connection.as_raw_fd(),
-        &parts,
-        rights,
-        MsgFlags::MSG_NOSIGNAL,
-        None,
-    )?;
+    sendmsg::<()>(to.as_raw_fd(), &[IoSlice::new(text)], rights, flags, None)?;
     Ok(())
 }
 

@@ -69,7 +69,8 @@ pub fn block_signals() -> Result<(), Error> {
     signals().thread_block().map_err(Error::call("blocking signals"))
 }
 
-fn signals() -> SigSet {
+/// What is waited for; blocked in every thread.
+pub(crate) fn signals() -> SigSet {
     SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])
 }
 

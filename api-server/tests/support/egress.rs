@@ -197,24 +197,14 @@ impl EgressService for Service {
             .await
             .map_err(|_| Status::unavailable("nobody"))?;
         self.0.lock().unwrap().connected.push(at);
-        let (mut from, mut into) = stream.into_split();
         let (sender, answers) = tokio::sync::mpsc::channel(4);
-        tokio::spawn(async move {
-            while let Ok(Some(message)) = asked.message().await {
-                if into.write_all(&message.data).await.is_err() {
-                    return;
-                }
-            }
-        });
-        tokio::spawn(async move {
-            let mut piece = [0; 4096];
-            while let Ok(count @ 1..) = from.read(&mut piece).await {
-                let data = piece[..count].to_vec();
-                if sender.send(Ok(ConnectServiceResponse { data })).await.is_err() {
-                    return;
-                }
-            }
-        });
+        carry(
+            stream,
+            asked,
+            |message| message.data,
+            sender,
+            |data| ConnectServiceResponse { data },
+        );
         Ok(Response::new(ReceiverStream::new(answers)))
     }
 
@@ -238,26 +228,16 @@ impl EgressService for Service {
         let stream = TcpStream::connect(real)
             .await
             .map_err(|_| refusal(Code::Unavailable, "NO_ANSWER"))?;
-        let (mut from, mut into) = stream.into_split();
         let (sender, answers) = tokio::sync::mpsc::channel(4);
         // As the real one: its first message is empty.
         sender.send(Ok(ConnectCatalogResponse::default())).await.unwrap();
-        tokio::spawn(async move {
-            while let Ok(Some(message)) = asked.message().await {
-                if into.write_all(&message.data).await.is_err() {
-                    return;
-                }
-            }
-        });
-        tokio::spawn(async move {
-            let mut piece = [0; 4096];
-            while let Ok(count @ 1..) = from.read(&mut piece).await {
-                let data = piece[..count].to_vec();
-                if sender.send(Ok(ConnectCatalogResponse { data })).await.is_err() {
-                    return;
-                }
-            }
-        });
+        carry(
+            stream,
+            asked,
+            |message| message.data,
+            sender,
+            |data| ConnectCatalogResponse { data },
+        );
         Ok(Response::new(ReceiverStream::new(answers)))
     }
 
@@ -282,4 +262,30 @@ impl EgressService for Service {
         let names = request.into_inner().names.into_iter().map(resolved).collect();
         Ok(Response::new(ResolveResponse { names }))
     }
+}
+
+/// Bytes both ways, until either ends.
+fn carry<Q: Send + 'static, A: Send + 'static>(
+    stream: TcpStream,
+    mut asked: Streaming<Q>,
+    data: fn(Q) -> Vec<u8>,
+    sender: tokio::sync::mpsc::Sender<Result<A, Status>>,
+    answer: fn(Vec<u8>) -> A,
+) {
+    let (mut from, mut into) = stream.into_split();
+    tokio::spawn(async move {
+        while let Ok(Some(message)) = asked.message().await {
+            if into.write_all(&data(message)).await.is_err() {
+                return;
+            }
+        }
+    });
+    tokio::spawn(async move {
+        let mut piece = [0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut piece).await {
+            if sender.send(Ok(answer(piece[..count].to_vec()))).await.is_err() {
+                return;
+            }
+        }
+    });
 }

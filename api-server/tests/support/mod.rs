@@ -16,6 +16,7 @@ pub mod netd;
 pub mod openvpn;
 pub mod process;
 pub mod store;
+pub mod traces;
 pub mod v1;
 pub mod vault;
 

@@ -1,7 +1,7 @@
 //! Asks a resolver, by the one way that the question has.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,18 +167,23 @@ pub(super) async fn by_tcp(
     outgoing: &Outgoing,
     header: &[u8],
 ) -> Result<Reply, NoAnswer> {
-    let socket = match resolver.address().ip() {
-        IpAddr::V4(_) => TcpSocket::new_v4()?,
-        IpAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    if let Some(interface) = interface {
-        socket.bind_device(Some(interface.as_str().as_bytes()))?;
-    }
-    let mut stream: TcpStream = socket.connect(resolver.address()).await?;
+    let mut stream = connect(resolver.address(), interface).await?;
     if !header.is_empty() {
         stream.write_all(header).await?;
     }
     exchange([].as_slice(), stream, outgoing).await
+}
+
+/// A connection by this interface; without one, by the machine's own way.
+pub(crate) async fn connect(at: SocketAddr, interface: Option<&Interface>) -> io::Result<TcpStream> {
+    let socket = match at {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some(interface) = interface {
+        socket.bind_device(Some(interface.as_str().as_bytes()))?;
+    }
+    socket.connect(at).await
 }
 
 /// One question and one answer over a connection of their own; `early` is what came before the connection was ours.

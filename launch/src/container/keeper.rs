@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -22,6 +22,7 @@ use crate::child::listen_for_readiness;
 use crate::error::Error;
 use crate::handover;
 use crate::plan::Process;
+use crate::supervisor::signals;
 
 /// How long the daemon may take to end; Docker waits for ten seconds.
 const GRACE: Duration = Duration::from_secs(5);
@@ -49,11 +50,6 @@ pub(super) enum Event {
 enum Ended {
     Stopped,
     Orphaned,
-}
-
-/// What is waited for; blocked in every thread.
-pub(super) fn signals() -> SigSet {
-    SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD])
 }
 
 /// Tells of signals until nobody listens.

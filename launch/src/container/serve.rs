@@ -8,13 +8,14 @@ use std::os::fd::OwnedFd;
 use nix::sys::prctl;
 use nix::unistd::getuid;
 
-use super::keeper::{Keeper, signals};
+use super::keeper::Keeper;
 use crate::accounts::Accounts;
 use crate::error::Error;
 use crate::house::Daemon;
 use crate::options::ServeOptions;
 use crate::plan::{Plan, Process};
 use crate::sockets;
+use crate::supervisor::block_signals;
 
 /// Runs the daemon until it is asked to end.
 ///
@@ -34,9 +35,7 @@ pub(super) fn run(options: &ServeOptions) -> Result<(), Error> {
         ..process
     };
     let own = become_user(daemon, &accounts)?;
-    signals()
-        .thread_block()
-        .map_err(Error::call("blocking signals"))?;
+    block_signals()?;
     for path in [super::NOTIFY, super::SERVES] {
         // A container that is started again may have its memory's files still.
         let _ = fs::remove_file(path);
