@@ -37,6 +37,8 @@ use super::support::{Keys, Netd, PATIENCE, PORT, access, client_file, peer, spec
 /// The user that cell-egress runs as here: netd's policy names it ("daemon").
 pub const RELAY: u32 = 1;
 pub const SECOND: Duration = Duration::from_secs(1);
+/// After which nothing of a closed connection comes any more.
+const STILL: Duration = Duration::from_millis(300);
 /// SOCKS, HTTP, SSH.
 pub const EXITS: [u16; 3] = [0, 1, 2];
 const SERVER_PORTS: [u16; 3] = [1080, 3128, 22];
@@ -196,9 +198,17 @@ impl Setup {
         Talk::open(&self.device.namespace, SocketAddr::new(to, 80))
     }
 
-    /// Packets that left the cell for the far host itself, or from the peer's own address.
+    /// Packets that left the cell for the far host itself, or from the peer's own address, once what is on its way has
+    /// arrived: the last answer of a connection that its owner has closed comes late on a busy machine.
     pub fn direct(&self) -> u64 {
-        self.direct.iter().map(|counter| counter.packets().unwrap()).sum()
+        let now = || self.direct.iter().map(|counter| counter.packets().unwrap()).sum::<u64>();
+        let mut last = now();
+        until(PATIENCE, "packets to stop", || {
+            std::thread::sleep(STILL);
+            let before = std::mem::replace(&mut last, now());
+            (before == last).then_some(last)
+        })
+        .unwrap()
     }
 
     pub fn dropped(&self, reason: &str) -> u64 {
