@@ -386,6 +386,8 @@ impl Deployments {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(service);
+        // Docker's last event may have been looked at while it was still listed.
+        self.look.notify_one();
         Ok(())
     }
 
