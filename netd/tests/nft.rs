@@ -95,6 +95,17 @@ fn matches(nft: &mut Nft, wanted: &Ruleset) -> bool {
     policy.skeleton_matches && ElementDelta::between(&policy.elements, &wanted.elements).is_empty()
 }
 
+/// The same within a few looks, as netd reads back: while the kernel still grows the table that a large set is hashed in, a
+/// dump of it can miss elements (net/netfilter/nft_set_hash.c walks on after a resize).
+fn comes_to_match(nft: &mut Nft, wanted: &Ruleset) -> bool {
+    (0..20).any(|_| {
+        matches(nft, wanted) || {
+            std::thread::sleep(std::time::Duration::from_millis(250));
+            false
+        }
+    })
+}
+
 #[test]
 fn what_is_read_back_is_what_was_meant() {
     let namespace = Namespace::new("nft").unwrap();
@@ -299,7 +310,7 @@ fn twenty_thousand_peers_fit_in_one_transaction() {
     let wanted = ruleset(&wide);
     let mut nft = open(&namespace);
     nft.replace(&wanted).unwrap();
-    assert!(matches(&mut nft, &wanted));
+    assert!(comes_to_match(&mut nft, &wanted));
 }
 
 #[test]
@@ -324,7 +335,7 @@ fn as_many_grants_as_there_may_be_fit_in_one_transaction() {
     let wanted = ruleset(&wide);
     let mut nft = open(&namespace);
     nft.replace(&wanted).unwrap();
-    assert!(matches(&mut nft, &wanted));
+    assert!(comes_to_match(&mut nft, &wanted));
 }
 
 fn iptables(namespace: &Namespace, program: &str, arguments: &str) -> String {

@@ -22,7 +22,7 @@ const UNREAD: Duration = Duration::from_secs(1);
 
 /// How often the kernel is looked at before it counts as another than was meant: a large set that has just grown is moved to
 /// a larger table in the background (net/netfilter/nft_set_hash.c), and a dump that meets with it may miss elements.
-pub const LOOKS: u32 = 5;
+pub const LOOKS: u32 = 40;
 /// How long it is left alone between two looks.
 pub const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
