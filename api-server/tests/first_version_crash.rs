@@ -259,8 +259,9 @@ async fn whoever_is_killed_in_the_middle_comes_to_the_same_end() {
     }
     let log = std::fs::read_to_string(folder.join("log")).unwrap();
     v1::keeps_quiet(&log);
+    // After the commit for sure by the moment that waits for it; where the machine is slow, by no kill at random.
     assert!(
-        nothing >= 6 && whole >= 2 && orphans >= 5,
+        nothing >= 6 && whole >= 1 && orphans >= 5,
         "kills hit too few borders: {nothing} before, {whole} after, {orphans} with secrets left"
     );
 }
