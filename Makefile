@@ -43,6 +43,11 @@ build-test: webui/dist/index.html
 	@echo "==> building the daemons for the tests"
 	@cargo build --locked --workspace --bins
 
+.PHONY: build-tests
+build-tests: webui/dist/index.html
+	@echo "==> building the programs of tests"
+	@cargo test --locked --workspace --no-run
+
 # --- run -----------------------------------------------------------------------------------------------------------
 
 .PHONY: run
