@@ -118,7 +118,7 @@ impl Service {
         Command::new("nsenter")
             .arg(format!("--net=/proc/{}/ns/net", self.dockerd.inner()))
             // A client that waits for good is a failure too.
-            .args(["timeout", "90", program])
+            .args(["timeout", "300", program])
             .args(args)
             .stdin(Stdio::null())
             .output()
