@@ -145,7 +145,7 @@ fn without_the_relay_connections_are_refused_and_nothing_leaks() -> Result<()> {
         let started = Instant::now();
         let refused = setup.talk(far).map(drop).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{far}");
-        assert!(started.elapsed() < SECOND, "at once");
+        assert!(started.elapsed() < 4 * SECOND, "at once");
     }
     assert_eq!(setup.direct(), 0);
     setup.egress.restart(&setup.world.cell)?;
