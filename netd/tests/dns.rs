@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cell_lab::counter::{Counter, Protocol as Counted, Spec, host};
+use cell_lab::probe::{EchoServer, tcp_echo, udp_echo};
 use cell_lab::process::until;
 use cell_lab::resolver::{self, Ended, FAILED, REFUSED, found};
 use cell_lab::stock::Client;
@@ -236,6 +237,92 @@ fn a_bound_peers_questions_go_by_its_exit_whomever_it_asks() -> Result<()> {
     }
     assert!(setup.leaked() > 0, "control: the counters count");
     assert_eq!(setup.netd.dropped("egress_stranger")?, held);
+    Ok(())
+}
+
+/// DNS over TLS or QUIC (RFC 7858, RFC 9250) is no question that the relay could answer: it is the device's own traffic.
+const ENCRYPTED: u16 = 853;
+
+#[test]
+fn encrypted_questions_of_a_bound_peer_leave_by_its_exit_alone() -> Result<()> {
+    let setup = Setup::new()?;
+    setup.egress.apply_dns(&Setup::dns(Some(0)))?;
+    setup.netd.apply(setup.spec(Some(0)), "")?;
+    let (device, providers) = (Arc::clone(&setup.device), Arc::clone(&setup.providers));
+    let behind = [providers[0].namespace(), &setup.world.internet];
+    let _servers = behind
+        .into_iter()
+        .map(|at| EchoServer::start(at, ENCRYPTED))
+        .collect::<Result<Vec<_>>>()?;
+    let _client = setup.client(&device)?;
+    let far = providers[0].up()?;
+    setup.is_proven(0)?;
+    let before = providers[0].packets();
+    let answered = |to: SocketAddr, patience| -> Result<[bool; 2]> {
+        let from = &device.namespace;
+        Ok([
+            tcp_echo(from, to, patience)?,
+            udp_echo(from, to, 2, patience)? > 0,
+        ])
+    };
+    let to = FAR_HOST.each().map(|far| SocketAddr::new(far, ENCRYPTED));
+    for to in to {
+        assert_eq!(answered(to, PATIENCE)?, [true; 2], "{to}");
+    }
+    let after = providers[0].packets();
+    assert!(
+        (0..2).all(|family| after[family] >= before[family] + 3),
+        "they arrived at the provider: {before:?} {after:?}"
+    );
+    drop(far);
+    for to in to {
+        assert_eq!(
+            answered(to, Duration::from_secs(1))?,
+            [false; 2],
+            "the exit is down: {to}"
+        );
+    }
+    assert_eq!(setup.leaked(), 0);
+    // Control: without an exit they leave by the machine's own way, and are counted.
+    setup.bind(None)?;
+    for to in to {
+        assert_eq!(answered(to, PATIENCE)?, [true; 2], "{to}");
+    }
+    assert!(setup.leaked() > 0, "control: the counters count");
+    Ok(())
+}
+
+/// Over TCP the relay carries them as any connection; over UDP they are refused at once, so that who asked falls back.
+#[test]
+fn encrypted_questions_of_a_peer_of_a_proxy_go_over_tcp_alone() -> Result<()> {
+    let setup = relay::setup()?;
+    let exits = relay::EXITS.map(relay::id);
+    setup.netd.apply(setup.spec(&exits[0]), "")?;
+    setup.egress.apply(setup.kinds())?;
+    let _server = EchoServer::start(&setup.world.internet, ENCRYPTED)?;
+    let _client = setup.client()?;
+    let from = &setup.device.namespace;
+    let to = FAR_HOST.each().map(|far| SocketAddr::new(far, ENCRYPTED));
+    for exit in exits {
+        setup.bind(&exit)?;
+        for to in to {
+            until(PATIENCE, "the exit carries it", || {
+                tcp_echo(from, to, PATIENCE).ok()?.then_some(())
+            })?;
+            let refused = setup.dropped("exit_refused");
+            assert_eq!(udp_echo(from, to, 2, Duration::from_secs(1))?, 0, "{exit} {to}");
+            assert!(setup.dropped("exit_refused") > refused, "{exit} {to}");
+        }
+    }
+    assert_eq!(setup.direct(), 0, "nothing left by itself");
+    setup.bind("")?;
+    for to in to {
+        assert!(
+            udp_echo(from, to, 2, PATIENCE)? > 0,
+            "control: somebody answers at {to}"
+        );
+    }
+    assert!(setup.direct() > 0, "control: the counters count");
     Ok(())
 }
 

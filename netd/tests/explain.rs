@@ -1,5 +1,6 @@
 //! What `explain` says of a packet is what the kernel does with it: every pair of a source and a destination, over UDP and
-//! TCP, some of them redirected to the relay, led to an exit's interface, or turned to the cell's resolver, is sent through a real router with the policy, and the counter that moves is the one that was named.
+//! TCP, some of them redirected to the relay, led to an exit's interface, or turned to the cell's resolver, is sent through a real router with the policy, and the counter that moves is the one that was named. What netd
+//! answers people with (`fate`) is asked where it can be: it knows no sender but devices and containers, and takes routes for standing.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../core/tests/support/mod.rs"]
@@ -7,7 +8,7 @@ mod support;
 #[path = "explain/trace.rs"]
 mod trace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,14 +16,15 @@ use std::time::{Duration, Instant};
 use cell_lab::netns::{Namespace, join};
 use cell_lab::process::run_with_input;
 use cell_netd::kernel::nft::{Nft, Owners};
-use cell_netd_core::Ceiling;
+use cell_netd_core::explain::{Question, Sender, fate};
 use cell_netd_core::model::{Family, InterfaceName, Protocol};
 use cell_netd_core::policy::explain::{Explanation, Flow, Packet, Payload, Verdict, Way, explain};
 use cell_netd_core::policy::iptables::{self, Stage};
 use cell_netd_core::policy::{Counter, Ruleset, compile};
-use cell_netd_core::spec::CellPortSpec;
+use cell_netd_core::spec::{CellPortSpec, NetworkSpec};
 use cell_netd_core::validate::validate;
-use support::{ceiling, exit, peer, redirect, spec, through, with_access};
+use cell_netd_core::{Ceiling, Desired};
+use support::{ceiling, exit, leaving, network, peer, redirect, service, spec, through, with_access};
 
 /// Of peers: none of anything, internet and peer-to-peer, services, an exit of the relay, the same without internet, an exit with
 /// an interface, one whose rule somebody has deleted; and of nobody.
@@ -47,6 +49,9 @@ const SOURCES: [&str; 16] = [
 /// Of the exit with an interface, and of the one without its rule.
 const MARKS: [u32; 2] = [0x1000, 0x1010];
 const LINK: &str = "wgext_00000000";
+/// A container, which may go to the internet, and the bridge that it is on.
+const CONTAINER: &str = "172.30.1.2";
+const BRIDGE: &str = "cellsvc1";
 const DESTINATIONS: [&str; 16] = [
     "10.86.0.1",
     "169.254.67.1",
@@ -67,7 +72,50 @@ const DESTINATIONS: [&str; 16] = [
 ];
 const PORTS: [u16; 4] = [53, 443, 3443, 8443];
 
-fn ruleset() -> Ruleset {
+/// What people are told of a cell.
+struct Told {
+    desired: Desired,
+    ceiling: Ceiling,
+    on_link: BTreeSet<ipnet::IpNet>,
+}
+
+impl Told {
+    fn new() -> Told {
+        let ceiling = ceiling_with_dns();
+        let on_link = ["198.51.100.0/24", "2001:db8:1::/64"].map(|net| net.parse().unwrap());
+        Told {
+            desired: validate(&wanted(), &ceiling, None).unwrap(),
+            ceiling,
+            on_link: on_link.into(),
+        }
+    }
+
+    fn ruleset(&self) -> Ruleset {
+        compile(&self.desired, &self.ceiling, &self.on_link).unwrap()
+    }
+
+    /// Of a packet of whoever has this address; none: nobody that a question can name.
+    fn fate(&self, from: IpAddr, to: IpAddr, payload: Payload) -> Option<Explanation> {
+        let has = |peer: &cell_netd_core::desired::Peer| peer.addresses().any(|own| own == from);
+        let mut peers = self.desired.peers().iter();
+        let peer = peers.find(|(_, peer)| has(peer)).map(|(name, _)| name.clone());
+        let mut services = self.desired.services().iter();
+        let service = services.find(|(_, network)| network.first() == Some(from));
+        let sender = peer
+            .map(Sender::Peer)
+            .or(service.map(|(name, _)| Sender::Service(name.clone())))?;
+        let question = Question {
+            sender,
+            destination: to,
+            payload,
+        };
+        let fate = fate(&self.desired, &self.ceiling, &self.on_link, &question).unwrap();
+        assert_eq!(fate.source, from);
+        Some(fate.explanation)
+    }
+}
+
+fn wanted() -> NetworkSpec {
     let peers = vec![
         peer(1),
         with_access(peer(2), true, true, &[]),
@@ -91,10 +139,10 @@ fn ruleset() -> Ruleset {
     });
     wanted.cell_ports.retain(|port| port.port != 53);
     wanted.cell_ports.extend(dns);
-    let ceiling = ceiling_with_dns();
-    let desired = validate(&wanted, &ceiling, None).unwrap();
-    let on_link = ["198.51.100.0/24", "2001:db8:1::/64"].map(|net| net.parse().unwrap());
-    compile(&desired, &ceiling, &on_link.into()).unwrap()
+    let mut granted = leaving(network(1), "");
+    granted.reach = vec![service("192.168.9.9", 443)];
+    wanted.service_networks = vec![granted];
+    wanted
 }
 
 /// As it is shipped: the relay answers DNS.
@@ -162,9 +210,26 @@ impl Standing {
     }
 }
 
-/// A client that has all sources, a router with the policy, and what lies behind it.
+/// What a packet is. Of an echo request the port it comes from is its identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ports(Protocol),
+    Echo,
+}
+
+impl Kind {
+    fn payload(self, from: SocketAddr, to: SocketAddr) -> Payload {
+        match self {
+            Kind::Ports(protocol) => Payload::Ports(protocol, from.port(), to.port()),
+            Kind::Echo => Payload::EchoRequest,
+        }
+    }
+}
+
+/// A client that has all sources, a container, a router with the policy, and what lies behind it.
 struct Road {
     client: Namespace,
+    container: Namespace,
     router: Namespace,
     standing: Standing,
     _behind: [Namespace; 2],
@@ -175,13 +240,17 @@ struct Road {
 const SILENCE: &str = "add table inet silent; \
                        add chain inet silent in { type filter hook prerouting priority -400; policy drop; }; \
                        add chain inet silent out { type filter hook output priority 0; }; \
-                       add rule inet silent out meta l4proto ipv6-icmp drop";
+                       add rule inet silent out icmpv6 type != echo-request drop";
 /// What passed is counted where nothing judges any more.
 const PROBE: &str = "add table inet probe; add counter inet probe passed; \
                      add chain inet probe in { type filter hook input priority 300; }; \
                      add chain inet probe out { type filter hook postrouting priority 300; }; \
-                     add rule inet probe in iifname wg0 meta l4proto { tcp, udp } counter name passed; \
-                     add rule inet probe out iifname wg0 meta l4proto { tcp, udp } counter name passed";
+                     add rule inet probe in iifname { wg0, cellsvc1 } meta l4proto { tcp, udp } counter name passed; \
+                     add rule inet probe out iifname { wg0, cellsvc1 } meta l4proto { tcp, udp } counter name passed; \
+                     add rule inet probe in iifname { wg0, cellsvc1 } icmp type echo-request counter name passed; \
+                     add rule inet probe out iifname { wg0, cellsvc1 } icmp type echo-request counter name passed; \
+                     add rule inet probe in iifname { wg0, cellsvc1 } icmpv6 type echo-request counter name passed; \
+                     add rule inet probe out iifname { wg0, cellsvc1 } icmpv6 type echo-request counter name passed";
 
 fn mac(namespace: &Namespace, link: &str) -> String {
     let shown = namespace.ip(&format!("-brief link show {link}")).unwrap();
@@ -207,9 +276,14 @@ fn neighbours(namespace: &Namespace, link: &str, all: &[&str], mac: &str) {
 
 impl Road {
     fn new(ruleset: &Ruleset) -> Road {
-        let [client, router, behind, far] =
-            ["client", "router", "behind", "far"].map(|name| Namespace::new(name).unwrap());
+        let [client, container, router, behind, far] =
+            ["client", "container", "router", "behind", "far"].map(|name| Namespace::new(name).unwrap());
         join((&client, "eth0"), (&router, "wg0")).unwrap();
+        join((&container, "eth0"), (&router, BRIDGE)).unwrap();
+        addresses(&container, "eth0", &["172.30.1.2/28"]);
+        addresses(&router, BRIDGE, &["172.30.1.1/28"]);
+        neighbours(&container, "eth0", &["172.30.1.1"], &mac(&router, BRIDGE));
+        neighbours(&router, BRIDGE, &[CONTAINER], &mac(&container, "eth0"));
         join((&router, "out0"), (&behind, "eth0")).unwrap();
         join((&router, LINK), (&far, "eth0")).unwrap();
         addresses(&client, "eth0", &SOURCES);
@@ -237,19 +311,25 @@ impl Road {
             (&router, "-6 route add default dev wgext_00000000 table 1000"),
             (&client, "route add default dev eth0 metric 1"),
             (&client, "-6 route add default dev eth0 metric 1"),
+            (&container, "route add default via 172.30.1.1"),
             (&router, "route add default via 198.51.100.2 dev out0"),
             (&router, "-6 route add default via 2001:db8:1::2 dev out0"),
         ] {
             namespace.ip(line).unwrap();
         }
-        client.run("nft", &[SILENCE]).unwrap();
-        for namespace in [&behind, &far] {
+        for namespace in [&client, &container] {
+            namespace
+                .set_sysctl("ipv4/ping_group_range", "0 2147483647")
+                .unwrap();
+        }
+        for namespace in [&client, &container, &behind, &far] {
             namespace.run("nft", &[SILENCE]).unwrap();
         }
         let standing = Standing::install(&router, ruleset);
         router.run("nft", &[PROBE]).unwrap();
         Road {
             client,
+            container,
             router,
             standing,
             _behind: [behind, far],
@@ -270,14 +350,23 @@ impl Road {
     }
 
     /// Sends one packet and says which counter moved.
-    fn send(&mut self, protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Verdict {
+    fn send(&mut self, kind: Kind, from: SocketAddr, to: SocketAddr) -> Verdict {
         let before = self.counters();
-        let sent = self.client.inside(|| match protocol {
-            Protocol::Udp => UdpSocket::bind(from).and_then(|socket| socket.send_to(b"x", to).map(drop)),
-            Protocol::Tcp => syn(from, to),
+        let by_container = from.ip().to_string() == CONTAINER;
+        let sender = if by_container {
+            &self.container
+        } else {
+            &self.client
+        };
+        let sent = sender.inside(|| match kind {
+            Kind::Ports(Protocol::Udp) => {
+                UdpSocket::bind(from).and_then(|socket| socket.send_to(b"x", to).map(drop))
+            }
+            Kind::Ports(Protocol::Tcp) => syn(from, to),
+            Kind::Echo => echo(from, to),
         });
         sent.unwrap().unwrap();
-        let end = Instant::now() + Duration::from_secs(2);
+        let end = Instant::now() + Duration::from_secs(20);
         loop {
             let (passed, drops) = self.counters();
             if passed > before.0 {
@@ -289,7 +378,7 @@ impl Road {
                     _ => Verdict::Dropped(*counter),
                 };
             }
-            assert!(Instant::now() < end, "{protocol:?} {from} {to}: no counter moved");
+            assert!(Instant::now() < end, "{kind:?} {from} {to}: no counter moved");
         }
     }
 }
@@ -309,12 +398,29 @@ fn syn(from: SocketAddr, to: SocketAddr) -> std::io::Result<()> {
     Ok(())
 }
 
-fn explained(ruleset: &Ruleset, protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Explanation {
+/// An echo request whose answer nobody waits for.
+fn echo(from: SocketAddr, to: SocketAddr) -> std::io::Result<()> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let (domain, protocol, request) = if from.is_ipv4() {
+        (Domain::IPV4, Protocol::ICMPV4, 8)
+    } else {
+        (Domain::IPV6, Protocol::ICMPV6, 128)
+    };
+    let socket = Socket::new(domain, Type::DGRAM, Some(protocol))?;
+    socket.bind(&from.into())?;
+    let message = [request, 0, 0, 0, 0, 0, 0, 1];
+    socket
+        .send_to(&message, &SocketAddr::new(to.ip(), 0).into())
+        .map(drop)
+}
+
+/// By the test's own routing: of whoever it is, and where somebody has deleted a rule.
+fn explained(ruleset: &Ruleset, kind: Kind, from: SocketAddr, to: SocketAddr) -> Explanation {
     let packet = Packet {
         interface: "wg0".parse().unwrap(),
         source: from.ip(),
         destination: to.ip(),
-        payload: Payload::Ports(protocol, from.port(), to.port()),
+        payload: kind.payload(from, to),
         flow: Flow::New,
     };
     let own = ["10.86.0.1", "169.254.67.1", "fd86::1", "fd43:454c:4c00::1"]
@@ -336,7 +442,8 @@ fn explained(ruleset: &Ruleset, protocol: Protocol, from: SocketAddr, to: Socket
 
 #[test]
 fn what_is_explained_is_what_the_kernel_does() {
-    let ruleset = ruleset();
+    let told = Told::new();
+    let ruleset = told.ruleset();
     let mut road = Road::new(&ruleset);
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
     let mut source_port = 20_000;
@@ -350,8 +457,15 @@ fn what_is_explained_is_what_the_kernel_does() {
                 for protocol in [Protocol::Udp, Protocol::Tcp] {
                     source_port += 1;
                     let (from, to) = (SocketAddr::new(from, source_port), SocketAddr::new(to, port));
-                    let explanation = explained(&ruleset, protocol, from, to);
-                    let found = road.send(protocol, from, to);
+                    let kind = Kind::Ports(protocol);
+                    let explanation = explained(&ruleset, kind, from, to);
+                    let found = road.send(kind, from, to);
+                    // That a rule of the machine's is gone it cannot know.
+                    let told = told.fate(from.ip(), to.ip(), kind.payload(from, to));
+                    if let Some(told) = told.filter(|told| told.mark != MARKS[1]) {
+                        assert_eq!(told.verdict, found, "{protocol:?} {from} {to}: {told:#?}");
+                        *seen.entry("told".to_owned()).or_default() += 1;
+                    }
                     let port = explanation.translated.map(|(_, port)| port);
                     let passes = found == Verdict::Passes;
                     for (fate, met) in [
@@ -377,6 +491,7 @@ fn what_is_explained_is_what_the_kernel_does() {
     // Each fate was met, so that none is right by never being asked for.
     for fate in [
         "Passes",
+        "told",
         "redirected",
         "asked the cell",
         "by the exit",

@@ -2,7 +2,8 @@
 //! before, what is in the kernel is what the last of them says, as the stock tools read it; and once more changes nothing.
 //!
 //! The oracle never saw the kernel that netd writes to: `nft -f` puts the compiled policy into a namespace of its own, and nft(8)
-//! lists both.
+//! lists both. With `CELL_TEST_RENDERER=iptables` it is what `ipset` and `iptables-restore` put into an empty one, as ipset(8) and
+//! iptables-save(8) have both.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/containers.rs"]
@@ -18,7 +19,9 @@ use cell_lab::netns::Namespace;
 use cell_lab::process::{run_with_input, until};
 use cell_netd::config::Config;
 use cell_netd::proto::network_spec;
-use cell_netd_core::policy::{compile, render};
+use cell_netd_core::model::Family;
+use cell_netd_core::policy::iptables::{self, Stage};
+use cell_netd_core::policy::{Ruleset, compile, render};
 use cell_netd_core::routing::{Action, RouteTo, Selector, wanted};
 use cell_netd_core::validate::validate;
 use cell_netd_core::{Ceiling, Desired};
@@ -26,7 +29,7 @@ use cell_proto::netd::v1;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::{Config as Cases, TestRunner};
-use support::{Netd, PATIENCE, access, address, peer, policy, spec};
+use support::{Netd, PATIENCE, access, address, is_legacy, peer, policy, spec};
 
 /// The first three are tunnels, the others relays.
 const EXITS: [u8; 5] = [0, 1, 2, 3, 4];
@@ -206,11 +209,10 @@ fn after(before: &v1::NetworkSpec, sent: &Sent) -> v1::NetworkSpec {
     }
 }
 
-/// A cell that is alone in its namespace, and the namespace that the oracle writes to.
+/// A cell that is alone in its namespace.
 struct Setup {
     netd: Netd,
     cell: Namespace,
-    oracle: Namespace,
     ceiling: Ceiling,
 }
 
@@ -218,7 +220,7 @@ impl Setup {
     fn new() -> Self {
         let cell = Namespace::new("intent").unwrap();
         cell.forward().unwrap();
-        let netd = Netd::start_rendering(&cell, false).unwrap();
+        let netd = Netd::start(&cell).unwrap();
         for number in 0..TUNNELS {
             let keys = support::Keys::make().unwrap();
             let name = format!("conn_{}_wireguard_key", id(number).replace('-', ""));
@@ -235,8 +237,7 @@ impl Setup {
         Setup {
             netd,
             cell,
-            oracle: Namespace::new("oracle").unwrap(),
-            ceiling: Config::parse(&policy(Path::new("/nowhere"), false), uid)
+            ceiling: Config::parse(&policy(Path::new("/nowhere"), is_legacy()), uid)
                 .unwrap()
                 .ceiling,
         }
@@ -273,10 +274,16 @@ impl Setup {
         })
         .unwrap();
         let ruleset = compile(&desired, &self.ceiling, &BTreeSet::new()).unwrap();
-        let text = format!("flush ruleset\n{}", render(&ruleset));
-        let load = || run_with_input(Command::new("nft").args(["-f", "-"]), &text);
-        self.oracle.inside(load).unwrap().unwrap();
-        prop_assert_eq!(listed(&self.cell), listed(&self.oracle));
+        let oracle = Namespace::new("oracle").unwrap();
+        install(&oracle, &ruleset);
+        let standing = listed(&self.cell);
+        let hook = if is_legacy() {
+            "-A OUTPUT -j CELL-output"
+        } else {
+            "chain c_output"
+        };
+        prop_assert!(standing.contains(hook), "{}", standing);
+        prop_assert_eq!(standing, listed(&oracle));
         let routing = routing(&desired, &self.ceiling);
         prop_assert_eq!(self.rules(), routing.0);
         prop_assert_eq!(self.routes(), routing.1);
@@ -372,8 +379,69 @@ fn routing(desired: &Desired, ceiling: &Ceiling) -> (BTreeSet<String>, BTreeSet<
     (rules.collect(), routes.collect())
 }
 
-/// `nft list ruleset`, without what tells who owns the table.
+/// Puts the policy into a namespace that has none.
+fn install(oracle: &Namespace, ruleset: &Ruleset) {
+    let load = |program: &str, arguments: &[&str], text: &str| {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        let loaded = oracle.inside(|| run_with_input(&mut command, text));
+        loaded.unwrap().unwrap();
+    };
+    if !is_legacy() {
+        return load("nft", &["-f", "-"], &render(ruleset));
+    }
+    for stage in iptables::replace(&iptables::Saved::default(), ruleset).unwrap() {
+        match stage {
+            Stage::Sets(text) => load("ipset", &["-exist", "restore"], &text),
+            Stage::Rules(Family::V4, text) => load("iptables-legacy-restore", &["--noflush"], &text),
+            Stage::Rules(Family::V6, text) => load("ip6tables-legacy-restore", &["--noflush"], &text),
+        }
+    }
+}
+
+/// The policy in a namespace, as the stock tools read it.
 fn listed(namespace: &Namespace) -> String {
+    if is_legacy() {
+        saved(namespace)
+    } else {
+        ruleset(namespace)
+    }
+}
+
+/// `iptables-save`, of both families, without what it counted, and `ipset save` without what chance and the past made of sets.
+fn saved(namespace: &Namespace) -> String {
+    let mut lines = Vec::new();
+    for program in ["iptables-legacy-save", "ip6tables-legacy-save"] {
+        for table in ["raw", "mangle", "nat", "filter"] {
+            let text = namespace.run(program, &["-t", table]).unwrap();
+            let said = text.lines().filter(|line| !line.starts_with('#'));
+            lines.extend(said.map(|line| line.split(" [").next().unwrap_or_default().to_owned()));
+        }
+    }
+    let sets = namespace.run("ipset", &["save"]).unwrap();
+    let mut sets: Vec<String> = sets.lines().map(lasting).collect();
+    sets.sort();
+    lines.extend(sets);
+    lines.join("\n")
+}
+
+/// A line of `ipset save` without how large its table has grown, and from where it hashes.
+fn lasting(line: &str) -> String {
+    let mut words = line.split(' ');
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            "hashsize" | "bucketsize" | "initval" => {
+                words.next();
+            }
+            _ => kept.push(word),
+        }
+    }
+    kept.join(" ")
+}
+
+/// `nft list ruleset`, without what tells who owns the table.
+fn ruleset(namespace: &Namespace) -> String {
     let text = namespace.run("nft", &["-nn", "list", "ruleset"]).unwrap();
     let kept = |line: &&str| {
         !line.trim().is_empty()

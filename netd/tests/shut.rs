@@ -1,4 +1,4 @@
-//! Bridges of services are closed while no specification says what may pass: before netd's first, after one that removes all, and
+//! Bridges of services, and what devices were answered, are closed while no specification says what may pass: before netd's first, after one that removes all, and
 //! while netd is dead. By packets, both ways, and each time beside the same without netd.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -6,13 +6,15 @@
 mod containers;
 mod support;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::Result;
+use cell_lab::counter::Protocol::Any;
+use cell_lab::counter::{Counter, Spec, host};
 use cell_lab::probe::{EchoServer, tcp_echo};
 use cell_lab::process::until;
-use cell_lab::topology::{CELL_ON_LAN, LAN_HOST, World};
+use cell_lab::topology::{CELL_ON_LAN, FAR_HOST, LAN_HOST, World};
 use cell_proto::netd::v1;
 use containers::{Container, bridge, network, reaching};
 use support::{Netd, PATIENCE, spec};
@@ -109,6 +111,45 @@ fn bridges_are_closed_from_the_start_and_after_all_is_removed_and_while_netd_is_
     house.is_closed()?;
     netd.restart(&house.world.cell)?;
     house.is_closed()?;
+    Ok(())
+}
+
+/// Connections of devices that outlive the specification have something to say, and the interface is down: by routes alone it
+/// would leave by the uplink.
+#[test]
+fn the_addresses_that_devices_speak_to_answer_by_no_other_link() -> Result<()> {
+    let house = House::new()?;
+    let hidden: [IpAddr; 2] = ["169.254.67.1".parse()?, "fd43:454c:4c00::1".parse()?];
+    for own in hidden {
+        house.world.cell.add_address("lo", own.into())?;
+    }
+    let counters = hidden.map(|own| Counter::install(&house.world.internet, Spec::from(host(own), Any)));
+    let counters = counters.into_iter().collect::<Result<Vec<_>>>()?;
+    let speak = || -> Result<Vec<u64>> {
+        for (own, far) in hidden.into_iter().zip(FAR_HOST.each()) {
+            let socket = house
+                .world
+                .cell
+                .inside(|| UdpSocket::bind(SocketAddr::new(own, 0)))??;
+            // A refusal is told by an error.
+            let _sent = socket.send_to(b"late", SocketAddr::new(far, 80));
+        }
+        counters.iter().map(Counter::packets).collect()
+    };
+    until(PATIENCE, "control: without netd it leaves", || {
+        speak().ok()?.iter().all(|packets| *packets > 0).then_some(())
+    })?;
+    let _netd = Netd::start(&house.world.cell)?;
+    std::thread::sleep(SECOND);
+    let before = counters
+        .iter()
+        .map(Counter::packets)
+        .collect::<Result<Vec<_>>>()?;
+    for _ in 0..5 {
+        speak()?;
+    }
+    std::thread::sleep(SECOND);
+    assert_eq!(speak()?, before);
     Ok(())
 }
 

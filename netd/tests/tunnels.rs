@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cell_lab::counter::{Counter, Protocol, Spec, host};
+use cell_lab::netns::Namespace;
 use cell_lab::probe::{ping, tcp_echo, udp_echo};
 use cell_lab::prober::Prober;
 use cell_lab::process::until;
@@ -193,6 +194,63 @@ fn a_peer_comes_out_at_the_provider_and_a_new_key_is_taken_up() -> Result<()> {
     setup.netd.apply(spec(vec![]), "")?;
     let links = setup.world.cell.ip("-o link show")?;
     assert!(!links.contains("wgext_") && links.contains("wg0"), "{links}");
+    Ok(())
+}
+
+/// Counts first segments of connections where they arrive, by whether they announce that segments may be this long, or another.
+fn count_segments(at: &Namespace, family: &str, longest: u16) -> Result<()> {
+    let syn = format!("meta nfproto {family} tcp flags & (syn | ack) == syn tcp option maxseg size");
+    let rules = format!(
+        "add table inet mss_{family}; add chain inet mss_{family} in {{ type filter hook prerouting priority -400; }}; \
+         add counter inet mss_{family} this; add counter inet mss_{family} other; \
+         add rule inet mss_{family} in {syn} {longest} counter name this; \
+         add rule inet mss_{family} in {syn} != {longest} counter name other"
+    );
+    at.run("nft", &[&rules]).map(drop)
+}
+
+fn counted_segments(at: &Namespace, family: &str) -> Result<[u64; 2]> {
+    let counted = |name: &str| -> Result<u64> {
+        let listed = at.run(
+            "nft",
+            &["list", "counter", "inet", &format!("mss_{family}"), name],
+        )?;
+        let packets = listed.split("packets ").nth(1).context("a counter")?;
+        Ok(packets.split(' ').next().unwrap_or_default().parse()?)
+    };
+    Ok([counted("this")?, counted("other")?])
+}
+
+/// The device's own tunnel takes 1420 bytes and the exit's 1380: a connection announces what fits through both.
+#[test]
+fn connections_announce_segments_that_the_exit_takes() -> Result<()> {
+    let setup = Setup::new()?;
+    setup.apply(0)?;
+    let (device, providers) = (Arc::clone(&setup.device), Arc::clone(&setup.providers));
+    let _client = setup.client(&device)?;
+    let _far = providers[0].up()?;
+    setup.all_by(0)?;
+    let (cell, far) = (&setup.world.cell, providers[0].namespace());
+    // Without the headers of IP and TCP, which are 40 bytes, and 60 of IPv6.
+    let of_families = [("ipv4", 1380, 1340), ("ipv6", 1360, 1320)];
+    for ((family, by_itself, through), to) in of_families.into_iter().zip(FAR_HOST.each()) {
+        count_segments(cell, family, by_itself)?;
+        count_segments(far, family, through)?;
+        assert!(
+            tcp_echo(&device.namespace, SocketAddr::new(to, 80), PATIENCE)?,
+            "{family}"
+        );
+        let [announced, _of_others] = counted_segments(cell, family)?;
+        assert!(
+            announced > 0,
+            "control: the device by itself announces more, {family}"
+        );
+        let [fits, other] = counted_segments(far, family)?;
+        assert!(
+            fits > 0 && other == 0,
+            "{family}: {fits} as the exit takes, {other} others"
+        );
+    }
     Ok(())
 }
 

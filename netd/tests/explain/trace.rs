@@ -1,10 +1,10 @@
-//! The rules that `explain` names are those that the kernel's own trace (nft_trace(8), `nft monitor trace`) shows, one by one and in
-//! their order, for random packets.
+//! The rules that netd names to people (`fate`, which `cellctl` asks) are those that the kernel's own trace (nft_trace(8), `nft monitor trace`) shows, one by one and in
+//! their order, for random packets of devices and of a container. `CELL_TEST_SEED` has the packets of an earlier run again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cell_lab::netns::Namespace;
 use cell_lab::process::{Process, until};
@@ -12,15 +12,18 @@ use cell_lab::random::Random;
 use cell_netd_core::model::Protocol;
 use cell_netd_core::policy::explain::{Explanation, Verdict};
 
-use super::{DESTINATIONS, PORTS, Road, SOURCES, ceiling, explained, is_legacy, mac, ruleset};
+use super::{
+    CONTAINER, DESTINATIONS, Kind, MARKS, PORTS, Road, SOURCES, Told, ceiling, explained, is_legacy, mac,
+};
 
 const PACKETS: usize = 200;
-const SEED: u64 = 20_261_127;
-/// Everything that comes by wg0 is traced, from before the first chain of the policy on.
+/// Everything that comes by wg0 or the bridge is traced, from before the first chain of the policy on.
 const TRACED: &str = "add table inet traced; \
                       add chain inet traced in { type filter hook prerouting priority -450; }; \
-                      add rule inet traced in iifname wg0 meta l4proto { tcp, udp } meta nftrace set 1";
-const PATIENCE: Duration = Duration::from_secs(5);
+                      add rule inet traced in iifname { wg0, cellsvc1 } meta l4proto { tcp, udp } meta nftrace set 1; \
+                      add rule inet traced in iifname { wg0, cellsvc1 } icmp type echo-request meta nftrace set 1; \
+                      add rule inet traced in iifname { wg0, cellsvc1 } icmpv6 type echo-request meta nftrace set 1";
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A rule that a packet matched: its chain and its place there, from 1.
 type Met = (String, usize);
@@ -84,10 +87,17 @@ impl Tracer {
 /// The lines of the trace that has a packet with this source port.
 fn of_packet(output: &str, source_port: u16) -> Vec<String> {
     let id = |line: &str| line.split_whitespace().nth(2).map(str::to_owned);
-    let sport = format!("sport {source_port} ");
+    // What nft(8) takes for a problem's place in ICMPv6 is the identifier of an echo request and its number, which is 1.
+    let echo6 = u32::from(source_port) << 16 | 1;
+    let named = [
+        format!("sport {source_port} "),
+        format!("icmp id {source_port} "),
+        format!("icmpv6 id {source_port} "),
+        format!("icmpv6 parameter-problem {echo6} "),
+    ];
     let ids: BTreeSet<String> = output
         .lines()
-        .filter(|line| line.contains(&sport))
+        .filter(|line| named.iter().any(|named| line.contains(named.as_str())))
         .filter_map(id)
         .collect();
     output
@@ -173,41 +183,92 @@ fn the_rules_that_are_named_are_those_that_the_kernel_went_by() {
         // Legacy iptables has a trace of its own, in the kernel's log of the machine alone.
         return;
     }
-    let ruleset = ruleset();
+    let seed = std::env::var("CELL_TEST_SEED").map_or_else(|_| by_time(), |seed| seed.parse().unwrap());
+    println!("CELL_TEST_SEED={seed}");
+    let told = Told::new();
+    let ruleset = told.ruleset();
     let mut road = Road::new(&ruleset);
     by_the_router(&road);
     let tracer = Tracer::start(&road.router);
-    let mut random = Random::new(SEED);
+    let mut random = Random::new(seed);
     let (mut fates, mut met): (BTreeMap<String, u32>, BTreeSet<Met>) = Default::default();
     let mut source_port = 30_000;
     while usize::from(source_port - 30_000) < PACKETS {
-        let from: IpAddr = SOURCES[random.place(SOURCES.len())].parse().unwrap();
-        let to = destination(&mut random, from.is_ipv4());
-        if SOURCES.contains(&to.to_string().as_str()) {
+        let Some((kind, from, to)) = packet(&mut random, source_port + 1) else {
             continue;
-        }
-        source_port += 1;
-        let port = match random.below(3) {
-            0 => u16::try_from(1 + random.below(65_535)).unwrap(),
-            _ => PORTS[random.place(PORTS.len())],
         };
-        let protocol = [Protocol::Udp, Protocol::Tcp][random.place(2)];
-        let (from, to) = (SocketAddr::new(from, source_port), SocketAddr::new(to, port));
-        let explanation = explained(&ruleset, protocol, from, to);
-        let found = road.send(protocol, from, to);
+        source_port += 1;
+        // Nobody asks of an address that is no one's, and that a rule of the machine's is gone netd does not know.
+        let asked = told.fate(from.ip(), to.ip(), kind.payload(from, to));
+        let asked = asked.filter(|explanation| explanation.mark != MARKS[1]);
+        let is_told = asked.is_some();
+        let explanation = asked.unwrap_or_else(|| explained(&ruleset, kind, from, to));
+        let found = road.send(kind, from, to);
         let rules = tracer.rules(source_port);
         let said = explained_rules(&explanation);
         assert_eq!(
             (explanation.verdict, &said),
             (found, &rules),
-            "{protocol:?} {from} {to} (seed {SEED}): {explanation:#?}"
+            "{kind:?} {from} {to} (seed {seed}, told {is_told}): {explanation:#?}"
         );
-        *fates.entry(format!("{found:?}")).or_default() += 1;
+        let who = if from.ip().to_string() == CONTAINER {
+            "container"
+        } else {
+            "device"
+        };
+        let passes = found == Verdict::Passes;
+        for fate in [
+            format!("{found:?}"),
+            format!("told {is_told}"),
+            format!("{who} passes {passes}"),
+            format!("echo {} passes {passes}", kind == Kind::Echo),
+        ] {
+            *fates.entry(fate).or_default() += 1;
+        }
         met.extend(rules);
     }
-    assert!(
-        fates.len() >= 6 && fates.contains_key(&format!("{:?}", Verdict::Passes)),
-        "{fates:?}"
-    );
+    for fate in [
+        "told true",
+        "device passes true",
+        "device passes false",
+        "container passes true",
+        "container passes false",
+        "echo true passes true",
+        "echo true passes false",
+    ] {
+        assert!(fates.contains_key(fate), "{fate} (seed {seed}): {fates:?}");
+    }
     assert!(met.len() >= 20, "{met:?}");
+}
+
+/// Another one each time.
+fn by_time() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    since.as_secs()
+}
+
+/// One from this port, or with this identifier; none: it would go where its sender is.
+fn packet(random: &mut Random, source_port: u16) -> Option<(Kind, SocketAddr, SocketAddr)> {
+    let from = match random.below(5) {
+        0 => CONTAINER,
+        _ => SOURCES[random.place(SOURCES.len())],
+    };
+    let from: IpAddr = from.parse().unwrap();
+    let to = destination(random, from.is_ipv4());
+    let port = match random.below(3) {
+        0 => u16::try_from(1 + random.below(65_535)).unwrap(),
+        _ => PORTS[random.place(PORTS.len())],
+    };
+    let kind = match random.below(4) {
+        0 => Kind::Echo,
+        1 => Kind::Ports(Protocol::Udp),
+        _ => Kind::Ports(Protocol::Tcp),
+    };
+    let is_senders = SOURCES.contains(&to.to_string().as_str());
+    let packet = (
+        kind,
+        SocketAddr::new(from, source_port),
+        SocketAddr::new(to, port),
+    );
+    (!is_senders).then_some(packet)
 }

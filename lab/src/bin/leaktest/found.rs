@@ -1,6 +1,6 @@
 //! What was counted, and the report of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -17,9 +17,20 @@ use crate::transition::Transition;
 const RECENT: usize = 4;
 const NOTHING: Tally = Tally([0; Key::COUNT]);
 
+/// What a form of the test must hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// At least so many transitions.
+    pub transitions: usize,
+    /// Each kind of transition with each type of exit, and not each kind alone.
+    pub each_type: bool,
+}
+
 /// What was found.
 pub struct Found {
     transitions: BTreeMap<String, usize>,
+    /// What really met an exit of this type.
+    of_types: BTreeMap<(String, Kind), usize>,
     /// The last ones, for messages: what leaks now may have been begun by one before.
     recent: VecDeque<String>,
     /// What the ISP saw, all of it and up to the last look.
@@ -34,10 +45,12 @@ pub struct Found {
     after: Tally,
 }
 
-impl Default for Found {
-    fn default() -> Self {
+impl Found {
+    /// Nothing yet, of kinds each of which must happen.
+    pub fn expecting(kinds: &BTreeSet<String>) -> Self {
         Found {
-            transitions: BTreeMap::new(),
+            transitions: kinds.iter().map(|kind| (kind.clone(), 0)).collect(),
+            of_types: BTreeMap::new(),
             recent: VecDeque::new(),
             seen: NOTHING,
             strangers: 0,
@@ -50,20 +63,25 @@ impl Default for Found {
             after: NOTHING,
         }
     }
-}
 
-impl Found {
-    /// Looks what the ISP saw, and tells at once what leaked.
-    ///
-    /// # Errors
-    /// When the counters cannot be read.
-    pub fn look(&mut self, lab: &Lab, number: usize, transition: Transition, took: Duration) -> Result<()> {
+    /// Keeps that it happened, and to which type of exit.
+    pub fn happened(&mut self, number: usize, transition: Transition, met: Option<Kind>, took: Duration) {
         *self.transitions.entry(transition.kind()).or_default() += 1;
+        if let Some(kind) = met {
+            *self.of_types.entry((transition.kind(), kind)).or_default() += 1;
+        }
         self.recent
             .push_back(format!("{number}, {transition} ({} ms)", took.as_millis()));
         while self.recent.len() > RECENT {
             self.recent.pop_front();
         }
+    }
+
+    /// Looks what the ISP saw, and tells at once what leaked.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn look(&mut self, lab: &Lab) -> Result<()> {
         let (seen, strangers) = (
             isp::read(&lab.world.internet)?,
             isp::strangers(&lab.world.internet)?,
@@ -124,14 +142,10 @@ impl Found {
     }
 
     /// All of it.
-    pub fn report(&self, name: &str, seed: u64) -> Report {
+    pub fn report(&self, name: &str, seed: u64, form: &Form) -> Report {
         let mut report = Report::new(name);
         report.add("seed", seed, "", "", true);
-        let all: usize = self.transitions.values().sum();
-        report.add("transitions", all, "", "> 0", all > 0);
-        for (kind, times) in &self.transitions {
-            report.add(format!("of these: {kind}"), times, "times", "", true);
-        }
+        self.transitions(&mut report, form);
         for key in Key::all().filter(|key| key.meant != Meant::Direct) {
             let (leaked, sent) = (self.seen.of(key), self.sent.of(key));
             // Where nothing was sent, nothing could leak.
@@ -150,6 +164,23 @@ impl Found {
         self.controls(&mut report);
         self.times(&mut report);
         report
+    }
+
+    fn transitions(&self, report: &mut Report, form: &Form) {
+        let (all, least) = (self.transitions.values().sum::<usize>(), form.transitions);
+        report.add("transitions", all, "", &format!(">= {least}"), all >= least);
+        for (kind, times) in &self.transitions {
+            report.add(format!("of these: {kind}"), times, "times", ">= 1", *times > 0);
+        }
+        for (kind, types) in Transition::each_type_meets() {
+            for of in types {
+                let times = self.of_types.get(&(kind.to_owned(), *of)).copied();
+                let times = times.unwrap_or_default();
+                let goal = if form.each_type { ">= 1" } else { "" };
+                let ok = times > 0 || !form.each_type;
+                report.add(format!("of these, {of}: {kind}"), times, "times", goal, ok);
+            }
+        }
     }
 
     fn times(&self, report: &mut Report) {

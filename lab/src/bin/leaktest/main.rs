@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod deck;
 mod ear;
 mod far;
 mod found;
@@ -26,16 +27,14 @@ use cell_lab::random::Random;
 use cell_lab::topology::{Device, World};
 use clap::Parser;
 
+use crate::deck::Deck;
 use crate::ear::{Ear, FIRST_SERVICE, SPEAKERS};
-use crate::found::Found;
+use crate::found::{Form, Found};
 use crate::key::{Key, Meant, Protocol, RESOLVER, Tally, far_host};
 use crate::kind::Kind;
-use crate::lab::{Lab, Places};
+use crate::lab::{Lab, Places, Renderer};
 use crate::speaker::{ROUND, ROUND_OF_SERVICES, Speaker};
-use crate::transition::Transition;
 
-/// Every so many transitions it is the turn of what takes seconds: Docker, cell-wg, the cell's own tunnel.
-const RARELY: usize = 50;
 /// Between two transitions, milliseconds: at least, and what is drawn on top.
 const BETWEEN: (u64, u64) = (40, 120);
 /// How long it may take until everything is carried: Tor learns of its network, and the machine may have other things to do.
@@ -45,21 +44,44 @@ const PLANTED: Duration = Duration::from_secs(60);
 /// Changes, breaks and kills at random while bound peers speak, and counts what the ISP sees of them.
 #[derive(Parser)]
 struct Options {
-    /// How many transitions.
-    #[arg(long, default_value_t = 2000)]
-    transitions: usize,
+    /// How many transitions; fewer than its form wants are a report that fails.
+    #[arg(long)]
+    transitions: Option<usize>,
     /// Seed of their order; printed, so that a run can be repeated.
     #[arg(long)]
     seed: Option<u64>,
-    /// Writes its report as the short form.
+    /// The short form: 200 transitions that hold each kind, instead of 2,000 that hold each kind with each type of exit.
     #[arg(long)]
     short: bool,
+    /// By what netd holds the policy. With iptables the short form has 60 transitions.
+    #[arg(long, value_enum, default_value_t = Renderer::Nftables)]
+    renderer: Renderer,
+}
+
+impl Options {
+    /// What the report is called, and what it must hold.
+    fn form(&self) -> (&'static str, Form) {
+        let form = |transitions, each_type| Form {
+            transitions,
+            each_type,
+        };
+        match (self.short, self.renderer) {
+            (true, Renderer::Nftables) => ("leaktest-short", form(200, false)),
+            (false, Renderer::Nftables) => ("leaktest", form(2000, true)),
+            (true, Renderer::Iptables) => ("leaktest-iptables-short", form(60, false)),
+            (false, Renderer::Iptables) => ("leaktest-iptables", form(2000, true)),
+        }
+    }
+
+    fn transitions(&self) -> usize {
+        self.transitions.unwrap_or(self.form().1.transitions)
+    }
 }
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     let seed = options.seed.unwrap_or_else(|| std::process::id().into());
-    println!("seed {seed}, {} transitions", options.transitions);
+    println!("seed {seed}, {} transitions", options.transitions());
     let mut world = World::new()?;
     let devices = |world: &mut World, names: &[&str]| -> Result<Vec<Device>> {
         names.iter().map(|name| world.device(name)).collect()
@@ -80,13 +102,9 @@ fn main() -> Result<ExitCode> {
         devices: &mouths,
         containers: &containers,
     };
-    let name = if options.short {
-        "leaktest-short"
-    } else {
-        "leaktest"
-    };
+    let (name, form) = options.form();
     let found = speak(&places, &options, seed)?;
-    found.report(name, seed).finish(Path::new("target"))
+    found.report(name, seed, &form).finish(Path::new("target"))
 }
 
 /// Whatever leaks is answered by the ISP, so that it goes on.
@@ -104,7 +122,7 @@ fn open_isp(isp: &Namespace) -> Result<Arc<Ear>> {
 
 /// All devices speak while everything happens.
 fn speak(places: &Places, options: &Options, seed: u64) -> Result<Found> {
-    let lab = Lab::start(places, open_isp(&places.world.internet)?)?;
+    let lab = Lab::start(places, open_isp(&places.world.internet)?, options.renderer)?;
     let meant = Kind::ALL.into_iter().map(Meant::For).chain([Meant::Direct]);
     let devices = places
         .devices
@@ -151,24 +169,25 @@ fn drive(mut lab: Lab, speakers: &[Speaker], options: &Options, seed: u64) -> Re
 
 fn prove(lab: &mut Lab, speakers: &[Speaker], options: &Options, seed: u64) -> Result<Found> {
     all_carry(lab).context("at first")?;
-    let mut found = Found::default();
-    let mut random = Random::new(seed);
     let bound = Kind::ALL.len();
-    let has_wg = lab.cell.daemon("wg").is_ok();
+    let mut deck = Deck::new(seed, bound, lab.cell.daemon("wg").is_ok());
+    let mut found = Found::expecting(deck.kinds());
+    let mut pauses = Random::new(!seed);
     let start = Instant::now();
-    for number in 1..=options.transitions {
-        let rarely = number % RARELY == RARELY / 2;
-        let transition = Transition::draw(&mut random, bound, rarely, has_wg);
+    for number in 1..=options.transitions() {
+        let transition = deck.deal();
         let happened = Instant::now();
-        lab.happen(transition, speakers)
+        let met = lab
+            .happen(transition, speakers)
             .with_context(|| format!("transition {number}: {transition}"))?;
-        std::thread::sleep(Duration::from_millis(BETWEEN.0 + random.below(BETWEEN.1)));
-        found.look(lab, number, transition, happened.elapsed())?;
+        std::thread::sleep(Duration::from_millis(BETWEEN.0 + pauses.below(BETWEEN.1)));
+        found.happened(number, transition, met, happened.elapsed());
+        found.look(lab)?;
         if number.is_multiple_of(50) {
             let seconds = start.elapsed().as_secs();
             println!(
                 "  {number} of {} transitions, {seconds} s, {} packets leaked",
-                options.transitions,
+                options.transitions(),
                 found.leaked()
             );
         }

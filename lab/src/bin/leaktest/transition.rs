@@ -26,8 +26,8 @@ pub enum Transition {
     SwapServices(usize, usize),
     /// The bridge of a service is set down and up by hand.
     Bridge(usize),
-    /// Another exit stands in for the peer's while that does not work; or what did does not any more.
-    Fallback(usize, Kind),
+    /// Another exit stands in for the peer's while that does not work; none: nothing does any more.
+    Fallback(usize, Option<Kind>),
     /// The far end dies; or the one that is dead comes back.
     FarEnd(Kind),
     /// The link of the far end loses its carrier; or the one that lost it has it again.
@@ -118,11 +118,35 @@ impl Transition {
         Transition::KINDS[place].to_owned()
     }
 
+    /// The exit type that it is asked of, where it has one.
+    pub fn exit_type(self) -> Option<Kind> {
+        match self {
+            Transition::Create(kind, _)
+            | Transition::DeleteUsed(kind)
+            | Transition::Assign(_, kind)
+            | Transition::Service(_, kind)
+            | Transition::FarEnd(kind)
+            | Transition::FarLink(kind)
+            | Transition::Interface(kind)
+            | Transition::NoInterface(kind) => Some(kind),
+            Transition::Fallback(_, kind) => kind,
+            _ => None,
+        }
+    }
+
+    /// The names of kinds that each exit type must meet, and of which.
+    pub fn each_type_meets() -> impl Iterator<Item = (&'static str, &'static [Kind])> {
+        let of_all = [0, 1, 2, 3, 5, 6, 17, 19].map(|place| (Transition::KINDS[place], &Kind::ALL[..]));
+        let of_tunnels = [7, 8].map(|place| (Transition::KINDS[place], &Kind::TUNNELS[..]));
+        of_all.into_iter().chain(of_tunnels)
+    }
+
     /// Draws one. `rarely`: it is the turn of what takes long; `has_wg`: there is a cell-wg.
     pub fn draw(random: &mut Random, peers: usize, rarely: bool, has_wg: bool) -> Self {
         let kind = Kind::ALL[random.place(Kind::ALL.len())];
         let tunnel = Kind::TUNNELS[random.place(Kind::TUNNELS.len())];
         let (one, other) = (random.place(peers), random.place(peers));
+        let stands_in = (random.below(2) == 0).then_some(kind);
         let hard = random.below(2) == 0;
         let signal = if hard { Signal::SIGKILL } else { Signal::SIGTERM };
         if rarely {
@@ -141,7 +165,7 @@ impl Transition {
             25..29 => Transition::Swap(one, other),
             29..31 => Transition::SwapServices(one, other),
             31..33 => Transition::Bridge(one),
-            33..36 => Transition::Fallback(one, kind),
+            33..36 => Transition::Fallback(one, stands_in),
             36..44 => Transition::FarEnd(kind),
             44..51 => Transition::FarLink(kind),
             51..55 => Transition::Interface(tunnel),

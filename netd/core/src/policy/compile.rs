@@ -370,6 +370,18 @@ impl Compiler<'_> {
         v4.into_iter().chain(v6)
     }
 
+    /// Where devices find the cell, of each family: its own address, if the VPN has one, and the hidden one, which is known without.
+    pub(super) fn addresses_for_peers(&self) -> impl Iterator<Item = IpAddr> {
+        let own = [
+            self.wireguard.v4.map(|net| net.addr().into()),
+            self.wireguard.v6.map(|net| net.addr().into()),
+        ];
+        let hidden = [self.ceiling.service_v4.into(), self.ceiling.service_v6.into()];
+        own.into_iter()
+            .zip(hidden)
+            .flat_map(|(own, hidden)| own.into_iter().chain([hidden]))
+    }
+
     pub(super) fn incoming(&self, is: bool) -> Match {
         interface(Side::Source, &self.wireguard.interface, is)
     }

@@ -174,18 +174,17 @@ impl Compiler<'_> {
     ///
     /// The cell's addresses in the VPN speak by `wg0` and the machine itself alone, as [`Compiler::raw`] has it of what arrives: while
     /// the interface is away, routes lead what answers peers to the uplink. Sockets that are closed and have something to send
-    /// are nobody's, so no look at a user finds them. What is for a container goes by its bridge or nowhere. Then a look at whose a packet is:
+    /// are nobody's, so no look at a user finds them. Of the hidden addresses it is so without a specification too: a netd that
+    /// finds no policy takes the interface down before it knows of any. What is for a container goes by its bridge or nowhere. Then a look at whose a packet is:
     /// the relay's, or the tunnels'; and what others send to containers is judged by whose it is.
     pub(super) fn output(&self) -> Chain {
         let mut rules = Vec::new();
-        for (own, hidden) in self.own_addresses() {
-            for address in [own, hidden] {
-                let from = Match::Address(Family::of(address), Side::Source, Test::Is(address));
-                rules.push(when(
-                    self.weak_ways().into_iter().chain([from]),
-                    drop(Counter::WeakHost),
-                ));
-            }
+        for address in self.addresses_for_peers() {
+            let from = Match::Address(Family::of(address), Side::Source, Test::Is(address));
+            rules.push(when(
+                self.weak_ways().into_iter().chain([from]),
+                drop(Counter::WeakHost),
+            ));
         }
         rules.extend(self.calls_away());
         let relay = self.ceiling.exits.relay();

@@ -7,13 +7,14 @@ use super::Lab;
 use crate::kind::Kind;
 
 impl Lab<'_> {
-    /// One at a time, or nothing would be carried most of the time.
-    pub(super) fn far_end(&mut self, kind: Kind) -> Result<()> {
+    /// One at a time, or nothing would be carried most of the time. Answers the type of what went down; none: one came back.
+    pub(super) fn far_end(&mut self, kind: Kind) -> Result<Option<Kind>> {
         if let Some(place) = self.far.iter().position(|far| !far.is_up()) {
-            return self.bring_up(place);
+            self.bring_up(place)?;
+            return Ok(None);
         }
         self.far[kind.index()].down();
-        Ok(())
+        Ok(Some(kind))
     }
 
     pub(super) fn bring_up(&mut self, place: usize) -> Result<()> {
@@ -24,14 +25,15 @@ impl Lab<'_> {
         Ok(())
     }
 
-    pub(super) fn far_link(&mut self, kind: Kind) -> Result<()> {
+    /// Answers as [`Lab::far_end`].
+    pub(super) fn far_link(&mut self, kind: Kind) -> Result<Option<Kind>> {
         let cut = self.linked.iter().position(|linked| !linked);
         let place = cut.unwrap_or(kind.index());
         let to = if self.linked[place] { "down" } else { "up" };
         let port = self.far[place].device.address.v4.octets()[3];
         self.world.internet.ip(&format!("link set p{port} {to}"))?;
         self.linked[place] = !self.linked[place];
-        Ok(())
+        Ok((!self.linked[place]).then_some(kind))
     }
 
     pub(super) fn daemon(&mut self, name: &'static str, signal: Signal) -> Result<()> {

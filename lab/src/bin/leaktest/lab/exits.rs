@@ -48,6 +48,14 @@ impl Lab<'_> {
         Ok(())
     }
 
+    pub(super) fn swap(&mut self, one: usize, other: usize, speakers: &[Speaker]) -> Result<()> {
+        let (Some(to), Some(back)) = (self.peers[other].exit, self.peers[one].exit) else {
+            bail!("a peer without an exit is not swapped");
+        };
+        self.assign(one, to, speakers)?;
+        self.assign(other, back, speakers)
+    }
+
     fn bind(&mut self, peer: usize, id: &str, kind: Kind) -> Result<()> {
         self.note_move(peer);
         let path = format!("/api/connectivity/peers/{}/exit", self.peers[peer].name);
@@ -78,8 +86,15 @@ impl Lab<'_> {
         }
     }
 
-    pub(super) fn create_spare(&mut self, kind: Kind, peer: usize, speakers: &[Speaker]) -> Result<()> {
-        if self.spare.is_none() {
+    /// Answers the type of what was created; none: there was one already, which the peer is given.
+    pub(super) fn create_spare(
+        &mut self,
+        kind: Kind,
+        peer: usize,
+        speakers: &[Speaker],
+    ) -> Result<Option<Kind>> {
+        let is_new = self.spare.is_none();
+        if is_new {
             self.spare = Some((self.create(kind, "spare", false)?, kind));
         }
         let Some((id, kind)) = self.spare.clone() else {
@@ -88,12 +103,14 @@ impl Lab<'_> {
         self.bind(peer, &id, kind)?;
         self.peers[peer].on_spare = true;
         speakers[peer].assign(Meant::For(kind));
-        Ok(())
+        Ok(is_new.then_some(kind))
     }
 
-    pub(super) fn delete_spare(&mut self, speakers: &[Speaker]) -> Result<()> {
+    /// Answers the type of what was deleted; none: there was nothing but what is in use, and that was asked for.
+    pub(super) fn delete_spare(&mut self, speakers: &[Speaker]) -> Result<Option<Kind>> {
         let Some((id, kind)) = self.spare.clone() else {
-            return self.delete_used(Kind::Wireguard, speakers);
+            self.delete_used(Kind::Wireguard, speakers)?;
+            return Ok(None);
         };
         for peer in 0..self.peers.len() {
             if self.peers[peer].on_spare {
@@ -108,7 +125,7 @@ impl Lab<'_> {
             answer.code()
         );
         self.spare = None;
-        Ok(())
+        Ok(Some(kind))
     }
 
     /// Somebody uses it: if nobody does, the first peer is given it first.
@@ -123,11 +140,21 @@ impl Lab<'_> {
         Ok(())
     }
 
-    /// Another exit stands in for the peer's from now on; or what stood in does not any more.
-    pub(super) fn change_fallback(&mut self, peer: usize, kind: Kind) -> Result<()> {
-        let has = self.peers[peer].fallback.is_some();
-        let is_bound = self.peers[peer].exit == Some(kind);
-        self.set_fallback(peer, (!has && !is_bound).then_some(kind))
+    /// Another exit stands in for the peer's from now on; none: nothing does any more. Of a peer that is bound to that exit itself it
+    /// is the next one. Answers which stands in.
+    pub(super) fn change_fallback(&mut self, peer: usize, kind: Option<Kind>) -> Result<Option<Kind>> {
+        let Some(kind) = kind else {
+            self.set_fallback(peer, None)?;
+            return Ok(None);
+        };
+        let bound = Kind::ALL.len();
+        let mut from_here = (0..bound).map(|more| (peer + more) % bound);
+        let other = from_here.find(|place| self.peers[*place].exit != Some(kind));
+        let Some(peer) = other else {
+            return Ok(None);
+        };
+        self.set_fallback(peer, Some(kind))?;
+        Ok(Some(kind))
     }
 
     pub(super) fn set_fallback(&mut self, peer: usize, kind: Option<Kind>) -> Result<()> {

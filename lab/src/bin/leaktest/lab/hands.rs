@@ -5,7 +5,7 @@ use cell_lab::netns::Namespace;
 use cell_lab::process::pid;
 use nix::sys::signal::{Signal, kill};
 
-use super::{Lab, MOMENT};
+use super::{Lab, MOMENT, Renderer};
 use crate::kind::Kind;
 
 impl Lab<'_> {
@@ -46,8 +46,18 @@ impl Lab<'_> {
         self.world.internet.ip("link set p10 up").map(drop)
     }
 
+    /// All that an administrator may do to rules that are not theirs. With iptables the table with the policy is left alone: it has
+    /// no owner, and while it is empty nothing holds (`netd/tests/legacy.rs`).
     pub(super) fn flush(&self) -> Result<()> {
-        self.by_hand("nft", "flush ruleset")
+        self.by_hand("nft", "flush ruleset")?;
+        if self.renderer == Renderer::Iptables {
+            for program in ["iptables-legacy", "ip6tables-legacy"] {
+                for table in ["filter", "nat", "raw"] {
+                    self.by_hand(program, &format!("-w -t {table} -F"))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn no_flows(&self) -> Result<()> {

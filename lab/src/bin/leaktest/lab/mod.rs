@@ -9,13 +9,15 @@ mod services;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use cell_lab::cell::Cell;
+use anyhow::{Context, Result};
+use cell_lab::cell::{Cell, Edit};
+use cell_lab::docker::Docker;
 use cell_lab::netns::Namespace;
 use cell_lab::process::until;
 use cell_lab::rest::{Answer, Rest, Setup};
 use cell_lab::stock::Client;
 use cell_lab::topology::{CELL, Device, World};
+use cell_launch::house::Daemon;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -25,7 +27,6 @@ use crate::key::{RESOLVER, far_host};
 use crate::kind::Kind;
 use crate::speaker::Speaker;
 use crate::transition::Transition;
-use cell_lab::docker::Docker;
 use services::Service;
 
 /// How long the cell may take to answer while its daemons die, and to be itself again: on a machine that is busy with other things.
@@ -71,6 +72,32 @@ pub struct Times {
     pub after_move: Vec<(Kind, Duration)>,
 }
 
+/// By what netd holds the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Renderer {
+    /// As it is shipped.
+    Nftables,
+    /// Legacy iptables.
+    Iptables,
+}
+
+/// Policies of the daemons as shipped, with what far ends want to be told behind, and netd's with this renderer.
+fn policies(told: Vec<(Daemon, String)>, renderer: Renderer) -> Vec<(Daemon, Edit)> {
+    let behind = |(daemon, lines): (Daemon, String)| -> (Daemon, Edit) {
+        (daemon, Box::new(move |shipped: String| shipped + &lines))
+    };
+    let mut edits: Vec<_> = told.into_iter().map(behind).collect();
+    if renderer == Renderer::Iptables {
+        let legacy = |shipped: String| {
+            // A set of ipset has no more interfaces.
+            let shipped = shipped.replace("\nmax = 256\nredirect_ports", "\nmax = 64\nredirect_ports");
+            shipped.replace("renderer = \"nftables\"", "renderer = \"iptables\"")
+        };
+        edits.push((Daemon::Netd, Box::new(legacy)));
+    }
+    edits
+}
+
 /// Everything.
 pub struct Lab<'a> {
     /// The namespaces.
@@ -87,6 +114,7 @@ pub struct Lab<'a> {
     pub services: Vec<Service>,
     /// What was measured.
     pub times: Times,
+    renderer: Renderer,
     docker: Docker<'a>,
     rest: Rest,
     ids: Vec<String>,
@@ -99,14 +127,14 @@ impl<'a> Lab<'a> {
     ///
     /// # Errors
     /// At the first step that fails.
-    pub fn start(places: &Places<'a>, direct: std::sync::Arc<Ear>) -> Result<Self> {
+    pub fn start(places: &Places<'a>, direct: std::sync::Arc<Ear>, renderer: Renderer) -> Result<Self> {
         let world = places.world;
         let far = Kind::ALL.into_iter().zip(places.fars);
         let far = far.map(|(kind, device)| FarEnd::start(kind, device, places.helper));
         let far: Vec<_> = far.collect::<Result<_>>()?;
         let docker = Docker::start(&world.cell)?;
         let told: Vec<_> = far.iter().filter_map(FarEnd::told_to_the_cell).collect();
-        let cell = Cell::start_told(&world.cell, &told)?;
+        let cell = Cell::start_edited(&world.cell, policies(told, renderer))?;
         let mut lab = Lab {
             world,
             far,
@@ -114,6 +142,7 @@ impl<'a> Lab<'a> {
             peers: Vec::new(),
             services: Vec::new(),
             times: Times::default(),
+            renderer,
             docker,
             rest: cell.rest(),
             cell,
@@ -215,33 +244,24 @@ impl<'a> Lab<'a> {
         })
     }
 
-    /// Lets it happen; the speakers of bound peers learn what they are assigned to.
+    /// Lets it happen; the speakers of bound peers learn what they are assigned to. Answers the exit type that it really met: what
+    /// is asked of a type may find nothing there to do.
     ///
     /// # Errors
     /// When the cell does not do as it must.
-    pub fn happen(&mut self, transition: Transition, speakers: &[Speaker]) -> Result<()> {
+    pub fn happen(&mut self, transition: Transition, speakers: &[Speaker]) -> Result<Option<Kind>> {
         match transition {
-            Transition::Create(kind, peer) => self.create_spare(kind, peer, speakers),
-            Transition::Delete => self.delete_spare(speakers),
+            Transition::Create(kind, peer) => return self.create_spare(kind, peer, speakers),
+            Transition::Delete => return self.delete_spare(speakers),
+            Transition::Fallback(peer, kind) => return self.change_fallback(peer, kind),
+            Transition::FarEnd(kind) => return self.far_end(kind),
+            Transition::FarLink(kind) => return self.far_link(kind),
             Transition::DeleteUsed(kind) => self.delete_used(kind, speakers),
             Transition::Assign(peer, kind) => self.assign(peer, kind, speakers),
-            Transition::Swap(one, other) => {
-                let (Some(to), Some(back)) = (self.peers[other].exit, self.peers[one].exit) else {
-                    bail!("a peer without an exit is not swapped");
-                };
-                self.assign(one, to, speakers)?;
-                self.assign(other, back, speakers)
-            }
+            Transition::Swap(one, other) => self.swap(one, other, speakers),
             Transition::Service(service, kind) => self.assign_service(service, kind, speakers),
-            Transition::SwapServices(one, other) => {
-                let (to, back) = (self.services[other].exit, self.services[one].exit);
-                self.assign_service(one, to, speakers)?;
-                self.assign_service(other, back, speakers)
-            }
+            Transition::SwapServices(one, other) => self.swap_services(one, other, speakers),
             Transition::Bridge(service) => self.flap_bridge(service),
-            Transition::Fallback(peer, kind) => self.change_fallback(peer, kind),
-            Transition::FarEnd(kind) => self.far_end(kind),
-            Transition::FarLink(kind) => self.far_link(kind),
             Transition::Interface(kind) => self.flap_interface(kind),
             Transition::NoInterface(kind) => self.no_interface(kind),
             Transition::NoTunnel => self.no_tunnel(),
@@ -255,7 +275,8 @@ impl<'a> Lab<'a> {
             Transition::Headless => self.headless(),
             Transition::FlushHeadless => self.flush_headless(),
             Transition::Docker(signal) => self.docker.restart(signal),
-        }
+        }?;
+        Ok(transition.exit_type())
     }
 
     /// All far ends are there, and the cell has put everything right.
@@ -275,7 +296,7 @@ impl<'a> Lab<'a> {
             }
         }
         if let Some(place) = self.linked.iter().position(|linked| !linked) {
-            self.far_link(Kind::ALL[place])?;
+            let _up = self.far_link(Kind::ALL[place])?;
         }
         self.converged()
     }

@@ -59,6 +59,12 @@ impl Lab<'_> {
         Ok(())
     }
 
+    pub(super) fn swap_services(&mut self, one: usize, other: usize, speakers: &[Speaker]) -> Result<()> {
+        let (to, back) = (self.services[other].exit, self.services[one].exit);
+        self.assign_service(one, to, speakers)?;
+        self.assign_service(other, back, speakers)
+    }
+
     fn bind_service(&mut self, place: usize, kind: Kind) -> Result<()> {
         let id = self.ids[kind.index()].clone();
         let path = format!("/api/connectivity/services/{}/exit", self.services[place].name);

@@ -1,0 +1,188 @@
+//! In which order things happen: each of its kind, exit type and signal once before any is left to chance.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use cell_lab::random::Random;
+use nix::sys::signal::Signal;
+
+use crate::kind::Kind;
+use crate::transition::Transition;
+
+/// Every so many transitions it is the turn of what takes seconds: Docker, cell-wg, the cell's own tunnel.
+const RARELY: usize = 50;
+const SIGNALS: [Signal; 2] = [Signal::SIGKILL, Signal::SIGTERM];
+const DAEMONS: [&str; 6] = ["netd", "egress", "api", "vaultd", "tor", "openvpn"];
+
+/// What happens, one after the other; of one seed always the same.
+#[derive(Debug)]
+pub struct Deck {
+    random: Random,
+    peers: usize,
+    has_wg: bool,
+    dealt: usize,
+    cards: VecDeque<Transition>,
+    kinds: BTreeSet<String>,
+}
+
+impl Deck {
+    /// Of so many peers, and as many services. `has_wg`: there is a cell-wg.
+    pub fn new(seed: u64, peers: usize, has_wg: bool) -> Self {
+        let mut random = Random::new(seed);
+        let mut all = all(&mut random, peers, has_wg);
+        shuffle(&mut all, &mut random);
+        // One of each kind first, so that a run of few transitions has all kinds.
+        let mut kinds = BTreeSet::new();
+        let (first, more): (Vec<_>, Vec<_>) = all.into_iter().partition(|card| kinds.insert(card.kind()));
+        let mut cards: Vec<_> = first.into_iter().chain(more).collect();
+        create_before_delete(&mut cards);
+        Deck {
+            random,
+            peers,
+            has_wg,
+            dealt: 0,
+            cards: cards.into(),
+            kinds,
+        }
+    }
+
+    /// The next.
+    pub fn deal(&mut self) -> Transition {
+        self.dealt += 1;
+        let rarely = self.dealt % RARELY == RARELY / 2;
+        let (random, peers) = (&mut self.random, self.peers);
+        let card = self.cards.pop_front();
+        card.unwrap_or_else(|| Transition::draw(random, peers, rarely, self.has_wg))
+    }
+
+    /// The names of all kinds that are dealt.
+    pub fn kinds(&self) -> &BTreeSet<String> {
+        &self.kinds
+    }
+}
+
+/// Each kind, with each exit type or signal that it may have; who meets it is drawn.
+fn all(random: &mut Random, peers: usize, has_wg: bool) -> Vec<Transition> {
+    let mut cards = vec![
+        Transition::Swap(random.place(peers), random.place(peers)),
+        Transition::SwapServices(random.place(peers), random.place(peers)),
+        Transition::Bridge(random.place(peers)),
+        Transition::Fallback(random.place(peers), None),
+        Transition::Uplink,
+        Transition::Flush,
+        Transition::NoRules,
+        Transition::NoRoutes,
+        Transition::ForeignRule,
+        Transition::Conntrack,
+        Transition::NoTunnel,
+        Transition::Headless,
+        Transition::FlushHeadless,
+    ];
+    for kind in Kind::ALL {
+        cards.extend([
+            Transition::Create(kind, random.place(peers)),
+            Transition::Delete,
+            Transition::DeleteUsed(kind),
+            Transition::Assign(random.place(peers), kind),
+            Transition::Service(random.place(peers), kind),
+            Transition::Fallback(random.place(peers), Some(kind)),
+            Transition::FarEnd(kind),
+            Transition::FarLink(kind),
+        ]);
+    }
+    for tunnel in Kind::TUNNELS {
+        cards.extend([Transition::Interface(tunnel), Transition::NoInterface(tunnel)]);
+    }
+    for signal in SIGNALS {
+        let daemons = DAEMONS.into_iter().chain(has_wg.then_some("wg"));
+        cards.extend(daemons.map(|name| Transition::Daemon(name, signal)));
+        cards.push(Transition::Docker(signal));
+    }
+    cards
+}
+
+/// By Fisher and Yates.
+fn shuffle(cards: &mut [Transition], random: &mut Random) {
+    for last in (1..cards.len()).rev() {
+        cards.swap(last, random.place(last + 1));
+    }
+}
+
+/// One connection is created at a time: where creations and deletions lie, they take turns, or some of them would meet nothing.
+fn create_before_delete(cards: &mut [Transition]) {
+    let mut creations: VecDeque<_> = cards
+        .iter()
+        .copied()
+        .filter(|card| matches!(card, Transition::Create(..)))
+        .collect();
+    let mut is_there = false;
+    for card in cards {
+        if matches!(card, Transition::Create(..) | Transition::Delete) {
+            let creation = if is_there { None } else { creations.pop_front() };
+            *card = creation.unwrap_or(Transition::Delete);
+            is_there = !is_there;
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const PEERS: usize = Kind::ALL.len();
+
+    fn dealt(seed: u64, has_wg: bool, many: usize) -> Vec<Transition> {
+        let mut deck = Deck::new(seed, PEERS, has_wg);
+        (0..many).map(|_| deck.deal()).collect()
+    }
+
+    #[test]
+    fn one_seed_deals_the_same_and_another_does_not() {
+        assert_eq!(dealt(7, true, 300), dealt(7, true, 300));
+        assert_ne!(dealt(7, true, 300), dealt(8, true, 300));
+    }
+
+    #[test]
+    fn each_kind_is_dealt_first_and_then_each_of_its_exit_types() {
+        for seed in 0..200 {
+            let deck = Deck::new(seed, PEERS, true);
+            let (kinds, whole) = (deck.kinds().clone(), deck.cards.len());
+            let named = Transition::KINDS.len() + SIGNALS.len() * (DAEMONS.len() + 2);
+            assert_eq!(kinds.len(), named, "a kind without a card");
+            let first = dealt(seed, true, named);
+            let first: BTreeSet<_> = first.into_iter().map(Transition::kind).collect();
+            assert_eq!(first, kinds);
+            let cards = dealt(seed, true, whole);
+            for kind in Kind::ALL {
+                let of_type = cards.iter().filter(|card| card.exit_type() == Some(kind));
+                let kinds: BTreeSet<_> = of_type.map(|card| card.kind()).collect();
+                let many = if Kind::TUNNELS.contains(&kind) { 9 } else { 7 };
+                assert_eq!(kinds.len(), many, "{kind}: {kinds:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_deleted_was_created_before() {
+        for seed in 0..200 {
+            let turns = dealt(seed, true, Deck::new(seed, PEERS, true).cards.len());
+            let turns = turns
+                .iter()
+                .filter(|card| matches!(card, Transition::Create(..) | Transition::Delete));
+            for (place, card) in turns.enumerate() {
+                assert_eq!(
+                    matches!(card, Transition::Create(..)),
+                    place % 2 == 0,
+                    "seed {seed}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_cell_wg_none_is_killed() {
+        let is_wg = |card: &Transition| matches!(card, Transition::Daemon("wg", _));
+        assert!(!dealt(1, false, 1000).iter().any(is_wg));
+        assert!(dealt(1, true, 1000).iter().any(is_wg));
+    }
+}
