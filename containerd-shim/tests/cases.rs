@@ -1,23 +1,30 @@
-//! Every case of the reference against the broker's socket and a real Docker: as a manifest, as a parameter, as raw bytes and as
-//! a call of a method that is not there. Each is refused for its reason, Docker's socket gets no byte and nothing is made; beside
-//! it stands what the same does to Docker itself.
+//! Every case, of the reference and of our own, against the broker's socket and a real Docker: as the manifest that asks for it, as a
+//! parameter, as raw bytes and as a call of a method that is not there. Each is refused for its own rule, Docker's socket gets no
+//! byte and nothing is made, or what is made obeys the rule; beside it stands what the same does to Docker itself.
+//! `target/reports/brokertest-cases.json` has a line for each.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../core/tests/support/expected.rs"]
+mod expected;
 mod support;
 
+use std::collections::BTreeMap;
+
+use cell_broker_core::deploy::Bundle;
 use cell_proto::fault;
+use expected::Attempt::{Instead, NoSuchKey, Refused, Rich, Text};
+use expected::{Case, cases, changed};
 use serde_json::{Value, json};
 use support::deployed::Deployed;
 use support::dockerd::Dockerd;
 use support::proxy::Proxy;
 use support::registry;
-use support::signed::{REGISTRY, bundle, bundle_by, ceiling, manifest, signer};
+use support::signed::{self, REGISTRY, bundle, bundle_by, ceiling, manifest, rewritten, rich, signer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tonic::Code;
 
-const CREATE: &str = include_str!("../core/tests/testdata/create_cases.jsonl");
 const VERBS: &str = include_str!("../core/tests/testdata/verb_cases.jsonl");
 
 fn lines(text: &str) -> Vec<Value> {
@@ -125,6 +132,7 @@ struct World {
     foreign: String,
     digest: String,
     _state: tempfile::TempDir,
+    _lists: tempfile::TempDir,
 }
 
 impl World {
@@ -133,7 +141,16 @@ impl World {
         let digest = registry::serve(&dockerd, &json!({"Env": ["PATH=/bin"]}));
         let proxy = Proxy::start(dockerd.dir().join("proxy.sock"), &dockerd.socket());
         let state = tempfile::tempdir().unwrap();
-        let broker = Deployed::start(&proxy.path, state.path(), ceiling());
+        // Every folder above the list is root's: else it would not be read.
+        let lists = tempfile::Builder::new()
+            .prefix("cell-cases-")
+            .tempdir_in("/root")
+            .unwrap();
+        let list = lists.path().join("images.toml");
+        std::fs::write(&list, format!("[images]\ncaddy = \"{}\"\n", signed::DIGEST)).unwrap();
+        let mut ceiling = ceiling();
+        ceiling.local_images = Some(list.display().to_string());
+        let broker = Deployed::start(&proxy.path, state.path(), ceiling);
         dockerd.say(&["volume", "create", "foreign"]);
         let foreign = dockerd.create(&["--name=somebody"], &[], "sleep 1000");
         World {
@@ -143,6 +160,7 @@ impl World {
             broker,
             digest,
             _state: state,
+            _lists: lists,
         }
     }
 
@@ -163,55 +181,136 @@ async fn every_case_is_refused_and_docker_hears_nothing_of_it() {
     let world = World::start();
     let before = world.inventory();
     let least = manifest(&format!("{REGISTRY}/store/files@{}", world.digest));
-    let known = world.broker.put(bundle(&least)).await.unwrap();
-    assert_eq!(world.proxy.take(), (0, String::new()));
-    let cases = lines(CREATE);
+    let cases = cases();
+    let mut told = BTreeMap::new();
     for case in &cases {
-        refused(&world, &least, &known, case).await;
+        let reason = refused(&world, &least, case).await;
+        told.insert(case.id.as_str(), reason);
     }
     assert_eq!(world.inventory(), before);
+    let made = made_instead(&world, &least, &cases).await;
     // Beside it: the same to Docker itself, of an image that it has.
-    let mut accepted = 0;
+    let (mut rows, mut accepted) = (Vec::new(), BTreeMap::from([("BC", 0), ("OC", 0)]));
     for case in &cases {
-        let (target, body) = (case["path"].as_str().unwrap(), case["body"].as_str().unwrap());
-        if target == "/containers/create" {
-            let body = body.replacen("bb:1", "cell-test:1", 1);
-            let status = raw(&world.dockerd.socket(), &request("POST", target, &body)).await;
-            accepted += usize::from(status == "201");
+        let body = case.body.replacen("bb:1", "cell-test:1", 1);
+        let status = raw(&world.dockerd.socket(), &request("POST", &case.path, &body)).await;
+        *accepted.get_mut(&case.id[..2]).unwrap() += usize::from(status == "201");
+        let mut value = told[case.id.as_str()].clone();
+        if let Some(instead) = made.get(case.id.as_str()) {
+            value = format!("{value}; made with {instead}");
         }
+        let name = format!("{} {}", case.id, case.field);
+        let docker = format!("Docker itself: {status}");
+        rows.push(support::report::row(&name, &value, &docker, goal(case), true));
     }
-    assert!(accepted > 70, "control: Docker made {accepted} of them");
-    let told = format!("{} refused, Docker itself makes {accepted}", cases.len());
+    assert!(
+        accepted["BC"] > 70 && accepted["OC"] > 40,
+        "control: {accepted:?}"
+    );
+    support::report::write("brokertest-cases", &rows);
+    let told = format!("{} refused, Docker itself makes {accepted:?}", cases.len());
     support::report::holds("create cases, no byte at Docker", told, "cases", "all refused");
 }
 
-async fn refused(world: &World, least: &Value, known: &str, case: &Value) {
-    let id = case["id"].as_str().unwrap();
-    let (target, body) = (case["path"].as_str().unwrap(), case["body"].as_str().unwrap());
+/// The rule, or the judge's reason, for which a manifest with the case is refused.
+fn goal(case: &Case) -> &'static str {
+    match &case.attempt {
+        NoSuchKey => "S1",
+        Refused(_, _, code) | Rich(_, _, code) | Text(_, _, code) => code,
+        Instead(..) => "obeys its rule",
+    }
+}
+
+/// By each way; the reason that the broker gave to the case's manifest.
+async fn refused(world: &World, least: &Value, case: &Case) -> String {
+    let id = &case.id;
     // Raw, on the broker's socket: no path of Docker's is one of the broker's.
-    let status = raw(&world.broker.socket(), &request("POST", target, body)).await;
+    let status = raw(&world.broker.socket(), &request("POST", &case.path, &case.body)).await;
     assert!(!status.starts_with('2'), "{id}: {status}");
-    // As a manifest, well signed, with the case's words in it.
-    let mut asked = least.clone();
-    asked["containers"][0]["body"] = json!(body);
-    let told = world.broker.put(bundle(&asked)).await.unwrap_err();
-    assert_eq!(fault::reason(&told).as_deref(), Some("MANIFEST_INVALID"), "{id}");
-    assert_eq!(fault::metadata(&told)["rules"], "S1", "{id}");
-    // As a parameter.
-    let text: String = body.chars().take(4000).collect();
+    // As a manifest, well signed.
+    let image = least["containers"][0]["image"].as_str().unwrap();
+    let reason = match &case.attempt {
+        // The case's own words are keys that no manifest has.
+        NoSuchKey | Instead(..) => {
+            let asked = changed(least, "/containers/0/body", &json!(case.body));
+            reason(world, id, bundle(&asked), "S1").await
+        }
+        Refused(at, value, code) => reason(world, id, bundle(&changed(least, at, value)), code).await,
+        Rich(at, value, code) => reason(world, id, bundle(&changed(&rich(image), at, value)), code).await,
+        Text(from, to, code) => reason(world, id, rewritten(least, from, to), code).await,
+    };
+    // As a parameter of one that is right. The broker keeps so many and no more: handed in again, it is there.
+    let known = world.broker.put(bundle(least)).await.unwrap();
+    let text: String = case.body.chars().take(4000).collect();
     let told = world
         .broker
-        .deploy(known, &[("HostConfig", &text)])
+        .deploy(&known, &[("HostConfig", &text)])
         .await
         .unwrap_err();
-    let reason = fault::reason(&told);
+    let denied = (told.code(), fault::reason(&told));
     assert_eq!(
-        (told.code(), reason.as_deref()),
-        (Code::PermissionDenied, Some("DENIED")),
+        denied,
+        (Code::PermissionDenied, Some("DENIED".to_owned())),
         "{id}"
     );
     assert_eq!(fault::metadata(&told)["codes"], "S3_PARAMETER", "{id}");
     assert_eq!(world.proxy.take(), (0, String::new()), "{id}");
+    reason
+}
+
+/// What the broker says to a bundle, which must be `code`: at once where the manifest is wrong, else when it is to be deployed.
+async fn reason(world: &World, id: &str, bundle: Bundle, code: &str) -> String {
+    let (told, key) = match world.broker.put(bundle).await {
+        Err(told) => (told, "rules"),
+        Ok(digest) => (world.broker.deploy(&digest, &[]).await.expect_err(id), "codes"),
+    };
+    let reason = fault::reason(&told).unwrap_or_default();
+    // Sizes are refused before there is a message: nothing reads that far.
+    if code == "J2" {
+        assert_eq!(told.code(), Code::OutOfRange, "{id}: {told:?}");
+        return "OUT_OF_RANGE".to_owned();
+    }
+    let right = if key == "rules" {
+        "MANIFEST_INVALID"
+    } else {
+        "DENIED"
+    };
+    assert_eq!(reason, right, "{id}: {told:?}");
+    let codes = &fault::metadata(&told)[key];
+    assert!(codes.split(',').any(|given| given == code), "{id}: {codes}");
+    format!("{reason}/{code}")
+}
+
+/// What cannot be asked for and is there in another form: read from what Docker says of a container that was made.
+async fn made_instead<'a>(world: &World, least: &Value, cases: &'a [Case]) -> BTreeMap<&'a str, String> {
+    let command = json!(["/bin/sleep", "1000"]);
+    let least = changed(least, "/containers/0/command", &command);
+    let digest = world.broker.put(bundle(&least)).await.unwrap();
+    world.broker.pull(&digest).await.unwrap();
+    let made = world.broker.deploy(&digest, &[]).await.unwrap();
+    let id = made.deployment.unwrap().containers[0].id.clone();
+    let told: Value = serde_json::from_str(&world.dockerd.say(&["inspect", &id])).unwrap();
+    let mut instead = BTreeMap::new();
+    for case in cases {
+        let Instead(at, value) = &case.attempt else {
+            continue;
+        };
+        let of_config = format!("/0/Config{at}");
+        let pointer = if at.starts_with("/HostConfig") {
+            format!("/0{at}")
+        } else {
+            of_config
+        };
+        let found = told.pointer(&pointer).unwrap_or(&Value::Null);
+        let right = if *at == "/Cmd" { &command } else { value };
+        // Docker writes nothing where there is nothing.
+        let none = found.is_null() && (*right == json!({}) || *right == json!([]));
+        assert!(found == right || none, "{}: {found} for {right}", case.id);
+        instead.insert(case.id.as_str(), found.to_string());
+    }
+    assert!(instead.len() >= 15, "{}", instead.len());
+    world.broker.remove("files", true).await.unwrap();
+    instead
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -283,3 +283,29 @@ fn no_request_that_is_rendered_breaks_the_policy() {
         "0",
     );
 }
+
+/// Of a hundred that are handed in at once each is kept for a while, and never more than the ceiling allows: Docker is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn manifests_that_come_at_once_are_all_taken_and_the_last_are_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let docker = state.path().join("no.sock");
+    let broker = support::deployed::Deployed::start(&docker, state.path(), ceiling());
+    let puts = (0..100).map(|n| {
+        let mut asked = rich(&support::signed::image());
+        asked["version"] = json!(format!("2.{n}"));
+        let client = cell_proto::ipc::connect(broker.socket());
+        let mut client =
+            cell_proto::broker::v1::deployment_service_client::DeploymentServiceClient::new(client);
+        async move {
+            client
+                .put_manifest(support::deployed::put_request(bundle(&asked)))
+                .await
+        }
+    });
+    let answers = futures_util::future::join_all(puts).await;
+    for answer in answers {
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+    let kept = std::fs::read_dir(state.path().join("manifests")).unwrap().count();
+    assert_eq!(kept, usize::from(ceiling().limits.manifests));
+}

@@ -48,6 +48,8 @@ pub struct Deployments {
     /// One change at a time.
     turn: Mutex<()>,
     waiting: Semaphore,
+    /// One manifest is kept at a time: what makes room for it is no other's to remove.
+    keeping: std::sync::Mutex<()>,
     pulls: Semaphore,
     /// What the store has, for the verbs that look ids up.
     records: RwLock<BTreeMap<String, Record>>,
@@ -92,6 +94,7 @@ impl Deployments {
             store,
             turn: Mutex::new(()),
             waiting: Semaphore::new(WAITING),
+            keeping: std::sync::Mutex::default(),
             pulls: Semaphore::new(PULLS),
             records: RwLock::new(records),
             ordered: AtomicBool::new(false),
@@ -155,6 +158,7 @@ impl Deployments {
 
     fn keep(&self, bundle: Bundle) -> Result<Digest, DeployRefusal> {
         let verified = self.opened(bundle.clone(), false)?;
+        let _one = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         if self.store.bundle(verified.digest())?.is_none() {
             let most = usize::from(self.ceiling().limits.manifests);
             if !self.store.make_room(most, &self.used())? {

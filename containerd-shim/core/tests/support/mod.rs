@@ -193,6 +193,16 @@ pub fn bundle(manifest: &Value) -> Bundle {
     bundle_by(manifest, &signer(1), &signer(2))
 }
 
+/// The manifest as text, with one text replaced by another, and signed as it is then.
+pub fn rewritten(manifest: &Value, from: &str, to: &str) -> Bundle {
+    let mut bundle = bundle(manifest);
+    let text = String::from_utf8(bundle.manifest).unwrap();
+    assert!(text.contains(from), "{from}");
+    bundle.manifest = text.replacen(from, to, 1).into_bytes();
+    bundle.signature = sign(&signer(1), &bundle.manifest);
+    bundle
+}
+
 pub fn bundle_by(manifest: &Value, manifests: &SigningKey, images: &SigningKey) -> Bundle {
     let bytes = serde_json::to_vec(manifest).unwrap();
     let named = manifest["containers"].as_array().into_iter().flatten();
