@@ -120,7 +120,7 @@ test-iptables: build-test users ## netd's namespace tests once more, with the po
 	@echo "==> Rust: netd with the renderer iptables"
 	@CELL_TEST_RENDERER=iptables bash lab/cargo-test.sh -p cell-netd --test world --test exits --test redirects \
 	  --test leaks --test dns --test explain --test tunnels --test openvpn --test user_tunnels --test tor --test intent \
-	  --test lockout --test confirm --test services --test service_relay --test shut --test entries --test callers
+	  --test lockout --test confirm --test services --test service_relay --test shut --test entries --test callers --test public_http
 	@$(MAKE) --no-print-directory leaktest-iptables-short
 
 .PHONY: leaktest

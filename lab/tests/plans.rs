@@ -171,6 +171,7 @@ fn desired(world: &World) -> Desired {
         exits: exits(),
         dns_upstreams: Vec::new(),
         relay_servers: Vec::new(),
+        public_http: None,
         service_networks: Vec::new(),
         entries: Vec::new(),
     };

@@ -55,6 +55,7 @@ impl Sample {
                 exits: vec![],
                 dns_upstreams: vec![],
                 relay_servers: vec![],
+                public_http: None,
                 service_networks: vec![],
                 entries: vec![],
             },

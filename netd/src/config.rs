@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cell_netd_core::Ceiling;
-use cell_netd_core::ceiling::{ExitCeiling, RelayCeiling, ServiceCeiling, TunnelCeiling};
+use cell_netd_core::ceiling::{ExitCeiling, PublicHttp, RelayCeiling, ServiceCeiling, TunnelCeiling};
 use cell_netd_core::model::{InterfaceName, Mark, Port};
 use cell_netd_core::policy::iptables::EXITS_MAX;
 use cell_proto::ipc::CallerPolicy;
@@ -131,6 +131,17 @@ struct Services {
     /// Absent: nobody on the machine speaks to containers but the relay.
     #[serde(default)]
     callers: Vec<String>,
+    /// Absent: the internet reaches nothing.
+    #[serde(default)]
+    public_http: Option<PublicHttpTo>,
+}
+
+/// Where TCP 80 of the machine may lead from the internet.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublicHttpTo {
+    within: String,
+    port: u16,
 }
 
 /// Absent: no exit may be asked for.
@@ -302,6 +313,7 @@ fn services(
         max,
         entries_max,
         callers,
+        public_http,
     }) = file
     else {
         return Some(None);
@@ -317,9 +329,20 @@ fn services(
         uid
     });
     let callers = callers.collect();
+    let public_http = match public_http {
+        Some(PublicHttpTo { within, port }) => Some(PublicHttp {
+            within: one("services.public_http.within", within, faults)?,
+            port: *port,
+        }),
+        None => None,
+    };
     ServiceCeiling::try_new(bridge_prefix, subnets, *max)
         .and_then(|ceiling| ceiling.with_entries(*entries_max))
         .map(|ceiling| ceiling.with_callers(callers))
+        .and_then(|ceiling| match public_http {
+            Some(to) => ceiling.with_public_http(to),
+            None => Ok(ceiling),
+        })
         .and_then(|ceiling| match exits {
             Some(exits) => ceiling.beside(interfaces, exits),
             // Their faults are named.
@@ -588,6 +611,37 @@ mod tests {
         );
         let config = parse(&format!("{}{}", &text[..start], &text[end..])).unwrap();
         assert_eq!(config.ceiling.services, None, "without the table there are none");
+    }
+
+    #[test]
+    fn nothing_is_open_to_the_internet_unless_the_file_opens_it() {
+        let text = documented();
+        let of = |config: Config| config.ceiling.services.unwrap().public_http();
+        assert_eq!(of(parse(&text).unwrap()), None);
+        let open = text.replace("# public_http", "public_http");
+        let to = PublicHttp {
+            within: "172.20.0.0/24".parse().unwrap(),
+            port: 8480,
+        };
+        assert_eq!(of(parse(&open).unwrap()), Some(to));
+        for (from, to) in [
+            (
+                "within = \"172.20.0.0/24\", port",
+                "within = \"192.168.0.0/24\", port",
+            ),
+            (
+                "within = \"172.20.0.0/24\", port",
+                "within = \"172.20.0.9\", port",
+            ),
+            ("port = 8480", "port = 80"),
+        ] {
+            let wrong = open.replace(from, to);
+            assert_ne!(wrong, open, "{from}");
+            let fault = parse(&wrong).unwrap_err().to_string();
+            assert!(fault.starts_with("services.public_http"), "{fault}");
+        }
+        let unknown = open.replace("port = 8480", "port = 8480, open = true");
+        assert!(parse(&unknown).is_err());
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
         service_networks,
         entries,
         relay_servers,
+        public_http,
     } = wire;
     NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
@@ -51,6 +52,7 @@ pub fn network_spec(wire: v1::NetworkSpec) -> NetworkSpec {
             .collect(),
         service_networks: service_networks.into_iter().map(services::network_spec).collect(),
         entries: entries.into_iter().map(services::entry_spec).collect(),
+        public_http: public_http.map(|to| said(SocketAddr::try_from(&to))),
     }
 }
 
@@ -273,6 +275,7 @@ pub fn from_desired(desired: &Desired) -> v1::NetworkSpec {
         relay_servers: desired.relay_servers().iter().map(|at| (*at).into()).collect(),
         service_networks: desired.services().iter().map(services::from_network).collect(),
         entries: desired.entries().iter().map(services::from_entry).collect(),
+        public_http: desired.public_http().map(|to| SocketAddr::V4(to).into()),
     }
 }
 

@@ -10,6 +10,7 @@ use cell_lab::netns::Namespace;
 use cell_lab::process::{run_with_input, until};
 use cell_netd::bench::Sample;
 use cell_netd::kernel::nft::{Nft, Owners, Ownership, blockers, passage};
+use cell_netd_core::ceiling::PublicHttp;
 use cell_netd_core::plan::element_delta;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, compile, render, render_delta, skeleton};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec, PeerSpec};
@@ -233,6 +234,43 @@ fn each_difference_made_by_hand_is_seen() {
             nft.remove().unwrap();
         }
     }
+}
+
+#[test]
+fn the_port_that_is_open_to_the_internet_is_read_back_and_missed() {
+    let namespace = Namespace::new("nft").unwrap();
+    let to = PublicHttp {
+        within: "172.30.0.0/16".parse().unwrap(),
+        port: 8480,
+    };
+    let mut ceiling = ceiling();
+    let services = ceiling.services.take();
+    ceiling.services = services.map(|services| services.with_public_http(to).unwrap());
+    let mut wanted = spec(peers());
+    wanted.service_networks = vec![support::network(1)];
+    let compiled = |wanted: &NetworkSpec| {
+        let desired = validate(wanted, &ceiling, None).unwrap();
+        compile(&desired, &ceiling, &Default::default()).unwrap()
+    };
+    let closed = compiled(&wanted);
+    wanted.public_http = Some(Ok("172.30.1.2:8480".parse().unwrap()));
+    let open_to = compiled(&wanted);
+    let mut nft = open(&namespace);
+    nft.replace(&open_to).unwrap();
+    assert!(matches(&mut nft, &open_to) && !matches(&mut nft, &closed));
+    let text = namespace
+        .run("nft", &["list", "chain", "inet", "cell", "c_prerouting"])
+        .unwrap();
+    assert!(
+        text.contains("fib daddr type local") && text.contains("dport 80"),
+        "{text}"
+    );
+    end(&namespace, nft);
+    nft_file(&namespace, "flush chain inet cell c_prerouting").unwrap();
+    let mut nft = open(&namespace);
+    assert!(!matches(&mut nft, &open_to));
+    nft.replace(&closed).unwrap();
+    assert!(matches(&mut nft, &closed));
 }
 
 /// On kernels before 6.9 anybody may write to the table while netd lives.

@@ -36,6 +36,7 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         exits: exits.into_iter().map(exits::exit_spec).collect(),
         dns_upstreams: dns_upstreams.into_iter().map(SocketAddr::into).collect(),
         relay_servers: relay_servers.into_iter().map(SocketAddr::into).collect(),
+        public_http: None,
         service_networks: services.into_iter().map(service_network).collect(),
         entries: entries.into_iter().map(entry).collect(),
     }

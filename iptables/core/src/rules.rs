@@ -132,6 +132,8 @@ fn module_options<'a, 'b>(
         ("mark" | "connmark", ["--mark", value, rest @ ..]) if word::mark(value) => Ok(rest),
         ("tcp", ["--tcp-flags", "SYN,RST", "SYN", rest @ ..]) => Ok(rest),
         ("tcp" | "udp", ["--dport", value, rest @ ..]) if word::port(value) => Ok(rest),
+        ("tcp", ["--sport", value, rest @ ..]) if word::port(value) => Ok(rest),
+        ("addrtype", ["--dst-type", "LOCAL", rest @ ..]) if family == Family::V4 => Ok(rest),
         ("icmp", ["--icmp-type", "8", rest @ ..]) => Ok(rest),
         ("icmp6", ["--icmpv6-type", "128", rest @ ..]) => Ok(rest),
         ("owner", ["--uid-owner", value, rest @ ..]) if word::decimal(value) => Ok(rest),

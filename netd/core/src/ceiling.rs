@@ -1,7 +1,7 @@
 //! The ceiling: what netd may ever be asked for. It comes from the root-owned policy file.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::ops::RangeInclusive;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -45,6 +45,16 @@ pub struct ServiceCeiling {
     most: usize,
     entries: usize,
     callers: BTreeSet<u32>,
+    public_http: Option<PublicHttp>,
+}
+
+/// Where TCP 80 of the machine may lead from the internet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublicHttp {
+    /// Containers that it may lead to.
+    pub within: Ipv4Net,
+    /// Their port.
+    pub port: u16,
 }
 
 /// Most networks of services.
@@ -72,6 +82,9 @@ pub enum InvalidServices {
     /// The number of services at addresses in the VPN.
     #[error("entries_max: 0-{ENTRIES_MAX}")]
     Entries,
+    /// What the internet may reach.
+    #[error("public_http: within one of subnets, at a port of 1024-65535")]
+    PublicHttp,
 }
 
 impl ServiceCeiling {
@@ -98,6 +111,7 @@ impl ServiceCeiling {
             most,
             entries: 0,
             callers: BTreeSet::new(),
+            public_http: None,
         })
     }
 
@@ -115,6 +129,20 @@ impl ServiceCeiling {
     /// The same, with these users of the machine (numeric ids), who alone may open flows to containers.
     pub fn with_callers(self, callers: BTreeSet<u32>) -> Self {
         ServiceCeiling { callers, ..self }
+    }
+
+    /// The same, and the internet may be let to one container there.
+    ///
+    /// # Errors
+    /// [`InvalidServices::PublicHttp`].
+    pub fn with_public_http(self, to: PublicHttp) -> Result<Self, InvalidServices> {
+        if !self.allows_subnet(to.within) || to.within.trunc() != to.within || to.port < 1024 {
+            return Err(InvalidServices::PublicHttp);
+        }
+        Ok(ServiceCeiling {
+            public_http: Some(to),
+            ..self
+        })
     }
 
     /// The same, if no interface of these names could be taken for a bridge, or a bridge for one that begins so.
@@ -151,6 +179,11 @@ impl ServiceCeiling {
         self.entries
     }
 
+    /// Where TCP 80 of the machine may lead from the internet; none: nowhere.
+    pub fn public_http(&self) -> Option<PublicHttp> {
+        self.public_http
+    }
+
     /// Users of the machine who may open flows to containers.
     pub fn callers(&self) -> &BTreeSet<u32> {
         &self.callers
@@ -164,6 +197,13 @@ impl ServiceCeiling {
     /// Whether a network may lie there.
     pub fn allows_subnet(&self, subnet: Ipv4Net) -> bool {
         self.subnets.iter().any(|allowed| allowed.contains(&subnet))
+    }
+}
+
+impl PublicHttp {
+    /// Whether it may lead there.
+    pub fn allows(&self, to: SocketAddrV4) -> bool {
+        self.within.contains(to.ip()) && self.port == to.port()
     }
 }
 

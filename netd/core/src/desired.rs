@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -229,6 +229,7 @@ pub struct Desired {
     relay_servers: BTreeSet<SocketAddr>,
     services: BTreeMap<ServiceName, ServiceNetwork>,
     entries: BTreeMap<EntryAt, Entry>,
+    public_http: Option<SocketAddrV4>,
     peers: BTreeMap<PeerName, Arc<Peer>>,
     by_key: BTreeMap<PublicKey, PeerName>,
     by_address: BTreeMap<IpAddr, PeerName>,
@@ -335,6 +336,16 @@ impl Desired {
     /// in one of [`Desired::services`].
     pub fn entries(&self) -> &BTreeMap<EntryAt, Entry> {
         &self.entries
+    }
+
+    /// Says which container the internet reaches by TCP 80 of the machine.
+    pub(crate) fn set_public_http(&mut self, to: Option<SocketAddrV4>) {
+        self.public_http = to;
+    }
+
+    /// The container, in one of [`Desired::services`], that the internet reaches by TCP 80 of the machine; none: nothing of it.
+    pub fn public_http(&self) -> Option<SocketAddrV4> {
+        self.public_http
     }
 
     /// Whether a service is found at this address.

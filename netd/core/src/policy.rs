@@ -12,6 +12,7 @@ mod exit;
 pub mod explain;
 mod hooks;
 pub mod iptables;
+mod public;
 mod redirect;
 mod ruleset;
 mod service;

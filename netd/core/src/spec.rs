@@ -29,6 +29,8 @@ pub struct NetworkSpec {
     pub service_networks: Vec<ServiceNetworkSpec>,
     /// Services at addresses in the VPN.
     pub entries: Vec<ServiceEntrySpec>,
+    /// The container that the internet reaches by TCP 80 of the machine.
+    pub public_http: Option<Parsed<SocketAddr>>,
 }
 
 /// A service that devices find at an address in the VPN and that a container answers.

@@ -4,6 +4,7 @@
 mod entries;
 mod exits;
 mod peers;
+mod public;
 mod redirects;
 mod services;
 mod tunnels;
@@ -88,6 +89,7 @@ pub fn validate(
         service_networks: _,
         entries: _,
         relay_servers,
+        public_http: _,
     } = spec;
     let mut faults = Faults::default();
     let interface = wireguard
@@ -164,6 +166,14 @@ fn add_services(
     };
     let entries = entries::check(&context, &spec.entries, faults);
     desired.set_entries(entries);
+    let networks = public::Networks {
+        sound: desired.services(),
+        others: &others,
+        all_known: !none_known,
+    };
+    let public = spec.public_http.as_ref();
+    let public = public.and_then(|to| public::check(ceiling, &networks, to.clone(), faults));
+    desired.set_public_http(public);
     if spec.wireguard.is_none() && !spec.entries.is_empty() {
         faults.invalid("spec.entries", "entries need an interface; set spec.wireguard");
     }

@@ -530,6 +530,7 @@ subnets = ["172.30.0.0/16"]
 max = 256
 entries_max = 4096
 callers = ["games", "daemon"]
+public_http = {{ within = "172.30.0.0/16", port = 8480 }}
 [callers.api]
 users = ["root"]
 "#
@@ -590,6 +591,7 @@ pub fn spec(peers: Vec<v1::PeerSpec>) -> v1::NetworkSpec {
         exits: Vec::new(),
         dns_upstreams: Vec::new(),
         relay_servers: Vec::new(),
+        public_http: None,
         service_networks: Vec::new(),
         entries: Vec::new(),
     }

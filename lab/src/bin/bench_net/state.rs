@@ -74,6 +74,7 @@ impl Size {
             exits: (0..self.exits).map(|exit| self.exit(exit)).collect(),
             dns_upstreams: vec![],
             relay_servers: vec![],
+            public_http: None,
             service_networks: vec![],
             entries: vec![],
         }

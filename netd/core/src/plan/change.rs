@@ -109,6 +109,7 @@ pub(super) fn of_plan(
     let entries = entries::of_entries(accepted, desired);
     explained |= !entries.is_empty();
     changes.extend(entries);
+    changes.extend(of_public_http(accepted, desired));
     if let (false, Some(Step::UpdatePolicy(delta))) = (
         explained,
         steps.iter().find(|step| matches!(step, Step::UpdatePolicy(_))),
@@ -128,6 +129,23 @@ pub(super) fn of_plan(
         }
     }
     changes
+}
+
+/// What the internet reaches. Without a state before it is told too: nobody is to miss that a port is open.
+fn of_public_http(accepted: Option<&Desired>, desired: &Desired) -> Option<Change> {
+    let before = accepted.and_then(Desired::public_http);
+    let after = desired.public_http();
+    let action = match (before, after) {
+        (None, Some(_)) => ChangeAction::Add,
+        (Some(_), None) => ChangeAction::Remove,
+        (Some(before), Some(after)) if before != after => ChangeAction::Update,
+        (Some(_), Some(_)) | (None, None) => return None,
+    };
+    let detail = match after {
+        Some(to) => format!("reaches {to} by TCP 80 of this machine"),
+        None => "reaches nothing by TCP 80 of this machine any more".to_owned(),
+    };
+    Some(change(action, "the internet".to_owned(), detail))
 }
 
 /// Peers that somebody else gave a preshared key.

@@ -241,6 +241,7 @@ impl Compiler<'_> {
     /// errors about what a peer sent.
     fn answer(&self) -> Chain {
         let mut rules = self.of_entries(ChainName::EntryAnswer);
+        rules.extend(self.public_answers());
         for (family, icmp) in ICMP {
             let peer = Match::FlowPeer(family, SetId::Peers(family));
             rules.push(when([Match::ServiceAnswer(family)], goto(ChainName::Accept)));

@@ -51,6 +51,7 @@ impl Compiler<'_> {
         for family in Family::BOTH {
             rules.push(when([Match::ServiceRequest(family)], vec![Action::Accept]));
         }
+        rules.extend(self.public_unmarked());
         for family in Family::BOTH {
             rules.push(when(
                 [

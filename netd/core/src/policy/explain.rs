@@ -310,6 +310,12 @@ impl Walk<'_> {
             Match::Address(family, side, test) => self.address_is(*family, *side, test),
             Match::L4(number) => packet.payload.protocol(packet.source) == *number,
             Match::DestinationPort(port) => self.port == Some(*port),
+            Match::SourcePort(port) => packet
+                .payload
+                .ports()
+                .is_some_and(|(_, source, _)| source == *port),
+            // Explained is what peers and containers send: by their interfaces nothing asks this.
+            Match::ToMachine => false,
             Match::PortIn(set) => self.port_in(*set),
             Match::EchoRequest(family) => {
                 packet.payload == Payload::EchoRequest && Family::of(packet.source) == *family

@@ -48,6 +48,7 @@ impl Compiler<'_> {
                 ));
             }
         }
+        rules.extend(self.to_public());
         rules.extend(self.to_entries());
         rules.extend(self.steered_questions());
         rules.extend(self.bridged_questions());

@@ -50,6 +50,7 @@ impl Compiler<'_> {
         for family in Family::BOTH {
             rules.push(when([Match::ServiceRequest(family)], vec![Action::Accept]));
         }
+        rules.extend(self.public_unmarked());
         for (address, hidden) in self.own_addresses() {
             let family = Family::of(address);
             rules.push(when(

@@ -203,6 +203,10 @@ pub enum Match {
     L4(u8),
     /// The transport header's destination port; a [`Match::L4`] of a protocol with ports stands before it.
     DestinationPort(u16),
+    /// The transport header's source port; a [`Match::L4`] of a protocol with ports stands before it.
+    SourcePort(u16),
+    /// IPv4, and to an address of the machine's own.
+    ToMachine,
     /// (protocol, destination port) is in the set.
     PortIn(SetId),
     /// An ICMP or ICMPv6 echo request.

@@ -173,22 +173,23 @@ impl Compiler<'_> {
         }
         rules.push(when([Match::State(CtState::Invalid)], drop(Counter::Invalid)));
         rules.push(when(answers([]), vec![Action::Jump(ChainName::Answer)]));
+        rules.extend(self.public_closed());
         rules.extend(self.away());
         rules.extend(granted());
         rules.push(when([], drop(Counter::FromServiceDefault)));
         plain(ChainName::FromService, rules)
     }
 
-    /// Nothing but another service's grant or a peer's opens a flow towards a container, and those are judged where they come from.
+    /// Nothing but another service's grant or a peer's opens a flow towards a container, and those are judged where they come from; and
+    /// the internet, to the one that the ceiling has.
     fn to_services(&self) -> Chain {
-        plain(
-            ChainName::ToService,
-            vec![
-                when([Match::State(CtState::Invalid)], drop(Counter::Invalid)),
-                when(answers([]), vec![Action::Jump(ChainName::Answer)]),
-                when([], drop(Counter::ToServiceDefault)),
-            ],
-        )
+        let mut rules = vec![
+            when([Match::State(CtState::Invalid)], drop(Counter::Invalid)),
+            when(answers([]), vec![Action::Jump(ChainName::Answer)]),
+        ];
+        rules.extend(self.public_asks());
+        rules.push(when([], drop(Counter::ToServiceDefault)));
+        plain(ChainName::ToService, rules)
     }
 
     /// What containers may send to the cell itself: questions of DNS, what the relay carries, and answers.

@@ -185,6 +185,8 @@ fn render_match(condition: &Match) -> String {
         }
         Match::L4(number) => format!("meta l4proto {number}"),
         Match::DestinationPort(port) => format!("th dport {port}"),
+        Match::SourcePort(port) => format!("th sport {port}"),
+        Match::ToMachine => "meta nfproto ipv4 fib daddr type local".to_owned(),
         Match::PortIn(set) => format!("meta l4proto . th dport @{}", set.name()),
         Match::EchoRequest(Family::V4) => "icmp type echo-request".to_owned(),
         Match::EchoRequest(Family::V6) => "icmpv6 type echo-request".to_owned(),

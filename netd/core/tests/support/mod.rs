@@ -242,6 +242,7 @@ pub fn spec(peers: Vec<PeerSpec>) -> NetworkSpec {
         exits: vec![],
         dns_upstreams: vec![],
         relay_servers: vec![],
+        public_http: None,
         service_networks: vec![],
         entries: vec![],
     }

@@ -112,6 +112,7 @@ fn spec() -> NetworkSpec {
         exits: Vec::new(),
         dns_upstreams: Vec::new(),
         relay_servers: Vec::new(),
+        public_http: None,
         service_networks: Vec::new(),
         entries: Vec::new(),
     }

@@ -87,6 +87,11 @@ impl Writer<'_> {
                 let protocol = at.protocol?;
                 at.modules.push(format!("-m {protocol} --dport {port}"));
             }
+            Match::SourcePort(port) => {
+                let protocol = at.protocol?;
+                at.modules.push(format!("-m {protocol} --sport {port}"));
+            }
+            Match::ToMachine => at.modules.push("-m addrtype --dst-type LOCAL".to_owned()),
             Match::PortIn(set) => at.modules.push(self.in_set(*set, "dst,dst")),
             Match::EchoRequest(Family::V4) => {
                 self.head(at, 'p', "icmp".to_owned());

@@ -228,6 +228,7 @@ impl Writer<'_> {
             | Match::RelayResolver(family) => other(family),
             // Containers and entries are of IPv4.
             Match::Called
+            | Match::ToMachine
             | Match::EntryTo(_)
             | Match::FlowEntry(_)
             | Match::FlowGranted(_)
@@ -239,6 +240,7 @@ impl Writer<'_> {
             Match::Interface { .. }
             | Match::InterfaceLike { .. }
             | Match::DestinationPort(_)
+            | Match::SourcePort(_)
             | Match::PortIn(_)
             | Match::TcpSyn
             | Match::State(_)

@@ -47,6 +47,8 @@ pub(super) fn matching(condition: &Match) -> Vec<Expressions> {
         Match::Address(family, side, test) => header(*family, *side, *test),
         Match::L4(number) => vec![meta(MetaKey::L4Proto, Reg1), equal(&[*number])],
         Match::DestinationPort(port) => vec![payload(TRANSPORT, 2, 2, Reg1), equal(&port.to_be_bytes())],
+        Match::SourcePort(port) => vec![payload(TRANSPORT, 0, 2, Reg1), equal(&port.to_be_bytes())],
+        Match::ToMachine => to_machine(),
         Match::PortIn(set) => port_in(*set),
         Match::EchoRequest(family) => echo_request(*family),
         // Byte 13 of the TCP header: SYN is bit 1, RST bit 2.
@@ -92,6 +94,16 @@ pub(super) fn matching(condition: &Match) -> Vec<Expressions> {
         Match::EntryWay(side) => entry_way(*side),
         Match::SocketUser(id) => vec![meta(MetaKey::SocketUserId, Reg1), equal(&id.to_ne_bytes())],
     }
+}
+
+/// IPv4, and the routing table `local` has the destination.
+fn to_machine() -> Vec<Expressions> {
+    // NFTA_FIB_DREG, RESULT = NFT_FIB_RESULT_ADDRTYPE, FLAGS = NFTA_FIB_F_DADDR; RTN_LOCAL.
+    let kind = other("fib", vec![number(1, 1), number(2, 3), number(3, 2)]);
+    is_ipv4()
+        .into_iter()
+        .chain([kind, equal(&2_u32.to_ne_bytes())])
+        .collect()
 }
 
 /// (destination, protocol, destination port), looked up in the set.
