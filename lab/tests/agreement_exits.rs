@@ -1,5 +1,5 @@
 //! What cell-api accepts of connections and resolvers, netd accepts: of as many as there may be, and wherever their servers
-//! are. One that netd refused would take all others with it.
+//! are. One that netd refused would take all others with it. And what it accepts of SSH servers' keys, cell-egress knows.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 #[path = "support/wire.rs"]
@@ -10,16 +10,34 @@ use std::net::{IpAddr, SocketAddr};
 use cell_api_core::connection::allocation::{Allocation, Pools};
 use cell_api_core::connection::config::Config;
 use cell_api_core::connection::id::ConnectionId;
+use cell_api_core::connection::import::ssh::SshExit;
 use cell_api_core::connection::input::{ConnectionInput, ImportInput};
 use cell_api_core::connection::names::Names;
 use cell_api_core::derive::dns::{PORT, Upstreams};
 use cell_api_core::derive::exits::{ExitSpec, Source, exit_spec};
 use cell_api_core::derive::network_spec;
 use cell_api_core::range::{self, VpnRange};
+use cell_egress_core::pin::HostKey;
 use cell_netd_core::validate::{Rejection, validate};
 use wire::{addresses, carried, ceiling, settings};
 
 const KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+const SSH_KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW
+QyNTUxOQAAACAW07yLJu7JAKvRLlFGQ6IWqy6V6CtToz4sMpeqTLOfdwAAAIhYQsghWELI
+IQAAAAtzc2gtZWQyNTUxOQAAACAW07yLJu7JAKvRLlFGQ6IWqy6V6CtToz4sMpeqTLOfdw
+AAAEDmnVNEZlQWbd8LDqIgMYTIkA7EV4Fx8xosfNXEmHdjRxbTvIsm7skAq9EuUUZDohar
+LpXoK1OjPiwyl6pMs593AAAAAAECAwQF
+-----END OPENSSH PRIVATE KEY-----
+";
+/// Keys of one server, by each algorithm that OpenSSH makes.
+const SCANNED: [&str; 5] = [
+    "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC4h8+Wqbn+h1/yoFIn2JSTtNAR2KnHyYGkr8xuHeMcIIVmT3qcxbWYW30QBxHaDGqHN97430TXvYn1beUrXPmD1xENQKsAoDS47qnJbmVDMbZ0IdtUat8Gj1b/Qb1Y/CcBi1Fu4fb/p4eGBdtsh08UQbb9MyeFIv+xZou0x7GrbQ==",
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBbTvIsm7skAq9EuUUZDoharLpXoK1OjPiwyl6pMs593",
+    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBBbQMgTnjGU9VEvC5mZXYDCtFHuvpBkCa/gHG0eMBH32jtZbNj9pj3BxPQx2Vli5r1AseQMGUbfRtbgjPpKIYdw=",
+    "ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBDkkz9vBKbrsryyizOOT6AdB077uAHK+C4o2xSaM/HD+kS9/h6bizl+5X/7IXQ2b2Vqeos3LhRAq8NQFhiAdI9/MxKQWlHalQxVg+KpIN9A17skGki8bLwCKzHORq74KcA==",
+    "ecdsa-sha2-nistp521 AAAAE2VjZHNhLXNoYTItbmlzdHA1MjEAAAAIbmlzdHA1MjEAAACFBADt9rHA/+LY/xRLMLe3tvmLPzJj/z76wzZZFfz8F+Wv0sZGD7n+Fax8cQ9QH0w6AiEmzsKi1B7FUxMiEMTSsmh6agC1B82vN6yWM2ztReBPlxO5V5GReGtFbiy5hQtwkP7upFceEX4SgGcoDGq2a4lqc++clb35q1X7CFAodtg7wGCc+A==",
+];
 /// Connections in all, and of those that `cell-egress` carries.
 const CONNECTIONS: u8 = 255;
 const CARRIED: u8 = 100;
@@ -71,6 +89,21 @@ fn proxy(server: &str) -> ConnectionInput {
             url: Some(format!("socks5://{server}").into()),
             ..ImportInput::default()
         },
+    }
+}
+
+/// The private key was made for this test and signs in nowhere.
+fn ssh(host_keys: &str) -> ConnectionInput {
+    let import = ImportInput {
+        target: Some("anna@203.0.113.9".to_owned().into()),
+        private_key: Some(SSH_KEY.to_owned().into()),
+        host_keys: Some(host_keys.to_owned().into()),
+        ..ImportInput::default()
+    };
+    ConnectionInput {
+        name: "a".to_owned(),
+        kind: "sshuttle".to_owned(),
+        import,
     }
 }
 
@@ -191,4 +224,27 @@ fn every_resolver_that_the_api_takes_netd_takes() {
     let most: Vec<String> = (1..=8).map(|host| format!("203.0.113.{host}")).collect();
     let most = Upstreams::parse(most.iter().map(String::as_str)).unwrap();
     assert_eq!(judged(vec![], &most), Ok(()), "as many as there may be");
+}
+
+/// All that `ssh-keyscan` prints of a server with each kind of key.
+#[test]
+fn every_host_key_that_the_api_takes_egress_knows() {
+    let line = |key: &str| format!("203.0.113.9 {key}\n");
+    let scanned: String = SCANNED.map(line).concat();
+    let Config::Sshuttle(exit) = ssh(&scanned).check().unwrap().imported.config else {
+        panic!("an SSH server");
+    };
+    assert_eq!(exit.host_keys.len(), SCANNED.len() - 1, "all but that of RSA");
+    for (key, said) in SCANNED.map(|key| (key, HostKey::parse(key))) {
+        let alone = ssh(&line(key)).check();
+        assert_eq!(alone.is_ok(), said.is_ok(), "{key}");
+    }
+    // And what an older version stored, of which egress would refuse all for the one.
+    let stored = SshExit {
+        host_keys: SCANNED.map(str::to_owned).to_vec(),
+        ..exit
+    };
+    let told = stored.used_host_keys();
+    assert_eq!(told.len(), SCANNED.len() - 1);
+    assert!(told.iter().all(|key| HostKey::parse(key).is_ok()), "{told:?}");
 }

@@ -164,7 +164,7 @@ async function newKey(world) {
   await page.getByRole('button', { name: 'New key' }).click();
   await page.getByText('stops working').waitFor();
   await page.getByRole('button', { name: 'Make new key' }).click();
-  await page.getByTestId('qr').waitFor();
+  await agree(page, page.getByTestId('qr'));
   const config = await page.getByLabel('Configuration', { exact: true }).inputValue();
   assert((await readQr(page.getByTestId('qr'), world.pictures)).trimEnd() === config.trimEnd(), 'code');
   const privateKey = privateKeyOf(config);

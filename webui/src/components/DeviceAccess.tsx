@@ -7,8 +7,7 @@ import { splitViolations } from '../api/error';
 import { networkChangeQuery, peerQuery, peersQuery } from '../api/queries';
 import { fullAccess, type Peer } from '../api/types';
 import { t } from '../i18n';
-import { useSafeChange } from '../lib/ownDevice';
-import { made, ONLY_ASK, planned } from '../lib/plan';
+import { made, ONLY_ASK, planned, type Safe } from '../lib/plan';
 import { AccessEditor, accessFields } from './AccessEditor';
 import { Button } from './Button';
 import { ErrorNote } from './ErrorNote';
@@ -19,7 +18,6 @@ import { usePlanned } from './usePlanned';
 export function DeviceAccess({ peer }: { peer: Peer }) {
   const queries = useQueryClient();
   const { action, start, question } = usePlanned();
-  const query = useSafeChange(peer.name);
   const stored = { access: fullAccess(peer.access), tunnel: peer.tunnel };
   const storedText = JSON.stringify(stored);
   const [draft, setDraft] = useState(stored);
@@ -41,7 +39,7 @@ export function DeviceAccess({ peer }: { peer: Peer }) {
   const onSubmit = (event: FormEvent) => {
     event.preventDefault();
     const path = { name: peer.name };
-    const make = async () => {
+    const make = async (query: Safe) => {
       const updated = await made(sdk.updatePeer({ path, query, body: draft }));
       const now = { access: fullAccess(updated.access), tunnel: updated.tunnel };
       setDraft(now);

@@ -1,16 +1,16 @@
 /** What ends a device's present setup: a new key, or its removal. Also its configuration without a key. */
 
-import { useQuery, useQueryClient } from '@tanstack/react-query';
+import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useLocation } from 'wouter';
 import { data, sdk } from '../api/client';
+import { ApiError, NO_ANSWER } from '../api/error';
 import { networkChangeQuery, peerQuery, peersQuery } from '../api/queries';
-import type { Peer } from '../api/types';
+import type { ChangePlan, Peer } from '../api/types';
 import { t } from '../i18n';
 import { withPrivateKey } from '../lib/config';
-import { useSafeChange } from '../lib/ownDevice';
 import { paths } from '../lib/paths';
-import { ONLY_ASK, planned } from '../lib/plan';
+import { ONLY_ASK, planned, type Safe, safeOf } from '../lib/plan';
 import { useAction } from '../lib/useAction';
 import { makeKeyPair } from '../lib/wgkeys';
 import { Button } from './Button';
@@ -20,6 +20,12 @@ import { Dialog } from './Dialog';
 import { ErrorNote } from './ErrorNote';
 import { Switch } from './Field';
 import { PlanList } from './PlanList';
+import { usePlanned } from './usePlanned';
+
+/** How long a new key of one's own device waits to be kept, seconds: its configuration has to reach the device first. */
+const OWN_KEY_SECONDS = 300;
+/** How long the answer to what ends the way that it comes by is waited for, milliseconds. */
+const ANSWER_MS = 5_000;
 
 export function DeviceDanger({ peer }: { peer: Peer }) {
   const [open, setOpen] = useState<'new-key' | 'config' | 'remove'>();
@@ -45,27 +51,39 @@ interface Props {
 
 function NewKey({ name, onClose }: Props) {
   const queries = useQueryClient();
-  const action = useAction();
+  const { action, start, question } = usePlanned(OWN_KEY_SECONDS);
   const [ready, setReady] = useState<ReadyDevice>();
-  const make = () =>
-    action.run(async () => {
-      const pair = await makeKeyPair();
-      await sdk.updatePeer({ path: { name }, body: { public_key: pair.publicKey } });
-      const { config } = await data(sdk.deliverPeerConfig({ path: { name } }));
+  const [waits, setWaits] = useState(false);
+  const begin = async () => {
+    const { publicKey, privateKey } = await makeKeyPair();
+    const path = { name };
+    const body = { public_key: publicKey };
+    const deliver = async () => (await data(sdk.deliverPeerConfig({ path }))).config;
+    const make = async (safe: Safe, plan: ChangePlan) => {
+      const update = () => sdk.updatePeer({ path, query: safe, body });
+      const config = plan.own_path === 'cut' ? await overItsEnd(deliver, update) : await update().then(deliver);
       void queries.invalidateQueries({ queryKey: peersQuery.queryKey });
-      setReady({ name, config: withPrivateKey(config, pair.privateKey) });
-    });
+      void queries.invalidateQueries({ queryKey: networkChangeQuery.queryKey });
+      setWaits(safe.confirm_within !== undefined);
+      setReady({ name, config: withPrivateKey(config, privateKey) });
+    };
+    start({ plan: () => planned(sdk.updatePeer({ path, query: ONLY_ASK, body })), make });
+  };
+  if (question) return question;
   return (
     <Dialog title={ready ? t.ready.title(name) : t.device.newKeyTitle(name)} onClose={onClose}>
       {ready ? (
-        <DeviceReady device={ready} onDone={onClose} />
+        <>
+          {waits && <p className="mb-4 font-medium">{t.device.newKeyWaits(OWN_KEY_SECONDS / 60)}</p>}
+          <DeviceReady device={ready} onDone={onClose} />
+        </>
       ) : (
         <div className="flex flex-col gap-5">
           <p>{t.device.newKeyText}</p>
           <ErrorNote error={action.error} />
           <div className="flex flex-wrap justify-end gap-2">
             <Button onClick={onClose}>{t.app.cancel}</Button>
-            <Button kind="primary" pending={action.pending} onClick={() => void make()}>
+            <Button kind="primary" pending={action.pending} onClick={() => void begin()}>
               {t.device.newKeyMake}
             </Button>
           </div>
@@ -73,6 +91,16 @@ function NewKey({ name, onClose }: Props) {
       )}
     </Dialog>
   );
+}
+
+/** The configuration, read before the change that ends the way it comes by; of that change perhaps no answer is heard. */
+async function overItsEnd(deliver: () => Promise<string>, update: () => Promise<unknown>): Promise<string> {
+  const config = await deliver();
+  const answer = update().catch((error: unknown) => {
+    if (!(error instanceof ApiError && error.code === NO_ANSWER)) throw error;
+  });
+  await Promise.race([answer, new Promise((resolve) => setTimeout(resolve, ANSWER_MS))]);
+  return config;
 }
 
 function KeylessConfig({ name, onClose }: Props) {
@@ -105,18 +133,18 @@ function KeylessConfig({ name, onClose }: Props) {
 function Remove({ name, onClose }: Props) {
   const queries = useQueryClient();
   const [, navigate] = useLocation();
-  const safe = useSafeChange(name);
   const [accounts, setAccounts] = useState(false);
-  const query = accounts ? { delete_accounts: true } : safe;
-  // A person reads it before the removal; it is not what the removal needs.
+  const ask = () =>
+    planned(sdk.deletePeer({ path: { name }, query: { ...ONLY_ASK, ...(accounts && { delete_accounts: true }) } }));
   const plan = useQuery({
     queryKey: ['plan', 'remove', name, accounts],
-    queryFn: () =>
-      planned(sdk.deletePeer({ path: { name }, query: { ...ONLY_ASK, ...(accounts && { delete_accounts: true }) } })),
+    queryFn: ask,
     gcTime: 0,
+    placeholderData: keepPreviousData,
   }).data;
   const remove = async () => {
-    await sdk.deletePeer({ path: { name }, query });
+    const safe = safeOf(plan ?? (await ask()));
+    await sdk.deletePeer({ path: { name }, query: accounts ? { delete_accounts: true } : safe });
     navigate(paths.devices);
     queries.removeQueries({ queryKey: peerQuery(name).queryKey });
     void queries.invalidateQueries({ queryKey: peersQuery.queryKey });
@@ -130,7 +158,7 @@ function Remove({ name, onClose }: Props) {
           <p>{t.device.removeText}</p>
           {plan && <PlanList plan={plan} />}
           {/* What waits for its confirmation could not bring back what is deleted. */}
-          {safe.confirm_within === undefined && (
+          {plan && !plan.confirm_advised && (
             <Switch
               label={t.device.removeAccounts}
               help={t.device.removeAccountsText}

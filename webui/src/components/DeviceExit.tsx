@@ -7,7 +7,6 @@ import { connectionsQuery } from '../api/queries';
 import type { Connection, Peer } from '../api/types';
 import { t } from '../i18n';
 import { isCarried } from '../lib/exits';
-import { useSafeChange } from '../lib/ownDevice';
 import { ErrorNote } from './ErrorNote';
 import { ExitChoice, useExitChange } from './ExitChoice';
 import { Select } from './Field';
@@ -42,16 +41,9 @@ function Chosen({ peer, connections }: { peer: Peer; connections: readonly Conne
 
 function StandIns({ peer, connections }: { peer: Peer; connections: readonly Connection[] }) {
   const { action, change, question } = useExitChange();
-  const query = useSafeChange(peer.name);
   const chosen = peer.fallback_connection_ids;
   const set = (ids: string[]) =>
-    change((asking) =>
-      sdk.setPeerFallbacks({
-        path: { name: peer.name },
-        query: { ...query, ...asking },
-        body: { connection_ids: ids },
-      }),
-    );
+    change((query) => sdk.setPeerFallbacks({ path: { name: peer.name }, query, body: { connection_ids: ids } }));
   const left = connections.filter(
     (one) => isCarried(one) && one.id !== peer.exit_connection_id && !chosen.includes(one.id),
   );

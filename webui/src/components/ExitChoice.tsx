@@ -7,8 +7,7 @@ import { networkChangeQuery, peerQuery, peersQuery } from '../api/queries';
 import type { ChangePlan, Connection, Peer } from '../api/types';
 import { t } from '../i18n';
 import { failOpenOf, isCarried, opens, ownWord } from '../lib/exits';
-import { useSafeChange } from '../lib/ownDevice';
-import { made, ONLY_ASK, planned } from '../lib/plan';
+import { made, ONLY_ASK, planned, type Safe, safeOf } from '../lib/plan';
 import type { Action } from '../lib/useAction';
 import { Confirm } from './Confirm';
 import { ErrorNote } from './ErrorNote';
@@ -35,30 +34,28 @@ export function useExitChange(): {
     await queries.invalidateQueries({ queryKey: peersQuery.queryKey });
   };
   const change = (ask: (query: Asking) => Promise<{ data: Peer | ChangePlan }>) =>
-    start({ plan: () => planned(ask(ONLY_ASK)), make: async () => show(await made(ask({}))) });
+    start({ plan: () => planned(ask(ONLY_ASK)), make: async (safe) => show(await made(ask(safe))) });
   return { action, change, show, question };
 }
 
 /** How a change is sent: made, or only asked about. */
-type Asking = { validate_only?: boolean };
+type Asking = Safe & { validate_only?: boolean };
 
 export function ExitChoice({ peer, connections }: Props) {
   const { action, change, show, question } = useExitChange();
   const [opening, setOpening] = useState(false);
   const path = { name: peer.name };
-  const query = useSafeChange(peer.name);
   const exit = connections.find((one) => one.id === peer.exit_connection_id);
   // What is bound already is shown, whatever it is.
   const offered = connections.filter((one) => isCarried(one) || one === exit);
   const exits = [['', t.exits.own] as const, ...offered.map((one) => [one.id, one.name] as const)];
-  const bind = (id: string) =>
-    change((asking) => sdk.setPeerExit({ path, query: { ...query, ...asking }, body: { connection_id: id || null } }));
-  const setOpen = (fail_open: boolean | null, asking: Asking = {}) =>
-    sdk.setPeerFailOpen({ path, query: { ...query, ...asking }, body: { fail_open } });
+  const bind = (id: string) => change((query) => sdk.setPeerExit({ path, query, body: { connection_id: id || null } }));
+  const setOpen = (fail_open: boolean | null, query: Asking) =>
+    sdk.setPeerFailOpen({ path, query, body: { fail_open } });
   const choose = (chosen: string) => {
     // The kill switch is given up by nobody by mistake.
     if (chosen === 'yes') setOpening(true);
-    else change((asking) => setOpen(ownWord(chosen), asking));
+    else change((query) => setOpen(ownWord(chosen), query));
   };
   return (
     <div className="flex flex-col gap-4" aria-busy={action.pending || undefined}>
@@ -85,7 +82,10 @@ export function ExitChoice({ peer, connections }: Props) {
           title={t.exits.openTitle}
           text={t.exits.openText(peer.name)}
           confirm={t.exits.open}
-          act={async () => show(await made(setOpen(true)))}
+          act={async () => {
+            const plan = await planned(setOpen(true, ONLY_ASK));
+            await show(await made(setOpen(true, safeOf(plan))));
+          }}
           onClose={() => setOpening(false)}
         />
       )}

@@ -1,15 +1,14 @@
 /** A change that waits, against a stand-in for the cell. */
 
-import { useQueryClient } from '@tanstack/react-query';
 import { screen, waitFor } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { HttpResponse, http } from 'msw';
 import { expect, test } from 'vitest';
-import { sessionQuery, setSession } from '../api/queries';
 import type { WaitingChange as Change } from '../api/types';
-import { get, ME, onlyAsks, peer, plan, problem, show } from '../test/cell';
+import { get, onlyAsks, peer, plan, problem, show } from '../test/cell';
 import { server } from '../test/setup';
 import { DeviceAccess } from './DeviceAccess';
+import { DeviceDanger } from './DeviceDanger';
 import { WaitingChange } from './WaitingChange';
 
 const CHANGE: Change = {
@@ -63,27 +62,25 @@ test('what the cell has against it is shown, and the question stays', async () =
   expect(screen.getByText('Keep the change of laptop?')).toBeTruthy();
 });
 
-function From({ device, of }: { device: string | null; of: string }) {
-  const queries = useQueryClient();
-  if (!queries.getQueryData(sessionQuery.queryKey)) setSession(queries, { kind: 'signed-in', me: { ...ME, device } });
-  return <DeviceAccess peer={peer(of)} />;
-}
-
 test.each([
-  ['laptop', 'laptop', '60'],
-  ['laptop', 'phone', null],
-  [null, 'phone', null],
-])('who sits at %s and changes %s asks to wait: %s', async (device, of, within) => {
+  ['touched', '60'],
+  ['cut', '60'],
+  ['stays', null],
+] as const)('what the cell says of the way here decides: %s waits %s', async (own_path, within) => {
+  const of = 'laptop';
   const asked: (string | null)[] = [];
   server.use(
     get('/api/auth/csrf-token', { csrf_token: 'x' }),
     http.put(`/api/peers/${of}`, ({ request }) => {
-      if (onlyAsks(request)) return HttpResponse.json(plan('loses', 'The device loses the internet.'));
+      if (onlyAsks(request)) {
+        const told = plan('loses', 'The device loses the internet.');
+        return HttpResponse.json({ ...told, own_path, confirm_advised: own_path !== 'stays' });
+      }
       asked.push(new URL(request.url).searchParams.get('confirm_within'));
       return HttpResponse.json(peer(of, { access: { internet: false, peer_to_peer: false, services: [] } }));
     }),
   );
-  show(<From device={device} of={of} />);
+  show(<DeviceAccess peer={peer(of)} />);
   await userEvent.click(screen.getByRole('switch', { name: 'Internet' }));
   await userEvent.click(screen.getByRole('button', { name: 'Save' }));
   await screen.findByText('The device loses the internet.');
@@ -91,6 +88,38 @@ test.each([
   await userEvent.click(screen.getByRole('button', { name: 'Make the change' }));
   await waitFor(() => expect(asked).toEqual([within]));
   await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull());
+});
+
+test.each([
+  ['cut', '300', ['config', 'key']],
+  ['stays', null, ['key', 'config']],
+] as const)('a new key: %s waits %s, and its configuration comes in time', async (own_path, within, order) => {
+  const sent: string[] = [];
+  let waits: string | null = '';
+  server.use(
+    get('/api/auth/csrf-token', { csrf_token: 'x' }),
+    http.put('/api/peers/laptop', ({ request }) => {
+      const told = plan('new_key', 'laptop gets a new key.');
+      if (onlyAsks(request)) return HttpResponse.json({ ...told, own_path, confirm_advised: own_path === 'cut' });
+      sent.push('key');
+      waits = new URL(request.url).searchParams.get('confirm_within');
+      return HttpResponse.json(peer('laptop'));
+    }),
+    http.post('/api/peers/laptop/config', () => {
+      sent.push('config');
+      return HttpResponse.json({ config: '[Interface]\nPrivateKey = \n' });
+    }),
+  );
+  show(<DeviceDanger peer={peer('laptop')} />);
+  await userEvent.click(screen.getByRole('button', { name: 'New key' }));
+  await userEvent.click(screen.getByRole('button', { name: 'Make new key' }));
+  await screen.findByText('laptop gets a new key.');
+  expect(sent).toEqual([]);
+  await userEvent.click(screen.getByRole('button', { name: 'Make the change' }));
+  await screen.findByLabelText('Configuration');
+  expect(sent).toEqual(order);
+  expect(waits).toBe(within);
+  expect(screen.queryByText(/^You are on this device/) !== null).toBe(own_path === 'cut');
 });
 
 test('what only gives is made at once, and what is not wanted is not made', async () => {

@@ -69,6 +69,8 @@ export const devices = {
     newKeyText:
       'The device’s present setup stops working as soon as you make the new key. Use this when the code was not scanned, or the device was lost or replaced.',
     newKeyMake: 'Make new key',
+    newKeyWaits: (minutes: number) =>
+      `You are on this device: set it up with the new key, then open this page from it and press “Keep”. After ${minutes} minutes without that the old key is back.`,
     config: 'Configuration without key',
     configText: 'For a device that keeps its own private key.',
     remove: 'Remove device',

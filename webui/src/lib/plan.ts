@@ -6,6 +6,19 @@ import type { ChangePlan, Peer } from '../api/types';
 /** What `validate_only` asks a change to be sent with. */
 export const ONLY_ASK = { validate_only: true } as const;
 
+/** How a change is sent for good, or until it is kept. */
+export interface Safe {
+  confirm_within?: number;
+}
+
+/** Long enough to see whether the page still answers, seconds. */
+const SECONDS = 60;
+
+/** With what the change of `plan` is sent: where it may cut off its author, that it is taken back unless it is kept. */
+export function safeOf(plan: ChangePlan, seconds = SECONDS): Safe {
+  return plan.confirm_advised ? { confirm_within: seconds } : {};
+}
+
 /** Statements of these kinds take something from somebody, or end what is open. */
 const RISKY = new Set(['off', 'loses', 'new_key', 'ends']);
 

@@ -195,7 +195,7 @@ pub fn relay_spec(source: &Source<'_>) -> Option<RelaySpec> {
         Config::Sshuttle(exit) => {
             let kind = RelayKind::Ssh {
                 username: exit.user.clone(),
-                host_keys: exit.host_keys.clone(),
+                host_keys: exit.used_host_keys(),
             };
             (place(&exit.host, exit.port, source.names), kind)
         }

@@ -116,16 +116,37 @@ fn check_private_key(text: &str) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    check_algorithm(&key.algorithm())
+    let algorithm = key.algorithm();
+    if is_used(&algorithm) {
+        return Ok(());
+    }
+    Err(format!(
+        "must be an Ed25519 or ECDSA key, {} is not used: ssh-keygen -t ed25519 -N '' -f FILE makes one, and its \
+         public half belongs into authorized_keys of the server",
+        algorithm.as_str()
+    ))
 }
 
-fn check_algorithm(algorithm: &Algorithm) -> Result<(), String> {
-    match algorithm {
-        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. } => Ok(()),
-        other => Err(format!(
-            "must be an Ed25519, ECDSA or RSA key; {} is not supported",
-            other.as_str()
-        )),
+/// What `cell-egress` knows (`egress/core/src/pin.rs`); the two are held together by `lab/tests/agreement_exits.rs`.
+/// RSA is left out, see docs/adr/0011-proxies-and-ssh.md.
+fn is_used(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Ed25519 | Algorithm::Ecdsa { .. })
+}
+
+impl SshExit {
+    /// The server's keys that `cell-egress` knows. What was stored before an import left the others out may hold them;
+    /// where it holds no other, they are all told, so that `cell-egress` refuses this exit and says which key to take.
+    pub fn used_host_keys(&self) -> Vec<String> {
+        let is_known = |key: &&String| {
+            let algorithm = key.split_ascii_whitespace().next().unwrap_or_default();
+            Algorithm::new(algorithm).is_ok_and(|algorithm| is_used(&algorithm))
+        };
+        let used: Vec<String> = self.host_keys.iter().filter(is_known).cloned().collect();
+        if used.is_empty() {
+            self.host_keys.clone()
+        } else {
+            used
+        }
     }
 }
 
@@ -144,32 +165,56 @@ fn read_host_keys(
         .zip(text.lines().map(str::trim))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let faults_before = faults.violations().len();
-    let mut keys = Vec::new();
+    let (mut keys, mut left_out) = (Vec::new(), Vec::new());
     for (number, line) in lines {
         match read_host_key(line, place, notes) {
             Err(error) => faults.add(format!("{FIELD} line {number}"), error),
-            Ok(key) if keys.contains(&key) => {}
-            Ok(_) if keys.len() == HOST_KEYS => {
+            Ok(HostKey::Unused(algorithm)) => left_out.push(algorithm),
+            Ok(HostKey::Used(key)) if keys.contains(&key) => {}
+            Ok(HostKey::Used(_)) if keys.len() == HOST_KEYS => {
                 faults.add(FIELD, format!("must name at most {HOST_KEYS} keys"));
                 return keys;
             }
-            Ok(key) => keys.push(key),
+            Ok(HostKey::Used(key)) => keys.push(key),
         }
     }
+    left_out.sort();
+    left_out.dedup();
     if keys.is_empty() && faults.violations().len() == faults_before {
-        faults.add(
-            FIELD,
-            "must hold the server's key: ssh-keyscan HOST prints it; compare it with the server's own before",
-        );
+        faults.add(FIELD, no_host_key(&left_out));
+    } else if !left_out.is_empty() {
+        notes.push(format!(
+            "{FIELD}: {} was left out, a server is known by its ssh-ed25519 and ecdsa keys",
+            left_out.join(", ")
+        ));
     }
     keys
+}
+
+fn no_host_key(left_out: &[String]) -> String {
+    let why = match left_out {
+        [] => String::new(),
+        left_out => format!(" ({} is not used)", left_out.join(", ")),
+    };
+    format!(
+        "must hold the server's key, ssh-ed25519 or ecdsa{why}: ssh-keyscan -t ed25519,ecdsa HOST prints it; compare \
+         it with the server's own before"
+    )
+}
+
+/// A key of the server, as it was found in a line.
+enum HostKey {
+    /// As `algorithm base64`.
+    Used(String),
+    /// Of this algorithm, which `cell-egress` does not know. ssh-keyscan prints such keys beside the others.
+    Unused(String),
 }
 
 fn read_host_key(
     line: &str,
     place: Option<&(String, u16)>,
     notes: &mut Vec<String>,
-) -> Result<String, String> {
+) -> Result<HostKey, String> {
     if line.starts_with('@') {
         return Err("must be a key; certificate authorities and revocations are not supported".to_owned());
     }
@@ -184,7 +229,6 @@ fn read_host_key(
         (None, _) => return Err("must be a public key, or a line of known_hosts".to_owned()),
     };
     let key = key.map_err(|_| "must be a public key, or a line of known_hosts")?;
-    check_algorithm(&key.algorithm())?;
     match (names, place) {
         (Some(names), _) if names.starts_with('|') => {
             let note = "hashed names of known_hosts were not compared with the target";
@@ -201,8 +245,12 @@ fn read_host_key(
         }
         (None, _) | (Some(_), None) => {}
     }
+    if !is_used(&key.algorithm()) {
+        return Ok(HostKey::Unused(key.algorithm().as_str().to_owned()));
+    }
     let encoded = key.to_openssh().map_err(|_| "cannot be written again")?;
-    Ok(encoded.split(' ').take(2).collect::<Vec<_>>().join(" "))
+    let key = encoded.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    Ok(HostKey::Used(key))
 }
 
 #[cfg(test)]
