@@ -125,7 +125,6 @@ fn create_before_delete(cards: &mut [Transition]) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

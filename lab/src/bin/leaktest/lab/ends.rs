@@ -1,9 +1,10 @@
 //! What runs ends and comes back: far ends and their links, and daemons of the cell.
 
 use anyhow::{Context, Result};
+use cell_lab::process::until;
 use nix::sys::signal::Signal;
 
-use super::Lab;
+use super::{Lab, PATIENCE};
 use crate::kind::Kind;
 
 impl Lab<'_> {
@@ -51,7 +52,13 @@ impl Lab<'_> {
             peer.client.configure(&peer.file)?;
         }
         for peer in &self.peers {
-            peer.client.wait_for_handshake().context(peer.name.clone())?;
+            // A session that is not there in time, as on a machine that is busy with other things, is begun anew.
+            until(PATIENCE, "a handshake", || {
+                let begun = peer.client.wait_for_handshake();
+                begun.or_else(|_| peer.client.configure(&peer.file)).ok()?;
+                peer.client.wait_for_handshake().ok()
+            })
+            .context(peer.name.clone())?;
         }
         Ok(())
     }
