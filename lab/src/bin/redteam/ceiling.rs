@@ -53,8 +53,11 @@ pub fn settle(home: &Path, stage: &Path) -> Result<()> {
     fs::create_dir_all(&etc)?;
     fs::write(home.join(MARKER), "")?;
     let shipped = policy::render(Daemon::Broker, home);
-    let text = format!("{}\n{shipped_tables}", shipped, shipped_tables = table(stage)?);
-    Ok(fs::write(etc.join(Daemon::Broker.policy_name()), text)?)
+    let tables = table(stage)?;
+    Ok(fs::write(
+        etc.join(Daemon::Broker.policy_name()),
+        format!("{shipped}\n{tables}"),
+    )?)
 }
 
 fn table(stage: &Path) -> Result<String> {
