@@ -101,7 +101,7 @@ demo: build-test users ## Show in namespaces who reaches what, with packet count
 
 .PHONY: redteam
 redteam: build-test users ## Attack a running cell as its own web process.
-	@bash lab/with-docker.sh bash lab/with-cell.sh $(BIN) bash lab/redteam.sh $(BIN)
+	@bash lab/with-docker.sh bash lab/redteam.sh $(BIN)
 
 .PHONY: browsertest
 browsertest: build-test users ## Drive the web UI of a fresh cell in Chromium.
@@ -137,7 +137,7 @@ leaktest-iptables-short: build-test users ## The same 60 times, with the policy 
 
 .PHONY: brokertest
 brokertest: build-test ## Hold the broker to all its cases, a million random manifests and 50 kills (some half an hour).
-	@CELL_BROKER_CASES=$(or $(CASES),1000000) CELL_BROKER_KILLS=$(or $(KILLS),50) bash lab/brokertest.sh
+	@CELL_BROKER_CASES=$(or $(CASES),1000000) CELL_BROKER_KILLS=$(or $(KILLS),50) CELL_BROKER_STARTED=$(or $(STARTED),20) bash lab/brokertest.sh
 
 .PHONY: storetest
 storetest: build-test users ## Use services as devices do, and install and remove one 50 times while daemons and Docker are killed (some 15 minutes; images are kept).

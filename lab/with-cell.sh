@@ -1,6 +1,7 @@
 #!/bin/bash
 # with-cell.sh BIN COMMAND...   starts a fresh cell from the programs in BIN, in a namespace and a folder of its own, runs COMMAND
-# with CELL_HOME, CELL_LOG, CELL_URL, CELL_NETNS and CELL_CLAIM_TOKEN, ends the cell, and returns COMMAND's status.
+# with CELL_HOME, CELL_LOG, CELL_URL, CELL_NETNS and CELL_CLAIM_TOKEN, ends the cell, and returns COMMAND's status. CELL_PREPARE is
+# run before the start, if there is one: the launcher keeps the policies that it finds.
 set -euo pipefail
 bin=$(realpath "$1"); shift
 CELL_HOME=$(mktemp -d /tmp/cell-home-XXXXXX)
@@ -9,6 +10,8 @@ port=$((20000 + RANDOM % 10000))
 log=$CELL_HOME.log
 export CELL_HOME CELL_LOG=$log CELL_URL=http://127.0.0.1:$port CELL_NETNS=cell-trial-$$
 
+# shellcheck disable=SC2086 # a program and its arguments
+[ -z "${CELL_PREPARE:-}" ] || $CELL_PREPARE
 "$bin/cell-launch" run --home "$CELL_HOME" --netns "$CELL_NETNS" --http "127.0.0.1:$port" >"$log" 2>&1 &
 launcher=$!
 end() { kill -TERM "$launcher" 2>/dev/null || :; wait "$launcher" || :; rm -rf "$CELL_HOME" "$log"; }

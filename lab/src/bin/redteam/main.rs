@@ -7,6 +7,7 @@
 
 mod afterwards;
 mod attempt;
+mod ceiling;
 mod excuses;
 mod files;
 mod kernel;
@@ -23,15 +24,20 @@ mod stance;
 mod table;
 mod target;
 mod unit;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::attempt::Outcome;
 use crate::lines::Attempt;
+use crate::witness::Witness;
+
+/// What the recorder writes, in the stage.
+const HEARD: &str = "heard";
 
 /// What a compromised cell-api can still do.
 #[derive(Parser)]
@@ -46,6 +52,12 @@ struct Options {
     /// Where reports/redteam.json goes.
     #[arg(long, default_value = "target")]
     target: PathBuf,
+    /// Folders that the broker may give to containers (lab/redteam.sh makes them).
+    #[arg(long, env = "CELL_STAGE")]
+    stage: Option<PathBuf>,
+    /// Docker's own socket, behind the recorder.
+    #[arg(long, env = "CELL_DOCKER", requires = "stage")]
+    docker: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -55,6 +67,13 @@ enum Command {
     /// One attempt, in a process that was given the stance of cell-api; the red team starts these itself.
     #[command(hide = true)]
     Attempt { attempt: lines::Attempt, target: String },
+    /// Writes the ceiling of a cell's broker before the cell is started.
+    Settle,
+    /// Stands before Docker's socket and writes down what is asked there.
+    Record {
+        /// Where it listens.
+        listen: PathBuf,
+    },
     /// The lines at process level under cell-api.service, whose program this has replaced (lab/systemd/redteam.py).
     Unit,
     /// What cell-api.service starts then.
@@ -68,6 +87,15 @@ fn main() -> Result<ExitCode> {
         Some(Command::Attempt { attempt, target }) => {
             launched::inside(attempt, &target).map(|()| ExitCode::SUCCESS)
         }
+        Some(Command::Settle) => {
+            let stage = options.stage.context("--stage")?;
+            ceiling::settle(&options.home, &stage).map(|()| ExitCode::SUCCESS)
+        }
+        Some(Command::Record { listen }) => {
+            let stage = options.stage.context("--stage")?;
+            let docker = options.docker.context("--docker")?;
+            witness::record(&docker, &listen, &stage.join(HEARD)).map(|()| ExitCode::SUCCESS)
+        }
         Some(Command::Unit) => unit::outside(&options.target),
         Some(Command::InUnit) => unit::inside(),
         None => attack(&options),
@@ -75,7 +103,10 @@ fn main() -> Result<ExitCode> {
 }
 
 fn attack(options: &Options) -> Result<ExitCode> {
-    let target = target::Target::look(&options.home)?;
+    let mut target = target::Target::look(&options.home)?;
+    target.stage.clone_from(&options.stage);
+    let witness = options.stage.iter().zip(&options.docker).next();
+    let witness = witness.map(|(stage, docker)| Witness::new(stage.join(HEARD), docker.clone()));
     stance::own_namespaces()?;
     listeners::hand_over()?;
     let restorer = restorer::Restorer::start(&target)?;
@@ -93,8 +124,12 @@ fn attack(options: &Options) -> Result<ExitCode> {
         table.posture(daemon, &target, log.as_deref().unwrap_or_default());
     }
     for (at, check) in lines::rpc_level().iter().enumerate() {
-        table.rpc_level(at, check, &target)?;
+        table.rpc_level(at, check, &target, witness.as_ref())?;
     }
+    let kept = ceiling::kept(&target).unwrap_or_else(void);
+    table.made("G39", "have the broker keep manifests without end", &kept);
+    let given = ceiling::given_away(&target).unwrap_or_else(void);
+    table.made("G36", "start a broker whose roots give the cell away", &given);
     let policy = afterwards::policy_without_netd(&target).unwrap_or_else(void);
     table.made(
         "G19",

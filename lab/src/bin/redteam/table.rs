@@ -13,6 +13,7 @@ use crate::posture::Posture;
 use crate::rpc::RpcCheck;
 use crate::stance::Stance;
 use crate::target::Target;
+use crate::witness::Witness;
 
 /// Why the kernel turns an attempt down. Anything else (EINVAL, say) means that the attempt was not what it was to be.
 const REFUSALS: [&str; 10] = [
@@ -89,11 +90,20 @@ impl Table {
     ///
     /// # Errors
     /// When an attempt cannot be made.
-    pub fn rpc_level(&mut self, at: usize, check: &RpcCheck, target: &Target) -> Result<()> {
+    pub fn rpc_level(
+        &mut self,
+        at: usize,
+        check: &RpcCheck,
+        target: &Target,
+        witness: Option<&Witness>,
+    ) -> Result<()> {
         let control = make(Stance::Sandboxed, target, Attempt::Control(at))?;
         let attack = match &control {
             // Nobody is there to be attacked.
             Outcome::Void(_) => control.clone(),
+            Outcome::Open | Outcome::Closed(_) if check.is_quiet => {
+                unheard(witness, || make(check.stance, target, Attempt::Attack(at)))?
+            }
             Outcome::Open | Outcome::Closed(_) => make(check.stance, target, Attempt::Attack(at))?,
         };
         let after = make(Stance::Sandboxed, target, Attempt::Control(at))?;
@@ -180,6 +190,22 @@ impl Table {
             ExitCode::FAILURE
         })
     }
+}
+
+/// An attack of which Docker must hear nothing: where it does, it is open, whatever was answered.
+fn unheard(witness: Option<&Witness>, attack: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
+    let Some(witness) = witness else {
+        return Ok(Outcome::Void("nobody listens what Docker hears".to_owned()));
+    };
+    if !witness.heard_a_container_made()? {
+        return Ok(Outcome::Void("no container was heard being made".to_owned()));
+    }
+    let before = witness.now()?;
+    let outcome = attack()?;
+    Ok(match witness.since(&before)? {
+        Outcome::Closed(_) => outcome,
+        heard @ (Outcome::Open | Outcome::Void(_)) => heard,
+    })
 }
 
 /// Open counts whatever the control did; closed counts only beside an open control. All else must be excused by what root

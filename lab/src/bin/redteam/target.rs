@@ -48,6 +48,8 @@ pub struct Target {
     pub pids: BTreeMap<String, i32>,
     /// The file that holds the root's key, sealed, if there is one.
     pub root_key: Option<PathBuf>,
+    /// Folders that the broker may give to containers, where its ceiling is the red team's.
+    pub stage: Option<PathBuf>,
 }
 
 impl Target {
@@ -71,6 +73,7 @@ impl Target {
             docker: docker_socket(&home.join("etc/broker.toml")),
             pids: pids(&home.join("run/pids")),
             root_key: root_key(&lib.join("vaultd/vault")),
+            stage: None,
             lib,
             home,
         })
@@ -103,6 +106,7 @@ impl Target {
             kek: credentials.join("kek"),
             docker: docker_socket(&etc.join("broker.toml")),
             root_key: root_key(&lib.join("vaultd/vault")),
+            stage: None,
             pids,
             credentials,
             etc,

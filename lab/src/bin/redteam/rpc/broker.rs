@@ -1,5 +1,7 @@
 //! The broker: a few verbs on the cell's own containers, and no Docker API behind them.
 
+use std::time::Duration;
+
 use cell_proto::broker::v1::container_service_client::ContainerServiceClient;
 use cell_proto::broker::v1::container_status_service_client::ContainerStatusServiceClient;
 use cell_proto::broker::v1::{
@@ -10,6 +12,7 @@ use cell_proto::ipc::connect;
 use prost::Message;
 use tonic::Code;
 
+use super::deployments::{SECRET, SERVICE, deploys};
 use super::raw::call;
 use super::{RpcCheck, check, refused, run, worst};
 use crate::attempt::Outcome;
@@ -32,10 +35,12 @@ const VERBS: [&str; 12] = [
 ];
 
 /// Services that are not the cell's own, and names that no service has.
-/// `lab/with-docker.sh` runs "foreign", which is nobody's, and "other", which bears another cell's label.
-const FOREIGN: [&str; 10] = [
+/// `lab/with-docker.sh` runs "foreign", which is nobody's, "other", which bears another cell's label, and "own", which bears this cell's
+/// and was not made by its broker.
+const FOREIGN: [&str; 11] = [
     "foreign",
     "other",
+    "own",
     "no-such-service",
     "docker",
     "../../etc",
@@ -86,19 +91,21 @@ pub fn answers(target: &Target) -> Outcome {
     })
 }
 
-/// The cell's own service that `lab/with-docker.sh` runs.
-const OWN: &str = "own";
-/// The value of a variable in its environment.
-const SECRET: &[u8] = b"cell-redteam-container-secret";
 /// The most that is told of a log (container_service.proto), and what frames it.
 const LOG_LIMIT: usize = 256 * 1024 + 8 * 1024;
+/// How soon a log is read again that is not long yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Whether the broker shows the cell's own service: then it speaks to Docker.
+/// Whether the broker shows the cell's own service, which it makes where it is not there: then it speaks to Docker.
 fn shows_own(target: &Target) -> Outcome {
+    match deploys(target) {
+        Outcome::Open => {}
+        not_made @ (Outcome::Closed(_) | Outcome::Void(_)) => return not_made,
+    }
     run(async {
         let mut client = ContainerStatusServiceClient::new(connect(target.socket("broker/broker.sock")));
         let request = GetContainerRequest {
-            service: OWN.to_owned(),
+            service: SERVICE.to_owned(),
         };
         super::answers(client.get_container(request).await)
     })
@@ -107,18 +114,19 @@ fn shows_own(target: &Target) -> Outcome {
 /// Its environment is told nowhere, and of its log, which is long and dirty, a bounded and clean part.
 async fn told_of_own(target: &Target) -> Outcome {
     let mut client = ContainerStatusServiceClient::new(connect(target.socket("broker/broker.sock")));
-    let service = || OWN.to_owned();
+    let service = || SERVICE.to_owned();
     let logs = |lines| GetContainerLogsRequest {
         service: service(),
         lines,
     };
-    let log = match client.get_container_logs(logs(1_000)).await {
-        Ok(log) => log.into_inner(),
-        Err(status) => return Outcome::Void(super::told(&status)),
+    // It has just begun to write; the line's deadline ends this where it does not.
+    let log = loop {
+        match client.get_container_logs(logs(1_000)).await {
+            Ok(log) if log.get_ref().truncated => break log.into_inner(),
+            Ok(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(status) => return Outcome::Void(super::told(&status)),
+        }
     };
-    if log.lines.is_empty() || !log.truncated {
-        return Outcome::Void("the log is not long".to_owned());
-    }
     let dirty = |line: &String| line.chars().any(|c| c.is_control() && c != '\t');
     if log.encoded_len() > LOG_LIMIT || log.lines.iter().any(dirty) {
         return Outcome::Open;
@@ -141,7 +149,13 @@ async fn told_of_own(target: &Target) -> Outcome {
     ];
     for answer in told {
         match answer {
-            Ok(bytes) if bytes.windows(SECRET.len()).any(|window| window == SECRET) => return Outcome::Open,
+            Ok(bytes)
+                if bytes
+                    .windows(SECRET.len())
+                    .any(|window| window == SECRET.as_bytes()) =>
+            {
+                return Outcome::Open;
+            }
             Ok(_) => {}
             Err(status) => return Outcome::Void(super::told(&status)),
         }
@@ -157,7 +171,7 @@ async fn flood(target: &Target) -> Outcome {
     let channel = connect(target.socket("broker/broker.sock"));
     let requests = (0..500).map(|_| {
         let mut client = ContainerStatusServiceClient::new(channel.clone());
-        let service = OWN.to_owned();
+        let service = SERVICE.to_owned();
         async move {
             client
                 .get_container_logs(GetContainerLogsRequest {

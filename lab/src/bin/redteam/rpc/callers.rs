@@ -125,6 +125,7 @@ fn to_root(
         what,
         control,
         stance: Stance::Root,
+        is_quiet: false,
         attack,
     }
 }

@@ -3,7 +3,10 @@
 
 mod broker;
 mod callers;
+mod deployments;
 mod egress;
+#[path = "../../../../../containerd-shim/core/tests/support/expected.rs"]
+mod expected;
 pub mod iptables;
 mod netd;
 mod openvpn;
@@ -33,6 +36,8 @@ pub struct RpcCheck {
     pub control: fn(&Target) -> Outcome,
     /// As whom the attack is made.
     pub stance: Stance,
+    /// Whether Docker must hear nothing of the attack, and have nothing more after it.
+    pub is_quiet: bool,
     /// The attack.
     pub attack: fn(&Target) -> Outcome,
 }
@@ -47,6 +52,7 @@ pub fn checks() -> Vec<RpcCheck> {
         egress::checks(),
         openvpn::checks(),
         broker::checks(),
+        deployments::checks(),
         vault_certificates::checks(),
     ]
     .into_iter()
@@ -66,17 +72,41 @@ fn check(
         what,
         control,
         stance: Stance::Sandboxed,
+        is_quiet: false,
+        attack,
+    }
+}
+
+/// A line of which Docker must hear nothing.
+fn quiet(
+    id: &'static str,
+    what: &'static str,
+    control: fn(&Target) -> Outcome,
+    stance: Stance,
+    attack: fn(&Target) -> Outcome,
+) -> RpcCheck {
+    RpcCheck {
+        id,
+        what,
+        control,
+        stance,
+        is_quiet: true,
         attack,
     }
 }
 
 /// Runs one attack on a runtime of its own.
 fn run(attack: impl Future<Output = Outcome>) -> Outcome {
+    run_within(DEADLINE, attack)
+}
+
+/// The same with another deadline: for lines of many calls.
+fn run_within(deadline: Duration, attack: impl Future<Output = Outcome>) -> Outcome {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return Outcome::Void(e.to_string()),
     };
-    let outcome = runtime.block_on(async { tokio::time::timeout(DEADLINE, attack).await });
+    let outcome = runtime.block_on(async { tokio::time::timeout(deadline, attack).await });
     outcome.unwrap_or_else(|_| Outcome::Void("no answer in time".to_owned()))
 }
 
