@@ -28,6 +28,7 @@ use crate::exits::Exits;
 use crate::network::Network;
 use crate::password::Hasher;
 use crate::peers::{PeerChange, Peers};
+use crate::public_http::PublicHttp;
 use crate::published::Publisher;
 use crate::remote::Remote;
 use crate::service::ServiceError;
@@ -74,6 +75,8 @@ pub struct App {
     pub published: Publisher,
     /// What netd would say.
     pub check: NetworkCheck,
+    /// What netd says of the port that the internet reaches.
+    pub public_http: PublicHttp,
     /// What netd does with a packet.
     pub explain: Explainer,
     /// netd's word on the change that waits.
@@ -183,6 +186,7 @@ impl App {
             exits: Arc::default(),
             dns: Dns::default(),
             published: Publisher::default(),
+            public_http: PublicHttp::default(),
             check: NetworkCheck::new(ipc::connect(&config.netd_socket)),
             explain: Explainer::new(ipc::connect(&config.netd_socket)),
             confirmer: Confirmer::new(ipc::connect(&config.netd_socket)),

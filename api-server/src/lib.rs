@@ -22,6 +22,7 @@ pub mod exits;
 pub mod health;
 pub mod password;
 pub mod peers;
+pub mod public_http;
 pub mod published;
 pub mod remote;
 pub mod services;

@@ -16,6 +16,7 @@ use cell_api_core::derive::caddy::{
 };
 use cell_api_core::derive::corefile::{self, CorefileSettings, QueryLog};
 use cell_api_core::derive::dns;
+use cell_api_core::domain::PublicDomain;
 use cell_api_core::published::{Published, ServiceRecord};
 use cell_proto::common::v1::{Condition, ConditionStatus};
 use ipnet::IpNet;
@@ -268,13 +269,37 @@ impl ProxyTeller {
         match self.certified.fault() {
             Some(why) => Said::Not("NO_CERTIFICATE", format!("no certificate could be had {why}")),
             None => match public {
-                Some(public) => self.public(&caddy::wildcard(public)).await,
+                Some(public) => {
+                    self.all_public(app, public, &caddy::certified(state, public))
+                        .await
+                }
                 None => Said::Has,
             },
         }
     }
 
-    /// What became of the certificate that Caddy gets by itself. It tries again by itself, ever more rarely, and serves the last one as
+    /// What became of the certificates that Caddy gets by itself: the first that is not had is told, else the first that is to come. Where
+    /// netd does not open the port by which they are proven, that is why.
+    async fn all_public(&self, app: &App, public: &PublicDomain, names: &[String]) -> Said {
+        if let Some(why) = app.public_http.refused().filter(|_| public.is_asked_by_http()) {
+            return Said::Not(
+                "PORT_NOT_OPEN",
+                format!("netd does not open TCP 80 to the internet: {why}"),
+            );
+        }
+        let mut all = Said::Has;
+        for name in names {
+            match self.public(name).await {
+                Said::Has | Said::Nothing => {}
+                Said::Coming(words) if all == Said::Has => all = Said::Coming(words),
+                Said::Coming(_) => {}
+                said @ Said::Not(..) => return said,
+            }
+        }
+        all
+    }
+
+    /// What became of one certificate that Caddy gets by itself. It tries again by itself, ever more rarely, and serves the last one as
     /// long as that is valid.
     async fn public(&self, name: &str) -> Said {
         match self.proxy.certificate(name).await {

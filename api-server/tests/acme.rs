@@ -1,4 +1,4 @@
-//! A certificate of a public domain by DNS-01, with real parts: Caddy as the image has it, Pebble as the authority (Let's Encrypt's own
+//! Certificates of a public domain by DNS-01 and by HTTP-01, with real parts: Caddy as the image has it, Pebble as the authority (Let's Encrypt's own
 //! test server), and BIND for the domain. Needs root.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
@@ -8,14 +8,16 @@ mod states;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use cell_api::published::Proxy;
-use cell_api_core::derive::caddy::{self, AdminListen, CaddySettings, Certificates, Config, LogLevel};
+use cell_api_core::derive::caddy::{
+    self, AdminListen, CHALLENGE_PORT, CaddySettings, Certificates, Config, LogLevel,
+};
 use cell_api_core::domain::{Domain, DomainFields};
 use cell_api_core::published::{HostName, Published, Reader};
 use cell_lab::netns::Namespace;
@@ -32,6 +34,7 @@ const OTHER: &str = "10.8.0.3";
 const AUTHORITY: &str = "192.0.2.10";
 const SERVER: &str = "192.0.2.53";
 const NAME: &str = "*.home.example.org";
+/// Published, so it has a certificate where each name is proven by itself.
 const HOST: &str = "calendar.home.example.org";
 const KEY: &str = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IDMyISE=";
 /// Of the right form, and not the one that the server knows.
@@ -83,8 +86,23 @@ impl Lab {
             acme_authority: Some(self.authority.clone()),
             ..DomainFields::default()
         };
+        self.configured(&fields, log)
+    }
+
+    fn config_by_http(&self, log: LogLevel) -> Config {
+        let fields = DomainFields {
+            mode: "http01".to_owned(),
+            domain: Some("home.example.org".to_owned()),
+            acme_directory: Some(format!("https://{AUTHORITY}:14000/dir")),
+            acme_authority: Some(self.authority.clone()),
+            ..DomainFields::default()
+        };
+        self.configured(&fields, log)
+    }
+
+    fn configured(&self, fields: &DomainFields, log: LogLevel) -> Config {
         let certificates = Certificates {
-            public: Domain::check(&fields).unwrap().public().cloned(),
+            public: Domain::check(fields).unwrap().public().cloned(),
             ..Certificates::default()
         };
         let settings = CaddySettings {
@@ -105,9 +123,13 @@ impl Lab {
     }
 
     async fn outcome(&self, what: &str, holds: impl Fn(Option<i64>, Option<&str>) -> bool) {
+        self.outcome_of(NAME, what, holds).await;
+    }
+
+    async fn outcome_of(&self, name: &str, what: &str, holds: impl Fn(Option<i64>, Option<&str>) -> bool) {
         let mut last = None;
         for _ in 0..PATIENCE.as_millis() / 200 {
-            let told = self.proxy.certificate(NAME).await.unwrap();
+            let told = self.proxy.certificate(name).await.unwrap();
             if holds(told.not_after, told.fault.as_deref()) {
                 return;
             }
@@ -148,6 +170,32 @@ impl Lab {
             "--resolve",
         ];
         self.curl(&[&arguments[..], &[&resolve, &url]].concat())
+    }
+
+    fn root(&self) -> PathBuf {
+        let root = self.folder.path().join("root.pem");
+        let told = self.curl(&["-k", &format!("https://{AUTHORITY}:15000/roots/0")]);
+        fs::write(&root, told).unwrap();
+        root
+    }
+
+    /// Whether somebody listens where the authority asks.
+    fn is_open(&self) -> bool {
+        let at = (CELL, CHALLENGE_PORT);
+        self.space.inside(|| TcpStream::connect(at).is_ok()).unwrap()
+    }
+
+    /// What the port answers to somebody who asks for a service, and for a proof that is not there; 000: nobody listens.
+    fn looks(&self) -> BTreeSet<String> {
+        let paths = ["/", "/.well-known/acme-challenge/guess"];
+        let one = |path: &str| {
+            let (host, url) = (
+                format!("Host: {HOST}"),
+                format!("http://{CELL}:{CHALLENGE_PORT}{path}"),
+            );
+            self.curl(&["-o", "/dev/null", "-w", "%{http_code}", "-H", &host, &url])
+        };
+        paths.into_iter().map(one).collect()
     }
 
     fn proofs(&self) -> String {
@@ -211,7 +259,7 @@ fn named(space: &Namespace, folder: &Path) -> Process {
     );
     fs::write(dir.join("named.conf"), config).unwrap();
     let zone = format!(
-        "$TTL 5\n@ IN SOA ns.example.org. host.example.org. 1 60 60 60 5\n@ IN NS ns.example.org.\nns IN A {SERVER}\n"
+        "$TTL 5\n@ IN SOA ns.example.org. host.example.org. 1 60 60 60 5\n@ IN NS ns.example.org.\nns IN A {SERVER}\n*.home IN A {CELL}\n"
     );
     fs::write(dir.join("zone"), zone).unwrap();
     let mut command = Command::new(tools::named().unwrap());
@@ -233,7 +281,7 @@ fn pebble(space: &Namespace, folder: &Path) -> (Process, String) {
     fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let config = json!({"pebble": {
         "listenAddress": format!("{AUTHORITY}:14000"), "managementListenAddress": format!("{AUTHORITY}:15000"),
-        "certificate": certificate, "privateKey": key, "httpPort": 5002, "tlsPort": 5001,
+        "certificate": certificate, "privateKey": key, "httpPort": CHALLENGE_PORT, "tlsPort": 5001,
         "externalAccountBindingRequired": false}});
     let file = folder.join("pebble.json");
     fs::write(&file, config.to_string()).unwrap();
@@ -295,12 +343,7 @@ async fn a_wildcard_certificate_is_had_by_dns_and_served() {
         not_after.is_some() && fault.is_none()
     })
     .await;
-    let root: PathBuf = lab.folder.path().join("root.pem");
-    fs::write(
-        &root,
-        lab.curl(&["-k", &format!("https://{AUTHORITY}:15000/roots/0")]),
-    )
-    .unwrap();
+    let root = lab.root();
     assert_eq!(lab.status(FRIEND, &root), "200");
     assert_eq!(lab.status(OTHER, &root), "403", "who is not granted it");
     until(PATIENCE, "the proof is taken away again", || {
@@ -318,4 +361,47 @@ async fn a_wildcard_certificate_is_had_by_dns_and_served() {
     })
     .await;
     assert_eq!(lab.named.output().matches("update").count(), asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_published_name_is_proven_at_a_port_that_is_open_meanwhile_and_never_else() {
+    let lab = Lab::new();
+    assert!(!lab.is_open(), "before");
+    let config = lab.config_by_http(LogLevel::Error);
+    lab.proxy.load(&config).await.unwrap();
+    // Whoever looks meanwhile sees neither a service nor where it is.
+    let mut seen = BTreeSet::new();
+    loop {
+        seen.extend(lab.looks());
+        let told = lab.proxy.certificate(HOST).await.unwrap();
+        if told.not_after.is_some() || told.fault.is_some() {
+            break;
+        }
+    }
+    lab.outcome_of(HOST, "the certificate", |not_after, fault| {
+        not_after.is_some() && fault.is_none()
+    })
+    .await;
+    seen.extend(lab.looks());
+    assert!(
+        seen.iter().all(|status| status == "000" || status == "404"),
+        "{seen:?}"
+    );
+    until(PATIENCE, "nobody listens any more", || {
+        (!lab.is_open()).then_some(())
+    })
+    .unwrap();
+    let root = lab.root();
+    assert_eq!(lab.status(FRIEND, &root), "200");
+    assert_eq!(lab.status(OTHER, &root), "403", "who is not granted it");
+    let wildcard = lab.proxy.certificate(NAME).await.unwrap();
+    assert_eq!((wildcard.not_after, wildcard.fault), (None, None));
+
+    // It is kept: another start of the same configuration asks nobody.
+    lab.proxy.load(&lab.config_by_http(LogLevel::Info)).await.unwrap();
+    lab.outcome_of(HOST, "it is still there", |not_after, fault| {
+        not_after.is_some() && fault.is_none()
+    })
+    .await;
+    assert!(!lab.is_open(), "after");
 }

@@ -13,6 +13,7 @@ use cell_proto::api::v1::cell_service_client::CellServiceClient;
 use cell_proto::api::v1::{DomainSetting, GetDomainRequest, SetDomainRequest};
 use cell_proto::{fault, ipc};
 use serde_json::{Value, json};
+use support::netd::CLOSED;
 use support::{Cell, eventually};
 
 const PATH: &str = "/api/domain";
@@ -90,7 +91,15 @@ async fn every_fault_is_told_and_nothing_is_changed() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
     for (body, fields) in [
-        (json!({"mode": "http01", "domain": "a.example"}), &["mode"][..]),
+        // Of the port, that netd has not, is not spoken while there are faults.
+        (
+            json!({"mode": "http01", "domain": "home.cell", "provider": "duckdns", "token": SECRET}),
+            &["provider", "domain"][..],
+        ),
+        (
+            json!({"mode": "http01", "domain": "home.example.org", "token": SECRET}),
+            &["token"],
+        ),
         (json!({"mode": "lan", "token": SECRET}), &["token"]),
         (json!({"mode": "dns01"}), &["provider", "domain"]),
         (
@@ -110,12 +119,58 @@ async fn every_fault_is_told_and_nothing_is_changed() {
         (token(&cell), admin.get(PATH).await.json()["mode"].clone()),
         (None, json!("lan"))
     );
-    let words = admin.put(PATH, &json!({"mode": "http01"})).await.text;
-    assert!(words.contains("not offered by this version"), "{words}");
     cell.client().get(PATH).await.expect(401);
     let person = cell.peer_user("ben").await;
     person.put(PATH, &duckdns(Some(SECRET))).await.expect(403);
     assert_eq!(token(&cell), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_http_it_is_proven_where_netd_opens_a_port_alone() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    admin.put(PATH, &duckdns(Some(SECRET))).await.expect(200);
+    let before = admin.get(PATH).await.json();
+    let setting = json!({"mode": "http01", "domain": "home.example.org", "email": "post@example.org"});
+    let refused = admin.put(PATH, &setting).await.expect(400);
+    assert_eq!(refused.fields(), ["mode"]);
+    assert!(refused.text.contains(CLOSED), "{}", refused.text);
+    // Nothing of it is done.
+    assert_eq!(admin.get(PATH).await.json(), before);
+    assert_eq!(token(&cell).as_deref(), Some(SECRET));
+
+    cell.netd.with(|state| state.opens_http = true);
+    let told = admin.put(PATH, &setting).await.expect(200).json();
+    assert_eq!(
+        (
+            &told["mode"],
+            &told["domain"],
+            &told["provider"],
+            &told["token_is_set"]
+        ),
+        (
+            &json!("http01"),
+            &json!("home.example.org"),
+            &Value::Null,
+            &json!(false)
+        )
+    );
+    assert_eq!(token(&cell), None, "nobody needs it");
+    assert_eq!(admin.get("/api/status").await.json()["domain_mode"], "http01");
+    let audit = admin.get("/api/audit").await.expect(200).text;
+    assert!(audit.contains("home.example.org by http01"), "{audit}");
+    // There is no proxy yet, to which anything could be led.
+    eventually("netd has the state", || {
+        cell.netd.with(|state| state.spec.is_some())
+    })
+    .await;
+    let led = cell.netd.with(|state| state.spec.clone().unwrap().public_http);
+    assert_eq!(led, None);
+    // Back again a token is needed.
+    assert_eq!(
+        admin.put(PATH, &duckdns(None)).await.expect(400).fields(),
+        ["token"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

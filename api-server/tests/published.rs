@@ -560,3 +560,66 @@ async fn a_public_domain_stands_beside_the_cells_own() {
     eventually("nothing is left of it", || !lab.has("example.org")).await;
     eventually("the way out is shut", || core(&spec()) == Some(false)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_proven_by_http_are_published_and_the_internet_reaches_the_proxy_meanwhile() {
+    let lab = Lab::new().await;
+    for id in ["coredns", "caddy", "notes"] {
+        lab.install(id).await;
+    }
+    says(&lab.admin, "ProxyConfigured", ("true", "TOLD")).await;
+    let led = || {
+        lab.cell
+            .netd
+            .with(|state| state.spec.clone().unwrap_or_default().public_http)
+    };
+    assert_eq!(led(), None);
+    lab.cell.netd.with(|state| state.opens_http = true);
+    let outcome = lab.dns.join("admin.outcome");
+    fs::write(
+        &outcome,
+        json!({"not_after": 1_900_000_000, "fault": null}).to_string(),
+    )
+    .unwrap();
+    let setting = json!({"mode": "http01", "domain": "home.example.org"});
+    lab.admin.put("/api/domain", &setting).await.expect(200);
+    let proxy = lab.broker.state.lock().unwrap().made["caddy"]
+        .deployment
+        .containers[0]
+        .address
+        .parse::<std::net::IpAddr>()
+        .unwrap();
+    eventually("the internet is led to the proxy", || {
+        led() == Some(SocketAddr::new(proxy, 8480).into())
+    })
+    .await;
+    eventually("the name is certified, and no other of the domain", || {
+        lab.has("notes.home.example.org") && lab.has("alternate_port") && !lab.has("*.home.example.org")
+    })
+    .await;
+    says(&lab.admin, "ProxyConfigured", ("true", "TOLD")).await;
+    assert!(lab.corefile().contains("home.example.org:53"));
+
+    // Root takes the port away: nothing else is held up, and it is told what is missing.
+    lab.cell.netd.with(|state| state.opens_http = false);
+    let access = json!({"everyone": true, "allowed_peers": []});
+    lab.admin
+        .put("/api/services/notes/access", &access)
+        .await
+        .expect(200);
+    says(&lab.admin, "ProxyConfigured", ("false", "PORT_NOT_OPEN")).await;
+    let status = lab.admin.get("/api/status").await.text;
+    assert!(status.contains(support::netd::CLOSED), "{status}");
+    assert_eq!(led(), None);
+    let networks = lab
+        .cell
+        .netd
+        .with(|state| state.spec.clone().unwrap_or_default().service_networks.len());
+    assert!(networks >= 2, "the rest stands");
+
+    lab.cell.netd.with(|state| state.opens_http = true);
+    let lan = json!({"mode": "lan"});
+    lab.admin.put("/api/domain", &lan).await.expect(200);
+    eventually("nothing is left of it", || !lab.has("example.org")).await;
+    eventually("it is shut", || led().is_none()).await;
+}

@@ -281,6 +281,24 @@ pub(crate) enum Domain {
     Lan,
     /// A public domain as well, with a certificate of the web that is proven in its DNS. Nothing becomes reachable from the internet.
     Dns01(Box<Dns01>),
+    /// A public domain as well, with a certificate of the web for each name, proven by HTTP. The internet reaches TCP 80 of the machine, which
+    /// root opens in netd.toml (services.public_http), and names of services become public.
+    Http01(Http01),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Http01 {
+    /// The public domain, e.g. home.example.org: one of the cell's own, whose names all lead to this machine on the internet.
+    pub(crate) domain: String,
+    /// Where the authority may write to.
+    #[arg(long, default_value = "", value_name = "MAILBOX")]
+    pub(crate) email: String,
+    /// The ACME directory of another authority than Let's Encrypt.
+    #[arg(long, default_value = "", value_name = "URL")]
+    pub(crate) acme_directory: String,
+    /// A file of the certificates that the directory's own is checked by, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) acme_authority: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,10 +1,12 @@
 //! `cellctl domain`: under which domain services are found.
 
+use std::path::PathBuf;
+
 use cell_proto::api::v1::{DomainSetting, GetDomainRequest, SetDomainRequest};
 use serde::Serialize;
 
 use crate::cell::Cell;
-use crate::cli::{Dns01, Domain};
+use crate::cli::{Dns01, Domain, Http01};
 use crate::failure::Failure;
 use crate::human;
 use crate::output::Output;
@@ -41,6 +43,7 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Domain) -> Result<
             token: String::new(),
         },
         Domain::Dns01(options) => asked(*options)?,
+        Domain::Http01(options) => asked_by_http(options)?,
     };
     let told = client.set_domain(asked).await?.into_inner();
     show(output, told.setting, told.token_is_set)
@@ -62,10 +65,7 @@ fn asked(options: Dns01) -> Result<SetDomainRequest, Failure> {
         Some(path) => secret::from_file(&path)?.to_string(),
         None => String::new(),
     };
-    let authority = match acme_authority {
-        Some(path) => secret::whole_file(&path)?.to_string(),
-        None => String::new(),
-    };
+    let authority = authority(acme_authority)?;
     Ok(SetDomainRequest {
         setting: Some(DomainSetting {
             mode: "dns01".to_owned(),
@@ -80,6 +80,33 @@ fn asked(options: Dns01) -> Result<SetDomainRequest, Failure> {
         }),
         token,
     })
+}
+
+fn asked_by_http(options: Http01) -> Result<SetDomainRequest, Failure> {
+    let Http01 {
+        domain,
+        email,
+        acme_directory,
+        acme_authority,
+    } = options;
+    Ok(SetDomainRequest {
+        setting: Some(DomainSetting {
+            mode: "http01".to_owned(),
+            domain,
+            email,
+            acme_directory,
+            acme_authority: authority(acme_authority)?,
+            ..DomainSetting::default()
+        }),
+        token: String::new(),
+    })
+}
+
+fn authority(file: Option<PathBuf>) -> Result<String, Failure> {
+    match file {
+        Some(path) => Ok(secret::whole_file(&path)?.to_string()),
+        None => Ok(String::new()),
+    }
 }
 
 fn show(output: Output, setting: Option<DomainSetting>, token_is_set: Option<bool>) -> Result<(), Failure> {
@@ -120,10 +147,11 @@ fn text(shown: &Shown) -> String {
         None => "not known: vaultd does not answer",
     };
     let or_none = |text: &Option<String>, none: &str| text.clone().unwrap_or_else(|| none.to_owned());
-    let mut pairs = vec![
-        ("Domain", format!("{domain} ({})", shown.mode)),
-        ("Provider", or_none(&shown.provider, "-")),
-    ];
+    let mut pairs = vec![("Domain", format!("{domain} ({})", shown.mode))];
+    let is_by_dns = shown.provider.is_some();
+    if let Some(provider) = &shown.provider {
+        pairs.push(("Provider", provider.clone()));
+    }
     if let Some(server) = &shown.server {
         let by = format!(
             "{server}, key {} ({})",
@@ -132,7 +160,9 @@ fn text(shown: &Shown) -> String {
         );
         pairs.push(("Updates go to", by));
     }
-    pairs.push(("Its token", token.to_owned()));
+    if is_by_dns {
+        pairs.push(("Its token", token.to_owned()));
+    }
     pairs.push(("Authority", or_none(&shown.acme_directory, "Let's Encrypt")));
     pairs.push(("It may write to", or_none(&shown.email, "nobody")));
     human::pairs(pairs)

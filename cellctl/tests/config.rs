@@ -103,6 +103,27 @@ fn a_domain_is_set_with_a_token_from_a_file() {
         (&shown["domain"], &shown["token_is_set"], &shown["email"]),
         (&json!("home.example.org"), &json!(true), &Value::Null)
     );
+    let said = cell.say(&[
+        "domain",
+        "http01",
+        "home.example.org",
+        "--email",
+        "post@example.org",
+    ]);
+    assert!(
+        said.contains("home.example.org (http01)") && !said.contains("token") && !said.contains("Provider"),
+        "{said}"
+    );
+    let asked = cell.state.lock().unwrap().domain.clone().unwrap();
+    let setting = asked.setting.unwrap();
+    assert_eq!(
+        (
+            setting.mode.as_str(),
+            setting.email.as_str(),
+            asked.token.as_str()
+        ),
+        ("http01", "post@example.org", "")
+    );
     let said = cell.say(&["domain", "lan"]);
     assert!(said.contains("the cell's own domain alone"), "{said}");
     let output = cell.run(&["domain", "dns01", "home.example.org"]);

@@ -9,7 +9,7 @@ pub mod services;
 pub mod zones;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -47,6 +47,8 @@ pub struct NetworkSpec {
     pub entries: Vec<Entry>,
     /// Servers that `cell-egress` connects to for the cell itself.
     pub relay_servers: Vec<SocketAddr>,
+    /// The container that the internet reaches by TCP 80 of the machine.
+    pub public_http: Option<SocketAddrV4>,
 }
 
 /// The cell's WireGuard interface.
@@ -141,6 +143,7 @@ pub fn network_spec<'a>(
         services: Vec::new(),
         entries: Vec::new(),
         relay_servers: Vec::new(),
+        public_http: None,
     }
 }
 

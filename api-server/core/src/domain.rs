@@ -1,8 +1,9 @@
 //! Under which domain services are found, and who vouches for their names.
 //!
 //! The cell's own domain (`home.cell`) is always there, with certificates of the cell's own authority. A public domain stands beside it:
-//! its names lead to the same addresses in the VPN, for devices alone, and an authority of the web vouches for them. It asks for a proof
-//! in the domain's DNS (DNS-01, RFC 8555, section 8.4), so nothing of the cell has to be reachable.
+//! its names lead to the same addresses in the VPN, for devices alone, and an authority of the web vouches for them. It asks for a proof:
+//! in the domain's DNS (DNS-01, RFC 8555, section 8.4), and nothing of the cell has to be reachable; or at each name itself by HTTP
+//! (HTTP-01, section 8.3), and the internet reaches TCP 80 of the machine.
 
 mod directory;
 
@@ -32,21 +33,30 @@ const NOT_PUBLIC: [&str; 6] = ["cell", "local", "localhost", "invalid", "onion",
 pub enum Domain {
     /// The cell's own domain alone.
     Lan,
-    /// A public one as well, proven by DNS-01.
-    Dns01(Box<Dns01>),
+    /// A public one as well.
+    Public(Box<PublicDomain>),
 }
 
 /// A public domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dns01 {
+pub struct PublicDomain {
     /// What stands behind the services' labels.
     pub domain: HostName,
     /// Where the authority may write to.
     pub email: Option<Mailbox>,
-    /// Who answers for the domain on the internet.
-    pub provider: DnsProvider,
+    /// How the authority sees that it is the cell's.
+    pub proof: Proof,
     /// The authority; `None`: Let's Encrypt.
     pub directory: Option<Directory>,
+}
+
+/// How an authority sees whose a domain is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// By DNS-01, with one certificate for all names.
+    Dns(DnsProvider),
+    /// By HTTP-01, with one for each name.
+    Http,
 }
 
 /// Who answers for a domain on the internet, and takes records from whoever has its token.
@@ -91,11 +101,11 @@ pub struct Mailbox(String);
 /// The setting as it is asked for, stored and shown. `None` and empty mean the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DomainFields {
-    /// `lan` or `dns01`.
+    /// `lan`, `dns01` or `http01`.
     pub mode: String,
-    /// See [`Dns01::domain`].
+    /// See [`PublicDomain::domain`].
     pub domain: Option<String>,
-    /// See [`Dns01::email`].
+    /// See [`PublicDomain::email`].
     pub email: Option<String>,
     /// `duckdns`, `cloudflare` or `generic`.
     pub provider: Option<String>,
@@ -121,20 +131,26 @@ impl Domain {
         let domain = match fields.mode.as_str() {
             "lan" => {
                 for (name, _) in fields.given() {
-                    faults.add(name, "is of the mode dns01: leave it out");
+                    faults.add(name, "is of the modes dns01 and http01: leave it out");
                 }
                 Some(Domain::Lan)
             }
-            "dns01" => Dns01::check(fields, &mut faults).map(|public| Domain::Dns01(Box::new(public))),
+            "dns01" => {
+                let provider = DnsProvider::check(&|name: &str| fields.one(name), &mut faults);
+                let domain = public_domain(fields, provider.as_ref(), &mut faults);
+                PublicDomain::check(fields, domain, provider.map(Proof::Dns), &mut faults)
+            }
             "http01" => {
-                faults.add(
-                    "mode",
-                    "\"http01\" is not offered by this version, in which nothing of the proxy is reachable from the internet: choose \"dns01\", which needs no open port, or \"lan\"",
-                );
-                None
+                for name in ["provider", "server", "tsig_name", "tsig_algorithm"] {
+                    if fields.one(name).is_some() {
+                        faults.add(name, "is of the mode dns01: leave it out");
+                    }
+                }
+                let domain = public_domain(fields, None, &mut faults);
+                PublicDomain::check(fields, domain, Some(Proof::Http), &mut faults)
             }
             _ => {
-                faults.add("mode", "must be \"lan\" or \"dns01\"");
+                faults.add("mode", "must be \"lan\", \"dns01\" or \"http01\"");
                 None
             }
         };
@@ -145,38 +161,42 @@ impl Domain {
     pub fn mode(&self) -> &'static str {
         match self {
             Domain::Lan => "lan",
-            Domain::Dns01(_) => "dns01",
+            Domain::Public(public) => match public.proof {
+                Proof::Dns(_) => "dns01",
+                Proof::Http => "http01",
+            },
         }
     }
 
     /// The public domain.
-    pub fn public(&self) -> Option<&Dns01> {
+    pub fn public(&self) -> Option<&PublicDomain> {
         match self {
             Domain::Lan => None,
-            Domain::Dns01(public) => Some(public),
+            Domain::Public(public) => Some(public),
         }
     }
 
     /// As it is stored and shown.
     pub fn fields(&self) -> DomainFields {
-        let Domain::Dns01(public) = self else {
+        let Domain::Public(public) = self else {
             return DomainFields {
                 mode: self.mode().to_owned(),
                 ..DomainFields::default()
             };
         };
-        let Dns01 {
+        let PublicDomain {
             domain,
             email,
-            provider,
+            proof,
             directory,
         } = &**public;
-        let update = provider.update();
+        let provider = proof.provider();
+        let update = provider.and_then(DnsProvider::update);
         DomainFields {
             mode: self.mode().to_owned(),
             domain: Some(domain.to_string()),
             email: email.as_ref().map(|mailbox| mailbox.0.clone()),
-            provider: Some(provider.as_str().to_owned()),
+            provider: provider.map(|provider| provider.as_str().to_owned()),
             server: update.map(|update| update.server.to_string()),
             tsig_name: update.map(|update| update.tsig_name.to_string()),
             tsig_algorithm: update.map(|update| update.algorithm.as_str().to_owned()),
@@ -189,20 +209,41 @@ impl Domain {
     }
 }
 
-impl Dns01 {
-    fn check(fields: &DomainFields, faults: &mut Faults) -> Option<Self> {
-        let given = |name: &str| fields.given().find(|(one, _)| *one == name).map(|(_, text)| text);
-        let provider = DnsProvider::check(&given, faults);
-        let domain = match given("domain") {
-            Some(text) => faults.keep("domain", public_name(text, provider.as_ref())),
-            None => {
-                faults.add(
-                    "domain",
-                    "is required: the public domain of the services, e.g. \"home.example.org\"",
-                );
-                None
-            }
-        };
+impl Proof {
+    /// Who answers for the domain and is asked to prove it.
+    pub fn provider(&self) -> Option<&DnsProvider> {
+        match self {
+            Proof::Dns(provider) => Some(provider),
+            Proof::Http => None,
+        }
+    }
+}
+
+fn public_domain(
+    fields: &DomainFields,
+    provider: Option<&DnsProvider>,
+    faults: &mut Faults,
+) -> Option<HostName> {
+    match fields.one("domain") {
+        Some(text) => faults.keep("domain", public_name(text, provider)),
+        None => {
+            faults.add(
+                "domain",
+                "is required: the public domain of the services, e.g. \"home.example.org\"",
+            );
+            None
+        }
+    }
+}
+
+impl PublicDomain {
+    fn check(
+        fields: &DomainFields,
+        domain: Option<HostName>,
+        proof: Option<Proof>,
+        faults: &mut Faults,
+    ) -> Option<Domain> {
+        let given = |name: &str| fields.one(name);
         let email = given("email").map(|text| {
             Mailbox::parse(text)
                 .ok_or("must be one mailbox, local@host, of letters, digits, \".\", \"-\" and \"_\"")
@@ -216,12 +257,17 @@ impl Dns01 {
                 "is of an acme_directory of your own: name that, too",
             );
         }
-        Some(Dns01 {
+        Some(Domain::Public(Box::new(PublicDomain {
             domain: domain?,
             email,
-            provider: provider?,
+            proof: proof?,
             directory: directory.unwrap_or_default(),
-        })
+        })))
+    }
+
+    /// Whether the internet has to reach the proxy.
+    pub fn is_asked_by_http(&self) -> bool {
+        self.proof == Proof::Http
     }
 
     /// What Caddy has to reach beside the internet: addresses that lie at home, as well.
@@ -232,7 +278,7 @@ impl Dns01 {
             protocol,
             port: server.port(),
         };
-        if let DnsProvider::Generic(update) = &self.provider {
+        if let Proof::Dns(DnsProvider::Generic(update)) = &self.proof {
             reach.extend([Protocol::Udp, Protocol::Tcp].map(|protocol| at(update.server, protocol)));
         }
         if let Some(server) = self.directory.as_ref().and_then(Directory::address) {
@@ -419,6 +465,10 @@ impl Mailbox {
 }
 
 impl DomainFields {
+    fn one(&self, name: &str) -> Option<&str> {
+        self.given().find(|(one, _)| *one == name).map(|(_, text)| text)
+    }
+
     /// What is given beside the mode, by the names that faults have.
     fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let DomainFields {

@@ -59,6 +59,16 @@ fn what_is_shown_is_what_is_read() {
         (shown.server.as_deref(), shown.tsig_algorithm.as_deref()),
         (Some("192.0.2.53:53"), Some("hmac-sha256"))
     );
+    let http = fields(&[
+        ("mode", "http01"),
+        ("domain", "home.example.org"),
+        ("email", "post@example.org"),
+        ("acme_directory", "https://192.0.2.10:9000/acme/acme/directory"),
+        ("acme_authority", PEM),
+    ]);
+    let read = Domain::check(&http).unwrap();
+    assert_eq!((read.mode(), read.fields()), ("http01", http));
+    assert!(read.public().unwrap().is_asked_by_http() && !first.public().unwrap().is_asked_by_http());
     let lan = fields(&[("mode", "lan"), ("domain", "")]);
     assert_eq!(Domain::check(&lan).unwrap(), Domain::Lan);
     assert_eq!(Domain::check(&Domain::Lan.fields()).unwrap(), Domain::Lan);
@@ -67,10 +77,14 @@ fn what_is_shown_is_what_is_read() {
 #[test]
 fn every_fault_is_told_at_once() {
     assert_eq!(wrong(&fields(&[("mode", "dns01")])), ["provider", "domain"]);
-    assert_eq!(
-        wrong(&fields(&[("mode", "http01"), ("domain", "a.example")])),
-        ["mode"]
-    );
+    assert_eq!(wrong(&fields(&[("mode", "http01")])), ["domain"]);
+    let proven_otherwise = [
+        ("mode", "http01"),
+        ("domain", "a.example"),
+        ("provider", "duckdns"),
+        ("server", "192.0.2.1"),
+    ];
+    assert_eq!(wrong(&fields(&proven_otherwise)), ["provider", "server"]);
     assert_eq!(wrong(&fields(&[("mode", "")])), ["mode"]);
     let lan = [("mode", "lan"), ("email", "a@b.example"), ("server", "192.0.2.1")];
     assert_eq!(wrong(&fields(&lan)), ["email", "server"]);
@@ -138,9 +152,8 @@ fn a_domain_is_public_and_leaves_room_for_services() {
 
 #[test]
 fn what_is_at_home_is_reached_by_its_address_and_nothing_else_is() {
-    let Domain::Dns01(public) = Domain::check(&generic()).unwrap() else {
-        panic!()
-    };
+    let domain = Domain::check(&generic()).unwrap();
+    let public = domain.public().unwrap();
     let shown: Vec<String> = public
         .reach()
         .iter()
@@ -181,12 +194,10 @@ fn what_is_at_home_is_reached_by_its_address_and_nothing_else_is() {
 
 #[test]
 fn a_token_is_one_that_its_provider_could_have_given() {
-    let Domain::Dns01(public) = Domain::check(&generic()).unwrap() else {
-        panic!()
-    };
+    let domain = Domain::check(&generic()).unwrap();
+    let provider = domain.public().unwrap().proof.provider().unwrap();
     assert!(
-        public
-            .provider
+        provider
             .check_token("c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IDMyISE=")
             .is_ok()
     );
@@ -196,7 +207,7 @@ fn a_token_is_one_that_its_provider_could_have_given() {
         "not base64 at all, and long",
         "a7c4d0ad-114e-40ef-ba1d-d217904a50f2",
     ] {
-        assert!(public.provider.check_token(bad).is_err(), "{bad}");
+        assert!(provider.check_token(bad).is_err(), "{bad}");
     }
     for provider in [DnsProvider::Duckdns, DnsProvider::Cloudflare] {
         assert!(

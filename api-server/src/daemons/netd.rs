@@ -28,6 +28,7 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         services,
         entries,
         relay_servers,
+        public_http,
     } = spec;
     wire::NetworkSpec {
         wireguard: wireguard.map(wireguard_spec),
@@ -36,7 +37,7 @@ pub fn network_spec(spec: NetworkSpec) -> wire::NetworkSpec {
         exits: exits.into_iter().map(exits::exit_spec).collect(),
         dns_upstreams: dns_upstreams.into_iter().map(SocketAddr::into).collect(),
         relay_servers: relay_servers.into_iter().map(SocketAddr::into).collect(),
-        public_http: None,
+        public_http: public_http.map(|to| SocketAddr::V4(to).into()),
         service_networks: services.into_iter().map(service_network).collect(),
         entries: entries.into_iter().map(entry).collect(),
     }

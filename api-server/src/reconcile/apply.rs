@@ -210,6 +210,7 @@ impl Reconciler {
         self.exits = exits::Told::default();
         self.app.dns.forget_refusal();
         self.app.remote.forget_refusal();
+        self.app.public_http.forget_refusal();
         let mut excess = Excess::default();
         loop {
             let (generation, spec) = self.desired(before).await.map_err(|status| (0, status))?;
@@ -221,6 +222,7 @@ impl Reconciler {
             let is_left_out = has_answered(&status)
                 && (self.app.dns.note_refusal(&violations)
                     || self.app.remote.note_refusal(&listed.relay_servers, &violations)
+                    || self.app.public_http.note_refusal(&violations)
                     || self.leave_out(&listed, &violations, &mut excess));
             if !is_left_out {
                 return Err((generation, status));
@@ -550,8 +552,14 @@ async fn desired(
                 spec.services = services_of(connection, domain, &mut before, route)?;
             }
             if let Some(range) = range {
-                let Entries { all, mut grants } = crate::store::services::entries(connection, range)?;
+                let Entries {
+                    all,
+                    mut grants,
+                    proxy,
+                } = crate::store::services::entries(connection, range)?;
                 spec.entries = all;
+                let domain = cell.as_ref().and_then(|cell| cell.domain.public());
+                spec.public_http = own.public_http.allowed(domain, proxy);
                 for peer in &mut spec.peers {
                     if let Some(granted) = grants.remove(&peer.name) {
                         peer.access.services = with_grants(&peer.access.services, &granted);

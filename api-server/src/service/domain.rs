@@ -1,12 +1,15 @@
-//! Under which domain services are found, and the token by which Caddy proves it.
+//! Under which domain services are found, and by what Caddy proves it: a token of who answers for it, or a port that the internet reaches.
 //!
 //! A token is at vaultd before the setting that needs it is in the database, and goes after it is gone from there: what a crash leaves
 //! behind is a token that nothing needs, and such are removed at the start.
 
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 
-use cell_api_core::domain::{Dns01, Domain, DomainFields, TOKEN};
+use cell_api_core::derive::{self, caddy};
+use cell_api_core::domain::{DnsProvider, Domain, DomainFields, PublicDomain, TOKEN};
 use cell_api_core::fault::Faults;
+use cell_api_core::services;
 use zeroize::Zeroizing;
 
 use super::{Actor, ServiceError, cell};
@@ -48,14 +51,21 @@ impl DomainInput {
             Err(faults) => (None, faults),
         };
         match (&checked, &self.token) {
-            (Some(Domain::Dns01(public)), Some(token)) => {
-                faults.keep("token", public.provider.check_token(token));
-            }
-            (Some(Domain::Lan), Some(_)) => faults.add("token", "is of the mode dns01: leave it out"),
+            (Some(domain), Some(token)) => match provider(domain) {
+                Some(provider) => {
+                    faults.keep("token", provider.check_token(token));
+                }
+                None => faults.add("token", "is of the mode dns01: leave it out"),
+            },
             (Some(_), None) | (None, _) => {}
         }
         checked.filter(|_| faults.is_empty()).ok_or(faults)
     }
+}
+
+/// Who is asked to prove that the domain is the cell's.
+fn provider(domain: &Domain) -> Option<&DnsProvider> {
+    domain.public().and_then(|public| public.proof.provider())
 }
 
 /// The setting.
@@ -75,21 +85,25 @@ pub async fn view(app: &App) -> Result<DomainView, ServiceError> {
 ///
 /// # Errors
 /// [`ServiceError::Invalid`] with every fault at once, [`ServiceError::SetupRequired`], [`ServiceError::Unreachable`] and
-/// [`ServiceError::VaultRefuses`] where a token could not be kept: then nothing is changed.
+/// [`ServiceError::VaultRefuses`] where a token could not be kept: then nothing is changed. What netd's policy file does not let the internet
+/// to is a fault of the mode, in netd's words.
 pub async fn set(app: &Arc<App>, actor: &Actor, input: DomainInput) -> Result<DomainView, ServiceError> {
     let before = cell::identity(app)?;
     let domain = input.check()?;
     // Nothing may come between a token and the setting that it is of.
     let _gate = app.domain_changes.lock().await;
-    let has_new = match (domain.public(), &input.token) {
+    if let Some(public) = domain.public().filter(|public| public.is_asked_by_http()) {
+        netd_opens(app, &before, public).await?;
+    }
+    let has_new = match (provider(&domain), &input.token) {
         (Some(_), Some(token)) => {
             app.secrets
                 .put(TOKEN.to_owned(), token, version(app).await?)
                 .await?;
             true
         }
-        (Some(public), None) => {
-            needs_no_token(app, public, before.domain.public()).await?;
+        (Some(asked), None) => {
+            needs_no_token(app, asked, provider(&before.domain)).await?;
             false
         }
         (None, _) => false,
@@ -100,15 +114,39 @@ pub async fn set(app: &Arc<App>, actor: &Actor, input: DomainInput) -> Result<Do
         app.services.lost(PROXY);
         app.services.wished();
     }
-    if domain == Domain::Lan {
+    if provider(&domain).is_none() {
         remove_token(app).await;
     }
     view(app).await
 }
 
+/// Asks netd whether its policy file lets the internet to the proxy, before anybody relies on it. It is asked for no more than that: what
+/// else it is told is told later, and judged then. One that is away is told of it when it is back, and what it says is shown at the proxy.
+async fn netd_opens(app: &App, cell: &cell::CellIdentity, public: &PublicDomain) -> Result<(), ServiceError> {
+    let mut spec = derive::network_spec(&app.config.network, Some(&cell.range), [], Vec::new(), None);
+    let domain = Domain::Public(Box::new(public.clone()));
+    spec.services = vec![derive::services::core_network(&domain)];
+    // Whichever it is: the file knows the network and the port.
+    let any = services::CORE_SUBNET.hosts().nth(1);
+    spec.public_http = any.map(|host| SocketAddrV4::new(host, caddy::CHALLENGE_PORT));
+    let Err(violations) = app.check.whole(spec).await else {
+        return Ok(());
+    };
+    let said = violations.into_iter().find(|one| one.field == "spec.public_http");
+    match said {
+        Some(said) => Err(Faults::one("mode", format!("http01: {}", said.description)).into()),
+        // Of anything else it complains with any mode.
+        None => Ok(()),
+    }
+}
+
 /// Whether the token that is there is of this provider.
-async fn needs_no_token(app: &App, public: &Dns01, before: Option<&Dns01>) -> Result<(), ServiceError> {
-    let is_same = before.is_some_and(|before| before.provider.as_str() == public.provider.as_str());
+async fn needs_no_token(
+    app: &App,
+    asked: &DnsProvider,
+    before: Option<&DnsProvider>,
+) -> Result<(), ServiceError> {
+    let is_same = before.is_some_and(|before| before.as_str() == asked.as_str());
     if is_same && version(app).await? > 0 {
         return Ok(());
     }
@@ -144,14 +182,17 @@ fn detail(domain: &Domain, has_new: bool) -> String {
         return "the cell's own domain alone".to_owned();
     };
     let token = if has_new { ", with a new token" } else { "" };
-    let provider = public.provider.as_str();
+    let by = match public.proof.provider() {
+        Some(provider) => format!(" at {}", provider.as_str()),
+        None => " by http01".to_owned(),
+    };
     let authority = public.directory.as_ref().map_or("", |directory| directory.url());
     let authority = if authority.is_empty() {
         String::new()
     } else {
         format!(", certified by {authority}")
     };
-    format!("{} at {provider}{authority}{token}", public.domain)
+    format!("{}{by}{authority}{token}", public.domain)
 }
 
 /// The version of the token; 0: there is none.
@@ -181,8 +222,8 @@ async fn remove_unneeded(app: &App) -> Result<(), ServiceError> {
 /// [`ServiceError::Unreachable`] without vaultd; [`ServiceError::SetupRequired`].
 pub async fn tidy(app: &App) -> Result<(), ServiceError> {
     let _gate = app.domain_changes.lock().await;
-    match cell::identity(app)?.domain {
-        Domain::Lan => remove_unneeded(app).await,
-        Domain::Dns01(_) => Ok(()),
+    match provider(&cell::identity(app)?.domain) {
+        None => remove_unneeded(app).await,
+        Some(_) => Ok(()),
     }
 }

@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
+/// What is said of a port to the internet that the ceiling does not have.
+pub const CLOSED: &str = "the internet may reach nothing of this machine: write public_http in netd.toml";
+
 /// What is called with the peers of a difference.
 pub type OnApply = Box<dyn Fn(&[PeerSpec]) + Send>;
 
@@ -41,6 +44,8 @@ pub struct State {
     pub refused_networks: Vec<String>,
     /// Servers that the relay may not connect to, as those inside the VPN.
     pub refused_servers: Vec<std::net::SocketAddr>,
+    /// Whether the internet may be let to a container, as the real one's ceiling has it. Nothing said: not.
+    pub opens_http: bool,
     /// Entries at this port are refused.
     pub refused_entry: Option<u32>,
     /// As the real one's ceiling.
@@ -79,6 +84,7 @@ impl Default for State {
             max_peers: None,
             refuses_network: false,
             refused_networks: Vec::new(),
+            opens_http: false,
             refused_servers: Vec::new(),
             refused_entry: None,
             max_entries: None,
@@ -164,6 +170,9 @@ impl State {
                 "a server is not inside the VPN",
             )
         }));
+        if spec.public_http.is_some() && !self.opens_http {
+            violations.push(Violation::new("spec.public_http", CLOSED));
+        }
         if violations.is_empty() {
             let port = |one: &ServiceEntry| one.at.as_ref().map(|at| at.port);
             let refused = spec.entries.iter().enumerate();

@@ -119,7 +119,7 @@ pub fn carried(spec: derive::NetworkSpec) -> NetworkSpec {
         exits: spec.exits.into_iter().map(exit).collect(),
         dns_upstreams: spec.dns_upstreams.into_iter().map(Ok).collect(),
         relay_servers: spec.relay_servers.into_iter().map(Ok).collect(),
-        public_http: None,
+        public_http: spec.public_http.map(|to| Ok(to.into())),
         wireguard: spec.wireguard.map(|wireguard| WireguardSpec {
             interface: wireguard.interface,
             listen_port: wireguard.listen_port.into(),

@@ -26,7 +26,8 @@ export function DomainForm({ stored }: { stored: Domain }) {
   const [saved, setSaved] = useState(false);
   const w = t.settings.publicDomain;
   const isPublic = mode !== 'lan';
-  const isGeneric = provider === 'generic';
+  const isByDns = mode === 'dns01';
+  const isGeneric = isByDns && provider === 'generic';
   const edit = (change: () => void) => {
     change();
     setSaved(false);
@@ -42,14 +43,14 @@ export function DomainForm({ stored }: { stored: Domain }) {
             mode,
             domain: given('domain'),
             email: given('email'),
-            provider,
+            provider: isByDns ? provider : null,
             server: generic(given('server')),
             tsig_name: generic(given('tsig_name')),
             tsig_algorithm: generic(stored.tsig_algorithm),
             acme_directory: directory,
             // It is given by cellctl, and belongs to the directory that it was given with.
             acme_authority: directory && directory === stored.acme_directory ? (stored.acme_authority ?? null) : null,
-            token: token || null,
+            token: (isByDns && token) || null,
           }
         : { mode };
       const domain = await data(sdk.setDomain({ body }));
@@ -81,7 +82,7 @@ export function DomainForm({ stored }: { stored: Domain }) {
       <ErrorNote error={action.error} fields={FIELDS} />
       <fieldset>
         <legend className="sr-only">{w.title}</legend>
-        {(['lan', 'dns01'] as const).map((one) => (
+        {(['lan', 'dns01', 'http01'] as const).map((one) => (
           <Choice
             key={one}
             name="mode"
@@ -95,26 +96,30 @@ export function DomainForm({ stored }: { stored: Domain }) {
       {isPublic && (
         <>
           {field('domain')}
-          <Select
-            label={w.provider}
-            help={undefined}
-            error={byField.provider}
-            options={w.providers}
-            value={provider}
-            onChange={(event) => edit(() => setProvider(event.target.value))}
-            name="provider"
-          />
+          {isByDns && (
+            <Select
+              label={w.provider}
+              help={undefined}
+              error={byField.provider}
+              options={w.providers}
+              value={provider}
+              onChange={(event) => edit(() => setProvider(event.target.value))}
+              name="provider"
+            />
+          )}
           {isGeneric && field('server')}
           {isGeneric && field('tsig_name')}
-          <PasswordField
-            label={isGeneric ? w.secret : w.token}
-            help={stored.token_is_set && provider === stored.provider ? w.tokenThere : w.tokenHelp}
-            error={byField.token}
-            value={token}
-            onChange={(event) => edit(() => setToken(event.target.value))}
-            name="token"
-            autoComplete="off"
-          />
+          {isByDns && (
+            <PasswordField
+              label={isGeneric ? w.secret : w.token}
+              help={stored.token_is_set && provider === stored.provider ? w.tokenThere : w.tokenHelp}
+              error={byField.token}
+              value={token}
+              onChange={(event) => edit(() => setToken(event.target.value))}
+              name="token"
+              autoComplete="off"
+            />
+          )}
           {field('email', true)}
           {field('acme_directory', true)}
         </>

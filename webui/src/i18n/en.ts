@@ -251,7 +251,11 @@ export const en = {
           'A public domain as well',
           'With a certificate that every device trusts. It is proven in the domain’s DNS: nothing becomes reachable from the internet.',
         ],
-      } as Record<'lan' | 'dns01', [string, string]>,
+        http01: [
+          'A public domain, proven by HTTP',
+          'For a domain whose DNS this cell cannot write to. TCP port 80 of this machine is open to the internet, if its owner allows it in netd.toml, and the names of your services become public.',
+        ],
+      } as Record<'lan' | 'dns01' | 'http01', [string, string]>,
       provider: 'DNS provider',
       providers: [
         ['duckdns', 'DuckDNS'],

@@ -8,13 +8,15 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::domain::Dns01;
+use crate::domain::{Proof, PublicDomain};
 use crate::published::{HostName, Published, ServiceRecord};
 
 /// Where Caddy listens for HTTPS, in its container.
 pub const HTTPS_PORT: u16 = 8443;
 /// The same for HTTP, which only leads to HTTPS.
 pub const HTTP_PORT: u16 = 8080;
+/// Where Caddy answers an authority's questions, while one is to come and never else. `services.public_http` of netd.toml has it too.
+pub const CHALLENGE_PORT: u16 = 8480;
 /// Caddy's own socket, in its container: where its manifest mounts the folder that the machine may have elsewhere.
 pub const ADMIN_SOCKET: &str = "/run/cell/caddy/admin.sock";
 
@@ -55,9 +57,9 @@ pub enum LogLevel {
 pub struct Certificates {
     /// Certificates that the cell's CA signed.
     pub loaded: Vec<LoadedCertificate>,
-    /// One for all names of the public domain, which Caddy gets by itself and keeps. It takes modules of the cell's own
+    /// Those of the public domain, which Caddy gets by itself and keeps: one for all names, or one for each ([`certified`]). It takes modules of the cell's own
     /// (`compose/images/caddy/acme`): another Caddy refuses the configuration and keeps the one that it has.
-    pub public: Option<Dns01>,
+    pub public: Option<PublicDomain>,
 }
 
 /// A certificate and its key, in PEM.
@@ -88,9 +90,20 @@ impl From<Vec<LoadedCertificate>> for Certificates {
     }
 }
 
-/// The name of the certificate that Caddy gets for a public domain: of everything directly below it.
-pub fn wildcard(public: &Dns01) -> String {
-    format!("*.{}", public.domain)
+/// The names of the certificates that Caddy gets for a public domain: of everything directly below it, or where each is proven by itself of those
+/// that are published.
+pub fn certified(published: &Published, public: &PublicDomain) -> Vec<String> {
+    match public.proof {
+        Proof::Dns(_) => vec![format!("*.{}", public.domain)],
+        Proof::Http => {
+            let mut names: Vec<String> = (hosts(published).iter())
+                .filter(|host| host.is_below(&public.domain))
+                .map(ToString::to_string)
+                .collect();
+            names.dedup();
+            names
+        }
+    }
 }
 
 /// The names that a certificate of the services is for, in order: those that have something for browsers.
@@ -151,7 +164,7 @@ pub fn config(
                     redirect: redirect(&hosts, settings),
                 },
             },
-            tls: tls(certificates),
+            tls: tls(published, certificates),
             events: certificates.public.as_ref().map(|_| Events::of_certificates()),
         },
     };
@@ -249,13 +262,17 @@ fn redirect(hosts: &[HostName], settings: &CaddySettings) -> Server {
     }
 }
 
-fn tls(certificates: &Certificates) -> Tls {
+fn tls(published: &Published, certificates: &Certificates) -> Tls {
     let Certificates { loaded, public } = certificates;
     let load_pem: Vec<Pem> = loaded.iter().map(Pem::of).collect();
-    let automate: Vec<String> = public.iter().map(wildcard).collect();
+    let automate: Vec<String> = (public.iter())
+        .flat_map(|public| certified(published, public))
+        .collect();
     let has_any = !load_pem.is_empty() || !automate.is_empty();
+    // A policy without subjects would be one for every name.
+    let public = public.as_ref().filter(|_| !automate.is_empty());
     Tls {
-        automation: public.as_ref().map(|public| Automation {
+        automation: public.map(|public| Automation {
             policies: vec![Policy {
                 subjects: automate.clone(),
                 issuers: vec![Issuer::of(public)],

@@ -9,7 +9,7 @@ use super::dns::Way;
 use crate::access::Service;
 use crate::connection::choice::{ExitChoice, Route};
 use crate::connection::id::ConnectionId;
-use crate::domain::{Dns01, Domain};
+use crate::domain::{Domain, PublicDomain};
 use crate::service_network::{Egress, Place, ServiceNetwork};
 use crate::services;
 
@@ -69,7 +69,7 @@ pub fn core_network(domain: &Domain) -> ServiceSpec {
         subnet: services::CORE_SUBNET,
         internet: public.is_some(),
         exit: None,
-        reach: public.map(Dns01::reach).unwrap_or_default(),
+        reach: public.map(PublicDomain::reach).unwrap_or_default(),
         called: BTreeSet::new(),
     }
 }

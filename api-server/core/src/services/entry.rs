@@ -49,6 +49,8 @@ pub struct Entries {
     pub all: Vec<Entry>,
     /// What peers may reach by being named, in the order of their names.
     pub grants: BTreeMap<String, BTreeSet<Service>>,
+    /// The proxy's container, while there is one.
+    pub proxy: Option<Ipv4Addr>,
 }
 
 /// Ports of a manifest that devices reach at the service's own address, with the container of each.
@@ -87,7 +89,10 @@ pub fn entries(cell: Ipv4Addr, services: &[Published<'_>]) -> Entries {
         core.containers.get(main.name.as_str()).copied()
     };
     let proxy = of_core(PROXY);
-    let mut entries = Entries::default();
+    let mut entries = Entries {
+        proxy,
+        ..Entries::default()
+    };
     for service in services {
         let Some(address) = service.address else { continue };
         for (at, to) in of_service(service, address, proxy) {

@@ -13,7 +13,7 @@ use crate::service::domain::{DomainInput, DomainView};
 /// Under which domain services are found, beside the cell's own.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Domain {
-    /// `lan`: the cell's own alone; `dns01`: a public one as well.
+    /// `lan`: the cell's own alone; `dns01`: a public one as well, proven in its DNS; `http01`: one that is proven by TCP 80 of this machine.
     pub mode: String,
     /// The public domain.
     #[schema(required)]
@@ -48,14 +48,14 @@ pub struct Domain {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DomainUpdate {
-    /// `lan` or `dns01`.
+    /// `lan`, `dns01` or `http01`.
     pub mode: String,
     /// The public domain: one of the cell's own, since all its names are answered by the cell for its devices.
     #[schema(example = "home.example.org")]
     pub domain: Option<String>,
     /// Where the authority may write to.
     pub email: Option<String>,
-    /// `duckdns`, `cloudflare` or `generic`.
+    /// Of `dns01`: `duckdns`, `cloudflare` or `generic`.
     pub provider: Option<String>,
     /// Of `generic`: an IPv4 address, with a port where it is not 53.
     pub server: Option<String>,

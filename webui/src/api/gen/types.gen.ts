@@ -897,7 +897,7 @@ export type Domain = {
      */
     email: string | null;
     /**
-     * `lan`: the cell's own alone; `dns01`: a public one as well.
+     * `lan`: the cell's own alone; `dns01`: a public one as well, proven in its DNS; `http01`: one that is proven by TCP 80 of this machine.
      */
     mode: string;
     /**
@@ -943,11 +943,11 @@ export type DomainUpdate = {
      */
     email?: string | null;
     /**
-     * `lan` or `dns01`.
+     * `lan`, `dns01` or `http01`.
      */
     mode: string;
     /**
-     * `duckdns`, `cloudflare` or `generic`.
+     * Of `dns01`: `duckdns`, `cloudflare` or `generic`.
      */
     provider?: string | null;
     /**

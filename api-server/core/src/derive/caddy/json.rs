@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::{LoadedCertificate, LogLevel};
-use crate::domain::{Directory, Dns01, DnsProvider, KeyAlgorithm, Mailbox, TOKEN_FILE};
+use super::{CHALLENGE_PORT, LoadedCertificate, LogLevel};
+use crate::domain::{Directory, DnsProvider, KeyAlgorithm, Mailbox, PublicDomain, TOKEN_FILE};
 use crate::published::HostName;
 
 /// How long after a record was written the authority may look for it, where nobody can see whether it is there: every question for the
@@ -327,7 +327,7 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    pub fn of(public: &Dns01) -> Self {
+    pub fn of(public: &PublicDomain) -> Self {
         let directory = public.directory.as_ref();
         Issuer {
             module: "cell",
@@ -335,9 +335,14 @@ impl Issuer {
             ca: directory.map(|directory| directory.url().to_owned()),
             trusted_roots_pem: directory.and_then(Directory::authority).map(str::to_owned),
             challenges: Challenges {
-                http: Disabled { disabled: true },
+                http: match public.proof.provider() {
+                    Some(_) => HttpChallenge::Disabled { disabled: true },
+                    None => HttpChallenge::At {
+                        alternate_port: CHALLENGE_PORT,
+                    },
+                },
                 tls_alpn: Disabled { disabled: true },
-                dns: Dns::of(&public.provider),
+                dns: public.proof.provider().map(Dns::of),
             },
         }
     }
@@ -345,10 +350,23 @@ impl Issuer {
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
 struct Challenges {
-    http: Disabled,
+    http: HttpChallenge,
     #[serde(rename = "tls-alpn")]
     tls_alpn: Disabled,
-    dns: Dns,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns: Option<Dns>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum HttpChallenge {
+    Disabled {
+        disabled: bool,
+    },
+    /// Caddy listens there as long as a challenge runs.
+    At {
+        alternate_port: u16,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize)]

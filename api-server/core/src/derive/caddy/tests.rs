@@ -1,9 +1,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::net::Ipv4Addr;
+
 use serde_json::json;
 
 use super::*;
+use crate::access::Protocol;
 use crate::domain::{Domain, DomainFields};
+use crate::published::Label;
+use crate::service_network::ServiceName;
 
 fn settings() -> CaddySettings {
     CaddySettings {
@@ -128,6 +133,49 @@ fn a_public_domain_has_one_certificate_for_all_its_names() {
     assert_eq!(
         shown["apps"]["http"]["servers"]["services"]["automatic_https"]["disable"],
         true
+    );
+}
+
+#[test]
+fn names_that_are_proven_by_http_have_a_certificate_each_and_what_is_not_published_has_none() {
+    let fields = DomainFields {
+        mode: "http01".to_owned(),
+        domain: Some("home.example.org".to_owned()),
+        ..DomainFields::default()
+    };
+    let certificates = Certificates {
+        public: Domain::check(&fields).unwrap().public().cloned(),
+        ..Certificates::default()
+    };
+    let tls = |published: &Published| {
+        let (shown, _) = config(published, &settings(), &certificates);
+        serde_json::to_value(&shown).unwrap()["apps"]["tls"].clone()
+    };
+    assert_eq!(tls(&nothing()), json!({}), "no policy is one for every name");
+    let mut published = nothing();
+    published
+        .domains
+        .push(HostName::parse("home.example.org").unwrap());
+    published.services.push(ServiceRecord {
+        name: ServiceName::parse("calendar").unwrap(),
+        subdomains: [Label::parse("calendar").unwrap()].into(),
+        address: Ipv4Addr::new(10, 8, 1, 0),
+        ports: [(Protocol::Tcp, 443)].into(),
+        everyone: false,
+        web: Some("172.21.0.2:5232".parse().unwrap()),
+    });
+    let named: Vec<String> = (hosts(&published).iter())
+        .map(ToString::to_string)
+        .filter(|name| name.ends_with(".home.example.org"))
+        .collect();
+    assert!(!named.is_empty() && hosts(&published).len() > named.len());
+    let tls = tls(&published);
+    assert_eq!(tls["certificates"], json!({"automate": named}));
+    assert_eq!(
+        tls["automation"]["policies"],
+        json!([{"subjects": named, "issuers": [{
+            "module": "cell",
+            "challenges": {"http": {"alternate_port": 8480}, "tls-alpn": {"disabled": true}}}]}])
     );
 }
 
