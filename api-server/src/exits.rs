@@ -78,6 +78,11 @@ impl Exits {
         self.read().relied_on(id)
     }
 
+    /// What is seen of a connection, however long it has been so.
+    pub fn seen(&self, id: &ConnectionId) -> Health {
+        self.read().seen(id)
+    }
+
     /// What is thought of a connection; `None` before it was judged.
     pub fn judged(&self, id: &ConnectionId) -> Option<Judged> {
         self.read().judged.get(id).cloned()

@@ -518,6 +518,7 @@ async fn the_automation_api_does_the_same() {
         name: Some("out".to_owned()),
         import: None,
         if_version: Some(if_version.to_owned()),
+        validate_only: false,
     };
     let renamed = client.update_connection(rename("1")).await.unwrap().into_inner();
     assert_eq!(renamed.connection.unwrap().name, "out");

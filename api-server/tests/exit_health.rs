@@ -78,8 +78,8 @@ async fn a_tunnel_is_judged_by_its_handshakes_and_by_what_came_through() {
             .contains("nothing has gone through it")
     );
     eventually("it was looked at while it was idle", || {
-        let judged = cell.app.exits.judged(&parsed(&id)).unwrap();
-        judged.detail.contains("nothing has gone through it")
+        let judged = cell.app.exits.judged(&parsed(&id));
+        judged.is_some_and(|judged| judged.detail.contains("nothing has gone through it"))
     })
     .await;
     cell.netd.see_exit(exit(&id, START_MS, 296));
@@ -150,6 +150,8 @@ async fn an_exit_that_comes_and_goes_does_not_drag_its_peers_along() {
     let admin = cell.admin().await;
     let (work, spare) = (proxy(&admin, "work").await, proxy(&admin, "spare").await);
     add(&admin, "phone", 1).await;
+    let access = json!({"access": {"internet": true}});
+    admin.put("/api/peers/phone", &access).await.expect(200);
     let path = "/api/connectivity/peers/phone";
     let exit = json!({"connection_id": work});
     admin.put(&format!("{path}/exit"), &exit).await.expect(200);
@@ -171,12 +173,8 @@ async fn an_exit_that_comes_and_goes_does_not_drag_its_peers_along() {
     assert!(goes_by(&spare), "it has only just come back");
     cell.advance(Duration::from_secs(30));
     eventually("it has worked for long enough", || goes_by(&work)).await;
-    let audit = admin.get("/api/audit?limit=1000").await.expect(200).json();
-    let records = audit["records"].as_array().unwrap().iter();
-    let turns: Vec<&str> = records
-        .filter(|record| record["action"] == "connection.health" && record["subject"] == "work")
-        .map(|record| record["detail"].as_str().unwrap().split(':').next().unwrap())
-        .collect();
+    let turns = audited(&admin, "connection.health", 4).await;
+    let turns: Vec<&str> = turns.iter().map(|turn| turn.split(':').next().unwrap()).collect();
     let expected = [
         "unknown to working",
         "working to down",
@@ -184,6 +182,88 @@ async fn an_exit_that_comes_and_goes_does_not_drag_its_peers_along() {
         "it has worked for long enough",
     ];
     assert_eq!(turns, expected);
+    let expected = [
+        "1 device: through spare, before through work",
+        "1 device: through work, before through spare",
+    ];
+    assert_eq!(audited(&admin, "connection.failover", 2).await, expected);
+}
+
+/// What the audit says of `work`, once it says so much: netd may hear of a turn before it is written down.
+async fn audited(admin: &Client, action: &str, lines: usize) -> Vec<String> {
+    for _ in 0..400 {
+        let audit = admin.get("/api/audit?limit=1000").await.expect(200).json();
+        let records = audit["records"].as_array().unwrap().iter();
+        let found = records.filter(|record| record["action"] == action && record["subject"] == "work");
+        let found: Vec<String> = found
+            .map(|record| record["detail"].as_str().unwrap().to_owned())
+            .collect();
+        if found.len() >= lines {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the audit never says {lines} times {action} of work");
+}
+
+/// As it is shown alone, and among all.
+async fn way(admin: &Client, peer: &str) -> [(Value, Value); 2] {
+    let shown = admin.get(&format!("/api/peers/{peer}")).await.expect(200).json();
+    let listed = admin.get("/api/peers").await.expect(200).json();
+    let mut listed = listed["peers"].as_array().unwrap().iter();
+    let listed = listed.find(|one| one["name"] == peer).unwrap();
+    [&shown, listed].map(|peer| (peer["way"].clone(), peer["way_connection_id"].clone()))
+}
+
+async fn goes(admin: &Client, peer: &str, wanted: (&str, Option<&str>)) {
+    let wanted = (json!(wanted.0), json!(wanted.1));
+    for _ in 0..400 {
+        if way(admin, peer).await.iter().all(|way| *way == wanted) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{peer} never goes {wanted:?}, but {:?}", way(admin, peer).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_shown_with_the_way_that_it_has_now() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let work = proxy(&admin, "work").await;
+    for (number, name) in (1..).zip(["phone", "tablet", "tv"]) {
+        add(&admin, name, number).await;
+        let access = json!({"access": {"internet": true}});
+        admin
+            .put(&format!("/api/peers/{name}"), &access)
+            .await
+            .expect(200);
+        goes(&admin, name, ("direct", None)).await;
+    }
+    for name in ["phone", "tablet"] {
+        let exit = json!({"connection_id": work});
+        admin
+            .put(&format!("/api/connectivity/peers/{name}/exit"), &exit)
+            .await
+            .expect(200);
+    }
+    let opens = json!({"fail_open": true});
+    admin
+        .put("/api/connectivity/peers/tablet/failopen", &opens)
+        .await
+        .expect(200);
+    eventually("cell-egress has it", || cell.egress.ids().len() == 1).await;
+    cell.egress.see(&work, START_MS, 0);
+    let peers = || cell.app.events.watch().borrow().of(Topic::Peers);
+    for name in ["phone", "tablet"] {
+        goes(&admin, name, ("exit", Some(&work))).await;
+    }
+    let before = peers();
+    cell.egress.see(&work, START_MS, START_MS + 1);
+    goes(&admin, "phone", ("nowhere", None)).await;
+    goes(&admin, "tablet", ("direct", None)).await;
+    eventually("browsers hear of it", || peers() > before).await;
+    goes(&admin, "tv", ("direct", None)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -274,3 +274,63 @@ async fn whoever_asks_from_the_device_itself_is_warned() {
         assert_eq!(plan.own_path, expected, "{name} {author:?}");
     }
 }
+
+/// What is imported again takes the place of secrets that nobody keeps: so it is told first, and cannot wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_made_anew_is_told_and_nothing_is_stored_or_done() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let all = "/api/connectivity/connections";
+    let url = |server: &str| json!({"import": {"url": format!("socks5://anna:hunter2@{server}:1080")}});
+    let made = json!({"name": "home", "type": "proxy", "import": url("192.0.2.9")["import"]});
+    let made = admin.post(all, &made).await.expect(201).json();
+    let id = made["connection"]["id"].as_str().unwrap().to_owned();
+    let path = format!("{all}/{id}");
+    for (number, name) in (1..).zip(["laptop", "phone", "nas"]) {
+        add(&admin, name, number).await;
+        if name != "nas" {
+            let peer = format!("/api/peers/{name}");
+            admin.put(&peer, &access(true, false, &[])).await.expect(200);
+            let exit = json!({"connection_id": id});
+            admin
+                .put(&format!("/api/connectivity/peers/{name}/exit"), &exit)
+                .await
+                .expect(200);
+        }
+    }
+    let secrets = || cell.vault.secrets.lock().unwrap().kept.clone();
+    let (before, kept) = (traces(&cell, &admin).await, secrets());
+    let plan = planned(&admin, &path, &url("192.0.2.10")).await;
+    assert_eq!(
+        texts(&plan),
+        [
+            "home is made anew: it connects to 192.0.2.10:1080, and no longer to 192.0.2.9:1080.",
+            "Open connections of laptop and phone to the internet end: home carries them.",
+            "The vault forgets the secrets that home has now, and nothing brings them back: keep what it was made of.",
+        ]
+    );
+    assert_eq!(plan["statements"][1]["peers"], json!(["laptop", "phone"]));
+    assert_eq!(
+        (&plan["own_path"], &plan["netd"]["takes"]),
+        (&json!("stays"), &json!(true))
+    );
+    assert!(!plan.to_string().contains("hunter2"), "{plan}");
+    let renamed = planned(&admin, &path, &json!({"name": "sweden"})).await;
+    assert_eq!(
+        (texts(&renamed), &renamed["netd"]),
+        (vec!["home is called sweden.".to_owned()], &Value::Null)
+    );
+    let wrong = admin
+        .put(&format!("{path}?validate_only=true"), &url("192.0.2.256:"))
+        .await;
+    wrong.refused(400, "INVALID_REQUEST");
+    let waits = admin
+        .put(&format!("{path}?confirm_within=60"), &url("192.0.2.10"))
+        .await;
+    waits.refused(400, "INVALID_REQUEST");
+    assert_eq!(waits.json()["violations"][0]["field"], "confirm_within");
+    assert_eq!(traces(&cell, &admin).await, before);
+    assert_eq!(secrets(), kept);
+    let shown = admin.get(&path).await.expect(200).json();
+    assert_eq!(shown["version"], made["connection"]["version"]);
+}

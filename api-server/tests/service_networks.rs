@@ -499,3 +499,49 @@ async fn the_automation_socket_has_the_same() {
     let refused = client.explain_service_flow(asked).await.unwrap_err();
     assert_eq!(fault::reason(&refused).as_deref(), Some("NO_SERVICE_NETWORK"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_a_containers_packet_is_told_with_the_exit_that_decides() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let id = proxy(&admin, "work").await;
+    register(&cell, "files", vec![]).await;
+    bind(&admin, "files", json!({"connection_id": "work"}))
+        .await
+        .expect(200);
+    eventually("netd hears of it", || {
+        at_netd(&cell, "files").is_some_and(|network| network.exit == id)
+    })
+    .await;
+    let asked = format!("{ALL}/files/explain?destination=203.0.113.9");
+    let told = admin.get(&format!("{asked}&port=443")).await.expect(200).json();
+    assert_eq!(
+        (&told["passes"], &told["source"]),
+        (&json!(true), &json!("172.21.0.0"))
+    );
+    let mark = admin
+        .get(&format!("/api/connectivity/connections/{id}"))
+        .await
+        .expect(200)
+        .json();
+    let exit = json!({"connection_id": id, "connection_name": "work", "mark": mark["mark"], "table": null, "iface": null,
+        "redirect_port": mark["redirect_port"]});
+    assert_eq!(told["exit"], exit);
+    bind(&admin, "files", json!({"connection_id": "direct"}))
+        .await
+        .expect(200);
+    eventually("the cell's own way", || {
+        at_netd(&cell, "files").is_some_and(|network| network.exit.is_empty())
+    })
+    .await;
+    assert_eq!(admin.get(&asked).await.expect(200).json()["exit"], Value::Null);
+
+    for (query, field) in [("", "destination"), ("destination=203.0.113.9&port=0", "port")] {
+        let answer = admin.get(&format!("{ALL}/files/explain?{query}")).await;
+        answer.refused(400, "INVALID_REQUEST");
+        assert_eq!(answer.json()["violations"][0]["field"], field, "{query}");
+    }
+    let nobody = format!("{ALL}/mail/explain?destination=203.0.113.9");
+    admin.get(&nobody).await.refused(404, "NO_SERVICE_NETWORK");
+    cell.client().get(&nobody).await.refused(401, "NO_SESSION");
+}

@@ -1,7 +1,8 @@
 //! `cellctl change`: the change of the network that waits for its confirmation.
 
 use cell_proto::api::v1::{
-    ConfirmNetworkChangeRequest, GetNetworkChangeRequest, RollBackNetworkChangeRequest, WaitingChange,
+    ConfirmNetworkChangeRequest, GetNetworkChangeRequest, GetNetworkChangeResponse,
+    RollBackNetworkChangeRequest, WaitingChange,
 };
 use serde::Serialize;
 
@@ -9,10 +10,21 @@ use crate::cell::Cell;
 use crate::cli::Change;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::{human, view};
 
 /// As `--json` shows it.
 #[derive(Serialize)]
 struct Shown {
+    waiting: Option<Waiting>,
+    /// When a change was taken back last, as far as that is known.
+    last_rollback_at: Option<String>,
+    #[serde(skip)]
+    last_rollback_unix_ms: i64,
+}
+
+/// As `--json` shows what is settled.
+#[derive(Serialize)]
+struct Settled {
     waiting: Option<Waiting>,
 }
 
@@ -33,9 +45,14 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Change) -> Result<
     match command {
         Change::Show => {
             let request = GetNetworkChangeRequest {};
-            let waiting = client.get_network_change(request).await?.into_inner().waiting;
+            let GetNetworkChangeResponse {
+                waiting,
+                last_rollback_unix_ms,
+            } = client.get_network_change(request).await?.into_inner();
             let shown = Shown {
                 waiting: waiting.map(Waiting::from),
+                last_rollback_at: view::rfc3339(last_rollback_unix_ms),
+                last_rollback_unix_ms,
             };
             output.result(&shown, || text(&shown))
         }
@@ -43,13 +60,13 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Change) -> Result<
             client
                 .confirm_network_change(ConfirmNetworkChangeRequest {})
                 .await?;
-            output.result(&Shown { waiting: None }, || "The change is kept.".to_owned())
+            output.result(&Settled { waiting: None }, || "The change is kept.".to_owned())
         }
         Change::Rollback => {
             client
                 .roll_back_network_change(RollBackNetworkChangeRequest {})
                 .await?;
-            output.result(&Shown { waiting: None }, || {
+            output.result(&Settled { waiting: None }, || {
                 "The change is taken back.".to_owned()
             })
         }
@@ -57,9 +74,21 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Change) -> Result<
 }
 
 fn text(shown: &Shown) -> String {
-    let Some(waiting) = &shown.waiting else {
-        return "No change waits for a confirmation.".to_owned();
-    };
+    let mut lines = vec![match &shown.waiting {
+        Some(waiting) => told(waiting),
+        None => "No change waits for a confirmation.".to_owned(),
+    }];
+    if shown.last_rollback_at.is_some() {
+        let ago = human::ago(
+            shown.last_rollback_unix_ms,
+            jiff::Timestamp::now().as_millisecond(),
+        );
+        lines.push(format!("The last change that was taken back: {ago}."));
+    }
+    lines.join("\n")
+}
+
+fn told(waiting: &Waiting) -> String {
     let Waiting {
         peer,
         service,

@@ -13,7 +13,7 @@ use crate::cell::Cell;
 use crate::cli::{Connection, Import};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{human, secret, view};
+use crate::{careful, human, plan, secret, view};
 
 /// Carries out one of the commands.
 pub(crate) async fn run(cell: &Cell, output: Output, command: Connection) -> Result<(), Failure> {
@@ -26,16 +26,15 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Connection) -> Res
         }
         Connection::Health { name } => {
             let found = find(&mut client, &name).await?;
-            let proven = found.status.as_ref().map_or(0, |status| status.proven_unix_ms);
             let status = view::Connection::from(found).status;
             output.result(&status, || {
                 let seen = status.timestamp.as_ref().map(|at| format!(" ({at})"));
-                let proven = human::ago(proven, jiff::Timestamp::now().as_millisecond());
                 format!(
-                    "{}: {}{}; last proven: {proven}",
+                    "{}: {}{}; last proven: {}",
                     status.health,
                     status.detail,
-                    seen.unwrap_or_default()
+                    seen.unwrap_or_default(),
+                    proven(&status)
                 )
             })
         }
@@ -48,9 +47,20 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Connection) -> Res
             let answer = client.create_connection(request).await?.into_inner();
             stored(output, answer.connection, &answer.notes)
         }
-        Connection::Replace { name, import } => {
+        Connection::Replace {
+            name,
+            import,
+            dry_run,
+            at_once,
+        } => {
             let found = find(&mut client, &name).await?;
             let import = read(&found.r#type, &import)?;
+            if dry_run {
+                return planned(&mut client, output, found, import).await;
+            }
+            if !at_once {
+                careful(cell, &found).await?;
+            }
             change(&mut client, output, found, None, import).await
         }
         Connection::Rename { name, new_name } => {
@@ -80,7 +90,7 @@ async fn list(client: &mut ConnectionServiceClient<Channel>, output: Output) -> 
             return "There are no connections yet. Add one: cellctl connection add NAME --type TYPE --from FILE"
                 .to_owned();
         }
-        let header = ["NAME", "TYPE", "TO", "MARK", "TABLE", "BY", "HEALTH"];
+        let header = ["NAME", "TYPE", "TO", "MARK", "TABLE", "BY", "HEALTH", "LAST PROVEN"];
         human::table(&header, list.connections.iter().map(row))
     })
 }
@@ -99,6 +109,43 @@ async fn find(
     found.ok_or_else(|| Failure::Local(format!("there is no connection named {name}")))
 }
 
+/// Such a change cannot wait, so who may cut off the way that they came by is asked to mean it.
+async fn careful(cell: &Cell, found: &wire::Connection) -> Result<(), Failure> {
+    let Some(own) = careful::own_device(cell).await? else {
+        return Ok(());
+    };
+    if own.exit_connection_id != found.id && own.way_connection_id != found.id {
+        return Ok(());
+    }
+    Err(Failure::Local(format!(
+        "you are logged in from {}, which goes by {}: this cannot be taken back, since the vault keeps no secrets of before. \
+         See what it would do with --dry-run, or say --at-once",
+        own.name, found.name
+    )))
+}
+
+/// Says what it would do, and what of the import is not used.
+async fn planned(
+    client: &mut ConnectionServiceClient<Channel>,
+    output: Output,
+    found: wire::Connection,
+    import: Option<ConnectionImport>,
+) -> Result<(), Failure> {
+    let request = UpdateConnectionRequest {
+        id: found.id,
+        name: None,
+        import,
+        if_version: Some(found.version),
+        validate_only: true,
+    };
+    let answer = client.update_connection(request).await?.into_inner();
+    let shown = plan::show(output, answer.plan);
+    for note in &answer.notes {
+        output.note(note);
+    }
+    shown
+}
+
 async fn change(
     client: &mut ConnectionServiceClient<Channel>,
     output: Output,
@@ -112,6 +159,7 @@ async fn change(
         import,
         // Another may have its name by now.
         if_version: Some(found.version),
+        validate_only: false,
     };
     let answer = client.update_connection(request).await?.into_inner();
     stored(output, answer.connection, &answer.notes)
@@ -171,7 +219,13 @@ fn row(connection: &view::Connection) -> Vec<String> {
         connection.table.to_string(),
         by(connection),
         connection.status.health.clone(),
+        proven(&connection.status),
     ]
+}
+
+/// When something last came back through it, as people say it.
+fn proven(status: &view::ConnectionStatus) -> String {
+    human::ago(status.proven_unix_ms, jiff::Timestamp::now().as_millisecond())
 }
 
 fn first_server(connection: &view::Connection) -> String {
@@ -218,6 +272,7 @@ fn text(connection: &view::Connection) -> String {
             "Health",
             format!("{}: {}", connection.status.health, connection.status.detail),
         ),
+        ("Last proven", proven(&connection.status)),
         ("Id", connection.id.clone()),
     ];
     human::pairs(rows.into_iter().filter(|(_, value)| !value.is_empty()))

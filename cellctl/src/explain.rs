@@ -70,12 +70,28 @@ fn text(peer: &str, destination: &str, found: &view::Explanation) -> String {
     if let Some(to) = &found.translated_to {
         lines.push(format!("Its destination is translated to {to}."));
     }
+    if let Some(exit) = &found.exit {
+        lines.push(carried(exit));
+    }
     if found.masqueraded {
         lines.push("It leaves with the machine's own address.".to_owned());
     }
     lines.push("The rules that it meets:".to_owned());
     lines.extend(found.steps.iter().map(|step| format!("  {step}")));
     lines.join("\n")
+}
+
+/// What decides its way.
+fn carried(exit: &view::ExplainedExit) -> String {
+    let name = exit
+        .connection_name
+        .as_deref()
+        .unwrap_or("(no connection of the cell any more)");
+    let mut by = vec![format!("mark {}", exit.mark)];
+    by.extend(exit.table.map(|table| format!("table {table}")));
+    by.extend(exit.iface.as_ref().map(|iface| format!("interface {iface}")));
+    by.extend(exit.redirect_port.map(|port| format!("port {port} of the relay")));
+    format!("Its exit is {name} ({}): {}.", exit.connection_id, by.join(", "))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::cell::Cell;
 use crate::cli::FirstVersion;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{secret, wait};
+use crate::{careful, secret, wait};
 
 /// The largest files that the cell takes, bytes.
 const CONFIG_MAX: usize = 512 * 1024;
@@ -45,6 +45,7 @@ pub(crate) async fn run(cell: &Cell, output: Output, files: FirstVersion) -> Res
         peers,
         secrets,
         confirm_within,
+        at_once,
         dry_run,
     } = files;
     let paths = [Some(&file), peers.as_ref(), secrets.as_ref()];
@@ -56,13 +57,18 @@ pub(crate) async fn run(cell: &Cell, output: Output, files: FirstVersion) -> Res
     let take = |text: Zeroizing<String>| text.as_str().to_owned();
     let read = |path: Option<PathBuf>, most| path.map(|path| secret::file_of(&path, most)).transpose();
     let (peers, secrets) = (read(peers, PEERS_MAX)?, read(secrets, SECRETS_MAX)?);
-    let request = ImportFirstVersionRequest {
+    let mut request = ImportFirstVersionRequest {
         config: take(secret::file_of(&file, CONFIG_MAX)?),
         peers: peers.map(take).unwrap_or_default(),
         secrets: secrets.map(take).unwrap_or_default(),
         validate_only: dry_run,
         confirm_within_seconds: confirm_within.unwrap_or(0),
     };
+    let confirm_within = match confirm_within {
+        None if !dry_run && !at_once => careful(cell, output, &request).await?,
+        said => said,
+    };
+    request.confirm_within_seconds = confirm_within.unwrap_or(0);
     let answer = cell
         .connections()?
         .import_first_version(request)
@@ -95,6 +101,28 @@ pub(crate) async fn run(cell: &Cell, output: Output, files: FirstVersion) -> Res
         ));
     }
     wait::for_word(cell, output, confirm_within.filter(|_| shown.waits)).await
+}
+
+/// How long it waits because it binds the device that this shell was opened from; which it binds is known to the cell alone.
+async fn careful(
+    cell: &Cell,
+    output: Output,
+    request: &ImportFirstVersionRequest,
+) -> Result<Option<u32>, Failure> {
+    let Some(own) = careful::own_device(cell).await? else {
+        return Ok(None);
+    };
+    let asked = ImportFirstVersionRequest {
+        validate_only: true,
+        ..request.clone()
+    };
+    let planned = cell
+        .connections()?
+        .import_first_version(asked)
+        .await?
+        .into_inner();
+    let is_bound = planned.peers.contains(&own.name);
+    Ok(is_bound.then(|| careful::waits(output, &own.name)))
 }
 
 fn text(shown: &Shown) -> String {

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod audit;
+mod careful;
 mod catalogs;
 mod cell;
 mod change;

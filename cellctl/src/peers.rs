@@ -135,6 +135,7 @@ fn text(peer: &view::Peer) -> String {
         ("Tunnel", peer.tunnel.clone()),
         ("Exit", exit(peer)),
         ("Stand-ins", peer.fallback_connection_ids.join(" ")),
+        ("Goes now", way(peer)),
         ("Handshake", handshake),
         ("Received", received),
         ("Sent", sent),
@@ -147,6 +148,22 @@ fn text(peer: &view::Peer) -> String {
         ));
     }
     human::pairs(rows.into_iter().filter(|(_, value)| !value.is_empty()))
+}
+
+/// Which way it has now, where that is not the only one that it ever has.
+fn way(peer: &view::Peer) -> String {
+    match (
+        &peer.exit_connection_id,
+        &peer.way_connection_id,
+        peer.way.as_str(),
+    ) {
+        (None, _, _) => String::new(),
+        (Some(own), Some(id), _) if own == id => "through that".to_owned(),
+        (Some(_), Some(id), _) => format!("through {id}, which stands in"),
+        (Some(_), None, "direct") => "directly, by the cell's own way".to_owned(),
+        (Some(_), None, "nowhere") => "nowhere: its exit does not work".to_owned(),
+        (Some(_), None, other) => other.to_owned(),
+    }
 }
 
 /// What carries it, and what happens when that does not work.

@@ -8,7 +8,7 @@ use crate::cell::Cell;
 use crate::cli::Way;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{human, wait};
+use crate::{careful, human, wait};
 
 /// A network of a service.
 #[derive(Debug, Serialize)]
@@ -57,8 +57,13 @@ pub(crate) async fn exit(cell: &Cell, output: Output, way: Way) -> Result<(), Fa
         fail_open,
         fallbacks,
         confirm_within,
+        at_once,
         validate_only,
     } = way;
+    let confirm_within = match confirm_within {
+        None if !validate_only && !at_once => careful::of_service(cell, output, &service).await?,
+        said => said,
+    };
     let request = SetServiceExitRequest {
         service,
         connection_id: if to == "none" { String::new() } else { to },

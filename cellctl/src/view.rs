@@ -18,6 +18,8 @@ pub(crate) struct Peer {
     /// `None`: as the connection's type says.
     pub(crate) fail_open: Option<bool>,
     pub(crate) fallback_connection_ids: Vec<String>,
+    pub(crate) way: String,
+    pub(crate) way_connection_id: Option<String>,
     pub(crate) config_needs_reinstall: bool,
     pub(crate) version: String,
     pub(crate) created_at: Option<String>,
@@ -67,6 +69,8 @@ impl From<wire::Peer> for Peer {
             exit_connection_id: Some(peer.exit_connection_id).filter(|id| !id.is_empty()),
             fail_open: peer.fail_open,
             fallback_connection_ids: peer.fallback_connection_ids,
+            way: peer.way,
+            way_connection_id: Some(peer.way_connection_id).filter(|id| !id.is_empty()),
             config_needs_reinstall: peer.config_needs_reinstall,
             version: peer.version,
             created_at: rfc3339(peer.created_unix_ms),
@@ -168,6 +172,8 @@ pub(crate) struct ConnectionStatus {
     pub(crate) timestamp: Option<String>,
     /// When something last came back through it.
     pub(crate) proven_at: Option<String>,
+    #[serde(skip)]
+    pub(crate) proven_unix_ms: i64,
     pub(crate) detail: String,
 }
 
@@ -207,6 +213,7 @@ impl From<wire::Connection> for Connection {
                 health: status.health,
                 timestamp: rfc3339(status.probed_unix_ms),
                 proven_at: rfc3339(status.proven_unix_ms),
+                proven_unix_ms: status.proven_unix_ms,
                 detail: status.detail,
             },
             version: connection.version,
@@ -396,6 +403,32 @@ pub(crate) struct Explanation {
     pub(crate) translated_to: Option<String>,
     pub(crate) masqueraded: bool,
     pub(crate) steps: Vec<String>,
+    pub(crate) exit: Option<ExplainedExit>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ExplainedExit {
+    pub(crate) connection_id: String,
+    pub(crate) connection_name: Option<String>,
+    pub(crate) mark: String,
+    pub(crate) table: Option<u32>,
+    pub(crate) iface: Option<String>,
+    pub(crate) redirect_port: Option<u32>,
+}
+
+impl From<wire::ExplainedExit> for ExplainedExit {
+    fn from(exit: wire::ExplainedExit) -> Self {
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        let number = |number: u32| Some(number).filter(|number| *number != 0);
+        ExplainedExit {
+            connection_id: exit.connection_id,
+            connection_name: given(exit.connection_name),
+            mark: exit.mark,
+            table: number(exit.table),
+            iface: given(exit.iface),
+            redirect_port: number(exit.redirect_port),
+        }
+    }
 }
 
 impl From<wire::ExplainFlowResponse> for Explanation {
@@ -409,6 +442,7 @@ impl From<wire::ExplainFlowResponse> for Explanation {
             translated_to,
             masqueraded,
             steps,
+            exit,
         } = answer;
         let given = |text: String| Some(text).filter(|text| !text.is_empty());
         Explanation {
@@ -420,6 +454,7 @@ impl From<wire::ExplainFlowResponse> for Explanation {
             translated_to: given(translated_to),
             masqueraded,
             steps,
+            exit: exit.map(ExplainedExit::from),
         }
     }
 }

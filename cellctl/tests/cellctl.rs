@@ -386,6 +386,7 @@ fn explain_says_what_becomes_of_a_packet_and_why() {
         "laptop (10.86.0.2) to 10.0.5.7:443: passes, because the service is granted.",
         "with the machine's own address",
         "  c_forward rule 3: jump c_from_peer",
+        "exit is mullvad (6f1d2c3a-0b4e-4d5f-8a9b-0c1d2e3f4a5b): mark 0x1000, table 1000, interface wgext_6f1d2c3a.",
     ] {
         assert!(passes.contains(words), "{words}\n{passes}");
     }

@@ -26,7 +26,16 @@ fn what_waits_is_shown_with_who_may_keep_it() {
     let show = ["change", "show"];
     assert!(cell.say(&show).contains("No change waits"));
     let document = |args: &[&str]| serde_json::from_str::<Value>(&cell.say(args)).unwrap();
-    assert_eq!(document(&["change", "show", "--json"]), json!({"waiting": null}));
+    assert_eq!(
+        document(&["change", "show", "--json"]),
+        json!({"waiting": null, "last_rollback_at": null})
+    );
+    cell.state.lock().unwrap().last_rollback_unix_ms = 1_700_000_000_000;
+    let said = cell.say(&show);
+    assert!(
+        said.contains("No change waits") && said.contains("taken back: ") && said.contains(" ago."),
+        "{said}"
+    );
     cell.state.lock().unwrap().waiting = waiting(false, true);
     let said = cell.say(&show);
     assert!(
@@ -41,7 +50,10 @@ fn what_waits_is_shown_with_who_may_keep_it() {
     );
     let shown = json!({"peer": "laptop", "service": null, "action": "update", "removal": false, "author": "anna",
         "deadline_unix_ms": 1_700_000_000_000_i64, "by_vpn": true});
-    assert_eq!(document(&["change", "show", "--json"]), json!({"waiting": shown}));
+    assert_eq!(
+        document(&["change", "show", "--json"]),
+        json!({"waiting": shown, "last_rollback_at": "2023-11-14T22:13:20Z"})
+    );
 }
 
 #[test]

@@ -72,6 +72,21 @@ fn a_connection_is_added_from_a_file_shown_renamed_replaced_and_removed() {
         cell.say(&["connection", "show", "sweden"])
             .contains("conn_6f1d_private_key")
     );
+    let now = jiff_now();
+    let proven = |at: i64| {
+        let mut state = cell.state.lock().unwrap();
+        state.connections[0].status.get_or_insert_default().proven_unix_ms = at;
+    };
+    for (at, ago) in [(now - 7_200_000, "2 h ago"), (0, "never")] {
+        proven(at);
+        for command in [&["connection", "list"][..], &["connection", "show", "sweden"]] {
+            let said = cell.say(command);
+            assert!(
+                said.to_lowercase().contains("last proven") && said.contains(ago),
+                "{said}"
+            );
+        }
+    }
     let health = cell.say(&["connection", "health", "sweden"]);
     assert!(health.starts_with("unknown: "), "{health}");
     assert!(health.trim_end().ends_with("last proven: never"), "{health}");
@@ -85,6 +100,13 @@ fn a_connection_is_added_from_a_file_shown_renamed_replaced_and_removed() {
         cell.run(&["connection", "remove", "sweden"]).status.code(),
         Some(1)
     );
+}
+
+fn jiff_now() -> i64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    i64::try_from(now.as_millis()).unwrap()
 }
 
 #[test]
@@ -241,5 +263,52 @@ fn a_device_is_bound_to_a_connection_and_says_what_happens_when_that_fails() {
         &["peer", "set", "phone", "--fallback", "a", "--no-fallbacks"],
     ] {
         assert_eq!(cell.run(bad).status.code(), Some(2), "{bad:?}");
+    }
+}
+
+/// It cannot be taken back: so it is told beforehand, and who sits behind it says that they mean it.
+#[test]
+fn what_replaces_a_connection_is_told_and_meant() {
+    let cell = FakeCell::start();
+    let file = cell.dir.path().join("provider.conf");
+    std::fs::write(&file, "[Interface]\n").unwrap();
+    let file = file.to_str().unwrap();
+    cell.say(&[
+        "connection",
+        "add",
+        "home",
+        "--type",
+        "wireguard_ext",
+        "--from",
+        file,
+    ]);
+    cell.say(&["peer", "add", "laptop"]);
+    cell.state.lock().unwrap().peers[0].exit_connection_id = "id-of-home".to_owned();
+    let replace = ["connection", "replace", "home", "--from", file];
+    let told = cell.run(&[&replace[..], &["--dry-run"]].concat());
+    let (out, err) = (
+        String::from_utf8(told.stdout).unwrap(),
+        String::from_utf8(told.stderr).unwrap(),
+    );
+    assert!(
+        out.contains("Open connections of laptop") && out.contains("Nothing was changed."),
+        "{out}"
+    );
+    assert!(err.contains("Table is not used"), "{err}");
+    let imports = || cell.state.lock().unwrap().imports.len();
+    assert_eq!(imports(), 1);
+    let (own, other) = ("10.86.0.2 50000 10.86.0.1 22", "10.86.0.3 50000 10.86.0.1 22");
+    let refused = cell.run_by(&replace, "", own);
+    let err = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && err.contains("--at-once"), "{err}");
+    assert_eq!(imports(), 1);
+    for (from, options) in [(own, &["--at-once"][..]), (other, &[]), ("", &[])] {
+        let before = imports();
+        assert!(
+            cell.run_by(&[&replace[..], options].concat(), "", from)
+                .status
+                .success()
+        );
+        assert_eq!(imports(), before + 1, "{from} {options:?}");
     }
 }

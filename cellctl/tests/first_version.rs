@@ -116,3 +116,44 @@ fn what_cannot_be_read_is_said_and_nothing_sent() {
         assert!(help.contains(word), "{word}: {help}");
     }
 }
+
+/// Who is bound by it may be cut off by it; which devices it binds only the cell knows, and is asked first.
+#[test]
+fn what_binds_the_very_device_that_the_shell_came_from_waits() {
+    let cell = FakeCell::start();
+    let ([config, _, _], request) = files(&cell);
+    cell.say(&["peer", "add", "laptop"]);
+    cell.say(&["peer", "add", "tv"]);
+    let own = "10.86.0.3 50000 10.86.0.1 22";
+    cell.state.lock().unwrap().peers[1].ipv4 = "10.86.0.3".to_owned();
+    for (from, options, waits) in [
+        (own, &[][..], true),
+        ("10.86.0.2 50000 10.86.0.1 22", &[][..], false),
+        ("192.0.2.7 50000 192.0.2.1 22", &[][..], false),
+        ("", &[][..], false),
+        (own, &["--at-once"][..], false),
+        (own, &["--dry-run"][..], false),
+    ] {
+        cell.state.lock().unwrap().first_versions.clear();
+        let said = cell.run_by(&[&["import", &config][..], options].concat(), "", from);
+        let err = String::from_utf8(said.stderr).unwrap();
+        assert!(said.status.success(), "{err}");
+        assert_eq!(
+            err.contains("logged in from tv itself"),
+            waits,
+            "{from} {options:?}: {err}"
+        );
+        assert_eq!(
+            err.contains("cellctl change confirm"),
+            waits,
+            "{from} {options:?}: {err}"
+        );
+        let sent = cell.state.lock().unwrap().first_versions.pop().unwrap();
+        assert_eq!(
+            sent.confirm_within_seconds,
+            if waits { 60 } else { 0 },
+            "{from} {options:?}"
+        );
+        assert_eq!(sent.config, request.config);
+    }
+}

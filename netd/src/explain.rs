@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use cell_netd_core::explain::{Fate, Question, Sender, Target};
 use cell_netd_core::model::Protocol;
 use cell_netd_core::policy::explain::{Payload, Verdict};
+use cell_netd_core::redirect::Carrier;
 use cell_proto::fault::Violation;
 use cell_proto::netd::v1::explain_flow_request::Payload as Carried;
 use cell_proto::netd::v1::{ExplainFlowRequest, ExplainFlowResponse};
@@ -63,8 +64,15 @@ pub fn answer(fate: &Fate) -> ExplainFlowResponse {
         source,
         target,
         explanation,
+        exit,
         by_container: _,
     } = fate;
+    let carrier = exit.as_ref().map(|exit| &exit.carrier);
+    let (interface, redirect_port) = match carrier {
+        Some(Carrier::Interface(way)) => (way.interface.as_str().to_owned(), 0),
+        Some(Carrier::Relay(way)) => (String::new(), way.port.into()),
+        None => (String::new(), 0),
+    };
     let counter = match explanation.verdict {
         Verdict::Dropped(counter) | Verdict::Refused(counter) => counter.name(),
         Verdict::Passes | Verdict::Unreachable | Verdict::DroppedUncounted => "",
@@ -87,5 +95,15 @@ pub fn answer(fate: &Fate) -> ExplainFlowResponse {
             .map(|(address, port)| SocketAddr::new(address, port).into()),
         masqueraded: explanation.masqueraded,
         steps: explanation.steps.iter().map(ToString::to_string).collect(),
+        exit_id: carrier
+            .map(|carrier| carrier.id().to_string())
+            .unwrap_or_default(),
+        mark: carrier.map_or(0, |carrier| carrier.mark().value()),
+        table: exit
+            .as_ref()
+            .and_then(|exit| exit.table)
+            .map_or(0, |table| table.number()),
+        interface,
+        redirect_port,
     }
 }

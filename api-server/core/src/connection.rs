@@ -11,6 +11,7 @@ pub mod import;
 pub mod input;
 pub mod judge;
 pub mod kind;
+pub mod moves;
 pub mod names;
 pub mod reference;
 pub mod relays;

@@ -5,6 +5,7 @@
 
 mod compare;
 mod place;
+pub mod replace;
 mod words;
 
 use std::collections::BTreeMap;

@@ -51,6 +51,22 @@ impl NetworkCheck {
         judge(self.0.clone().apply_network(request)).await
     }
 
+    /// Whether netd would take a whole specification; what it would do is not told. `None`: it does not answer.
+    pub async fn takes(&self, spec: NetworkSpec) -> Option<Verdict> {
+        let request = ApplyNetworkRequest {
+            spec: Some(netd::network_spec(spec)),
+            etag: String::new(),
+            validate_only: true,
+            confirm_within_seconds: 0,
+        };
+        let mut netd = self.0.clone();
+        match tokio::time::timeout(PLAN_PATIENCE, netd.apply_network(request)).await {
+            Ok(Ok(_)) => Some(Verdict::Takes(Vec::new())),
+            Ok(Err(status)) if is_no(&status) => Some(refuses(&status)),
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
     /// Whether netd takes a peer beside those that it has by `base_etag`.
     ///
     /// # Errors
@@ -88,15 +104,15 @@ impl NetworkCheck {
                 let words = changes.map(|change| format!("{}: {}", change.subject, change.detail));
                 Some(Verdict::Takes(words.collect()))
             }
-            Ok(Err(status)) if is_no(&status) => {
-                let said = fault::violations(&status).into_iter();
-                Some(Verdict::Refuses(
-                    said.map(|violation| violation.description).collect(),
-                ))
-            }
+            Ok(Err(status)) if is_no(&status) => Some(refuses(&status)),
             Ok(Err(_)) | Err(_) => None,
         }
     }
+}
+
+fn refuses(status: &Status) -> Verdict {
+    let said = fault::violations(status).into_iter();
+    Verdict::Refuses(said.map(|violation| violation.description).collect())
 }
 
 async fn judge<T>(call: impl Future<Output = Result<T, Status>>) -> Result<(), Vec<Violation>> {

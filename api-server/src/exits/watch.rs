@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_api_core::connection::allocation::Device;
+use cell_api_core::connection::choice::ExitFact;
 use cell_api_core::connection::config::Config;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::judge::{Judged, Obstacle, Seen, judge};
+use cell_api_core::connection::moves::{Moment, Move, Moved, moves};
 use cell_api_core::derive::exits::{RelaySpec, Source, relay_spec, server_names};
 use cell_api_core::derive::openvpn::openvpn_spec;
 use cell_api_core::service_network::Egress as ServiceEgress;
@@ -36,6 +38,7 @@ pub async fn watch(app: Arc<App>, shutdown: CancellationToken) {
         connections: Vec::new(),
         told: None,
         refused: BTreeMap::new(),
+        moment: Moment::default(),
         openvpn: super::openvpn::Told::default(),
     };
     loop {
@@ -64,6 +67,8 @@ struct Watcher {
     told: Option<Vec<RelaySpec>>,
     /// What it did not take, when it was told last.
     refused: BTreeMap<ConnectionId, String>,
+    /// What decided ways at the last look.
+    moment: Moment,
     openvpn: super::openvpn::Told,
 }
 
@@ -94,14 +99,59 @@ impl Watcher {
         let of = |stored: &StoredConnection| (stored.id, judged(&self.app, stored, &egress, now));
         let judged: BTreeMap<ConnectionId, Judged> = self.connections.iter().map(of).collect();
         let changed = self.app.exits.judge(judged, now);
+        let moment = self.moment();
+        let before = std::mem::replace(&mut self.moment, moment);
         if changed.is_empty() {
             return Ok(());
         }
         self.reroute(&changed);
-        self.app.events.publish([Topic::Connections]);
+        let moves = self.moves(&before)?;
+        let topics = [
+            Some(Topic::Connections),
+            (!moves.is_empty()).then_some(Topic::Peers),
+        ];
+        self.app.events.publish(topics.into_iter().flatten());
         // What was published by ourselves needs no other look.
         self.version += 1;
-        self.note(changed).await
+        self.note(changed, moves).await
+    }
+
+    /// What decides ways now.
+    fn moment(&self) -> Moment {
+        let exits = &self.app.exits;
+        let fact = |stored: &StoredConnection| {
+            let (id, kind) = (stored.id, stored.config.kind());
+            let carried = kind.is_carried() && exits.netd_refuses(&id).is_none();
+            let health = exits.health(&id);
+            (
+                id,
+                ExitFact {
+                    kind,
+                    health,
+                    carried,
+                },
+            )
+        };
+        let seen = |stored: &StoredConnection| (stored.id, exits.seen(&stored.id));
+        Moment::new(
+            self.connections.iter().map(fact).collect(),
+            self.connections.iter().map(seen).collect(),
+        )
+    }
+
+    /// Who has another way than `before`, of those who may go to the internet.
+    fn moves(&self, before: &Moment) -> Result<BTreeMap<Move, Moved>, ServiceError> {
+        let peers = self.app.peers.list();
+        let devices = peers
+            .iter()
+            .filter(|stored| stored.peer.access.internet)
+            .map(|stored| &stored.peer.exit);
+        let networks = self.app.store.read(service_networks::list)?;
+        let services = networks.iter().filter_map(|network| match &network.egress {
+            ServiceEgress::Exit(choice) => Some(choice),
+            ServiceEgress::Nowhere | ServiceEgress::Direct => None,
+        });
+        Ok(moves(devices, services, before, &self.moment))
     }
 
     /// What a daemon is to have of all connections.
@@ -206,9 +256,14 @@ impl Watcher {
         }
     }
 
-    /// A line in the audit for each transition.
-    async fn note(&self, changed: Vec<Turned>) -> Result<(), ServiceError> {
-        let lines = changed.into_iter().filter_map(|Turned { id, was, is, .. }| {
+    fn name_of(&self, id: &ConnectionId) -> String {
+        let found = self.connections.iter().find(|stored| stored.id == *id);
+        found.map_or_else(|| id.to_string(), |stored| stored.name.to_string())
+    }
+
+    /// A line in the audit for each transition, and one for each way that somebody moved to.
+    async fn note(&self, changed: Vec<Turned>, moves: BTreeMap<Move, Moved>) -> Result<(), ServiceError> {
+        let turns = changed.into_iter().filter_map(|Turned { id, was, is, .. }| {
             let name = self
                 .connections
                 .iter()
@@ -221,17 +276,21 @@ impl Watcher {
             } else {
                 format!("{} to {}: {detail}", was.as_str(), is.as_str())
             };
-            Some((name, turn))
+            Some(("connection.health", name, turn))
         });
-        let lines: Vec<(String, String)> = lines.collect();
+        let moves = moves.into_iter().map(|(one, moved)| {
+            let told = one.told(moved, |id| self.name_of(id));
+            ("connection.failover", self.name_of(&one.bound), told)
+        });
+        let lines: Vec<(&str, String, String)> = turns.chain(moves).collect();
         if lines.is_empty() {
             return Ok(());
         }
         self.app
             .store
             .mutate(Origin::new(&Actor::cell(), self.app.now()), move |tx| {
-                for (name, detail) in lines {
-                    tx.audit("connection.health", name, detail);
+                for (action, name, detail) in lines {
+                    tx.audit(action, name, detail);
                 }
                 Ok(())
             })

@@ -13,9 +13,11 @@ use cell_proto::api::v1::{
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
+use super::plan::connection_plan;
 use super::waiting::wait;
 use super::{Automation, first_version, refused};
 use crate::service::connections::{self, ConnectionView};
+use crate::service::plan::Author;
 
 #[tonic::async_trait]
 impl ConnectionService for Automation {
@@ -71,17 +73,24 @@ impl ConnectionService for Automation {
             name,
             import,
             if_version,
+            validate_only,
         } = request.into_inner();
         let input = ConnectionUpdateInput {
             name,
             import: import.map(import_input),
         };
+        if validate_only {
+            let planned =
+                connections::plan_update(&self.app, &id, input, if_version, Author::Otherwise).await;
+            return Ok(Response::new(connection_plan(planned.map_err(refused)?)));
+        }
         let stored = connections::update(&self.app, &actor, &id, input, if_version)
             .await
             .map_err(refused)?;
         Ok(Response::new(UpdateConnectionResponse {
             connection: Some(connection(stored.view)),
             notes: stored.notes,
+            ..UpdateConnectionResponse::default()
         }))
     }
 

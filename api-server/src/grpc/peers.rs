@@ -8,8 +8,8 @@ use cell_proto::api::v1::peer_service_server::PeerService;
 use cell_proto::api::v1::{
     ChangePlan, CreatePeerRequest, CreatePeerResponse, DeletePeerRequest, DeletePeerResponse,
     DeliverPeerConfigRequest, DeliverPeerConfigResponse, ExplainFlowRequest, ExplainFlowResponse,
-    GetPeerConfigRequest, GetPeerConfigResponse, GetPeerRequest, GetPeerResponse, ListPeersRequest,
-    ListPeersResponse, Peer, PeerAccess, PeerActivity, ServiceAccess, SetPeerExitRequest,
+    ExplainedExit, GetPeerConfigRequest, GetPeerConfigResponse, GetPeerRequest, GetPeerResponse,
+    ListPeersRequest, ListPeersResponse, Peer, PeerAccess, PeerActivity, ServiceAccess, SetPeerExitRequest,
     SetPeerExitResponse, SetPeerFailOpenRequest, SetPeerFailOpenResponse, SetPeerFallbacksRequest,
     SetPeerFallbacksResponse, UpdatePeerRequest, UpdatePeerResponse,
 };
@@ -273,6 +273,7 @@ fn access_input(access: PeerAccess) -> AccessInput {
 }
 
 fn peer(view: PeerView) -> Peer {
+    let (way, way_connection_id) = view.way();
     let access = &view.peer.access;
     let services = access.services.iter().map(|service| ServiceAccess {
         address: service.address.to_string(),
@@ -281,6 +282,8 @@ fn peer(view: PeerView) -> Peer {
     });
     Peer {
         version: view.version,
+        way: way.to_owned(),
+        way_connection_id: way_connection_id.unwrap_or_default(),
         name: view.peer.name.to_string(),
         public_key: view.peer.public_key.to_string(),
         ipv4: view.ipv4.to_string(),
@@ -335,6 +338,7 @@ pub(super) fn explained(found: explain::Explanation) -> ExplainFlowResponse {
         translated_to,
         masqueraded,
         steps,
+        exit,
     } = found;
     ExplainFlowResponse {
         passes,
@@ -345,5 +349,13 @@ pub(super) fn explained(found: explain::Explanation) -> ExplainFlowResponse {
         translated_to: translated_to.unwrap_or_default(),
         masqueraded,
         steps,
+        exit: exit.map(|exit| ExplainedExit {
+            connection_id: exit.connection_id,
+            connection_name: exit.connection_name.unwrap_or_default(),
+            mark: format!("{:#x}", exit.mark),
+            table: exit.table.unwrap_or(0),
+            iface: exit.iface.unwrap_or_default(),
+            redirect_port: exit.redirect_port.unwrap_or(0),
+        }),
     }
 }

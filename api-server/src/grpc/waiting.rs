@@ -37,6 +37,7 @@ impl NetworkChangeService for Automation {
         let view = waiting::view(&self.app).map_err(refused)?;
         Ok(Response::new(GetNetworkChangeResponse {
             waiting: view.waiting.map(shown),
+            last_rollback_unix_ms: view.last_rollback.map_or(0, |rollback| rollback.at_unix_ms),
         }))
     }
 

@@ -2,11 +2,13 @@
 
 mod change;
 mod first_version;
+mod plan;
 mod vault;
 
 pub use first_version::{Carried, FirstVersion, Outcome, carry, plan as plan_first_version};
 
 pub use change::{Stored, create, delete, update};
+pub use plan::{UpdatePlan, plan_update};
 pub use vault::tidy_all;
 
 use std::sync::Arc;

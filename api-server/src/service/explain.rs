@@ -8,6 +8,7 @@ use cell_proto::netd::v1::ExplainFlowResponse;
 use super::ServiceError;
 use crate::app::App;
 use crate::daemons::explain::Sender;
+use crate::store::connections;
 
 /// The answer, as netd gave it.
 #[derive(Debug)]
@@ -28,6 +29,25 @@ pub struct Explanation {
     pub masqueraded: bool,
     /// The rules that it meets, in order.
     pub steps: Vec<String>,
+    /// The exit that carries it, or would.
+    pub exit: Option<ExplainedExit>,
+}
+
+/// The exit that decides a packet's way.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ExplainedExit {
+    /// Its connection's id.
+    pub connection_id: String,
+    /// The connection's name; `None`: netd has an exit that is not known here any more.
+    pub connection_name: Option<String>,
+    /// By which its flows are known.
+    pub mark: u32,
+    /// Its routing table; `None`: no table routes what the relay carries.
+    pub table: Option<u32>,
+    /// Its interface; `None`: the relay carries it.
+    pub iface: Option<String>,
+    /// Its port of the relay; `None`: it has an interface.
+    pub redirect_port: Option<u32>,
 }
 
 /// Asks netd about the first packet of a flow.
@@ -37,7 +57,7 @@ pub struct Explanation {
 pub async fn explain(app: &App, name: &str, flow: &FlowInput) -> Result<Explanation, ServiceError> {
     let flow = flow.check()?;
     let peer = super::peers::known(app, name)?;
-    answer(app.explain.ask(Sender::Peer(peer.as_str()), flow).await?)
+    answer(app, app.explain.ask(Sender::Peer(peer.as_str()), flow).await?)
 }
 
 /// The same of the first container of a service.
@@ -47,10 +67,13 @@ pub async fn explain(app: &App, name: &str, flow: &FlowInput) -> Result<Explanat
 pub async fn explain_service(app: &App, name: &str, flow: &FlowInput) -> Result<Explanation, ServiceError> {
     let flow = flow.check()?;
     let service = super::service_networks::known(app, name)?;
-    answer(app.explain.ask(Sender::Service(service.as_str()), flow).await?)
+    answer(
+        app,
+        app.explain.ask(Sender::Service(service.as_str()), flow).await?,
+    )
 }
 
-fn answer(answer: ExplainFlowResponse) -> Result<Explanation, ServiceError> {
+fn answer(app: &App, answer: ExplainFlowResponse) -> Result<Explanation, ServiceError> {
     let ExplainFlowResponse {
         passes,
         reason,
@@ -60,7 +83,23 @@ fn answer(answer: ExplainFlowResponse) -> Result<Explanation, ServiceError> {
         translated_to,
         masqueraded,
         steps,
+        exit_id,
+        mark,
+        table,
+        interface,
+        redirect_port,
     } = answer;
+    let exit = match exit_id.as_str() {
+        "" => None,
+        id => Some(ExplainedExit {
+            connection_name: name_of(app, id)?,
+            mark,
+            table: Some(table).filter(|table| *table != 0),
+            iface: Some(interface).filter(|name| !name.is_empty()),
+            redirect_port: Some(redirect_port).filter(|port| *port != 0),
+            connection_id: exit_id,
+        }),
+    };
     let source = source.and_then(|address| std::net::IpAddr::try_from(&address).ok());
     let translated_to = translated_to.and_then(|endpoint| SocketAddr::try_from(&endpoint).ok());
     Ok(Explanation {
@@ -72,5 +111,12 @@ fn answer(answer: ExplainFlowResponse) -> Result<Explanation, ServiceError> {
         translated_to: translated_to.map(|endpoint| endpoint.to_string()),
         masqueraded,
         steps,
+        exit,
     })
+}
+
+fn name_of(app: &App, id: &str) -> Result<Option<String>, ServiceError> {
+    let names = app.store.read(connections::names)?;
+    let found = names.into_iter().find(|(one, _, _)| one.to_string() == id);
+    Ok(found.map(|(_, name, _)| name))
 }

@@ -15,6 +15,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use cell_api_core::client_config::{self, CellSide};
+use cell_api_core::connection::choice::Route;
 use cell_api_core::fault::Faults;
 use cell_api_core::name::{PeerName, Username};
 use cell_api_core::peer::Peer;
@@ -23,6 +24,7 @@ use zeroize::Zeroizing;
 use super::ServiceError;
 use super::cell::{self, CellIdentity};
 use super::device::{known_side, side};
+use super::plan::Facts;
 use crate::app::App;
 use crate::store::peers::{self as table, StoredPeer};
 
@@ -52,12 +54,25 @@ pub struct PeerView {
     pub ipv4: Ipv4Addr,
     /// Its IPv6 address.
     pub ipv6: Ipv6Addr,
+    /// Which way what it sends to the internet has at this moment, as far as it may send there.
+    pub way: Route,
     /// Whether the device's configuration is older than the cell's.
     pub config_needs_reinstall: bool,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub created_unix_ms: i64,
     /// What moves; `None` while netd is not reachable.
     pub activity: Option<Activity>,
+}
+
+impl PeerView {
+    /// Its way as others are told: `direct`, `exit` or `nowhere`, and the id of that exit.
+    pub fn way(&self) -> (&'static str, Option<String>) {
+        match self.way {
+            Route::Own => ("direct", None),
+            Route::Exit(id) => ("exit", Some(id.to_string())),
+            Route::Nowhere => ("nowhere", None),
+        }
+    }
 }
 
 /// All peers, in the order of names.
@@ -69,11 +84,20 @@ pub async fn list(app: &Arc<App>) -> Result<Vec<PeerView>, ServiceError> {
     let stored = app.peers.list();
     let side = known_side(app, &identity).await;
     let activity = app.activity.all(app.now()).await.ok();
+    let moment = Facts::now(app)?.moment(app);
     let view = |stored: &Arc<StoredPeer>| {
         let activity = activity
             .as_ref()
             .map(|all| all.get(stored.peer.name.as_str()).cloned().unwrap_or_default());
-        Look::new(Arc::clone(stored), Arc::clone(&identity), side.as_ref(), activity).view()
+        let way = moment.way(&stored.peer.exit);
+        Look::new(
+            Arc::clone(stored),
+            Arc::clone(&identity),
+            side.as_ref(),
+            way,
+            activity,
+        )
+        .view()
     };
     Ok(stored.iter().map(view).collect())
 }
@@ -94,6 +118,8 @@ pub struct Look {
     /// As in [`PeerView`].
     pub needs_reinstall: bool,
     /// As in [`PeerView`].
+    pub way: Route,
+    /// As in [`PeerView`].
     pub activity: Option<Activity>,
     identity: Arc<CellIdentity>,
 }
@@ -104,12 +130,14 @@ impl Look {
         stored: Arc<StoredPeer>,
         identity: Arc<CellIdentity>,
         side: Option<&CellSide>,
+        way: Route,
         activity: Option<Activity>,
     ) -> Self {
         let is_old = |side| stored.fingerprint(side) != stored.config_fingerprint;
         Look {
             needs_reinstall: side.is_some_and(is_old),
             stored,
+            way,
             activity,
             identity,
         }
@@ -126,6 +154,7 @@ impl Look {
         PeerView {
             ipv4: self.identity.range.v4_of(peer.host),
             ipv6: self.identity.range.v6_of(peer.host),
+            way: self.way,
             config_needs_reinstall: self.needs_reinstall,
             peer: peer.clone(),
             version: self.stored.version().to_owned(),
@@ -214,5 +243,15 @@ async fn find(app: &App, identity: Arc<CellIdentity>, name: &PeerName) -> Result
     let stored = app.peers.get(name.as_str()).ok_or(ServiceError::NoPeer)?;
     let side = known_side(app, &identity).await;
     let activity = app.activity.one(name.as_str(), app.now()).await.ok();
-    Ok(Look::new(stored, identity, side.as_ref(), activity))
+    let way = way(app, &stored.peer)?;
+    Ok(Look::new(stored, identity, side.as_ref(), way, activity))
+}
+
+/// Which way a peer has at this moment.
+fn way(app: &App, peer: &Peer) -> Result<Route, ServiceError> {
+    // Most peers have the cell's own way, and a look at one of them need not look at connections.
+    match peer.exit.bound() {
+        None => Ok(Route::Own),
+        Some(_) => Ok(Facts::now(app)?.moment(app).way(&peer.exit)),
+    }
 }

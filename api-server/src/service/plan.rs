@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cell_api_core::connection::choice::{self, ExitChoice, ExitFact, ExitFacts, Route};
 use cell_api_core::connection::health::Health;
 use cell_api_core::connection::id::ConnectionId;
+use cell_api_core::connection::moves::Moment;
 use cell_api_core::derive;
 use cell_api_core::peer::Peer;
 use cell_api_core::plan::{self, Around, Change, KnownExit, Plan, Standing};
@@ -123,6 +124,13 @@ impl Facts {
     /// Which way a choice leads.
     pub(super) fn route(&self, exit: &ExitChoice) -> Route {
         choice::route(exit, &self.facts)
+    }
+
+    /// Which way a choice leads, as others see it.
+    pub(super) fn moment(self, app: &App) -> Moment {
+        let seen = self.facts.keys().map(|id| (*id, app.exits.seen(id)));
+        let seen = seen.collect();
+        Moment::new(self.facts, seen)
     }
 
     /// What a connection is called.

@@ -606,9 +606,31 @@ impl NetworkStatusService for Service {
     ) -> Result<Response<ExplainFlowResponse>, Status> {
         let request = request.into_inner();
         let state = self.state.lock().unwrap();
-        let peers = state.spec.iter().flat_map(|spec| &spec.peers);
-        let Some(peer) = peers.into_iter().find(|peer| peer.name == request.peer) else {
-            return Err(Fault::new(Code::NotFound, "netd.cell", "NO_PEER", "no such peer").into());
+        let spec = state.spec.clone().unwrap_or_default();
+        let peer = spec.peers.iter().find(|peer| peer.name == request.peer);
+        let service = spec
+            .service_networks
+            .iter()
+            .find(|network| network.name == request.service);
+        let (source, exit) = match (peer, service) {
+            (Some(peer), _) => (peer.addresses.first().cloned(), &peer.exit),
+            (None, Some(network)) => {
+                let subnet = network.subnet.as_ref();
+                (subnet.and_then(|subnet| subnet.address.clone()), &network.exit)
+            }
+            (None, None) => {
+                return Err(Fault::new(Code::NotFound, "netd.cell", "NO_PEER", "no such peer").into());
+            }
+        };
+        let exit = spec
+            .exits
+            .iter()
+            .find(|one| one.id == *exit)
+            .cloned()
+            .unwrap_or_default();
+        let redirect_port = match exit.way {
+            Some(exit_spec::Way::Redirect(redirect)) => redirect.port,
+            Some(exit_spec::Way::Wireguard(_) | exit_spec::Way::Tunnel(_)) | None => 0,
         };
         let passes = request.payload == Some(explain_flow_request::Payload::TcpPort(443));
         Ok(Response::new(ExplainFlowResponse {
@@ -616,10 +638,15 @@ impl NetworkStatusService for Service {
             reason: "of the test".to_owned(),
             counter: if passes { "" } else { "from_peer_default" }.to_owned(),
             target: "out".to_owned(),
-            source: peer.addresses.first().cloned(),
+            source,
             translated_to: None,
             masqueraded: passes,
             steps: vec!["c_forward rule 3: jump".to_owned()],
+            exit_id: exit.id,
+            mark: exit.mark,
+            table: exit.table,
+            interface: exit.interface,
+            redirect_port,
         }))
     }
 

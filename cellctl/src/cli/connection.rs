@@ -28,12 +28,18 @@ pub(crate) enum Connection {
         #[command(flatten)]
         import: Import,
     },
-    /// Replaces what a connection is made of, its secrets included. Name, type, mark and table stay.
+    /// Replaces what a connection is made of, its secrets included. Name, type, mark and table stay. It cannot be taken back.
     Replace {
         /// Its name.
         name: String,
         #[command(flatten)]
         import: Import,
+        /// Only says what it would do: whose connections end, what is forgotten. Changes nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Replaces it even where the very device that you are logged in from goes by it.
+        #[arg(long, conflicts_with = "dry_run")]
+        at_once: bool,
     },
     /// Gives a connection another name.
     Rename {

@@ -25,9 +25,12 @@ pub(crate) struct FirstVersion {
     #[arg(long, value_name = "FILE")]
     pub(crate) secrets: Option<PathBuf>,
     /// Unbinds the devices again after so many seconds (5-3600), unless it is kept: at a terminal that is asked here, else by
-    /// `cellctl change confirm`. The connections stay.
+    /// `cellctl change confirm`. The connections stay. Without this, 60 if you are logged in over SSH from a device that is bound.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=3600))]
     pub(crate) confirm_within: Option<u32>,
+    /// Changes it for good at once, even where you are logged in from what is changed.
+    #[arg(long, conflicts_with_all = ["confirm_within", "dry_run"])]
+    pub(crate) at_once: bool,
     /// Only say what it would do.
     #[arg(long, conflicts_with = "confirm_within")]
     pub(crate) dry_run: bool,

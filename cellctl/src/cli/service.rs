@@ -178,9 +178,12 @@ pub(crate) struct Way {
     #[arg(long = "fallback", value_name = "CONNECTION")]
     pub(crate) fallbacks: Vec<String>,
     /// Takes the change back after so many seconds (5-3600), unless it is kept: at a terminal that is asked here, else by
-    /// `cellctl change confirm`.
+    /// `cellctl change confirm`. Without this, 60 if you are logged in over SSH from a container of the service.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(5..=3600))]
     pub(crate) confirm_within: Option<u32>,
+    /// Changes it for good at once, even where you are logged in from what is changed.
+    #[arg(long, conflicts_with_all = ["confirm_within", "validate_only"])]
+    pub(crate) at_once: bool,
     /// Only says what it would do.
     #[arg(long, conflicts_with = "confirm_within")]
     pub(crate) validate_only: bool,

@@ -12,33 +12,15 @@ use crate::cell::Cell;
 use crate::cli::{FailOpen, How, PeerSet};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{origin, plan, view, wait};
-
-/// How long a change waits that may cut off whoever makes it, seconds.
-const OWN_DEVICE: u32 = 60;
+use crate::{careful, plan, view, wait};
 
 /// Lets a change wait that may end the way by which its author came, unless something else was said.
 async fn careful(cell: &Cell, output: Output, name: &str, how: How) -> Result<How, Failure> {
     if how.confirm_within.is_some() || how.dry_run || how.at_once {
         return Ok(how);
     }
-    let Some(origin) = origin::of_shell() else {
-        return Ok(how);
-    };
-    let request = GetPeerRequest {
-        name: name.to_owned(),
-    };
-    let peer = cell.peers()?.get_peer(request).await?.into_inner().peer;
-    let peer = peer.unwrap_or_default();
-    let has = |address: &str| address.parse() == Ok(origin);
-    if !has(&peer.ipv4) && !has(&peer.ipv6) {
-        return Ok(how);
-    }
-    output.note(&format!(
-        "You are logged in from {name} itself: the change waits for your word (--at-once does not)."
-    ));
     Ok(How {
-        confirm_within: Some(OWN_DEVICE),
+        confirm_within: careful::of_peer(cell, output, name).await?,
         ..how
     })
 }

@@ -51,6 +51,7 @@ pub struct State {
     /// What a change that is only asked about would do.
     pub plan: ChangePlan,
     pub waiting: Option<WaitingChange>,
+    pub last_rollback_unix_ms: i64,
     /// What the configuration was changed by, last.
     pub configured: Option<UpdateCellConfigRequest>,
     /// The domain of services, as it was set last.
@@ -456,6 +457,14 @@ impl PeerService for Service {
             translated_to: String::new(),
             masqueraded: passes,
             steps: vec!["c_forward rule 3: jump c_from_peer".to_owned()],
+            exit: Some(ExplainedExit {
+                connection_id: "6f1d2c3a-0b4e-4d5f-8a9b-0c1d2e3f4a5b".to_owned(),
+                connection_name: "mullvad".to_owned(),
+                mark: "0x1000".to_owned(),
+                table: 1000,
+                iface: "wgext_6f1d2c3a".to_owned(),
+                redirect_port: 0,
+            }),
         }))
     }
 
@@ -697,8 +706,11 @@ impl NetworkChangeService for Service {
         &self,
         _: Request<GetNetworkChangeRequest>,
     ) -> Result<Response<GetNetworkChangeResponse>, Status> {
-        let waiting = self.0.lock().unwrap().waiting.clone();
-        Ok(Response::new(GetNetworkChangeResponse { waiting }))
+        let state = self.0.lock().unwrap();
+        Ok(Response::new(GetNetworkChangeResponse {
+            waiting: state.waiting.clone(),
+            last_rollback_unix_ms: state.last_rollback_unix_ms,
+        }))
     }
 
     async fn confirm_network_change(
@@ -790,8 +802,24 @@ impl ConnectionService for Service {
             name,
             import,
             if_version,
+            validate_only,
         } = request.into_inner();
         let mut state = self.0.lock().unwrap();
+        if validate_only {
+            let statement = PlanStatement {
+                kind: "ends".to_owned(),
+                text: "Open connections of laptop to the internet end.".to_owned(),
+                ..PlanStatement::default()
+            };
+            return Ok(Response::new(UpdateConnectionResponse {
+                notes: vec!["Table is not used".to_owned()],
+                plan: Some(ChangePlan {
+                    statements: vec![statement],
+                    ..ChangePlan::default()
+                }),
+                ..UpdateConnectionResponse::default()
+            }));
+        }
         state.imports.extend(import);
         let found = state.connections.iter_mut().find(|one| one.id == id);
         let found = found.ok_or_else(|| fault(Code::NotFound, "NO_CONNECTION", "there is no such"))?;
@@ -800,7 +828,7 @@ impl ConnectionService for Service {
         found.version.push('+');
         Ok(Response::new(UpdateConnectionResponse {
             connection: Some(found.clone()),
-            notes: Vec::new(),
+            ..UpdateConnectionResponse::default()
         }))
     }
 

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::ceiling::Ceiling;
 use crate::desired::{Desired, Peer, Wireguard};
-use crate::model::{Family, InterfaceName, PeerName, ServiceName};
+use crate::model::{Family, InterfaceName, PeerName, ServiceName, TableId};
 use crate::policy::explain::{Explanation, Flow, Packet, Payload, Verdict, Way, explain};
 use crate::policy::{Counter, compile};
 use crate::redirect::Carrier;
@@ -48,6 +48,15 @@ pub enum Target {
     Exit,
 }
 
+/// The exit that decides a packet's way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByExit {
+    /// What carries it.
+    pub carrier: Carrier,
+    /// Its routing table; `None`: no table routes what the relay carries.
+    pub table: Option<TableId>,
+}
+
 /// What becomes of the first packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fate {
@@ -57,6 +66,8 @@ pub struct Fate {
     pub by_container: bool,
     /// Where it goes, or would.
     pub target: Target,
+    /// With [`Target::Exit`]: that exit.
+    pub exit: Option<ByExit>,
     /// What the policy does with it, rule by rule.
     pub explanation: Explanation,
 }
@@ -134,9 +145,26 @@ pub fn fate(
     Ok(Fate {
         source: from.address,
         by_container: matches!(question.sender, Sender::Service(_)),
+        // Only what the sender is bound to marks a flow that it opens.
+        exit: from
+            .exit
+            .filter(|_| target == Target::Exit)
+            .map(|carrier| ByExit::of(desired, carrier)),
         target,
         explanation,
     })
+}
+
+impl ByExit {
+    fn of(desired: &Desired, carrier: &Carrier) -> Self {
+        let mut exits = desired.exits().values();
+        ByExit {
+            table: exits
+                .find(|exit| exit.way.id == *carrier.id())
+                .map(|exit| exit.table),
+            carrier: carrier.clone(),
+        }
+    }
 }
 
 /// Where a packet that is asked about comes from.

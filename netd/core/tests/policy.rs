@@ -275,6 +275,7 @@ fn a_bound_peers_packet_is_explained_by_its_exit() {
         through(with_access(peer(3), false, false, &[]), "exit0"),
     ]);
     spec.exits = vec![exit(0)];
+    let spec_exit = Some((spec.exits[0].id.clone(), spec.exits[0].mark, Some(1000)));
     let desired = validate(&spec, &ceiling(), None).unwrap();
     let ask = |name: &str, to: &str| {
         let question = Question {
@@ -283,6 +284,12 @@ fn a_bound_peers_packet_is_explained_by_its_exit() {
             payload: Payload::Ports(Protocol::Tcp, 0, 443),
         };
         let fate = fate(&desired, &ceiling(), &Default::default(), &question).unwrap();
+        let exit = fate.exit.map(|exit| {
+            let table = exit.table.map(|table| table.number());
+            (exit.carrier.id().to_string(), exit.carrier.mark().value(), table)
+        });
+        let by = spec_exit.clone().filter(|_| fate.target == Target::Exit);
+        assert_eq!(exit, by, "{name} to {to}");
         (fate.target, fate.explanation.verdict)
     };
     for far in ["203.0.113.9", "2600::9"] {
@@ -325,6 +332,12 @@ fn a_redirected_peers_packet_is_explained_by_the_relay() {
             (Target::Exit, Verdict::Passes)
         );
         assert_eq!(fate.explanation.translated, Some((hidden.parse().unwrap(), 9110)));
+        let by = fate.exit.clone().unwrap();
+        assert_eq!(
+            (by.carrier.id().to_string(), by.table),
+            (spec.exits[0].id.clone(), None)
+        );
+        assert_eq!(by.carrier.mark().value(), spec.exits[0].mark);
         assert!(fate.reason().contains("exit"), "{}", fate.reason());
         for payload in [port(Protocol::Udp), Payload::EchoRequest, Payload::Other(132)] {
             let fate = ask("p1", far, payload);

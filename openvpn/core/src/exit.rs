@@ -92,14 +92,17 @@ pub enum CertificateBlock {
     Cert,
     /// What leads from it to who signed it.
     ExtraCerts,
+    /// Which of the servers' are revoked.
+    CrlVerify,
 }
 
 impl CertificateBlock {
     /// All of them.
-    pub const ALL: [CertificateBlock; 3] = [
+    pub const ALL: [CertificateBlock; 4] = [
         CertificateBlock::Ca,
         CertificateBlock::Cert,
         CertificateBlock::ExtraCerts,
+        CertificateBlock::CrlVerify,
     ];
 
     /// Its name in a profile.
@@ -108,6 +111,7 @@ impl CertificateBlock {
             CertificateBlock::Ca => "ca",
             CertificateBlock::Cert => "cert",
             CertificateBlock::ExtraCerts => "extra-certs",
+            CertificateBlock::CrlVerify => "crl-verify",
         }
     }
 }

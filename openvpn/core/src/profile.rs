@@ -142,7 +142,11 @@ pub fn login(realm: &str, username: &str, password: &str) -> Option<Zeroizing<St
     Some(answer)
 }
 
-/// Certificates that a block may have.
-pub(crate) fn is_certificate(_: CertificateBlock, pem: &str) -> bool {
-    is_pem(pem, "CERTIFICATE")
+/// Certificates that a block may have, or what says which are revoked.
+pub(crate) fn is_certificate(block: CertificateBlock, pem: &str) -> bool {
+    let label = match block {
+        CertificateBlock::Ca | CertificateBlock::Cert | CertificateBlock::ExtraCerts => "CERTIFICATE",
+        CertificateBlock::CrlVerify => "X509 CRL",
+    };
+    is_pem(pem, label)
 }

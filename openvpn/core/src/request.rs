@@ -185,12 +185,15 @@ impl Faults {
                 .into_iter()
                 .find(|block| block.name() == *name);
             match block {
-                None => self.add(format!("{at}.block"), "is ca, cert or extra-certs"),
+                None => self.add(format!("{at}.block"), "is ca, cert, extra-certs or crl-verify"),
                 Some(block) if certificates.iter().any(|(known, _)| *known == block) => {
                     self.add(format!("{at}.block"), "is there already");
                 }
                 Some(block) if !is_certificate(block, pem) => {
-                    self.add(format!("{at}.pem"), "is certificates in PEM");
+                    self.add(
+                        format!("{at}.pem"),
+                        "is certificates, or for crl-verify a list of revoked ones, in PEM",
+                    );
                 }
                 Some(block) => certificates.push((block, (*pem).to_owned())),
             }

@@ -212,3 +212,25 @@ proptest! {
         }
     }
 }
+
+/// A list of what is revoked is a block like the others, and no certificate.
+#[test]
+fn what_is_revoked_is_given_to_the_program() {
+    const CRL: &str = "-----BEGIN X509 CRL-----\nQUJD\n-----END X509 CRL-----\n";
+    let mut wanted = asked(ID, "ovpn_1a");
+    wanted.certificates.push(("crl-verify", CRL));
+    let profile = render(&one(wanted), &[], "/run/cell/openvpn/management.sock").unwrap();
+    assert!(
+        profile.contains(&format!("<crl-verify>\n{CRL}</crl-verify>")),
+        "{}",
+        *profile
+    );
+    for (block, pem) in [("crl-verify", PEM), ("ca", CRL), ("cert", CRL)] {
+        let mut wrong = asked(ID, "ovpn_1a");
+        wrong.certificates = vec![("extra-certs", PEM), (block, pem)];
+        assert!(
+            faults(&[wrong]).contains(&"exits[0].certificates[1].pem".to_owned()),
+            "{block}"
+        );
+    }
+}

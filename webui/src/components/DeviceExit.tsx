@@ -10,7 +10,7 @@ import { isCarried } from '../lib/exits';
 import { ErrorNote } from './ErrorNote';
 import { ExitChoice, useExitChange } from './ExitChoice';
 import { Select } from './Field';
-import { Health } from './Health';
+import { Health, Proven } from './Health';
 import { Loaded } from './States';
 
 export function DeviceExit({ peer }: { peer: Peer }) {
@@ -32,11 +32,22 @@ function Chosen({ peer, connections }: { peer: Peer; connections: readonly Conne
         <div>
           <Health status={exit.status} />
           <p className="text-muted text-sm first-letter:uppercase">{exit.status.detail}</p>
+          <Proven at={exit.status.proven_at} />
+          {peer.access.internet && <p className="text-sm">{wayOf(peer, connections)}</p>}
         </div>
       )}
       {exit && <StandIns peer={peer} connections={connections} />}
     </div>
   );
+}
+
+/** Which way it has now: its own exit, what stands in, or none. */
+function wayOf(peer: Peer, connections: readonly Connection[]): string {
+  const { way, way_connection_id: id } = peer;
+  if (way === 'direct') return t.exits.nowDirect;
+  if (way === 'nowhere') return t.exits.nowNowhere;
+  const name = connections.find((one) => one.id === id)?.name ?? id ?? '';
+  return id === peer.exit_connection_id ? t.exits.nowThrough(name) : t.exits.nowStandIn(name);
 }
 
 function StandIns({ peer, connections }: { peer: Peer; connections: readonly Connection[] }) {

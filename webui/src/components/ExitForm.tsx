@@ -3,13 +3,15 @@
 import { type FormEvent, useId, useState } from 'react';
 import { data, sdk } from '../api/client';
 import { splitViolations } from '../api/error';
-import type { Connection, ConnectionImport } from '../api/types';
+import type { ChangePlan, Connection, ConnectionImport } from '../api/types';
 import { t } from '../i18n';
 import { fieldsOf, importOf, TYPES } from '../lib/exits';
+import { isRisky, ONLY_ASK, planned, stored } from '../lib/plan';
 import { useAction } from '../lib/useAction';
 import { Button } from './Button';
 import { ErrorNote } from './ErrorNote';
 import { Field, INPUT, PasswordField, Select } from './Field';
+import { PlanList } from './PlanList';
 
 /** As the cell takes them at most: its body limit, less the quotes around the text. */
 const MOST_BYTES = 60_000;
@@ -26,17 +28,40 @@ export function ExitForm({ connection, onSaved }: Props) {
   const [name, setName] = useState('');
   const [type, setType] = useState(connection?.type ?? 'wireguard_ext');
   const [filled, setFilled] = useState<ConnectionImport>({});
+  /** What replacing means, once a person has to read it. */
+  const [asked, setAsked] = useState<ChangePlan>();
+  const made = importOf(type, filled);
+  const done = (notes: string[]) => {
+    setFilled({});
+    onSaved(notes);
+  };
+  const replace = async (id: string, read: boolean) => {
+    const change = { path: { id }, body: { import: made ?? {} } };
+    const plan = read ? undefined : await planned(sdk.updateConnection({ ...change, query: ONLY_ASK }));
+    if (plan && isRisky(plan)) setAsked(plan);
+    else done((await stored(sdk.updateConnection(change))).notes);
+  };
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    const made = importOf(type, filled);
     void action.run(async () => {
-      const stored = connection
-        ? await data(sdk.updateConnection({ path: { id: connection.id }, body: { import: made ?? {} } }))
-        : await data(sdk.createConnection({ body: { name, type, import: made } }));
-      setFilled({});
-      onSaved(stored.notes);
+      if (connection) await replace(connection.id, asked !== undefined);
+      else done((await data(sdk.createConnection({ body: { name, type, import: made } }))).notes);
     });
   };
+  if (asked) {
+    return (
+      <form onSubmit={submit} className="flex flex-col gap-5">
+        <PlanList plan={asked} />
+        <ErrorNote error={action.error} />
+        <div className="flex flex-wrap justify-end gap-2">
+          <Button onClick={() => setAsked(undefined)}>{t.app.cancel}</Button>
+          <Button kind="danger" type="submit" pending={action.pending}>
+            {t.plan.make}
+          </Button>
+        </div>
+      </form>
+    );
+  }
   const parts = fieldsOf(type).map((field) => `import.${field}`);
   // A fault of a file is named by its line: "import.file line 3".
   const named = (action.error?.violations ?? []).map((violation) => violation.field);

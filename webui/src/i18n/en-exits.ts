@@ -19,6 +19,10 @@ export const exits = {
       proxy: 'Proxy',
       cell_relay: 'Another cell',
     } as Record<string, string>,
+    nowThrough: (name: string) => `Goes through ${name} now.`,
+    nowStandIn: (name: string) => `Goes through ${name} now, which stands in.`,
+    nowDirect: 'Goes out directly now, by the cell’s own way.',
+    nowNowhere: 'Goes nowhere now: its exit does not work.',
     proven: (ago: string) => `Last proven ${ago}`,
     health: { working: 'Works', down: 'Does not work', unknown: 'Not known' } as Record<string, string>,
     users: (names: string[], more: number) =>

@@ -1,6 +1,7 @@
 /** What a change would do, as the cell says it: the sentences are its own. */
 
 import { data } from '../api/client';
+import type { ConnectionStored } from '../api/gen';
 import type { ChangePlan, Peer } from '../api/types';
 
 /** What `validate_only` asks a change to be sent with. */
@@ -20,7 +21,7 @@ export function safeOf(plan: ChangePlan, seconds = SECONDS): Safe {
 }
 
 /** Statements of these kinds take something from somebody, or end what is open. */
-const RISKY = new Set(['off', 'loses', 'new_key', 'ends']);
+const RISKY = new Set(['off', 'loses', 'new_key', 'ends', 'secrets']);
 
 /** Whether a person should read it before the change is made. */
 export function isRisky(plan: ChangePlan): boolean {
@@ -32,6 +33,15 @@ export function isRisky(plan: ChangePlan): boolean {
 export async function made(call: Promise<{ data: Peer | ChangePlan }>): Promise<Peer> {
   const answer = await data(call);
   if (isPlan(answer)) throw new Error('the cell only said what it would do');
+  return answer;
+}
+
+/** The connection that a change made, and what of the import is not used. */
+export async function stored(
+  call: Promise<{ data: ConnectionStored | { statements: unknown } }>,
+): Promise<ConnectionStored> {
+  const answer = await data(call);
+  if ('statements' in answer) throw new Error('the cell only said what it would do');
   return answer;
 }
 

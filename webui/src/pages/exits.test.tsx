@@ -135,3 +135,43 @@ test('a device is bound after what that cuts was read, and let out directly only
   await user.click(await screen.findByRole('button', { name: 'Remove stand-in spare' }));
   await waitFor(() => expect(sent.slice(2)).toEqual([{ connection_ids: [spare.id] }, { connection_ids: [] }]));
 });
+
+test('a device shows which way it has now', async () => {
+  const vpn = connection('vpn');
+  const spare = connection('spare');
+  const phone = peer('phone', {
+    exit_connection_id: vpn.id,
+    fallback_connection_ids: [spare.id],
+    way: 'exit',
+    way_connection_id: spare.id,
+  });
+  cell([vpn, spare], [phone]);
+  server.use(http.get('/api/peers/phone', () => HttpResponse.json(phone)));
+  show(<Phone />);
+  await screen.findByText('Goes through spare now, which stands in.');
+});
+
+test('what replaces an exit is read before it is made', async () => {
+  const vpn = connection('vpn');
+  cell([vpn], []);
+  const sent: unknown[] = [];
+  const told = { ...plan('secrets', 'The vault forgets the secrets of vpn.'), services: [], notes: [] };
+  server.use(
+    get('/api/auth/csrf-token', { csrf_token: 'x' }),
+    http.put(`/api/connectivity/connections/${vpn.id}`, async ({ request }) => {
+      if (onlyAsks(request)) return HttpResponse.json(told);
+      sent.push(await request.json());
+      return HttpResponse.json({ connection: vpn, notes: [] });
+    }),
+  );
+  show(<Exits />);
+  const user = userEvent.setup();
+  await user.click(await screen.findByRole('button', { name: 'Replace: vpn' }));
+  const dialog = await screen.findByRole('dialog');
+  await user.type(within(dialog).getByLabelText('Configuration file'), 'text');
+  await user.click(within(dialog).getByRole('button', { name: 'Save' }));
+  await within(dialog).findByText('The vault forgets the secrets of vpn.');
+  expect(sent).toEqual([]);
+  await user.click(within(dialog).getByRole('button', { name: 'Make the change' }));
+  await waitFor(() => expect(sent).toEqual([{ import: { file: 'text' } }]));
+});

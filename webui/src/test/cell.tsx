@@ -82,6 +82,8 @@ export function peer(name: string, change: Partial<Peer> = {}): Peer {
     route_via: null,
     fail_open: null,
     fallback_connection_ids: [],
+    way: 'direct',
+    way_connection_id: null,
     config_needs_reinstall: false,
     version: '0123456789abcdef0123456789abcdef',
     created_at: '2026-11-20T10:00:00Z',

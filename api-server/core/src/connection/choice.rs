@@ -143,7 +143,7 @@ pub struct ExitFact {
 pub type ExitFacts = BTreeMap<ConnectionId, ExitFact>;
 
 /// Where a peer's packets to the internet go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Route {
     /// Out by the machine's own line.
     Own,

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
+use super::plan::{NetdPlan, PlanStatement};
 use super::rfc3339;
 use crate::http::input::FromFields;
-use crate::service::connections::{ConnectionView, Stored};
+use crate::service::connections::{ConnectionView, Stored, UpdatePlan};
 
 /// What a connection is made of. Which fields there must be depends on its type: `wireguard_ext` takes `file`; `openvpn`
 /// takes `file`, and `username` and `password` where the profile asks for them; `sshuttle` takes `target`,
@@ -153,6 +154,54 @@ pub struct ConnectionStored {
     pub connection: Connection,
     /// What of the import is not used and why, for people.
     pub notes: Vec<String>,
+}
+
+/// What a change of a connection would do. Nothing is stored, and nothing is done.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConnectionPlan {
+    /// What it means, and to whom. At least one; for a change of nothing, that it is one. Kinds: `servers`, `ends`, `bound`,
+    /// `secrets`, `renamed` and `nothing`.
+    pub statements: Vec<PlanStatement>,
+    /// Names of the services that use the connection, where it is made anew.
+    pub services: Vec<String>,
+    /// `stays`, or `touched`: the author's own device goes by it.
+    #[schema(example = "stays")]
+    pub own_path: String,
+    /// Never: such a change does not wait, since the secrets of now are not kept anywhere.
+    pub confirm_advised: bool,
+    /// What the author should know.
+    #[schema(required)]
+    pub warning: Option<String>,
+    /// Whether netd takes the exit as it would be; null: it is away, or hears nothing of the change.
+    #[schema(required)]
+    pub netd: Option<NetdPlan>,
+    /// What of the import is not used and why, for people.
+    pub notes: Vec<String>,
+}
+
+/// The connection after a change; with `validate_only`, what the change would do.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ConnectionOrPlan {
+    /// It was made.
+    Made(Box<ConnectionStored>),
+    /// It would be made.
+    Planned(ConnectionPlan),
+}
+
+impl From<UpdatePlan> for ConnectionPlan {
+    fn from(planned: UpdatePlan) -> Self {
+        let UpdatePlan { plan, netd, notes } = planned;
+        ConnectionPlan {
+            statements: plan.told().into_iter().map(PlanStatement::from).collect(),
+            services: plan.services().to_vec(),
+            own_path: plan.own_path().to_owned(),
+            confirm_advised: false,
+            warning: plan.warning().map(str::to_owned),
+            netd: netd.map(NetdPlan::from),
+            notes,
+        }
+    }
 }
 
 impl From<Stored> for ConnectionStored {

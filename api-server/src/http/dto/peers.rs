@@ -132,6 +132,13 @@ pub struct Peer {
     pub fail_open: Option<bool>,
     /// Ids of what stands in for that connection while it does not work, the first first.
     pub fallback_connection_ids: Vec<String>,
+    /// Which way what it sends to the internet has now, where it may send there: `direct`, by the cell's own way; `exit`;
+    /// `nowhere`, while its connection does not work.
+    #[schema(example = "exit")]
+    pub way: String,
+    /// With `exit`: id of the connection that carries it now, its own or one that stands in; else null.
+    #[schema(required)]
+    pub way_connection_id: Option<String>,
     /// Whether the device's configuration is older than the cell's.
     pub config_needs_reinstall: bool,
     /// Names this state of the peer; the same as the answer's `ETag`. Sent back as `If-Match` with a change.
@@ -173,7 +180,10 @@ pub struct PeerConfig {
 
 impl From<PeerView> for Peer {
     fn from(view: PeerView) -> Self {
+        let (way, way_connection_id) = view.way();
         Peer {
+            way: way.to_owned(),
+            way_connection_id,
             name: view.peer.name.to_string(),
             public_key: view.peer.public_key.to_string(),
             ipv4: view.ipv4.to_string(),

@@ -6,17 +6,20 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{ETAG, HeaderName};
+use axum::response::{IntoResponse, Response};
+use cell_api_core::fault::Faults;
 
 use super::Answer;
+use super::network::Asked;
 use crate::app::App;
 use crate::http::dto::connections::{
-    Connection, ConnectionCreate, ConnectionList, ConnectionStored, ConnectionUpdate,
+    Connection, ConnectionCreate, ConnectionList, ConnectionOrPlan, ConnectionStored, ConnectionUpdate,
 };
 use crate::http::dto::problem::Problems;
 use crate::http::extract::{IfMatch, Segment, Who};
 use crate::http::input::Input;
 use crate::http::problem::Refusal;
-use crate::service::connections;
+use crate::service::{ServiceError, connections};
 
 /// A connection's version as `ETag` (RFC 9110).
 type Tag = [(HeaderName, String); 1];
@@ -63,18 +66,30 @@ pub async fn get(
 #[utoipa::path(put, path = "/api/connectivity/connections/{id}", tag = "connections",
     operation_id = "update_connection",
     params(("id" = String, Path),
-        ("If-Match" = Option<String>, Header, description = "the version that was read; 412 when it is another now")),
-    request_body = ConnectionUpdate, responses((status = 200, body = ConnectionStored), Problems))]
+        ("If-Match" = Option<String>, Header, description = "the version that was read; 412 when it is another now"),
+        ("validate_only" = Option<bool>, Query, description = "only says what it would do")),
+    request_body = ConnectionUpdate, responses((status = 200, body = ConnectionOrPlan), Problems))]
 pub async fn update(
     State(app): State<Arc<App>>,
     who: Who,
     Segment(id): Segment,
     IfMatch(version): IfMatch,
+    asked: Asked,
     Input(update): Input<ConnectionUpdate>,
-) -> Result<(Tag, Json<ConnectionStored>), Refusal> {
+) -> Result<Response, Refusal> {
+    if asked.wait.is_some() {
+        let why = "must be absent: the secrets of now are not kept, so that nothing could be taken back; ask with validate_only";
+        return Err(ServiceError::from(Faults::one("confirm_within", why)).into());
+    }
+    if asked.validate_only {
+        let plan = connections::plan_update(&app, &id, update.into(), version, asked.author).await?;
+        return Ok(Json(ConnectionOrPlan::Planned(plan.into())).into_response());
+    }
     let stored = connections::update(&app, &who.actor(), &id, update.into(), version).await?;
     let stored = ConnectionStored::from(stored);
-    Ok((tag(&stored.connection.version), Json(stored)))
+    let tag = tag(&stored.connection.version);
+    let made = ConnectionOrPlan::Made(Box::new(stored));
+    Ok((tag, Json(made)).into_response())
 }
 
 /// Removes a connection, and its secrets from the vault.

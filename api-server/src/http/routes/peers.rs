@@ -67,7 +67,7 @@ pub async fn get(State(app): State<Arc<App>>, Segment(name): Segment) -> Result<
     };
     let answer = stored
         .derived
-        .rendered(look.needs_reinstall, look.activity.as_ref(), render)?;
+        .rendered(look.needs_reinstall, look.way, look.activity.as_ref(), render)?;
     // Room for what every answer bears, too: the busiest answer of all should not grow its headers twice.
     let mut headers = HeaderMap::with_capacity(10);
     headers.insert(ETAG, answer.etag);

@@ -8,11 +8,12 @@ use axum::extract::State;
 use super::Answer;
 use super::network::Asked;
 use crate::app::App;
+use crate::http::dto::explain::Explanation;
 use crate::http::dto::problem::Problems;
 use crate::http::dto::services::{ServiceExit, ServiceNetworkList, ServiceNetworkOrPlan};
 use crate::http::extract::{Segment, Who};
-use crate::http::input::Input;
-use crate::service::service_networks;
+use crate::http::input::{FlowQuery, Input};
+use crate::service::{explain as service_explain, service_networks};
 
 /// Networks of all services, and which way each has to the internet.
 #[utoipa::path(get, path = "/api/connectivity/services", tag = "connections", operation_id = "list_service_networks",
@@ -48,4 +49,20 @@ pub async fn set_exit(
             .into()
     };
     Ok(Json(answer))
+}
+
+/// Whether a service's container reaches something, and why: the rules that its first packet meets.
+#[utoipa::path(get, path = "/api/connectivity/services/{service}/explain", tag = "connections",
+    operation_id = "explain_service_flow",
+    params(("service" = String, Path), ("destination" = String, Query, description = "an IPv4 address"),
+        ("protocol" = Option<String>, Query, description = "tcp, udp or ping; default: tcp with a port, else ping"),
+        ("port" = Option<String>, Query, description = "1-65535, for tcp and udp")),
+    responses((status = 200, body = Explanation), Problems))]
+pub async fn explain(
+    State(app): State<Arc<App>>,
+    Segment(service): Segment,
+    FlowQuery(flow): FlowQuery,
+) -> Answer<Explanation> {
+    let found = service_explain::explain_service(&app, &service, &flow).await?;
+    Ok(Json(found.into()))
 }

@@ -103,8 +103,9 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
         .await?;
     let observed_generation = app.network.wait_for(generation, PATIENCE).await;
     let activity = app.network.status().map(|_| Activity::default());
+    let way = super::way(app, &stored.peer)?;
     Ok(CreatedPeer {
-        view: Look::new(Arc::clone(&stored), identity, Some(&side), activity).view(),
+        view: Look::new(Arc::clone(&stored), identity, Some(&side), way, activity).view(),
         config: client_config::render(&side, &stored.peer, private_key.as_deref().map(String::as_str)),
         generation,
         observed_generation,
@@ -173,7 +174,8 @@ pub async fn update(
     waiting::applied(app, wait.as_ref(), generation)?;
     let side = known_side(app, &identity).await;
     let activity = app.activity.one(name.as_str(), app.now()).await.ok();
-    Ok(Look::new(stored, identity, side.as_ref(), activity).view())
+    let way = super::way(app, &stored.peer)?;
+    Ok(Look::new(stored, identity, side.as_ref(), way, activity).view())
 }
 
 /// A change of a peer, checked as far as it can be before it is made.

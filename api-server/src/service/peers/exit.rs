@@ -114,7 +114,8 @@ pub async fn set(
     waiting::applied(app, wait.as_ref(), generation)?;
     let side = known_side(app, &identity).await;
     let activity = app.activity.one(name.as_str(), app.now()).await.ok();
-    Ok(Look::new(stored, identity, side.as_ref(), activity).view())
+    let way = super::way(app, &stored.peer)?;
+    Ok(Look::new(stored, identity, side.as_ref(), way, activity).view())
 }
 
 /// Makes the change; the peer before and after.

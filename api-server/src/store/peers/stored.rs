@@ -5,6 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use axum::body::Bytes;
 use axum::http::HeaderValue;
 use cell_api_core::client_config::{self, CellSide};
+use cell_api_core::connection::choice::Route;
 use cell_api_core::peer::Peer;
 
 use crate::service::peers::Activity;
@@ -34,6 +35,7 @@ pub struct Derived {
 #[derive(Debug)]
 struct Rendered {
     needs_reinstall: bool,
+    way: Route,
     activity: Option<Activity>,
     answer: Answer,
 }
@@ -86,12 +88,14 @@ impl Derived {
     pub fn rendered<E>(
         &self,
         needs_reinstall: bool,
+        way: Route,
         activity: Option<&Activity>,
         render: impl FnOnce() -> Result<Answer, E>,
     ) -> Result<Answer, E> {
         let mut known = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = &*known
             && last.needs_reinstall == needs_reinstall
+            && last.way == way
             && last.activity.as_ref() == activity
         {
             return Ok(last.answer.clone());
@@ -99,6 +103,7 @@ impl Derived {
         let answer = render()?;
         *known = Some(Rendered {
             needs_reinstall,
+            way,
             activity: activity.cloned(),
             answer: answer.clone(),
         });

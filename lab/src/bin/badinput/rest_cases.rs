@@ -342,6 +342,11 @@ fn paths() -> Vec<Case> {
         "/api/audit?limit=100000000000000000000",
         "/api/audit?limit=0",
         "/api/audit?limit=1e9",
+        "/api/peers/anchor/explain?destination=10.0.5.7&port=0",
+        "/api/connectivity/services/..%2fx/explain?destination=10.0.5.7",
+        "/api/connectivity/services/absent/explain?destination=10.0.5.7",
+        "/api/connectivity/services/absent/explain?destination=$(id)&port=99999&protocol=sctp",
+        "/api/connectivity/services/absent/explain?destination=10.0.5.7&destination=10.0.5.8",
     ];
     let mut cases: Vec<Case> = bad
         .iter()

@@ -651,6 +651,43 @@ export type ConnectionList = {
 };
 
 /**
+ * The connection after a change; with `validate_only`, what the change would do.
+ */
+export type ConnectionOrPlan = ConnectionStored | ConnectionPlan;
+
+/**
+ * What a change of a connection would do. Nothing is stored, and nothing is done.
+ */
+export type ConnectionPlan = {
+    /**
+     * Never: such a change does not wait, since the secrets of now are not kept anywhere.
+     */
+    confirm_advised: boolean;
+    netd: null | NetdPlan;
+    /**
+     * What of the import is not used and why, for people.
+     */
+    notes: Array<string>;
+    /**
+     * `stays`, or `touched`: the author's own device goes by it.
+     */
+    own_path: string;
+    /**
+     * Names of the services that use the connection, where it is made anew.
+     */
+    services: Array<string>;
+    /**
+     * What it means, and to whom. At least one; for a change of nothing, that it is one. Kinds: `servers`, `ends`, `bound`,
+     * `secrets`, `renamed` and `nothing`.
+     */
+    statements: Array<PlanStatement>;
+    /**
+     * What the author should know.
+     */
+    warning: string | null;
+};
+
+/**
  * A server of a connection.
  */
 export type ConnectionServer = {
@@ -977,13 +1014,44 @@ export type Empty = {
 };
 
 /**
- * Whether a device reaches something, and why.
+ * The exit that decides a packet's way.
+ */
+export type ExplainedExit = {
+    /**
+     * The connection's id.
+     */
+    connection_id: string;
+    /**
+     * Its name; null: it is not known any more.
+     */
+    connection_name: string | null;
+    /**
+     * Its interface; null: the relay carries it.
+     */
+    iface: string | null;
+    /**
+     * By which its flows are known.
+     */
+    mark: string;
+    /**
+     * Its TCP port of the relay; null: it has an interface.
+     */
+    redirect_port: number | null;
+    /**
+     * Its routing table; null: no table routes what the relay carries.
+     */
+    table: number | null;
+};
+
+/**
+ * Whether a device or a container reaches something, and why.
  */
 export type Explanation = {
     /**
      * Name of the counter that it is dropped under.
      */
     counter?: string | null;
+    exit: null | ExplainedExit;
     /**
      * Whether it leaves with the machine's own address.
      */
@@ -997,7 +1065,7 @@ export type Explanation = {
      */
     reason: string;
     /**
-     * The address that the device sends from.
+     * The address that it is sent from.
      */
     source: string;
     /**
@@ -1005,7 +1073,7 @@ export type Explanation = {
      */
     steps: Array<string>;
     /**
-     * `cell`, `peers`, `out` or `exit`.
+     * `cell`, `peers`, `service`, `out` or `exit`.
      */
     target: string;
     /**
@@ -1316,6 +1384,15 @@ export type Peer = {
      * Names this state of the peer; the same as the answer's `ETag`. Sent back as `If-Match` with a change.
      */
     version: string;
+    /**
+     * Which way what it sends to the internet has now, where it may send there: `direct`, by the cell's own way; `exit`;
+     * `nowhere`, while its connection does not work.
+     */
+    way: string;
+    /**
+     * With `exit`: id of the connection that carries it now, its own or one that stands in; else null.
+     */
+    way_connection_id: string | null;
 };
 
 /**
@@ -2937,7 +3014,12 @@ export type UpdateConnectionData = {
     path: {
         id: string;
     };
-    query?: never;
+    query?: {
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
+    };
     url: '/api/connectivity/connections/{id}';
 };
 
@@ -2955,7 +3037,7 @@ export type UpdateConnectionErrors = {
 export type UpdateConnectionError = UpdateConnectionErrors[keyof UpdateConnectionErrors];
 
 export type UpdateConnectionResponses = {
-    200: ConnectionStored;
+    200: ConnectionOrPlan;
 };
 
 export type UpdateConnectionResponse = UpdateConnectionResponses[keyof UpdateConnectionResponses];
@@ -3196,6 +3278,47 @@ export type SetServiceExitResponses = {
 };
 
 export type SetServiceExitResponse = SetServiceExitResponses[keyof SetServiceExitResponses];
+
+export type ExplainServiceFlowData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query: {
+        /**
+         * an IPv4 address
+         */
+        destination: string;
+        /**
+         * tcp, udp or ping; default: tcp with a port, else ping
+         */
+        protocol?: string;
+        /**
+         * 1-65535, for tcp and udp
+         */
+        port?: string;
+    };
+    url: '/api/connectivity/services/{service}/explain';
+};
+
+export type ExplainServiceFlowErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type ExplainServiceFlowError = ExplainServiceFlowErrors[keyof ExplainServiceFlowErrors];
+
+export type ExplainServiceFlowResponses = {
+    200: Explanation;
+};
+
+export type ExplainServiceFlowResponse = ExplainServiceFlowResponses[keyof ExplainServiceFlowResponses];
 
 export type ListContainersData = {
     body?: never;

@@ -70,13 +70,26 @@ pub fn read(text: &str, user: Option<(&str, &str)>) -> Result<Imported<OpenvpnEx
     profile.finish(user)
 }
 
+/// A server as a line names it: host, port and whether by TCP, where the line says so.
+type Named = (EndpointHost, Option<u16>, Option<bool>);
+
+/// What a block `<connection>` says of one server.
+#[derive(Default)]
+struct OfOne {
+    remotes: Vec<Named>,
+    port: Option<u16>,
+    tcp: Option<bool>,
+}
+
 #[derive(Default)]
 struct Profile {
     client: bool,
     device: bool,
     tcp: bool,
     port: Option<u16>,
-    remotes: Vec<(EndpointHost, Option<u16>, Option<bool>)>,
+    remotes: Vec<Named>,
+    /// Of a block `<connection>` that is open: where it began, and what it has said so far.
+    connection: Option<(usize, OfOne)>,
     asks_user: bool,
     options: Vec<Vec<String>>,
     blocks: Vec<(&'static Block, Zeroizing<String>)>,
@@ -102,6 +115,17 @@ impl Profile {
         if line.is_empty() || line.starts_with(['#', ';']) {
             return;
         }
+        if line == "<connection>" && self.connection.is_none() {
+            self.connection = Some((number, OfOne::default()));
+            return;
+        }
+        if line == "</connection>" {
+            return self.end_connection(number);
+        }
+        if line.starts_with('<') && self.connection.is_some() {
+            let faults = &mut self.faults;
+            return faults.add(place(number), "must not begin a block within <connection>");
+        }
         if line.starts_with('<') {
             match directive::block(line) {
                 Some(block) => self.open = Some((number, block, Zeroizing::default())),
@@ -114,6 +138,50 @@ impl Profile {
         match words(line) {
             Ok(words) => self.directive(number, words),
             Err(error) => self.faults.add(place(number), error),
+        }
+    }
+
+    /// Each server of it is one more of the profile's, with what the block says of its port and protocol.
+    fn end_connection(&mut self, number: usize) {
+        let Some((_, OfOne { remotes, port, tcp })) = self.connection.take() else {
+            return self
+                .faults
+                .add(place(number), "ends a <connection> that does not begin");
+        };
+        if remotes.is_empty() {
+            return self
+                .faults
+                .add(place(number), "ends a <connection> without a remote");
+        }
+        if self.remotes.len() + remotes.len() > REMOTES {
+            return self.faults.add(place(number), too_many());
+        }
+        let of_one = |(host, own, by): Named| (host, own.or(port), by.or(tcp));
+        self.remotes.extend(remotes.into_iter().map(of_one));
+    }
+
+    /// A directive within `<connection>`: of those that are taken, what says where the server is; the others are for all servers.
+    fn of_one(&mut self, place: String, name: &str, values: &[String]) {
+        let Some((_, one)) = &mut self.connection else {
+            return;
+        };
+        let faults = &mut self.faults;
+        let first = values.first().map(String::as_str).unwrap_or_default();
+        match name {
+            "remote" if one.remotes.len() == REMOTES => faults.add(place, too_many()),
+            "remote" => one.remotes.extend(faults.keep(place, remote(values))),
+            "port" | "rport" => one.port = faults.keep(place, port(first)),
+            "proto" => match protocol(first) {
+                Some(tcp) => one.tcp = Some(tcp),
+                None => faults.add(place, PROTO),
+            },
+            _ => {
+                let note =
+                    format!("{name} is not used within <connection>: it is said of all servers or of none");
+                if !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
+            }
         }
     }
 
@@ -150,6 +218,9 @@ impl Profile {
                     self.notes.push(note);
                 }
             }
+            Rule::Keep(min, max) if self.connection.is_some() && (*min..=*max).contains(&values.len()) => {
+                self.of_one(place, name, values);
+            }
             Rule::Keep(min, max) if (*min..=*max).contains(&values.len()) => {
                 self.keep(place, name, values, &words)
             }
@@ -172,13 +243,19 @@ impl Profile {
             ),
             "proto" => match protocol(first) {
                 Some(tcp) => self.tcp = tcp,
-                None => faults.add(place, "must be udp or tcp-client (or with 4 or 6)"),
+                None => faults.add(place, PROTO),
             },
+            // What OpenVPN 2.5 took away asked for less than what stands in its place.
+            "ns-cert-type" if first == "server" => {
+                let words = ["remote-cert-tls", "server"].map(str::to_owned).to_vec();
+                if !self.options.contains(&words) {
+                    self.options.push(words);
+                }
+            }
+            "ns-cert-type" => faults.add(place, "must be server: an exit connects to a server"),
             "port" | "rport" => self.port = faults.keep(place, port(first)),
             "auth-user-pass" => self.asks_user = true,
-            "remote" if self.remotes.len() == REMOTES => {
-                faults.add(place, format!("must not name more than {REMOTES} servers"))
-            }
+            "remote" if self.remotes.len() == REMOTES => faults.add(place, too_many()),
             "remote" => {
                 if let Some(remote) = faults.keep(place, remote(values)) {
                     self.remotes.push(remote);
@@ -200,6 +277,10 @@ impl Profile {
                 place(*number),
                 format!("begins a <{}> that does not end", block.name),
             );
+        }
+        if let Some((number, _)) = &self.connection {
+            self.faults
+                .add(place(*number), "begins a <connection> that does not end");
         }
         let mut secrets = Vec::new();
         if self.faults.is_empty() {
@@ -348,6 +429,12 @@ fn words(line: &str) -> Result<Vec<String>, &'static str> {
     } else {
         Ok(words)
     }
+}
+
+const PROTO: &str = "must be udp or tcp-client (or with 4 or 6)";
+
+fn too_many() -> String {
+    format!("must not name more than {REMOTES} servers")
 }
 
 fn protocol(text: &str) -> Option<bool> {

@@ -25,6 +25,7 @@ pub(super) struct Block {
 const ROUTES: &str = "the cell routes by peer, not by the profile";
 const LOGGING: &str = "the cell keeps the log";
 const IDENTITY: &str = "it runs as a user of its own in any case";
+const HARMLESS: &str = "it makes no difference to an exit";
 const PROGRAM: &str =
     "runs a program on the cell, which a profile that is imported may not do: remove the line";
 const FILE: &str =
@@ -42,7 +43,7 @@ const RULES: &[(&str, Rule)] = &[
     ("connect-retry-max", Rule::Keep(1, 1)), ("connect-timeout", Rule::Keep(1, 1)), ("server-poll-timeout", Rule::Keep(1, 1)),
     ("nobind", Rule::Keep(0, 0)), ("float", Rule::Keep(0, 0)), ("fast-io", Rule::Keep(0, 0)),
     ("remote-cert-tls", Rule::Keep(1, 1)), ("remote-cert-eku", Rule::Keep(1, 1)), ("verify-x509-name", Rule::Keep(1, 2)),
-    ("cipher", Rule::Keep(1, 1)), ("data-ciphers", Rule::Keep(1, 1)), ("data-ciphers-fallback", Rule::Keep(1, 1)),
+    ("ns-cert-type", Rule::Keep(1, 1)), ("cipher", Rule::Keep(1, 1)), ("data-ciphers", Rule::Keep(1, 1)), ("data-ciphers-fallback", Rule::Keep(1, 1)),
     ("ncp-ciphers", Rule::Keep(1, 1)), ("auth", Rule::Keep(1, 1)), ("key-direction", Rule::Keep(1, 1)),
     ("tls-version-min", Rule::Keep(1, 2)), ("tls-version-max", Rule::Keep(1, 1)), ("tls-cipher", Rule::Keep(1, 1)),
     ("tls-ciphersuites", Rule::Keep(1, 1)), ("tls-groups", Rule::Keep(1, 1)), ("tls-cert-profile", Rule::Keep(1, 1)),
@@ -66,6 +67,11 @@ const RULES: &[(&str, Rule)] = &[
     ("user", Rule::Leave(IDENTITY)), ("group", Rule::Leave(IDENTITY)), ("persist-key", Rule::Leave(IDENTITY)),
     ("persist-tun", Rule::Leave(IDENTITY)), ("setenv", Rule::Leave("no program would see it")),
     ("setenv-safe", Rule::Leave("no program would see it")), ("ignore-unknown-option", Rule::Leave("unknown directives are refused")),
+    ("route-ipv6-gateway", Rule::Leave(ROUTES)), ("tun-mtu-extra", Rule::Leave("is for tap devices")),
+    ("keysize", Rule::Leave("the ciphers of today have one size of key")), ("disable-occ", Rule::Leave(HARMLESS)),
+    ("comp-noadapt", Rule::Leave("nothing is compressed")), ("remote-random-hostname", Rule::Leave("names are looked up by the cell")),
+    ("txqueuelen", Rule::Leave(HARMLESS)), ("mtu-disc", Rule::Leave(HARMLESS)), ("mtu-test", Rule::Leave(HARMLESS)),
+    ("inactive", Rule::Leave("the cell keeps its exits up")), ("disable-dco", Rule::Leave("the tunnel is a program's in any case")),
     ("lport", Rule::Leave("the cell chooses ports itself")), ("bind", Rule::Leave("the cell chooses ports itself")),
     ("auth-token", Rule::Leave("it would be old by then")), ("script-security", Rule::Leave("no program is run in any case")),
     // Never.
@@ -118,6 +124,12 @@ const BLOCKS: &[Block] = &[
         end: "</extra-certs>",
         secret: false,
         label: Some("CERTIFICATE"),
+    },
+    Block {
+        name: "crl-verify",
+        end: "</crl-verify>",
+        secret: false,
+        label: Some("X509 CRL"),
     },
     Block {
         name: "key",
@@ -198,6 +210,7 @@ impl Block {
     pub(super) fn holds(&self) -> &'static str {
         match self.label {
             Some("CERTIFICATE") => "certificates in PEM",
+            Some("X509 CRL") => "a list of revoked certificates in PEM",
             Some("PRIVATE KEY") => "a private key in PEM",
             Some(_) => "a key as OpenVPN writes it",
             None => "a user's name and password",

@@ -100,7 +100,7 @@ fn what_runs_a_program_or_touches_the_cell_is_refused_by_its_line() {
         "tls-crypt-v2-verify x",
         "pkcs11-providers x.so",
         "unheard-of",
-        "<connection>",
+        "</connection>",
         "<up>",
         "u\\p x",
         "'up' 'x'",
@@ -175,6 +175,98 @@ fn a_profile_is_bounded() {
     assert!(fault(&profile("auth a b c d e f g h i j")).contains("fewer words"));
     assert!(fault(&profile("auth \"SHA")).contains("quotes"));
     assert!(fault(&profile("auth SHA\\")).contains("backslash"));
+}
+
+/// Shaped as providers' of some years: what OpenVPN has taken away since, servers in blocks of their own, and a list of what is
+/// revoked.
+#[test]
+fn an_older_providers_profile_is_read() {
+    let more = format!(
+        "ns-cert-type server\nkeysize 256\ntun-mtu-extra 32\ndisable-occ\ncomp-noadapt\nremote-random-hostname\n\
+         route-ipv6-gateway ::1\ntxqueuelen 1000\nmtu-disc yes\ninactive 3600\ndisable-dco\n\
+         <connection>\n# first\nremote nl.example.org\nport 8080\nproto tcp\nnobind\n</connection>\n\
+         <connection>\nremote de.example.org 1195 udp\n</connection>\n\
+         <crl-verify>\n{}</crl-verify>",
+        pem("X509 CRL")
+    );
+    let imported = read(&profile(&more), None).unwrap();
+    let config = imported.config;
+    let remotes: Vec<_> = config
+        .remotes
+        .iter()
+        .map(|r| (r.host.to_string(), r.port, r.tcp))
+        .collect();
+    assert_eq!(
+        remotes[2..],
+        [
+            ("nl.example.org".to_owned(), 8080, true),
+            ("de.example.org".to_owned(), 1195, false)
+        ]
+    );
+    let checks = vec!["remote-cert-tls".to_owned(), "server".to_owned()];
+    assert_eq!(config.options.iter().filter(|words| **words == checks).count(), 1);
+    assert!(config.certificates.iter().any(|(block, _)| block == "crl-verify"));
+    for name in [
+        "keysize",
+        "tun-mtu-extra",
+        "disable-occ",
+        "comp-noadapt",
+        "inactive",
+        "disable-dco",
+        "nobind",
+    ] {
+        assert!(
+            imported
+                .notes
+                .iter()
+                .any(|note| note.starts_with(&format!("{name} is not used"))),
+            "{name}"
+        );
+    }
+    assert!(
+        !config
+            .options
+            .iter()
+            .any(|words| words[0] == "keysize" || words[0] == "nobind")
+    );
+}
+
+#[test]
+fn a_block_of_a_server_is_no_way_around() {
+    for (more, why) in [
+        (
+            "<connection>\nremote a.example.org\nup /bin/sh\n</connection>",
+            "line 13 (up)",
+        ),
+        (
+            "<connection>\nremote a.example.org\n<connection>\n</connection>",
+            "within <connection>",
+        ),
+        ("<connection>\n<ca>\n</connection>", "within <connection>"),
+        ("<connection>\nproto udp\n</connection>", "without a remote"),
+        ("<connection>\nremote a.example.org", "within <connection>"),
+        (
+            "<connection>\nremote a.example.org\nproto icmp\n</connection>",
+            "must be udp",
+        ),
+        ("</connection>", "does not begin"),
+        ("ns-cert-type client", "must be server"),
+        (
+            "<crl-verify>\n-----BEGIN CERTIFICATE-----\nTQ==\n-----END CERTIFICATE-----\n</crl-verify>",
+            "revoked",
+        ),
+        ("crl-verify /etc/passwd", "file of the cell"),
+    ] {
+        let said = fault(&profile(more));
+        assert!(said.contains(why), "{more}: {said}");
+    }
+    let end = profile("").replace(
+        "</tls-crypt>\n",
+        "</tls-crypt>\n<connection>\nremote a.example.org\n",
+    );
+    assert!(fault(&end).contains("does not end"));
+    let many = "<connection>\nremote h 1\n</connection>\n".repeat(70);
+    assert!(fault(&profile(&many)).contains("more than 64 servers"));
 }
 
 proptest! {
