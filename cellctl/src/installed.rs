@@ -96,7 +96,7 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Service) -> Result
     let mut client = cell.store()?;
     match command {
         Service::List => list(&mut client, output).await,
-        Service::Install(wanted) => install(&mut client, output, wanted).await,
+        Service::Install(wanted) => install(cell, &mut client, output, wanted).await,
         Service::Update { service, no_wait } => {
             let request = wire::UpdateServiceRequest { service };
             let begun = client.update_service(request).await?.into_inner().service;
@@ -239,15 +239,21 @@ async fn list(client: &mut Client, output: Output) -> Result<(), Failure> {
     })
 }
 
-async fn install(client: &mut Client, output: Output, wanted: Install) -> Result<(), Failure> {
+async fn install(cell: &Cell, client: &mut Client, output: Output, wanted: Install) -> Result<(), Failure> {
     let Install {
         id,
         instance,
-        set,
+        mut set,
         access,
+        exit,
         validate_only,
         no_wait,
     } = wanted;
+    if asks_for_domain(client, &id, &set).await? {
+        let domain = own_domain(cell).await?;
+        output.note(&format!("{DOMAIN}={domain}: the cell's own, since none was set."));
+        set.push((DOMAIN.to_owned(), domain));
+    }
     let (everyone, allowed_peers) = access.who();
     let request = wire::InstallServiceRequest {
         id,
@@ -256,12 +262,36 @@ async fn install(client: &mut Client, output: Output, wanted: Install) -> Result
         everyone,
         allowed_peers,
         validate_only,
+        connection_id: exit.unwrap_or_default(),
     };
     let answer = client.install_service(request).await?.into_inner();
     if validate_only {
         return planned(output, answer.plan);
     }
     finish(client, output, answer.service, no_wait).await
+}
+
+/// The field of a service that is nearly always the cell's own domain; the web UI proposes it in its form.
+const DOMAIN: &str = "domain";
+
+/// Whether a service asks for a domain, proposes none, and was given none.
+async fn asks_for_domain(client: &mut Client, id: &str, set: &[(String, String)]) -> Result<bool, Failure> {
+    if set.iter().any(|(name, _)| name == DOMAIN) {
+        return Ok(false);
+    }
+    let catalog = client.get_catalog(wire::GetCatalogRequest {}).await?.into_inner();
+    let mut fields = catalog
+        .services
+        .iter()
+        .filter(|one| one.id == id)
+        .flat_map(|one| &one.form);
+    Ok(fields.any(|field| field.name == DOMAIN && field.default.is_none()))
+}
+
+async fn own_domain(cell: &Cell) -> Result<String, Failure> {
+    let mut status = cell.status()?;
+    let told = status.get_cell_config(wire::GetCellConfigRequest {}).await?;
+    Ok(told.into_inner().config.unwrap_or_default().domain)
 }
 
 async fn status(client: &mut Client, output: Output, service: String) -> Result<(), Failure> {

@@ -23,6 +23,8 @@ struct Network {
     fallback_connection_ids: Vec<String>,
     fallback_connection_names: Vec<String>,
     way: String,
+    has_way_out: bool,
+    exit_types: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,6 +104,8 @@ impl From<wire::ServiceNetwork> for Network {
             way,
             fallback_connection_ids,
             fallback_connection_names,
+            has_way_out,
+            exit_types,
         } = network;
         let given = |text: String| Some(text).filter(|text| !text.is_empty());
         Network {
@@ -115,6 +119,8 @@ impl From<wire::ServiceNetwork> for Network {
             fallback_connection_ids,
             fallback_connection_names,
             way,
+            has_way_out,
+            exit_types,
         }
     }
 }

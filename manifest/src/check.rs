@@ -5,6 +5,7 @@ mod container;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::container::{Container, Protocol, Source};
+use crate::exits::EXITS;
 use crate::field::{Field, Kind, Pattern};
 use crate::manifest::{Accounts, Backend, Backup, CONTAINERS_MAX, Content, Egress, Flags, Purpose, Routing};
 use crate::name::Name;
@@ -12,16 +13,6 @@ use crate::path::BelowRoot;
 use crate::rule::{Faults, Gather, Rule};
 use crate::secret::{self, SecretName};
 use crate::wire;
-
-/// Kinds of exits that a service can use.
-const EXITS: [&str; 6] = [
-    "wireguard_ext",
-    "openvpn",
-    "tor",
-    "sshuttle",
-    "proxy",
-    "cell_relay",
-];
 
 pub(crate) fn manifest(written: wire::Manifest) -> Result<Content, Faults> {
     let mut gather = Gather::default();

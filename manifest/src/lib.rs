@@ -11,6 +11,7 @@
 mod check;
 mod container;
 mod direct;
+mod exits;
 mod field;
 mod image;
 mod manifest;
@@ -27,6 +28,7 @@ pub use container::{
     Capability, Container, Health, Limits, Mount, Port, Protocol, Published, ReloadSignal, Restart, Source,
     StopSignal, User,
 };
+pub use exits::EXITS;
 pub use field::{Field, Kind, Pattern, Values};
 pub use image::{Digest, Image, ImageSource};
 pub use manifest::{

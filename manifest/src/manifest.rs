@@ -49,7 +49,7 @@ pub struct Content {
     pub accounts: Option<Accounts>,
     /// What a backup holds.
     pub backup: Option<Backup>,
-    /// How it may reach the internet; none: not at all.
+    /// By which exits it may reach the internet. See [`Manifest::has_way_out`] for what has none.
     pub egress: Option<Egress>,
     /// Services that have to be there.
     pub requires: BTreeSet<Name>,

@@ -7,6 +7,7 @@ pub mod called;
 pub mod catalog;
 pub mod compose;
 pub mod entry;
+pub mod exits;
 pub mod form;
 pub mod guard;
 pub mod health;

@@ -90,6 +90,7 @@ fn network(view: NetworkView) -> ServiceNetwork {
         connection,
         fallbacks,
         route,
+        way_out,
     } = view;
     let egress = match &network.egress {
         Egress::Nowhere => "none",
@@ -117,5 +118,7 @@ fn network(view: NetworkView) -> ServiceNetwork {
         fail_open: network.egress.fail_open(),
         way: way.to_owned(),
         service: network.service.to_string(),
+        has_way_out: way_out.is_open(),
+        exit_types: way_out.kinds().map(|kind| kind.to_string()).collect(),
     }
 }

@@ -64,12 +64,14 @@ impl StoreService for Automation {
             everyone,
             allowed_peers,
             validate_only,
+            connection_id,
         } = request.into_inner();
         let input = InstallInput {
             instance,
             parameters: set(parameters)?,
             everyone,
             allowed_peers,
+            exit: Some(connection_id).filter(|text| !text.is_empty()),
         };
         let answer = if validate_only {
             let plan = store::plan_install(&self.app, &actor, &id, input).await;
@@ -275,6 +277,9 @@ fn offered(item: Item, installed: &[View]) -> wire::CatalogService {
         purpose,
         instanceable,
         requires,
+        has_way_out,
+        exit_types,
+        default_exit_type,
         form,
         installed,
         faults,
@@ -292,6 +297,9 @@ fn offered(item: Item, installed: &[View]) -> wire::CatalogService {
         digest: line.digest.to_string(),
         instanceable,
         requires,
+        has_way_out,
+        exit_types: exit_types.into_iter().map(str::to_owned).collect(),
+        default_exit_type: default_exit_type.unwrap_or_default(),
         installed,
         faults,
         origin: origin.unwrap_or_default(),

@@ -57,6 +57,12 @@ pub struct Shown {
     pub instanceable: bool,
     /// Ids of services that have to be installed before.
     pub requires: Vec<String>,
+    /// Whether its containers have a way out of their network.
+    pub has_way_out: bool,
+    /// Types of connections that may carry it.
+    pub exit_types: Vec<&'static str>,
+    /// The type that carries it where nobody chooses.
+    pub default_exit_type: Option<String>,
     /// What can be set.
     pub form: Vec<FormField>,
     /// Names of services that are installed of it.
@@ -93,6 +99,11 @@ impl Item {
             purpose: manifest.map(|manifest| purpose(manifest.purpose)),
             instanceable: manifest.is_some_and(|manifest| manifest.instanceable),
             requires: requires.map(ToString::to_string).collect(),
+            has_way_out: manifest.is_some_and(|manifest| manifest.has_way_out()),
+            exit_types: manifest.map(|manifest| manifest.exits()).unwrap_or_default(),
+            default_exit_type: manifest
+                .and_then(|manifest| manifest.default_exit())
+                .map(str::to_owned),
             form: manifest.map(form::form).unwrap_or_default(),
             faults: offer.err().unwrap_or_default(),
             installed,

@@ -90,6 +90,32 @@ pub enum ServiceError {
     /// Nothing carries connections of this type yet.
     #[error("a device cannot be bound to a connection of type {0}: nothing in this cell carries it yet")]
     ExitNotCarried(connection::kind::Kind),
+    /// Containers of the service have no route out of their network.
+    #[error(
+        "containers of {service} have no way out of their network, so that nothing can carry them to the internet: {manifest} has no \
+         egress. Leave it without a way (connection_id null), or ask its author for a version whose manifest has egress"
+    )]
+    NoWayOut {
+        /// The service.
+        service: String,
+        /// Whose manifest.
+        manifest: &'static str,
+    },
+    /// The service does not take exits of this type.
+    #[error(
+        "{service} cannot go out through a connection of type {kind}: {manifest} allows {} alone (egress.allowed). Choose one of these \
+         first, the cell's own way (direct), or none", words(.allowed)
+    )]
+    ExitNotAllowed {
+        /// The service.
+        service: String,
+        /// Whose manifest.
+        manifest: &'static str,
+        /// The type.
+        kind: connection::kind::Kind,
+        /// Those that it takes.
+        allowed: Vec<connection::kind::Kind>,
+    },
     /// No network of a service of that name.
     #[error("there is no network of a service of this name")]
     NoServiceNetwork,
@@ -333,6 +359,8 @@ impl ServiceError {
             ServiceError::TooManyGrants => (Kind::NoRoom, "GRANTS_EXHAUSTED"),
             ServiceError::BrokerRefuses(_) => (Kind::Precondition, "BROKER_REFUSES"),
             ServiceError::ExitNotCarried(_) => (Kind::Precondition, "EXIT_NOT_CARRIED"),
+            ServiceError::NoWayOut { .. } => (Kind::Conflict, "NO_WAY_OUT"),
+            ServiceError::ExitNotAllowed { .. } => (Kind::Conflict, "EXIT_NOT_ALLOWED"),
             ServiceError::ConnectionInUse(..) => (Kind::Conflict, "CONNECTION_IN_USE"),
             ServiceError::ConnectionsExhausted(_) => (Kind::NoRoom, "CONNECTIONS_EXHAUSTED"),
             ServiceError::VaultRefuses(_) => (Kind::Precondition, "VAULT_REFUSES"),
@@ -357,6 +385,14 @@ impl ServiceError {
             ServiceError::Busy => Some(1),
             _ => None,
         }
+    }
+}
+
+fn words(kinds: &[connection::kind::Kind]) -> String {
+    let words: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+    match words.is_empty() {
+        true => "none".to_owned(),
+        false => words.join(", "),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod connections;
 pub mod managers;
 pub mod service_networks;
 pub mod store;
+pub mod way_out;
 
 pub mod plan;
 pub mod published;

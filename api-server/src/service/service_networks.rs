@@ -8,11 +8,12 @@ use cell_api_core::connection::health::Health;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::fault::Faults;
 use cell_api_core::service_network::{Egress, ServiceName, ServiceNetwork};
+use cell_api_core::services::exits::WayOut;
 use rusqlite::Connection;
 
 use super::peers::find_exit;
 use super::plan::Facts;
-use super::{Actor, ServiceError, cell, waiting};
+use super::{Actor, ServiceError, cell, waiting, way_out};
 use crate::app::App;
 use crate::store::connections;
 use crate::store::service_networks as table;
@@ -37,6 +38,8 @@ pub struct NetworkView {
     pub fallbacks: Vec<String>,
     /// Which way it has at this moment.
     pub route: Option<Route>,
+    /// Which ways it may have.
+    pub way_out: WayOut,
 }
 
 /// What a change of a service's exit would do.
@@ -66,14 +69,25 @@ pub struct ExitInput {
 pub async fn list(app: &Arc<App>) -> Result<Vec<NetworkView>, ServiceError> {
     cell::identity(app)?;
     let facts = Facts::now(app)?;
-    let all = app.store.read(table::list)?;
-    Ok(all.into_iter().map(|network| view(&facts, network)).collect())
+    // In one transaction: a network of no service would be shown as one that may have any way.
+    let (all, ways) = app
+        .store
+        .read_much(|connection| Ok::<_, ServiceError>((table::list(connection)?, way_out::all(connection)?)))
+        .await?;
+    let way_out = |network: &ServiceNetwork| {
+        let found = ways.get(network.service.as_str());
+        found.cloned().unwrap_or_else(WayOut::any)
+    };
+    Ok(all
+        .into_iter()
+        .map(|network| view(&facts, way_out(&network), network))
+        .collect())
 }
 
 /// Says what carries a service's containers to the internet. With `wait` the change is taken back unless it is confirmed in time.
 ///
 /// # Errors
-/// [`ServiceError::Invalid`], [`ServiceError::NoServiceNetwork`], [`ServiceError::ExitNotCarried`],
+/// [`ServiceError::Invalid`], [`ServiceError::NoServiceNetwork`], [`ServiceError::ExitNotCarried`], [`ServiceError::NoWayOut`], [`ServiceError::ExitNotAllowed`],
 /// [`ServiceError::SetupRequired`], [`ServiceError::ChangePending`]; with `wait` [`ServiceError::NotApplied`],
 /// [`ServiceError::Unreachable`].
 pub async fn set_exit(
@@ -89,7 +103,7 @@ pub async fn set_exit(
         waiting::ready(app)?;
     }
     let waits = wait.clone();
-    let ((_, network), generation) = app
+    let (Made { after, way_out, .. }, generation) = app
         .store
         .commit(Origin::new(actor, app.now()), move |tx| {
             make(tx, &service, &input, waits.as_ref())
@@ -97,7 +111,7 @@ pub async fn set_exit(
         .await?;
     app.network.wait_for(generation, PATIENCE).await;
     waiting::applied(app, wait.as_ref(), generation)?;
-    Ok(view(&Facts::now(app)?, network))
+    Ok(view(&Facts::now(app)?, way_out, after))
 }
 
 /// What [`set_exit`] would do. The change is made and taken back, so that what would be refused is refused.
@@ -115,9 +129,16 @@ pub async fn plan_exit(
     let trying = app.store.try_out(Origin::new(actor, app.now()), move |tx| {
         make(tx, &service, &input, None)
     });
-    let (before, after) = trying.await?;
+    let Made {
+        before,
+        after,
+        way_out,
+    } = trying.await?;
     let facts = Facts::now(app)?;
-    let (before, after) = (view(&facts, before), view(&facts, after));
+    let (before, after) = (
+        view(&facts, way_out.clone(), before),
+        view(&facts, way_out, after),
+    );
     let sentences = sentences(&facts, &before, &after);
     Ok(ExitPlan {
         view: after,
@@ -139,18 +160,41 @@ fn parse(service: &str) -> Result<ServiceName, ServiceError> {
     Ok(ServiceName::parse(service).map_err(|error| Faults::one("service", error))?)
 }
 
+/// A change that was made.
+struct Made {
+    before: ServiceNetwork,
+    after: ServiceNetwork,
+    way_out: WayOut,
+}
+
 fn make(
     tx: &mut Tx<'_>,
     service: &ServiceName,
     input: &ExitInput,
     wait: Option<&Wait>,
-) -> Result<(ServiceNetwork, ServiceNetwork), ServiceError> {
+) -> Result<Made, ServiceError> {
     let before = table::get(tx, service)?;
     let egress = chosen(tx, input)?;
+    let way_out = way_out::of(tx, service)?;
+    way_out::judge(tx, service.as_str(), "its manifest", &way_out, &egress)?;
     if let Some(wait) = wait {
         waiting_table::begin_service(tx, service, &before.egress, wait)?;
     }
-    table::set_egress(tx, service, &egress)?;
+    write(tx, service, &egress)?;
+    let after = ServiceNetwork {
+        egress,
+        ..before.clone()
+    };
+    Ok(Made {
+        before,
+        after,
+        way_out,
+    })
+}
+
+/// Stores a way that was judged, and notes it in the audit.
+pub(super) fn write(tx: &mut Tx<'_>, service: &ServiceName, egress: &Egress) -> Result<(), ServiceError> {
+    table::set_egress(tx, service, egress)?;
     let names = connections::names(tx)?;
     let name_of = |id: &ConnectionId| {
         let found = names.iter().find(|(one, _, _)| one == id);
@@ -167,20 +211,20 @@ fn make(
             else_through.collect::<String>()
         )
     });
-    let detail = match &egress {
+    let detail = match egress {
         Egress::Nowhere => "no way to the internet".to_owned(),
         Egress::Direct => "by the cell's own way".to_owned(),
         Egress::Exit(_) => named.unwrap_or_default(),
     };
     tx.audit("service.exit", service, detail);
-    let after = ServiceNetwork {
-        egress,
-        ..before.clone()
-    };
-    Ok((before, after))
+    Ok(())
 }
 
-fn chosen(connection: &Connection, input: &ExitInput) -> Result<Egress, ServiceError> {
+/// What a choice names.
+///
+/// # Errors
+/// [`ServiceError::Invalid`], [`ServiceError::ExitNotCarried`].
+pub(super) fn chosen(connection: &Connection, input: &ExitInput) -> Result<Egress, ServiceError> {
     let ExitInput {
         connection: text,
         fail_open,
@@ -231,8 +275,10 @@ fn stand_ins(connection: &Connection, texts: &[String]) -> Result<Vec<Connection
     each.collect()
 }
 
-fn view(facts: &Facts, network: ServiceNetwork) -> NetworkView {
+fn view(facts: &Facts, way_out: WayOut, network: ServiceNetwork) -> NetworkView {
     let route = match &network.egress {
+        // What was chosen before manifests were asked: it leads nowhere.
+        _ if !way_out.is_open() => None,
         Egress::Nowhere => None,
         Egress::Direct => Some(Route::Own),
         Egress::Exit(choice) => Some(facts.route(choice)),
@@ -244,6 +290,7 @@ fn view(facts: &Facts, network: ServiceNetwork) -> NetworkView {
         network,
         connection,
         route,
+        way_out,
     }
 }
 

@@ -105,11 +105,16 @@ pub(crate) struct Install {
     /// Where there can be several: this one's name.
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Option<String>,
-    /// A field of its configuration and the value. Can be given for each field.
+    /// A field of its configuration and the value. Can be given for each field. The domain, where a service asks for one, is the
+    /// cell's own if it is left out.
     #[arg(long, value_name = "FIELD=VALUE", value_parser = field)]
     pub(crate) set: Vec<(String, String)>,
     #[command(flatten)]
     pub(crate) access: Access,
+    /// What carries its containers to the internet: a connection's id, name or lone type, "direct" or "none". Left out: what its
+    /// manifest has for it.
+    #[arg(long, value_name = "CONNECTION")]
+    pub(crate) exit: Option<String>,
     /// Only says what it would do.
     #[arg(long)]
     pub(crate) validate_only: bool,

@@ -201,7 +201,12 @@ impl Setup {
     /// Packets that left the cell for the far host itself, or from the peer's own address, once what is on its way has
     /// arrived: the last answer of a connection that its owner has closed comes late on a busy machine.
     pub fn direct(&self) -> u64 {
-        let now = || self.direct.iter().map(|counter| counter.packets().unwrap()).sum::<u64>();
+        let now = || {
+            self.direct
+                .iter()
+                .map(|counter| counter.packets().unwrap())
+                .sum::<u64>()
+        };
         let mut last = now();
         until(PATIENCE, "packets to stop", || {
             std::thread::sleep(STILL);

@@ -198,7 +198,7 @@ async function store(world) {
   const offer = (id, change = {}) => ({
     ...{ id, title: id[0].toUpperCase() + id.slice(1), description: `All that ${id} is for, in a sentence or two.` },
     ...{ version: '1.2', digest: 'sha256:0', purpose: 'store', instanceable: false, requires: [], form: [] },
-    ...{ installed: [], faults: [] },
+    ...{ installed: [], faults: [], has_way_out: false, exit_types: [], default_exit_type: null },
     ...change,
   });
   const catalog = [
@@ -229,6 +229,7 @@ async function store(world) {
     ['**/api/services/email/install*', install],
     ['**/api/services/email', (route) => json(route, installing)],
     ['**/api/services/email/status', (route) => json(route, { service: installing, containers: [], fault: null })],
+    ['**/api/services/email/secrets', (route) => json(route, { secrets: [] })],
     ['**/api/services/email/health/history', (route) => json(route, { entries: [] })],
   ]);
   await page.goto(`${url}/store`);
@@ -237,12 +238,13 @@ async function store(world) {
   await page.getByLabel('Search').fill('mail');
   await page.getByText('2 services').waitFor();
   await page.getByRole('link', { name: 'Email', exact: true }).click();
-  await page.getByText('Fill in what is missing to see what happens.').waitFor();
+  await page.getByText(/what happens\.$/).waitFor();
   // The browser's own check, by the manifest's pattern.
   await page.getByLabel('Domain of the addresses').fill('Not A Name');
   assert(await page.getByLabel('Domain of the addresses').evaluate((input) => !input.checkValidity()), 'it was taken');
   await page.getByLabel('Domain of the addresses').fill('nest.cell');
   assert(await page.getByLabel('Domain of the addresses').evaluate((input) => input.checkValidity()), 'it was refused');
+  await page.getByLabel('Every device').check();
   await page.getByText('Every device may reach it.').waitFor();
   await page.getByLabel('Devices that I choose').check();
   await page.getByRole('switch', { name: 'ana-phone' }).check();
@@ -298,6 +300,7 @@ async function oneService(world) {
       (route) => json(route, { accounts: [{ user: 'ben', peer: 'ben-laptop', created_at: NOW }] }),
     ],
     ['**/api/accounts', (route) => json(route, { credentials }, 201)],
+    ['**/api/services/files/secrets', (route) => json(route, { secrets: [] })],
     ['**/api/services/files/health/history', (route) => json(route, { entries: history })],
     [
       '**/api/services/files/logs?follow=true*',
@@ -310,7 +313,8 @@ async function oneService(world) {
           services: [
             {
               ...{ service: 'files', bridge: 'cellsvc1', subnet: '172.21.0.0/28', egress: 'none', connection_id: null },
-              ...{ connection_name: null, fail_open: null, way: 'nowhere' },
+              ...{ connection_name: null, fail_open: null, way: 'nowhere', fallback_connection_ids: [] },
+              ...{ fallback_connection_names: [], has_way_out: true, exit_types: ['wireguard_ext', 'tor'] },
             },
           ],
         }),

@@ -137,6 +137,13 @@ export const serviceStatusQuery = (service: string) =>
     refetchInterval: 10_000,
   });
 
+/** Secrets of a service, and whether they are set. */
+export const serviceSecretsQuery = (service: string) =>
+  queryOptions({
+    queryKey: ['services', service, 'secrets'],
+    queryFn: async () => (await data(sdk.listServiceSecrets({ path: { service } }))).secrets,
+  });
+
 /** What the navigation shows. The event stream is for administrators: others ask again and again. */
 export const activeServicesQuery = (live: boolean) =>
   queryOptions({

@@ -30,6 +30,7 @@ export type {
   ServiceCheck,
   ServiceContainer,
   ServiceNetwork,
+  ServiceSecret,
   SetupStatus,
   Status,
   StoreAccess,

@@ -5,30 +5,34 @@ import { type FormEvent, useState } from 'react';
 import { useLocation } from 'wouter';
 import { data, sdk } from '../api/client';
 import { type ApiError, asApiError, splitViolations } from '../api/error';
-import { catalogQuery, peersQuery, servicesQuery } from '../api/queries';
+import { catalogQuery, configQuery, connectionsQuery, peersQuery, servicesQuery } from '../api/queries';
 import type { CatalogService } from '../api/types';
 import { t } from '../i18n';
 import { s } from '../i18n/services';
 import { paths } from '../lib/paths';
 import { ONLY_ASK } from '../lib/plan';
-import { formFields, isFilled, sentValues, shownValues } from '../lib/services';
+import { formFields, isFilled, sentValues, shownValues, withDomain } from '../lib/services';
 import { useAction } from '../lib/useAction';
 import { useDebounced } from '../lib/useDebounced';
 import { Button } from './Button';
 import { Card } from './Card';
 import { Choice } from './Choice';
 import { ErrorNote } from './ErrorNote';
-import { Field } from './Field';
+import { Field, Select } from './Field';
 import { PeerPicker } from './PeerPicker';
 import { ServiceForm } from './ServiceForm';
+import { offeredExits } from './ServiceWay';
 
 const REST_MILLIS = 400;
 
 interface Draft {
   instance: string;
   values: Record<string, string>;
-  everyone: boolean;
+  /** Nobody is let in by a proposal of ours. */
+  everyone: boolean | undefined;
   peers: ReadonlySet<string>;
+  /** What carries it; empty: what its manifest has for it. */
+  way: string;
 }
 
 export function InstallForm({ service }: { service: CatalogService }) {
@@ -37,13 +41,17 @@ export function InstallForm({ service }: { service: CatalogService }) {
   const action = useAction();
   const [draft, setDraft] = useState<Draft>(() => ({
     instance: '',
-    values: shownValues(service.form, {}),
-    everyone: true,
+    values: {},
+    everyone: undefined,
     peers: new Set(),
+    way: '',
   }));
+  const domain = useQuery(configQuery).data?.domain;
+  const values = { ...withDomain(service.form, shownValues(service.form, {}), domain), ...draft.values };
   const edit = (part: Partial<Draft>) => setDraft((before) => ({ ...before, ...part }));
-  const body = bodyOf(service, draft);
-  const complete = isFilled(service.form, draft.values) && (!service.instanceable || draft.instance !== '');
+  const body = bodyOf(service, { ...draft, values });
+  const filled = isFilled(service.form, values) && (!service.instanceable || draft.instance !== '');
+  const complete = filled && draft.everyone !== undefined;
   const plan = usePlan(service.id, body, complete);
   const submit = (event: FormEvent) => {
     event.preventDefault();
@@ -55,7 +63,7 @@ export function InstallForm({ service }: { service: CatalogService }) {
     });
   };
   const error = action.error ?? plan.error;
-  const fields = ['instance', 'allowed_peers', ...formFields(service.form)];
+  const fields = ['instance', 'allowed_peers', 'connection_id', ...formFields(service.form)];
   const { byField } = splitViolations(error, fields);
   return (
     <form onSubmit={submit} className="grid items-start gap-5 lg:grid-cols-2">
@@ -75,25 +83,27 @@ export function InstallForm({ service }: { service: CatalogService }) {
                 required
               />
             )}
-            <ServiceForm
-              form={service.form}
-              values={draft.values}
-              onChange={(values) => edit({ values })}
-              errors={byField}
-            />
+            <ServiceForm form={service.form} values={values} onChange={(values) => edit({ values })} errors={byField} />
             {service.form.length === 0 && !service.instanceable && <p className="text-muted">{s.install.noSettings}</p>}
           </div>
         </Card>
         <Card title={s.install.who}>
           <Who draft={draft} edit={edit} error={byField.allowed_peers} />
         </Card>
+        <Card title={s.install.way}>
+          <WayOut service={service} way={draft.way} edit={edit} error={byField.connection_id} />
+        </Card>
       </div>
       <div className="lg:sticky lg:top-6">
         <Card title={s.install.plan}>
           <div className="flex flex-col gap-4">
-            <Plan sentences={plan.sentences} complete={complete} refused={error !== undefined} />
+            <Plan
+              sentences={plan.sentences}
+              waits={complete ? undefined : filled ? s.install.whoWaits : s.install.planWaits}
+              refused={error !== undefined}
+            />
             <ErrorNote error={error} fields={fields} />
-            <Button kind="primary" type="submit" pending={action.pending} className="self-start">
+            <Button kind="primary" type="submit" pending={action.pending} disabled={!complete} className="self-start">
               {s.install.install}
             </Button>
           </div>
@@ -103,12 +113,13 @@ export function InstallForm({ service }: { service: CatalogService }) {
   );
 }
 
-function bodyOf(service: CatalogService, { instance, values, everyone, peers }: Draft) {
+function bodyOf(service: CatalogService, { instance, values, everyone = false, peers, way }: Draft) {
   return {
     ...(service.instanceable && { instance }),
     parameters: sentValues(service.form, values),
     everyone,
     allowed_peers: everyone ? [] : [...peers].sort(),
+    ...(way !== '' && { connection_id: way }),
   };
 }
 
@@ -131,11 +142,11 @@ function usePlan(id: string, body: ReturnType<typeof bodyOf>, complete: boolean)
   return { sentences: complete && !plan.error ? plan.data : undefined, error };
 }
 
-function Plan(props: { sentences: readonly string[] | undefined; complete: boolean; refused: boolean }) {
-  const { sentences, complete, refused } = props;
+function Plan(props: { sentences: readonly string[] | undefined; waits: string | undefined; refused: boolean }) {
+  const { sentences, waits, refused } = props;
   if (!sentences) {
     if (refused) return null;
-    return <p className="text-muted">{complete ? s.install.planAsks : s.install.planWaits}</p>;
+    return <p className="text-muted">{waits ?? s.install.planAsks}</p>;
   }
   return (
     <ol aria-label={t.plan.label} className="flex list-decimal flex-col gap-2 ps-5">
@@ -145,6 +156,35 @@ function Plan(props: { sentences: readonly string[] | undefined; complete: boole
         </li>
       ))}
     </ol>
+  );
+}
+
+interface WayOutProps {
+  service: CatalogService;
+  way: string;
+  edit: (part: Partial<Draft>) => void;
+  error: string | undefined;
+}
+
+/** What carries its own traffic: what its manifest has for it, unless another way is chosen. */
+function WayOut({ service, way, edit, error }: WayOutProps) {
+  const exits = useQuery(connectionsQuery).data ?? [];
+  if (!service.has_way_out) return <p className="text-muted text-sm">{s.way.noWayOut}</p>;
+  const options: [string, string][] = [
+    ['', s.install.wayDefault(service.default_exit_type)],
+    ['none', s.way.none],
+    ['direct', s.way.direct],
+    ...offeredExits(exits, service.exit_types).map((exit): [string, string] => [exit.id, exit.name]),
+  ];
+  return (
+    <Select
+      label={s.way.label}
+      options={options}
+      value={way}
+      onChange={(event) => edit({ way: event.target.value })}
+      help={s.install.wayHelp}
+      error={error}
+    />
   );
 }
 
@@ -169,18 +209,18 @@ function Who({ draft, edit, error }: WhoProps) {
         name="who"
         label={s.install.everyone}
         text={s.install.everyoneText}
-        checked={draft.everyone}
+        checked={draft.everyone === true}
         onSelect={() => edit({ everyone: true })}
       />
       <Choice
         name="who"
         label={s.install.some}
         text={s.install.someText}
-        checked={!draft.everyone}
+        checked={draft.everyone === false}
         onSelect={() => edit({ everyone: false })}
       />
       {error && <p className="text-bad text-sm">{error}</p>}
-      {!draft.everyone && (
+      {draft.everyone === false && (
         <div className="mt-2">
           <p role="status" className="mb-2 text-muted text-sm">
             {s.install.chosen(draft.peers.size)}

@@ -53,6 +53,16 @@ export function shownValues(form: readonly FormField[], set: Record<string, stri
   return Object.fromEntries(form.map((field) => [field.name, set[field.name] ?? field.default ?? firstOf(field)]));
 }
 
+/** With the cell's own domain where a form asks for one and proposes none: what nearly everybody means, shown before it is sent. */
+export function withDomain(
+  form: readonly FormField[],
+  values: Record<string, string>,
+  domain: string | undefined,
+): Record<string, string> {
+  const asks = (field: FormField) => field.name === 'domain' && field.pattern === 'hostname' && field.default === null;
+  return domain && form.some(asks) ? { ...values, domain } : values;
+}
+
 /** What cannot be empty begins somewhere. */
 function firstOf(field: FormField): string {
   if (field.kind === 'boolean') return 'false';

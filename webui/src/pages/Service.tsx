@@ -18,6 +18,7 @@ import { ServiceConfig } from '../components/ServiceConfig';
 import { ServiceHealth } from '../components/ServiceHealth';
 import { ServiceLogs } from '../components/ServiceLogs';
 import { ServiceProgress } from '../components/ServiceProgress';
+import { ServiceSecrets } from '../components/ServiceSecrets';
 import { ServiceState } from '../components/ServiceState';
 import { ServiceTest } from '../components/ServiceTest';
 import { ServiceWay } from '../components/ServiceWay';
@@ -81,6 +82,7 @@ function Details({ service }: { service: Installed }) {
             <Card title={s.config.title}>
               <ServiceConfig service={service} />
             </Card>
+            <ServiceSecrets service={service} />
           </div>
           <div className="flex min-w-0 flex-col gap-5">
             <Card title={s.detail.facts}>

@@ -50,6 +50,8 @@ const NETWORK: ServiceNetwork = {
   fallback_connection_ids: [],
   fallback_connection_names: [],
   way: 'nowhere',
+  has_way_out: true,
+  exit_types: ['wireguard_ext', 'tor'],
 };
 
 function cell(one: Installed, accounts: Account[] = []) {
@@ -73,6 +75,7 @@ function cell(one: Installed, accounts: Account[] = []) {
     ),
     http.get('/api/services/files/accounts', () => HttpResponse.json({ accounts: state.accounts })),
     get('/api/services/files/health/history', { entries: [] }),
+    get('/api/services/files/secrets', { secrets: [] }),
     http.post('/api/services/files/config/validate', () => HttpResponse.json({ valid: true })),
     get('/api/services/files/logs', { container: 'webdav', lines: ['read once'], truncated: false }),
   );
@@ -182,7 +185,104 @@ describe('the page of a service', () => {
     await screen.findByText('Files goes out by vpn.');
     expect(sent).toEqual([]);
     await userEvent.click(screen.getByRole('button', { name: 'Make the change' }));
-    await waitFor(() => expect(sent).toEqual([{ connection_id: connection('vpn').id }]));
+    const body = { connection_id: connection('vpn').id, fail_open: null, fallback_connection_ids: [] };
+    await waitFor(() => expect(sent).toEqual([body]));
+  });
+
+  it('offers exits that its manifest allows alone, and none where there is no way out', async () => {
+    cell(FILES);
+    const exits = [connection('vpn'), connection('onion', { type: 'tor' }), connection('work', { type: 'proxy' })];
+    server.use(get('/api/connectivity/connections', { connections: exits }));
+    const first = show(<Service name="files" />);
+    await screen.findByRole('option', { name: 'onion' });
+    expect(screen.queryByRole('option', { name: 'work' })).toBeNull();
+    first.unmount();
+    const closed = { ...NETWORK, has_way_out: false, exit_types: [] };
+    server.use(get('/api/connectivity/services', { services: [closed] }));
+    const second = show(<Service name="files" />);
+    await screen.findByText(/can be given none/);
+    expect(screen.queryByLabelText('Goes out through')).toBeNull();
+    second.unmount();
+    // What was bound before can be taken away, and nothing else.
+    const stale: ServiceNetwork = { ...closed, egress: 'exit', connection_id: connection('vpn').id };
+    server.use(get('/api/connectivity/services', { services: [stale] }));
+    show(<Service name="files" />);
+    await screen.findByRole('option', { name: 'vpn' });
+    const names = within(screen.getByLabelText('Goes out through')).getAllByRole('option');
+    expect(names.map((one) => one.textContent)).toEqual(['Nowhere', 'vpn']);
+  });
+
+  it('gives it stand-ins, and takes the change back unless it is kept', async () => {
+    cell(FILES);
+    const bound: ServiceNetwork = { ...NETWORK, egress: 'exit', way: 'exit', connection_id: connection('vpn').id };
+    const exits = [connection('vpn'), connection('onion', { type: 'tor' }), connection('work', { type: 'proxy' })];
+    const sent: unknown[] = [];
+    server.use(
+      get('/api/connectivity/services', { services: [bound] }),
+      get('/api/connectivity/connections', { connections: exits }),
+      http.put('/api/connectivity/services/files/exit', async ({ request }) => {
+        if (onlyAsks(request)) return HttpResponse.json({ network: bound, plan: ['Else through onion.'] });
+        sent.push([new URL(request.url).search, await request.json()]);
+        return HttpResponse.json({ network: bound, plan: [] });
+      }),
+    );
+    show(<Service name="files" />);
+    const user = userEvent.setup();
+    const add = await screen.findByLabelText('Add a stand-in');
+    expect(within(add).queryByRole('option', { name: 'work' })).toBeNull();
+    await user.selectOptions(add, 'onion');
+    await screen.findByText('Else through onion.');
+    await user.click(screen.getByRole('switch', { name: 'Take it back unless I keep it' }));
+    await user.click(screen.getByRole('button', { name: 'Make the change' }));
+    const onion = connection('onion').id;
+    const body = { connection_id: bound.connection_id, fail_open: null, fallback_connection_ids: [onion] };
+    await waitFor(() => expect(sent).toEqual([['?confirm_within=60', body]]));
+  });
+
+  it('sets, replaces and removes secrets, and never shows one', async () => {
+    cell(FILES);
+    const secrets = [
+      { name: 'token', label: 'Token', help: '', optional: false, generated: false, can_be_set: true, is_set: false },
+      { name: 'own', label: 'Own key', help: '', optional: false, generated: true, can_be_set: false, is_set: true },
+    ];
+    const sent: unknown[] = [];
+    const set = (is_set: boolean) => {
+      secrets[0] = { ...secrets[0], is_set } as (typeof secrets)[0];
+    };
+    server.use(
+      http.get('/api/services/files/secrets', () => HttpResponse.json({ secrets })),
+      http.put('/api/services/files/secrets/token', async ({ request }) => {
+        const body = (await request.json()) as { value: string };
+        if (body.value === 'short') {
+          return problem(400, 'INVALID_REQUEST', { violations: [{ field: 'value', description: 'is too short' }] });
+        }
+        sent.push(body);
+        set(true);
+        return HttpResponse.json(FILES);
+      }),
+      http.delete('/api/services/files/secrets/token', () => {
+        sent.push('removed');
+        set(false);
+        return HttpResponse.json(FILES);
+      }),
+    );
+    show(<Service name="files" />);
+    const user = userEvent.setup();
+    await screen.findByText('Not set: the service does not start without it.');
+    expect(screen.queryByRole('button', { name: 'Replace: Own key' })).toBeNull();
+    await user.click(screen.getByRole('button', { name: 'Set: Token' }));
+    const dialog = screen.getByRole('dialog', { name: 'Set: Token' });
+    const value = within(dialog).getByLabelText('Token');
+    await user.type(value, 'short');
+    await user.click(within(dialog).getByRole('button', { name: 'Save and restart' }));
+    await waitFor(() => expect(value).toHaveAccessibleDescription(expect.stringContaining('is too short')));
+    await user.type(value, '-and-long');
+    await user.click(within(dialog).getByRole('button', { name: 'Save and restart' }));
+    await user.click(await screen.findByRole('button', { name: 'Remove: Token' }));
+    await user.click(within(screen.getByRole('dialog')).getByRole('button', { name: 'Remove' }));
+    await screen.findByRole('button', { name: 'Set: Token' });
+    expect(sent).toEqual([{ value: 'short-and-long' }, 'removed']);
+    expect(document.body.innerHTML).not.toContain('short-and-long');
   });
 });
 

@@ -5,7 +5,7 @@ import userEvent from '@testing-library/user-event';
 import { HttpResponse, http } from 'msw';
 import { describe, expect, it } from 'vitest';
 import type { CatalogService, Docker, Service } from '../api/types';
-import { field, get, offer, onlyAsks, peer, problem, service, show } from '../test/cell';
+import { CONFIG, connection, field, get, offer, onlyAsks, peer, problem, service, show } from '../test/cell';
 import { server } from '../test/setup';
 import Services from './Services';
 import Store from './Store';
@@ -22,6 +22,7 @@ function cell(installed: Service[], catalog: CatalogService[] = [], docker = DOC
     get('/api/connectivity/connections', { connections: [] }),
     get('/api/containers', { docker, containers: [] }),
     get('/api/peers', { peers: [peer('phone'), peer('tv')] }),
+    get('/api/config', CONFIG),
   );
 }
 
@@ -244,13 +245,18 @@ describe('the store', () => {
     );
     show(<StoreItem id="email" />, '/store/email');
     const user = userEvent.setup();
-    expect(await screen.findByText('Fill in what is missing to see what happens.')).toBeTruthy();
-    const domain = screen.getByLabelText('Domain');
+    const domain = await screen.findByLabelText('Domain');
+    // The cell's own, which can be another.
+    await waitFor(() => expect(domain).toHaveValue('home.cell'));
+    await user.clear(domain);
     expect(domain).toBeRequired();
     expect(domain).toHaveAttribute('pattern');
     expect(screen.getByLabelText('Port')).toHaveAttribute('max', '99');
     expect(screen.getByLabelText('Port')).toHaveAccessibleDescription('A number from 1 to 99. Default: 80');
     await user.type(domain, 'bad.domain');
+    expect(screen.getByText('Choose who may use it to see what happens.')).toBeTruthy();
+    expect(screen.getByRole('button', { name: 'Install' })).toBeDisabled();
+    await user.click(screen.getByLabelText('Every device'));
     await waitFor(() => expect(domain).toHaveAccessibleDescription(expect.stringContaining('is not a name')));
     expect(domain).toBeInvalid();
     await user.clear(domain);
@@ -275,8 +281,40 @@ describe('the store', () => {
     show(<StoreItem id="tor" />, '/store/tor');
     expect(await screen.findByText('Install first: proxy.')).toBeTruthy();
     expect(screen.getByRole('link', { name: 'Go to tor-a' })).toHaveAttribute('href', '/services/tor-a');
+    await userEvent.click(screen.getByLabelText('Every device'));
+    expect(screen.getByText('Fill in what is missing to see what happens.')).toBeTruthy();
     await userEvent.type(screen.getByLabelText('Name of this one'), 'b');
     expect(await screen.findByText('proxy is missing')).toBeTruthy();
+  });
+
+  it('asks what carries it, among what its manifest allows', async () => {
+    const exits = [connection('vpn'), connection('onion', { type: 'tor' })];
+    const tor = offer('search', { has_way_out: true, exit_types: ['tor'], default_exit_type: 'tor' });
+    cell([], [tor, offer('files')]);
+    const sent: unknown[] = [];
+    server.use(
+      get('/api/connectivity/connections', { connections: exits }),
+      http.post('/api/services/search/install', async ({ request }) => {
+        if (onlyAsks(request)) return HttpResponse.json({ service: null, plan: ['It is installed.'] });
+        sent.push(await request.json());
+        return HttpResponse.json({ service: service('search', { phase: 'installing' }), plan: [] }, { status: 202 });
+      }),
+    );
+    const first = show(<StoreItem id="search" />, '/store/search');
+    const user = userEvent.setup();
+    await screen.findByRole('option', { name: 'onion' });
+    const way = screen.getByLabelText('Goes out through');
+    const names = within(way).getAllByRole('option');
+    const words = names.map((one) => one.textContent);
+    expect(words).toEqual(['As it asks for: through tor', 'Nowhere', 'The cell’s own line', 'onion']);
+    await user.selectOptions(way, 'onion');
+    await user.click(screen.getByLabelText('Every device'));
+    await user.click(screen.getByRole('button', { name: 'Install' }));
+    const connection_id = connection('onion', { type: 'tor' }).id;
+    await waitFor(() => expect(sent).toEqual([{ parameters: {}, everyone: true, allowed_peers: [], connection_id }]));
+    first.unmount();
+    show(<StoreItem id="files" />, '/store/files');
+    await screen.findByText(/can be given none/);
   });
 
   it('offers no second installation, none of what is broken, and knows what it has not', async () => {

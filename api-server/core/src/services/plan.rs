@@ -4,6 +4,7 @@ use cell_manifest::{Manifest, Purpose, Source};
 
 use super::access::Access;
 use super::{entry, labels, own};
+use crate::connection::kind::Kind;
 
 /// What is known beside the manifest.
 #[derive(Debug, Clone)]
@@ -20,6 +21,22 @@ pub struct Around<'a> {
     pub domain: &'a str,
     /// Who may reach it.
     pub access: &'a Access,
+    /// What carries its containers to the internet; none: it is one of the cell's own.
+    pub way: Option<&'a Way>,
+}
+
+/// What carries containers to the internet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// Nothing.
+    Nowhere {
+        /// The type of connection that its manifest asks for, where the cell does not have exactly one of it.
+        lacks: Option<Kind>,
+    },
+    /// The cell's own way.
+    Direct,
+    /// The connection of this name.
+    Exit(String),
 }
 
 /// The sentences, in the order in which it happens.
@@ -47,9 +64,11 @@ pub fn install(manifest: &Manifest, around: &Around<'_>) -> Vec<String> {
         }
         (Purpose::Store, subnet) => {
             let subnet = subnet.as_deref().unwrap_or("the lowest that is free");
+            let (way, more) = carried(manifest, around.way);
             said.push(format!(
-                "It gets a network of its own ({subnet}) without a way to the internet; other services do not reach it."
+                "It gets a network of its own ({subnet}) {way}; other services do not reach it."
             ));
+            said.extend(more);
         }
     }
     let images: Vec<String> = manifest
@@ -75,6 +94,25 @@ pub fn install(manifest: &Manifest, around: &Around<'_>) -> Vec<String> {
     }
     said.extend(reached(manifest, around));
     said
+}
+
+fn carried(manifest: &Manifest, way: Option<&Way>) -> (String, Option<String>) {
+    let none = || "without a way to the internet".to_owned();
+    match way {
+        Some(Way::Direct) => ("with the cell's own way to the internet".to_owned(), None),
+        Some(Way::Exit(name)) => (format!("with the way to the internet through {name} alone"), None),
+        Some(Way::Nowhere { lacks: Some(kind) }) => {
+            let more = format!(
+                "Its manifest asks for a connection of type {kind}, and there is not exactly one: choose what carries it."
+            );
+            (none(), Some(more))
+        }
+        Some(Way::Nowhere { lacks: None }) | None if manifest.has_way_out() => (none(), None),
+        Some(Way::Nowhere { lacks: None }) | None => (
+            "that has no way to the internet, and can be given none".to_owned(),
+            None,
+        ),
+    }
 }
 
 fn reached(manifest: &Manifest, around: &Around<'_>) -> Vec<String> {

@@ -36,6 +36,10 @@ pub struct ServiceNetwork {
     pub fallback_connection_names: Vec<String>,
     /// Which way it has now.
     pub way: ServiceWay,
+    /// Whether its containers have a way out of their network at all, as its manifest says. Without, nothing can carry them.
+    pub has_way_out: bool,
+    /// Types of connections that may carry it, as its manifest says.
+    pub exit_types: Vec<String>,
 }
 
 /// How a service gets to the internet.
@@ -100,6 +104,7 @@ impl From<NetworkView> for ServiceNetwork {
             connection,
             fallbacks,
             route,
+            way_out,
         } = view;
         let ids = network.egress.fallbacks().iter();
         ServiceNetwork {
@@ -121,6 +126,8 @@ impl From<NetworkView> for ServiceNetwork {
                 Some(Route::Exit(_)) => ServiceWay::Exit,
             },
             service: network.service.to_string(),
+            has_way_out: way_out.is_open(),
+            exit_types: way_out.kinds().map(|kind| kind.to_string()).collect(),
         }
     }
 }

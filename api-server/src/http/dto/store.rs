@@ -37,6 +37,13 @@ pub struct CatalogService {
     pub instanceable: bool,
     /// Ids of services that have to be installed before.
     pub requires: Vec<String>,
+    /// Whether its containers have a way out of their network at all. Without, nothing can carry them.
+    pub has_way_out: bool,
+    /// Types of connections that may carry it.
+    pub exit_types: Vec<String>,
+    /// The type of the connection that carries it where nobody chooses; null: nothing does.
+    #[schema(required)]
+    pub default_exit_type: Option<String>,
     /// What can be set, in the order of names.
     pub form: Vec<FormField>,
     /// Names of services that are installed of it.
@@ -225,6 +232,9 @@ pub struct InstallService {
     pub everyone: Option<bool>,
     /// Else the names of those that may; none: nobody, until some are named.
     pub allowed_peers: Option<Vec<String>>,
+    /// What carries its containers to the internet: a connection's id, its name, or its type where one connection alone has it;
+    /// `direct`: the cell's own way; `none`: nothing. Null, or left out: what its manifest has for it, else nothing.
+    pub connection_id: Option<String>,
 }
 
 /// Sets the configuration of a service, whole.

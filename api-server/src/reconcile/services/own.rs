@@ -164,6 +164,7 @@ fn as_it_stands(service: &StoredService) -> InstallInput {
         parameters: service.make.parameters.clone(),
         everyone,
         allowed_peers,
+        exit: None,
     }
 }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use cell_api_core::fault::Faults;
-use cell_api_core::service_network::ServiceName;
+use cell_api_core::service_network::{Egress, ServiceName};
 use cell_api_core::services::access::Access;
 use cell_api_core::services::catalog::Offer;
+use cell_api_core::services::exits::WayOut;
 use cell_api_core::services::phase::{Doing, Phase, Wish};
-use cell_api_core::services::plan::{self, Around};
+use cell_api_core::services::plan::{self, Around, Way};
 use cell_api_core::services::{self, form, guard, own};
 use cell_manifest::{Manifest, Purpose};
 
@@ -15,7 +16,9 @@ use super::room::{are_known, fits, names_are_free};
 use super::{View, get};
 use crate::app::App;
 use crate::service::cell::CellIdentity;
-use crate::service::{Actor, ServiceError, catalog, cell};
+use crate::service::service_networks::{self as choice, ExitInput};
+use crate::service::{Actor, ServiceError, catalog, cell, way_out};
+use crate::store::connections;
 use crate::store::service_networks;
 use crate::store::services::{self as table, Make, Parameters, StoredService};
 use crate::store::transaction::{Origin, Tx};
@@ -31,7 +34,12 @@ pub struct InstallInput {
     pub everyone: bool,
     /// Else these.
     pub allowed_peers: Vec<String>,
+    /// What carries its containers: a connection's id, name or lone type, `direct` or [`NOWHERE`]; `None`: what its manifest has for it.
+    pub exit: Option<String>,
 }
+
+/// The word with an installation for no way to the internet.
+pub const NOWHERE: &str = "none";
 
 /// What it would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,8 +94,13 @@ pub async fn plan_install(
     let identity = cell::identity(app)?;
     let made = app
         .store
-        .try_out(Origin::new(actor, app.now()), move |tx| wanted.write(tx))
+        .try_out(Origin::new(actor, app.now()), move |tx| {
+            let made = wanted.write(tx)?;
+            let way = way_of(tx, &made, &wanted)?;
+            Ok::<_, ServiceError>((made, way))
+        })
         .await?;
+    let (made, way) = made;
     let around = Around {
         service: &name,
         instance: &instance,
@@ -95,6 +108,7 @@ pub async fn plan_install(
         address: made.host.map(|host| identity.range.v4_of(host).to_string()),
         domain: &identity.service_domains()[0],
         access: &made.access,
+        way: way.as_ref(),
     };
     Ok(PlanView {
         sentences: plan::install(&offer.manifest, &around),
@@ -108,6 +122,7 @@ struct Wanted {
     instance: String,
     parameters: Parameters,
     access: Access,
+    exit: Option<String>,
     identity: Arc<CellIdentity>,
     pool: ipnet::Ipv4Net,
 }
@@ -121,6 +136,7 @@ impl Wanted {
             parameters,
             everyone,
             allowed_peers,
+            exit,
         } = input;
         let mut faults = Faults::default();
         let name = form::check(&offer.manifest, &instance, &parameters);
@@ -140,6 +156,7 @@ impl Wanted {
             instance,
             parameters,
             access,
+            exit,
             identity,
             pool: app.config.service_pool,
             offer,
@@ -195,6 +212,7 @@ impl Wanted {
             after: &again.access,
         };
         table::set_access(tx, &again.name, &access)?;
+        self.carry(tx, &again)?;
         Ok(again)
     }
 
@@ -232,8 +250,64 @@ impl Wanted {
             updated_unix_ms: tx.now(),
         };
         table::insert(tx, &service)?;
+        self.carry(tx, &service)?;
         Ok(service)
     }
+
+    /// Says what carries its containers: what was asked for, else what its manifest has for it, if it was not chosen before.
+    fn carry(&self, tx: &mut Tx<'_>, service: &StoredService) -> Result<(), ServiceError> {
+        let manifest = &self.offer.manifest;
+        if service.network.is_none() {
+            return match &self.exit {
+                Some(_) => Err(Faults::one("connection_id", "is for services of the store").into()),
+                None => Ok(()),
+            };
+        }
+        let now = service_networks::get(tx, &service.name)?.egress;
+        let egress = match &self.exit {
+            Some(text) => way_named(tx, text)?,
+            None if now == Egress::Nowhere => way_out::first(tx, manifest)?.egress,
+            None => now.clone(),
+        };
+        let way_out = WayOut::of([manifest]);
+        way_out::judge(tx, service.name.as_str(), "its manifest", &way_out, &egress)?;
+        if egress == now {
+            return Ok(());
+        }
+        choice::write(tx, &service.name, &egress)
+    }
+}
+
+fn way_named(tx: &Tx<'_>, text: &str) -> Result<Egress, ServiceError> {
+    let connection = if text == NOWHERE { "" } else { text };
+    let input = ExitInput {
+        connection: connection.to_owned(),
+        fail_open: None,
+        fallbacks: Vec::new(),
+    };
+    choice::chosen(tx, &input)
+}
+
+/// What carries a service that is being installed, for people.
+fn way_of(tx: &Tx<'_>, made: &StoredService, wanted: &Wanted) -> Result<Option<Way>, ServiceError> {
+    if made.network.is_none() {
+        return Ok(None);
+    }
+    let egress = service_networks::get(tx, &made.name)?.egress;
+    Ok(Some(match egress.bound() {
+        Some(id) => {
+            let names = connections::names(tx)?;
+            let found = names.into_iter().find(|(one, _, _)| *one == id);
+            Way::Exit(found.map_or_else(|| id.to_string(), |(_, name, _)| name))
+        }
+        None if egress == Egress::Direct => Way::Direct,
+        None => Way::Nowhere {
+            lacks: match wanted.exit {
+                Some(_) => None,
+                None => way_out::first(tx, &wanted.offer.manifest)?.lacks,
+            },
+        },
+    }))
 }
 
 /// Writes down that a service is to be of the catalog's manifest of today.
@@ -276,6 +350,7 @@ async fn change(app: &Arc<App>, actor: &Actor, name: &str, change: Change) -> Re
                     let running = table::manifest(tx, &service.in_force().digest)?.manifest;
                     let both = [&offer.manifest, &running];
                     fits(tx, &identity, &sought, &both, &service.access)?;
+                    keeps_its_exit(tx, &service, &offer.manifest)?;
                     tx.audit(
                         "service.update",
                         &sought,
@@ -303,6 +378,27 @@ async fn change(app: &Arc<App>, actor: &Actor, name: &str, change: Change) -> Re
         .await?;
     app.services.wished();
     get(app, name).await
+}
+
+/// Refuses an update that would take away the way that a service has: its containers would be cut off without a word.
+fn keeps_its_exit(tx: &Tx<'_>, service: &StoredService, next: &Manifest) -> Result<(), ServiceError> {
+    if service.network.is_none() {
+        return Ok(());
+    }
+    let name = service.name.as_str();
+    let egress = service_networks::get(tx, &service.name)?.egress;
+    let has = way_out::of(tx, &service.name)?;
+    // What leads nowhere already is not lost.
+    match way_out::judge(tx, name, "its manifest", &has, &egress) {
+        Ok(()) => way_out::judge(
+            tx,
+            name,
+            "the manifest of the update",
+            &WayOut::of([next]),
+            &egress,
+        ),
+        Err(_) => Ok(()),
+    }
 }
 
 fn begin_update(tx: &mut Tx<'_>, service: StoredService, make: Make) -> Result<(), ServiceError> {

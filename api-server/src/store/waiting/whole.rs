@@ -10,7 +10,7 @@ use cell_api_core::service_network::{Egress, ServiceName};
 use serde::{Deserialize, Serialize};
 
 use super::{Action, CORRUPT, Wait, write};
-use crate::service::ServiceError;
+use crate::service::{ServiceError, way_out};
 use crate::store::peers::{self, StoredPeer};
 use crate::store::service_networks;
 use crate::store::transaction::Tx;
@@ -88,7 +88,19 @@ impl Before {
         }
         for (service, egress) in self.services {
             match service_networks::get(tx, &service) {
-                Ok(_) => service_networks::set_egress(tx, &service, &egress)?,
+                Ok(_) => {
+                    // An update meanwhile may have taken that way from it.
+                    let way_out = way_out::of(tx, &service)?;
+                    let egress = match way_out::judge(tx, service.as_str(), "its manifest", &way_out, &egress)
+                    {
+                        Ok(()) => egress,
+                        Err(ServiceError::NoWayOut { .. } | ServiceError::ExitNotAllowed { .. }) => {
+                            Egress::Nowhere
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    service_networks::set_egress(tx, &service, &egress)?;
+                }
                 Err(ServiceError::NoServiceNetwork) => {}
                 Err(error) => return Err(error),
             }

@@ -243,15 +243,8 @@ pub fn judge(
     bench.quotas(verified, order);
     bench.containers(verified);
     let core = manifest.purpose == Purpose::Core;
-    // Who is asked by a device answers to its address, which is not on the bridge: without a default route nothing comes back.
-    let ways = manifest.egress.is_some()
-        || !manifest.direct_ports().is_empty()
-        || manifest
-            .containers
-            .iter()
-            .flat_map(|container| &container.ports)
-            .any(|port| port.published.is_some());
-    let network = bench.network(core, &manifest.id, order, service.as_ref().ok(), !ways);
+    let internal = !manifest.has_way_out();
+    let network = bench.network(core, &manifest.id, order, service.as_ref().ok(), internal);
     let Bench {
         mut reasons,
         warnings,

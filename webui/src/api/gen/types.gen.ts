@@ -277,6 +277,10 @@ export type Catalog = {
  */
 export type CatalogService = {
     /**
+     * The type of the connection that carries it where nobody chooses; null: nothing does.
+     */
+    default_exit_type: string | null;
+    /**
      * Whether the broker's ceiling takes its manifest's signature; null: it has none or cannot be used, or the broker does not say.
      */
     deployable: boolean | null;
@@ -293,6 +297,10 @@ export type CatalogService = {
      */
     digest: string;
     /**
+     * Types of connections that may carry it.
+     */
+    exit_types: Array<string>;
+    /**
      * Why it cannot be installed, a sentence each.
      */
     faults: Array<string>;
@@ -300,6 +308,10 @@ export type CatalogService = {
      * What can be set, in the order of names.
      */
     form: Array<FormField>;
+    /**
+     * Whether its containers have a way out of their network at all. Without, nothing can carry them.
+     */
+    has_way_out: boolean;
     /**
      * Its id.
      */
@@ -1219,6 +1231,11 @@ export type InstallService = {
      */
     allowed_peers?: Array<string> | null;
     /**
+     * What carries its containers to the internet: a connection's id, its name, or its type where one connection alone has it;
+     * `direct`: the cell's own way; `none`: nothing. Null, or left out: what its manifest has for it, else nothing.
+     */
+    connection_id?: string | null;
+    /**
      * Whether every device may reach it.
      */
     everyone?: boolean | null;
@@ -2030,6 +2047,10 @@ export type ServiceNetwork = {
      */
     egress: ServiceEgress;
     /**
+     * Types of connections that may carry it, as its manifest says.
+     */
+    exit_types: Array<string>;
+    /**
      * Whether it goes out directly while that does not work; null: as the connection's type says.
      */
     fail_open: boolean | null;
@@ -2041,6 +2062,10 @@ export type ServiceNetwork = {
      * Their names.
      */
     fallback_connection_names: Array<string>;
+    /**
+     * Whether its containers have a way out of their network at all, as its manifest says. Without, nothing can carry them.
+     */
+    has_way_out: boolean;
     /**
      * The service's name.
      */

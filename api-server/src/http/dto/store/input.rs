@@ -15,6 +15,7 @@ impl From<InstallService> for InstallInput {
             parameters: install.parameters.unwrap_or_default(),
             everyone: install.everyone.unwrap_or_default(),
             allowed_peers: install.allowed_peers.unwrap_or_default(),
+            exit: install.connection_id,
         }
     }
 }
@@ -26,12 +27,20 @@ impl FromFields for InstallService {
             parameters: Some(fields.texts("parameters", faults)),
             everyone: fields.optional_flag("everyone", faults),
             allowed_peers: fields.optional_strings("allowed_peers", faults),
+            connection_id: fields.optional_string("connection_id", faults),
         }
     }
 
     fn check(self) -> Faults {
         let peers = self.allowed_peers.unwrap_or_default();
-        access_faults(self.everyone, &peers)
+        let mut faults = access_faults(self.everyone, &peers);
+        if self.connection_id.is_some_and(|text| text.is_empty()) {
+            faults.add(
+                "connection_id",
+                "is a connection, \"direct\" or \"none\"; left out: as its manifest says",
+            );
+        }
+        faults
     }
 }
 
