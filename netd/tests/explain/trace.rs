@@ -17,6 +17,8 @@ use super::{
 };
 
 const PACKETS: usize = 200;
+/// Packets whose trace was not shown, and of which nothing is said.
+const MAY_BE_LOST: usize = 4;
 /// Everything that comes by wg0 or the bridge is traced, from before the first chain of the policy on.
 const TRACED: &str = "add table inet traced; \
                       add chain inet traced in { type filter hook prerouting priority -450; }; \
@@ -53,8 +55,9 @@ impl Tracer {
         }
     }
 
-    /// The rules that the packet from this port matched, as soon as the trace has shown its end.
-    fn rules(&self, source_port: u16) -> Vec<Met> {
+    /// The rules that the packet from this port matched, as soon as the trace has shown its end. None: it has not; the kernel drops
+    /// traces that nft(8) does not read soon enough on a busy machine.
+    fn rules(&self, source_port: u16) -> Option<Vec<Met>> {
         let shown = until(PATIENCE, "the trace of the packet", || {
             let output = self.monitor.output();
             let whole = output.rfind('\n').map_or("", |end| &output[..end]);
@@ -62,8 +65,7 @@ impl Tracer {
             let done = |line: &&String| line.contains("verdict drop") || line.contains(" probe ");
             lines.iter().any(|line| done(&line)).then_some(lines)
         });
-        let shown = shown.unwrap_or_else(|error| panic!("{error}: {}", self.monitor.output()));
-        shown.iter().filter_map(|line| self.rule(line)).collect()
+        Some(shown.ok()?.iter().filter_map(|line| self.rule(line)).collect())
     }
 
     /// `trace id 1a2b3c4d inet cell forward rule … # handle 7 (verdict drop)`
@@ -183,8 +185,7 @@ fn the_rules_that_are_named_are_those_that_the_kernel_went_by() {
         // Legacy iptables has a trace of its own, in the kernel's log of the machine alone.
         return;
     }
-    let seed = std::env::var("CELL_TEST_SEED").map_or_else(|_| by_time(), |seed| seed.parse().unwrap());
-    println!("CELL_TEST_SEED={seed}");
+    let seed = seed();
     let told = Told::new();
     let ruleset = told.ruleset();
     let mut road = Road::new(&ruleset);
@@ -192,8 +193,8 @@ fn the_rules_that_are_named_are_those_that_the_kernel_went_by() {
     let tracer = Tracer::start(&road.router);
     let mut random = Random::new(seed);
     let (mut fates, mut met): (BTreeMap<String, u32>, BTreeSet<Met>) = Default::default();
-    let mut source_port = 30_000;
-    while usize::from(source_port - 30_000) < PACKETS {
+    let (mut source_port, mut lost) = (30_000, 0);
+    while usize::from(source_port - 30_000) < PACKETS && lost <= MAY_BE_LOST {
         let Some((kind, from, to)) = packet(&mut random, source_port + 1) else {
             continue;
         };
@@ -204,7 +205,10 @@ fn the_rules_that_are_named_are_those_that_the_kernel_went_by() {
         let is_told = asked.is_some();
         let explanation = asked.unwrap_or_else(|| explained(&ruleset, kind, from, to));
         let found = road.send(kind, from, to);
-        let rules = tracer.rules(source_port);
+        let Some(rules) = tracer.rules(source_port) else {
+            lost += 1;
+            continue;
+        };
         let said = explained_rules(&explanation);
         assert_eq!(
             (explanation.verdict, &said),
@@ -238,13 +242,15 @@ fn the_rules_that_are_named_are_those_that_the_kernel_went_by() {
     ] {
         assert!(fates.contains_key(fate), "{fate} (seed {seed}): {fates:?}");
     }
-    assert!(met.len() >= 20, "{met:?}");
+    assert!(met.len() >= 20 && lost <= MAY_BE_LOST, "{lost} lost: {met:?}");
 }
 
-/// Another one each time.
-fn by_time() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    since.as_secs()
+/// Another one each time, unless one is given; told either way.
+fn seed() -> u64 {
+    let by_time = |_| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let seed = std::env::var("CELL_TEST_SEED").map_or_else(by_time, |seed| seed.parse().unwrap());
+    println!("CELL_TEST_SEED={seed}");
+    seed
 }
 
 /// One from this port, or with this identifier; none: it would go where its sender is.
