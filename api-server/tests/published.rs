@@ -264,7 +264,11 @@ async fn both_follow_what_is_published() {
     }
     let start = Instant::now();
     eventually("a route", || lab.has_route()).await;
-    assert!(start.elapsed() < Duration::from_millis(2_500), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_millis(2_500),
+        "{:?}",
+        start.elapsed()
+    );
     // Caddy listens on where its container has the folder, wherever the machine has it.
     assert!(lab.has("unix//run/cell/caddy/admin.sock|0660"));
     eventually("a reload", || lab.reloads() > 0).await;
