@@ -1,10 +1,12 @@
 //! A cell with its store: a Docker daemon, the images of the catalog, and what root would have put onto the machine for it.
 
 mod apartment;
+mod inspected;
 mod leftovers;
 mod wishes;
 
 pub use apartment::Apartment;
+pub use inspected::inspected;
 pub use leftovers::{Leftovers, nothing_of};
 pub use wishes::{Account, CONVERGED, Wishes};
 

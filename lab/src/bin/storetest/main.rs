@@ -17,7 +17,7 @@ use cell_lab::cell::Cell;
 use cell_lab::docker::Docker;
 use cell_lab::household::{claimed, join};
 use cell_lab::report::Report;
-use cell_lab::store::{Apartment, CORE_IMAGES, Storehouse, Wishes};
+use cell_lab::store::{Apartment, CORE_IMAGES, Storehouse, Wishes, inspected};
 use cell_lab::topology::World;
 use clap::Parser;
 use serde_json::json;
@@ -71,6 +71,12 @@ fn main() -> Result<ExitCode> {
     let proven = (|| {
         if !options.only_killed {
             story::tell(&mut report, &world, &house, &wishes, &phone, &tv)?;
+            let judged = inspected(&docker, &house, &cell)?;
+            report.fact(
+                "containers that another judge finds right",
+                judged,
+                judged > CORE_IMAGES.len(),
+            );
         }
         let mut killed = Killed {
             cell: &cell,
