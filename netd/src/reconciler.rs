@@ -83,7 +83,7 @@ pub enum Request {
     /// Replace the whole desired state.
     Apply {
         /// What is wanted.
-        spec: NetworkSpec,
+        spec: Box<NetworkSpec>,
         /// The state that it was made against; empty: any.
         etag: String,
         /// Only plan.

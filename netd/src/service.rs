@@ -73,7 +73,7 @@ impl NetworkService for Service {
         let outcome = self
             .0
             .ask(|reply| Ask::Apply {
-                spec,
+                spec: Box::new(spec),
                 etag,
                 validate_only,
                 window,

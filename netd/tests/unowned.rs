@@ -81,7 +81,7 @@ impl Netd {
     fn apply(&self, runtime: &Runtime, spec: v1::NetworkSpec) -> Result<()> {
         let handle = self.handle.as_ref().context("running")?;
         let ask = handle.ask(|reply| Request::Apply {
-            spec: network_spec(spec),
+            spec: Box::new(network_spec(spec)),
             etag: String::new(),
             validate_only: false,
             window: None,

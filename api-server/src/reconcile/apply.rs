@@ -2,7 +2,7 @@
 //! that netd refuses is left out, and so is off the network, which is the safe side.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use cell_api_core::connection::choice::{ExitChoice, Route};
 use cell_api_core::derive::services::{core_network, service_spec};
 use cell_api_core::derive::{self, PeerSpec};
 use cell_api_core::domain::Domain;
+use cell_api_core::range::VpnRange;
 use cell_api_core::services::entry::{Entries, with_grants};
 use cell_proto::fault::{self, Violation};
 use cell_proto::netd::v1 as wire;
@@ -552,23 +553,33 @@ async fn desired(
                 spec.services = services_of(connection, domain, &mut before, route)?;
             }
             if let Some(range) = range {
-                let Entries {
-                    all,
-                    mut grants,
-                    proxy,
-                } = crate::store::services::entries(connection, range)?;
-                spec.entries = all;
+                let proxy = add_entries(connection, range, &mut spec)?;
                 let domain = cell.as_ref().and_then(|cell| cell.domain.public());
                 spec.public_http = own.public_http.allowed(domain, proxy);
-                for peer in &mut spec.peers {
-                    if let Some(granted) = grants.remove(&peer.name) {
-                        peer.access.services = with_grants(&peer.access.services, &granted);
-                    }
-                }
             }
             Ok((generation, spec, told, nowhere))
         })
         .await
+}
+
+/// Where devices find services, and who may; gives the proxy's address, while there is one.
+fn add_entries(
+    connection: &rusqlite::Connection,
+    range: &VpnRange,
+    spec: &mut derive::NetworkSpec,
+) -> Result<Option<Ipv4Addr>, ServiceError> {
+    let Entries {
+        all,
+        mut grants,
+        proxy,
+    } = crate::store::services::entries(connection, range)?;
+    spec.entries = all;
+    for peer in &mut spec.peers {
+        if let Some(granted) = grants.remove(&peer.name) {
+            peer.access.services = with_grants(&peer.access.services, &granted);
+        }
+    }
+    Ok(proxy)
 }
 
 /// All peers, each with the exit that it has for good or, while a change of it waits, had before.

@@ -50,14 +50,13 @@ impl DomainInput {
             Ok(domain) => (Some(domain), Faults::default()),
             Err(faults) => (None, faults),
         };
-        match (&checked, &self.token) {
-            (Some(domain), Some(token)) => match provider(domain) {
+        if let (Some(domain), Some(token)) = (&checked, &self.token) {
+            match provider(domain) {
                 Some(provider) => {
                     faults.keep("token", provider.check_token(token));
                 }
                 None => faults.add("token", "is of the mode dns01: leave it out"),
-            },
-            (Some(_), None) | (None, _) => {}
+            }
         }
         checked.filter(|_| faults.is_empty()).ok_or(faults)
     }

@@ -310,12 +310,7 @@ impl Walk<'_> {
             Match::Address(family, side, test) => self.address_is(*family, *side, test),
             Match::L4(number) => packet.payload.protocol(packet.source) == *number,
             Match::DestinationPort(port) => self.port == Some(*port),
-            Match::SourcePort(port) => packet
-                .payload
-                .ports()
-                .is_some_and(|(_, source, _)| source == *port),
-            // Explained is what peers and containers send: by their interfaces nothing asks this.
-            Match::ToMachine => false,
+            Match::SourcePort(port) => self.comes_from(*port),
             Match::PortIn(set) => self.port_in(*set),
             Match::EchoRequest(family) => {
                 packet.payload == Payload::EchoRequest && Family::of(packet.source) == *family
@@ -356,11 +351,16 @@ impl Walk<'_> {
             Match::FlowEntry(set) => self.is_flow_entry(*set),
             Match::FlowGranted(side) => self.is_granted(self.address(*side)),
             Match::EntryWay(side) => self.is_entry_way(*side),
-            // Explained is what comes in.
-            Match::SocketUser(_) => false,
+            // Explained is what comes in, and from peers and containers: by their interfaces nothing asks where it is to.
+            Match::SocketUser(_) | Match::ToMachine => false,
             Match::FlowPeer(family, set) => self.is_in(*family, *set, self.opener()) == Some(true),
             Match::FlowTargetNot(family, set) => self.is_in(*family, *set, self.target()) == Some(false),
         }
+    }
+
+    fn comes_from(&self, port: u16) -> bool {
+        let ports = self.packet.payload.ports();
+        ports.is_some_and(|(_, source, _)| source == port)
     }
 
     fn is_entry_to(&self, set: SetId) -> bool {

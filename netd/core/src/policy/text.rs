@@ -162,6 +162,14 @@ fn unless(is: bool) -> &'static str {
     if is { "" } else { "!= " }
 }
 
+fn state_of(state: CtState) -> &'static str {
+    match state {
+        CtState::Invalid => "invalid",
+        CtState::Related => "related",
+        CtState::EstablishedOrRelated => "established,related",
+    }
+}
+
 fn render_match(condition: &Match) -> String {
     match condition {
         Match::Interface { side, name, is } => format!("{} {}\"{name}\"", way(*side), unless(*is)),
@@ -191,9 +199,7 @@ fn render_match(condition: &Match) -> String {
         Match::EchoRequest(Family::V4) => "icmp type echo-request".to_owned(),
         Match::EchoRequest(Family::V6) => "icmpv6 type echo-request".to_owned(),
         Match::TcpSyn => "tcp flags & (syn | rst) == syn".to_owned(),
-        Match::State(CtState::Invalid) => "ct state invalid".to_owned(),
-        Match::State(CtState::Related) => "ct state related".to_owned(),
-        Match::State(CtState::EstablishedOrRelated) => "ct state established,related".to_owned(),
+        Match::State(state) => format!("ct state {}", state_of(*state)),
         Match::Direction(CtDirection::Original) => "ct direction original".to_owned(),
         Match::Direction(CtDirection::Reply) => "ct direction reply".to_owned(),
         Match::Translated => "ct status dnat".to_owned(),
