@@ -69,26 +69,8 @@ pub(crate) async fn run(cell: &Cell, output: Output, files: FirstVersion) -> Res
         said => said,
     };
     request.confirm_within_seconds = confirm_within.unwrap_or(0);
-    let answer = cell
-        .connections()?
-        .import_first_version(request)
-        .await?
-        .into_inner();
-    let ImportFirstVersionResponse {
-        exits,
-        peers,
-        plan,
-        notes,
-        waits,
-    } = answer;
-    let shown = Shown {
-        applied: !dry_run,
-        waits,
-        exits: exits.into_iter().map(Exit::from).collect(),
-        peers,
-        plan,
-        notes,
-    };
+    let answer = cell.connections()?.import_first_version(request).await?;
+    let shown = Shown::of(answer.into_inner(), !dry_run);
     output.result(&shown, || text(&shown))?;
     for note in &shown.notes {
         output.note(&format!("Note: {note}"));
@@ -136,6 +118,26 @@ fn text(shown: &Shown) -> String {
         .to_owned(),
     );
     lines.join("\n")
+}
+
+impl Shown {
+    fn of(answer: ImportFirstVersionResponse, applied: bool) -> Self {
+        let ImportFirstVersionResponse {
+            exits,
+            peers,
+            plan,
+            notes,
+            waits,
+        } = answer;
+        Shown {
+            applied,
+            waits,
+            exits: exits.into_iter().map(Exit::from).collect(),
+            peers,
+            plan,
+            notes,
+        }
+    }
 }
 
 impl From<ImportedExit> for Exit {

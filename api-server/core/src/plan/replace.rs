@@ -47,74 +47,79 @@ pub struct Replaced {
     own: bool,
 }
 
+impl Meant {
+    /// Of nobody in particular.
+    fn new(kind: &'static str, text: String) -> Self {
+        Meant {
+            kind,
+            who: Vec::new(),
+            text,
+        }
+    }
+}
+
 impl Replacement<'_> {
     /// What it means.
     pub fn plan(&self) -> Replaced {
         let mut statements = Vec::new();
-        let mut say = |kind, who: &[String], text| {
-            let who = who.to_vec();
-            statements.push(Meant { kind, who, text });
-        };
         if let Some(name) = self.renamed {
-            say("renamed", &[], format!("{} is called {name}.", self.name));
+            statements.push(Meant::new("renamed", format!("{} is called {name}.", self.name)));
         }
         if let Some((before, after)) = self.imported {
-            say("servers", &[], self.servers(before, after));
-            let Users { through, apart } = &self.devices;
-            if !through.is_empty() {
-                let who = Group(through.clone());
-                let text = format!(
-                    "Open connections of {who} to the internet end: {} carries them.",
-                    self.name
-                );
-                say("ends", through, text);
-            }
-            if !apart.is_empty() {
-                let who = Group(apart.clone());
-                let text = format!(
-                    "{who}: bound to {} or with it as a stand-in, by another way now.",
-                    self.name
-                );
-                say("bound", apart, text);
-            }
-            let Users { through, apart } = &self.services;
-            if !through.is_empty() {
-                let text = format!(
-                    "Open connections of {} to the internet end: {} carries them.",
-                    services(through),
-                    self.name
-                );
-                say("ends", &[], text);
-            }
-            if !apart.is_empty() {
-                let text = format!(
-                    "{}: bound to {} or with it as a stand-in, by another way now.",
-                    services(apart),
-                    self.name
-                );
-                say("bound", &[], text);
-            }
+            statements.push(Meant::new("servers", self.servers(before, after)));
+            statements.extend(self.uses());
             if self.forgets_secrets {
                 let text = format!(
                     "The vault forgets the secrets that {} has now, and nothing brings them back: keep what it was made of.",
                     self.name
                 );
-                say("secrets", &[], text);
+                statements.push(Meant::new("secrets", text));
             }
         }
+        let imports = self.imported.is_some();
         let services = [&self.services.through[..], &self.services.apart].concat();
+        let sits_behind = |author: &str| self.devices.through.iter().any(|one| one == author);
         Replaced {
             statements,
-            services: if self.imported.is_some() {
-                services
-            } else {
-                Vec::new()
-            },
-            own: self.imported.is_some()
-                && self
-                    .author
-                    .is_some_and(|author| self.devices.through.iter().any(|one| one == author)),
+            services: if imports { services } else { Vec::new() },
+            own: imports && self.author.is_some_and(sits_behind),
         }
+    }
+
+    /// To whom it happens.
+    fn uses(&self) -> Vec<Meant> {
+        let (name, devices) = (self.name, |names: &[String]| Group(names.to_vec()).to_string());
+        let ends =
+            |who: String| format!("Open connections of {who} to the internet end: {name} carries them.");
+        let bound =
+            |who: String| format!("{who}: bound to {name} or with it as a stand-in, by another way now.");
+        let Replacement {
+            devices: peers,
+            services: containers,
+            ..
+        } = self;
+        let all = [
+            ("ends", &peers.through, true),
+            ("bound", &peers.apart, true),
+            ("ends", &containers.through, false),
+            ("bound", &containers.apart, false),
+        ];
+        let told = |(kind, names, are_devices): (&'static str, &Vec<String>, bool)| {
+            let who = if are_devices {
+                devices(names)
+            } else {
+                services(names)
+            };
+            Meant {
+                kind,
+                who: if are_devices { names.clone() } else { Vec::new() },
+                text: if kind == "ends" { ends(who) } else { bound(who) },
+            }
+        };
+        all.into_iter()
+            .filter(|(_, names, _)| !names.is_empty())
+            .map(told)
+            .collect()
     }
 
     fn servers(&self, before: &Config, after: &Config) -> String {
