@@ -92,6 +92,10 @@ async fn what_has_no_way_out_is_given_none() {
         refused.refused(409, "NO_WAY_OUT");
         assert!(detail(&refused).contains("egress"), "{}", detail(&refused));
     }
+    let empty = admin
+        .post("/api/services/notes/install", &json!({"connection_id": ""}))
+        .await;
+    assert_eq!(empty.fields(), ["connection_id"]);
     assert!(
         planned(&admin, json!({"connection_id": "none"}))
             .await

@@ -279,6 +279,10 @@ impl Wanted {
 }
 
 fn way_named(tx: &Tx<'_>, text: &str) -> Result<Egress, ServiceError> {
+    if text.is_empty() {
+        let why = "must be a connection, \"direct\" or \"none\"; left out: as its manifest says";
+        return Err(Faults::one("connection_id", why).into());
+    }
     let connection = if text == NOWHERE { "" } else { text };
     let input = ExitInput {
         connection: connection.to_owned(),
