@@ -729,6 +729,7 @@ async fn the_automation_socket_does_the_same() {
         everyone: true,
         allowed_peers: Vec::new(),
         validate_only,
+        connection_id: String::new(),
     };
     let planned = store
         .install_service(request(vec![], true))

@@ -35,6 +35,16 @@ fn a_service_is_installed_looked_at_and_removed() {
     assert!(cell.say(&["service", "list"]).contains("cellctl store list"));
     let plan = cell.say(&["service", "install", "notes", "--everyone", "--validate-only"]);
     assert_eq!(plan.trim(), "Notes is installed.");
+    // It asks for a domain, and proposes none: the cell's own.
+    let planned = cell.state.lock().unwrap().store.installs[0].clone();
+    assert_eq!(
+        (
+            planned.parameters[0].name.as_str(),
+            planned.parameters[0].text.as_str()
+        ),
+        ("domain", "home.cell")
+    );
+    assert_eq!(planned.connection_id, "");
     cell.state.lock().unwrap().store.looks = 2;
     let args = [
         "service",
@@ -46,6 +56,8 @@ fn a_service_is_installed_looked_at_and_removed() {
         "size=5",
         "--set",
         "domain=a=b",
+        "--exit",
+        "work",
     ];
     let output = cell.run(&args);
     let (said, told) = (
@@ -59,6 +71,7 @@ fn a_service_is_installed_looked_at_and_removed() {
         "{said}"
     );
     let sent = cell.state.lock().unwrap().store.installs[1].clone();
+    assert_eq!(sent.connection_id, "work");
     let set: Vec<_> = sent
         .parameters
         .iter()

@@ -100,6 +100,38 @@ impl Cell {
         Ok(start.elapsed())
     }
 
+    /// Kills every daemon that runs at the same time, and waits until the launcher has started each anew.
+    ///
+    /// # Errors
+    /// When one does not come back.
+    pub fn crash_all(&self) -> Result<()> {
+        let running = Daemon::ALL.into_iter().map(|daemon| daemon.name());
+        let running: Vec<(&str, u32)> = running
+            .filter_map(|name| Some((name, self.daemon(name).ok()?)))
+            .collect();
+        // Else it would start the first before the last is dead.
+        self.hold_launcher()?;
+        for (_, id) in &running {
+            kill(pid(*id)?, Signal::SIGKILL)?;
+        }
+        self.release_launcher()?;
+        running.iter().try_for_each(|(name, before)| {
+            self.wait_until_back(name, *before)
+                .with_context(|| (*name).to_owned())
+        })
+    }
+
+    /// Kills the launcher, which its daemons outlive, and starts it on the same folder.
+    ///
+    /// # Errors
+    /// As [`Cell::start`].
+    pub fn crash_launcher(&mut self) -> Result<()> {
+        self.launcher.signal(Signal::SIGKILL)?;
+        self.launcher.wait(END)?;
+        self.launcher = launch(self.home.path(), &self.namespace, self.http)?;
+        self.wait_until_ready()
+    }
+
     /// Its folder (`CELL_HOME`).
     pub fn home(&self) -> &Path {
         self.home.path()

@@ -10,8 +10,10 @@
 mod registry;
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -40,7 +42,12 @@ fn key() -> SigningKey {
 
 /// Puts `notes` on the shelf, signed.
 fn shelve(shelf: &Path, image: &str) -> Result<()> {
-    let manifest = json!({
+    shelve_as(shelf, image, &json!({}))
+}
+
+/// The same with these fields instead of its own.
+fn shelve_as(shelf: &Path, image: &str, change: &Value) -> Result<()> {
+    let mut manifest = json!({
         "schema_version": 3, "kind": "store", "id": "notes", "name": "Notes", "version": "1.0.0",
         "flags": {"has_storage": true},
         "containers": [{
@@ -50,6 +57,13 @@ fn shelve(shelf: &Path, image: &str) -> Result<()> {
             "limits": {"memory_mib": 32, "cpu_milli": 500, "pids": 16}, "ports": [{"port": 8080}]
         }]
     });
+    for (key, value) in change.as_object().into_iter().flatten() {
+        manifest[key] = value.clone();
+    }
+    // What devices open at it would give it a default route.
+    if manifest["egress"].is_object() || change["flags"].is_object() {
+        manifest["containers"][0]["ports"] = json!([]);
+    }
     let bytes = serde_json::to_vec(&manifest)?;
     let digest: String = Sha256::digest(&bytes)
         .iter()
@@ -197,6 +211,119 @@ fn it_reaches_nobody(docker: &Docker<'_>, world: &World, id: &str) -> Result<()>
         ensure!(reached.is_err(), "the container reaches {to}");
     }
     Ok(())
+}
+
+/// A SOCKS5 server that connects to whatever IPv4 address it is asked for, and counts.
+fn socks_server(namespace: &Namespace, port: u16) -> Result<Arc<AtomicUsize>> {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    // Threads are in the namespace of the one that starts them.
+    namespace.inside(|| -> Result<()> {
+        let listener = TcpListener::bind(("0.0.0.0", port))?;
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let count = Arc::clone(&count);
+                std::thread::spawn(move || carry(client, &count).ok());
+            }
+        });
+        Ok(())
+    })??;
+    Ok(asked)
+}
+
+fn carry(mut client: TcpStream, count: &AtomicUsize) -> Result<()> {
+    let mut head = [0; 2];
+    client.read_exact(&mut head)?;
+    client.read_exact(&mut vec![0; usize::from(head[1])])?;
+    client.write_all(&[5, 0])?;
+    let mut request = [0; 10];
+    client.read_exact(&mut request)?;
+    ensure!(request[..4] == [5, 1, 0, 1], "another request: {request:?}");
+    let [_, _, _, _, a, b, c, d, high, low] = request;
+    let to = SocketAddr::from(([a, b, c, d], u16::from_be_bytes([high, low])));
+    count.fetch_add(1, Ordering::SeqCst);
+    let mut far = TcpStream::connect(to)?;
+    client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+    let (mut from_far, mut to_client) = (far.try_clone()?, client.try_clone()?);
+    std::thread::spawn(move || std::io::copy(&mut from_far, &mut to_client));
+    std::io::copy(&mut client, &mut far)?;
+    Ok(())
+}
+
+/// What a container reads back of what it says to an echo.
+fn echoed(docker: &Docker<'_>, id: &str, to: IpAddr, port: u16) -> bool {
+    let script = format!("echo here | nc -w 5 {to} {port}");
+    let said = docker.say(&["exec", id, "/bin/busybox", "sh", "-c", &script]);
+    said.is_ok_and(|said| said.contains("here"))
+}
+
+/// What the broker made goes out by the exit that its manifest allows, and by nothing else; without `egress` there is no way, and the
+/// cell says so.
+#[test]
+fn a_container_goes_out_by_its_exit_alone() -> Result<()> {
+    const ECHO: u16 = 7000;
+    const SOCKS: u16 = 1080;
+    let world = World::new()?;
+    let docker = Docker::start(&world.cell)?;
+    let image = registry::serve(&world.cell, "notes")?;
+    let shelf = tempfile::tempdir()?;
+    let flags = json!({"has_storage": true, "has_egress": true});
+    let egress = json!({"allowed": ["proxy"], "default": "proxy"});
+    shelve_as(shelf.path(), &image, &json!({"flags": flags, "egress": egress}))?;
+    let cell = Cell::start_edited(&world.cell, policies(&docker, shelf.path()))?;
+    let mut rest = claimed(&cell)?;
+    for namespace in [&world.lan, &world.internet] {
+        EchoServer::start(namespace, ECHO)?;
+    }
+    let through = socks_server(&world.internet, SOCKS)?;
+    let url = format!("socks5://{}:{SOCKS}", FAR_HOST.v4);
+    let exit = json!({"name": "work", "type": "proxy", "import": {"url": url}});
+    rest.post("/api/connectivity/connections", &exit)?.expect(201)?;
+
+    // Nobody chose: its manifest has one for it.
+    post(&cell, "/api/services/notes/install", &json!({}))?;
+    installed(&cell)?;
+    let networks = rest.get("/api/connectivity/services")?.expect(200)?;
+    ensure!(
+        networks["services"][0]["connection_name"] == "work" && networks["services"][0]["way"] == "exit",
+        "{networks}"
+    );
+    let id = docker.say(&["ps", "--quiet", "--no-trunc"])?;
+    let far: IpAddr = FAR_HOST.v4.into();
+    until(CONVERGED, "it reaches the internet", || {
+        echoed(&docker, &id, far, ECHO).then_some(())
+    })?;
+    let carried = through.load(Ordering::SeqCst);
+    ensure!(carried > 0, "it went by another way than its exit");
+    let path = "/api/connectivity/services/notes/exit";
+    rest.put(path, &json!({"connection_id": null}))?.expect(200)?;
+    until(CONVERGED, "it reaches nothing", || {
+        (!echoed(&docker, &id, far, ECHO)).then_some(())
+    })?;
+    rest.put(path, &json!({"connection_id": "work"}))?.expect(200)?;
+    until(CONVERGED, "it is carried again", || {
+        echoed(&docker, &id, far, ECHO).then_some(())
+    })?;
+    ensure!(through.load(Ordering::SeqCst) > carried, "by its exit, as before");
+
+    // The same without a word of exits.
+    delete(&cell)?;
+    gone(&cell)?;
+    shelve_as(shelf.path(), &image, &json!({"flags": {"has_storage": true}}))?;
+    post(&cell, "/api/services/notes/install", &json!({}))?;
+    installed(&cell)?;
+    for way in ["work", "direct"] {
+        let refused = rest.put(path, &json!({"connection_id": way}))?;
+        ensure!(
+            refused.status == 409 && refused.code() == "NO_WAY_OUT",
+            "{}",
+            refused.json()
+        );
+    }
+    let id = docker.say(&["ps", "--quiet", "--no-trunc"])?;
+    let route = docker.say(&["exec", &id, "/bin/busybox", "ip", "route"])?;
+    ensure!(!route.contains("default"), "{route}");
+    cell.stop()
 }
 
 #[test]

@@ -679,6 +679,7 @@ impl Service {
         let chosen = changed.dns_upstreams.map(|upstreams| upstreams.addresses);
         CellConfig {
             cell_name: "home".to_owned(),
+            domain: "home.cell".to_owned(),
             endpoint_host: changed.endpoint_host.unwrap_or_default(),
             wireguard_port: 51820,
             dns_upstreams: chosen.filter(|all| !all.is_empty()).unwrap_or_else(by_default),
