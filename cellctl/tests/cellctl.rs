@@ -167,7 +167,7 @@ fn json_has_the_shapes_of_the_rest_api() {
         "access": {"internet": false, "peer_to_peer": false,
                    "services": [{"address": "fd00::5", "protocol": "tcp", "port": 443}]},
         "tunnel": "full", "exit_connection_id": null, "fail_open": null, "fallback_connection_ids": [],
-        "config_needs_reinstall": false, "version": "v1", "created_at": "2023-11-14T22:13:20Z", "activity": null,
+        "config_needs_reinstall": false, "version": "v1", "way": "", "way_connection_id": null, "created_at": "2023-11-14T22:13:20Z", "activity": null,
     });
     assert_eq!(added["peer"], peer);
     assert_eq!(added["config_file"], Value::Null);

@@ -77,7 +77,7 @@ fn a_connection_is_added_from_a_file_shown_renamed_replaced_and_removed() {
         let mut state = cell.state.lock().unwrap();
         state.connections[0].status.get_or_insert_default().proven_unix_ms = at;
     };
-    for (at, ago) in [(now - 7_200_000, "2 h ago"), (0, "never")] {
+    for (at, ago) in [(now - 7_200_000, "2 h 0 min ago"), (0, "never")] {
         proven(at);
         for command in [&["connection", "list"][..], &["connection", "show", "sweden"]] {
             let said = cell.say(command);
