@@ -92,7 +92,7 @@ test-rust: build-test users ## Unit, property, contract and namespace tests (as 
 	@echo "==> Rust: unit, property, contract and namespace tests"
 	@bash lab/cargo-test.sh --workspace
 	@cargo test --locked --workspace --doc --quiet
-	@$(MAKE) --no-print-directory test-iptables
+	@$(MAKE) --no-print-directory test-iptables-short
 
 .PHONY: demo
 demo: build-test users ## Show in namespaces who reaches what, with packet counters.
@@ -115,12 +115,19 @@ badinput: build-test users ## Send malformed requests; each must be refused, not
 chaos: build-test users ## Kill daemons at random moments, 100 times, while they work (KILLS=520: each a hundred times).
 	@$(BIN)/cell-chaos $(if $(KILLS),--kills $(KILLS))
 
+# Programs of netd's tests that speak to the kernel, all of which hold with either renderer; those of the short form take no time.
+IPTABLES_SHORT := world services entries public_http shut
+IPTABLES_LONG := exits redirects leaks dns explain tunnels openvpn user_tunnels tor intent lockout confirm service_relay callers
+
 .PHONY: test-iptables
-test-iptables: build-test users ## netd's namespace tests once more, with the policy in legacy iptables.
+test-iptables: build-test users ## netd's namespace tests once more, with the policy in legacy iptables (some ten minutes; a part of them in `make test`).
 	@echo "==> Rust: netd with the renderer iptables"
-	@CELL_TEST_RENDERER=iptables bash lab/cargo-test.sh -p cell-netd --test world --test exits --test redirects \
-	  --test leaks --test dns --test explain --test tunnels --test openvpn --test user_tunnels --test tor --test intent \
-	  --test lockout --test confirm --test services --test service_relay --test shut --test entries --test callers --test public_http
+	@CELL_TEST_RENDERER=iptables CELL_TEST_PACKAGE=netd bash lab/cargo-test.sh --workspace $(addprefix --test ,$(IPTABLES_SHORT) $(IPTABLES_LONG))
+
+.PHONY: test-iptables-short
+test-iptables-short: build-test users
+	@echo "==> Rust: netd with the renderer iptables, in short"
+	@CELL_TEST_RENDERER=iptables CELL_TEST_PACKAGE=netd bash lab/cargo-test.sh --workspace $(addprefix --test ,$(IPTABLES_SHORT))
 
 .PHONY: leaktest
 leaktest: build-test users ## Break and change everything around exits 2,000 times, each kind with each type of exit; no packet of a bound peer or service leaks (some 15 minutes).
@@ -216,7 +223,7 @@ tools/node_modules/.package-lock.json: tools/package-lock.json
 	@touch $@
 
 .PHONY: lint
-lint: webui/dist/index.html target/tools/bin/cargo-deny tools/node_modules/.package-lock.json fuzz-check ## fmt, clippy, deny, protos, units, web UI types, fuzz targets.
+lint: webui/dist/index.html target/tools/bin/cargo-deny tools/node_modules/.package-lock.json ## fmt, clippy, deny, protos, units, web UI types.
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fetch --locked   # of every platform, as cargo-deny reads the whole graph

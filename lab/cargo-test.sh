@@ -1,13 +1,15 @@
 #!/bin/bash
 # What `cargo test` runs, two programs at a time: most of them wait for kernels and daemons most of the time.
 # What a program printed is shown when it failed. Usage: cargo-test.sh [argument of cargo test]...
+# With CELL_TEST_PACKAGE=FOLDER only programs of that package; `-p` would build what it stands on anew, with other features.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export ROOT=$PWD PROGRAMS
 PROGRAMS=$(mktemp); trap 'rm -f "$PROGRAMS"' EXIT
 
 cargo test --locked "$@" --no-run --message-format=json-render-diagnostics |
-  jq -r 'select(.reason == "compiler-artifact" and .profile.test and .executable) | [.executable, .manifest_path] | @tsv' > "$PROGRAMS"
+  jq -r --arg package "${CELL_TEST_PACKAGE:+$ROOT/$CELL_TEST_PACKAGE/Cargo.toml}" \
+    'select(.reason == "compiler-artifact" and .profile.test and .executable and ($package == "" or .manifest_path == $package)) | [.executable, .manifest_path] | @tsv' > "$PROGRAMS"
 [ -s "$PROGRAMS" ] || { echo "cargo-test: there is nothing to run" >&2; exit 1; }
 
 # As cargo would: in the package's folder, with the variable that programs of tests read (The Cargo Book, "Environment variables").
@@ -26,6 +28,10 @@ one() {
   return $code
 }
 export -f one
+# Those that take minutes first, so that the last one has company.
+longest='/(images|guards|policy|lockout|first_version_crash|store)-[0-9a-f]*$'
+{ cut -f1,2 "$PROGRAMS" | awk -F'\t' -v long="$longest" '$1 ~ long'; awk -F'\t' -v long="$longest" '$1 !~ long' "$PROGRAMS"; } > "$PROGRAMS.ordered"
+mv "$PROGRAMS.ordered" "$PROGRAMS"
 # xargs ends with 123 when one of them failed, after it ran the others.
 tr '\t' '\n' < "$PROGRAMS" | xargs --max-procs 2 --max-args 2 --delimiter '\n' bash -c 'one "$0" "$1"' ||
   { echo "cargo-test: tests failed; their output is above" >&2; exit 1; }
