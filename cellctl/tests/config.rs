@@ -103,6 +103,11 @@ fn a_domain_is_set_with_a_token_from_a_file() {
         (&shown["domain"], &shown["token_is_set"], &shown["email"]),
         (&json!("home.example.org"), &json!(true), &Value::Null)
     );
+}
+
+#[test]
+fn a_domain_by_http_needs_no_token() {
+    let cell = FakeCell::start();
     let said = cell.say(&[
         "domain",
         "http01",
