@@ -4,6 +4,8 @@
 # Usage: run.sh BIN     (programs of the image)
 # env: CELL_LAB_CACHE (default target/lab-cache): images are kept there
 set -euo pipefail
+# make exports it, and what is exported wins over what host.sh prepare writes.
+unset CELL_HOME
 here=$(cd "$(dirname "$0")" && pwd); root=$(cd "$here/../.." && pwd)
 bin=$(realpath "${1:?the folder of the programs}")
 cache=${CELL_LAB_CACHE:-$root/target/lab-cache}; mkdir -p "$cache" "$root/target/reports"; cache=$(realpath "$cache")

@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-pub use apply::{BETWEEN_LOOKS, LOOKS};
+pub use apply::{BETWEEN_LOOKS, LOOKING};
 use tunnels::Tunnels;
 
 use confirm::Confirmation;

@@ -74,6 +74,12 @@ impl Plan {
         self.steps.is_empty()
     }
 
+    /// Whether elements of the policy are all there is to do.
+    pub fn is_policy_elements(&self) -> bool {
+        let is_elements = |step: &Step| matches!(step, Step::UpdatePolicy(_));
+        self.steps.iter().all(is_elements)
+    }
+
     /// The steps in groups, one after the other.
     pub fn groups(&self) -> Vec<Group<'_>> {
         let Some((beside, peers)) = self.at_once() else {

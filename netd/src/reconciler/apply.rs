@@ -20,9 +20,12 @@ const FEW_PEERS: usize = 256;
 /// How soon a larger one is read after the first such change: once for all changes that come meanwhile.
 const UNREAD: Duration = Duration::from_secs(1);
 
-/// How often the kernel is looked at before it counts as another than was meant: a large set that has just grown is moved to
-/// a larger table in the background (net/netfilter/nft_set_hash.c), and a dump that meets with it may miss elements.
-pub const LOOKS: u32 = 40;
+/// How long a policy that differs in elements alone is looked at again before it counts as another than was meant: a large set
+/// that has just grown is moved to a larger table in the background (net/netfilter/nft_set_hash.c), and a dump that meets with
+/// it may miss elements.
+pub const LOOKING: Duration = Duration::from_secs(2);
+/// How often anything else is looked at: what somebody took away meanwhile does not come back by being looked at.
+const LOOKS: u32 = 5;
 /// How long it is left alone between two looks.
 pub const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
@@ -208,7 +211,7 @@ impl<K: Kernel> Reconciler<K> {
         desired: &Desired,
         ruleset: Option<&Ruleset>,
     ) -> Result<(), ApplyError> {
-        let mut looks = 1;
+        let (mut looks, began) = (1, Instant::now());
         let left = loop {
             let interface = desired.wireguard().map(|wireguard| &wireguard.interface);
             let observed = self.kernel.observe(interface, ruleset).await?;
@@ -217,7 +220,8 @@ impl<K: Kernel> Reconciler<K> {
             if left.is_empty() {
                 return Ok(());
             }
-            if looks == LOOKS {
+            let may_settle = left.is_policy_elements() || looks < LOOKS;
+            if !may_settle || began.elapsed() > LOOKING {
                 break left;
             }
             looks += 1;
