@@ -121,12 +121,8 @@ fn to_root(
     attack: fn(&Target) -> Outcome,
 ) -> RpcCheck {
     RpcCheck {
-        id,
-        what,
-        control,
         stance: Stance::Root,
-        is_quiet: false,
-        attack,
+        ..check(id, what, control, attack)
     }
 }
 

@@ -86,12 +86,9 @@ fn quiet(
     attack: fn(&Target) -> Outcome,
 ) -> RpcCheck {
     RpcCheck {
-        id,
-        what,
-        control,
         stance,
         is_quiet: true,
-        attack,
+        ..check(id, what, control, attack)
     }
 }
 

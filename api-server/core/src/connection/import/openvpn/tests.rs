@@ -24,6 +24,14 @@ fn fault(text: &str) -> String {
     read(text, None).unwrap_err().to_string()
 }
 
+/// Host, port, and whether by TCP, of each server.
+fn remotes_of(config: &OpenvpnExit) -> Vec<(String, u16, bool)> {
+    let remotes = config.remotes.iter();
+    remotes
+        .map(|remote| (remote.host.to_string(), remote.port, remote.tcp))
+        .collect()
+}
+
 #[test]
 fn a_providers_profile_is_read() {
     let imported = read(
@@ -32,11 +40,7 @@ fn a_providers_profile_is_read() {
     )
     .unwrap();
     let config = imported.config;
-    let remotes: Vec<_> = config
-        .remotes
-        .iter()
-        .map(|r| (r.host.to_string(), r.port, r.tcp))
-        .collect();
+    let remotes = remotes_of(&config);
     assert_eq!(
         remotes,
         [
@@ -191,11 +195,7 @@ fn an_older_providers_profile_is_read() {
     );
     let imported = read(&profile(&more), None).unwrap();
     let config = imported.config;
-    let remotes: Vec<_> = config
-        .remotes
-        .iter()
-        .map(|r| (r.host.to_string(), r.port, r.tcp))
-        .collect();
+    let remotes = remotes_of(&config);
     assert_eq!(
         remotes[2..],
         [
