@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cell_api_core::derive::NetworkSettings;
-use cell_api_core::service_network;
-use ipnet::Ipv4Net;
+use cell_api_core::service_network::{self, Pool};
+use cell_api_core::services::core_network::CoreNetwork;
 use serde::Deserialize;
 
 use crate::authorities::Authorities;
@@ -29,8 +29,10 @@ pub struct Config {
     pub openvpn_socket: Option<PathBuf>,
     /// SOCKS port of the cell's Tor, on this machine's loopback; `local_servers` of `netd.toml` and `egress.toml` allow it.
     pub tor_socks: SocketAddr,
+    /// Where the cell's own containers lie.
+    pub core_network: CoreNetwork,
     /// Where networks of services lie.
-    pub service_pool: Ipv4Net,
+    pub service_pool: Pool,
     /// Folder of the catalog of services.
     pub catalog: PathBuf,
     /// Whom servers of remote catalogs are known by.
@@ -102,6 +104,7 @@ struct File {
     openvpn_socket: Option<PathBuf>,
     #[serde(default = "shipped_tor")]
     tor_socks: SocketAddr,
+    core_network: Option<String>,
     #[serde(default = "shipped_service_pool")]
     service_pool: String,
     #[serde(default = "shipped_catalog")]
@@ -183,10 +186,17 @@ impl Config {
                 "must be a port of this machine's loopback, as 127.0.0.1:9150",
             );
         }
-        let Ok(service_pool) = service_network::pool(&file.service_pool) else {
+        let core = file.core_network.as_deref().map(CoreNetwork::parse);
+        let Ok(core_network) = core.unwrap_or(Ok(CoreNetwork::SHIPPED)) else {
+            return wrong(
+                "core_network",
+                "must be an IPv4 prefix of 24-28 bits without host bits, as in cell_network of broker.toml",
+            );
+        };
+        let Ok(service_pool) = service_network::pool(&file.service_pool, core_network) else {
             return wrong(
                 "service_pool",
-                "must be an IPv4 prefix of 8-28 bits without host bits, outside of 172.20.0.0/16",
+                "must be an IPv4 prefix of 8-28 bits without host bits, and not within core_network",
             );
         };
         if !(1..=1_440).contains(&file.session_idle_minutes) {
@@ -203,6 +213,7 @@ impl Config {
             egress_socket: file.egress_socket,
             openvpn_socket: file.openvpn_socket,
             tor_socks: file.tor_socks,
+            core_network,
             service_pool,
             catalog: file.catalog,
             // A machine without them has no remote catalogs but those that bring their own.
@@ -263,6 +274,25 @@ mod tests {
         let without = GOOD.replace("vpn_https_port", "core_services = false\n        vpn_https_port");
         assert_eq!((core(GOOD), core(&without)), (Some(true), Some(false)));
         let tor = |text: &str| parse(text).ok().map(|config| config.tor_socks.to_string());
+        let at = |text: &str| parse(text).ok().map(|config| config.core_network);
+        let lies = |network: &str| format!("core_network = \"{network}\"\n{GOOD}");
+        assert_eq!(at(GOOD), Some(CoreNetwork::SHIPPED));
+        assert_eq!(
+            at(&lies("10.44.0.0/26"))
+                .map(|it| it.bridge().to_string())
+                .as_deref(),
+            Some("10.44.0.1")
+        );
+        // No network of a service would be free.
+        for wrong in ["10.44.0.0/16", "x"] {
+            assert_eq!(at(&lies(wrong)), None);
+        }
+        assert_eq!(
+            at(&format!(
+                "core_network = \"172.21.0.0/24\"\nservice_pool = \"172.21.0.0/24\"\n{GOOD}"
+            )),
+            None
+        );
         assert_eq!(tor(GOOD).as_deref(), Some("127.0.0.1:9150"));
         assert_eq!(tor(&with_tor("[::1]:9050")).as_deref(), Some("[::1]:9050"));
     }

@@ -209,9 +209,10 @@ impl DnsTeller {
 
     async fn write(&self, app: &App, state: &Published, log: QueryLog) -> Result<(), FolderError> {
         let (folder, state, now) = (self.folder.clone(), state.clone(), app.now() / 1000);
+        let relay = app.config.core_network.bridge();
         let written = tokio::task::spawn_blocking(move || {
             let settings = CorefileSettings {
-                relay: dns::BRIDGE,
+                relay,
                 log,
                 folder: corefile::FOLDER,
                 port: dns::PORT,

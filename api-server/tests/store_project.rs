@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use cell_api_core::service_network::Place;
 use cell_api_core::services::compose;
+use cell_api_core::services::core_network::CoreNetwork;
 use cell_manifest::Manifest;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -45,7 +46,7 @@ fn rendered(manifest: &Manifest, greeting: &str) -> String {
         subnet: "172.21.0.96/28".parse().unwrap(),
     };
     let parameters = BTreeMap::from([("greeting".to_owned(), greeting.to_owned())]);
-    compose::render(manifest, "home", &parameters, Some(&place)).unwrap()
+    compose::render(manifest, "home", &parameters, CoreNetwork::SHIPPED, Some(&place)).unwrap()
 }
 
 fn install(program: &str, package: &str) {

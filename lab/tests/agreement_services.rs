@@ -8,13 +8,16 @@ use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
 use cell_api_core::connection::choice::Route;
+use cell_api_core::derive::network_spec;
 use cell_api_core::derive::services::service_spec;
-use cell_api_core::derive::{dns, network_spec};
 use cell_api_core::range::{self, VpnRange};
 use cell_api_core::service_network::{Egress, MOST, Place, ServiceName, ServiceNetwork, allocate, pool};
-use cell_api_core::services::{CORE_RESERVED, CORE_SUBNET, called, core_host};
+use cell_api_core::services::called;
+use cell_api_core::services::core_network::CoreNetwork;
 use cell_netd_core::validate::validate;
 use wire::{carried, ceiling, settings};
+
+const CORE: CoreNetwork = CoreNetwork::SHIPPED;
 
 #[test]
 fn netd_takes_every_network_that_is_given() {
@@ -23,7 +26,7 @@ fn netd_takes_every_network_that_is_given() {
         range::parse_v6("fd86:6:1::/64").unwrap(),
     )
     .unwrap();
-    let pool = pool("172.21.0.0/16").unwrap();
+    let pool = pool("172.21.0.0/16", CORE).unwrap();
     let mut used: Vec<Place> = Vec::new();
     while let Ok(place) = allocate(pool, range.v4(), &used) {
         used.push(place);
@@ -58,18 +61,16 @@ fn netd_takes_every_network_that_is_given() {
     }
 }
 
-/// The policy files say where the cell's own containers lie, and cell-api has it in its code.
+/// The policy files say where the cell's own containers lie, and so does that of cell-api.
 #[test]
 fn policy_files_put_the_cells_own_containers_where_cell_api_does() {
     let netd = include_str!("../../systemd/etc/netd.toml");
-    assert!(netd.contains(&format!("subnets = [\"{CORE_SUBNET}\"")));
+    assert!(netd.contains(&format!("subnets = [\"{}\"", CORE.subnet())));
     let egress = include_str!("../../systemd/etc/egress.toml");
-    assert!(egress.contains(&format!("authorities = [\"{}\"]", dns::COREDNS)));
+    assert!(egress.contains(&format!("authorities = [\"{}\"]", CORE.coredns())));
     let documented = include_str!("../../docs/runtime.md");
     let core = [("caddy", 2), ("coredns", 3), ("chrony", 4)]
-        .map(|(id, number)| format!("{id} = \"{}\"", core_host(number)));
+        .map(|(id, number)| format!("{id} = \"{}\"", CORE.host(number)));
     assert!(documented.contains(&format!("core = {{ {} }}", core.join(", "))));
-    assert!(documented.contains(&format!("cell_network = \"{CORE_SUBNET}\"")));
-    assert_eq!(dns::COREDNS.ip(), core_host(3));
-    assert!(CORE_RESERVED.contains(&CORE_SUBNET) && CORE_SUBNET.contains(&dns::BRIDGE));
+    assert!(documented.contains(&format!("cell_network = \"{}\"", CORE.subnet())));
 }

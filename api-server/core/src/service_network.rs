@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::access::Service;
 use crate::connection::choice::{ExitChoice, InvalidFallbacks};
 use crate::connection::id::ConnectionId;
+use crate::services::core_network::CoreNetwork;
 
 /// What the names of bridges begin with (`services.bridge_prefix` of netd.toml).
 pub const BRIDGE_PREFIX: &str = "cellsvc";
@@ -15,8 +16,6 @@ pub const BRIDGE_PREFIX: &str = "cellsvc";
 pub const SUBNET_BITS: u8 = 28;
 /// Most networks (`services.max` of netd.toml).
 pub const MOST: u16 = 1024;
-/// What is kept for the cell's own containers. No network of a service overlaps it.
-const CELL_NETWORK: Ipv4Net = crate::services::CORE_RESERVED;
 
 /// A service's name, as the broker has it: a DNS label that starts with a letter, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,7 +161,7 @@ pub struct NoRoom;
 ///
 /// # Errors
 /// [`NoRoom`].
-pub fn allocate(pool: Ipv4Net, vpn: Ipv4Net, used: &[Place]) -> Result<Place, NoRoom> {
+pub fn allocate(pool: Pool, vpn: Ipv4Net, used: &[Place]) -> Result<Place, NoRoom> {
     let numbers: BTreeSet<u16> = used.iter().map(|place| place.number).collect();
     let number = (1..=MOST)
         .find(|number| !numbers.contains(number))
@@ -174,32 +173,39 @@ pub fn allocate(pool: Ipv4Net, vpn: Ipv4Net, used: &[Place]) -> Result<Place, No
     let same: BTreeSet<Ipv4Net> = taken().filter(is_same).collect();
     let others: Vec<Ipv4Net> = taken()
         .filter(|subnet| !is_same(subnet))
-        .chain([vpn.trunc(), CELL_NETWORK])
+        .chain([vpn.trunc(), pool.core.subnet()])
         .collect();
     let is_free =
         |subnet: &Ipv4Net| !same.contains(subnet) && others.iter().all(|other| !overlaps(other, subnet));
-    let mut subnets = pool.subnets(SUBNET_BITS).map_err(|_| NoRoom)?;
+    let mut subnets = pool.net.subnets(SUBNET_BITS).map_err(|_| NoRoom)?;
     let subnet = subnets.find(is_free).ok_or(NoRoom)?;
     Ok(Place { number, subnet })
 }
 
+/// Where networks of services lie, clear of the one of the cell's own containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    net: Ipv4Net,
+    core: CoreNetwork,
+}
+
 /// A pool that cannot be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be an IPv4 prefix of 8-{SUBNET_BITS} bits without host bits, and none of 172.20.0.0/16")]
+#[error("must be an IPv4 prefix of 8-{SUBNET_BITS} bits without host bits, and not within core_network")]
 pub struct InvalidPool;
 
 /// Reads a pool.
 ///
 /// # Errors
 /// [`InvalidPool`].
-pub fn pool(text: &str) -> Result<Ipv4Net, InvalidPool> {
+pub fn pool(text: &str, core: CoreNetwork) -> Result<Pool, InvalidPool> {
     match text.parse() {
         Ok(IpNet::V4(net))
             if net.trunc() == net
                 && (8..=SUBNET_BITS).contains(&net.prefix_len())
-                && !CELL_NETWORK.contains(&net) =>
+                && !core.subnet().contains(&net) =>
         {
-            Ok(net)
+            Ok(Pool { net, core })
         }
         Ok(IpNet::V4(_) | IpNet::V6(_)) | Err(_) => Err(InvalidPool),
     }
@@ -216,9 +222,13 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn shipped(text: &str) -> Result<Pool, InvalidPool> {
+        pool(text, CoreNetwork::SHIPPED)
+    }
+
     #[test]
     fn gaps_are_filled_and_nothing_overlaps_what_is_there() {
-        let (pool, vpn) = (net("172.21.0.0/16"), net("10.86.0.1/24"));
+        let (pool, vpn) = (shipped("172.21.0.0/16").unwrap(), net("10.86.0.1/24"));
         let first = allocate(pool, vpn, &[]).unwrap();
         assert_eq!(
             (first.bridge().as_str(), first.subnet),
@@ -233,15 +243,24 @@ mod tests {
         let gone = used.remove(1);
         assert_eq!(allocate(pool, vpn, &used), Ok(gone));
         // Another pool: what is there stays.
-        let other = allocate(net("10.86.0.0/16"), vpn, &used).unwrap();
+        let other = allocate(shipped("10.86.0.0/16").unwrap(), vpn, &used).unwrap();
         assert_eq!(other.subnet, net("10.86.1.0/28"), "beside the VPN");
-        assert_eq!(allocate(net("10.86.0.0/24"), vpn, &[]), Err(NoRoom));
-        let beyond = allocate(net("172.16.0.0/12"), net("172.16.0.1/14"), &[]).unwrap();
+        assert_eq!(allocate(shipped("10.86.0.0/24").unwrap(), vpn, &[]), Err(NoRoom));
+        let beyond = allocate(shipped("172.16.0.0/12").unwrap(), net("172.16.0.1/14"), &[]).unwrap();
         assert_eq!(
             beyond.subnet,
-            net("172.21.0.0/28"),
+            net("172.20.1.0/28"),
             "beside the cell's own containers"
         );
+    }
+
+    #[test]
+    fn a_pool_lies_clear_of_where_the_cells_own_containers_are() {
+        let core = CoreNetwork::parse("172.21.0.0/26").unwrap();
+        assert_eq!(pool("172.21.0.0/26", core), Err(InvalidPool));
+        let around = pool("172.21.0.0/16", core).unwrap();
+        let first = allocate(around, net("10.86.0.1/24"), &[]).unwrap();
+        assert_eq!(first.subnet, net("172.21.0.64/28"));
     }
 
     #[test]
@@ -252,23 +271,23 @@ mod tests {
         for name in ["", "Files", "1a", "-a", "a_b", "a.b", &"x".repeat(64)] {
             assert!(ServiceName::parse(name).is_err(), "{name}");
         }
-        assert_eq!(pool("172.21.0.0/16"), Ok(net("172.21.0.0/16")));
+        assert_eq!(shipped("172.21.0.0/16").unwrap().net, net("172.21.0.0/16"));
         for text in [
             "172.21.0.1/16",
-            "172.20.4.0/24",
+            "172.20.0.0/24",
             "fd00::/16",
             "1.0.0.0/7",
             "172.21.0.0/29",
             "x",
         ] {
-            assert_eq!(pool(text), Err(InvalidPool), "{text}");
+            assert_eq!(shipped(text), Err(InvalidPool), "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn no_two_share_a_number_or_an_address(removed in prop::collection::vec(any::<prop::sample::Index>(), 0..30)) {
-            let (pool, vpn) = (net("172.21.0.0/24"), net("10.0.0.1/8"));
+            let (pool, vpn) = (shipped("172.21.0.0/24").unwrap(), net("10.0.0.1/8"));
             let mut used: Vec<Place> = Vec::new();
             let mut removed = removed.into_iter();
             while let Ok(place) = allocate(pool, vpn, &used) {

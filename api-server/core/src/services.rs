@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod called;
 pub mod catalog;
 pub mod compose;
+pub mod core_network;
 pub mod entry;
 pub mod exits;
 pub mod form;
@@ -19,24 +20,13 @@ pub mod remote;
 pub mod secrets;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 use cell_manifest::{Backend, Manifest, Name};
-use ipnet::Ipv4Net;
-
-/// An address of the network of the cell's own containers: 1 is its bridge's.
-pub const fn core_host(number: u8) -> Ipv4Addr {
-    Ipv4Addr::new(172, 20, 0, number)
-}
 
 /// The network of the cell's own containers, at netd.
 pub const CORE_NETWORK: &str = "cell";
 /// Its bridge.
 pub const CORE_BRIDGE: &str = "cellsvc0";
-/// Where they lie. The policy files of netd, the broker and egress have the same (lab/tests/agreement_services.rs).
-pub const CORE_SUBNET: Ipv4Net = Ipv4Net::new_assert(core_host(0), 24);
-/// What is kept for them: no service's network overlaps it.
-pub const CORE_RESERVED: Ipv4Net = Ipv4Net::new_assert(core_host(0), 16);
 /// Names that no service has: the network of the cell's own containers and its bridge at the broker are called so, and paths of
 /// the API.
 pub const RESERVED: [&str; 3] = ["active", "cell", "network"];

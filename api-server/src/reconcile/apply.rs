@@ -11,6 +11,7 @@ use cell_api_core::derive::services::{core_network, service_spec};
 use cell_api_core::derive::{self, PeerSpec};
 use cell_api_core::domain::Domain;
 use cell_api_core::range::VpnRange;
+use cell_api_core::services::core_network::CoreNetwork;
 use cell_api_core::services::entry::{Entries, with_grants};
 use cell_proto::fault::{self, Violation};
 use cell_proto::netd::v1 as wire;
@@ -507,7 +508,7 @@ async fn desired(
     mut before: BeforeWhole,
 ) -> Result<Desired, ServiceError> {
     let settings = app.config.network.clone();
-    let tor = app.config.tor_socks;
+    let (tor, core) = (app.config.tor_socks, app.config.core_network);
     let (known, own) = (Arc::clone(&app.exits), Arc::clone(app));
     let has_dns = app.egress.is_some() && !app.dns.is_refused_by_netd();
     let has_names = has_dns && app.config.core_dns_dir.is_some();
@@ -546,11 +547,10 @@ async fn desired(
                 let servers = derive::relay_servers(&urls, &known.names());
                 spec.relay_servers = own.remote.allowed(servers);
                 // The relay asks it for services' names.
-                spec.dns_upstreams
-                    .extend(has_names.then_some(derive::dns::COREDNS));
+                spec.dns_upstreams.extend(has_names.then_some(core.coredns()));
                 let route = |exit: &ExitChoice| told.route(exit, &known);
                 let domain = cell.as_ref().map(|cell| &cell.domain);
-                spec.services = services_of(connection, domain, &mut before, route)?;
+                spec.services = services_of(connection, (core, domain), &mut before, route)?;
             }
             if let Some(range) = range {
                 let proxy = add_entries(connection, range, &mut spec)?;
@@ -603,7 +603,7 @@ fn peers_of(
 /// The networks of services, with the ports that the cell calls there; that of the cell's own containers among them, where they are.
 fn services_of(
     connection: &rusqlite::Connection,
-    domain: Option<&Domain>,
+    (core, domain): (CoreNetwork, Option<&Domain>),
     before: &mut BeforeWhole,
     route: impl Fn(&ExitChoice) -> Route + Copy,
 ) -> Result<Vec<derive::services::ServiceSpec>, ServiceError> {
@@ -622,7 +622,7 @@ fn services_of(
     let has_core = crate::store::services::has_core(connection)?;
     if let Some(domain) = domain.filter(|_| has_core) {
         // First: where there is not room for all, it is not the one that is left out.
-        all.insert(0, core_network(domain));
+        all.insert(0, core_network(core, domain));
     }
     Ok(all)
 }

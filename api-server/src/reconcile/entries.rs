@@ -140,6 +140,7 @@ mod tests {
         };
         let mut spec = cell_api_core::derive::network_spec(&settings(), None, Vec::new(), Vec::new(), None);
         spec.services = vec![cell_api_core::derive::services::core_network(
+            cell_api_core::services::core_network::CoreNetwork::SHIPPED,
             &cell_api_core::domain::Domain::Lan,
         )];
         let proxy = format!("{}:8443", spec.services[0].subnet.hosts().nth(3).unwrap());

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use cell_api_core::derive::{self, caddy};
 use cell_api_core::domain::{DnsProvider, Domain, DomainFields, PublicDomain, TOKEN};
 use cell_api_core::fault::Faults;
-use cell_api_core::services;
 use zeroize::Zeroizing;
 
 use super::{Actor, ServiceError, cell};
@@ -124,9 +123,9 @@ pub async fn set(app: &Arc<App>, actor: &Actor, input: DomainInput) -> Result<Do
 async fn netd_opens(app: &App, cell: &cell::CellIdentity, public: &PublicDomain) -> Result<(), ServiceError> {
     let mut spec = derive::network_spec(&app.config.network, Some(&cell.range), [], Vec::new(), None);
     let domain = Domain::Public(Box::new(public.clone()));
-    spec.services = vec![derive::services::core_network(&domain)];
+    spec.services = vec![derive::services::core_network(app.config.core_network, &domain)];
     // Whichever it is: the file knows the network and the port.
-    let any = services::CORE_SUBNET.hosts().nth(1);
+    let any = app.config.core_network.subnet().hosts().nth(1);
     spec.public_http = any.map(|host| SocketAddrV4::new(host, caddy::CHALLENGE_PORT));
     let Err(violations) = app.check.whole(spec).await else {
         return Ok(());

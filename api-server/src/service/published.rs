@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use cell_api_core::access::Protocol;
-use cell_api_core::derive::dns::{Authority, COREDNS};
+use cell_api_core::derive::dns::Authority;
 use cell_api_core::published::{HTTP, HTTPS, HostName, Label, Published, Reader, ServiceRecord};
 use cell_api_core::range::VpnRange;
 use cell_api_core::services::{entry, labels};
@@ -92,7 +92,7 @@ fn records(service: &StoredService, kept: &KeptManifest, range: &VpnRange) -> Ve
 pub fn authority(app: &App) -> Option<Authority> {
     app.config.core_dns_dir.as_ref()?;
     (!list(app).is_empty()).then(|| Authority {
-        at: COREDNS,
+        at: app.config.core_network.coredns(),
         zones: Vec::new(),
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cell_api_core::access::{Protocol, Service};
 use cell_api_core::connection::id::ConnectionId;
-use cell_api_core::service_network::{self, Egress, Place, ServiceName, ServiceNetwork};
+use cell_api_core::service_network::{self, Egress, Place, Pool, ServiceName, ServiceNetwork};
 use ipnet::Ipv4Net;
 use rusqlite::{Connection, Row};
 
@@ -64,7 +64,7 @@ pub fn get(connection: &Connection, service: &ServiceName) -> Result<ServiceNetw
 /// [`ServiceError::NoServiceRoom`], [`ServiceError::Storage`].
 pub fn register_service_network(
     tx: &mut Tx<'_>,
-    pool: Ipv4Net,
+    pool: Pool,
     vpn: Ipv4Net,
     service: &ServiceName,
     reach: &[Service],

@@ -248,7 +248,12 @@ pub fn config(folder: &Path) -> Config {
         egress_socket: Some(folder.join("egress.sock")),
         openvpn_socket: Some(folder.join("openvpn.sock")),
         tor_socks: "127.0.0.1:9150".parse().unwrap(),
-        service_pool: "172.21.0.0/16".parse().unwrap(),
+        core_network: cell_api_core::services::core_network::CoreNetwork::SHIPPED,
+        service_pool: cell_api_core::service_network::pool(
+            "172.21.0.0/16",
+            cell_api_core::services::core_network::CoreNetwork::SHIPPED,
+        )
+        .unwrap(),
         catalog: folder.join("catalog"),
         authorities: cell_api::authorities::Authorities::default(),
         core_services: false,

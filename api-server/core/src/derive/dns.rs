@@ -5,7 +5,7 @@ mod upstreams;
 pub use upstreams::{InvalidUpstream, MAX_UPSTREAMS, Upstreams};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use super::CellPort;
 use super::exits::{ExitSpec, ExitWay, Tunnel};
@@ -15,7 +15,6 @@ use crate::connection::id::ConnectionId;
 use crate::name::CellName;
 use crate::published::HostName;
 use crate::range::{HostIndex, VpnRange};
-use crate::services::core_host;
 
 /// The port of DNS.
 pub const PORT: u16 = 53;
@@ -65,11 +64,6 @@ pub struct Authority {
     /// Domains of linked cells.
     pub zones: Vec<String>,
 }
-
-/// The cell's CoreDNS, on the network of its own containers.
-pub const COREDNS: SocketAddr = SocketAddr::new(IpAddr::V4(core_host(3)), PORT);
-/// The bridge of that network: where `cell-egress` asks from.
-pub const BRIDGE: Ipv4Addr = core_host(1);
 
 /// A name of the cell and an address that it has.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::connection::choice::{ExitChoice, Route};
 use crate::connection::id::ConnectionId;
 use crate::domain::{Domain, PublicDomain};
 use crate::service_network::{Egress, Place, ServiceNetwork};
-use crate::services;
+use crate::services::{self, core_network::CoreNetwork};
 
 /// A network of a service, as netd has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,12 +61,12 @@ pub fn service_spec(
 
 /// The network of the cell's own containers: the proxy, DNS and time. It is as closed as any, but where the proxy has to ask an
 /// authority of the web and a DNS provider. Nothing of it is called: names are asked of CoreDNS as of any resolver.
-pub fn core_network(domain: &Domain) -> ServiceSpec {
+pub fn core_network(network: CoreNetwork, domain: &Domain) -> ServiceSpec {
     let public = domain.public();
     ServiceSpec {
         name: services::CORE_NETWORK.to_owned(),
         bridge: services::CORE_BRIDGE.to_owned(),
-        subnet: services::CORE_SUBNET,
+        subnet: network.subnet(),
         internet: public.is_some(),
         exit: None,
         reach: public.map(PublicDomain::reach).unwrap_or_default(),

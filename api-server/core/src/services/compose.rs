@@ -8,6 +8,7 @@ use cell_manifest::{Container, Faults, Health, Manifest, Mount, Name, Purpose, S
 use serde::Serialize;
 
 use crate::service_network::Place;
+use crate::services::core_network::CoreNetwork;
 
 /// A project.
 #[derive(Debug, Serialize)]
@@ -113,7 +114,7 @@ pub enum Unwritten {
     Yaml(String),
 }
 
-/// The project of a service, as YAML. `place` is `None` for the cell's own containers.
+/// The project of a service, as YAML. `place` is `None` for the cell's own containers, which lie in `core`.
 ///
 /// # Errors
 /// [`Unwritten`].
@@ -121,6 +122,7 @@ pub fn render(
     manifest: &Manifest,
     instance: &str,
     parameters: &BTreeMap<String, String>,
+    core: CoreNetwork,
     place: Option<&Place>,
 ) -> Result<String, Unwritten> {
     let name = manifest.service_name(instance)?;
@@ -133,7 +135,7 @@ pub fn render(
         ),
         (Purpose::Store | Purpose::Core, _) => {
             let bridge = super::CORE_BRIDGE.to_owned();
-            network("cell-network".to_owned(), bridge, super::CORE_SUBNET.to_string())
+            network("cell-network".to_owned(), bridge, core.subnet().to_string())
         }
     };
     let mut volumes = BTreeMap::new();

@@ -16,6 +16,7 @@ pub(super) async fn write(app: &App, service: &StoredService, kept: &KeptManifes
         &kept.manifest,
         &service.instance,
         &service.make.parameters,
+        app.config.core_network,
         service.network.as_ref(),
     );
     let folder = folder(app, service.name.as_str());

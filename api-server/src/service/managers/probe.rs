@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use cell_api_core::derive::dns::COREDNS;
 use cell_api_core::published::{HostName, Published};
 use cell_api_core::services::called::tested;
 use cell_api_core::services::entry::{CLOCK, PROXY};
@@ -211,7 +210,7 @@ async fn resolves(
     let Some(peer) = state.and_then(|state| reader(state, address)) else {
         return Ok(format!("no device may reach it, so {host} is nobody's to find"));
     };
-    let SocketAddr::V4(server) = COREDNS else {
+    let SocketAddr::V4(server) = app.config.core_network.coredns() else {
         return Err("CoreDNS has no IPv4 address".to_owned());
     };
     let found = tokio::time::timeout(PATIENCE, ask(app, server, peer, host)).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cell_api_core::fault::Faults;
-use cell_api_core::service_network::{Egress, ServiceName};
+use cell_api_core::service_network::{Egress, Pool, ServiceName};
 use cell_api_core::services::access::Access;
 use cell_api_core::services::catalog::Offer;
 use cell_api_core::services::exits::WayOut;
@@ -124,7 +124,7 @@ struct Wanted {
     access: Access,
     exit: Option<String>,
     identity: Arc<CellIdentity>,
-    pool: ipnet::Ipv4Net,
+    pool: Pool,
 }
 
 impl Wanted {

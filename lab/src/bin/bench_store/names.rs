@@ -19,6 +19,7 @@ use cell_api_core::derive::corefile::{self, CorefileSettings, QueryLog};
 use cell_api_core::derive::dns;
 use cell_api_core::published::{HTTPS, HostName, Label, Published, Reader, ServiceRecord};
 use cell_api_core::service_network::ServiceName;
+use cell_api_core::services::core_network::CoreNetwork;
 use cell_lab::household::{CELL_IN_VPN, DOMAIN};
 use cell_lab::measure::{Goal, median};
 use cell_lab::process::until;
@@ -146,7 +147,7 @@ impl Far {
 
     fn zones(&self, lab: &Lab<'_>, state: &Published, names: usize, serial: u32) -> Result<Duration> {
         let settings = CorefileSettings {
-            relay: dns::BRIDGE,
+            relay: CoreNetwork::SHIPPED.bridge(),
             log: QueryLog::Errors,
             folder: corefile::FOLDER,
             port: dns::PORT,
