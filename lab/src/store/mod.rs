@@ -21,6 +21,8 @@ use crate::cell::Edit;
 use crate::docker::Docker;
 use crate::process::run;
 
+/// Where the containers of the cell itself lie: elsewhere than as shipped, so that nobody has that in his code.
+const CORE_NETWORK: &str = "10.44.20.0/24";
 /// Caddy's user in its image.
 const CADDY: u32 = 20002;
 /// Images of the cell's own containers.
@@ -141,9 +143,15 @@ impl Storehouse {
     /// The policies of a cell that has it all, made of the shipped ones.
     pub fn policies(&self, docker: &Docker<'_>) -> Vec<(Daemon, Edit)> {
         let catalog = self.path("catalog").display().to_string();
+        let moved = |shipped: String| {
+            let shipped = shipped.replace("172.20.0.0/24", CORE_NETWORK);
+            shipped.replace("172.20.0.3:53", "10.44.20.3:53")
+        };
         vec![
             (Daemon::Broker, self.broker(docker, &catalog)),
             (Daemon::Api, self.api(&catalog)),
+            (Daemon::Netd, Box::new(moved)),
+            (Daemon::Egress, Box::new(moved)),
         ]
     }
 
@@ -152,8 +160,8 @@ impl Storehouse {
         let (dns, caddy) = (self.dns(), self.path("caddy"));
         let ceiling = format!(
             "[deploy]\nmanifest_keys = []\nimage_keys = []\nimage_policy = \"enforce\"\nregistries = []\nlocal_images = {images:?}\nshipped = {catalog:?}\n\
-             core = {{ caddy = \"172.20.0.2\", coredns = \"172.20.0.3\", chrony = \"172.20.0.4\" }}\n\
-             cell_network = \"172.20.0.0/24\"\nservice_networks = \"172.21.0.0/16\"\nbridge_prefix = \"cellsvc\"\n\
+             core = {{ caddy = \"10.44.20.2\", coredns = \"10.44.20.3\", chrony = \"10.44.20.4\" }}\n\
+             cell_network = \"{CORE_NETWORK}\"\nservice_networks = \"172.21.0.0/16\"\nbridge_prefix = \"cellsvc\"\n\
              [deploy.bind_roots]\ndns = {{ path = {dns:?}, owner = \"cell-api\", core = true }}\n\
              caddy = {{ path = {caddy:?}, writable = true, owner = \"{CADDY}\", core = true }}\n\
              [deploy.limits]\nmemory_mib = 512\ncpu_milli = 2000\npids = 512\nservices = 32\ntotal_memory_mib = 8192\nmanifests = 64\n\
@@ -170,6 +178,7 @@ impl Storehouse {
     fn api(&self, catalog: &str) -> Edit {
         let keys = [
             ("catalog", catalog.to_owned()),
+            ("core_network", CORE_NETWORK.to_owned()),
             ("core_dns_dir", self.dns().display().to_string()),
             ("caddy_socket", self.caddy_socket().display().to_string()),
         ];
