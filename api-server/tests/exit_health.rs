@@ -92,6 +92,17 @@ async fn a_tunnel_is_judged_by_its_handshakes_and_by_what_came_through() {
     cell.egress.prove(&id, now, 0);
     let status = becomes(&admin, &id, "working").await;
     assert_eq!(status["proven_at"], "2027-01-15T08:03:00Z");
+    cell.egress.prove_by_mark(&id, START_MS, now);
+    let status = becomes(&admin, &id, "down").await;
+    let detail = status["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("the exit answers, but not by its mark: ") && detail.contains("no route"),
+        "{status}"
+    );
+    assert_eq!(status["proven_at"], "2027-01-15T08:00:00Z");
+    cell.egress.prove_by_mark(&id, now, now - 1);
+    let status = becomes(&admin, &id, "working").await;
+    assert_eq!(status["proven_at"], "2027-01-15T08:03:00Z");
     cell.netd.see_exit(ExitStatus {
         state: ExitState::NoKey.into(),
         detail: "vaultd gives no key".to_owned(),

@@ -190,6 +190,26 @@ async fn a_connection_is_named_in_every_old_way() {
         let named = refused["violations"][0]["field"].as_str().unwrap().to_owned();
         assert!(named == field || named == "exit_connection_id", "{refused}");
     }
+    let via = "/api/peers/phone/route-via";
+    for (named, id) in [
+        (json!("onion"), json!(onion)),
+        (Value::Null, Value::Null),
+        (json!("work"), json!(work)),
+    ] {
+        let bound = admin
+            .put(via, &json!({"via_cell": named}))
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(
+            (&bound["exit_connection_id"], &bound["route_via"]),
+            (&id, &id),
+            "{named}"
+        );
+    }
+    for body in [json!({"via_cell": "nowhere"}), json!({}), json!({"via_cell": 7})] {
+        admin.put(via, &body).await.expect(400);
+    }
     let twice = json!({"exit_connection_id": work, "route_via": onion});
     admin.put("/api/peers/phone", &twice).await.expect(400);
     assert_eq!(

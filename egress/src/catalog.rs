@@ -111,7 +111,7 @@ impl CatalogConnector {
                 return Ok(Opened::ByExit(Box::new(opened)));
             }
         };
-        let stream = tokio::time::timeout(CONNECT, connect(at, interface)).await;
+        let stream = tokio::time::timeout(CONNECT, connect(at, interface.into())).await;
         let stream = stream.map_err(|_| no_answer())?.map_err(|_| no_answer())?;
         Ok(Opened::Direct(stream))
     }

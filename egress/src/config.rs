@@ -25,6 +25,8 @@ pub struct Config {
     pub api: CallerPolicy,
     /// vaultd's socket for egress.
     pub vault_socket: PathBuf,
+    /// netd's socket for marks; none: exits are not proven by them.
+    pub mark_socket: Option<PathBuf>,
     /// The ceiling.
     pub rules: Rules,
     /// The ceiling of DNS; without it there is none.
@@ -73,6 +75,8 @@ pub enum InvalidConfig {
 #[serde(deny_unknown_fields)]
 struct File {
     vault_socket: PathBuf,
+    #[serde(default)]
+    mark_socket: Option<PathBuf>,
     listen: Vec<IpAddr>,
     peers: Vec<IpNet>,
     servers: Vec<IpNet>,
@@ -158,6 +162,7 @@ impl Config {
         Ok(Config {
             api,
             vault_socket: file.vault_socket,
+            mark_socket: file.mark_socket,
             rules,
             dns,
             services: file.services,
@@ -203,6 +208,7 @@ mod tests {
     /// As docs/runtime.md writes it.
     const DOCUMENTED: &str = r#"
 vault_socket = "/run/cell/exit-keys/vault.sock"
+mark_socket = "/run/cell/marks/mark.sock"  # OPTIONAL, default none: where netd gives sockets the marks of exits; without it exits are not proven by them
 listen = ["169.254.67.1", "fd43:454c:4c00::1"]
 peers = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]
 servers = ["0.0.0.0/0", "::/0"]

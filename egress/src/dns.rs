@@ -5,6 +5,7 @@ pub mod cache;
 pub mod canary;
 pub mod counters;
 pub mod listen;
+pub mod marker;
 pub mod relay;
 pub mod request;
 pub mod serve;

@@ -11,6 +11,7 @@ use cell_egress::config::Config;
 use cell_egress::connect::Connector;
 use cell_egress::dns::canary::{self, PROOFS_MAX};
 use cell_egress::dns::listen::{self, Sockets};
+use cell_egress::dns::marker::Marker;
 use cell_egress::dns::relay::{Relay, WAITING_MAX};
 use cell_egress::dns::serve::{self, CONNECTIONS};
 use cell_egress::engine::Engine;
@@ -61,7 +62,7 @@ fn main() -> anyhow::Result<()> {
         None => Sockets::default(),
     };
     let readiness = Readiness::connect()?;
-    let report = profiles::egress(&config.vault_socket).enter()?;
+    let report = profiles::egress(&config.vault_socket, config.mark_socket.as_deref()).enter()?;
     tracing::info!("{report}");
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -102,7 +103,10 @@ async fn run(
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let secrets = Cached::new(Vault::new(config.vault_socket));
     let engine = Arc::new(Engine::new(config.rules, Box::new(secrets)));
-    let relay = Arc::new(Relay::new(Arc::clone(&engine)));
+    let relay = Arc::new(Relay::new(
+        Arc::clone(&engine),
+        config.mark_socket.map(Marker::new),
+    ));
     let answering = serve::serve(Arc::clone(&relay), questions);
     let proving = canary::prove(Arc::clone(&relay));
     let authorities = config.dns.as_ref().map(|dns| dns.authorities.clone());

@@ -30,7 +30,7 @@ PASSED_OVER = (
 ACCOUNTS = {"cell-api", "cell-netd", "cell-wg", "cell-broker", "cell-vaultd", "cell-admin", "cell-edge-netd",
             "cell-edge-broker", "cell-edge-vault", "cell-edge-caddy", "cell-edge-keys", "cell-edge-wg", "cell-egress", "cell-edge-egress",
             "cell-edge-exit-keys", "cell-tor", "cell-openvpn", "cell-edge-openvpn", "cell-edge-openvpn-keys", "cell-edge-broker-keys",
-            "cell-edge-programs", "cell-iptables", "cell-edge-iptables"}
+            "cell-edge-programs", "cell-edge-marks", "cell-iptables", "cell-edge-iptables"}
 
 
 def role():

@@ -15,7 +15,7 @@ PROCESSES = {
     "cell-vaultd": (NONE, set(), False),
     "cell-wg": (NONE, set(), False),
     "cell-netd": (NET_ADMIN, {"cell-edge-keys", "cell-edge-wg", "cell-edge-iptables"}, True),
-    "cell-egress": (NONE, {"cell-edge-exit-keys"}, True),
+    "cell-egress": (NONE, {"cell-edge-exit-keys", "cell-edge-marks"}, True),
     "cell-openvpn": (NONE, {"cell-edge-openvpn-keys", "cell-edge-programs"}, True),
     "cell-broker": (NONE, {"cell-edge-broker-keys"}, False),
     "cell-api": (NONE, {"cell-edge-netd", "cell-edge-egress", "cell-edge-openvpn", "cell-edge-broker", "cell-edge-vault", "cell-edge-caddy"},
@@ -23,6 +23,7 @@ PROCESSES = {
 }
 SOCKETS = {
     "netd/netd.sock": "cell-edge-netd",
+    "marks/mark.sock": "cell-edge-marks",
     "egress/egress.sock": "cell-edge-egress",
     "openvpn/openvpn.sock": "cell-edge-openvpn",
     "openvpn-keys/vault.sock": "cell-edge-openvpn-keys",

@@ -94,7 +94,7 @@ const ABSENT: [&str; 5] = [
     "vault/vault.sock",
 ];
 
-const EDGES: [(&str, &str); 14] = [
+const EDGES: [(&str, &str); 15] = [
     ("netd/netd.sock", "cell-edge-netd"),
     ("egress/egress.sock", "cell-edge-egress"),
     ("broker/broker.sock", "cell-edge-broker"),
@@ -108,6 +108,7 @@ const EDGES: [(&str, &str); 14] = [
     ("wg/wg.sock", "cell-edge-wg"),
     ("iptables/iptables.sock", "cell-edge-iptables"),
     ("wg/device.sock", "cell-edge-wg"),
+    ("marks/mark.sock", "cell-edge-marks"),
     ("api/api.sock", "cell-admin"),
 ];
 
@@ -115,7 +116,7 @@ fn edge(path: &Path, group: &str) -> UnixListener {
     let folder = path.parent().unwrap();
     let group = Group::from_name(group).unwrap().unwrap().gid.as_raw();
     fs::create_dir_all(folder).unwrap();
-    let listener = if path.ends_with("device.sock") {
+    let listener = if path.ends_with("device.sock") || path.ends_with("mark.sock") {
         sequenced(path)
     } else {
         UnixListener::bind(path).unwrap()

@@ -90,7 +90,7 @@ impl Daemon {
         match self {
             Daemon::Netd => &["cell-edge-keys", "cell-edge-wg", "cell-edge-iptables"],
             Daemon::Openvpn => &["cell-edge-openvpn-keys", "cell-edge-programs"],
-            Daemon::Egress => &["cell-edge-exit-keys"],
+            Daemon::Egress => &["cell-edge-exit-keys", "cell-edge-marks"],
             Daemon::Broker => &["cell-edge-broker-keys"],
             Daemon::Api => &[
                 "cell-edge-netd",
@@ -272,7 +272,7 @@ pub struct Edge {
 }
 
 /// All edges.
-pub const EDGES: [Edge; 14] = [
+pub const EDGES: [Edge; 15] = [
     edge(
         "netd",
         "netd.sock",
@@ -280,6 +280,14 @@ pub const EDGES: [Edge; 14] = [
         Daemon::Netd,
         "api",
         Kind::Stream,
+    ),
+    edge(
+        "marks",
+        "mark.sock",
+        "cell-edge-marks",
+        Daemon::Netd,
+        "mark",
+        Kind::SeqPacket,
     ),
     edge(
         "egress",

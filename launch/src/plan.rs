@@ -478,7 +478,7 @@ mod tests {
              capabilities CAP_NET_ADMIN, network the cell's",
             "process  /opt/cell/cell-api as cell-api, groups \
              cell-edge-netd,cell-edge-egress,cell-edge-openvpn,cell-edge-broker,cell-edge-vault,cell-edge-caddy, capabilities none, network empty",
-            "process  /opt/cell/cell-egress as cell-egress, groups cell-edge-exit-keys, capabilities none, network the cell's",
+            "process  /opt/cell/cell-egress as cell-egress, groups cell-edge-exit-keys,cell-edge-marks, capabilities none, network the cell's",
             "process  /opt/cell/cell-openvpn as cell-openvpn, groups cell-edge-openvpn-keys,cell-edge-programs, \
              capabilities none, network the cell's",
             "process  /opt/cell/cell-iptables as cell-iptables, groups none, \

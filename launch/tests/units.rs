@@ -109,6 +109,7 @@ fn every_edge_has_its_socket_unit() {
     let mut found = BTreeSet::new();
     for name in [
         "netd",
+        "netd-mark",
         "egress",
         "broker",
         "vaultd",

@@ -69,6 +69,8 @@ pub struct Config {
     pub renderer: Renderer,
     /// Who may use the listener `api`.
     pub api: CallerPolicy,
+    /// Who may use the listener `mark`; none: nobody.
+    pub mark: Option<CallerPolicy>,
 }
 
 /// A policy file that cannot be put in force.
@@ -173,6 +175,9 @@ struct Exits {
 #[serde(deny_unknown_fields)]
 struct Callers {
     api: Caller,
+    /// Absent: nobody's sockets are given marks.
+    #[serde(default)]
+    mark: Option<Caller>,
 }
 
 #[derive(Deserialize)]
@@ -214,7 +219,9 @@ impl Config {
         let mut faults = Vec::new();
         let ceiling = ceiling(&file, &uid_of, &mut faults);
         let renderer = renderer(&file, ceiling.as_ref(), &mut faults);
-        let api = caller("callers.api", file.callers.api, uid_of, &mut faults);
+        let api = caller("callers.api", file.callers.api, &uid_of, &mut faults);
+        let mark = file.callers.mark;
+        let mark = mark.map(|mark| caller("callers.mark", mark, &uid_of, &mut faults));
         match (ceiling, renderer) {
             (Some(ceiling), Some(renderer)) if faults.is_empty() => Ok(Config {
                 ceiling,
@@ -224,6 +231,7 @@ impl Config {
                 wg_device_socket: file.wg_device_socket,
                 renderer,
                 api,
+                mark,
             }),
             _ => Err(InvalidConfig::Values(faults)),
         }

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod kept;
 pub mod kernel;
 pub mod keys;
+pub mod marks;
 
 pub mod reconciler;
 pub mod status;

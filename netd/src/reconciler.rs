@@ -29,6 +29,7 @@ use confirm::Confirmation;
 use crate::kept::Kept;
 use crate::kernel::wireguard::PeerStatistics;
 use crate::kernel::{Glance, Kernel, KernelError};
+use crate::marks::Marks;
 use crate::status::{Holds, Status};
 
 /// Requests that may wait.
@@ -153,6 +154,7 @@ pub enum Request {
 pub struct Handle {
     requests: mpsc::Sender<Request>,
     status: watch::Receiver<Arc<Status>>,
+    marks: watch::Receiver<Marks>,
 }
 
 impl Handle {
@@ -172,6 +174,11 @@ impl Handle {
     /// Says whether the caller's unit was checked; lost while the queue is full.
     pub fn caller_seen(&self, unit_checked: bool) {
         let _full = self.requests.try_send(Request::CallerSeen { unit_checked });
+    }
+
+    /// The marks of the accepted exits that have an interface.
+    pub fn marks(&self) -> watch::Receiver<Marks> {
+        self.marks.clone()
     }
 
     /// The published status.
@@ -203,6 +210,7 @@ pub struct Reconciler<K> {
     tunnels: Tunnels,
     status: Status,
     published: watch::Sender<Arc<Status>>,
+    marks: watch::Sender<Marks>,
     looks: u64,
 }
 
@@ -225,6 +233,7 @@ impl<K: Kernel> Reconciler<K> {
         );
         status.set_key(None);
         let (published, receiver) = watch::channel(Arc::new(status.clone()));
+        let (marks, marks_receiver) = watch::channel(Marks::new());
         let (requests, queue) = mpsc::channel(QUEUE);
         let reconciler = Reconciler {
             kernel,
@@ -240,12 +249,14 @@ impl<K: Kernel> Reconciler<K> {
             tunnels: Tunnels::default(),
             status,
             published,
+            marks,
             looks: 0,
         };
         tokio::spawn(reconciler.run(queue, changed));
         Handle {
             requests,
             status: receiver,
+            marks: marks_receiver,
         }
     }
 
@@ -424,6 +435,20 @@ impl<K: Kernel> Reconciler<K> {
             Err(error) => tracing::warn!(%error, "the drop counters could not be read"),
         }
         self.published.send_replace(Arc::new(self.status.clone()));
+        self.publish_marks();
+    }
+
+    fn publish_marks(&self) {
+        let exits = self
+            .accepted
+            .iter()
+            .flat_map(|accepted| accepted.exits().values());
+        let wanted: Marks = exits.map(|exit| (exit.way.id.clone(), exit.way.mark)).collect();
+        self.marks.send_if_modified(|known| {
+            let changed = *known != wanted;
+            *known = wanted;
+            changed
+        });
     }
 
     fn etag(&self) -> String {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cell_proto::ipc::{self, Listeners};
+use cell_proto::ipc::{self, CallerPolicy, Listeners};
 use cell_sandbox::{Sandbox, profiles};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -14,6 +14,7 @@ use crate::kernel::linux::{Choice, Linux, has_wireguard};
 use crate::kernel::nft::{Nft, NftSocket, Owners};
 use crate::kernel::{KernelError, Renderer};
 use crate::keys::KeySource;
+use crate::marks;
 use crate::reconciler::{Handle, Reconciler, Request};
 use crate::service;
 
@@ -120,6 +121,7 @@ pub async fn run(
         instance,
         changed,
     );
+    serve_marks(config.mark, &mut listeners, &handle)?;
     close_first(&handle).await;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let serving = ipc::serve(
@@ -134,6 +136,21 @@ pub async fn run(
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     }
+}
+
+/// Serves the listener `mark`, where root said who may use it. A cell without one is not kept from anything else.
+fn serve_marks(callers: Option<CallerPolicy>, listeners: &mut Listeners, handle: &Handle) -> io::Result<()> {
+    let Some(callers) = callers else {
+        return Ok(());
+    };
+    match listeners.unix("mark") {
+        Ok(listener) => drop(tokio::spawn(marks::serve(listener, callers, handle.marks()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            tracing::warn!("no listener named \"mark\": exits are not proven by their marks");
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// How long those who wait for netd's word wait for bridges of services to be closed.

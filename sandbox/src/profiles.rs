@@ -119,8 +119,10 @@ pub fn iptables(programs: &[&Path], lock: &Path) -> Sandbox {
 /// before. Where it sends to is held by netd's rules for its user.
 ///
 /// - `vault`: vaultd's socket for the secrets of its exits.
-pub fn egress(vault: &Path) -> Sandbox {
-    connecting(Sandbox::new().log_refusals(), &[vault])
+/// - `marks`: netd's, where sockets are given marks: they go along with messages.
+pub fn egress(vault: &Path, marks: Option<&Path>) -> Sandbox {
+    let sockets: Vec<&Path> = marks.into_iter().chain([vault]).collect();
+    connecting(Sandbox::new().log_refusals(), &sockets)
         .sockets(&[Family::Inet4Stream, Family::Inet6Stream])
         .tcp(REDIRECT_PORTS)
         // Questions to resolvers, and answers to whoever asked.

@@ -266,7 +266,7 @@ fn egress_dials_and_listens_on_the_redirect_ports() {
     let vault = own.path().join("vault.sock");
     let _vaultd = UnixListener::bind(&vault).unwrap();
     std::os::unix::fs::chown(&vault, Some(65534), Some(65534)).unwrap();
-    let egress = || Some(profiles::egress(&vault));
+    let egress = || Some(profiles::egress(&vault, None));
     let ask = || io_outcome(std::os::unix::net::UnixStream::connect(&vault));
     assert_eq!(attempt(egress(), NONE, ask), Ok(()));
     let far_end = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -404,7 +404,11 @@ fn only_egress_and_openvpn_make_tcp_sockets() {
         assert_eq!(attempt(Some(other), kept, tcp), Err(EPERM));
     }
     assert_eq!(
-        attempt(Some(profiles::egress(&own.path().join("vault.sock"))), NONE, tcp),
+        attempt(
+            Some(profiles::egress(&own.path().join("vault.sock"), None)),
+            NONE,
+            tcp
+        ),
         Ok(()),
         "control"
     );

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cell_api_core::connection::id::ConnectionId;
-use cell_api_core::connection::judge::{Proof, Relayed};
+use cell_api_core::connection::judge::{Marked, Proof, Relayed};
 use cell_api_core::connection::names::Answer;
 use cell_api_core::derive::dns::DnsSpec;
 use cell_api_core::derive::exits::{RelayKind, RelaySpec};
@@ -198,10 +198,17 @@ fn seen(exits: Vec<ExitStatus>) -> Seen {
 
 fn dns_seen(status: DnsStatus) -> DnsSeen {
     let ways = status.ways.into_iter().filter_map(|way| {
+        let by_mark = Marked {
+            success_unix_ms: time(way.last_marked_proven_unix_ms),
+            failure_unix_ms: time(way.last_marked_failure_unix_ms),
+            failure_detail: way.last_marked_failure,
+        };
+        let marked = by_mark.success_unix_ms.is_some() || by_mark.failure_unix_ms.is_some();
         let proof = Proof {
             success_unix_ms: time(way.last_proven_unix_ms),
             failure_unix_ms: time(way.last_proof_failure_unix_ms),
             failure_detail: way.last_proof_failure,
+            marked: marked.then_some(by_mark),
         };
         Some((ConnectionId::parse(&way.exit_id).ok()?, proof))
     });

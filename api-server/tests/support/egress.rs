@@ -86,6 +86,15 @@ impl FakeEgress {
         });
     }
 
+    /// Those by the exit's mark were, or were not; after [`FakeEgress::prove`].
+    pub fn prove_by_mark(&self, id: &str, success_unix_ms: i64, failure_unix_ms: i64) {
+        let mut state = self.state.lock().unwrap();
+        let way = state.ways.iter_mut().find(|way| way.exit_id == id).unwrap();
+        way.last_marked_proven_unix_ms = success_unix_ms;
+        way.last_marked_failure_unix_ms = failure_unix_ms;
+        way.last_marked_failure = "192.0.2.53:53: it cannot be reached: no route to host".to_owned();
+    }
+
     pub fn dns(&self) -> DnsSpec {
         self.state.lock().unwrap().dns.clone().unwrap_or_default()
     }

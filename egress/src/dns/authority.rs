@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use cell_egress_core::dns::address::Resolver;
 use cell_egress_core::dns::proxied::{Over, header};
 
-use super::upstream::{NoAnswer, TCP_PATIENCE, UDP_PATIENCE, by_tcp, by_udp, in_time};
+use super::upstream::{NoAnswer, TCP_PATIENCE, UDP_PATIENCE, Via, by_tcp, by_udp, in_time};
 use super::wire::{Asked, Outgoing, Reply};
 
 /// What the authority says to `peer`.
@@ -17,8 +17,8 @@ pub async fn ask(at: Resolver, peer: IpAddr, asked: &Asked) -> Result<Reply, NoA
     getrandom::fill(&mut id).map_err(|_| NoAnswer::Unspeakable)?;
     let outgoing = Outgoing::new(asked, u16::from_be_bytes(id)).ok_or(NoAnswer::Unspeakable)?;
     let [udp, tcp] = [Over::Udp, Over::Tcp].map(|over| header(over, peer, at.address()));
-    match in_time(UDP_PATIENCE, by_udp(None, at, &outgoing, &udp)).await? {
+    match in_time(UDP_PATIENCE, by_udp(Via::Routes, at, &outgoing, &udp)).await? {
         Some(reply) => Ok(reply),
-        None => in_time(TCP_PATIENCE, by_tcp(None, at, &outgoing, &tcp)).await,
+        None => in_time(TCP_PATIENCE, by_tcp(Via::Routes, at, &outgoing, &tcp)).await,
     }
 }

@@ -1,17 +1,22 @@
 //! Proves exits: asks the resolvers of each, by its way alone, a question of the relay's own. What comes back has gone out by the
 //! exit, whether or not a peer uses it; so it can be said when an exit was last seen to carry something.
+//!
+//! The relay's way to an interface is a socket that is bound to it; packets of peers are led there by the exit's mark. So what the
+//! first answered is asked once more by the mark, where netd gives that (ADR 0042): a rule or a table that leads peers elsewhere is
+//! seen by that alone.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cell_egress_core::dns::name::Name;
+use cell_egress_core::exit::ExitId;
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::relay::Relay;
 use super::upstream::Asker;
-use super::way::Way;
+use super::way::{ByMark, Way};
 use super::wire::Asked;
 
 /// Exits that are being proven at the same time: each holds one descriptor.
@@ -20,8 +25,9 @@ pub const PROOFS_MAX: usize = 64;
 const EVERY: Duration = Duration::from_secs(20);
 /// The same while it has never been proven, so that one that comes up is soon known to.
 const EVERY_AT_FIRST: Duration = Duration::from_secs(4);
-/// How long one proof may take, with all resolvers of the exit.
+/// How long one proof may take, with all resolvers of the exit; the one by the mark as long again.
 const PATIENCE: Duration = Duration::from_secs(20);
+const NOT_IN_TIME: &str = "no resolver answered in time";
 /// Between two looks at which exits are due.
 const TICK: Duration = Duration::from_secs(1);
 /// NS (RFC 1035, section 3.2.2). Of the root, it is what every resolver knows, and says nothing about anybody.
@@ -56,17 +62,17 @@ pub async fn prove(relay: Arc<Relay>) {
         ticks.tick().await;
         let now = Instant::now();
         let mut due: Vec<_> = relay.exits();
-        due.retain(|way| way.due.at() <= now);
-        due.sort_by_key(|way| way.due.at());
-        for way in due {
+        due.retain(|(_, way)| way.due.at() <= now);
+        due.sort_by_key(|(_, way)| way.due.at());
+        for (exit, way) in due {
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 break;
             };
             // Not again while this one is under way.
-            way.due.set(now + PATIENCE + EVERY);
+            way.due.set(now + 2 * PATIENCE + EVERY);
             let asker = relay.asker().clone();
             tokio::spawn(async move {
-                once(&way, &asker).await;
+                once(&exit, &way, &asker).await;
                 drop(place);
             });
         }
@@ -74,7 +80,7 @@ pub async fn prove(relay: Arc<Relay>) {
 }
 
 /// Nothing of it is remembered or counted as a peer's question; which resolver answered is.
-async fn once(way: &Way, asker: &Asker) {
+async fn once(exit: &ExitId, way: &Way, asker: &Asker) {
     let asked = Asked {
         name: Name::root(),
         kind: NAME_SERVERS,
@@ -83,15 +89,37 @@ async fn once(way: &Way, asker: &Asker) {
     };
     let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let answered = timeout(PATIENCE, way.first_answer(asker, &asked, nobody)).await;
-    match answered.unwrap_or_else(|_| Err("no resolver answered in time".to_owned())) {
-        Ok(_) => way.counters.proven(),
-        Err(why) => way.counters.not_proven(why),
-    }
-    let every = match way.counters.last_proven() {
-        0 => EVERY_AT_FIRST,
-        _ => EVERY,
+    let proven = match answered.unwrap_or_else(|_| Err(NOT_IN_TIME.to_owned())) {
+        Ok(_) => {
+            way.counters.proven();
+            by_mark(exit, way, asker, &asked).await
+        }
+        Err(why) => {
+            way.counters.not_proven(why);
+            way.counters.last_proven() > 0
+        }
     };
+    let every = if proven { EVERY } else { EVERY_AT_FIRST };
     way.due.set(Instant::now() + about(every));
+}
+
+/// Whether the next proof has time: the exit was proven so, or cannot be. Whoever mends a rule, or tells netd of the exit, is not
+/// kept waiting.
+async fn by_mark(exit: &ExitId, way: &Way, asker: &Asker, asked: &Asked) -> bool {
+    let answered = timeout(PATIENCE, way.ask_by_mark(asker, exit, asked)).await;
+    match answered.unwrap_or_else(|_| ByMark::Failed(NOT_IN_TIME.to_owned())) {
+        ByMark::NotSo => true,
+        ByMark::NoMark => way.counters.last_marked_proven() > 0,
+        ByMark::Answered => {
+            way.counters.proven_by_mark();
+            true
+        }
+        ByMark::Failed(why) => {
+            tracing::debug!(%exit, %why, "the exit answers, but not by its mark");
+            way.counters.not_proven_by_mark(why);
+            false
+        }
+    }
 }
 
 /// Between three and five quarters of it, so that exits are not proven in step.

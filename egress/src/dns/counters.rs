@@ -36,6 +36,8 @@ pub struct WayCounters {
     last_failure: Mutex<(i64, String)>,
     last_proven: AtomicI64,
     last_proof_failure: Mutex<(i64, String)>,
+    last_marked_proven: AtomicI64,
+    last_marked_failure: Mutex<(i64, String)>,
 }
 
 /// One more.
@@ -75,6 +77,26 @@ impl WayCounters {
     /// When none did, and why.
     pub fn last_proof_failure(&self) -> (i64, String) {
         noted(&self.last_proof_failure)
+    }
+
+    /// A resolver answered the relay's own question by the exit's mark.
+    pub fn proven_by_mark(&self) {
+        self.last_marked_proven.store(now(), Ordering::Relaxed);
+    }
+
+    /// None answered that, and this is why.
+    pub fn not_proven_by_mark(&self, why: String) {
+        note(&self.last_marked_failure, why);
+    }
+
+    /// When a resolver last answered the relay's own question by the exit's mark, milliseconds since 1970; 0: never.
+    pub fn last_marked_proven(&self) -> i64 {
+        self.last_marked_proven.load(Ordering::Relaxed)
+    }
+
+    /// When none did, and why.
+    pub fn last_marked_failure(&self) -> (i64, String) {
+        noted(&self.last_marked_failure)
     }
 
     /// When a resolver last answered, milliseconds since 1970; 0: never.

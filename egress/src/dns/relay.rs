@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::authority;
 use super::counters::{RelayCounters, count};
+use super::marker::Marker;
 use super::upstream::{Asker, Path};
 use super::way::Way;
 use super::wire::{Asked, Incoming, Question, Transport, read};
@@ -69,14 +70,14 @@ pub struct Resolved {
 
 impl Relay {
     /// Without anything to go by: every question is refused.
-    pub fn new(engine: Arc<Engine>) -> Self {
+    pub fn new(engine: Arc<Engine>, marker: Option<Marker>) -> Self {
         let state = State {
             table: Arc::default(),
             default: Arc::new(Way::new(Path::Default, Vec::new())),
             exits: BTreeMap::new(),
         };
         Relay {
-            asker: Asker { engine },
+            asker: Asker { engine, marker },
             state: RwLock::new(Arc::new(state)),
             allowances: Mutex::default(),
             started: Instant::now(),
@@ -140,8 +141,10 @@ impl Relay {
     }
 
     /// The ways of exits.
-    pub fn exits(&self) -> Vec<Arc<Way>> {
-        self.state().exits.values().map(Arc::clone).collect()
+    pub fn exits(&self) -> Vec<(ExitId, Arc<Way>)> {
+        let state = self.state();
+        let exits = state.exits.iter();
+        exits.map(|(id, way)| (id.clone(), Arc::clone(way))).collect()
     }
 
     /// What reaches resolvers.

@@ -132,6 +132,7 @@ pub fn status(relay: &Relay) -> v1::DnsStatus {
         let counters = &way.counters;
         let (last_failure_unix_ms, last_failure_detail) = counters.last_failure();
         let (last_proof_failure_unix_ms, last_proof_failure) = counters.last_proof_failure();
+        let (last_marked_failure_unix_ms, last_marked_failure) = counters.last_marked_failure();
         v1::DnsWayStatus {
             exit_id: id.map(|id| id.to_string()).unwrap_or_default(),
             asked: counters.asked.load(Ordering::Relaxed),
@@ -144,6 +145,9 @@ pub fn status(relay: &Relay) -> v1::DnsStatus {
             last_proven_unix_ms: counters.last_proven(),
             last_proof_failure_unix_ms,
             last_proof_failure,
+            last_marked_proven_unix_ms: counters.last_marked_proven(),
+            last_marked_failure_unix_ms,
+            last_marked_failure,
         }
     });
     v1::DnsStatus {

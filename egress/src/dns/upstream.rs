@@ -2,16 +2,19 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cell_egress_core::dns::address::Resolver;
 use cell_egress_core::dns::table::{Interface, Reached};
 use cell_egress_core::exit::ExitId;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use super::marker::Marker;
 use super::wire::{Asked, DATAGRAM_MAX, Heard, Outgoing, Reply, Transport};
 use crate::engine::Engine;
 use crate::failure::Failure;
@@ -46,6 +49,36 @@ impl Path {
     }
 }
 
+/// By which way a socket sends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Via<'a> {
+    /// As the machine's routes lead.
+    Routes,
+    /// Out of an interface.
+    Interface(&'a Interface),
+    /// As packets of the exit's peers go: by its mark.
+    Mark(&'a Marker, &'a ExitId),
+}
+
+impl Via<'_> {
+    async fn lead(self, socket: BorrowedFd<'_>) -> Result<(), NoAnswer> {
+        match self {
+            Via::Routes => Ok(()),
+            Via::Interface(interface) => {
+                setsockopt(&socket, sockopt::BindToDevice, &interface.as_str().into())
+                    .map_err(|error| NoAnswer::Unreachable(error.into()))
+            }
+            Via::Mark(marker, exit) => marker.mark(exit, socket).await.map_err(NoAnswer::NoMark),
+        }
+    }
+}
+
+impl<'a> From<Option<&'a Interface>> for Via<'a> {
+    fn from(interface: Option<&'a Interface>) -> Self {
+        interface.map_or(Via::Routes, Via::Interface)
+    }
+}
+
 /// Why a resolver gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
@@ -55,6 +88,9 @@ pub enum NoAnswer {
     /// The question could not be sent.
     #[error("it cannot be reached: {0}")]
     Unreachable(#[from] io::Error),
+    /// It was not asked: netd gave the socket no mark.
+    #[error("netd gives no mark: {0}")]
+    NoMark(io::Error),
     /// The exit did not carry the connection.
     #[error("the exit did not carry the question: {0}")]
     Exit(#[from] Failure),
@@ -77,6 +113,8 @@ pub enum NoAnswer {
 pub struct Asker {
     /// The exits that carry connections.
     pub engine: Arc<Engine>,
+    /// Who marks sockets; none: nobody.
+    pub marker: Option<Marker>,
 }
 
 impl Asker {
@@ -91,21 +129,16 @@ impl Asker {
         asked: &Asked,
         peer: IpAddr,
     ) -> Result<Reply, NoAnswer> {
-        let mut id = [0; 2];
-        getrandom::fill(&mut id).map_err(|_| NoAnswer::Unspeakable)?;
-        let outgoing = Outgoing::new(asked, u16::from_be_bytes(id)).ok_or(NoAnswer::Unspeakable)?;
-        let interface = match path {
-            Path::Default => None,
-            Path::Interface(interface) => Some(interface),
+        let outgoing = outgoing(asked)?;
+        let via = match path {
+            Path::Default => Via::Routes,
+            Path::Interface(interface) => Via::Interface(interface),
             Path::Redirect(exit) => {
                 let carried = self.through(exit, resolver, &outgoing, peer);
                 return in_time(EXIT_PATIENCE, carried).await;
             }
         };
-        match in_time(UDP_PATIENCE, by_udp(interface, resolver, &outgoing, &[])).await? {
-            Some(reply) => Ok(reply),
-            None => in_time(TCP_PATIENCE, by_tcp(interface, resolver, &outgoing, &[])).await,
-        }
+        by(via, resolver, &outgoing).await
     }
 
     async fn through(
@@ -122,6 +155,32 @@ impl Asker {
     }
 }
 
+/// Asks one resolver by the mark of an exit.
+///
+/// # Errors
+/// [`NoAnswer`]; [`NoAnswer::NoMark`] before anything was sent.
+pub(super) async fn ask_by_mark(
+    marker: &Marker,
+    exit: &ExitId,
+    resolver: Resolver,
+    asked: &Asked,
+) -> Result<Reply, NoAnswer> {
+    by(Via::Mark(marker, exit), resolver, &outgoing(asked)?).await
+}
+
+fn outgoing(asked: &Asked) -> Result<Outgoing, NoAnswer> {
+    let mut id = [0; 2];
+    getrandom::fill(&mut id).map_err(|_| NoAnswer::Unspeakable)?;
+    Outgoing::new(asked, u16::from_be_bytes(id)).ok_or(NoAnswer::Unspeakable)
+}
+
+async fn by(via: Via<'_>, resolver: Resolver, outgoing: &Outgoing) -> Result<Reply, NoAnswer> {
+    match in_time(UDP_PATIENCE, by_udp(via, resolver, outgoing, &[])).await? {
+        Some(reply) => Ok(reply),
+        None => in_time(TCP_PATIENCE, by_tcp(via, resolver, outgoing, &[])).await,
+    }
+}
+
 pub(super) async fn in_time<T>(
     patience: Duration,
     answer: impl Future<Output = Result<T, NoAnswer>>,
@@ -132,7 +191,7 @@ pub(super) async fn in_time<T>(
 /// None: the answer comes by TCP alone. The port is the kernel's choice, a random one; only what comes from the resolver's
 /// address is read. `header` stands before the question.
 pub(super) async fn by_udp(
-    interface: Option<&Interface>,
+    via: Via<'_>,
     resolver: Resolver,
     outgoing: &Outgoing,
     header: &[u8],
@@ -142,9 +201,7 @@ pub(super) async fn by_udp(
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     let socket = UdpSocket::bind((any, 0)).await?;
-    if let Some(interface) = interface {
-        socket.bind_device(Some(interface.as_str().as_bytes()))?;
-    }
+    via.lead(socket.as_fd()).await?;
     socket.connect(resolver.address()).await?;
     socket.send(&[header, &outgoing.bytes].concat()).await?;
     let mut buffer = [0; DATAGRAM_MAX as usize + 1];
@@ -162,28 +219,26 @@ pub(super) async fn by_udp(
 }
 
 pub(super) async fn by_tcp(
-    interface: Option<&Interface>,
+    via: Via<'_>,
     resolver: Resolver,
     outgoing: &Outgoing,
     header: &[u8],
 ) -> Result<Reply, NoAnswer> {
-    let mut stream = connect(resolver.address(), interface).await?;
+    let mut stream = connect(resolver.address(), via).await?;
     if !header.is_empty() {
         stream.write_all(header).await?;
     }
     exchange([].as_slice(), stream, outgoing).await
 }
 
-/// A connection by this interface; without one, by the machine's own way.
-pub(crate) async fn connect(at: SocketAddr, interface: Option<&Interface>) -> io::Result<TcpStream> {
+/// A connection by this way.
+pub(crate) async fn connect(at: SocketAddr, via: Via<'_>) -> Result<TcpStream, NoAnswer> {
     let socket = match at {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    if let Some(interface) = interface {
-        socket.bind_device(Some(interface.as_str().as_bytes()))?;
-    }
-    socket.connect(at).await
+    via.lead(socket.as_fd()).await?;
+    Ok(socket.connect(at).await?)
 }
 
 /// One question and one answer over a connection of their own; `early` is what came before the connection was ours.

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use super::cache::{Cache, Outcome};
 use super::canary::Due;
 use super::counters::{WayCounters, count};
-use super::upstream::{Asker, Path};
+use super::upstream::{Asker, NoAnswer, Path, ask_by_mark};
 use super::wire::{Asked, Reply};
 
 /// Questions of one way that wait for a resolver, so that an exit whose resolvers hang takes from no other.
@@ -35,6 +35,19 @@ pub struct Way {
 }
 
 type Flight = watch::Receiver<Option<Outcome>>;
+
+/// What became of a question by the mark of an exit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ByMark {
+    /// The way is not by an interface, or nobody gives marks here.
+    NotSo,
+    /// It was not asked: netd is away, or does not have the exit (yet).
+    NoMark,
+    /// A resolver answered.
+    Answered,
+    /// None did, and this is why.
+    Failed(String),
+}
 
 /// There is no room for another question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +179,27 @@ impl Way {
         let why = last.unwrap_or_else(|| "there is no resolver".to_owned());
         tracing::debug!(path = ?self.path, %why, "no resolver answered");
         Err(why)
+    }
+
+    /// Asks by the mark of the exit that the way is of, beginning with the resolver that answered last.
+    pub async fn ask_by_mark(&self, asker: &Asker, exit: &ExitId, asked: &Asked) -> ByMark {
+        let (Path::Interface(_), Some(marker)) = (&self.path, &asker.marker) else {
+            return ByMark::NotSo;
+        };
+        let first = self.first.load(Ordering::Relaxed);
+        let mut last = "there is no resolver".to_owned();
+        for step in 0..self.resolvers.len() {
+            let resolver = self.resolvers[(first + step) % self.resolvers.len()];
+            match ask_by_mark(marker, exit, resolver, asked).await {
+                Ok(_) => return ByMark::Answered,
+                Err(NoAnswer::NoMark(why)) => {
+                    tracing::debug!(%exit, %why, "netd gives no mark");
+                    return ByMark::NoMark;
+                }
+                Err(why) => last = format!("{}: {why}", resolver.address()),
+            }
+        }
+        ByMark::Failed(last)
     }
 
     fn flights(&self) -> MutexGuard<'_, BTreeMap<Asked, Flight>> {

@@ -114,6 +114,8 @@ pub struct Netd {
     folder: tempfile::TempDir,
     netns: PathBuf,
     listener: OwnedFd,
+    /// Whom cell-egress asks for marks.
+    marks: OwnedFd,
     nft: Option<OwnedFd>,
     wg_listeners: [Listener; 2],
     vault_key: Arc<Mutex<Vec<u8>>>,
@@ -203,7 +205,8 @@ impl Netd {
         };
         let listener = std::os::unix::net::UnixListener::bind(folder.path().join("netd.sock"))?;
         let listener = OwnedFd::from(listener);
-        let process = start_netd(namespace, folder.path(), &listener, nft.as_ref())?;
+        let marks = sequenced(&folder.path().join("mark.sock"))?;
+        let process = start_netd(namespace, folder.path(), &listener, &marks, nft.as_ref())?;
         let netns = namespace.path();
         let netd = Netd {
             keys,
@@ -211,6 +214,7 @@ impl Netd {
             folder,
             netns,
             listener,
+            marks,
             nft,
             wg_listeners,
             vault_key,
@@ -250,7 +254,7 @@ impl Netd {
     /// Starts netd anew on the same socket.
     pub fn restart(&mut self, namespace: &Namespace) -> Result<()> {
         let nft = self.nft.as_ref();
-        self.process = start_netd(namespace, self.folder.path(), &self.listener, nft)?;
+        self.process = start_netd(namespace, self.folder.path(), &self.listener, &self.marks, nft)?;
         self.wait()
     }
 
@@ -265,6 +269,11 @@ impl Netd {
     pub fn restart_wg(&mut self) -> Result<()> {
         self.wg = start_wg(self.folder.path(), &self.wg_listeners)?;
         Ok(())
+    }
+
+    /// Where sockets are given marks.
+    pub fn mark_socket(&self) -> PathBuf {
+        self.folder.path().join("mark.sock")
     }
 
     fn wait(&self) -> Result<()> {
@@ -444,6 +453,16 @@ fn start_wg(folder: &Path, listeners: &[Listener]) -> Result<Process> {
     Process::spawn("cell-wg", &mut command)
 }
 
+/// A SOCK_SEQPACKET listener that everybody may connect to.
+fn sequenced(path: &Path) -> Result<OwnedFd> {
+    use nix::sys::socket::{Backlog, UnixAddr, bind, listen};
+    let made = activation::seqpacket()?;
+    bind(made.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&made, Backlog::MAXCONN)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(made)
+}
+
 /// A duplicate without close-on-exec, which the shell moves to where sd_listen_fds(3) wants it.
 fn duplicate(fd: &OwnedFd) -> Result<OwnedFd> {
     let raw = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD(100))?;
@@ -455,24 +474,27 @@ fn start_netd(
     namespace: &Namespace,
     folder: &Path,
     listener: &OwnedFd,
+    marks: &OwnedFd,
     nft: Option<&OwnedFd>,
 ) -> Result<Process> {
-    let (listener, nft) = (duplicate(listener)?, nft.map(duplicate).transpose()?);
+    let (listener, marks) = (duplicate(listener)?, duplicate(marks)?);
+    let nft = nft.map(duplicate).transpose()?;
     let state = folder.join("state");
     std::fs::create_dir_all(&state)?;
     std::os::unix::fs::chown(&state, Some(NOBODY), Some(NOBODY))?;
     let tun = cell_lab::tun::node(folder)?;
-    let held = nft.as_ref().map(|nft| format!(" 4<&{0} {0}<&-", nft.as_raw_fd()));
+    let held = nft.as_ref().map(|nft| format!(" 5<&{0} {0}<&-", nft.as_raw_fd()));
     let script = format!(
-        "mount --bind {tun} /dev/net/tun && exec 3<&{0} {0}<&-{1} && LISTEN_PID=$$ exec \"$@\"",
+        "mount --bind {tun} /dev/net/tun && exec 3<&{0} {0}<&- 4<&{2} {2}<&-{1} && LISTEN_PID=$$ exec \"$@\"",
         listener.as_raw_fd(),
         held.unwrap_or_default(),
+        marks.as_raw_fd(),
         tun = tun.display(),
     );
     let (count, names) = if nft.is_some() {
-        ("2", "api:nft")
+        ("3", "api:mark:nft")
     } else {
-        ("1", "api")
+        ("2", "api:mark")
     };
     let user = NOBODY.to_string();
     let mut command = Command::new("unshare");
@@ -533,6 +555,8 @@ callers = ["games", "daemon"]
 public_http = {{ within = "172.30.0.0/16", port = 8480 }}
 [callers.api]
 users = ["root"]
+[callers.mark]
+users = ["daemon"]
 "#
     )
 }

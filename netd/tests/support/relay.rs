@@ -245,6 +245,11 @@ impl ExitSecretService for Vault {
 
 impl Egress {
     pub fn start(namespace: &Namespace) -> Result<Self> {
+        Self::start_with(namespace, None)
+    }
+
+    /// One that is given marks at this socket of netd's.
+    pub fn start_with(namespace: &Namespace, marks: Option<&Path>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let open = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode));
         open(folder.path(), 0o755)?;
@@ -260,7 +265,7 @@ impl Egress {
         };
         let routes = Routes::new(ExitSecretServiceServer::new(secrets));
         runtime.spawn(ipc::serve(listener, policy, routes, std::future::pending()));
-        std::fs::write(folder.path().join("egress.toml"), policy_text(&vault))?;
+        std::fs::write(folder.path().join("egress.toml"), policy_text(&vault, marks))?;
         let listeners = [Listener::stream("api", &folder.path().join("egress.sock"))?];
         let process = spawn(namespace, folder.path(), &listeners)?;
         Ok(Egress {
@@ -347,14 +352,16 @@ fn spawn(namespace: &Namespace, folder: &Path, listeners: &[Listener]) -> Result
     namespace.spawn("cell-egress", &mut command)
 }
 
-fn policy_text(vault: &Path) -> String {
+fn policy_text(vault: &Path, marks: Option<&Path>) -> String {
+    let marks = marks.map(|marks| format!("mark_socket = \"{}\"\n", marks.display()));
     format!(
-        "vault_socket = \"{}\"\nlisten = [\"169.254.67.1\", \"fd43:454c:4c00::1\"]\n\
+        "vault_socket = \"{}\"\n{marks}listen = [\"169.254.67.1\", \"fd43:454c:4c00::1\"]\n\
          peers = [\"10.86.0.0/24\", \"172.30.0.0/16\", \"fd86::/64\"]\nservers = [\"0.0.0.0/0\", \"::/0\"]\nlocal_servers = [\"127.0.0.1:9150\"]\n\
          [limits]\ntotal = 100\nper_exit = 50\nper_peer = 20\n\
          [timeouts]\nconnect_seconds = 2\nhandshake_seconds = 5\nidle_seconds = 60\n\
          [dns]\nupstreams = [\"0.0.0.0/0\", \"::/0\"]\nlocal_upstreams = []\ninterface_prefixes = [\"wgext_\"]\n\
          [callers.api]\nusers = [\"root\"]\n",
-        vault.display()
+        vault.display(),
+        marks = marks.unwrap_or_default()
     )
 }

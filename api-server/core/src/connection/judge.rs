@@ -79,6 +79,19 @@ pub struct Proof {
     pub failure_unix_ms: Option<i64>,
     /// Why, for people.
     pub failure_detail: String,
+    /// The same of questions by the connection's mark, as packets of devices go; `None`: none were asked.
+    pub marked: Option<Marked>,
+}
+
+/// What became of questions by a connection's mark, rule and table, and not by its interface alone (ADR 0042).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marked {
+    /// When the last was answered, milliseconds since 1970-01-01T00:00:00Z; `None`: never.
+    pub success_unix_ms: Option<i64>,
+    /// When the last was not.
+    pub failure_unix_ms: Option<i64>,
+    /// Why, for people.
+    pub failure_detail: String,
 }
 
 impl Relayed {
@@ -96,17 +109,26 @@ impl Relayed {
 impl Proof {
     /// When the last came back, while that says something.
     fn passed(&self, now: i64) -> Option<i64> {
-        self.success_unix_ms
-            .filter(|at| now.saturating_sub(*at) < PROOF_MS)
+        recent(self.success_unix_ms, now)
     }
 
     /// When the last did not come back, where none has for a minute.
     fn failed(&self, now: i64) -> Option<i64> {
-        let failed = self
-            .failure_unix_ms
-            .filter(|at| now.saturating_sub(*at) < PROOF_MS);
-        failed.filter(|_| self.passed(now).is_none())
+        recent(self.failure_unix_ms, now).filter(|_| self.passed(now).is_none())
     }
+}
+
+impl Marked {
+    /// When the last did not come back, where none has for a minute.
+    fn failed(&self, now: i64) -> Option<i64> {
+        let failed = recent(self.failure_unix_ms, now);
+        failed.filter(|_| recent(self.success_unix_ms, now).is_none())
+    }
+}
+
+/// While what became of a question says something of the next.
+fn recent(at: Option<i64>, now: i64) -> Option<i64> {
+    at.filter(|at| now.saturating_sub(*at) < PROOF_MS)
 }
 
 /// Tells an idle tunnel from a dead one. Once a session is too old to carry anything, all that WireGuard sends is the
@@ -151,7 +173,8 @@ pub struct Judged {
     pub health: Health,
     /// When that was seen, milliseconds since 1970-01-01T00:00:00Z; `None`: it was not.
     pub seen_unix_ms: Option<i64>,
-    /// When something last came back through it, whatever it was, milliseconds since 1970-01-01T00:00:00Z; `None`: never.
+    /// When something last came back through it, milliseconds since 1970-01-01T00:00:00Z; `None`: never. Of a tunnel whose mark is
+    /// asked by, that alone; else whatever it was.
     pub proven_unix_ms: Option<i64>,
     /// Why that is thought, for people. Never holds a secret.
     pub detail: String,
@@ -180,13 +203,35 @@ pub fn judge(obstacle: Option<&Obstacle>, seen: &Seen, proof: &Proof, now: i64) 
                 keeps_alive,
                 unanswered,
             },
-        ) => tunnel(*handshake_unix_ms, *keeps_alive || *unanswered, proof, now),
+        ) => {
+            let speaks = *keeps_alive || *unanswered;
+            by_mark(tunnel(*handshake_unix_ms, speaks, proof, now), proof, now)
+        }
         (None, Seen::Relay(relayed)) => relay(relayed, proof, now),
-        (None, Seen::Program(driven)) => program(driven, proof, now),
+        (None, Seen::Program(driven)) => by_mark(program(driven, proof, now), proof, now),
+    };
+    let proven_unix_ms = match (&proof.marked, seen) {
+        // Of a way that leads devices elsewhere, neither a handshake nor an answer by the interface proves anything.
+        (Some(marked), Seen::Tunnel { .. } | Seen::Program(_)) => marked.success_unix_ms,
+        _ => by_itself.max(proof.success_unix_ms),
     };
     Judged {
-        proven_unix_ms: by_itself.max(proof.success_unix_ms),
+        proven_unix_ms,
         ..judged
+    }
+}
+
+/// What devices send is led by the mark: where that does not lead through the connection, the rest of it is of no use to them.
+fn by_mark(of_itself: Judged, proof: &Proof, now: i64) -> Judged {
+    let marked = proof.marked.as_ref();
+    let failed = marked.and_then(|marked| Some((marked.failed(now)?, &marked.failure_detail)));
+    match failed {
+        Some((failed, why)) if of_itself.health != Health::Down => judged(
+            Health::Down,
+            Some(failed),
+            format!("the exit answers, but not by its mark: {why}"),
+        ),
+        Some(_) | None => of_itself,
     }
 }
 

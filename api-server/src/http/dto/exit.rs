@@ -18,6 +18,15 @@ pub struct PeerExit {
     pub connection_id: Option<String>,
 }
 
+/// Binds a peer to a connection, or to none, in the words of the first version.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PeerRouteVia {
+    /// A connection as [`PeerExit::connection_id`] names it: the first version had the names of other cells alone. Null: the cell's own way.
+    #[schema(required)]
+    pub via_cell: Option<String>,
+}
+
 /// Says what happens while a peer's connection does not work.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -81,6 +90,18 @@ impl FromFields for PeerExit {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
         PeerExit {
             connection_id: Some(fields.required_nullable_string("connection_id", faults)),
+        }
+    }
+
+    fn check(self) -> Faults {
+        Faults::default()
+    }
+}
+
+impl FromFields for PeerRouteVia {
+    fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
+        PeerRouteVia {
+            via_cell: Some(fields.required_nullable_string("via_cell", faults)),
         }
     }
 

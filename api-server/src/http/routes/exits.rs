@@ -8,7 +8,7 @@ use axum::extract::State;
 use super::Answer;
 use super::network::Asked;
 use crate::app::App;
-use crate::http::dto::exit::{ConnectionHealth, PeerExit, PeerFailOpen, PeerFallbacks};
+use crate::http::dto::exit::{ConnectionHealth, PeerExit, PeerFailOpen, PeerFallbacks, PeerRouteVia};
 use crate::http::dto::plan::PeerOrPlan;
 use crate::http::dto::problem::Problems;
 use crate::http::extract::{Segment, Who};
@@ -39,6 +39,24 @@ pub async fn set_exit(
     Input(exit): Input<PeerExit>,
 ) -> Answer<PeerOrPlan> {
     let change = ExitChange::Exit(exit.connection_id.unwrap_or_default());
+    asked_for(&app, &who, &name, change, asked).await
+}
+
+/// The same by the path and the words of the first version.
+#[utoipa::path(put, path = "/api/peers/{name}/route-via", tag = "connections",
+    operation_id = "set_peer_route_via", params(("name" = String, Path),
+        ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time"),
+        ("validate_only" = Option<bool>, Query, description = "only says what it would do")),
+    request_body = PeerRouteVia,
+    responses((status = 200, body = PeerOrPlan), Problems))]
+pub async fn set_route_via(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Segment(name): Segment,
+    asked: Asked,
+    Input(route): Input<PeerRouteVia>,
+) -> Answer<PeerOrPlan> {
+    let change = ExitChange::Exit(route.via_cell.unwrap_or_default());
     asked_for(&app, &who, &name, change, asked).await
 }
 

@@ -73,6 +73,7 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(first_version::import))
         .routes(routes!(exits::health))
         .routes(routes!(exits::set_exit))
+        .routes(routes!(exits::set_route_via))
         .routes(routes!(exits::set_fail_open))
         .routes(routes!(exits::set_fallbacks))
         .routes(routes!(services::list))

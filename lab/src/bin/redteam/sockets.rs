@@ -53,7 +53,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "S08",
         what: "hand cell-wg a device",
-        attempt: hand_over_device,
+        attempt: |t| sequenced(&t.socket("wg/device.sock")),
     },
     Check {
         id: "S09",
@@ -80,6 +80,11 @@ pub const CHECKS: &[Check] = &[
         what: "connect to cell-broker's key socket",
         attempt: |t| connect(&t.socket("broker-keys/vault.sock")),
     },
+    Check {
+        id: "S14",
+        what: "have netd give a socket an exit's mark",
+        attempt: |t| sequenced(&t.socket("marks/mark.sock")),
+    },
 ];
 
 fn connect(path: &Path) -> Outcome {
@@ -99,7 +104,7 @@ fn ping_docker(socket: &Path) -> io::Result<()> {
 }
 
 /// SOCK_SEQPACKET, which std does not know.
-fn hand_over_device(target: &Target) -> Outcome {
+fn sequenced(path: &Path) -> Outcome {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
     let attempt = || -> nix::Result<()> {
         let made = socket(
@@ -108,10 +113,7 @@ fn hand_over_device(target: &Target) -> Outcome {
             SockFlag::SOCK_CLOEXEC,
             None,
         )?;
-        connect(
-            made.as_raw_fd(),
-            &UnixAddr::new(&target.socket("wg/device.sock"))?,
-        )
+        connect(made.as_raw_fd(), &UnixAddr::new(path)?)
     };
     attempt().map_err(io::Error::from).into()
 }

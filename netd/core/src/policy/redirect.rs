@@ -131,6 +131,11 @@ impl Compiler<'_> {
             [Match::InterfaceIn(Side::Destination, SetId::ExitLinks)],
             vec![Action::SetFlowMark(self.own_flow()), Action::Accept],
         ));
+        // A question that was to go by an exit's mark (ADR 0042), and the routing led it elsewhere.
+        rules.push(when(
+            [Match::Marked(MarkOf::Packet, self.flow_mask())],
+            drop(Counter::EgressStranger),
+        ));
         for family in Family::BOTH {
             let tcp = Match::L4(Protocol::Tcp.number());
             rules.push(when(

@@ -83,7 +83,53 @@ fn proof(success: Option<i64>, failure: Option<i64>) -> Proof {
         success_unix_ms: success.map(|ago| NOW - ago),
         failure_unix_ms: failure.map(|ago| NOW - ago),
         failure_detail: "of the test".to_owned(),
+        marked: None,
     }
+}
+
+/// A question was just answered by the interface; what became of those by the mark.
+fn marked(success: Option<i64>, failure: Option<i64>) -> Proof {
+    Proof {
+        marked: Some(Marked {
+            success_unix_ms: success.map(|ago| NOW - ago),
+            failure_unix_ms: failure.map(|ago| NOW - ago),
+            failure_detail: "192.0.2.53:53: no route".to_owned(),
+        }),
+        ..proof(Some(1), None)
+    }
+}
+
+#[test]
+fn an_exit_that_answers_by_its_interface_alone_is_down() {
+    let told = |proof: &Proof| tunnel_with(Some(10), false, proof);
+    assert_eq!(told(&marked(Some(5), None)).health, Health::Working);
+    assert_eq!(
+        told(&marked(Some(59_999), Some(5))).health,
+        Health::Working,
+        "one lost question says nothing"
+    );
+    let amiss = told(&marked(Some(60_000), Some(5)));
+    assert_eq!(amiss.health, Health::Down);
+    assert_eq!(
+        amiss.detail,
+        "the exit answers, but not by its mark: 192.0.2.53:53: no route"
+    );
+    assert_eq!(amiss.proven_unix_ms, Some(NOW - 60_000), "no handshake counts");
+    assert_eq!(told(&marked(None, Some(5))).proven_unix_ms, None);
+    assert_eq!(
+        told(&marked(Some(70_000), Some(60_000))).health,
+        Health::Working,
+        "netd gives no mark any more"
+    );
+    let relay = Seen::Relay(Relayed {
+        listening: true,
+        ..Relayed::default()
+    });
+    let relayed = judge(None, &relay, &marked(None, Some(5)), NOW);
+    assert_eq!(
+        (relayed.health, relayed.proven_unix_ms),
+        (Health::Working, Some(NOW - 1))
+    );
 }
 
 fn tunnel_with(handshake: Option<i64>, unanswered: bool, proof: &Proof) -> Judged {

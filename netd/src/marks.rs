@@ -1,0 +1,187 @@
+//! Gives sockets of cell-egress the mark of an exit (listener `mark`, docs/egress.md, ADR 0042), so that what they send goes the way
+//! that packets of the exit's peers go: by the mark, the rule and the table. netd makes no socket, sends nothing and reads nothing.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use cell_netd_core::model::{ExitId, ExitMark};
+use cell_proto::ipc::CallerPolicy;
+use nix::sys::socket::{setsockopt, sockopt};
+use rustix::net::sockopt::{socket_domain, socket_type};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketType, recvmsg,
+};
+use tokio::io::Interest;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+
+/// Of the accepted exits that have an interface.
+pub type Marks = BTreeMap<ExitId, ExitMark>;
+
+/// Version of the message.
+const VERSION: u8 = 1;
+/// The answer's first byte: the socket has its mark.
+const MARKED: u8 = 0;
+/// The answer's first byte: it has not, and UTF-8 text follows that says why.
+const REFUSED: u8 = 1;
+/// Bytes of an exit's id, at most.
+const ID_MAX: usize = 64;
+/// How long a caller may take to send its message: the next one waits meanwhile.
+const MESSAGE_DEADLINE: Duration = Duration::from_secs(1);
+/// How long to wait after accept(2) failed, e.g. for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why a socket gets no mark.
+#[derive(Debug, thiserror::Error)]
+enum NotMarked {
+    /// The connection broke, or the kernel would not.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// Not a message of this kind.
+    #[error("a message is version {VERSION}, the id of an exit and one descriptor")]
+    Malformed,
+    /// Not an exit with an interface, of the accepted specification.
+    #[error("there is no such exit")]
+    NoExit,
+    /// A descriptor of another kind.
+    #[error("the descriptor is no UDP or TCP socket")]
+    Kind,
+}
+
+/// Serves for ever, one message of each connection. Whatever a caller sends, the next one is served.
+pub async fn serve(listener: UnixListener, callers: CallerPolicy, marks: watch::Receiver<Marks>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => answer(&stream, &callers, &marks).await,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: &UnixStream, callers: &CallerPolicy, marks: &watch::Receiver<Marks>) {
+    let outcome = match callers.identify(stream) {
+        Err(refusal) => {
+            tracing::warn!(reason = refusal.reason(), %refusal, "caller refused");
+            Err(refusal.to_string())
+        }
+        Ok(_) => mark(stream, marks).await.map_err(|error| error.to_string()),
+    };
+    let message = match outcome {
+        Ok(()) => vec![MARKED],
+        Err(why) => [&[REFUSED], why.as_bytes()].concat(),
+    };
+    // A caller that does not wait for its answer does not get one.
+    if let Err(error) = stream.try_write(&message) {
+        tracing::debug!(%error, "answer not delivered");
+    }
+}
+
+async fn mark(stream: &UnixStream, marks: &watch::Receiver<Marks>) -> Result<(), NotMarked> {
+    let received = stream.async_io(Interest::READABLE, || receive(stream));
+    let received = tokio::time::timeout(MESSAGE_DEADLINE, received).await;
+    let (payload, descriptors) = received.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let (id, socket) = parse(&payload, descriptors)?;
+    let mark = marks.borrow().get(&id).copied().ok_or(NotMarked::NoExit)?;
+    setsockopt(&socket, sockopt::Mark, &mark.value()).map_err(io::Error::from)?;
+    Ok(())
+}
+
+/// A longer message comes out empty, which is malformed.
+fn receive(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut payload = [0; 1 + ID_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let message = recvmsg(socket, &mut [IoSliceMut::new(&mut payload)], &mut control, flags)?;
+    // Collected before any check, so that a refused message leaves no descriptor open.
+    let descriptors = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let descriptors = descriptors.flatten().collect();
+    let length = match message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        true => 0,
+        false => message.bytes,
+    };
+    Ok((payload[..length].to_vec(), descriptors))
+}
+
+fn parse(payload: &[u8], descriptors: Vec<OwnedFd>) -> Result<(ExitId, OwnedFd), NotMarked> {
+    let (&VERSION, id) = payload.split_first().ok_or(NotMarked::Malformed)? else {
+        return Err(NotMarked::Malformed);
+    };
+    let id = std::str::from_utf8(id).map_err(|_| NotMarked::Malformed)?;
+    let id = id.parse().map_err(|_| NotMarked::Malformed)?;
+    let [socket] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| NotMarked::Malformed)?;
+    if !speaks_ip(&socket) {
+        return Err(NotMarked::Kind);
+    }
+    Ok((id, socket))
+}
+
+/// Whether it is a socket of TCP or UDP, or of what else has segments or datagrams of a user's: never a raw one.
+fn speaks_ip(socket: &OwnedFd) -> bool {
+    let domain =
+        socket_domain(socket).is_ok_and(|is| [AddressFamily::INET, AddressFamily::INET6].contains(&is));
+    domain && socket_type(socket).is_ok_and(|is| [SocketType::DGRAM, SocketType::STREAM].contains(&is))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::fs::File;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::UnixDatagram;
+
+    fn udp() -> OwnedFd {
+        UdpSocket::bind("127.0.0.1:0").unwrap().into()
+    }
+
+    #[test]
+    fn messages_that_are_none_are_refused() {
+        for payload in [b"".as_slice(), b"\x01", b"\x02exit-a", b"\x01a b", b"\x01\xff"] {
+            assert!(
+                matches!(parse(payload, vec![udp()]), Err(NotMarked::Malformed)),
+                "{payload:?}"
+            );
+        }
+        for descriptors in [vec![], vec![udp(), udp()]] {
+            assert!(matches!(
+                parse(b"\x01exit-a", descriptors),
+                Err(NotMarked::Malformed)
+            ));
+        }
+    }
+
+    #[test]
+    fn sockets_of_udp_and_tcp_alone_are_taken() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        for socket in [udp(), tcp.into()] {
+            assert_eq!(parse(b"\x01exit-a", vec![socket]).unwrap().0.as_str(), "exit-a");
+        }
+        let others = [
+            OwnedFd::from(File::open("/dev/null").unwrap()),
+            UnixDatagram::unbound().unwrap().into(),
+        ];
+        for other in others {
+            assert!(matches!(parse(b"\x01exit-a", vec![other]), Err(NotMarked::Kind)));
+        }
+    }
+
+    /// One end of a SOCK_SEQPACKET pair.
+    #[test]
+    fn what_is_too_long_counts_as_nothing() {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        near.send(&[1; 2 + ID_MAX]).unwrap();
+        assert_eq!(receive(&far).unwrap().0, b"");
+        near.send(b"\x01exit-a").unwrap();
+        assert_eq!(receive(&far).unwrap().0, b"\x01exit-a");
+    }
+}
