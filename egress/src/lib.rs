@@ -14,6 +14,7 @@ pub mod secrets;
 
 pub mod dns;
 
+pub mod carry;
 pub mod catalog;
 pub mod client;
 pub mod connect;

@@ -100,7 +100,7 @@ impl Served {
             match opened {
                 Ok(opened) => {
                     served.counters.succeeded();
-                    if let Err(cut) = relay(client, opened, timeouts.idle).await {
+                    if let Err(cut) = relay(client, opened, timeouts.idle, &served.shared.kept).await {
                         tracing::debug!(id = %served.exit.id, %cut, "connection cut");
                     }
                 }
