@@ -24,6 +24,7 @@ pub mod ssh;
 
 pub mod engine;
 pub mod listener;
+pub mod probe;
 mod serve;
 
 pub mod request;

@@ -14,6 +14,7 @@ use cell_egress::dns::listen::{self, Sockets};
 use cell_egress::dns::relay::{Relay, WAITING_FOR_AUTHORITY_MAX, WAITING_MAX};
 use cell_egress::dns::serve::{self, CONNECTIONS};
 use cell_egress::engine::Engine;
+use cell_egress::probe::PROBES_MAX;
 use cell_egress::service;
 use cell_egress::vault::{Cached, Vault};
 use cell_egress_core::policy::Limits;
@@ -26,7 +27,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Descriptors beside those of connections: listeners, callers, cell-api's connections, the runtime's own, and those of DNS.
 const DESCRIPTORS_BESIDE: u64 =
-    512 + (WAITING_MAX + WAITING_FOR_AUTHORITY_MAX + CONNECTIONS + PROOFS_MAX) as u64;
+    512 + (WAITING_MAX + WAITING_FOR_AUTHORITY_MAX + CONNECTIONS + PROOFS_MAX + PROBES_MAX) as u64;
 
 /// Carries redirected connections through exits, for cell-api.
 #[derive(Parser)]

@@ -17,9 +17,9 @@ use super::wire::Asked;
 /// Exits that are being proven at the same time: each holds one descriptor.
 pub const PROOFS_MAX: usize = 64;
 /// Between two proofs of an exit, give or take a quarter.
-const EVERY: Duration = Duration::from_secs(20);
+pub(crate) const EVERY: Duration = Duration::from_secs(20);
 /// The same while it has never been proven, so that one that comes up is soon known to.
-const EVERY_AT_FIRST: Duration = Duration::from_secs(4);
+pub(crate) const EVERY_AT_FIRST: Duration = Duration::from_secs(4);
 /// How long one proof may take, with all resolvers of the exit.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at which exits are due.
@@ -95,7 +95,7 @@ async fn once(way: &Way, asker: &Asker) {
 }
 
 /// Between three and five quarters of it, so that exits are not proven in step.
-fn about(every: Duration) -> Duration {
+pub(crate) fn about(every: Duration) -> Duration {
     let mut random = [0];
     // Without randomness they are in step, and no harm is done.
     let _ = getrandom::fill(&mut random);
