@@ -83,7 +83,7 @@ fn probed(probe: &Probe, relayed: &Relayed, by_connections: Judged) -> Judged {
         Health::Down | Health::Unknown => judged(
             Health::Unknown,
             Some(at),
-            "Tor answers at its port, and nothing has gone through it of late: it may be starting, or asleep until it is used",
+            "Tor answers at its port, and nothing has gone through it of late: it may still be starting",
         ),
     }
 }

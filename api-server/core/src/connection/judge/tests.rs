@@ -217,9 +217,9 @@ fn a_tor_that_is_not_there_is_told_from_one_that_does_not_get_through() {
         "{}",
         stranger.detail
     );
-    let asleep = tor("", 5, None, None, &none);
+    let starting = tor("", 5, None, None, &none);
     assert_eq!(
-        (asleep.health, asleep.seen_unix_ms),
+        (starting.health, starting.seen_unix_ms),
         (Health::Unknown, Some(NOW - 5))
     );
     let stuck = tor("", 5, None, None, &proof(None, Some(10)));
