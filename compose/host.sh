@@ -81,6 +81,11 @@ prepare() {
     lock=$(($(ulimit -Hl) * 1024)); [ "$lock" -gt "$lock_wg" ] || lock_wg=$lock
     echo "==> Docker may lock $lock bytes of memory at most here"
   fi
+  local nofile=36864
+  if ! docker run --rm --read-only --network none --cap-drop ALL --ulimit nofile=$nofile "$image" --version > /dev/null 2>&1; then
+    nofile=$(ulimit -Hn)
+    echo "==> Docker gives cell-egress $nofile open files at most here, and so it carries fewer connections"
+  fi
   # The kernel makes such a link where it can, in an empty network that ends with the trial.
   unshare --net ip link add cell-trial type wireguard 2> /dev/null || profiles+=(userspace-wireguard)
   cat > "$env.new" <<END
@@ -91,6 +96,7 @@ CELL_IMAGE=$image
 DOCKER_SOCKET=$socket
 CELL_MEMLOCK=$lock
 CELL_MEMLOCK_WG=$lock_wg
+CELL_NOFILE_EGRESS=$nofile
 DOCKER_GID=$(stat -c %g "$socket")
 COMPOSE_PROFILES=$(IFS=,; echo "${profiles[*]}")
 END

@@ -48,9 +48,12 @@ ours=$(grep -E "^cell|$work/units" <<<"$said" || true)
 
 echo "==> units: one common part"
 for unit in cell-*.service; do
-  sed '1,/^# --- common to all units/d; /^ExecPaths=/d' "$unit" > "$work/common-$unit"
+  sed '1,/^# --- common to all units/d; /^ExecPaths=/d; /^LimitNOFILE=/d' "$unit" > "$work/common-$unit"
   [ -s "$work/common-$unit" ] || fail "$unit has no common part"
   cmp -s "$work/common-$unit" "$work/common-cell-api.service" || fail "$unit: its common part differs from that of cell-api.service"
+  # Each connection that egress carries has two.
+  files=8192; [ "$unit" != cell-egress.service ] || files=36864
+  grep -qx "LimitNOFILE=$files" "$unit" || fail "$unit: LimitNOFILE="
   program=/usr/lib/cell/${unit%.service}; [ "$unit" != cell-tor.service ] || program=/usr/bin/tor
   [ "$unit" != cell-openvpn.service ] || program="$program -/usr/sbin/openvpn"
   grep -qx "ExecPaths=$program /usr/lib /lib /lib64" "$unit" || fail "$unit: ExecPaths="

@@ -216,8 +216,8 @@ local_servers = ["127.0.0.1:9150"]
 services = ["172.21.0.0/16"]
 catalog_ports = [443]
 [limits]
-total = 3040
-per_exit = 3040
+total = 16384
+per_exit = 12288
 per_peer = 1024
 [timeouts]
 connect_seconds = 10
@@ -250,7 +250,10 @@ unit = "cell-api.service"
             none.services.is_empty(),
             "nobody is connected unless the file says so"
         );
-        assert_eq!(config.rules.limits, Limits::try_new(3040, 3040, 1024).unwrap());
+        assert_eq!(
+            config.rules.limits,
+            Limits::try_new(16_384, 12_288, 1024).unwrap()
+        );
         assert_eq!(config.rules.timeouts.idle, Duration::from_secs(7200));
         let documents = include_str!("../../docs/runtime.md");
         for line in DOCUMENTED.lines() {
@@ -266,7 +269,7 @@ unit = "cell-api.service"
         };
         assert!(fault("\"169.254.67.1\", ", "\"fd00::1\", ").contains("listen"));
         assert!(fault("\"169.254.67.1\", \"fd43:454c:4c00::1\"", "").contains("listen"));
-        assert!(fault("total = 3040", "total = 1").contains("limits"));
+        assert!(fault("total = 16384", "total = 1").contains("limits"));
         assert!(fault("idle_seconds = 7200", "idle_seconds = 0").contains("idle_seconds"));
         assert!(fault("connect_seconds = 10", "connect_seconds = 301").contains("connect_seconds"));
         assert!(fault("127.0.0.1:9150", "192.0.2.1:9150").contains("not on loopback"));

@@ -23,6 +23,16 @@ pub struct Counters {
     pub received: AtomicU64,
     last_success: AtomicI64,
     last_failure: Mutex<Option<LastFailure>>,
+    last_probe: Mutex<Option<LastProbe>>,
+}
+
+/// The last look at the exit's server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastProbe {
+    /// Milliseconds since 1970.
+    pub unix_ms: i64,
+    /// Why it does not speak its protocol, as a code and for people; `None`: it does.
+    pub failure: Option<(&'static str, String)>,
 }
 
 /// The last time that an exit failed.
@@ -57,6 +67,23 @@ impl Counters {
             reason,
             detail,
         });
+    }
+
+    /// The exit's server was looked at.
+    pub fn probed(&self, failure: Option<&Failure>) {
+        let probe = LastProbe {
+            unix_ms: now(),
+            failure: failure.map(|failure| (failure.reason(), failure.to_string())),
+        };
+        *self.last_probe.lock().unwrap_or_else(PoisonError::into_inner) = Some(probe);
+    }
+
+    /// If it ever was.
+    pub fn last_probe(&self) -> Option<LastProbe> {
+        self.last_probe
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Milliseconds since 1970; 0: never.

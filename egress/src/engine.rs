@@ -12,6 +12,7 @@ use cell_egress_core::table::Table;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::carry::Kept;
 use crate::counters::Counters;
 use crate::dial::{Dialer, Opened};
 use crate::failure::Failure;
@@ -39,11 +40,12 @@ pub struct Engine {
     running: tokio::sync::Mutex<Running>,
 }
 
-/// What all exits share: rules and counts, and nothing that one could keep from another.
+/// What all exits share: rules and counts. What one takes of them leaves every other its share.
 pub(crate) struct Shared {
     pub(crate) rules: Rules,
     pub(crate) secrets: Box<dyn Secrets>,
     ledger: Mutex<Ledger>,
+    pub(crate) kept: Arc<Kept>,
 }
 
 #[derive(Default)]
@@ -82,6 +84,7 @@ impl Engine {
             rules,
             secrets,
             ledger,
+            kept: Arc::default(),
         });
         Engine {
             shared,

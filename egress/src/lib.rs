@@ -14,6 +14,7 @@ pub mod secrets;
 
 pub mod dns;
 
+pub mod carry;
 pub mod catalog;
 pub mod client;
 pub mod connect;
@@ -23,6 +24,7 @@ pub mod ssh;
 
 pub mod engine;
 pub mod listener;
+pub mod probe;
 mod serve;
 
 pub mod request;

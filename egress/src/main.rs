@@ -5,18 +5,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use cell_egress::catalog::CatalogCeiling;
 use cell_egress::config::Config;
 use cell_egress::connect::Connector;
 use cell_egress::dns::canary::{self, PROOFS_MAX};
 use cell_egress::dns::listen::{self, Sockets};
 use cell_egress::dns::marker::Marker;
-use cell_egress::dns::relay::{Relay, WAITING_MAX};
+use cell_egress::dns::relay::{Relay, WAITING_FOR_AUTHORITY_MAX, WAITING_MAX};
 use cell_egress::dns::serve::{self, CONNECTIONS};
 use cell_egress::engine::Engine;
+use cell_egress::probe::PROBES_MAX;
 use cell_egress::service;
 use cell_egress::vault::{Cached, Vault};
+use cell_egress_core::policy::Limits;
 use cell_proto::ipc::{Listeners, policy};
 use cell_sandbox::{Readiness, profiles};
 use clap::Parser;
@@ -25,7 +27,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Descriptors beside those of connections: listeners, callers, cell-api's connections, the runtime's own, and those of DNS.
-const DESCRIPTORS_BESIDE: u64 = 512 + (WAITING_MAX + CONNECTIONS + PROOFS_MAX) as u64;
+const DESCRIPTORS_BESIDE: u64 =
+    512 + (WAITING_MAX + WAITING_FOR_AUTHORITY_MAX + CONNECTIONS + PROOFS_MAX + PROBES_MAX) as u64;
 
 /// Carries redirected connections through exits, for cell-api.
 #[derive(Parser)]
@@ -54,8 +57,8 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     let listeners = Listeners::take()?;
-    let config = load(&arguments.config)?;
-    raise_descriptors(config.rules.limits.total())?;
+    let mut config = load(&arguments.config)?;
+    config.rules.limits = raise_descriptors(config.rules.limits)?;
     // Without a ceiling for DNS nobody may be answered.
     let questions = match &config.dns {
         Some(_) => listen::listen_on(&config.rules.listen).context("the port for DNS cannot be bound")?,
@@ -79,19 +82,35 @@ fn wanted_descriptors(connections: u32) -> u64 {
     2 * u64::from(connections) + DESCRIPTORS_BESIDE
 }
 
-/// As many descriptors as the connections that are allowed need. Later nobody may raise them.
-fn raise_descriptors(connections: u32) -> anyhow::Result<()> {
-    let wanted = wanted_descriptors(connections);
+/// As many descriptors as the connections that are allowed need; where the process may not have them, as many connections as it has
+/// descriptors for, so that those of DNS and of the calls are left whatever comes. Later nobody may raise them.
+fn raise_descriptors(limits: Limits) -> anyhow::Result<Limits> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    ensure!(
-        hard >= wanted,
-        "limits.total = {connections} needs {wanted} descriptors, and the process may have {hard}: lower it, or raise \
-         LimitNOFILE="
-    );
+    let affordable = hard.saturating_sub(DESCRIPTORS_BESIDE) / 2;
+    let total = limits.total();
+    let wanted = wanted_descriptors(total);
+    let within = limits
+        .within(affordable.try_into().unwrap_or(u32::MAX))
+        .with_context(|| {
+            format!(
+                "limits.total = {total} needs {wanted} descriptors, and the process may have {hard}: raise LimitNOFILE="
+            )
+        })?;
+    if within != limits {
+        let carried = within.total();
+        tracing::warn!(
+            total,
+            carried,
+            wanted,
+            hard,
+            "fewer connections than limits.total says are carried: raise LimitNOFILE="
+        );
+    }
+    let wanted = wanted_descriptors(within.total());
     if soft < wanted {
         setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)?;
     }
-    Ok(())
+    Ok(within)
 }
 
 async fn run(

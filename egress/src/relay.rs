@@ -1,18 +1,15 @@
 //! Carries bytes both ways until both sides are done, one breaks, or nothing moves any more.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::time::sleep;
 
+use crate::carry::{Kept, carry};
 use crate::client::Client;
-use crate::dial::{Far, Opened};
-
-/// Of each direction, bytes: the fewer calls for what is carried, and all connections that may be (3,040) still fit
-/// into what the unit allows.
-const BUFFER: usize = 32 << 10;
+use crate::dial::Opened;
 
 /// How a relay ended that carried not all.
 #[derive(Debug, thiserror::Error)]
@@ -25,16 +22,16 @@ pub enum Cut {
     Broken(#[from] io::Error),
 }
 
-/// Relays until the end. Each direction has [`BUFFER`] of its own and is read from only when that is free, so the slower side
-/// sets the pace; the end of one direction is passed on, and the other goes on (half-close).
+/// Relays until the end. Each direction is read from only when what came before is written, so the slower side sets the pace; the
+/// end of one direction is passed on, and the other goes on (half-close).
 ///
 /// # Errors
 /// [`Cut`]: both sides are reset, as they are when this is dropped half-way.
-pub async fn relay(mut client: Client, opened: Opened, idle: Duration) -> Result<(), Cut> {
+pub async fn relay(mut client: Client, opened: Opened, idle: Duration, kept: &Arc<Kept>) -> Result<(), Cut> {
     let Opened { mut stream, early } = opened;
     let moved = client.moved();
     let outcome = tokio::select! {
-        carried = carry(&mut client, &mut stream, &early) => carried.map_err(Cut::from),
+        carried = carry(&mut client, &mut stream, early, kept) => carried.map_err(Cut::from),
         () = idle_for(&moved, idle) => Err(Cut::Idle),
     };
     if outcome.is_ok() {
@@ -42,13 +39,6 @@ pub async fn relay(mut client: Client, opened: Opened, idle: Duration) -> Result
         stream.carried();
     }
     outcome
-}
-
-async fn carry(client: &mut Client, stream: &mut Far, early: &[u8]) -> io::Result<()> {
-    client.write_all(early).await?;
-    copy_bidirectional_with_sizes(client, stream, BUFFER, BUFFER)
-        .await
-        .map(drop)
 }
 
 /// Ends when `moved` has stood still for `idle`; looks once in that time, so it ends after at most twice of it.

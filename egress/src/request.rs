@@ -12,6 +12,7 @@ use cell_proto::egress::v1::exit::Kind;
 use cell_proto::fault::Violation;
 use cell_proto::net::InvalidNet;
 
+use crate::counters::LastProbe;
 use crate::engine::Seen;
 
 /// `ApplyExitsRequest`, checked.
@@ -66,5 +67,15 @@ pub fn status(seen: Seen) -> v1::ExitStatus {
             .map(|failure| failure.reason.to_owned())
             .unwrap_or_default(),
         last_failure_detail: failure.map(|failure| failure.detail).unwrap_or_default(),
+        probe: counters.last_probe().map(probe),
+    }
+}
+
+fn probe(seen: LastProbe) -> v1::ServerProbe {
+    let (reason, detail) = seen.failure.unwrap_or_default();
+    v1::ServerProbe {
+        unix_ms: seen.unix_ms,
+        failure_reason: reason.to_owned(),
+        failure_detail: detail,
     }
 }

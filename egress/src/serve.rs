@@ -15,6 +15,7 @@ use crate::counters::Counters;
 use crate::dial::Dialer;
 use crate::engine::Shared;
 use crate::listener::destination_of;
+use crate::probe::probe;
 use crate::relay::relay;
 
 /// How long to wait after accept(2) failed, e.g. for want of descriptors.
@@ -35,7 +36,13 @@ impl Served {
         for listener in listeners {
             accepting.spawn(Arc::clone(&self).accept(listener, ended.clone()));
         }
-        while accepting.join_next().await.is_some() {}
+        let probing = probe(&self.exit, &self.shared.rules.timeouts, &self.counters);
+        let serving = async { while accepting.join_next().await.is_some() {} };
+        tokio::select! {
+            () = serving => {}
+            // It never ends by itself.
+            () = probing => {}
+        }
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener, mut ended: watch::Receiver<()>) {
@@ -100,7 +107,7 @@ impl Served {
             match opened {
                 Ok(opened) => {
                     served.counters.succeeded();
-                    if let Err(cut) = relay(client, opened, timeouts.idle).await {
+                    if let Err(cut) = relay(client, opened, timeouts.idle, &served.shared.kept).await {
                         tracing::debug!(id = %served.exit.id, %cut, "connection cut");
                     }
                 }

@@ -97,7 +97,7 @@ fn limits_hold_and_places_come_free() -> Result<()> {
     is_reset(lab.connect(beyond(0, 0)));
     let other = lab.connect_from("10.8.0.3", beyond(0, 0))?;
     daemon.settles(0, |exit| exit.open_connections == 3)?;
-    // The exit has its share; the other exit has all of its own.
+    // The exit has its share and all that is lent; the other exit has its own.
     is_reset(lab.connect_from("10.8.0.3", beyond(0, 0)));
     assert_eq!(echoed(lab.connect(beyond(0, 1))?, b"free")?, b"free");
     assert_eq!(
@@ -156,7 +156,7 @@ fn a_thousand_connections_are_carried_at_once() -> Result<()> {
         servers::socks5(Login::None, Asked::default()),
     );
     let ceiling = Ceiling {
-        limits: (MANY, MANY, MANY),
+        limits: (2 * MANY, MANY, MANY),
         ..Ceiling::default()
     };
     let daemon = Daemon::start(&lab, &ceiling)?;
@@ -195,22 +195,38 @@ fn a_thousand_connections_are_carried_at_once() -> Result<()> {
 }
 
 #[test]
-fn more_connections_than_descriptors_are_refused_at_the_start() -> Result<()> {
+fn more_connections_than_descriptors_are_not_taken_on() -> Result<()> {
     let lab = Lab::new()?;
-    let limits = (200_000, 1, 1);
-    let mut daemon = Daemon::start_with(
-        &lab,
-        &Ceiling {
-            limits,
-            ..Ceiling::default()
-        },
-        Some(1024),
-    )?;
-    assert!(!daemon.process.wait(PATIENCE)?.success());
+    let limits = (200_000, 200_000, 200_000);
+    let ceiling = Ceiling {
+        limits,
+        ..Ceiling::default()
+    };
+    let mut daemon = Daemon::start_with(&lab, &ceiling, Some(1024))?;
+    assert!(!daemon.process.wait(PATIENCE)?.success(), "not one is left");
     assert!(
         daemon.process.output().contains("LimitNOFILE"),
         "{}",
         daemon.process.output()
     );
+
+    // Three connections have theirs beside what is kept for DNS and calls.
+    let few = Daemon::start_with(&lab, &ceiling, Some(2468 + 7))?;
+    serve(&lab.far, beyond(0, 0), echo);
+    serve(
+        &lab.far,
+        far(1080),
+        servers::socks5(Login::None, Asked::default()),
+    );
+    few.apply(vec![exit(0, socks5(far(1080), ""))])?;
+    assert!(
+        few.process.output().contains("carried=3"),
+        "{}",
+        few.process.output()
+    );
+    let open = [lab.connect(beyond(0, 0))?, lab.connect(beyond(0, 0))?];
+    few.settles(0, |exit| exit.open_connections == 2)?;
+    is_reset(lab.connect(beyond(0, 0)));
+    drop(open);
     Ok(())
 }

@@ -76,6 +76,7 @@ impl Nursery<'_> {
             settings: daemon.sees_settings(),
             tun: daemon.uses_tuns(self.runs(Daemon::Wg), self.runs(Daemon::Openvpn)),
             lock_memory: daemon.locks_memory(),
+            files: daemon.most_files(),
             listeners,
             reach: process.reach.clone(),
             parent: i32::try_from(process::id()).map_err(|_| Error::fault("no process id is that large"))?,

@@ -26,8 +26,6 @@ use crate::view;
 
 /// Threads of one user. Several cells of a test share the users, so it is more than the units' 64.
 const MOST_THREADS: u64 = 512;
-/// Open files; one a connection.
-const MOST_FILES: u64 = 8192;
 
 /// What a daemon gets; everything else is taken. The environment and, on standard input, the listeners come with it.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -59,6 +57,9 @@ pub struct Orders {
     /// Lets it lock keys in memory.
     #[arg(long)]
     pub lock_memory: bool,
+    /// Files that it may have open.
+    #[arg(long)]
+    pub files: u64,
     /// Names of the listeners, in the order of the message.
     #[arg(long, value_delimiter = ',')]
     pub listeners: Vec<String>,
@@ -82,6 +83,7 @@ impl Orders {
         add("uid", self.uid.to_string());
         add("gid", self.gid.to_string());
         add("parent", self.parent.to_string());
+        add("files", self.files.to_string());
         if !self.groups.is_empty() {
             add("groups", join(self.groups.iter().map(u32::to_string).collect()));
         }
@@ -158,7 +160,7 @@ impl Orders {
     fn limit(&self) -> io::Result<()> {
         setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
         lower(Resource::RLIMIT_NPROC, MOST_THREADS)?;
-        lower(Resource::RLIMIT_NOFILE, MOST_FILES)?;
+        lower(Resource::RLIMIT_NOFILE, self.files)?;
         if !self.lock_memory {
             return Ok(());
         }
@@ -224,6 +226,7 @@ mod tests {
             settings: true,
             tun: true,
             lock_memory: true,
+            files: 8192,
             listeners: vec!["vpn".into(), "vpn".into()],
             reach: vec!["/srv/a b".into(), "/srv/c".into()],
             parent: 7,

@@ -229,6 +229,21 @@ impl Daemon {
         matches!(self, Daemon::Vaultd)
     }
 
+    /// Files that it may have open, as the unit's `LimitNOFILE=`: each connection that `cell-egress` carries has two.
+    pub const fn most_files(self) -> u64 {
+        match self {
+            Daemon::Egress => 36_864,
+            Daemon::Vaultd
+            | Daemon::Wg
+            | Daemon::Iptables
+            | Daemon::Netd
+            | Daemon::Tor
+            | Daemon::Openvpn
+            | Daemon::Broker
+            | Daemon::Api => 8192,
+        }
+    }
+
     /// The policy as shipped: one source for the package and for `make run`.
     pub const fn shipped_policy(self) -> &'static str {
         match self {

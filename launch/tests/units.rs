@@ -57,6 +57,7 @@ fn services_have_the_users_capabilities_and_networks_of_the_table() {
         let service = unit(&format!("{}.service", daemon.user()));
         assert_eq!(one(&service, "User"), daemon.user());
         assert_eq!(one(&service, "ExecStart"), exec_start(daemon));
+        assert_eq!(one(&service, "LimitNOFILE"), daemon.most_files().to_string());
         let capabilities: Vec<String> = daemon.capabilities().iter().map(ToString::to_string).collect();
         assert_eq!(
             one(&service, "CapabilityBoundingSet"),

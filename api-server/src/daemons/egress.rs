@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cell_api_core::connection::id::ConnectionId;
-use cell_api_core::connection::judge::{Marked, Proof, Relayed};
+use cell_api_core::connection::judge::{Marked, Probe, Proof, Relayed};
 use cell_api_core::connection::names::Answer;
 use cell_api_core::derive::dns::DnsSpec;
 use cell_api_core::derive::exits::{RelayKind, RelaySpec};
@@ -190,6 +190,11 @@ fn seen(exits: Vec<ExitStatus>) -> Seen {
             failure_unix_ms: time(exit.last_failure_unix_ms),
             failure_reason: exit.last_failure_reason,
             failure_detail: exit.last_failure_detail,
+            probe: exit.probe.map(|probe| Probe {
+                at_unix_ms: probe.unix_ms,
+                failure_reason: probe.failure_reason,
+                failure_detail: probe.failure_detail,
+            }),
         };
         ConnectionId::parse(&exit.id).ok().map(|id| (id, relayed))
     };

@@ -1,4 +1,5 @@
-//! Who is let in: connections counted by exit and by peer.
+//! Who is let in: connections counted by exit and by peer. Each exit has a share that no other takes; beyond it, it borrows of what
+//! nobody has for himself, as long as there is some.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,9 +10,12 @@ use crate::policy::Limits;
 /// Why a connection is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
-    /// The exit has its share.
+    /// The exit has what one exit may have.
     #[error("the exit has as many connections as it may")]
     Exit,
+    /// The exit has its share, and what is beyond the shares is lent already.
+    #[error("the exit has its share of connections, and no more is left to lend")]
+    Lent,
     /// The peer has what it may have through this exit.
     #[error("the peer has as many connections through this exit as it may")]
     Peer,
@@ -22,7 +26,15 @@ pub enum Full {
 pub struct Ledger {
     limits: Limits,
     exits: usize,
-    open: BTreeMap<ExitId, BTreeMap<IpAddr, u32>>,
+    open: BTreeMap<ExitId, Through>,
+}
+
+/// The connections through one exit.
+#[derive(Debug, Default)]
+struct Through {
+    /// All of them: the sum of `peers`.
+    count: u32,
+    peers: BTreeMap<IpAddr, u32>,
 }
 
 impl Ledger {
@@ -35,7 +47,8 @@ impl Ledger {
         }
     }
 
-    /// Says among how many exits the total is dealt out. Who is in stays in.
+    /// Says among how many exits shares are dealt out. Who is in stays in: where several exits come at once while everything is
+    /// lent, their shares come free as borrowers leave.
     pub fn deal(&mut self, exits: usize) {
         self.exits = exits;
     }
@@ -46,111 +59,58 @@ impl Ledger {
     /// [`Full`], and nothing is counted.
     pub fn admit(&mut self, exit: &ExitId, peer: IpAddr) -> Result<(), Full> {
         let peer = peer.to_canonical();
-        let share = self.limits.share(self.exits);
-        if self.open_through(exit) >= share {
-            return Err(Full::Exit);
-        }
-        let peers = self.open.entry(exit.clone()).or_default();
-        let count = peers.entry(peer).or_default();
+        self.room(self.open_through(exit))?;
+        let through = self.open.entry(exit.clone()).or_default();
+        let count = through.peers.entry(peer).or_default();
         // Every limit is at least 1, so an entry that was made here is used.
         if *count >= self.limits.per_peer() {
             return Err(Full::Peer);
         }
         *count += 1;
+        through.count += 1;
+        Ok(())
+    }
+
+    /// Whether an exit that has so many connections may have one more.
+    fn room(&self, through: u32) -> Result<(), Full> {
+        let guaranteed = self.limits.guaranteed(self.exits);
+        let counts = || self.open.values().map(|through| through.count);
+        if through >= self.limits.per_exit() {
+            return Err(Full::Exit);
+        }
+        let lent: u32 = counts().map(|count| count.saturating_sub(guaranteed)).sum();
+        let borrows = through >= guaranteed;
+        // What was lent before the last deal may be more than the shares of now leave; the total is never exceeded for it.
+        let is_all = counts().sum::<u32>() >= self.limits.total();
+        if is_all || (borrows && lent >= self.limits.lendable(self.exits)) {
+            return Err(Full::Lent);
+        }
         Ok(())
     }
 
     /// Takes a connection out again.
     pub fn release(&mut self, exit: &ExitId, peer: IpAddr) {
         let peer = peer.to_canonical();
-        let Some(peers) = self.open.get_mut(exit) else {
+        let Some(through) = self.open.get_mut(exit) else {
             return;
         };
-        if let Some(count) = peers.get_mut(&peer) {
+        if let Some(count) = through.peers.get_mut(&peer) {
             *count -= 1;
+            through.count -= 1;
             if *count == 0 {
-                peers.remove(&peer);
+                through.peers.remove(&peer);
             }
         }
-        if peers.is_empty() {
+        if through.peers.is_empty() {
             self.open.remove(exit);
         }
     }
 
     /// How many connections go through an exit.
     pub fn open_through(&self, exit: &ExitId) -> u32 {
-        self.open.get(exit).map_or(0, |peers| peers.values().sum())
+        self.open.get(exit).map_or(0, |through| through.count)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-    use proptest::prelude::*;
-
-    fn id(number: u8) -> ExitId {
-        ExitId::parse(&format!("6f1d2c3a-0b4e-4d5f-8a9b-0c1d2e3f4a{number:02x}")).unwrap()
-    }
-
-    fn peer(number: u8) -> IpAddr {
-        [10, 8, 0, number].into()
-    }
-
-    #[test]
-    fn a_full_exit_takes_nothing_from_another() {
-        let mut ledger = Ledger::new(Limits::try_new(4, 4, 2).unwrap());
-        ledger.deal(2);
-        assert_eq!(ledger.admit(&id(1), peer(1)), Ok(()));
-        assert_eq!(ledger.admit(&id(1), peer(2)), Ok(()));
-        assert_eq!(ledger.admit(&id(1), peer(3)), Err(Full::Exit));
-        assert_eq!(ledger.admit(&id(2), peer(1)), Ok(()));
-        assert_eq!(ledger.admit(&id(2), peer(1)), Ok(()));
-        ledger.release(&id(1), peer(1));
-        assert_eq!(ledger.admit(&id(1), peer(3)), Ok(()));
-    }
-
-    #[test]
-    fn a_greedy_peer_takes_nothing_from_another() {
-        let mut ledger = Ledger::new(Limits::try_new(10, 10, 2).unwrap());
-        ledger.deal(1);
-        let admitted: Vec<_> = (0..3).map(|_| ledger.admit(&id(1), peer(1))).collect();
-        assert_eq!(admitted, [Ok(()), Ok(()), Err(Full::Peer)]);
-        let mapped = "::ffff:10.8.0.1".parse().unwrap();
-        assert_eq!(ledger.admit(&id(1), mapped), Err(Full::Peer), "the same peer");
-        assert_eq!(ledger.admit(&id(1), peer(2)), Ok(()));
-    }
-
-    proptest! {
-        /// Against a plain list: counts are right, limits hold, and nothing is kept of who left.
-        #[test]
-        fn the_ledger_is_a_list(steps in prop::collection::vec((any::<bool>(), 0u8..3, 0u8..4), 0..200)) {
-            let limits = Limits::try_new(12, 6, 2).unwrap();
-            let mut ledger = Ledger::new(limits);
-            ledger.deal(3);
-            let mut open: Vec<(u8, u8)> = Vec::new();
-            for (enter, exit, who) in steps {
-                let through = open.iter().filter(|(e, _)| *e == exit).count();
-                let of_peer = open.iter().filter(|one| **one == (exit, who)).count();
-                if enter {
-                    let expected = match (through, of_peer) {
-                        (4.., _) => Err(Full::Exit),
-                        (_, 2..) => Err(Full::Peer),
-                        (_, _) => Ok(()),
-                    };
-                    prop_assert_eq!(ledger.admit(&id(exit), peer(who)), expected);
-                    if expected.is_ok() {
-                        open.push((exit, who));
-                    }
-                } else if let Some(at) = open.iter().position(|one| *one == (exit, who)) {
-                    open.swap_remove(at);
-                    ledger.release(&id(exit), peer(who));
-                }
-            }
-            for (exit, who) in open {
-                ledger.release(&id(exit), peer(who));
-            }
-            prop_assert!(ledger.open.is_empty());
-        }
-    }
-}
+mod tests;

@@ -45,10 +45,31 @@ impl Limits {
         self.total
     }
 
-    /// What one of `exits` may have. The total is dealt out, so that an exit whose connections hang takes from no other.
-    pub fn share(&self, exits: usize) -> u32 {
-        let exits = u32::try_from(exits).unwrap_or(u32::MAX).max(1);
-        self.per_exit.min(self.total / exits).max(1)
+    /// Through one exit.
+    pub fn per_exit(&self) -> u32 {
+        self.per_exit
+    }
+
+    /// What each of `exits` has for itself, whatever the others do: half of the total is dealt out, to one exit more than there are,
+    /// so that the next one finds its share free too. At least 1, at most what one exit may have.
+    pub fn guaranteed(&self, exits: usize) -> u32 {
+        let shares = u32::try_from(exits).unwrap_or(u32::MAX).saturating_add(1);
+        (self.total / 2 / shares).clamp(1, self.per_exit)
+    }
+
+    /// What is lent to whichever of `exits` asks first, beyond what is [guaranteed](Limits::guaranteed).
+    pub fn lendable(&self, exits: usize) -> u32 {
+        let shares = u32::try_from(exits).unwrap_or(u32::MAX).saturating_add(1);
+        let dealt = self.guaranteed(exits).saturating_mul(shares);
+        self.total.saturating_sub(dealt)
+    }
+
+    /// The same limits with at most `total` connections in all; None: not one is left.
+    #[must_use]
+    pub fn within(self, total: u32) -> Option<Self> {
+        let total = self.total.min(total);
+        let (per_exit, per_peer) = (self.per_exit.min(total), self.per_peer.min(total));
+        Limits::try_new(total, per_exit, per_peer).ok()
     }
 
     /// What one peer may have through one exit.
@@ -126,15 +147,26 @@ mod tests {
     }
 
     #[test]
-    fn shares_never_exceed_the_total() {
+    fn half_is_dealt_out_and_the_rest_is_lent() {
         let limits = Limits::try_new(1000, 400, 10).unwrap();
         assert_eq!(
-            [0, 1, 2, 3, 10].map(|exits| limits.share(exits)),
-            [400, 400, 400, 333, 100]
+            [0, 1, 2, 3, 9].map(|exits| (limits.guaranteed(exits), limits.lendable(exits))),
+            [(400, 600), (250, 500), (166, 502), (125, 500), (50, 500)]
         );
-        for exits in 1..=100 {
-            assert!(limits.share(exits) * exits as u32 <= limits.total());
+        for exits in 0..=100 {
+            let dealt = limits.guaranteed(exits) * (exits as u32 + 1);
+            assert!(dealt + limits.lendable(exits) <= limits.total());
         }
+        let few = Limits::try_new(4, 4, 4).unwrap();
+        assert_eq!((few.guaranteed(100), few.lendable(100)), (1, 0));
+    }
+
+    #[test]
+    fn fewer_in_all_are_fewer_of_each() {
+        let limits = Limits::try_new(100, 60, 20).unwrap();
+        assert_eq!(limits.within(200), Some(limits));
+        assert_eq!(limits.within(40), Limits::try_new(40, 40, 20).ok());
+        assert_eq!(limits.within(0), None);
     }
 
     #[test]

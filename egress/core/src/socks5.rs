@@ -93,6 +93,29 @@ pub struct Socks5 {
     held: Vec<u8>,
 }
 
+/// What is said to a port to learn whether it speaks SOCKS 5: the greeting alone, as exits of type Tor begin, with user and password
+/// offered. Nothing is asked of it.
+pub const GREETING: [u8; 3] = [VERSION, 1, LOGIN];
+
+/// Whether this answer to [`GREETING`] is a choice of what it offers.
+///
+/// # Errors
+/// [`HandshakeError::NoMethod`] of a port that does not want it, else [`HandshakeError::Protocol`].
+pub fn judge_greeted(answer: [u8; 2]) -> Result<(), HandshakeError> {
+    chosen(answer, LOGIN)
+}
+
+fn chosen([version, method]: [u8; 2], offered: u8) -> Result<(), HandshakeError> {
+    if version != VERSION {
+        return Err(HandshakeError::Protocol("its version is not 5"));
+    }
+    match method {
+        NONE_ACCEPTABLE => Err(HandshakeError::NoMethod),
+        _ if method != offered => Err(HandshakeError::Protocol("a method that was not offered")),
+        _ => Ok(()),
+    }
+}
+
 impl Socks5 {
     pub(crate) fn new(destination: Destination, credentials: Option<Credentials>) -> Self {
         Socks5 {
@@ -129,15 +152,11 @@ impl Socks5 {
     }
 
     fn method_chosen(&mut self) -> Result<Step, HandshakeError> {
-        let Some([version, method]) = self.answer()? else {
+        let Some(answer) = self.answer()? else {
             return Ok(Step::Wait);
         };
-        if version != VERSION {
-            return Err(HandshakeError::Protocol("its version is not 5"));
-        }
+        chosen(answer, self.method())?;
         match &self.credentials {
-            _ if method == NONE_ACCEPTABLE => Err(HandshakeError::NoMethod),
-            _ if method != self.method() => Err(HandshakeError::Protocol("a method that was not offered")),
             Some(credentials) => {
                 let login = login(credentials);
                 self.state = State::Login;

@@ -5,7 +5,7 @@ use cell_egress_core::credentials::Credentials;
 use cell_egress_core::destination::Destination;
 use cell_egress_core::handshake::{Handshake, HandshakeError, Refusal, Step};
 use cell_egress_core::http_connect::HEAD_MAX;
-use cell_egress_core::socks5::Reply;
+use cell_egress_core::socks5::{GREETING, Reply, judge_greeted};
 use proptest::prelude::*;
 use zeroize::Zeroizing;
 
@@ -264,6 +264,25 @@ proptest! {
                     Ok(Step::Wait | Step::Send(_)) => prop_assert!(!failed),
                     Err(_) => failed = true,
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_greeting_is_answered_by_the_choice_of_what_it_offers() {
+    assert_eq!(
+        GREETING.as_slice(),
+        socks5(true).start().bytes(),
+        "as exits of type Tor begin"
+    );
+    for version in 0..=u8::MAX {
+        for method in 0..=u8::MAX {
+            let judged = judge_greeted([version, method]);
+            match (version, method) {
+                (5, 2) => assert_eq!(judged, Ok(())),
+                (5, 0xff) => assert_eq!(judged, Err(HandshakeError::NoMethod)),
+                _ => assert!(matches!(judged, Err(HandshakeError::Protocol(_)))),
             }
         }
     }

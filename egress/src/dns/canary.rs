@@ -22,9 +22,9 @@ use super::wire::Asked;
 /// Exits that are being proven at the same time: each holds one descriptor.
 pub const PROOFS_MAX: usize = 64;
 /// Between two proofs of an exit, give or take a quarter.
-const EVERY: Duration = Duration::from_secs(20);
+pub(crate) const EVERY: Duration = Duration::from_secs(20);
 /// The same while it has never been proven, so that one that comes up is soon known to.
-const EVERY_AT_FIRST: Duration = Duration::from_secs(4);
+pub(crate) const EVERY_AT_FIRST: Duration = Duration::from_secs(4);
 /// How long one proof may take, with all resolvers of the exit; the one by the mark as long again.
 const PATIENCE: Duration = Duration::from_secs(20);
 const NOT_IN_TIME: &str = "no resolver answered in time";
@@ -123,7 +123,7 @@ async fn by_mark(exit: &ExitId, way: &Way, asker: &Asker, asked: &Asked) -> bool
 }
 
 /// Between three and five quarters of it, so that exits are not proven in step.
-fn about(every: Duration) -> Duration {
+pub(crate) fn about(every: Duration) -> Duration {
     let mut random = [0];
     // Without randomness they are in step, and no harm is done.
     let _ = getrandom::fill(&mut random);

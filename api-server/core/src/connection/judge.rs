@@ -1,12 +1,14 @@
 //! Whether a connection works, from what the daemons saw of it. Nothing is guessed: what nobody saw is unknown.
 
+mod relay;
+
+pub use relay::{Probe, Relayed};
+
 use super::driven::{Doing, Driven};
 use super::health::Health;
 
 /// WireGuard's REJECT_AFTER_TIME, milliseconds: a session whose handshake is older carries nothing.
 pub const HANDSHAKE_MS: i64 = 180_000;
-/// How long a connection that came through, or did not, says something of the next, milliseconds.
-const RELAYED_MS: i64 = 300_000;
 /// `cell-egress` asks through each exit every 20 s or so. One lost question says nothing; a minute without an answer does.
 const PROOF_MS: i64 = 60_000;
 
@@ -55,21 +57,6 @@ pub enum Seen {
     Program(Driven),
 }
 
-/// See [`Seen`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Relayed {
-    /// Whether connections are taken.
-    pub listening: bool,
-    /// When the last came through, milliseconds since 1970-01-01T00:00:00Z; `None`: never.
-    pub success_unix_ms: Option<i64>,
-    /// When the last did not.
-    pub failure_unix_ms: Option<i64>,
-    /// Why, as `cell-egress` codes it (`proto/cell/egress/v1/egress_service.proto`).
-    pub failure_reason: String,
-    /// The same for people.
-    pub failure_detail: String,
-}
-
 /// What became of the questions that `cell-egress` asks through a connection by itself: real requests, out and back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proof {
@@ -92,18 +79,6 @@ pub struct Marked {
     pub failure_unix_ms: Option<i64>,
     /// Why, for people.
     pub failure_detail: String,
-}
-
-impl Relayed {
-    /// The same of an exit of type `tor`, whose server is a program of the cell's own machine: what to do where it is not there.
-    #[must_use]
-    pub fn of_tor(mut self) -> Self {
-        if self.failure_reason == "CONNECT_FAILED" {
-            self.failure_detail
-                .push_str("; Tor runs where its program is installed: apt install tor");
-        }
-        self
-    }
 }
 
 impl Proof {
@@ -207,7 +182,7 @@ pub fn judge(obstacle: Option<&Obstacle>, seen: &Seen, proof: &Proof, now: i64) 
             let speaks = *keeps_alive || *unanswered;
             by_mark(tunnel(*handshake_unix_ms, speaks, proof, now), proof, now)
         }
-        (None, Seen::Relay(relayed)) => relay(relayed, proof, now),
+        (None, Seen::Relay(relayed)) => relay::relay(relayed, proof, now),
         (None, Seen::Program(driven)) => by_mark(program(driven, proof, now), proof, now),
     };
     let proven_unix_ms = match (&proof.marked, seen) {
@@ -292,47 +267,6 @@ fn program(driven: &Driven, proof: &Proof, now: i64) -> Judged {
         Doing::Connecting | Doing::Waiting => {
             judged(Health::Unknown, None, "it has no session with its server yet")
         }
-    }
-}
-
-fn relay(relayed: &Relayed, proof: &Proof, now: i64) -> Judged {
-    let Relayed {
-        listening,
-        success_unix_ms,
-        failure_unix_ms,
-        failure_reason,
-        failure_detail,
-    } = relayed;
-    let why = || format!("{failure_detail} ({failure_reason})");
-    if !listening {
-        return judged(
-            Health::Down,
-            *failure_unix_ms,
-            format!("its port is not open: {}", why()),
-        );
-    }
-    let is_recent = |at: &i64| now.saturating_sub(*at) < RELAYED_MS;
-    // Who is refused a destination has spoken with the server.
-    let blames_exit = !matches!(&**failure_reason, "REFUSED" | "PAUSED");
-    let failed = failure_unix_ms.filter(|at| is_recent(at) && blames_exit);
-    let passed = success_unix_ms.filter(is_recent).max(proof.passed(now));
-    match (passed, failed) {
-        (Some(passed), None) => judged(Health::Working, Some(passed), "connections come through"),
-        (Some(passed), Some(failed)) if passed > failed => {
-            judged(Health::Working, Some(passed), "connections come through")
-        }
-        (Some(_) | None, Some(failed)) => judged(Health::Down, Some(failed), why()),
-        (None, None) => match proof.failed(now) {
-            Some(failed) => judged(
-                Health::Down,
-                Some(failed),
-                format!("requests through it are not answered: {}", proof.failure_detail),
-            ),
-            None => {
-                let at = (*success_unix_ms).max(*failure_unix_ms);
-                judged(Health::Unknown, at, "nothing has gone through it of late")
-            }
-        },
     }
 }
 

@@ -237,7 +237,7 @@ fn start_egress(cell: &Namespace, folder: &Path) -> Result<Process> {
     let config = folder.join("egress.toml");
     let policy = format!(
         "vault_socket = \"{}/vault.sock\"\nlisten = [\"0.0.0.0\"]\npeers = [\"10.8.0.0/24\"]\nservers = [\"192.0.2.0/24\"]\n\
-         local_servers = []\n[limits]\ntotal = 3040\nper_exit = 3040\nper_peer = 1024\n\
+         local_servers = []\n[limits]\ntotal = 16384\nper_exit = 12288\nper_peer = 1024\n\
          [timeouts]\nconnect_seconds = 10\nhandshake_seconds = 60\nidle_seconds = 7200\n[callers.api]\nusers = [\"root\"]\n",
         folder.display()
     );

@@ -124,6 +124,7 @@ fn orders(
         settings: Daemon::Api.sees_settings(),
         tun: false,
         lock_memory: Daemon::Api.locks_memory(),
+        files: Daemon::Api.most_files(),
         listeners: listeners.collect(),
         reach,
         parent: i32::try_from(std::process::id())?,

@@ -18,6 +18,7 @@ fn relay_at(success: Option<i64>, failure: Option<(i64, &str)>) -> Health {
         failure_unix_ms: failure.map(|(ago, _)| NOW - ago),
         failure_reason: failure.map(|(_, reason)| reason.to_owned()).unwrap_or_default(),
         failure_detail: "of the test".to_owned(),
+        probe: None,
     });
     judge(None, &seen, &Proof::default(), NOW).health
 }
@@ -227,4 +228,92 @@ fn where_there_is_no_tor_it_is_said_what_to_install() {
         "no; Tor runs where its program is installed: apt install tor (CONNECT_FAILED)"
     );
     assert_eq!(told("CLOSED"), "no (CLOSED)");
+}
+
+/// Tor's port as it was found `ago`, and what went through it.
+fn tor(found: &str, ago: i64, success: Option<i64>, failure: Option<(i64, &str)>, proof: &Proof) -> Judged {
+    let relayed = Relayed {
+        listening: true,
+        success_unix_ms: success.map(|ago| NOW - ago),
+        failure_unix_ms: failure.map(|(ago, _)| NOW - ago),
+        failure_reason: failure.map(|(_, reason)| reason.to_owned()).unwrap_or_default(),
+        failure_detail: "not carried".to_owned(),
+        probe: Some(Probe {
+            at_unix_ms: NOW - ago,
+            failure_reason: found.to_owned(),
+            failure_detail: "not found".to_owned(),
+        }),
+    };
+    judge(None, &Seen::Relay(relayed.of_tor()), proof, NOW)
+}
+
+#[test]
+fn a_tor_that_is_not_there_is_told_from_one_that_does_not_get_through() {
+    let none = Proof::default();
+    let away = tor("CONNECT_FAILED", 5, None, None, &none);
+    assert_eq!((away.health, away.seen_unix_ms), (Health::Down, Some(NOW - 5)));
+    assert_eq!(
+        away.detail,
+        "Tor does not run: not found; Tor runs where its program is installed: apt install tor (CONNECT_FAILED)"
+    );
+    let stranger = tor("PROTOCOL", 5, None, None, &none);
+    assert_eq!(stranger.health, Health::Down);
+    assert!(
+        stranger.detail.contains("does not speak SOCKS"),
+        "{}",
+        stranger.detail
+    );
+    let starting = tor("", 5, None, None, &none);
+    assert_eq!(
+        (starting.health, starting.seen_unix_ms),
+        (Health::Unknown, Some(NOW - 5))
+    );
+    let stuck = tor("", 5, None, None, &proof(None, Some(10)));
+    assert_eq!(stuck.health, Health::Down);
+    assert!(
+        stuck
+            .detail
+            .starts_with("Tor answers at its port, but does not get through: "),
+        "{}",
+        stuck.detail
+    );
+    let refusing = tor("", 5, None, Some((10, "CLOSED")), &none);
+    assert_eq!(
+        (refusing.health, &*refusing.detail),
+        (
+            Health::Down,
+            "Tor answers at its port, but does not get through: not carried (CLOSED)"
+        )
+    );
+}
+
+#[test]
+fn what_went_through_tor_is_worth_more_than_its_port() {
+    let none = Proof::default();
+    assert_eq!(tor("", 5, Some(10), None, &none).health, Health::Working);
+    assert_eq!(
+        tor("", 5, None, None, &proof(Some(10), None)).health,
+        Health::Working
+    );
+    // Away since, and away before.
+    assert_eq!(
+        tor("CONNECT_FAILED", 5, Some(10), None, &none).health,
+        Health::Down
+    );
+    assert_eq!(
+        tor("CONNECT_FAILED", 10, Some(5), None, &none).health,
+        Health::Working
+    );
+    // It is there again, and nothing has gone through it yet.
+    let back = tor("", 5, None, Some((10, "CONNECT_FAILED")), &none);
+    assert_eq!(back.health, Health::Unknown, "{}", back.detail);
+    assert_eq!(
+        tor("", 10, None, Some((5, "CONNECT_FAILED")), &none).health,
+        Health::Down
+    );
+    // What was found a minute ago says nothing.
+    assert_eq!(
+        tor("CONNECT_FAILED", 60_000, None, None, &none).health,
+        Health::Unknown
+    );
 }
