@@ -29,6 +29,7 @@ use cell_lab::topology::{FAR_HOST, World};
 use cell_proto::common::v1::Endpoint;
 use cell_proto::egress::v1::{DnsExit, DnsSpec, DnsWayStatus, dns_exit};
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, connect, getsockopt, recv, sendmsg, sockopt};
 use provider::{Provider, id, link};
 use relay::Egress;
@@ -219,11 +220,14 @@ fn nobody_but_the_relays_user_is_given_a_mark() -> Result<()> {
     // It goes on.
     let _far = setup.provider.up()?;
     setup.proven_after(0)?;
-    until(PATIENCE, "no failure", || {
-        setup
-            .way()
-            .ok()
-            .filter(|way| way.last_marked_failure_unix_ms == 0)
+    // A netd that does not answer says nothing of the exit.
+    setup.netd.process.signal(Signal::SIGSTOP)?;
+    let before = setup.way()?.last_proven_unix_ms;
+    until(NEXT, "the next proof", || {
+        setup.way().ok().filter(|way| way.last_proven_unix_ms > before)
     })?;
+    sleep(PATIENCE / 4);
+    setup.netd.process.signal(Signal::SIGCONT)?;
+    assert_eq!(setup.way()?.last_marked_failure_unix_ms, 0);
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cell_egress_core::exit::ExitId;
 use nix::sys::socket::{
@@ -11,6 +12,8 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 /// Version of the message.
 const VERSION: u8 = 1;
@@ -18,27 +21,46 @@ const VERSION: u8 = 1;
 const MARKED: u8 = 0;
 /// netd answers at once, or is not there.
 const ANSWER_SECONDS: i64 = 2;
+/// How long a socket waits for those before it: netd takes one after the other.
+const TURN: Duration = Duration::from_secs(2);
 /// Bytes of an answer that are read.
 const ANSWER_MAX: usize = 256;
 
 /// netd's socket for marks.
 #[derive(Debug, Clone)]
-pub struct Marker(Arc<Path>);
+pub struct Marker {
+    socket: Arc<Path>,
+    /// Held by whose socket is at netd: so there are two descriptors for it at most, and one thread.
+    turn: Arc<Mutex<()>>,
+}
 
 impl Marker {
     /// Connects for each socket anew.
     pub fn new(socket: PathBuf) -> Self {
-        Marker(socket.into())
+        Marker {
+            socket: socket.into(),
+            turn: Arc::default(),
+        }
     }
 
-    /// Gives the socket the exit's mark, before it is connected: from then on the mark says by which way it sends.
+    /// Gives the socket the exit's mark, before it is connected: from then on the mark says by which way it sends. Takes some seconds
+    /// at most, whatever netd does.
     ///
     /// # Errors
     /// When netd is away, or does not know the exit (yet); nothing has been sent then.
     pub async fn mark(&self, exit: &ExitId, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let (path, exit, socket) = (Arc::clone(&self.0), exit.clone(), socket.try_clone_to_owned()?);
-        // For a moment: what waits is bounded by the proofs under way, and by the time that the socket below has.
-        let handed = tokio::task::spawn_blocking(move || hand_over(&path, &exit, &socket));
+        let turn = timeout(TURN, Arc::clone(&self.turn).lock_owned()).await;
+        let turn = turn.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        let (path, exit, socket) = (
+            Arc::clone(&self.socket),
+            exit.clone(),
+            socket.try_clone_to_owned()?,
+        );
+        let handed = tokio::task::spawn_blocking(move || {
+            let marked = hand_over(&path, &exit, &socket);
+            drop(turn);
+            marked
+        });
         handed.await.map_err(io::Error::other)?
     }
 }

@@ -174,11 +174,14 @@ fn outgoing(asked: &Asked) -> Result<Outgoing, NoAnswer> {
     Outgoing::new(asked, u16::from_be_bytes(id)).ok_or(NoAnswer::Unspeakable)
 }
 
+/// What netd takes for a mark is not the resolver's time.
 async fn by(via: Via<'_>, resolver: Resolver, outgoing: &Outgoing) -> Result<Reply, NoAnswer> {
-    match in_time(UDP_PATIENCE, by_udp(via, resolver, outgoing, &[])).await? {
-        Some(reply) => Ok(reply),
-        None => in_time(TCP_PATIENCE, by_tcp(via, resolver, outgoing, &[])).await,
+    let socket = udp_socket(via, resolver.address()).await?;
+    if let Some(reply) = in_time(UDP_PATIENCE, over_udp(socket, resolver, outgoing, &[])).await? {
+        return Ok(reply);
     }
+    let socket = tcp_socket(via, resolver.address()).await?;
+    in_time(TCP_PATIENCE, over_tcp(socket, resolver, outgoing, &[])).await
 }
 
 pub(super) async fn in_time<T>(
@@ -196,12 +199,26 @@ pub(super) async fn by_udp(
     outgoing: &Outgoing,
     header: &[u8],
 ) -> Result<Option<Reply>, NoAnswer> {
-    let any = match resolver.address().ip() {
+    let socket = udp_socket(via, resolver.address()).await?;
+    over_udp(socket, resolver, outgoing, header).await
+}
+
+async fn udp_socket(via: Via<'_>, to: SocketAddr) -> Result<UdpSocket, NoAnswer> {
+    let any = match to.ip() {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     let socket = UdpSocket::bind((any, 0)).await?;
     via.lead(socket.as_fd()).await?;
+    Ok(socket)
+}
+
+async fn over_udp(
+    socket: UdpSocket,
+    resolver: Resolver,
+    outgoing: &Outgoing,
+    header: &[u8],
+) -> Result<Option<Reply>, NoAnswer> {
     socket.connect(resolver.address()).await?;
     socket.send(&[header, &outgoing.bytes].concat()).await?;
     let mut buffer = [0; DATAGRAM_MAX as usize + 1];
@@ -224,7 +241,17 @@ pub(super) async fn by_tcp(
     outgoing: &Outgoing,
     header: &[u8],
 ) -> Result<Reply, NoAnswer> {
-    let mut stream = connect(resolver.address(), via).await?;
+    let socket = tcp_socket(via, resolver.address()).await?;
+    over_tcp(socket, resolver, outgoing, header).await
+}
+
+async fn over_tcp(
+    socket: TcpSocket,
+    resolver: Resolver,
+    outgoing: &Outgoing,
+    header: &[u8],
+) -> Result<Reply, NoAnswer> {
+    let mut stream = socket.connect(resolver.address()).await?;
     if !header.is_empty() {
         stream.write_all(header).await?;
     }
@@ -233,12 +260,16 @@ pub(super) async fn by_tcp(
 
 /// A connection by this way.
 pub(crate) async fn connect(at: SocketAddr, via: Via<'_>) -> Result<TcpStream, NoAnswer> {
-    let socket = match at {
+    Ok(tcp_socket(via, at).await?.connect(at).await?)
+}
+
+async fn tcp_socket(via: Via<'_>, to: SocketAddr) -> Result<TcpSocket, NoAnswer> {
+    let socket = match to {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     via.lead(socket.as_fd()).await?;
-    Ok(socket.connect(at).await?)
+    Ok(socket)
 }
 
 /// One question and one answer over a connection of their own; `early` is what came before the connection was ours.

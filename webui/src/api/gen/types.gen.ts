@@ -1575,6 +1575,16 @@ export type PeerList = {
 export type PeerOrPlan = Peer | ChangePlan;
 
 /**
+ * Binds a peer to a connection, or to none, in the words of the first version.
+ */
+export type PeerRouteVia = {
+    /**
+     * A connection as [`PeerExit::connection_id`] names it: the first version had the names of other cells alone. Null: the cell's own way.
+     */
+    via_cell: string | null;
+};
+
+/**
  * A change of a peer; what is absent stays.
  */
 export type PeerUpdate = {
@@ -3893,6 +3903,43 @@ export type ExplainFlowResponses = {
 };
 
 export type ExplainFlowResponse = ExplainFlowResponses[keyof ExplainFlowResponses];
+
+export type SetPeerRouteViaData = {
+    body: PeerRouteVia;
+    path: {
+        name: string;
+    };
+    query?: {
+        /**
+         * seconds, 5-3600: taken back unless confirmed in time
+         */
+        confirm_within?: number;
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
+    };
+    url: '/api/peers/{name}/route-via';
+};
+
+export type SetPeerRouteViaErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type SetPeerRouteViaError = SetPeerRouteViaErrors[keyof SetPeerRouteViaErrors];
+
+export type SetPeerRouteViaResponses = {
+    200: PeerOrPlan;
+};
+
+export type SetPeerRouteViaResponse = SetPeerRouteViaResponses[keyof SetPeerRouteViaResponses];
 
 export type ListServicesData = {
     body?: never;
