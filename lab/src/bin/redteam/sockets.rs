@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::attempt::{Check, Outcome, answered};
 use crate::restorer::SOCKET;
-use crate::target::{Neighbour, Target};
+use crate::target::Neighbour;
 
 pub const CHECKS: &[Check] = &[
     Check {
