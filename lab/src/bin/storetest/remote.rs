@@ -101,13 +101,13 @@ fn forge(scene: &Scene<'_>) -> Result<()> {
 fn manifest(id: &str) -> Value {
     json!({
         "schema_version": 3, "kind": "store", "id": id, "name": "Agenda", "version": "1.0.0", "author": "Somebody else",
-        "flags": {"has_subdomain": true},
+        "flags": {"has_subdomain": true, "has_storage": true},
         "containers": [{
             "name": "radicale", "image": "local:radicale", "user": "20010:20010",
             // Without accounts: what the catalog brings is what is looked at.
             "command": ["--auth-type", "none"],
             "mounts": [
-                {"type": "tmpfs", "target": "/data", "size_mib": 16, "mode": "1777"},
+                {"type": "volume", "volume": "data", "target": "/data"},
                 {"type": "tmpfs", "target": "/tmp", "size_mib": 16, "mode": "1777"}
             ],
             "limits": {"memory_mib": 256, "cpu_milli": 1000, "pids": 64, "files": 1024},
