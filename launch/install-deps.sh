@@ -12,7 +12,7 @@ build=(gcc libc6-dev pkg-config make)
 test=(wireguard-go iptables ipset curl procps iputils-ping jq python3 python3-venv python3-flask
       mmdebstrap e2fsprogs binutils docker.io docker-compose busybox-static openssl zbar-tools iperf3 ethtool chromium libnss3-tools
       fonts-dejavu-core openssh-server openssh-client conntrack microsocks tinyproxy-bin tor openvpn redsocks
-      bind9-dnsutils python3-caldav python3-requests rclone litmus)
+      bind9-dnsutils python3-caldav python3-requests rclone litmus davfs2 vdirsyncer)
 
 what=${1:-test}
 case $what in

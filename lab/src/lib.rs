@@ -16,6 +16,7 @@ pub mod counter;
 pub mod openvpn_server;
 pub mod probe;
 pub mod prober;
+pub mod publisher;
 pub mod quick;
 pub mod random;
 pub mod resolver;

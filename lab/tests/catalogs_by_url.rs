@@ -2,76 +2,27 @@
 //! stands for the internet. Needs root and the built programs.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use cell_lab::cell::{Cell, program};
-use cell_lab::https::Https;
+use anyhow::{Context as _, Result};
+use cell_lab::cell::Cell;
 use cell_lab::process::until;
-use cell_lab::resolver;
+use cell_lab::publisher::{HOST, Publisher, URL};
 use cell_lab::rest::{Rest, Setup};
 use cell_lab::topology::{CELL, FAR_HOST, World};
 use serde_json::{Value, json};
 
-const HOST: &str = "catalog.example.org";
 /// How long a busy machine may take until the cell has fetched something.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What an owner does: a key of openssl's, and the program of this repository.
-fn publish(folder: &Path, serial: u64) -> Result<()> {
-    let key = folder.join("catalog.key");
-    if !key.exists() {
-        let made = Command::new("openssl")
-            .args([
-                "genpkey",
-                "-algorithm",
-                "EC",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-out",
-            ])
-            .arg(&key)
-            .output()?;
-        ensure!(
-            made.status.success(),
-            "openssl: {}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        let public = Command::new("openssl")
-            .args(["pkey", "-pubout", "-in"])
-            .arg(&key)
-            .arg("-out")
-            .arg(folder.join("cosign.pub"))
-            .output()?;
-        ensure!(
-            public.status.success(),
-            "openssl: {}",
-            String::from_utf8_lossy(&public.stderr)
-        );
-    }
-    let source = folder.join("source/wiki");
-    std::fs::create_dir_all(&source)?;
-    let manifest = json!({"schema_version": 3, "kind": "store", "id": "wiki", "name": "Wiki", "version": format!("1.{serial}"),
+/// The catalog's one service, in the version of this serial.
+fn publish(owner: &Publisher, serial: u64) -> Result<()> {
+    owner.write(
+        &json!({"schema_version": 3, "kind": "store", "id": "wiki", "name": "Wiki", "version": format!("1.{serial}"),
         "containers": [{"name": "wiki", "image": format!("reg.example/wiki@sha256:{}", "0f".repeat(32)), "user": "1000:1000",
-            "limits": {"memory_mib": 32, "cpu_milli": 100, "pids": 16}}]});
-    std::fs::write(source.join("manifest.json"), serde_json::to_vec(&manifest)?)?;
-    let done = Command::new(program("cell-catalog")?)
-        .arg(folder.join("source"))
-        .arg("--sign")
-        .arg(&key)
-        .arg("--out")
-        .arg(folder.join("www/cell"))
-        .args(["--serial", &serial.to_string()])
-        .output()?;
-    ensure!(
-        done.status.success(),
-        "cell-catalog: {}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-    Ok(())
+            "limits": {"memory_mib": 32, "cpu_milli": 100, "pids": 16}}]}),
+    )?;
+    owner.publish(serial)
 }
 
 fn signed_in(cell: &Cell) -> Result<Rest> {
@@ -107,17 +58,13 @@ fn told(rest: &mut Rest, what: &str, is_it: impl Fn(&Value) -> bool) -> Result<V
 #[test]
 fn a_catalog_is_fetched_by_the_cells_own_way_and_an_older_one_is_refused_over_a_crash() -> Result<()> {
     let world = World::new()?;
-    let folder = tempfile::tempdir()?;
-    publish(folder.path(), 2)?;
-    let address: Ipv4Addr = FAR_HOST.v4;
-    resolver::serve(&world.internet, SocketAddr::new(address.into(), 53), address)?;
-    let listener = world.internet.inside(|| TcpListener::bind((address, 443)))??;
-    let https = Https::serve(listener, folder.path().join("www"), HOST)?;
+    let owner = Publisher::new()?;
+    publish(&owner, 2)?;
+    let https = owner.serve(&world.internet)?;
     let cell = Cell::start(&world.cell)?;
     let mut rest = signed_in(&cell)?;
 
-    let key = std::fs::read_to_string(folder.path().join("cosign.pub"))?;
-    let body = json!({"name": "more", "url": format!("https://{HOST}/cell/"), "keys": [key], "ca": https.ca});
+    let body = json!({"name": "more", "url": URL, "keys": [owner.key()?], "ca": https.ca});
     rest.post("/api/store/catalogs", &body)?.expect(201)?;
     let fetched = told(&mut rest, "the catalog", |told| {
         told["serial"] == 2 && told["error"].is_null()
@@ -134,7 +81,7 @@ fn a_catalog_is_fetched_by_the_cells_own_way_and_an_older_one_is_refused_over_a_
     );
 
     // Somebody puts the former index back, and the API dies meanwhile.
-    publish(folder.path(), 1)?;
+    publish(&owner, 1)?;
     cell.crash("api")?;
     let mut rest = cell.rest();
     until(PATIENCE, "a session", || {
@@ -146,7 +93,7 @@ fn a_catalog_is_fetched_by_the_cells_own_way_and_an_older_one_is_refused_over_a_
         "{refused}"
     );
     assert_eq!(refused["serial"], 2);
-    publish(folder.path(), 3)?;
+    publish(&owner, 3)?;
     told(&mut rest, "the next one", |told| {
         told["serial"] == 3 && told["error"].is_null()
     })?;

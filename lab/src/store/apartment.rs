@@ -1,12 +1,15 @@
 //! A device's side: programs run in its network, with the cell's relay as their resolver and the cell's authority as the one they
 //! trust. No address of a service is told to them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::household::CELL_IN_VPN;
+use crate::resolver::{Ended, ask};
 use crate::stock::Client;
 use crate::topology::Device;
 
@@ -131,6 +134,15 @@ impl<'a> Apartment<'a> {
             .or(status)
             .context(said.clone())?
             .to_owned())
+    }
+
+    /// The same by a question of ours, which starts no program; None: no answer within `patience`.
+    ///
+    /// # Errors
+    /// As [`crate::resolver::ask`].
+    pub fn ask(&self, name: &str, patience: Duration) -> Result<Option<Ended>> {
+        let relay = SocketAddr::new(CELL_IN_VPN.parse()?, 53);
+        ask(&self.device.namespace, relay, name, false, patience)
     }
 
     /// The status that a URL answers, or how curl(1) failed: `curl 7` is a connection that was refused, 28 one that nobody answered.

@@ -40,6 +40,8 @@ pub fn repository() -> PathBuf {
 #[derive(Debug)]
 pub struct Storehouse {
     folder: tempfile::TempDir,
+    /// Whose manifests root has the broker take, in PEM, beside those of its own folder.
+    manifest_keys: Vec<String>,
 }
 
 impl Storehouse {
@@ -52,7 +54,10 @@ impl Storehouse {
             .prefix("cell-store-")
             .tempdir_in("/srv")?;
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755))?;
-        let house = Storehouse { folder };
+        let house = Storehouse {
+            folder,
+            manifest_keys: Vec::new(),
+        };
         house.make_folders()?;
         let catalog = repository().join("compose/catalog");
         run(Command::new("cp")
@@ -64,6 +69,13 @@ impl Storehouse {
             .arg(house.path("catalog")))?;
         house.load(docker, images)?;
         Ok(house)
+    }
+
+    /// Root trusts this key (PEM) with manifests; counts for policies that are made from now on.
+    #[must_use]
+    pub fn trusting(mut self, key: String) -> Self {
+        self.manifest_keys.push(key);
+        self
     }
 
     /// Where cell-api writes zones.
@@ -157,9 +169,9 @@ impl Storehouse {
 
     fn broker(&self, docker: &Docker<'_>, catalog: &str) -> Edit {
         let (socket, images) = (docker.socket().display().to_string(), self.images());
-        let (dns, caddy) = (self.dns(), self.path("caddy"));
+        let (dns, caddy, keys) = (self.dns(), self.path("caddy"), &self.manifest_keys);
         let ceiling = format!(
-            "[deploy]\nmanifest_keys = []\nimage_keys = []\nimage_policy = \"enforce\"\nregistries = []\nlocal_images = {images:?}\nshipped = {catalog:?}\n\
+            "[deploy]\nmanifest_keys = {keys:?}\nimage_keys = []\nimage_policy = \"enforce\"\nregistries = []\nlocal_images = {images:?}\nshipped = {catalog:?}\n\
              core = {{ caddy = \"10.44.20.2\", coredns = \"10.44.20.3\", chrony = \"10.44.20.4\" }}\n\
              cell_network = \"{CORE_NETWORK}\"\nservice_networks = \"172.21.0.0/16\"\nbridge_prefix = \"cellsvc\"\n\
              [deploy.bind_roots]\ndns = {{ path = {dns:?}, owner = \"cell-api\", core = true }}\n\

@@ -2,6 +2,7 @@
 
 webmail_client.py send URL USER PASSWORD TO SUBJECT   whether it was taken
 webmail_client.py read URL USER PASSWORD              the subjects in the inbox
+webmail_client.py open URL USER PASSWORD SUBJECT      the text of the letter with this subject
 webmail_client.py paths URL PATH...                   the status of each path, without an account
 """
 import http.cookiejar
@@ -16,10 +17,10 @@ what, base = sys.argv[1:3]
 
 
 class OverHttp(http.cookiejar.DefaultCookiePolicy):
-    """Cookies are for HTTPS, which the proxy speaks; here is what stands behind it."""
+    """Cookies are for HTTPS, which the proxy speaks; by http:// what stands behind it is asked."""
 
     def return_ok_secure(self, cookie, request):
-        return True
+        return base.startswith("http://") or super().return_ok_secure(cookie, request)
 
 
 opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar(OverHttp())))
@@ -74,5 +75,10 @@ if what == "send":
         "_subject": subject, "_message": "See you at eight.", "_is_html": "0", "_store_target": "Sent"})
     say(login=True, sent="sent_successfully" in answer, answer=answer[-400:] if "sent_successfully" not in answer else "")
 answer = ask({"_task": "mail", "_action": "list", "_mbox": "INBOX", "_remote": "1", "_refresh": "1"}, ajax=token)
-subjects = re.findall(r'"subject":"(.*?)"[,}]', json.loads(answer).get("exec", ""))
-say(login=True, subjects=[re.sub(r"<[^>]*>", "", json.loads(f'"{subject}"')) for subject in subjects])
+rows = re.findall(r'add_message_row\((\d+),\{.*?"subject":"(.*?)"[,}]', json.loads(answer).get("exec", ""))
+subjects = {re.sub(r"<[^>]*>", "", json.loads(f'"{subject}"')): number for number, subject in rows}
+if what == "open":
+    page = ask({"_task": "mail", "_mbox": "INBOX", "_uid": subjects[sys.argv[5]], "_action": "show"})
+    body = page.partition('id="messagebody"')[2].partition("<script")[0].partition(">")[2]
+    say(login=True, text=" ".join(re.sub(r"<[^>]*>", " ", body).split()))
+say(login=True, subjects=list(subjects))

@@ -102,7 +102,7 @@ fn at_once(report: &mut Report, wishes: &Wishes<'_>, tv: &Apartment<'_>, calenda
 }
 
 /// Whether the service answered, asking who it is.
-fn is_answer(status: &str) -> bool {
+pub fn is_answer(status: &str) -> bool {
     ["200", "302", "401"].contains(&status)
 }
 

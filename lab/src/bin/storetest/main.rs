@@ -4,8 +4,13 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod clock;
 mod denied;
+mod files;
+mod follows;
 mod killed;
+mod mail;
+mod remote;
 mod story;
 mod used;
 
@@ -16,6 +21,7 @@ use anyhow::Result;
 use cell_lab::cell::Cell;
 use cell_lab::docker::Docker;
 use cell_lab::household::{claimed, join};
+use cell_lab::publisher::Publisher;
 use cell_lab::report::Report;
 use cell_lab::store::{Apartment, CORE_IMAGES, Storehouse, Wishes, inspected};
 use cell_lab::topology::World;
@@ -23,6 +29,7 @@ use clap::Parser;
 use serde_json::json;
 
 use crate::killed::Killed;
+use crate::story::Scene;
 
 /// Uses services as devices do, and installs and removes one while daemons are killed.
 #[derive(Parser)]
@@ -58,7 +65,8 @@ fn main() -> Result<ExitCode> {
     let (phone, tv) = (world.device("phone")?, world.device("tv")?);
     let mut docker = Docker::start(&world.cell)?;
     let images: Vec<&str> = CORE_IMAGES.into_iter().chain(IMAGES).collect();
-    let house = Storehouse::new(&docker, &images)?;
+    let publisher = Publisher::new()?;
+    let house = Storehouse::new(&docker, &images)?.trusting(publisher.key()?);
     let cell = Cell::start_edited(&world.cell, house.policies(&docker))?;
     let mut rest = claimed(&cell)?;
     let root = rest.get("/api/trust/root.pem")?.body;
@@ -70,7 +78,16 @@ fn main() -> Result<ExitCode> {
     let wishes = Wishes::new(&cell);
     let proven = (|| {
         if !options.only_killed {
-            story::tell(&mut report, &world, &house, &wishes, &phone, &tv)?;
+            let scene = Scene {
+                world: &world,
+                house: &house,
+                wishes: &wishes,
+                phone: &phone,
+                tv: &tv,
+                publisher: &publisher,
+                short: options.short,
+            };
+            story::tell(&mut report, &scene)?;
             let judged = inspected(&docker, &house, &cell)?;
             report.fact(
                 "containers that another judge finds right",
@@ -89,14 +106,19 @@ fn main() -> Result<ExitCode> {
         killed.rounds(&mut report, options.rounds, seed)
     })();
     if let Err(error) = proven {
-        println!("{report}");
-        let output = cell.output();
-        // Every look at a service is a line.
-        let told = output.lines().filter(|line| !line.contains("verb=show"));
-        eprintln!("--- output of the cell:\n{}", told.collect::<Vec<_>>().join("\n"));
-        eprintln!("the story broke off: {error:#}");
+        broke_off(&report, &cell, &error);
         return Ok(ExitCode::FAILURE);
     }
     cell.stop()?;
     report.finish(Path::new("target"))
+}
+
+/// What was found until then, and what the cell said.
+fn broke_off(report: &Report, cell: &Cell, error: &anyhow::Error) {
+    println!("{report}");
+    let output = cell.output();
+    // Every look at a service is a line.
+    let told = output.lines().filter(|line| !line.contains("verb=show"));
+    eprintln!("--- output of the cell:\n{}", told.collect::<Vec<_>>().join("\n"));
+    eprintln!("the story broke off: {error:#}");
 }

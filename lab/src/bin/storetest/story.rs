@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 use cell_lab::household::DOMAIN;
+use cell_lab::publisher::Publisher;
 use cell_lab::report::Report;
 use cell_lab::store::{Apartment, CORE, Storehouse, Wishes};
 use cell_lab::topology::World;
 use serde_json::{Value, json};
 
-use crate::{accounts, denied, used};
+use crate::{accounts, denied, remote, used};
 
 /// Whom the phone belongs to.
 pub const PHONE: &str = "alice";
@@ -24,7 +25,8 @@ pub struct Found {
 }
 
 impl Found {
-    fn of(told: &Value, subdomain: &str) -> Result<Found> {
+    /// By what the store tells of it.
+    pub fn of(told: &Value, subdomain: &str) -> Result<Found> {
         let address = told["address"].as_str().context("a service without an address")?;
         Ok(Found {
             name: format!("{subdomain}.{DOMAIN}"),
@@ -33,15 +35,30 @@ impl Found {
     }
 }
 
-/// Tells it. The phone may use everything, the TV files and mail alone.
-pub fn tell(
-    report: &mut Report,
-    world: &World,
-    house: &Storehouse,
-    wishes: &Wishes<'_>,
-    phone: &Apartment<'_>,
-    tv: &Apartment<'_>,
-) -> Result<()> {
+/// Everybody and everything in it.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// The networks.
+    pub world: &'a World,
+    /// What root put onto the machine.
+    pub house: &'a Storehouse,
+    /// The administrator.
+    pub wishes: &'a Wishes<'a>,
+    /// A device that may use everything.
+    pub phone: &'a Apartment<'a>,
+    /// One that may use files and mail alone.
+    pub tv: &'a Apartment<'a>,
+    /// Somebody out on the internet, with a catalog.
+    pub publisher: &'a Publisher,
+    /// Whether numbers are shown alone, on a machine that does other things too.
+    pub short: bool,
+}
+
+/// Tells it.
+pub fn tell(report: &mut Report, scene: &Scene<'_>) -> Result<()> {
+    let Scene {
+        wishes, phone, tv, ..
+    } = *scene;
     // They install themselves.
     for id in CORE {
         wishes.installed(id)?;
@@ -69,16 +86,9 @@ pub fn tell(
     report.fact("installed by REST", "calendar, files, email", true);
     names(report, wishes, phone, &found)?;
     let made = accounts::make(report, wishes)?;
-    used::all(
-        report,
-        world,
-        house,
-        wishes,
-        [phone, tv],
-        [calendar, files, mail],
-        &made,
-    )?;
-    denied::each(report, world, wishes, [phone, tv], [calendar, files])
+    used::all(report, scene, [calendar, files, mail], &made)?;
+    denied::each(report, scene.world, wishes, [phone, tv], [calendar, files])?;
+    remote::offered(report, scene, files)
 }
 
 /// Each name has its service's address, by the device's own question.

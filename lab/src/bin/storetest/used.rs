@@ -1,45 +1,49 @@
 //! Services used by published clients from devices: by their names, over HTTPS with the cell's authority.
 
 use anyhow::{Context, Result, ensure};
-use cell_lab::household::{CELL_IN_VPN, DOMAIN};
 use cell_lab::report::Report;
 use cell_lab::store::{Account, Apartment, Storehouse, Wishes, repository};
 use cell_lab::topology::World;
 use serde_json::{Value, json};
 
 use crate::accounts::of;
-use crate::story::{Found, PHONE, TV};
-
-/// Largest difference of the machine's time from itself, seconds.
-const OFFSET_MAX: f64 = 0.1;
+use crate::story::{Found, PHONE, Scene, TV};
+use crate::{clock, files, mail};
 
 /// All of them.
 pub fn all(
     report: &mut Report,
-    world: &World,
-    house: &Storehouse,
-    wishes: &Wishes<'_>,
-    [phone, tv]: [&Apartment<'_>; 2],
+    scene: &Scene<'_>,
     [calendar, files, mail]: [&Found; 3],
     accounts: &[Account],
 ) -> Result<()> {
+    let Scene {
+        wishes, phone, tv, ..
+    } = *scene;
     https(report, wishes, phone, calendar)?;
-    caldav(report, phone, calendar, of(accounts, "calendar", PHONE)?)?;
-    webdav(report, phone, files, of(accounts, "files", PHONE)?)?;
-    browser(report, tv, files, of(accounts, "files", TV)?)?;
+    let own = of(accounts, "calendar", PHONE)?;
+    caldav(report, phone, calendar, own)?;
+    carddav(report, phone, calendar, own)?;
+    let folders = [of(accounts, "files", PHONE)?, of(accounts, "files", TV)?];
+    files::used(report, [phone, tv], files, folders)?;
     let mailboxes = [of(accounts, "email", PHONE)?, of(accounts, "email", TV)?];
-    letters(report, wishes, [phone, tv], mail, mailboxes)?;
-    time(report, wishes, house, phone)?;
-    running(report, world, house)
+    mail::used(report, wishes, [phone, tv], mail, mailboxes)?;
+    clock::told(report, scene)?;
+    running(report, scene.world, scene.house)
 }
 
-/// A client of ours by its name, as `lab/tests/images` has it; what it printed last.
-fn client(device: &Apartment<'_>, name: &str, arguments: &[&str]) -> Result<Value> {
-    let script = repository()
+/// A file of the tests of images.
+pub fn script(name: &str) -> String {
+    repository()
         .join("lab/tests/images")
         .join(name)
         .display()
-        .to_string();
+        .to_string()
+}
+
+/// A client of ours by its name, as `lab/tests/images` has it; what it printed last.
+pub fn client(device: &Apartment<'_>, name: &str, arguments: &[&str]) -> Result<Value> {
+    let script = script(name);
     let mut all = vec![script.as_str()];
     all.extend(arguments);
     let said = device.run("/usr/bin/python3", &all)?;
@@ -79,131 +83,15 @@ fn caldav(report: &mut Report, phone: &Apartment<'_>, calendar: &Found, account:
     Ok(())
 }
 
-fn webdav(report: &mut Report, phone: &Apartment<'_>, files: &Found, account: &Account) -> Result<()> {
-    let hidden = phone.run("rclone", &["obscure", &account.password])?;
-    let remote = format!(
-        ":webdav,url='https://{}/dav/{}/',user={},pass='{hidden}':",
-        files.name, account.user, account.user
-    );
-    let local = phone.path("up");
-    std::fs::create_dir_all(local.join("Größe & co"))?;
-    std::fs::write(local.join("Größe & co/a b#c.txt"), "hello")?;
-    std::fs::write(local.join("big"), vec![7; 3_000_000])?;
-    let local = local.display().to_string();
-    let few = ["--config=", "--retries=1", "--low-level-retries=2"];
-    for what in [vec!["copy"], vec!["check", "--download"]] {
-        let mut arguments = what;
-        arguments.extend(few);
-        arguments.extend([local.as_str(), &remote]);
-        phone.run("rclone", &arguments)?;
-    }
-    let listed = phone.run(
-        "rclone",
-        &["--config=", "lsf", "--recursive", "--files-only", &remote],
-    )?;
-    let listed: Vec<&str> = listed.lines().collect();
+fn carddav(report: &mut Report, phone: &Apartment<'_>, calendar: &Found, account: &Account) -> Result<()> {
+    let (script, url) = (script("contacts.sh"), format!("https://{}/", calendar.name));
+    let root = phone.path("root.pem").display().to_string();
+    let said = phone.run("bash", &[&script, &url, &account.user, &account.password, &root])?;
     report.fact(
-        "rclone writes and reads back",
-        listed.join(", "),
-        listed.len() == 2,
-    );
-    Ok(())
-}
-
-fn browser(report: &mut Report, tv: &Apartment<'_>, files: &Found, account: &Account) -> Result<()> {
-    let script = repository().join("lab/tests/images/files_browser.mjs");
-    let (script, url) = (script.display().to_string(), format!("https://{}/", files.name));
-    let said = tv.run("node", &[&script, &url, &account.user, &account.password])?;
-    report.fact(
-        "the file manager in Chromium",
+        "vdirsyncer writes a contact, and another address book reads and changes it",
         &said,
-        said.ends_with("the page works"),
+        said == "Carol, Carol of the choir",
     );
-    Ok(())
-}
-
-fn letters(
-    report: &mut Report,
-    wishes: &Wishes<'_>,
-    [phone, tv]: [&Apartment<'_>; 2],
-    mail: &Found,
-    [alice, bob]: [&Account; 2],
-) -> Result<()> {
-    let (root, name) = (phone.path("root.pem").display().to_string(), mail.name.as_str());
-    let (from, to) = (
-        format!("{}@{DOMAIN}", alice.user),
-        format!("{}@{DOMAIN}", bob.user),
-    );
-    let sent = wishes.until("submission", || {
-        let arguments = [
-            "send",
-            name,
-            &root,
-            &alice.user,
-            &alice.password,
-            &from,
-            &to,
-            "Dinner",
-        ];
-        client(phone, "mail_client.py", &arguments)
-    })?;
-    report.fact("submission from the phone", &sent, sent["code"] == 250);
-    let root = tv.path("root.pem").display().to_string();
-    let read = wishes.until("the letter", || {
-        let read = client(
-            tv,
-            "mail_client.py",
-            &["read", name, &root, &bob.user, &bob.password],
-        )?;
-        ensure!(read["subjects"] == json!(["Dinner"]), "{read}");
-        Ok(read)
-    })?;
-    report.fact("IMAPS on the TV", &read["subjects"], true);
-    let forged = client(
-        phone,
-        "mail_client.py",
-        &[
-            "read",
-            name,
-            &phone.path("root.pem").display().to_string(),
-            &bob.user,
-            &alice.password,
-        ],
-    )?;
-    report.fact("another's password at IMAPS", &forged, forged["login"] == false);
-    Ok(())
-}
-
-/// A second chronyd asks as a device would, and sets nothing. It is the image's own, since the machine need not have one.
-fn time(report: &mut Report, wishes: &Wishes<'_>, house: &Storehouse, phone: &Apartment<'_>) -> Result<()> {
-    let root = house.unpacked("chrony")?;
-    let server = format!("server {CELL_IN_VPN} iburst maxsamples 4");
-    let root = root.display().to_string();
-    let said = wishes.until("the time", || {
-        let arguments = [
-            &root,
-            "/usr/sbin/chronyd",
-            "-Q",
-            "-x",
-            "-U",
-            "-u",
-            "cell",
-            "-t",
-            "20",
-            &server,
-        ];
-        let output = phone.outcome("chroot", &arguments)?;
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        ensure!(said.contains("System clock wrong by"), "{said}");
-        Ok(said)
-    })?;
-    let offset = said
-        .split("wrong by ")
-        .nth(1)
-        .and_then(|rest| rest.split(' ').next());
-    let offset: f64 = offset.context("no offset")?.parse()?;
-    let what = format!("chronyd asks {CELL_IN_VPN}");
-    report.add(what, offset, "s", "< 0.1", offset.abs() < OFFSET_MAX);
     Ok(())
 }
 
