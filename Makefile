@@ -150,7 +150,7 @@ storetest: build-test users ## Use services as devices do, and install and remov
 	@$(BIN)/cell-storetest $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: storetest-short
-storetest-short: build-test users ## The same with four rounds (some two minutes).
+storetest-short: build-test users ## The same with four rounds (some four minutes).
 	@$(BIN)/cell-storetest --short --rounds 4 $(if $(SEED),--seed $(SEED))
 
 .PHONY: composetest

@@ -78,6 +78,20 @@ fn service_at(address: &str) -> Value {
     json!({"access": {"services": [{"address": address, "protocol": "tcp", "port": 443}]}})
 }
 
+/// Whoever is quicker than netd after the setup is not told that "peers need an interface".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_is_made_though_netd_has_no_network_yet() {
+    let cell = Cell::start().await;
+    eventually("netd has what there is", || cell.netd.with(|state| state.full_applies > 0)).await;
+    cell.netd.with(|state| state.refused_listen_port = Some(51820));
+    cell.set_up().await;
+    let admin = cell.admin().await;
+    add(&admin, "one", 1).await;
+    assert_eq!(cell.netd.peer_names(), [""; 0]);
+    cell.netd.with(|state| state.refused_listen_port = None);
+    eventually("netd has it", || cell.netd.peer_names() == ["one"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_netd_refuses_is_refused_before_anything_is_written_down() {
     let cell = Cell::ready().await;

@@ -426,6 +426,7 @@ impl Reconciler {
 
     async fn send_all(&mut self, generation: u64, spec: derive::NetworkSpec) -> Result<(), Status> {
         let dns = dns::all_of(&spec);
+        let has_interface = spec.wireguard.is_some();
         self.app.dns.before_all(&self.app, &dns).await;
         let mut request = wire::ApplyNetworkRequest {
             spec: Some(netd::network_spec(spec)),
@@ -452,6 +453,10 @@ impl Reconciler {
             etag: applied.etag,
             netd_generation: applied.generation,
         }));
+        if !has_interface {
+            // A cell that is just being set up: no peer is judged beside a network that knows none.
+            self.app.network.set_etag(None);
+        }
         Ok(())
     }
 

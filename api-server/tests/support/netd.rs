@@ -503,6 +503,11 @@ impl NetworkService for Service {
         if request.validate_only && !state.validates {
             return Ok(Response::new(Default::default()));
         }
+        let has_interface = state.spec.as_ref().is_some_and(|spec| spec.wireguard.is_some());
+        if !has_interface && !request.upserted_peers.is_empty() {
+            let text = "peers need an interface; apply a spec with one first";
+            return Err(above(vec![Violation::new("upserted_peers", text)]));
+        }
         let named = |peer: &&PeerSpec| request.upserted_peers.iter().any(|new| new.name == peer.name);
         let all = &state.spec.as_ref().unwrap().peers;
         let kept = all.len() - all.iter().filter(named).count();
