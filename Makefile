@@ -134,7 +134,7 @@ leaktest: build-test users ## Break and change everything around exits 2,000 tim
 	@$(BIN)/cell-leaktest $(if $(SEED),--seed $(SEED))
 
 .PHONY: leaktest-short
-leaktest-short: build-test users ## The same 200 times, each kind (some two minutes).
+leaktest-short: build-test users ## The same 200 times, each kind (some four minutes).
 	@$(BIN)/cell-leaktest --short $(if $(SEED),--seed $(SEED))
 
 .PHONY: leaktest-iptables-short
