@@ -82,7 +82,10 @@ fn service_at(address: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_is_made_though_netd_has_no_network_yet() {
     let cell = Cell::start().await;
-    eventually("netd has what there is", || cell.netd.with(|state| state.full_applies > 0)).await;
+    eventually("netd has what there is", || {
+        cell.netd.with(|state| state.full_applies > 0)
+    })
+    .await;
     cell.netd.with(|state| state.refused_listen_port = Some(51820));
     cell.set_up().await;
     let admin = cell.admin().await;
