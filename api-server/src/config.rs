@@ -149,6 +149,21 @@ const fn shipped_tor() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9150)
 }
 
+/// Where the cell's own containers and services lie; or a key, and its rule.
+fn networks(file: &File) -> Result<(CoreNetwork, Pool), (&'static str, &'static str)> {
+    let core = file.core_network.as_deref().map(CoreNetwork::parse);
+    let core = core.unwrap_or(Ok(CoreNetwork::SHIPPED)).map_err(|_| {
+        let rule =
+            "must be an IPv4 prefix of 24-28 bits without host bits, as in cell_network of broker.toml";
+        ("core_network", rule)
+    })?;
+    let pool = service_network::pool(&file.service_pool, core).map_err(|_| {
+        let rule = "must be an IPv4 prefix of 8-28 bits without host bits, and not within core_network";
+        ("service_pool", rule)
+    })?;
+    Ok((core, pool))
+}
+
 impl Config {
     /// Reads and checks the file.
     ///
@@ -186,18 +201,9 @@ impl Config {
                 "must be a port of this machine's loopback, as 127.0.0.1:9150",
             );
         }
-        let core = file.core_network.as_deref().map(CoreNetwork::parse);
-        let Ok(core_network) = core.unwrap_or(Ok(CoreNetwork::SHIPPED)) else {
-            return wrong(
-                "core_network",
-                "must be an IPv4 prefix of 24-28 bits without host bits, as in cell_network of broker.toml",
-            );
-        };
-        let Ok(service_pool) = service_network::pool(&file.service_pool, core_network) else {
-            return wrong(
-                "service_pool",
-                "must be an IPv4 prefix of 8-28 bits without host bits, and not within core_network",
-            );
+        let (core_network, service_pool) = match networks(&file) {
+            Ok(networks) => networks,
+            Err((key, rule)) => return wrong(key, rule),
         };
         if !(1..=1_440).contains(&file.session_idle_minutes) {
             return wrong("session_idle_minutes", "must be 1-1440");
