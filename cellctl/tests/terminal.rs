@@ -26,7 +26,9 @@ impl Terminal {
     fn start(cell: &FakeCell, args: &[&str]) -> Terminal {
         let pty = openpty(None, None).unwrap();
         let end = || pty.slave.try_clone().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_cellctl"))
+        // Whoever runs tests in the background ignores Ctrl-C (sh(1), "Asynchronous Lists"), and so would the program.
+        let child = Command::new("env")
+            .args(["--default-signal=INT", env!("CARGO_BIN_EXE_cellctl")])
             .args(args)
             .env("CELL_SOCKET", cell.dir.path().join("api.sock"))
             .stdin(end())
