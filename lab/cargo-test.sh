@@ -3,8 +3,8 @@
 # What a program printed is shown when it failed. Usage: cargo-test.sh [argument of cargo test]...
 # With CELL_TEST_PACKAGE=FOLDER only programs of that package; `-p` would build what it stands on anew, with other features.
 # With CELL_TEST_UNSTEADY=N up to N programs that failed are run once more, alone, and counted by name where they pass then:
-# one unlucky moment of a machine does not hide what else a run shows. Without, the first failure is the last word, and always
-# for what $NEVER_TWICE names: a packet that got out, a guard that gave way.
+# one unlucky moment of a machine does not hide what else a run shows. Without, the first failure is the last word, and so it
+# always is but for what $MAY_TWICE names: tests of answers and of people's tools. Never of packets, of sandboxes, of keys, of the broker.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export ROOT=$PWD PROGRAMS
@@ -40,8 +40,11 @@ mv "$PROGRAMS.ordered" "$PROGRAMS"
 # xargs ends with 123 when one of them failed, after it ran the others.
 code=0; tr '\t' '\n' < "$PROGRAMS" | xargs --max-procs 2 --max-args 2 --delimiter '\n' bash -c 'one "$0" "$1"' || code=$?
 failed=0; [ $code = 0 ] || failed=$(wc -l < "$PROGRAMS.failed")
-NEVER_TWICE='/(leaks|shut|redteam|guards|denials|denials_files|callers|privileges|lockout|locked_out)-[0-9a-f]*[[:space:]]'
-if [ "$failed" -gt "${CELL_TEST_UNSTEADY:-0}" ] || { [ "$failed" != 0 ] && grep -qE "$NEVER_TWICE" "$PROGRAMS.failed"; }; then
+# xargs was broken off: some programs never ran.
+[ $code = 0 ] || [ $code = 123 ] || { echo "cargo-test: the tests were not all run (xargs: $code)" >&2; exit 1; }
+MAY_TWICE="^$ROOT/(api-server|api-server/core|cellctl|compose/accounts|manifest)/Cargo.toml$"
+if [ "$failed" -gt "${CELL_TEST_UNSTEADY:-0}" ] ||
+  { [ "$failed" != 0 ] && { cut -f2 "$PROGRAMS.failed" | grep -qvE "$MAY_TWICE" || grep -q '/guards-' "$PROGRAMS.failed"; }; }; then
   echo "cargo-test: $failed programs of tests failed; their output is above" >&2; exit 1
 fi
 if [ "$failed" != 0 ]; then

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
+use cell_lab::process::until;
 use support::servers::{self, Asked, Login, echo, serve};
 use support::{Ceiling, Daemon, FAR, Lab, PATIENCE, SECOND, beyond, echoed, exit, is_reset, socks5};
 
@@ -219,11 +220,9 @@ fn more_connections_than_descriptors_are_not_taken_on() -> Result<()> {
         servers::socks5(Login::None, Asked::default()),
     );
     few.apply(vec![exit(0, socks5(far(1080), ""))])?;
-    assert!(
-        few.process.output().contains("carried=3"),
-        "{}",
-        few.process.output()
-    );
+    until(PATIENCE, "it says how many it carries", || {
+        few.process.output().contains("carried=3").then_some(())
+    })?;
     let open = [lab.connect(beyond(0, 0))?, lab.connect(beyond(0, 0))?];
     few.settles(0, |exit| exit.open_connections == 2)?;
     is_reset(lab.connect(beyond(0, 0)));

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener as StdListener;
 use std::time::Duration;
 
 use cell_netd_core::model::{ExitId, ExitMark};
 use cell_proto::ipc::CallerPolicy;
 use nix::sys::socket::{setsockopt, sockopt};
-use rustix::net::sockopt::{socket_domain, socket_type};
+use rustix::net::ipproto;
+use rustix::net::sockopt::{socket_domain, socket_protocol, socket_type};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketType, recvmsg,
 };
@@ -51,11 +53,38 @@ enum NotMarked {
     Kind,
 }
 
-/// Serves for ever, one message of each connection. Whatever a caller sends, the next one is served.
-pub async fn serve(listener: UnixListener, callers: CallerPolicy, marks: watch::Receiver<Marks>) {
+/// Serves for ever, on a thread of its own: what is handed over is closed here too, and close(2) of a socket that lingers (SO_LINGER,
+/// socket(7)) takes as long as whoever made it likes. Without `callers` everybody is refused, so that nobody waits for an answer.
+///
+/// # Errors
+/// There is no thread.
+pub fn spawn(
+    listener: StdListener,
+    callers: Option<CallerPolicy>,
+    marks: watch::Receiver<Marks>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let serving = move || {
+        runtime.block_on(async {
+            match UnixListener::from_std(listener) {
+                Ok(listener) => serve(listener, callers, marks).await,
+                Err(error) => tracing::error!(%error, "exits are not proven by their marks"),
+            }
+        });
+    };
+    std::thread::Builder::new()
+        .name("marks".to_owned())
+        .spawn(serving)
+        .map(drop)
+}
+
+/// One message of each connection. Whatever a caller sends, the next one is served.
+async fn serve(listener: UnixListener, callers: Option<CallerPolicy>, marks: watch::Receiver<Marks>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => answer(&stream, &callers, &marks).await,
+            Ok((stream, _)) => answer(&stream, callers.as_ref(), &marks).await,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -64,13 +93,14 @@ pub async fn serve(listener: UnixListener, callers: CallerPolicy, marks: watch::
     }
 }
 
-async fn answer(stream: &UnixStream, callers: &CallerPolicy, marks: &watch::Receiver<Marks>) {
-    let outcome = match callers.identify(stream) {
-        Err(refusal) => {
+async fn answer(stream: &UnixStream, callers: Option<&CallerPolicy>, marks: &watch::Receiver<Marks>) {
+    let outcome = match callers.map(|callers| callers.identify(stream)) {
+        None => Err("nobody is given marks: netd.toml has no [callers.mark]".to_owned()),
+        Some(Err(refusal)) => {
             tracing::warn!(reason = refusal.reason(), %refusal, "caller refused");
             Err(refusal.to_string())
         }
-        Ok(_) => mark(stream, marks).await.map_err(|error| error.to_string()),
+        Some(Ok(_)) => mark(stream, marks).await.map_err(|error| error.to_string()),
     };
     let message = match outcome {
         Ok(()) => vec![MARKED],
@@ -125,8 +155,12 @@ fn parse(payload: &[u8], descriptors: Vec<OwnedFd>) -> Result<(ExitId, OwnedFd),
     Ok((id, socket))
 }
 
-/// Whether it is a socket of TCP or UDP, or of what else has segments or datagrams of a user's: never a raw one.
+/// Whether it is a socket of TCP or UDP: not of what else has segments or datagrams (ping, MPTCP), and never a raw one.
 fn speaks_ip(socket: &OwnedFd) -> bool {
+    let protocol = socket_protocol(socket).ok().flatten();
+    if ![ipproto::TCP, ipproto::UDP].map(Some).contains(&protocol) {
+        return false;
+    }
     let domain =
         socket_domain(socket).is_ok_and(|is| [AddressFamily::INET, AddressFamily::INET6].contains(&is));
     domain && socket_type(socket).is_ok_and(|is| [SocketType::DGRAM, SocketType::STREAM].contains(&is))

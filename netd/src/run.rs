@@ -138,13 +138,12 @@ pub async fn run(
     }
 }
 
-/// Serves the listener `mark`, where root said who may use it. A cell without one is not kept from anything else.
+/// Serves the listener `mark`. A cell without one is not kept from anything else.
 fn serve_marks(callers: Option<CallerPolicy>, listeners: &mut Listeners, handle: &Handle) -> io::Result<()> {
-    let Some(callers) = callers else {
-        return Ok(());
-    };
+    let is_wanted = callers.is_some();
     match listeners.unix("mark") {
-        Ok(listener) => drop(tokio::spawn(marks::serve(listener, callers, handle.marks()))),
+        Ok(listener) => marks::spawn(listener.into_std()?, callers, handle.marks())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_wanted => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             tracing::warn!("no listener named \"mark\": exits are not proven by their marks");
         }

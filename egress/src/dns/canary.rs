@@ -27,6 +27,8 @@ pub(crate) const EVERY: Duration = Duration::from_secs(20);
 pub(crate) const EVERY_AT_FIRST: Duration = Duration::from_secs(4);
 /// How long one proof may take, with all resolvers of the exit; the one by the mark as long again.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How often an exit is asked for in haste of which netd gives no mark: perhaps it is not told of it yet, or nobody is given any.
+const UNMARKED: u32 = 5;
 const NOT_IN_TIME: &str = "no resolver answered in time";
 /// Between two looks at which exits are due.
 const TICK: Duration = Duration::from_secs(1);
@@ -109,7 +111,7 @@ async fn by_mark(exit: &ExitId, way: &Way, asker: &Asker, asked: &Asked) -> bool
     let answered = timeout(PATIENCE, way.ask_by_mark(asker, exit, asked)).await;
     match answered.unwrap_or_else(|_| ByMark::Failed(NOT_IN_TIME.to_owned())) {
         ByMark::NotSo => true,
-        ByMark::NoMark => way.counters.last_marked_proven() > 0,
+        ByMark::NoMark => way.counters.last_marked_proven() > 0 || way.counters.no_mark() > UNMARKED,
         ByMark::Answered => {
             way.counters.proven_by_mark();
             true

@@ -1,6 +1,6 @@
 //! What is counted of DNS. Names are not.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -38,6 +38,7 @@ pub struct WayCounters {
     last_proof_failure: Mutex<(i64, String)>,
     last_marked_proven: AtomicI64,
     last_marked_failure: Mutex<(i64, String)>,
+    unmarked: AtomicU32,
 }
 
 /// One more.
@@ -87,6 +88,11 @@ impl WayCounters {
     /// None answered that, and this is why.
     pub fn not_proven_by_mark(&self, why: String) {
         note(&self.last_marked_failure, why);
+    }
+
+    /// netd gave no mark; how often it did not so far.
+    pub fn no_mark(&self) -> u32 {
+        self.unmarked.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
     /// When a resolver last answered the relay's own question by the exit's mark, milliseconds since 1970; 0: never.

@@ -216,6 +216,7 @@ pub fn tor(at: SocketAddr) -> Kind {
 /// The ceiling that the tests are under.
 pub struct Ceiling {
     pub limits: (u32, u32, u32),
+    pub connect: u32,
     pub handshake: u32,
     pub idle: u32,
     pub user: &'static str,
@@ -227,6 +228,7 @@ impl Default for Ceiling {
     fn default() -> Self {
         Ceiling {
             limits: (100, 50, 20),
+            connect: 2,
             handshake: 10,
             idle: 60,
             user: "root",
@@ -243,9 +245,10 @@ impl Ceiling {
              peers = [\"10.8.0.0/24\", \"fd08::/64\"]\nservers = [\"192.0.2.0/24\", \"2001:db8::/64\"]\nlocal_servers = []\n\
              services = [\"192.0.2.64/28\"]\ncatalog_ports = [8443]\n\
              [limits]\ntotal = {total}\nper_exit = {per_exit}\nper_peer = {per_peer}\n\
-             [timeouts]\nconnect_seconds = 2\nhandshake_seconds = {}\nidle_seconds = {}\n\
+             [timeouts]\nconnect_seconds = {}\nhandshake_seconds = {}\nidle_seconds = {}\n\
              [callers.api]\nusers = [\"{}\"]\nunit = \"cell-api.service\"\n",
             self.vault.display(),
+            self.connect,
             self.handshake,
             self.idle,
             self.user

@@ -52,19 +52,24 @@ pub(super) fn relay(relayed: &Relayed, proof: &Proof, now: i64) -> Judged {
     let judged = carried(relayed, proof, now);
     let is_young = |probe: &&Probe| now.saturating_sub(probe.at_unix_ms) < PROOF_MS;
     match relayed.probe.as_ref().filter(is_young) {
-        Some(probe) if relayed.listening => probed(probe, relayed, judged),
+        Some(probe) if relayed.listening => probed(probe, relayed, judged, now),
         Some(_) | None => judged,
     }
 }
 
 /// With what was found at Tor's port in the last minute. That it speaks proves nothing of what goes through it; that it does not is
 /// the cause of all else.
-fn probed(probe: &Probe, relayed: &Relayed, by_connections: Judged) -> Judged {
+fn probed(probe: &Probe, relayed: &Relayed, by_connections: Judged, now: i64) -> Judged {
     let at = probe.at_unix_ms;
     let is_outdated = |seen: Option<i64>| seen.is_none_or(|seen| seen < at);
     if !probe.failure_reason.is_empty() {
-        let is_newer = by_connections.health == Health::Working && !is_outdated(by_connections.seen_unix_ms);
-        return if is_newer {
+        // One that is slow once says nothing where something came through within the minute: whoever is bound to it would go out
+        // directly. Where nobody listens, or something else does, nothing comes through.
+        let is_slow = probe.failure_reason.ends_with("_TIMEOUT");
+        let seen = by_connections.seen_unix_ms;
+        let is_fresh = seen.is_some_and(|seen| now.saturating_sub(seen) < PROOF_MS);
+        let counts = !is_outdated(seen) || (is_slow && is_fresh);
+        return if by_connections.health == Health::Working && counts {
             by_connections
         } else {
             judged(Health::Down, Some(at), no_tor(probe))
@@ -98,6 +103,7 @@ fn no_tor(probe: &Probe) -> String {
     match &**failure_reason {
         "CONNECT_FAILED" => format!("Tor does not run: {failure_detail}{INSTALL_TOR} ({failure_reason})"),
         "CONNECT_TIMEOUT" => format!("Tor does not answer: {failure_detail} ({failure_reason})"),
+        "CREDENTIALS" => format!("Tor's port wants a login: {failure_detail} ({failure_reason})"),
         _ => format!("what answers at Tor's port does not speak SOCKS: {failure_detail} ({failure_reason})"),
     }
 }

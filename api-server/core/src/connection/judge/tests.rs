@@ -263,6 +263,15 @@ fn a_tor_that_is_not_there_is_told_from_one_that_does_not_get_through() {
         "{}",
         stranger.detail
     );
+    let slow = |ago| tor("HANDSHAKE_TIMEOUT", 5, Some(ago), None, &none).health;
+    assert_eq!(
+        (slow(PROOF_MS - 1), slow(PROOF_MS)),
+        (Health::Working, Health::Down)
+    );
+    assert_eq!(
+        tor("CONNECT_FAILED", 5, Some(10), None, &none).health,
+        Health::Down
+    );
     let starting = tor("", 5, None, None, &none);
     assert_eq!(
         (starting.health, starting.seen_unix_ms),
