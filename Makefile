@@ -228,6 +228,7 @@ lint: webui/dist/index.html target/tools/bin/cargo-deny tools/node_modules/.pack
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fetch --locked   # of every platform, as cargo-deny reads the whole graph
 	target/tools/bin/cargo-deny --offline check --hide-inclusion-graph licenses bans sources
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml > target/fuzz-metadata.json   # its lock file is up to date
 	cd proto && ../tools/node_modules/.bin/buf lint
 	bash systemd/lint.sh
 	cd webui && npm run --silent typecheck && npm run --silent lint && npm run --silent gen:check
