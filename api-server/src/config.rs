@@ -88,7 +88,7 @@ pub enum ConfigError {
     },
     /// A value is out of its range.
     #[error("{path}: {0} {1}", path = .2.display())]
-    Value(&'static str, &'static str, PathBuf),
+    Value(&'static str, String, PathBuf),
 }
 
 #[derive(Deserialize)]
@@ -150,17 +150,12 @@ const fn shipped_tor() -> SocketAddr {
 }
 
 /// Where the cell's own containers and services lie; or a key, and its rule.
-fn networks(file: &File) -> Result<(CoreNetwork, Pool), (&'static str, &'static str)> {
+fn networks(file: &File) -> Result<(CoreNetwork, Pool), (&'static str, String)> {
     let core = file.core_network.as_deref().map(CoreNetwork::parse);
-    let core = core.unwrap_or(Ok(CoreNetwork::SHIPPED)).map_err(|_| {
-        let rule =
-            "must be an IPv4 prefix of 24-28 bits without host bits, as in cell_network of broker.toml";
-        ("core_network", rule)
-    })?;
-    let pool = service_network::pool(&file.service_pool, core).map_err(|_| {
-        let rule = "must be an IPv4 prefix of 8-28 bits without host bits, and not within core_network";
-        ("service_pool", rule)
-    })?;
+    let core = core.unwrap_or(Ok(CoreNetwork::SHIPPED));
+    let core = core.map_err(|rule| ("core_network", rule.to_string()))?;
+    let pool = service_network::pool(&file.service_pool, core);
+    let pool = pool.map_err(|rule| ("service_pool", rule.to_string()))?;
     Ok((core, pool))
 }
 
@@ -184,7 +179,7 @@ impl Config {
         };
         let mut file: File = toml::from_str(text).map_err(syntax)?;
         let automation = file.callers.remove("automation");
-        let wrong = |key, rule| Err(ConfigError::Value(key, rule, path.to_owned()));
+        let wrong = |key, rule: &str| Err(ConfigError::Value(key, rule.to_owned(), path.to_owned()));
         let Some(automation) = automation.filter(|_| file.callers.is_empty()) else {
             return wrong("callers", "must be exactly [callers.automation]");
         };
@@ -203,7 +198,7 @@ impl Config {
         }
         let (core_network, service_pool) = match networks(&file) {
             Ok(networks) => networks,
-            Err((key, rule)) => return wrong(key, rule),
+            Err((key, rule)) => return wrong(key, &rule),
         };
         if !(1..=1_440).contains(&file.session_idle_minutes) {
             return wrong("session_idle_minutes", "must be 1-1440");

@@ -89,16 +89,20 @@ impl Proof {
 
     /// When the last did not come back, where none has for a minute.
     fn failed(&self, now: i64) -> Option<i64> {
-        recent(self.failure_unix_ms, now).filter(|_| self.passed(now).is_none())
+        unanswered(self.success_unix_ms, self.failure_unix_ms, now)
     }
 }
 
 impl Marked {
     /// When the last did not come back, where none has for a minute.
     fn failed(&self, now: i64) -> Option<i64> {
-        let failed = recent(self.failure_unix_ms, now);
-        failed.filter(|_| recent(self.success_unix_ms, now).is_none())
+        unanswered(self.success_unix_ms, self.failure_unix_ms, now)
     }
+}
+
+/// When the last question was lost, where none was answered for a minute.
+fn unanswered(success: Option<i64>, failure: Option<i64>, now: i64) -> Option<i64> {
+    recent(failure, now).filter(|_| recent(success, now).is_none())
 }
 
 /// While what became of a question says something of the next.

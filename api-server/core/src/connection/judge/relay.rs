@@ -1,6 +1,6 @@
 //! What `cell-egress` saw of an exit, and what it says of it.
 
-use super::{Judged, PROOF_MS, Proof, judged};
+use super::{Judged, Proof, judged, recent};
 use crate::connection::health::Health;
 
 /// How long a connection that came through, or did not, says something of the next, milliseconds.
@@ -50,7 +50,7 @@ impl Relayed {
 /// Judges it, as of `now` (milliseconds since 1970-01-01T00:00:00Z).
 pub(super) fn relay(relayed: &Relayed, proof: &Proof, now: i64) -> Judged {
     let judged = carried(relayed, proof, now);
-    let is_young = |probe: &&Probe| now.saturating_sub(probe.at_unix_ms) < PROOF_MS;
+    let is_young = |probe: &&Probe| recent(Some(probe.at_unix_ms), now).is_some();
     match relayed.probe.as_ref().filter(is_young) {
         Some(probe) if relayed.listening => probed(probe, relayed, judged, now),
         Some(_) | None => judged,
@@ -67,7 +67,7 @@ fn probed(probe: &Probe, relayed: &Relayed, by_connections: Judged, now: i64) ->
         // directly. Where nobody listens, or something else does, nothing comes through.
         let is_slow = probe.failure_reason.ends_with("_TIMEOUT");
         let seen = by_connections.seen_unix_ms;
-        let is_fresh = seen.is_some_and(|seen| now.saturating_sub(seen) < PROOF_MS);
+        let is_fresh = recent(seen, now).is_some();
         let counts = !is_outdated(seen) || (is_slow && is_fresh);
         return if by_connections.health == Health::Working && counts {
             by_connections
