@@ -311,7 +311,9 @@ impl Road {
         let next = ["198.51.100.2", "198.51.100.7", "2001:db8:1::2", "2001:db8:1::7"];
         neighbours(&router, "out0", &next, &mac(&behind, "eth0"));
         let others = ["10.86.0.5", "10.86.0.6", "fd86::5", "fd86::6"];
-        neighbours(&router, "wg0", &others, &mac(&client, "eth0"));
+        for all in [&others[..], &SOURCES] {
+            neighbours(&router, "wg0", all, &mac(&client, "eth0"));
+        }
         addresses(&router, LINK, &["172.20.0.2", "fd20::2"]);
         neighbours(&router, LINK, &DESTINATIONS, &mac(&far, "eth0"));
         for (namespace, line) in [

@@ -10,6 +10,7 @@ use cell_lab::netns::Namespace;
 use cell_lab::process::{Process, until};
 use cell_lab::random::Random;
 use cell_netd_core::model::Protocol;
+use cell_netd_core::policy::Counter;
 use cell_netd_core::policy::explain::{Explanation, Verdict};
 
 use super::{
@@ -55,9 +56,12 @@ impl Tracer {
         }
     }
 
-    /// The rules that the packet from this port matched, as soon as the trace has shown its end. None: it has not; the kernel drops
-    /// traces that nft(8) does not read soon enough on a busy machine.
-    fn rules(&self, source_port: u16) -> Option<Vec<Met>> {
+    /// What became of the packet from this port and the rules that it matched, as soon as the trace has shown its end. None: it
+    /// has not; the kernel drops traces that nft(8) does not read soon enough on a busy machine.
+    ///
+    /// The fate is read here and not from the counters: those move for what the router says by itself too, some seconds after a
+    /// neighbour did not answer.
+    fn end(&self, source_port: u16) -> Option<(Verdict, Vec<Met>)> {
         let shown = until(PATIENCE, "the trace of the packet", || {
             let output = self.monitor.output();
             let whole = output.rfind('\n').map_or("", |end| &output[..end]);
@@ -65,7 +69,9 @@ impl Tracer {
             let done = |line: &&String| line.contains("verdict drop") || line.contains(" probe ");
             lines.iter().any(|line| done(&line)).then_some(lines)
         });
-        Some(shown.ok()?.iter().filter_map(|line| self.rule(line)).collect())
+        let lines = shown.ok()?;
+        let rules = lines.iter().filter_map(|line| self.rule(line)).collect();
+        Some((fate(&lines), rules))
     }
 
     /// `trace id 1a2b3c4d inet cell forward rule … # handle 7 (verdict drop)`
@@ -83,6 +89,19 @@ impl Tracer {
         let handle = handle.split(' ').next()?.parse().unwrap();
         let place = self.places[&(chain.clone(), handle)];
         Some((chain, place))
+    }
+}
+
+/// By the rule that dropped it, each of which has a counter with a name; what the probe saw was dropped by none.
+fn fate(lines: &[String]) -> Verdict {
+    let Some(last) = lines.iter().find(|line| line.contains("verdict drop")) else {
+        return Verdict::Passes;
+    };
+    let named = |counter: &Counter| last.contains(&format!("counter name \"{}\" ", counter.name()));
+    match Counter::ALL.into_iter().find(named) {
+        Some(refused @ Counter::ExitRefused) => Verdict::Refused(refused),
+        Some(counter) => Verdict::Dropped(counter),
+        None => panic!("dropped without a counter: {last}"),
     }
 }
 
@@ -204,8 +223,8 @@ fn the_rules_that_are_named_are_those_that_the_kernel_went_by() {
         let asked = asked.filter(|explanation| explanation.mark != MARKS[1]);
         let is_told = asked.is_some();
         let explanation = asked.unwrap_or_else(|| explained(&ruleset, kind, from, to));
-        let found = road.send(kind, from, to);
-        let Some(rules) = tracer.rules(source_port) else {
+        road.send(kind, from, to);
+        let Some((found, rules)) = tracer.end(source_port) else {
             lost += 1;
             continue;
         };
