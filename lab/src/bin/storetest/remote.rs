@@ -14,6 +14,8 @@ use crate::story::{Found, Scene};
 const ID: &str = "agenda";
 /// Another, whose manifest bears the signature of the first.
 const FORGED: &str = "forged";
+/// What the broker must refuse it for, and nothing else.
+const UNSIGNED: &str = "MANIFEST_UNSIGNED";
 
 /// All of it. `files`: what both devices may use, at whose address the proxy is asked alone.
 pub fn offered(report: &mut Report, scene: &Scene<'_>, files: &Found) -> Result<()> {
@@ -39,7 +41,7 @@ pub fn offered(report: &mut Report, scene: &Scene<'_>, files: &Found) -> Result<
     report.fact(
         "  a service of it under another's signature is installed",
         &refused,
-        refused != "installed",
+        refused.contains(UNSIGNED),
     );
     wishes.install(ID, &json!({"allowed_peers": ["phone"]}))?;
     follows::changes(report, scene, ID, files)
