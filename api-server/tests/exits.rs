@@ -466,6 +466,27 @@ async fn an_exit_that_netd_refuses_takes_its_peers_off_the_network_and_nobody_el
     assert_eq!(left["access"]["internet"], json!(false));
 }
 
+/// Whoever is quicker than netd is not told that there is no such exit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_goes_by_a_connection_that_netd_is_not_told_of_yet() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    add(&admin, "phone", 1).await;
+    cell.netd
+        .with(|state| state.slow = std::time::Duration::from_secs(3));
+    let work = proxy(&admin, "work").await;
+    let is_known = |id: &str| {
+        let spec = cell.netd.with(|state| state.spec.clone().unwrap());
+        spec.exits.iter().any(|exit| exit.id == id)
+    };
+    assert!(!is_known(&work), "or nothing is tested");
+    bind(&admin, "phone", json!(work)).await.expect(200);
+    eventually("it goes by it", || {
+        exit_at_netd(&cell, "phone") == Some(work.clone())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fallbacks_are_checked_before_anything_is_changed() {
     let cell = Cell::ready().await;

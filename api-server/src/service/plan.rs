@@ -15,7 +15,7 @@ use super::{ServiceError, cell, peers};
 use crate::app::App;
 use crate::daemons::check::Verdict;
 use crate::reconcile::granted;
-use crate::store::connections;
+use crate::store::{connections, transaction};
 
 /// How whoever asks came here.
 #[derive(Debug, Clone)]
@@ -92,7 +92,13 @@ async fn netd_says(app: &App, before: &Peer, after: Option<&Peer>) -> Result<Opt
     });
     let spec = spec.map(|spec| granted(app, spec)).transpose()?;
     let removed = spec.is_none().then(|| before.name.to_string());
-    Ok(app.check.plan(etag, spec, removed).await)
+    let generation = app
+        .store
+        .read(|connection| Ok(transaction::generation(connection)?))?;
+    let verdict = app.check.plan(etag, spec, removed).await;
+    // Its no may be of what it has not heard of yet, as an exit that was made a moment ago.
+    let is_known = |verdict: &Verdict| matches!(verdict, Verdict::Takes(_)) || app.network.holds(generation);
+    Ok(verdict.filter(is_known))
 }
 
 /// What is known of connections at this moment.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cell_proto::fault::{Fault, Violation};
 use cell_proto::ipc::serve::MAX_MESSAGE_BYTES;
@@ -58,6 +59,8 @@ pub struct State {
     pub refuses_redirects: bool,
     /// What is asked only to be judged is taken: it learns of its limits later.
     pub validates: bool,
+    /// How long a whole takes that is put in force.
+    pub slow: Duration,
     /// The change that waits, and the state before it.
     pub pending: Option<(PendingChange, NetworkSpec)>,
     /// Whether a whole that is to wait is refused.
@@ -92,6 +95,7 @@ impl Default for State {
             refused_address: None,
             refuses_redirects: false,
             validates: true,
+            slow: Duration::ZERO,
             pending: None,
             refuses_waiting: false,
             last_rollback: None,
@@ -434,8 +438,12 @@ impl NetworkService for Service {
         &self,
         request: Request<ApplyNetworkRequest>,
     ) -> Result<Response<ApplyNetworkResponse>, Status> {
-        let mut state = self.state.lock().unwrap();
         let request = request.into_inner();
+        if !request.validate_only {
+            let slow = self.state.lock().unwrap().slow;
+            tokio::time::sleep(slow).await;
+        }
+        let mut state = self.state.lock().unwrap();
         let spec = request.spec.unwrap();
         if request.validate_only && !state.validates {
             return Ok(Response::new(Default::default()));

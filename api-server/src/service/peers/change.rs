@@ -11,6 +11,7 @@ use cell_api_core::derive;
 use cell_api_core::name::PeerName;
 use cell_api_core::peer::{KeySource, NewPeer, Peer, PeerInput, PeerUpdate, PeerUpdateInput};
 use cell_api_core::range::VpnRange;
+use cell_proto::fault::Violation;
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
@@ -25,7 +26,7 @@ use crate::service::device::{known_side, make_key, side};
 use crate::service::{Actor, ServiceError, waiting};
 use crate::store::accounts as accounts_table;
 use crate::store::peers::{self as table, StoredPeer};
-use crate::store::transaction::{NetworkChange, Origin, Tx};
+use crate::store::transaction::{self, NetworkChange, Origin, Tx};
 use crate::store::waiting::{self as waiting_table, Action, Wait};
 
 /// How long a change waits for netd before it is answered anyway: accepted and converged are two facts.
@@ -382,13 +383,29 @@ pub(super) async fn netd_takes(
     peer: &Peer,
     exit: Option<ConnectionId>,
 ) -> Result<(), ServiceError> {
-    let Some(etag) = app.network.etag() else {
-        return Ok(());
-    };
     let spec = granted(app, derive::peer_spec(range, peer, exit))?;
-    let asked = app.check.peer(etag, spec).await;
+    let generation = app
+        .store
+        .read(|connection| Ok(transaction::generation(connection)?))?;
+    let mut asked = asked_beforehand(app, spec.clone()).await;
+    if asked.is_err() && !app.network.holds(generation) {
+        // Its no may be of what it has not heard of yet, as an exit that was made a moment ago.
+        app.network.wait_for(generation, PATIENCE).await;
+        asked = match app.network.holds(generation) {
+            true => asked_beforehand(app, spec).await,
+            false => Ok(()),
+        };
+    }
     asked.map_err(|violations| {
         let said = violations.into_iter().map(|violation| violation.description);
         ServiceError::NetdRefuses(said.collect::<Vec<_>>().join("; "))
     })
+}
+
+/// What netd finds wrong; nothing too where it cannot be asked.
+async fn asked_beforehand(app: &App, spec: derive::PeerSpec) -> Result<(), Vec<Violation>> {
+    match app.network.etag() {
+        Some(etag) => app.check.peer(etag, spec).await,
+        None => Ok(()),
+    }
 }
