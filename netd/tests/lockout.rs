@@ -20,7 +20,7 @@ use cell_lab::stock::Client;
 use cell_lab::topology::{CELL, Device, FAR_HOST, World};
 use cell_proto::netd::v1;
 use nix::sys::signal::Signal;
-use support::{Keys, Netd, PATIENCE, PORT, access, client_file, peer, spec};
+use support::{Keys, Netd, PATIENCE, PORT, access, client_file, flush, is_legacy, peer, spec};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The shortest that a change can wait.
@@ -164,6 +164,23 @@ fn who_locks_themselves_out_is_back_by_themselves_and_nothing_leaks_meanwhile() 
         setup.reachable().then_some(())
     })?;
 
+    // It is removed once more, and the machine is started anew: nothing but the disk knows of anything.
+    let removed = spec(vec![setup.other_peer(false)]);
+    setup.wait(removed, &setup.netd.status()?.etag)?;
+    ensure!(!setup.reachable(), "locked out");
+    setup.netd.process.signal(Signal::SIGKILL)?;
+    setup.netd.process.wait(PATIENCE)?;
+    setup.netd.crash_wg()?;
+    forget(&setup.world.cell)?;
+    setup.netd.restart(&setup.world.cell)?;
+    ensure!(
+        setup.in_force(setup.good())?,
+        "with the first answer of netd after the start"
+    );
+    until(NEW_HANDSHAKE, "the administrator is back", || {
+        setup.reachable().then_some(())
+    })?;
+
     let reports = probers.map(|prober| prober.stop().unwrap());
     for report in &reports {
         ensure!(
@@ -181,6 +198,33 @@ fn who_locks_themselves_out_is_back_by_themselves_and_nothing_leaks_meanwhile() 
         );
     }
     ensure!(arrived(&counters) > 0, "what leaks is counted");
+    Ok(())
+}
+
+/// What a machine that starts has not: policy, rules, routes and interfaces of netd's.
+fn forget(cell: &Namespace) -> Result<()> {
+    flush(cell)?;
+    if is_legacy() {
+        for program in ["iptables-legacy", "ip6tables-legacy"] {
+            for table in ["filter", "nat", "raw", "mangle"] {
+                cell.run(program, &["-t", table, "-F"])?;
+                cell.run(program, &["-t", table, "-X"])?;
+            }
+        }
+        cell.run("ipset", &["destroy"])?;
+    }
+    for family in ["-4", "-6"] {
+        cell.ip(&format!("{family} rule flush protocol 206"))?;
+        // There is none where no exit was made.
+        let _routes = cell.ip(&format!("{family} route flush table all proto 206"));
+    }
+    // cell-wg has let go of it when it died, unless netd made it so that it stays.
+    let _wg0 = cell.ip("link delete wg0");
+    ensure!(cell.ip("link show wg0").is_err(), "wg0 is still there");
+    ensure!(
+        !cell.run("nft", &["list", "tables"])?.contains("cell"),
+        "a table is still there"
+    );
     Ok(())
 }
 
