@@ -160,6 +160,7 @@ fn drive(mut lab: Lab, speakers: &[Speaker], options: &Options, seed: u64) -> Re
     let outcome = prove(&mut lab, speakers, options, seed);
     if outcome.is_err() {
         eprintln!("--- output of the cell:\n{}", lab.cell.output());
+        eprintln!("--- the cell as it is:\n{}", lab.as_it_is());
     }
     let found = outcome?;
     lab.peers.clear();

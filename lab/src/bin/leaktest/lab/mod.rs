@@ -244,6 +244,24 @@ impl<'a> Lab<'a> {
         })
     }
 
+    /// For whoever looks into a failure: what the cell's namespace has, and what it says of its devices.
+    pub fn as_it_is(&mut self) -> String {
+        let cell = &self.world.cell;
+        let shown = [
+            ("ip", &["-s", "address", "show", "dev", "wg0"][..]),
+            ("ip", &["rule"]),
+            ("ss", &["-uanpem"]),
+            ("nft", &["list", "counters", "table", "inet", "cell"]),
+        ];
+        let shown = shown.map(|(program, arguments)| match cell.run(program, arguments) {
+            Ok(text) => text,
+            Err(error) => format!("{program}: {error:#}"),
+        });
+        let peers = self.ask(Method::GET, "/api/peers", &Value::Null);
+        let peers = peers.map_or_else(|error| format!("{error:#}"), |answer| answer.json().to_string());
+        format!("{}\n{peers}", shown.join("\n"))
+    }
+
     /// Lets it happen; the speakers of bound peers learn what they are assigned to. Answers the exit type that it really met: what
     /// is asked of a type may find nothing there to do.
     ///
