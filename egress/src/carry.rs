@@ -20,24 +20,69 @@ const PIECE: usize = 32 << 10;
 const SMALL_PIECE: usize = 2 << 10;
 /// From how many kept bytes on, of all connections together, only small pieces are read.
 const MUCH: usize = 64 << 20;
+/// And of those of one exit: an eighth, so that one whose connections are stuck slows itself, and seven like it slow no other.
+const MUCH_OF_EXIT: usize = MUCH / 8;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; PIECE].into());
 }
 
-/// How many bytes all connections together keep, since the far side of each is slower than the near one.
-#[derive(Debug, Default)]
-pub struct Kept(AtomicUsize);
+/// How many bytes connections keep, since the far side of each is slower than the near one: those of one exit, which are counted
+/// with those of all.
+#[derive(Debug)]
+pub struct Kept {
+    bytes: AtomicUsize,
+    /// From how many bytes on only small pieces are read.
+    much: usize,
+    /// Whose part it is; none: it is that of all exits.
+    all: Option<Arc<Kept>>,
+}
 
 impl Kept {
+    /// Of all exits, which holds where many of them keep much.
+    pub fn of_all() -> Arc<Self> {
+        Arc::new(Kept {
+            bytes: AtomicUsize::new(0),
+            much: MUCH,
+            all: None,
+        })
+    }
+
+    /// Of one more exit.
+    pub fn of_exit(all: &Arc<Kept>) -> Arc<Self> {
+        Arc::new(Kept {
+            bytes: AtomicUsize::new(0),
+            much: MUCH_OF_EXIT,
+            all: Some(Arc::clone(all)),
+        })
+    }
+
     /// How much may be read now, bytes.
     fn piece(&self) -> usize {
-        if self.bytes() < MUCH { PIECE } else { SMALL_PIECE }
+        if self.is_much() { SMALL_PIECE } else { PIECE }
+    }
+
+    fn is_much(&self) -> bool {
+        self.bytes() >= self.much || self.all.as_ref().is_some_and(|all| all.is_much())
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(all) = &self.all {
+            all.add(bytes);
+        }
+    }
+
+    fn take(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(all) = &self.all {
+            all.take(bytes);
+        }
     }
 
     /// Now, in all.
     pub fn bytes(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -50,7 +95,7 @@ struct Rest {
 
 impl Rest {
     fn new(kept: &Arc<Kept>, bytes: Vec<u8>) -> Self {
-        kept.0.fetch_add(bytes.len(), Ordering::Relaxed);
+        kept.add(bytes.len());
         Rest {
             bytes,
             written: 0,
@@ -75,7 +120,7 @@ impl Rest {
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        self.kept.0.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.kept.take(self.bytes.len());
     }
 }
 
@@ -177,78 +222,4 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
-
-    fn bytes(seed: usize, length: usize) -> Vec<u8> {
-        (0..length).map(|at| (at * 31 + seed + at / 251) as u8).collect()
-    }
-
-    /// Through pipes of one byte to more than a piece: every byte, in order, and each end is passed on by itself.
-    #[tokio::test]
-    async fn every_byte_arrives_in_order_whatever_the_pipes_take() {
-        for pipe in [1, 7, 4096, PIECE - 1, PIECE, 3 * PIECE] {
-            let kept = Arc::new(Kept::default());
-            let ((mut peer, mut near), (mut far, mut server)) = (duplex(pipe), duplex(pipe));
-            let carrying = async { carry(&mut near, &mut far, b"early".to_vec(), &kept).await };
-            let length = (pipe * 5).min(5 * PIECE);
-            let talk = async {
-                let (mut reads, mut writes) = tokio::io::split(&mut peer);
-                let sending = async {
-                    writes.write_all(&bytes(1, length)).await.unwrap();
-                    writes.shutdown().await.unwrap();
-                };
-                let mut got = Vec::new();
-                tokio::join!(sending, async { reads.read_to_end(&mut got).await.unwrap() });
-                got
-            };
-            let serve = async {
-                let mut asked = Vec::new();
-                server.read_to_end(&mut asked).await.unwrap();
-                // Only after the other direction has ended.
-                server.write_all(&bytes(2, length)).await.unwrap();
-                server.shutdown().await.unwrap();
-                asked
-            };
-            let (carried, got, asked) = tokio::join!(carrying, talk, serve);
-            carried.unwrap();
-            assert_eq!(asked, bytes(1, length), "pipes of {pipe}");
-            assert_eq!(
-                got,
-                [b"early".to_vec(), bytes(2, length)].concat(),
-                "pipes of {pipe}"
-            );
-            assert_eq!(kept.bytes(), 0);
-        }
-    }
-
-    /// What waits for a reader is kept once and counted; much of it makes what is read small, and it goes with its connection.
-    #[tokio::test]
-    async fn what_is_kept_is_bounded_and_counted() {
-        for (before, most) in [(0, PIECE), (MUCH, SMALL_PIECE)] {
-            let kept = Arc::new(Kept(AtomicUsize::new(before)));
-            let ((_peer, mut near), (mut far, mut server)) = (duplex(16), duplex(4 * PIECE));
-            server.write_all(&bytes(0, 4 * PIECE)).await.unwrap();
-            let mut carrying = Box::pin(carry(&mut near, &mut far, Vec::new(), &kept));
-            assert!(futures_poll(&mut carrying).await.is_pending());
-            assert_eq!(kept.bytes() - before, most - 16);
-            drop(carrying);
-            assert_eq!(kept.bytes(), before);
-        }
-    }
-
-    async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-        poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
-    }
-
-    #[tokio::test]
-    async fn a_side_that_breaks_ends_it() {
-        let kept = Arc::new(Kept::default());
-        let ((mut peer, mut near), (mut far, server)) = (duplex(64), duplex(64));
-        drop(server);
-        peer.write_all(b"x").await.unwrap();
-        assert!(carry(&mut near, &mut far, Vec::new(), &kept).await.is_err());
-    }
-}
+mod tests;

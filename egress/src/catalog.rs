@@ -16,7 +16,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use crate::dns::relay::Relay;
-use crate::dns::upstream::{Path, connect};
+use crate::dns::socket::connect;
+use crate::dns::upstream::Path;
 use crate::engine::Engine;
 use crate::tunnel::{self, Bounds, invalid, no_answer, refusal};
 

@@ -208,7 +208,7 @@ impl AsyncWrite for Far {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().way {
             Way::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Way::Ssh(channel, _) => Pin::new(channel).poll_write(cx, buf),
+            Way::Ssh(channel, _) => poll_messages(channel, cx, buf),
         }
     }
 
@@ -225,4 +225,23 @@ impl AsyncWrite for Far {
             Way::Ssh(channel, _) => Pin::new(channel).poll_shutdown(cx),
         }
     }
+}
+
+/// Writes as many messages as the session takes now. The channel keeps the first that it does not take, which has to be offered
+/// again as it was: so each is short.
+fn poll_messages<W: AsyncWrite + Unpin>(
+    channel: &mut W,
+    cx: &mut Context<'_>,
+    buf: &[u8],
+) -> Poll<io::Result<usize>> {
+    let mut taken = 0;
+    for message in buf.chunks(ssh::MESSAGE) {
+        match Pin::new(&mut *channel).poll_write(cx, message) {
+            Poll::Ready(Ok(length)) if length == message.len() => taken += length,
+            Poll::Ready(Ok(length)) => return Poll::Ready(Ok(taken + length)),
+            Poll::Pending if taken > 0 => break,
+            other => return other,
+        }
+    }
+    Poll::Ready(Ok(taken))
 }

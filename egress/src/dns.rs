@@ -9,6 +9,7 @@ pub mod marker;
 pub mod relay;
 pub mod request;
 pub mod serve;
+pub mod socket;
 pub mod upstream;
 pub mod way;
 pub mod wire;

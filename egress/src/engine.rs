@@ -45,7 +45,8 @@ pub(crate) struct Shared {
     pub(crate) rules: Rules,
     pub(crate) secrets: Box<dyn Secrets>,
     ledger: Mutex<Ledger>,
-    pub(crate) kept: Arc<Kept>,
+    /// What the connections of all exits keep.
+    kept: Arc<Kept>,
 }
 
 #[derive(Default)]
@@ -84,7 +85,7 @@ impl Engine {
             rules,
             secrets,
             ledger,
-            kept: Arc::default(),
+            kept: Kept::of_all(),
         });
         Engine {
             shared,
@@ -158,6 +159,7 @@ impl Engine {
                     dialer: Dialer::of(exit),
                     exit: exit.clone(),
                     counters: Arc::clone(&counters),
+                    kept: Kept::of_exit(&self.shared.kept),
                 });
                 tracing::info!(id = %exit.id, port, "exit started");
                 let (ends, ended) = watch::channel(());

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::carry::Kept;
 use crate::client::Client;
 use crate::counters::Counters;
 use crate::dial::Dialer;
@@ -27,6 +28,8 @@ pub(crate) struct Served {
     pub(crate) exit: Exit,
     pub(crate) dialer: Dialer,
     pub(crate) counters: Arc<Counters>,
+    /// What its connections keep.
+    pub(crate) kept: Arc<Kept>,
 }
 
 impl Served {
@@ -107,7 +110,7 @@ impl Served {
             match opened {
                 Ok(opened) => {
                     served.counters.succeeded();
-                    if let Err(cut) = relay(client, opened, timeouts.idle, &served.shared.kept).await {
+                    if let Err(cut) = relay(client, opened, timeouts.idle, &served.kept).await {
                         tracing::debug!(id = %served.exit.id, %cut, "connection cut");
                     }
                 }

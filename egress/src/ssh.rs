@@ -1,7 +1,9 @@
-//! SSH exits: direct-tcpip over sessions that are kept, to servers whose host key is pinned. The one file that knows russh.
+//! SSH exits: direct-tcpip over sessions that are kept, to servers whose host key is pinned. This and what is below it knows russh.
 //!
 //! Each peer of an exit has a session of its own. Within one session the library hands out what comes in order, so a channel
 //! that nobody reads holds the others up: with one session for all, a peer that pauses a download would stop the house.
+
+mod pinned;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,10 +17,11 @@ use cell_egress_core::exit::{ExitId, Server, User};
 use cell_egress_core::pin::HostKey;
 use cell_egress_core::policy::Timeouts;
 use russh::client::{self, AuthResult, Handle};
-use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
+use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, decode_secret_key};
 use russh::{Error, Preferred};
 use tokio::time::{Instant, timeout};
 
+use self::pinned::Pinned;
 use crate::dial::{Far, Opened, connect};
 use crate::failure::Failure;
 use crate::secrets::{NoSecret, Secret, Secrets};
@@ -31,10 +34,14 @@ const ORIGINATOR: (&str, u32) = ("127.0.0.1", 0);
 const LINGER: Duration = Duration::from_secs(60);
 /// Between two signs of life of a session.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// How much of one channel's bytes the server may send before they are taken, bytes.
+/// How much of one channel's bytes may be under way to here, bytes. The library asks for more when they arrive, not when they are
+/// taken: so this sets the pace on a long way, and bounds nothing that is held.
 const WINDOW: u32 = 256 * 1024;
-/// Messages of one channel that are held until it is read from.
-const HELD_MESSAGES: usize = 16;
+/// The longest message of a channel, both ways, bytes. That, and [`HELD_MESSAGES`], bound what the library holds of a channel that is
+/// stuck, which nobody counts (ADR 0041): here so many messages and the one that is being read, there one.
+pub const MESSAGE: usize = 2 << 10;
+/// Messages of one channel that are held until it is read from. The next one holds up the session.
+const HELD_MESSAGES: usize = 2;
 
 /// A session, held by each connection that it carries.
 pub type InUse = Arc<Session>;
@@ -194,6 +201,7 @@ impl Sessions {
         client::Config {
             preferred: Preferred { key, ..known },
             window_size: WINDOW,
+            maximum_packet_size: MESSAGE as u32,
             channel_buffer_size: HELD_MESSAGES,
             keepalive_interval: Some(KEEPALIVE),
             nodelay: true,
@@ -232,24 +240,6 @@ impl Slot {
             session
                 .as_ref()
                 .is_some_and(|session| Arc::strong_count(session) > 1)
-        })
-    }
-}
-
-/// Takes a server's key only if it is pinned.
-struct Pinned(Vec<HostKey>);
-
-impl client::Handler for Pinned {
-    type Error = Error;
-
-    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Error> {
-        Ok(match shown {
-            PublicKeyOrCertificate::PublicKey { key, .. } => {
-                let bytes = key.to_bytes()?;
-                self.0.iter().any(|pin| pin.is(&bytes))
-            }
-            // None was asked for.
-            PublicKeyOrCertificate::Certificate(_) => false,
         })
     }
 }

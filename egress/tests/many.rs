@@ -195,8 +195,8 @@ fn thousands_through_one_exit_leave_another_as_it_was() -> Result<()> {
     println!("memory: idle {idle} KiB, stuck {stuck} KiB, of {MANY} connections");
     assert!(beside < AT_ONCE && while_stuck < AT_ONCE);
     assert!(idle / u64::from(MANY) < 16, "{idle} KiB for idle connections");
-    // 64 MiB are kept in large pieces, the rest in small ones.
-    let most = idle + (64 << 10) + u64::from(MANY) * 4 + (16 << 10);
+    // 8 MiB of the exit are kept in large pieces, the rest in small ones.
+    let most = idle + (8 << 10) + u64::from(MANY) * 4 + (16 << 10);
     assert!(stuck < most, "{stuck} KiB for stuck connections, {most} at most");
 
     // The other has its share to the last place, and no more.

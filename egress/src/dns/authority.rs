@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use cell_egress_core::dns::address::Resolver;
 use cell_egress_core::dns::proxied::{Over, header};
 
-use super::upstream::{NoAnswer, TCP_PATIENCE, UDP_PATIENCE, Via, by_tcp, by_udp, in_time};
+use super::socket::Via;
+use super::upstream::{NoAnswer, TCP_PATIENCE, UDP_PATIENCE, by_tcp, by_udp, in_time};
 use super::wire::{Asked, Outgoing, Reply};
 
 /// What the authority says to `peer`.

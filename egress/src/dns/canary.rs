@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::relay::Relay;
 use super::upstream::Asker;
-use super::way::{ByMark, Way};
+use super::way::{ByMark, Unanswered, Way};
 use super::wire::Asked;
 
 /// Exits that are being proven at the same time: each holds one descriptor.
@@ -91,13 +91,23 @@ async fn once(exit: &ExitId, way: &Way, asker: &Asker) {
     };
     let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let answered = timeout(PATIENCE, way.first_answer(asker, &asked, nobody)).await;
-    let proven = match answered.unwrap_or_else(|_| Err(NOT_IN_TIME.to_owned())) {
+    let late = |_| {
+        Err(Unanswered {
+            why: NOT_IN_TIME.to_owned(),
+            of_the_way: true,
+        })
+    };
+    let proven = match answered.unwrap_or_else(late) {
         Ok(_) => {
             way.counters.proven();
             by_mark(exit, way, asker, &asked).await
         }
-        Err(why) => {
-            way.counters.not_proven(why);
+        Err(unanswered) => {
+            if unanswered.of_the_way {
+                way.counters.not_proven(unanswered.why);
+            } else {
+                tracing::warn!(%exit, why = unanswered.why, "the exit could not be asked, which says nothing of it");
+            }
             way.counters.last_proven() > 0
         }
     };
@@ -115,6 +125,10 @@ async fn by_mark(exit: &ExitId, way: &Way, asker: &Asker, asked: &Asked) -> bool
         ByMark::Answered => {
             way.counters.proven_by_mark();
             true
+        }
+        ByMark::NotAsked(why) => {
+            tracing::warn!(%exit, why, "the exit could not be asked by its mark, which says nothing of it");
+            way.counters.last_marked_proven() > 0
         }
         ByMark::Failed(why) => {
             tracing::debug!(%exit, %why, "the exit answers, but not by its mark");

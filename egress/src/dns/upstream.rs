@@ -1,20 +1,19 @@
 //! Asks a resolver, by the one way that the question has.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cell_egress_core::dns::address::Resolver;
 use cell_egress_core::dns::table::{Interface, Reached};
 use cell_egress_core::exit::ExitId;
-use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 
 use super::marker::Marker;
+use super::socket::{self, Via, is_shortage};
 use super::wire::{Asked, DATAGRAM_MAX, Heard, Outgoing, Reply, Transport};
 use crate::engine::Engine;
 use crate::failure::Failure;
@@ -49,45 +48,18 @@ impl Path {
     }
 }
 
-/// By which way a socket sends.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Via<'a> {
-    /// As the machine's routes lead.
-    Routes,
-    /// Out of an interface.
-    Interface(&'a Interface),
-    /// As packets of the exit's peers go: by its mark.
-    Mark(&'a Marker, &'a ExitId),
-}
-
-impl Via<'_> {
-    async fn lead(self, socket: BorrowedFd<'_>) -> Result<(), NoAnswer> {
-        match self {
-            Via::Routes => Ok(()),
-            Via::Interface(interface) => {
-                setsockopt(&socket, sockopt::BindToDevice, &interface.as_str().into())
-                    .map_err(|error| NoAnswer::Unreachable(error.into()))
-            }
-            Via::Mark(marker, exit) => marker.mark(exit, socket).await.map_err(NoAnswer::NoMark),
-        }
-    }
-}
-
-impl<'a> From<Option<&'a Interface>> for Via<'a> {
-    fn from(interface: Option<&'a Interface>) -> Self {
-        interface.map_or(Via::Routes, Via::Interface)
-    }
-}
-
 /// Why a resolver gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
     /// Nothing came.
     #[error("it did not answer in time")]
     Timeout,
-    /// The question could not be sent.
+    /// The question could not be sent, or what came back says that nobody is there.
     #[error("it cannot be reached: {0}")]
     Unreachable(#[from] io::Error),
+    /// It was not asked: this machine has no socket for the question.
+    #[error("this machine has no socket for the question: {0}")]
+    Local(#[source] io::Error),
     /// It was not asked: netd gave the socket no mark.
     #[error("netd gives no mark: {0}")]
     NoMark(io::Error),
@@ -106,6 +78,24 @@ pub enum NoAnswer {
     /// The name cannot be written, or there is no randomness.
     #[error("the question cannot be asked")]
     Unspeakable,
+}
+
+impl NoAnswer {
+    /// Whether it says something of the way or the resolver. What this machine lacks by itself (descriptors, memory, a mark,
+    /// randomness) does not: nothing was sent, and an exit for which that counted would be called down, and its devices moved to
+    /// another, for a shortage that all exits have.
+    pub fn is_of_the_way(&self) -> bool {
+        match self {
+            NoAnswer::Timeout
+            | NoAnswer::Unreachable(_)
+            | NoAnswer::NoExit
+            | NoAnswer::Unwilling(_)
+            | NoAnswer::Nonsense => true,
+            NoAnswer::Exit(Failure::Connect(error)) => !is_shortage(error),
+            NoAnswer::Exit(_) => true,
+            NoAnswer::Local(_) | NoAnswer::NoMark(_) | NoAnswer::Unspeakable => false,
+        }
+    }
 }
 
 /// Who asks: everything that reaches resolvers.
@@ -176,11 +166,11 @@ fn outgoing(asked: &Asked) -> Result<Outgoing, NoAnswer> {
 
 /// What netd takes for a mark is not the resolver's time.
 async fn by(via: Via<'_>, resolver: Resolver, outgoing: &Outgoing) -> Result<Reply, NoAnswer> {
-    let socket = udp_socket(via, resolver.address()).await?;
+    let socket = socket::udp(via, resolver.address()).await?;
     if let Some(reply) = in_time(UDP_PATIENCE, over_udp(socket, resolver, outgoing, &[])).await? {
         return Ok(reply);
     }
-    let socket = tcp_socket(via, resolver.address()).await?;
+    let socket = socket::tcp(via, resolver.address()).await?;
     in_time(TCP_PATIENCE, over_tcp(socket, resolver, outgoing, &[])).await
 }
 
@@ -199,18 +189,8 @@ pub(super) async fn by_udp(
     outgoing: &Outgoing,
     header: &[u8],
 ) -> Result<Option<Reply>, NoAnswer> {
-    let socket = udp_socket(via, resolver.address()).await?;
+    let socket = socket::udp(via, resolver.address()).await?;
     over_udp(socket, resolver, outgoing, header).await
-}
-
-async fn udp_socket(via: Via<'_>, to: SocketAddr) -> Result<UdpSocket, NoAnswer> {
-    let any = match to.ip() {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    via.lead(socket.as_fd()).await?;
-    Ok(socket)
 }
 
 async fn over_udp(
@@ -241,7 +221,7 @@ pub(super) async fn by_tcp(
     outgoing: &Outgoing,
     header: &[u8],
 ) -> Result<Reply, NoAnswer> {
-    let socket = tcp_socket(via, resolver.address()).await?;
+    let socket = socket::tcp(via, resolver.address()).await?;
     over_tcp(socket, resolver, outgoing, header).await
 }
 
@@ -256,20 +236,6 @@ async fn over_tcp(
         stream.write_all(header).await?;
     }
     exchange([].as_slice(), stream, outgoing).await
-}
-
-/// A connection by this way.
-pub(crate) async fn connect(at: SocketAddr, via: Via<'_>) -> Result<TcpStream, NoAnswer> {
-    Ok(tcp_socket(via, at).await?.connect(at).await?)
-}
-
-async fn tcp_socket(via: Via<'_>, to: SocketAddr) -> Result<TcpSocket, NoAnswer> {
-    let socket = match to {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    via.lead(socket.as_fd()).await?;
-    Ok(socket)
 }
 
 /// One question and one answer over a connection of their own; `early` is what came before the connection was ours.

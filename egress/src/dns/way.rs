@@ -47,6 +47,32 @@ pub enum ByMark {
     Answered,
     /// None did, and this is why.
     Failed(String),
+    /// None was asked, for want of something of this machine.
+    NotAsked(String),
+}
+
+/// No resolver answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unanswered {
+    /// Why the last of those that were asked did not, without the name.
+    pub why: String,
+    /// Whether that says something of the way. It does where one was asked in vain: another that could not be asked excuses
+    /// nothing, so that an exit whose one resolver is of a kind that this machine never reaches is not held to work for ever.
+    pub of_the_way: bool,
+}
+
+impl Unanswered {
+    fn of(tried: &[(Resolver, NoAnswer)]) -> Self {
+        let in_vain = tried.iter().rfind(|(_, why)| why.is_of_the_way());
+        let told = in_vain.or(tried.last());
+        Unanswered {
+            why: told.map_or_else(
+                || "there is no resolver".to_owned(),
+                |(resolver, why)| format!("{}: {why}", resolver.address()),
+            ),
+            of_the_way: in_vain.is_some() || tried.is_empty(),
+        }
+    }
 }
 
 /// There is no room for another question.
@@ -151,8 +177,8 @@ impl Way {
                 self.counters.succeeded();
                 Some(Arc::new(reply))
             }
-            Err(why) => {
-                self.counters.failed(why);
+            Err(unanswered) => {
+                self.counters.failed(unanswered.why);
                 None
             }
         }
@@ -161,10 +187,15 @@ impl Way {
     /// Asks one resolver after the other, beginning with the one that answered last.
     ///
     /// # Errors
-    /// Why the last of them gave no answer, without the name.
-    pub async fn first_answer(&self, asker: &Asker, asked: &Asked, peer: IpAddr) -> Result<Reply, String> {
+    /// [`Unanswered`].
+    pub async fn first_answer(
+        &self,
+        asker: &Asker,
+        asked: &Asked,
+        peer: IpAddr,
+    ) -> Result<Reply, Unanswered> {
         let first = self.first.load(Ordering::Relaxed);
-        let mut last = None;
+        let mut tried = Vec::new();
         for step in 0..self.resolvers.len() {
             let index = (first + step) % self.resolvers.len();
             let resolver = self.resolvers[index];
@@ -173,12 +204,12 @@ impl Way {
                     self.first.store(index, Ordering::Relaxed);
                     return Ok(reply);
                 }
-                Err(why) => last = Some(format!("{}: {why}", resolver.address())),
+                Err(why) => tried.push((resolver, why)),
             }
         }
-        let why = last.unwrap_or_else(|| "there is no resolver".to_owned());
-        tracing::debug!(path = ?self.path, %why, "no resolver answered");
-        Err(why)
+        let unanswered = Unanswered::of(&tried);
+        tracing::debug!(path = ?self.path, why = unanswered.why, "no resolver answered");
+        Err(unanswered)
     }
 
     /// Asks by the mark of the exit that the way is of, beginning with the resolver that answered last.
@@ -187,7 +218,7 @@ impl Way {
             return ByMark::NotSo;
         };
         let first = self.first.load(Ordering::Relaxed);
-        let mut last = "there is no resolver".to_owned();
+        let mut tried = Vec::new();
         for step in 0..self.resolvers.len() {
             let resolver = self.resolvers[(first + step) % self.resolvers.len()];
             match ask_by_mark(marker, exit, resolver, asked).await {
@@ -196,10 +227,15 @@ impl Way {
                     tracing::debug!(%exit, %why, "netd gives no mark");
                     return ByMark::NoMark;
                 }
-                Err(why) => last = format!("{}: {why}", resolver.address()),
+                Err(why) => tried.push((resolver, why)),
             }
         }
-        ByMark::Failed(last)
+        let unanswered = Unanswered::of(&tried);
+        if unanswered.of_the_way {
+            ByMark::Failed(unanswered.why)
+        } else {
+            ByMark::NotAsked(unanswered.why)
+        }
     }
 
     fn flights(&self) -> MutexGuard<'_, BTreeMap<Asked, Flight>> {
@@ -213,5 +249,34 @@ struct Landing<'a>(&'a Way, &'a Asked);
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
         self.0.flights().remove(self.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::io;
+
+    fn tried(last: u8, why: NoAnswer) -> (Resolver, NoAnswer) {
+        let at = format!("192.0.2.{last}:53").parse().unwrap();
+        (Resolver::beyond(at).unwrap(), why)
+    }
+
+    #[test]
+    fn one_that_was_asked_in_vain_is_told_of_and_what_was_not_asked_excuses_nothing() {
+        let local = || NoAnswer::Local(io::ErrorKind::Other.into());
+        let of = |tried: &[_]| Unanswered::of(tried);
+        let both = of(&[tried(1, NoAnswer::Timeout), tried(2, local())]);
+        assert!(
+            both.of_the_way && both.why.starts_with("192.0.2.1:53"),
+            "{both:?}"
+        );
+        let none = of(&[tried(1, local()), tried(2, local())]);
+        assert!(
+            !none.of_the_way && none.why.starts_with("192.0.2.2:53"),
+            "{none:?}"
+        );
+        assert!(of(&[]).of_the_way);
     }
 }
