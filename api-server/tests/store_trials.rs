@@ -185,6 +185,32 @@ async fn a_removal_does_not_wait_for_a_trial() {
     broker.with(|state| assert!(state.made.is_empty()));
 }
 
+/// After a boot, or where somebody took them away while the broker was dead: they are made again, and devices led to them.
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_that_are_gone_with_the_broker_are_made_again() {
+    let (cell, mut broker, admin, [_, second]) = with_update("starting").await;
+    update(&admin).await;
+    on_trial(&admin).await;
+    broker.kill();
+    let before = broker.with(|state| {
+        state.checks.clear();
+        state.made.remove("notes").unwrap()
+    });
+    told(&admin, "notes", |told| told["waiting"]["code"] == "UNREACHABLE").await;
+    broker.revive();
+    let told = ended(&admin, "2.0.0").await;
+    assert_eq!((&told["error"], runs(&broker)), (&Value::Null, second));
+    let now = broker.with(|state| state.made["notes"].deployment.containers[0].address.clone());
+    assert_ne!(before.deployment.containers[0].address, now);
+    eventually("devices are led to the new ones", || {
+        let state = cell.netd.state.lock().unwrap();
+        let mut all = state.spec.iter().flat_map(|spec| &spec.entries).peekable();
+        let leads = |to: &cell_proto::netd::v1::Service| words(to).starts_with(&format!("{now}:"));
+        all.peek().is_some() && all.all(|entry| entry.to.as_ref().is_some_and(leads))
+    })
+    .await;
+}
+
 /// Then the new one goes on, though it does not work, and it is told so; another update is let through.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_there_is_no_way_back_both_reasons_are_told() {

@@ -451,7 +451,10 @@ fn an_update_to_what_does_not_work_ends_at_what_does() -> Result<()> {
         ensure!(told["version"] == "1.0.0", "{told}");
         ensure!(told["error"]["code"] == "UPDATE_TAKEN_BACK", "{told}");
         let why = told["error"]["message"].as_str().unwrap_or_default();
-        ensure!(why.contains("container notes") && why.contains("UNHEALTHY"), "{told}");
+        ensure!(
+            why.contains("container notes") && why.contains("UNHEALTHY"),
+            "{told}"
+        );
         let answer = answers("the former one answers")?;
         ensure!(answer.ends_with("notes of the house\n"), "{answer}");
         let running = docker.say(&["ps", "--all", "--quiet"])?;

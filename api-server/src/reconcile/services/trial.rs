@@ -18,6 +18,9 @@ use crate::store::services::StoredService;
 /// What a step says that waits for it.
 const HEALTH: &str = "HEALTH";
 
+/// What the broker says where Docker refused what it asked.
+const DOCKER_REFUSED: &str = "DOCKER_REFUSED";
+
 /// New containers that are looked at, and since when.
 pub(super) struct Trial {
     seen: trial::Trial,
@@ -80,6 +83,10 @@ async fn seen(app: &App, service: &StoredService) -> Result<Vec<Seen>, Waiting> 
                 health: now.health,
             }),
             Err(BrokerFault::Later { code, message }) => return Err(Waiting { code, message }),
+            // Docker could not say; what is so for good the next Deploy is told too.
+            Err(BrokerFault::Refused { code, message }) if code == DOCKER_REFUSED => {
+                return Err(Waiting { code, message });
+            }
             Err(BrokerFault::Refused { .. }) => {}
         }
     }
