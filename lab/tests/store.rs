@@ -430,7 +430,7 @@ fn an_update_to_what_does_not_work_ends_at_what_does() -> Result<()> {
     shelve_checked(shelf.path(), &image, "1.0.0", "true")?;
     let cell = Cell::start_edited(&world.cell, policies(&docker, shelf.path()))?;
     let mut rest = claimed(&cell)?;
-    join(&mut rest, &device, json!({"name": "phone", "tunnel": "split"}))?;
+    let _phone = join(&mut rest, &device, json!({"name": "phone", "tunnel": "split"}))?;
     post(&cell, "/api/services/notes/install", &json!({"everyone": true}))?;
     installed(&cell)?;
     let at: SocketAddr = "10.67.0.254:8080".parse()?;
