@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_api_core::services::accounts::{Stands, User};
-use cell_api_core::services::phase::Phase;
 use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +76,7 @@ async fn tend(app: &App, known: &mut BTreeSet<String>) -> Result<bool, ServiceEr
         .await?;
     let there: Vec<String> = all
         .iter()
-        .filter(|(service, _)| service.phase == Phase::Installed)
+        .filter(|(service, _)| service.phase.is_open())
         .filter(|(service, kept)| interface(app, service, &kept.manifest).is_some())
         .map(|(service, _)| service.name.to_string())
         .collect();

@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use cell_api_core::certificates::{Kept, Life, NAMES_MAX, Names, backoff_ms};
 use cell_api_core::derive::caddy::LoadedCertificate;
 use cell_api_core::services::labels;
-use cell_api_core::services::phase::Phase;
 use rcgen::{CertificateParams, KeyPair};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -179,7 +178,7 @@ async fn tend(
 ) -> Duration {
     let takes = |one: &(StoredService, KeptManifest)| {
         let accounts = one.1.manifest.accounts.as_ref();
-        one.0.phase == Phase::Installed && !one.0.stopped && accounts.is_some_and(|it| it.certificate)
+        one.0.phase.is_open() && !one.0.stopped && accounts.is_some_and(|it| it.certificate)
     };
     let wanted: Vec<_> = all.into_iter().filter(takes).collect();
     let is_wanted = |name: &String| wanted.iter().any(|(service, _)| service.name.as_str() == name);

@@ -40,7 +40,8 @@ async fn install(admin: &Client, id: &str, body: Value) -> Value {
 
 /// Waits until a service stands so; what is told of it then.
 async fn stands(admin: &Client, service: &str, phase: &str) -> Value {
-    for _ in 0..200 {
+    // An update takes some seconds by itself.
+    for _ in 0..600 {
         let told = admin.get(&format!("/api/services/{service}")).await;
         if told.status == 200 && told.json()["phase"] == phase {
             return told.json();

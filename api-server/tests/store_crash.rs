@@ -19,6 +19,14 @@ use support::client::Client;
 use support::process::{Process, prepare, started};
 use support::{PASSWORD, START_MS, egress, netd, vault};
 
+/// `notes` with a check.
+fn checked(version: &str) -> Value {
+    let mut manifest = notes(version);
+    manifest["containers"][0]["health"] =
+        json!({"command": ["/bin/check"], "interval_seconds": 5, "timeout_seconds": 1, "retries": 1});
+    manifest
+}
+
 /// Milliseconds after the request at which cell-api is killed. A whole installation takes some hundred.
 const MOMENTS: [u64; 8] = [0, 3, 8, 15, 30, 60, 120, 250];
 
@@ -30,7 +38,7 @@ struct Stage {
     client: Client,
     _vault: vault::FakeVault,
     _egress: egress::FakeEgress,
-    _catalog: tempfile::TempDir,
+    catalog: tempfile::TempDir,
 }
 
 impl Stage {
@@ -56,7 +64,7 @@ impl Stage {
             client,
             _vault: vault,
             _egress: egress,
-            _catalog: shelf,
+            catalog: shelf,
         }
     }
 
@@ -145,6 +153,14 @@ impl Stage {
         assert!([202, 409].contains(&answer.status), "{}", answer.json());
     }
 
+    /// Has it updated to this version, and its check say this when it was looked at.
+    async fn update(&self, version: &str, says: &'static str) {
+        let newer = catalog::write(self.catalog.path(), &[checked(version)])[0].clone();
+        self.broker.with(|state| state.checks.insert(newer, says));
+        let answer = self.client.post("/api/services/notes/update", &json!({})).await;
+        assert_eq!(answer.status, 202, "{}", answer.json());
+    }
+
     async fn remove(&self) {
         self.client
             .delete("/api/services/notes?delete_volumes=true")
@@ -184,6 +200,50 @@ async fn whichever_answer_of_the_broker_is_lost_it_ends_installed_or_gone() {
         calls.iter().filter(|call| call.starts_with("remove")).count() >= 6,
         "each was done and its answer lost"
     );
+}
+
+/// An update is written down with what there is to go back to, so that whoever is killed in the middle of its trial ends at what works.
+#[tokio::test(flavor = "multi_thread")]
+async fn whenever_cell_api_is_killed_an_update_ends_at_what_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::start(folder.path()).await;
+    stage.install().await;
+    stage.installed().await;
+    let ends = |version: &'static str, code: Value| {
+        move |told: Option<&Value>| {
+            told.is_some_and(|one| {
+                one["phase"] == "installed" && one["version"] == version && one["error"]["code"] == code
+            })
+        }
+    };
+    for moment in [0, 30, 120, 400].map(Duration::from_millis) {
+        stage.update("2.0.0", "unhealthy").await;
+        stage.killed(moment).await;
+        stage
+            .until("taken back", ends("1.0.0", json!("UPDATE_TAKEN_BACK")))
+            .await;
+    }
+    // In the middle of the trial: it goes on after the start, and knows the way back.
+    stage.update("2.0.0", "starting").await;
+    let on_trial = |told: Option<&Value>| told.is_some_and(|one| one["waiting"]["code"] == "HEALTH");
+    stage.until("on trial", on_trial).await;
+    stage.killed(Duration::ZERO).await;
+    stage.until("on trial again", on_trial).await;
+    stage
+        .broker
+        .with(|state| state.made.get_mut("notes").unwrap().health = "unhealthy".to_owned());
+    stage
+        .until("taken back", ends("1.0.0", json!("UPDATE_TAKEN_BACK")))
+        .await;
+    stage.update("3.0.0", "starting").await;
+    stage.until("on trial", on_trial).await;
+    stage.killed(Duration::ZERO).await;
+    stage.until("on trial again", on_trial).await;
+    stage
+        .broker
+        .with(|state| state.made.get_mut("notes").unwrap().health = "healthy".to_owned());
+    stage.until("updated", ends("3.0.0", Value::Null)).await;
+    stage.installed().await;
 }
 
 /// After a start, what is installed is asked for again: a machine that was started anew has containers that nobody has started.

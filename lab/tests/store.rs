@@ -45,7 +45,7 @@ fn shelve(shelf: &Path, image: &str) -> Result<()> {
     shelve_as(shelf, image, &json!({}))
 }
 
-/// The same with these fields instead of its own.
+/// The same with these fields instead of its own; `health` is its container's.
 fn shelve_as(shelf: &Path, image: &str, change: &Value) -> Result<()> {
     let mut manifest = json!({
         "schema_version": 3, "kind": "store", "id": "notes", "name": "Notes", "version": "1.0.0",
@@ -58,7 +58,10 @@ fn shelve_as(shelf: &Path, image: &str, change: &Value) -> Result<()> {
         }]
     });
     for (key, value) in change.as_object().into_iter().flatten() {
-        manifest[key] = value.clone();
+        match key.as_str() {
+            "health" => manifest["containers"][0]["health"] = value.clone(),
+            _ => manifest[key] = value.clone(),
+        }
     }
     // What devices open at it would give it a default route.
     if manifest["egress"].is_object() || change["flags"].is_object() {
@@ -77,7 +80,7 @@ fn shelve_as(shelf: &Path, image: &str, change: &Value) -> Result<()> {
         STANDARD.encode(signature.as_bytes()),
     )?;
     let index = json!({"schema_version": 1, "services": [{"id": "notes", "title": "Notes", "description": "",
-        "version": "1.0.0", "manifest": "notes/manifest.json", "digest": format!("sha256:{digest}")}]});
+        "version": manifest["version"], "manifest": "notes/manifest.json", "digest": format!("sha256:{digest}")}]});
     std::fs::write(shelf.join("index.json"), serde_json::to_vec(&index)?)?;
     run(std::process::Command::new("chmod")
         .args(["-R", "a+rX"])
@@ -406,6 +409,62 @@ fn a_service_comes_runs_and_goes_whoever_is_killed() -> Result<()> {
         .context("no networks")?
         .1;
     ensure!(networks["services"] == json!([]), "{networks}");
+    cell.stop()
+}
+
+/// `notes` of this version, whose check is this applet of busybox.
+fn shelve_checked(shelf: &Path, image: &str, version: &str, check: &str) -> Result<()> {
+    let health = json!({"command": ["/bin/busybox", check], "interval_seconds": 5, "timeout_seconds": 5, "retries": 1});
+    shelve_as(shelf, image, &json!({"version": version, "health": health}))
+}
+
+/// Docker asks the new container, which says that it does not work, and the former one answers again, whoever is killed meanwhile; one
+/// that works stays.
+#[test]
+fn an_update_to_what_does_not_work_ends_at_what_does() -> Result<()> {
+    let mut world = World::new()?;
+    let device = world.device("phone")?;
+    let docker = Docker::start(&world.cell)?;
+    let image = registry::serve(&world.cell, "notes")?;
+    let shelf = tempfile::tempdir()?;
+    shelve_checked(shelf.path(), &image, "1.0.0", "true")?;
+    let cell = Cell::start_edited(&world.cell, policies(&docker, shelf.path()))?;
+    let mut rest = claimed(&cell)?;
+    let _phone = join(&mut rest, &device, json!({"name": "phone", "tunnel": "split"}))?;
+    post(&cell, "/api/services/notes/install", &json!({"everyone": true}))?;
+    installed(&cell)?;
+    let at: SocketAddr = "10.67.0.254:8080".parse()?;
+    let answers = |what: &str| until(CONVERGED, what, || page(&device.namespace, at));
+    answers("it answers")?;
+
+    for (version, killed) in [("2.0.0", None), ("2.0.1", Some("api")), ("2.0.2", Some("broker"))] {
+        shelve_checked(shelf.path(), &image, version, "false")?;
+        post(&cell, "/api/services/notes/update", &json!({}))?;
+        until(CONVERGED, "it is on trial", || {
+            let told = asked(&cell, "/api/services/notes")?.1;
+            (told["step"] == "health" && told["waiting"]["code"] == "HEALTH").then_some(())
+        })?;
+        if let Some(daemon) = killed {
+            cell.crash(daemon)?;
+        }
+        let told = installed(&cell)?;
+        ensure!(told["version"] == "1.0.0", "{told}");
+        ensure!(told["error"]["code"] == "UPDATE_TAKEN_BACK", "{told}");
+        let why = told["error"]["message"].as_str().unwrap_or_default();
+        ensure!(
+            why.contains("container notes") && why.contains("UNHEALTHY"),
+            "{told}"
+        );
+        let answer = answers("the former one answers")?;
+        ensure!(answer.ends_with("notes of the house\n"), "{answer}");
+        let running = docker.say(&["ps", "--all", "--quiet"])?;
+        ensure!(running.lines().count() == 1, "one container is there: {running}");
+    }
+    shelve_checked(shelf.path(), &image, "3.0.0", "true")?;
+    post(&cell, "/api/services/notes/update", &json!({}))?;
+    let told = installed(&cell)?;
+    ensure!(told["version"] == "3.0.0" && told["error"].is_null(), "{told}");
+    answers("the new one answers")?;
     cell.stop()
 }
 

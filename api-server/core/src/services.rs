@@ -18,6 +18,7 @@ pub mod plan;
 pub mod probe;
 pub mod remote;
 pub mod secrets;
+pub mod trial;
 
 use std::collections::BTreeMap;
 

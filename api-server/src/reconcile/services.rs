@@ -5,6 +5,7 @@
 pub mod own;
 mod project;
 mod step;
+mod trial;
 pub mod watch;
 
 use std::collections::BTreeSet;
@@ -21,10 +22,12 @@ use crate::events::Topic;
 use crate::service::{ServiceError, store};
 use crate::services::{Live, Waiting};
 use crate::store::services::{self as table, StoredService};
-use step::Stepped;
+use step::{Stepped, Tries};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
+/// How often it is looked whether new containers work, though the broker told nothing.
+const TRIAL_LOOK: Duration = Duration::from_secs(1);
 /// How often it is compared what the broker has, though it told nothing.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -171,13 +174,12 @@ struct Worker {
 impl Worker {
     async fn work(&self) {
         let (mut backoff, mut wishes) = (FIRST_BACKOFF, self.app.services.wishes());
-        // How often something that the broker had was gone again.
-        let mut returns = 0;
-        // How often its containers ended at once.
-        let mut ends = 0;
+        let mut heard = self.app.services.heard();
+        let mut tries = Tries::default();
         loop {
             wishes.borrow_and_update();
-            let stepped = match step::step(&self.app, &self.name, returns, ends).await {
+            heard.borrow_and_update();
+            let stepped = match step::step(&self.app, &self.name, &mut tries).await {
                 Ok(stepped) => stepped,
                 Err(ServiceError::NoService) => return self.tell(Live::default()),
                 Err(error) => Stepped::Later(Waiting {
@@ -191,14 +193,19 @@ impl Worker {
                     backoff = FIRST_BACKOFF;
                     self.tell(Live::default());
                 }
-                Stepped::Returned => returns += 1,
+                Stepped::Returned => tries.returns += 1,
+                Stepped::Watches(waiting) => {
+                    backoff = FIRST_BACKOFF;
+                    self.tell_waiting(waiting);
+                    tokio::select! {
+                        () = tokio::time::sleep(TRIAL_LOOK) => {}
+                        _ = heard.changed() => {}
+                        _ = wishes.changed() => {}
+                    }
+                }
                 Stepped::Later(waiting) => {
-                    ends += u32::from(waiting.code == step::NOT_RUNNING);
-                    let waiting = Some(waiting);
-                    self.tell(Live {
-                        progress: None,
-                        waiting,
-                    });
+                    tries.ends += u32::from(waiting.code == step::NOT_RUNNING);
+                    self.tell_waiting(waiting);
                     tokio::select! {
                         () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(LONGEST_BACKOFF),
                         _ = wishes.changed() => {}
@@ -206,6 +213,13 @@ impl Worker {
                 }
             }
         }
+    }
+
+    fn tell_waiting(&self, waiting: Waiting) {
+        self.tell(Live {
+            progress: None,
+            waiting: Some(waiting),
+        });
     }
 
     fn tell(&self, live: Live) {

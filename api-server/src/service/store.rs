@@ -116,9 +116,11 @@ fn view(
     let identity = cell::identity(app)?;
     let domains = identity.service_domains();
     // Devices find what runs.
-    let in_force = manifests
-        .last()
-        .ok_or(ServiceError::Storage("a service of no manifest"))?;
+    let in_force = match service.phase.runs_the_new() {
+        true => manifests.first(),
+        false => manifests.last(),
+    };
+    let in_force = in_force.ok_or(ServiceError::Storage("a service of no manifest"))?;
     let labels = labels(in_force, &service.instance);
     let notice = notice(app, &service, labels.keys(), shadows);
     let below = |domain: &String| {

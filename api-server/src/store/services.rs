@@ -73,7 +73,7 @@ pub struct StoredService {
     pub instance: String,
     /// What it is to be made of.
     pub make: Make,
-    /// What ran before, while another is on its way.
+    /// What ran before, until the new one works: what there is to go back to.
     pub former: Option<Make>,
     /// Where it stands.
     pub phase: Phase,
@@ -106,6 +106,14 @@ pub struct StoredService {
 impl StoredService {
     /// What its containers are made of now: while another is on its way, until it is deployed, what ran before.
     pub fn in_force(&self) -> &Make {
+        match self.phase.runs_the_new() {
+            true => &self.make,
+            false => self.last_good(),
+        }
+    }
+
+    /// What it may have to go back to; what it is made of where there is no such thing.
+    pub fn last_good(&self) -> &Make {
         self.former.as_ref().unwrap_or(&self.make)
     }
 }
@@ -196,7 +204,7 @@ pub fn list_in_force(connection: &Connection) -> Result<Vec<(StoredService, Kept
     .collect()
 }
 
-/// All manifests of each service: what it is to be made of, and what its containers are made of now, if that is another.
+/// All manifests of each service: what it is to be made of, and what ran before, if that is another and may run again.
 ///
 /// # Errors
 /// [`ServiceError::Storage`].
@@ -204,8 +212,8 @@ pub fn list_manifests(connection: &Connection) -> Result<Vec<(StoredService, Vec
     let all = list(connection)?.into_iter();
     all.map(|one| {
         let mut manifests = vec![manifest(connection, &one.make.digest)?.manifest];
-        if one.in_force().digest != one.make.digest {
-            manifests.push(manifest(connection, &one.in_force().digest)?.manifest);
+        if one.last_good().digest != one.make.digest {
+            manifests.push(manifest(connection, &one.last_good().digest)?.manifest);
         }
         Ok((one, manifests))
     })

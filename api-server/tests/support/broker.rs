@@ -69,6 +69,8 @@ pub struct State {
     pub no_ceiling: bool,
     /// What health checks say, by handle.
     pub health: BTreeMap<String, String>,
+    /// What the check of what is made of a manifest says, by digest; else that it works, where there is one.
+    pub checks: BTreeMap<String, &'static str>,
     /// Images that root built on the machine.
     pub built: BTreeSet<String>,
     /// The bridge that the next deployment is on, instead of the one that was asked for.
@@ -126,12 +128,15 @@ impl State {
             (made.running, made.secrets) = (true, secrets);
             return Ok((made.deployment.clone(), is_other));
         }
+        let has_check = manifest.containers.iter().any(|one| one.health.is_some());
+        let works = if has_check { "healthy" } else { "" };
+        let health = (*self.checks.get(&digest).unwrap_or(&works)).to_owned();
         let deployment = self.make(&manifest, &service, digest, place.unwrap_or_default());
         let made = Made {
             deployment: deployment.clone(),
             parameters,
             running: true,
-            health: String::new(),
+            health,
             starts: 1,
             secrets,
         };
@@ -489,6 +494,8 @@ fn shown(handle: &str, made: &Made) -> Container {
         service: handle.to_owned(),
         state: state(made).into(),
         health: made.health.clone(),
+        started_unix_ms: made.starts,
+        exit_code: if made.running { 0 } else { 137 },
         ..Container::default()
     }
 }

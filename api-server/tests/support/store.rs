@@ -36,7 +36,8 @@ pub async fn install(admin: &Client, id: &str, body: Value) -> Value {
 /// Waits until what is told of a service is so.
 pub async fn told(admin: &Client, service: &str, is_it: impl Fn(&Value) -> bool) -> Value {
     let mut last = Value::Null;
-    for _ in 0..200 {
+    // An update takes some seconds by itself.
+    for _ in 0..600 {
         let answer = admin.get(&format!("/api/services/{service}")).await;
         last = answer.json();
         if answer.status == 200 && is_it(&last) {

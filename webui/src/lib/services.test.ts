@@ -15,7 +15,9 @@ describe('the state of a service', () => {
 
   it('has a place among the steps of what is done', () => {
     expect(stepsOf({ phase: 'installing', step: 'images' }).at).toBe(2);
+    expect(stepsOf({ phase: 'updating', step: 'health' }).at).toBe(4);
     expect(stepsOf({ phase: 'updating', step: 'roll_back' })).toEqual({ steps: ['roll_back'], at: 0 });
+    expect(stepsOf({ phase: 'updating', step: 'revert' })).toEqual({ steps: ['revert'], at: 0 });
     expect(stepsOf({ phase: 'installed', step: '' })).toEqual({ steps: [], at: -1 });
   });
 

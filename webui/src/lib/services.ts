@@ -19,14 +19,14 @@ export const isUnderWay = ({ phase }: Pick<Service, 'phase'>): boolean =>
 
 const STEPS: Readonly<Record<string, readonly string[]>> = {
   installing: ['network', 'manifest', 'images', 'deploy', 'publish'],
-  updating: ['manifest', 'images', 'deploy', 'publish'],
+  updating: ['manifest', 'images', 'deploy', 'publish', 'health'],
   removing: ['withdraw', 'undeploy', 'free'],
 };
 
 /** The steps of what is under way, and the place of the one that is being done. */
 export function stepsOf({ phase, step }: Pick<Service, 'phase' | 'step'>): { steps: readonly string[]; at: number } {
   // An update that goes back does one thing alone.
-  const steps = step === 'roll_back' ? ['roll_back'] : (STEPS[phase] ?? []);
+  const steps = step === 'roll_back' || step === 'revert' ? [step] : (STEPS[phase] ?? []);
   return { steps, at: steps.indexOf(step) };
 }
 

@@ -42,10 +42,14 @@ pub enum Update {
     Images,
     /// The new containers run.
     Deploy,
-    /// The former ones run again.
+    /// The former ones run again: the new ones were never there.
     RollBack,
     /// netd has their addresses.
     Publish,
+    /// The new containers work ([`super::trial`]); where there is nothing to go back to, nobody waits for that.
+    Health,
+    /// The former ones run again: the new ones ran, and do not work.
+    Revert,
 }
 
 /// Steps of a removal.
@@ -160,6 +164,23 @@ impl Phase {
         }
     }
 
+    /// Whether its containers are of what it is to be made of, though there is still something to go back to.
+    pub fn runs_the_new(self) -> bool {
+        match self {
+            Phase::Updating(Update::Publish | Update::Health | Update::Revert) => true,
+            Phase::Installing(_)
+            | Phase::Installed
+            | Phase::Updating(_)
+            | Phase::Removing(_)
+            | Phase::Failed(_) => false,
+        }
+    }
+
+    /// Whether its containers run and devices are led to them, so that it can be given what it needs to work.
+    pub fn is_open(self) -> bool {
+        matches!(self, Phase::Installed | Phase::Updating(Update::Health))
+    }
+
     /// Whether other services may count on it.
     pub fn is_there(self) -> bool {
         match self {
@@ -201,6 +222,8 @@ const TABLE: &[(Phase, &str, &str)] = &[
     (Phase::Updating(Update::Deploy), "updating", "deploy"),
     (Phase::Updating(Update::RollBack), "updating", "roll_back"),
     (Phase::Updating(Update::Publish), "updating", "publish"),
+    (Phase::Updating(Update::Health), "updating", "health"),
+    (Phase::Updating(Update::Revert), "updating", "revert"),
     (Phase::Removing(Remove::Withdraw), "removing", "withdraw"),
     (Phase::Removing(Remove::Undeploy), "removing", "undeploy"),
     (Phase::Removing(Remove::Free), "removing", "free"),
@@ -227,11 +250,16 @@ impl Update {
     fn after(self, outcome: Outcome) -> Phase {
         let next = match (self, outcome) {
             // The way back does all of its steps at once: what it needs was there before.
-            (Update::RollBack, Outcome::NoManifest | Outcome::NoImage | Outcome::Refused) => {
-                return Phase::Failed(Doing::Updating);
+            (
+                Update::RollBack | Update::Revert,
+                Outcome::NoManifest | Outcome::NoImage | Outcome::Refused,
+            ) => return Phase::Failed(Doing::Updating),
+            (Update::RollBack | Update::Revert | Update::Deploy, Outcome::Done) => Update::Publish,
+            (Update::Publish, Outcome::Done) => Update::Health,
+            (Update::Health, Outcome::Done) => return Phase::Installed,
+            (Update::Publish | Update::Health, Outcome::NoManifest | Outcome::NoImage | Outcome::Refused) => {
+                Update::Revert
             }
-            (Update::RollBack | Update::Deploy, Outcome::Done) => Update::Publish,
-            (Update::Publish, Outcome::Done) => return Phase::Installed,
             (_, Outcome::Refused) => Update::RollBack,
             (_, Outcome::NoManifest) => Update::Manifest,
             (_, Outcome::NoImage) | (Update::Manifest, Outcome::Done) => Update::Images,
@@ -281,7 +309,7 @@ mod tests {
             let (word, step) = phase.words();
             assert_eq!(Phase::from_words(word, step), Some(phase), "{phase}");
         }
-        assert_eq!(Phase::all().count(), 17);
+        assert_eq!(Phase::all().count(), 19);
         assert_eq!(Phase::from_words("installed", "deploy"), None);
     }
 
@@ -290,19 +318,26 @@ mod tests {
         let done = |_| Outcome::Done;
         assert_eq!(run(Phase::FIRST, done), (Next::Phase(Phase::Installed), 5));
         let update = Phase::Installed.wished(Wish::Update).unwrap();
-        assert_eq!(run(update, done), (Next::Phase(Phase::Installed), 4));
+        assert_eq!(run(update, done), (Next::Phase(Phase::Installed), 5));
         let remove = Phase::Installed.wished(Wish::Remove).unwrap();
         assert_eq!(run(remove, done), (Next::Gone, 3));
     }
 
     #[test]
     fn an_update_that_is_refused_anywhere_goes_back_to_what_ran() {
-        for refused in [Update::Manifest, Update::Images, Update::Deploy] {
+        for (refused, back) in [
+            (Update::Manifest, Update::RollBack),
+            (Update::Images, Update::RollBack),
+            (Update::Deploy, Update::RollBack),
+            (Update::Publish, Update::Revert),
+            (Update::Health, Update::Revert),
+        ] {
             let at = Phase::Updating(refused);
             let mut went_back = false;
             let (end, _) = run(Phase::Updating(Update::Manifest), |phase| {
-                went_back |= phase == Phase::Updating(Update::RollBack);
-                if phase == at {
+                went_back |= phase == Phase::Updating(back);
+                // What runs again is not tried again.
+                if phase == at && !went_back {
                     Outcome::Refused
                 } else {
                     Outcome::Done
@@ -311,8 +346,25 @@ mod tests {
             assert_eq!(end, Next::Phase(Phase::Installed));
             assert!(went_back, "{at}");
         }
-        let never = run(Phase::Updating(Update::Manifest), |_| Outcome::Refused);
-        assert_eq!(never.0, Next::Phase(Phase::Failed(Doing::Updating)));
+        for begun in [Update::Manifest, Update::Health] {
+            let never = run(Phase::Updating(begun), |_| Outcome::Refused);
+            assert_eq!(never.0, Next::Phase(Phase::Failed(Doing::Updating)), "{begun:?}");
+        }
+    }
+
+    /// What is told of a service is what runs: the new one from its deployment to its way back.
+    #[test]
+    fn the_new_one_runs_from_its_deployment_on() {
+        let runs = |phase: &Phase| phase.runs_the_new();
+        let new: Vec<Phase> = Phase::all().filter(runs).collect();
+        let steps = [Update::Publish, Update::Health, Update::Revert];
+        assert_eq!(new, steps.map(Phase::Updating));
+        assert!(Phase::Updating(Update::Health).is_open() && Phase::Installed.is_open());
+        assert_eq!(Phase::all().filter(|phase| phase.is_open()).count(), 2);
+        for refused in [Outcome::NoManifest, Outcome::NoImage, Outcome::Refused] {
+            let back = Phase::Updating(Update::Health).after(refused);
+            assert_eq!(back, Next::Phase(Phase::Updating(Update::Revert)), "{refused:?}");
+        }
     }
 
     #[test]

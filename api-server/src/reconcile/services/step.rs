@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use cell_api_core::services::phase::{Install, Next, Outcome, Phase, Remove, Update};
+use cell_api_core::services::phase::{Doing, Install, Next, Outcome, Phase, Remove, Update};
 use cell_api_core::services::plan;
 use cell_proto::broker::v1::Deployment;
 
 use super::project;
+use super::trial::{self, Trial};
 use crate::app::App;
 use crate::daemons::deployments::BrokerFault;
 use crate::events::Topic;
@@ -33,31 +34,49 @@ pub(super) enum Stepped {
     Returned,
     /// The same again, later.
     Later(Waiting),
+    /// The same again soon, or when the broker tells something: nothing is wrong, and it takes its time.
+    Watches(Waiting),
+}
+
+/// What whoever works on a service knows of steps that are not done yet. A start begins with nothing.
+#[derive(Default)]
+pub(super) struct Tries {
+    /// How often something that the broker had was gone again.
+    pub(super) returns: u32,
+    /// How often the containers ended at once.
+    pub(super) ends: u32,
+    /// What was seen of the new containers.
+    trial: Option<Trial>,
 }
 
 /// What was done.
-enum Done {
+pub(super) enum Done {
     /// What the step is for, with what is to be written down.
     Deployed(Vec<Container>),
     Plain,
+    /// Not yet what the step is for: the containers are others than was written down, and it is begun again.
+    Elsewhere(Vec<Container>),
+    /// Not yet: nobody can say.
+    Watches(Waiting),
 }
 
 /// Why it was not.
-enum Not {
+pub(super) enum Not {
     Later(Waiting),
     Ended(Outcome, Option<Fault>),
 }
 
 /// What the broker says where a secret that a container needs is not set.
 const SECRET_MISSING: &str = "SECRET_MISSING";
+/// What is told of an update after which what ran before runs again.
+const TAKEN_BACK: &str = "UPDATE_TAKEN_BACK";
 /// What the broker says of containers that ended as soon as they were started.
 pub(super) const NOT_RUNNING: &str = "NOT_RUNNING";
 /// How often they may, before an installation has failed: Docker may have been killed under them.
 const ENDS: u32 = 3;
 
-/// Does the step that a service is at. `returns`: how often something that the broker had was gone again; `ends`: how often the
-/// containers ended at once.
-pub(super) async fn step(app: &App, name: &str, returns: u32, ends: u32) -> Result<Stepped, ServiceError> {
+/// Does the step that a service is at.
+pub(super) async fn step(app: &App, name: &str, tries: &mut Tries) -> Result<Stepped, ServiceError> {
     let service = app.store.read(|connection| table::get(connection, name))?;
     if service.phase == Phase::Installed {
         return look_after(app, service).await;
@@ -65,22 +84,32 @@ pub(super) async fn step(app: &App, name: &str, returns: u32, ends: u32) -> Resu
     if !service.phase.is_under_way() {
         return Ok(Stepped::Idle);
     }
-    let done = act(app, &service).await?;
+    if service.phase != Phase::Updating(Update::Health) {
+        tries.trial = None;
+    }
+    let done = act(app, &service, tries).await?;
     let (outcome, fault, containers) = match done {
         Ok(Done::Plain) => (Outcome::Done, None, None),
         Ok(Done::Deployed(containers)) => (Outcome::Done, None, Some(containers)),
+        Ok(Done::Watches(waiting)) => return Ok(Stepped::Watches(waiting)),
+        Ok(Done::Elsewhere(containers)) => {
+            commit(app, service, Some(containers)).await?;
+            return Ok(Stepped::Moved);
+        }
         Err(Not::Later(waiting)) => return Ok(Stepped::Later(waiting)),
         Err(Not::Ended(Outcome::Refused, Some(fault)))
             if service.phase == Phase::Installing(Install::Deploy)
                 && fault.code == NOT_RUNNING
-                && ends < ENDS =>
+                && tries.ends < ENDS =>
         {
             return Ok(Stepped::Later(Waiting {
                 code: fault.code,
                 message: fault.message,
             }));
         }
-        Err(Not::Ended(outcome, fault)) if returns >= RETURNS => (refused_at_last(outcome), fault, None),
+        Err(Not::Ended(outcome, fault)) if tries.returns >= RETURNS => {
+            (refused_at_last(outcome), fault, None)
+        }
         Err(Not::Ended(outcome, fault)) => (outcome, fault, None),
     };
     write_down(app, service, outcome, fault, containers).await?;
@@ -97,7 +126,11 @@ fn refused_at_last(outcome: Outcome) -> Outcome {
     }
 }
 
-async fn act(app: &App, service: &StoredService) -> Result<Result<Done, Not>, ServiceError> {
+async fn act(
+    app: &App,
+    service: &StoredService,
+    tries: &mut Tries,
+) -> Result<Result<Done, Not>, ServiceError> {
     let plain = |done: Result<(), Not>| done.map(|()| Done::Plain);
     Ok(match service.phase {
         Phase::Installing(Install::Network) => {
@@ -114,7 +147,8 @@ async fn act(app: &App, service: &StoredService) -> Result<Result<Done, Not>, Se
         Phase::Installing(Install::Deploy) | Phase::Updating(Update::Deploy) => {
             deploy(app, service, &service.make).await.map(Done::Deployed)
         }
-        Phase::Updating(Update::RollBack) => {
+        Phase::Updating(Update::Health) => trial::look(app, service, &mut tries.trial).await?,
+        Phase::Updating(Update::RollBack | Update::Revert) => {
             let Some(former) = service.former.clone() else {
                 return Ok(Err(Not::Ended(Outcome::Refused, None)));
             };
@@ -161,22 +195,21 @@ async fn write_down(
         Next::Gone => return free(app, service).await,
         Next::Phase(next) => next,
     };
-    if let Some(mut fault) = fault {
-        if next == Phase::Updating(Update::RollBack) {
-            let Fault { code, message, at: _ } = &fault;
-            fault.message = format!("the update was taken back: {message} ({code})");
-            fault.code = "UPDATE_TAKEN_BACK".to_owned();
+    if let Some(fault) = fault {
+        service.fault = Some(told(fault, service.fault.take(), next));
+    }
+    match (from, outcome) {
+        (Phase::Updating(Update::RollBack | Update::Revert), Outcome::Done) => {
+            service.make = service.former.take().unwrap_or(service.make);
         }
-        service.fault = Some(fault);
-    }
-    if from == Phase::Updating(Update::RollBack) && outcome == Outcome::Done {
-        service.make = service.former.take().unwrap_or(service.make);
-    }
-    if from == Phase::Updating(Update::Deploy) && outcome == Outcome::Done {
-        (service.former, service.fault) = (None, None);
-    }
-    if from == Phase::Installing(Install::Publish) && outcome == Outcome::Done {
-        service.fault = None;
+        // There is no way back: what it is made of runs, though it does not work.
+        (Phase::Updating(Update::Revert), _) | (Phase::Updating(Update::Health), Outcome::Done) => {
+            service.former = None;
+        }
+        (Phase::Updating(Update::Deploy) | Phase::Installing(Install::Publish), Outcome::Done) => {
+            service.fault = None;
+        }
+        _ => {}
     }
     service.phase = next;
     let tells = containers.is_some() || !next.is_under_way();
@@ -194,6 +227,24 @@ async fn write_down(
         app.services.saw(&name);
     }
     Ok(())
+}
+
+/// A fault of a step as it is told of the whole update.
+fn told(fault: Fault, before: Option<Fault>, next: Phase) -> Fault {
+    let Fault { code, message, at } = fault;
+    match (next, before) {
+        (Phase::Updating(Update::RollBack | Update::Revert), _) => Fault {
+            message: format!("the update was taken back: {message} ({code})"),
+            code: TAKEN_BACK.to_owned(),
+            at,
+        },
+        (Phase::Failed(Doing::Updating), Some(before)) if before.code == TAKEN_BACK => Fault {
+            message: format!("{message}; that was to run again, since {}", before.message),
+            code,
+            at,
+        },
+        (_, _) => Fault { code, message, at },
+    }
 }
 
 async fn commit(
@@ -284,7 +335,7 @@ async fn look_after(app: &App, mut service: StoredService) -> Result<Stepped, Se
             return Ok(Stepped::Idle);
         }
     };
-    let keeps = |fault: &Fault| fault.code == "UPDATE_TAKEN_BACK";
+    let keeps = |fault: &Fault| fault.code == TAKEN_BACK;
     let is_mended = service.fault.as_ref().is_some_and(|fault| !keeps(fault));
     app.services.saw(&name);
     if made != service.containers || is_mended {
@@ -324,7 +375,7 @@ pub(super) async fn note_fault(
 }
 
 /// All steps at the broker at once, for what was there before.
-async fn whole(
+pub(super) async fn whole(
     app: &App,
     service: &StoredService,
     make: &Make,
@@ -346,7 +397,7 @@ async fn whole(
     Ok(deploy(app, service, make).await)
 }
 
-fn kept(app: &App, make: &Make) -> Result<KeptManifest, ServiceError> {
+pub(super) fn kept(app: &App, make: &Make) -> Result<KeptManifest, ServiceError> {
     app.store
         .read(|connection| table::manifest(connection, &make.digest))
 }
@@ -476,7 +527,7 @@ fn still(not: Not) -> Not {
     }
 }
 
-fn fault_at(app: &App, code: &str, message: String) -> Fault {
+pub(super) fn fault_at(app: &App, code: &str, message: String) -> Fault {
     Fault {
         code: code.to_owned(),
         message,

@@ -500,8 +500,14 @@ fn begin_removal(
     };
     tx.audit("service.remove", name, data);
     let was_published = service.published;
+    // What its containers are made of goes with them, and nothing else comes back.
+    let former = match service.phase.runs_the_new() {
+        true => None,
+        false => service.former.clone(),
+    };
     let removed = StoredService {
         phase,
+        former,
         delete_volumes,
         fault: None,
         ..service
@@ -536,8 +542,8 @@ pub async fn set_access(
             // Whoever takes away alone is refused nothing.
             if !access.is_within(&before.access) {
                 let make = table::manifest(tx, &before.make.digest)?.manifest;
-                let running = table::manifest(tx, &before.in_force().digest)?.manifest;
-                fits(tx, &identity, &sought, &[&make, &running], &access)?;
+                let former = table::manifest(tx, &before.last_good().digest)?.manifest;
+                fits(tx, &identity, &sought, &[&make, &former], &access)?;
             }
             let who: Vec<&str> = access.peers().take(20).collect();
             let detail = match (access.is_everyone(), who.is_empty()) {
