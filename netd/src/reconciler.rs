@@ -206,6 +206,8 @@ pub struct Reconciler<K> {
     unread: Option<Instant>,
     /// The cheap facts when the kernel last matched.
     seen: Option<Glance>,
+    /// Those before the kernel was last read as a whole.
+    noted: Option<Glance>,
     /// Tunnels of exits, as far as netd dealt with them.
     tunnels: Tunnels,
     status: Status,
@@ -246,6 +248,7 @@ impl<K: Kernel> Reconciler<K> {
             confirmation: Confirmation::new(kept),
             unread: None,
             seen: None,
+            noted: None,
             tunnels: Tunnels::default(),
             status,
             published,

@@ -147,6 +147,7 @@ impl<K: Kernel> Reconciler<K> {
 
     async fn perform_delta(&mut self, delta: &Delta, plan: &Plan) -> Result<(), ApplyError> {
         self.perform(plan).await?;
+        self.note_facts(self.interface().as_ref()).await;
         for step in &plan.steps {
             if let Step::UpdatePolicy(elements) = step
                 && !self.kernel.verify(elements).await?
@@ -214,6 +215,7 @@ impl<K: Kernel> Reconciler<K> {
         let (mut looks, began) = (1, Instant::now());
         let left = loop {
             let interface = desired.wireguard().map(|wireguard| &wireguard.interface);
+            self.note_facts(interface).await;
             let observed = self.kernel.observe(interface, ruleset).await?;
             // Held against itself, so that an endpoint which was set just now is not set again.
             let left = plan(desired, ruleset, &self.ceiling, Some(desired), &observed);

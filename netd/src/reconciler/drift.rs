@@ -183,6 +183,8 @@ impl<K: Kernel> Reconciler<K> {
     }
 
     pub(super) async fn try_repair(&mut self, desired: &Desired) -> Result<usize, super::ApplyError> {
+        self.note_facts(desired.wireguard().map(|wireguard| &wireguard.interface))
+            .await;
         let on_link = self.kernel.on_link().await?;
         let ruleset = compile(desired, &self.ceiling, &on_link);
         let plan = self.plan(desired, ruleset.as_ref()).await?;
@@ -204,18 +206,23 @@ impl<K: Kernel> Reconciler<K> {
 
     /// After a match: sees to the way through other tables and remembers the cheap facts.
     pub(super) async fn refresh(&mut self) {
+        self.remember();
         self.ensure_passage(false).await;
-        self.remember().await;
     }
 
-    /// Remembers the cheap facts of a match, but of the links those that the policy was made for.
-    async fn remember(&mut self) {
-        let seen = self
-            .glance(false)
-            .await
-            .map_err(|error| tracing::warn!(%error, "the kernel could not be looked at"));
+    /// Notes the cheap facts before the kernel is read as a whole: what others change while it is read, and until the match is
+    /// written down, differs from them, and is looked at soon.
+    pub(super) async fn note_facts(&mut self, interface: Option<&InterfaceName>) {
+        let noted = self.kernel.glance(interface, false).await;
+        self.noted = noted
+            .map_err(|error| tracing::warn!(%error, "the kernel could not be looked at"))
+            .ok();
+    }
+
+    /// Remembers the cheap facts that were noted before a match, but of the links those that the policy was made for.
+    fn remember(&mut self) {
         let on_link = self.on_link.clone();
-        self.seen = seen.ok().map(|glance| Glance { on_link, ..glance });
+        self.seen = self.noted.take().map(|glance| Glance { on_link, ..glance });
     }
 
     async fn glance(&mut self, anew: bool) -> Result<Glance, KernelError> {
@@ -223,7 +230,7 @@ impl<K: Kernel> Reconciler<K> {
         self.kernel.glance(interface.as_ref(), anew).await
     }
 
-    fn interface(&self) -> Option<InterfaceName> {
+    pub(super) fn interface(&self) -> Option<InterfaceName> {
         self.accepted
             .as_ref()
             .and_then(Desired::wireguard)
@@ -252,8 +259,8 @@ impl<K: Kernel> Reconciler<K> {
                 if touched && watching {
                     tracing::warn!("the accept rule was put back at the top of another program's chain");
                     self.status.drift_repairs += 1;
-                    // Our own transaction is not drift.
-                    self.remember().await;
+                    // Our own transaction is not drift, but what else came since is to be looked at.
+                    self.seen = None;
                 }
             }
             Err(error) => self.status.set_passage(
