@@ -18,6 +18,16 @@ use support::{Keys, Netd, PATIENCE, PORT, access, client_file, peer, spec};
 const ROUNDS: u32 = 25;
 const SECOND: Duration = Duration::from_secs(1);
 
+/// The device, and so many others: so many steps has a change.
+fn with(keys: &Keys, others: u8) -> v1::NetworkSpec {
+    let mut peers = vec![peer(1, "phone", &keys.public_bytes, access(false, false, &[]))];
+    for index in 0..others {
+        let (name, key) = (format!("other{index}"), [index + 1; 32]);
+        peers.push(peer(index + 10, &name, &key, access(true, true, &[])));
+    }
+    spec(peers)
+}
+
 #[test]
 fn a_deleted_tunnel_comes_back_whatever_netd_does_meanwhile() -> Result<()> {
     let rounds = std::env::var("CELL_TEST_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
@@ -26,21 +36,7 @@ fn a_deleted_tunnel_comes_back_whatever_netd_does_meanwhile() -> Result<()> {
     let (device, keys) = (world.device("a")?, Keys::make()?);
     EchoServer::start(&world.cell, 3443)?;
     let netd = Netd::start(&world.cell)?;
-    // The first one, and more or less of the others: so many steps has a change.
-    let with = |others: u8| -> Result<v1::NetworkSpec> {
-        let mut peers = vec![peer(1, "phone", &keys.public_bytes, access(false, false, &[]))];
-        for index in 0..others {
-            let other = [index + 1; 32];
-            peers.push(peer(
-                index + 10,
-                &format!("other{index}"),
-                &other,
-                access(true, true, &[]),
-            ));
-        }
-        Ok(spec(peers))
-    };
-    netd.apply(with(0)?, "")?;
+    netd.apply(with(&keys, 0), "")?;
     let endpoint = SocketAddr::new(IpAddr::V4(CELL.v4), PORT).to_string();
     let file = client_file(1, &keys, &netd.keys, &endpoint);
     let client = Client::up(&device.namespace, &file)?;
@@ -61,7 +57,7 @@ fn a_deleted_tunnel_comes_back_whatever_netd_does_meanwhile() -> Result<()> {
                 cell.ip("link delete wg0")
             });
             // It may be refused for what was deleted meanwhile, and is asked for again.
-            let changed = netd.apply(with(u8::try_from(round % 30).unwrap() + 1).unwrap(), "");
+            let changed = netd.apply(with(&keys, u8::try_from(round % 30).unwrap() + 1), "");
             refused += u32::from(changed.is_err());
             by_hand.join().unwrap()
         });

@@ -164,23 +164,6 @@ fn who_locks_themselves_out_is_back_by_themselves_and_nothing_leaks_meanwhile() 
         setup.reachable().then_some(())
     })?;
 
-    // It is removed once more, and the machine is started anew: nothing but the disk knows of anything.
-    let removed = spec(vec![setup.other_peer(false)]);
-    setup.wait(removed, &setup.netd.status()?.etag)?;
-    ensure!(!setup.reachable(), "locked out");
-    setup.netd.process.signal(Signal::SIGKILL)?;
-    setup.netd.process.wait(PATIENCE)?;
-    setup.netd.crash_wg()?;
-    forget(&setup.world.cell)?;
-    setup.netd.restart(&setup.world.cell)?;
-    ensure!(
-        setup.in_force(setup.good())?,
-        "with the first answer of netd after the start"
-    );
-    until(NEW_HANDSHAKE, "the administrator is back", || {
-        setup.reachable().then_some(())
-    })?;
-
     let reports = probers.map(|prober| prober.stop().unwrap());
     for report in &reports {
         ensure!(
@@ -199,6 +182,31 @@ fn who_locks_themselves_out_is_back_by_themselves_and_nothing_leaks_meanwhile() 
     }
     ensure!(arrived(&counters) > 0, "what leaks is counted");
     Ok(())
+}
+
+#[test]
+fn a_machine_that_starts_while_a_change_waits_has_the_state_before() -> Result<()> {
+    let mut setup = setup()?;
+    setup.netd.apply(setup.good(), "")?;
+    let admin = Arc::clone(&setup.admin);
+    let _client = setup.client(1, &admin)?;
+    ensure!(setup.reachable(), "the control");
+    let removed = spec(vec![setup.other_peer(false)]);
+    setup.wait(removed, &setup.netd.status()?.etag)?;
+    ensure!(!setup.reachable(), "locked out");
+    // Nothing but the disk knows of anything.
+    setup.netd.process.signal(Signal::SIGKILL)?;
+    setup.netd.process.wait(PATIENCE)?;
+    setup.netd.crash_wg()?;
+    forget(&setup.world.cell)?;
+    setup.netd.restart(&setup.world.cell)?;
+    ensure!(
+        setup.in_force(setup.good())?,
+        "with the first answer of netd after the start"
+    );
+    until(NEW_HANDSHAKE, "the administrator is back", || {
+        setup.reachable().then_some(())
+    })
 }
 
 /// What a machine that starts has not: policy, rules, routes and interfaces of netd's.
