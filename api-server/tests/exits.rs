@@ -472,19 +472,30 @@ async fn a_peer_goes_by_a_connection_that_netd_is_not_told_of_yet() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
     add(&admin, "phone", 1).await;
-    cell.netd
-        .with(|state| state.slow = std::time::Duration::from_secs(3));
-    let work = proxy(&admin, "work").await;
     let is_known = |id: &str| {
         let spec = cell.netd.with(|state| state.spec.clone().unwrap());
         spec.exits.iter().any(|exit| exit.id == id)
     };
-    assert!(!is_known(&work), "or nothing is tested");
-    bind(&admin, "phone", json!(work)).await.expect(200);
-    eventually("it goes by it", || {
-        exit_at_netd(&cell, "phone") == Some(work.clone())
-    })
-    .await;
+    let slow = |seconds| {
+        cell.netd
+            .with(|state| state.slow = std::time::Duration::from_secs(seconds));
+    };
+    // On a busy machine netd may be told before the answer to whoever made it has come.
+    for attempt in 0..5 {
+        slow(3);
+        let work = proxy(&admin, &format!("work{attempt}")).await;
+        let is_tested = !is_known(&work);
+        bind(&admin, "phone", json!(work)).await.expect(200);
+        slow(0);
+        eventually("it goes by it", || {
+            exit_at_netd(&cell, "phone") == Some(work.clone())
+        })
+        .await;
+        if is_tested {
+            return;
+        }
+    }
+    panic!("netd was told each time before the answer came: nothing was tested");
 }
 
 #[tokio::test(flavor = "multi_thread")]

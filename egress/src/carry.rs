@@ -20,7 +20,8 @@ const PIECE: usize = 32 << 10;
 const SMALL_PIECE: usize = 2 << 10;
 /// From how many kept bytes on, of all connections together, only small pieces are read.
 const MUCH: usize = 64 << 20;
-/// And of those of one exit: an eighth, so that one whose connections are stuck slows itself, and seven like it slow no other.
+/// And of those of one exit: an eighth, so that one whose connections are stuck slows itself long before it slows others. It goes on
+/// keeping small pieces: some of 2 MiB more for a peer's 1,024 connections in each direction.
 const MUCH_OF_EXIT: usize = MUCH / 8;
 
 thread_local! {

@@ -414,7 +414,7 @@ fn a_service_comes_runs_and_goes_whoever_is_killed() -> Result<()> {
 
 /// `notes` of this version, whose check is this applet of busybox.
 fn shelve_checked(shelf: &Path, image: &str, version: &str, check: &str) -> Result<()> {
-    let health = json!({"command": ["/bin/busybox", check], "interval_seconds": 5, "timeout_seconds": 5, "retries": 1});
+    let health = json!({"command": ["/bin/busybox", check], "interval_seconds": 15, "timeout_seconds": 5, "retries": 1});
     shelve_as(shelf, image, &json!({"version": version, "health": health}))
 }
 

@@ -95,9 +95,10 @@ async fn netd_says(app: &App, before: &Peer, after: Option<&Peer>) -> Result<Opt
     let generation = app
         .store
         .read(|connection| Ok(transaction::generation(connection)?))?;
+    let is_current = app.network.holds(generation);
     let verdict = app.check.plan(etag, spec, removed).await;
     // Its no may be of what it has not heard of yet, as an exit that was made a moment ago.
-    let is_known = |verdict: &Verdict| matches!(verdict, Verdict::Takes(_)) || app.network.holds(generation);
+    let is_known = |verdict: &Verdict| matches!(verdict, Verdict::Takes(_)) || is_current;
     Ok(verdict.filter(is_known))
 }
 

@@ -148,6 +148,7 @@ impl<K: Kernel> Reconciler<K> {
     async fn perform_delta(&mut self, delta: &Delta, plan: &Plan) -> Result<(), ApplyError> {
         self.perform(plan).await?;
         self.note_facts(self.interface().as_ref()).await;
+        self.hold_noted_against_seen();
         for step in &plan.steps {
             if let Step::UpdatePolicy(elements) = step
                 && !self.kernel.verify(elements).await?

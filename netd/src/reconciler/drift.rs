@@ -219,6 +219,18 @@ impl<K: Kernel> Reconciler<K> {
             .ok();
     }
 
+    /// Of a change of peers alone not all is read back: what is not theirs has to be as it was, or all is read at the next look.
+    pub(super) fn hold_noted_against_seen(&mut self) {
+        let same = |noted: &Glance, seen: &Glance| {
+            (&noted.table, &noted.link, &noted.exits) == (&seen.table, &seen.link, &seen.exits)
+        };
+        let seen = self.seen.as_ref();
+        self.noted = self
+            .noted
+            .take()
+            .filter(|noted| seen.is_some_and(|seen| same(noted, seen)));
+    }
+
     /// Remembers the cheap facts that were noted before a match, but of the links those that the policy was made for.
     fn remember(&mut self) {
         let on_link = self.on_link.clone();

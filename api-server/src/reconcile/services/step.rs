@@ -72,7 +72,7 @@ const SECRET_MISSING: &str = "SECRET_MISSING";
 const TAKEN_BACK: &str = "UPDATE_TAKEN_BACK";
 /// What the broker says of containers that ended as soon as they were started.
 pub(super) const NOT_RUNNING: &str = "NOT_RUNNING";
-/// How often they may, before an installation has failed: Docker may have been killed under them.
+/// How often they may, before an installation or a way back has failed: Docker may have been killed under them.
 const ENDS: u32 = 3;
 
 /// Does the step that a service is at.
@@ -98,9 +98,7 @@ pub(super) async fn step(app: &App, name: &str, tries: &mut Tries) -> Result<Ste
         }
         Err(Not::Later(waiting)) => return Ok(Stepped::Later(waiting)),
         Err(Not::Ended(Outcome::Refused, Some(fault)))
-            if service.phase == Phase::Installing(Install::Deploy)
-                && fault.code == NOT_RUNNING
-                && tries.ends < ENDS =>
+            if may_end(service.phase) && fault.code == NOT_RUNNING && tries.ends < ENDS =>
         {
             return Ok(Stepped::Later(Waiting {
                 code: fault.code,
@@ -117,6 +115,14 @@ pub(super) async fn step(app: &App, name: &str, tries: &mut Tries) -> Result<Ste
         Outcome::Done | Outcome::Refused => Stepped::Moved,
         Outcome::NoManifest | Outcome::NoImage => Stepped::Returned,
     })
+}
+
+/// Whether what ends as soon as it was started is started again: there is nothing to go back to.
+fn may_end(phase: Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Installing(Install::Deploy) | Phase::Updating(Update::RollBack | Update::Revert)
+    )
 }
 
 fn refused_at_last(outcome: Outcome) -> Outcome {

@@ -387,8 +387,9 @@ pub(super) async fn netd_takes(
     let generation = app
         .store
         .read(|connection| Ok(transaction::generation(connection)?))?;
+    let is_current = app.network.holds(generation);
     let mut asked = asked_beforehand(app, spec.clone()).await;
-    if asked.is_err() && !app.network.holds(generation) {
+    if asked.is_err() && !is_current {
         // Its no may be of what it has not heard of yet, as an exit that was made a moment ago.
         app.network.wait_for(generation, PATIENCE).await;
         asked = match app.network.holds(generation) {
