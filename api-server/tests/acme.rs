@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -313,7 +314,10 @@ fn caddy(space: &Namespace, folder: &Path) -> (Process, Proxy) {
         .env("XDG_DATA_HOME", folder.join("data"))
         .env("CADDY_ADMIN", format!("unix/{}|0660", socket.display()));
     let caddy = space.spawn("caddy", &mut command).unwrap();
-    until(PATIENCE, "Caddy's socket", || socket.exists().then_some(())).unwrap();
+    until(PATIENCE, "Caddy at its socket", || {
+        UnixStream::connect(&socket).ok()
+    })
+    .unwrap();
     (caddy, Proxy::new(&socket))
 }
 

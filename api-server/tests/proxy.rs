@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +70,10 @@ impl Lab {
             .arg(&initial)
             .env("HOME", folder.path());
         let caddy = space.spawn("caddy", &mut command).unwrap();
-        until(PATIENCE, "Caddy's socket", || socket.exists().then_some(())).unwrap();
+        until(PATIENCE, "Caddy at its socket", || {
+            UnixStream::connect(&socket).ok()
+        })
+        .unwrap();
         let proxy = Proxy::new(&socket);
         let lab = Lab {
             space,
