@@ -130,7 +130,7 @@ test-iptables-short: build-test users
 	@CELL_TEST_RENDERER=iptables CELL_TEST_PACKAGE=netd bash lab/cargo-test.sh --workspace $(addprefix --test ,$(IPTABLES_SHORT))
 
 .PHONY: leaktest
-leaktest: build-test users ## Break and change everything around exits 2,000 times, each kind with each type of exit; no packet of a bound peer or service leaks (some 15 minutes).
+leaktest: build-test users ## Break and change everything around exits 2,000 times, each kind with each type of exit; no packet of a bound peer or service leaks (some half an hour).
 	@$(BIN)/cell-leaktest $(if $(SEED),--seed $(SEED))
 
 .PHONY: leaktest-short
@@ -162,7 +162,7 @@ bench-store: build users ## Measure the broker beside bollard, names and routes 
 	@$(RUN)/cell-bench-store
 
 .PHONY: systemtest
-systemtest: build-test users ## Install the package under a real systemd in a container, use it, purge it.
+systemtest: build-test users ## Install the package under a real systemd in a container, use it, end it at once while a change waits, purge it.
 	@bash lab/systemd/run.sh --bin $(BIN)
 
 .PHONY: systemtest-vm

@@ -73,7 +73,8 @@ prepare() {
   local said; said=$(faults)
   [ -z "$said" ] || fail "$(sed '2,$s/^/host.sh: /' <<< "$said")"
   mkdir -p "$home"
-  in_container --network none --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --cap-add MKNOD -- \
+  # FSETID: without it the kernel takes from a folder the bit by which what is made in it belongs to its group, as Caddy's socket must.
+  in_container --network none --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --cap-add FSETID --cap-add MKNOD -- \
     container prepare --home "$home" "${port[@]}"
   # A Docker that is in a container itself may raise no limit: then it is what Docker has, and vaultd says what it could not lock.
   local lock=-1 lock_wg=16777216

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """Judges containers from what `docker inspect` says of them, by rules of its own: nothing here is the broker's.
 
-docker inspect ID... | inspected.py [--root FOLDER]... [--fields FILE]
+docker inspect ID... | inspected.py [--root FOLDER]... [--read-only FOLDER]... [--gateway ID]... [--fields FILE]
 
 For each of the 171 fields of Docker's create request (FILE: name, class, rule, constraint, tab-separated) there is a look here,
 or it is written down that an inspect does not show it; a field without either is a fault of this program. Prints a line for each
-thing that is wrong, with its rule, and ends with 1; ends with 2 where it could not judge. FOLDER: what may be bound lies below one.
+thing that is wrong, with its rule, and ends with 1; ends with 2 where it could not judge. FOLDER: what may be bound lies below one;
+below one that is given as read-only it cannot be written to. ID: a service that may have a TUN and NET_ADMIN; no other may.
 """
 
 import argparse
@@ -19,7 +20,8 @@ import sys
 FIELDS = pathlib.Path(__file__).parent.parent / "containerd-shim/core/src/deploy/fields.tsv"
 MIB = 1024 * 1024
 CAPABILITIES = {"CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE"}
-TUN = [{"PathOnHost": "/dev/net/tun", "PathInContainer": "/dev/net/tun", "CgroupPermissions": "rwm"}]
+# To be read and written; not made anew (the m of Docker's own "rwm").
+TUN = [{"PathOnHost": "/dev/net/tun", "PathInContainer": "/dev/net/tun", "CgroupPermissions": "rw"}]
 # Docker 20.10's own lists; later ones have more.
 MASKED = {"/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"}
 READ_ONLY = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
@@ -52,13 +54,15 @@ def below(path, folders):
 class Container:
     """One container as Docker tells it."""
 
-    def __init__(self, told, roots):
+    def __init__(self, told, options):
         self.config = told["Config"]
         self.host = told["HostConfig"]
         self.networks = told["NetworkSettings"]["Networks"] or {}
         self.mounts = self.host.get("Mounts") or []
-        self.roots = roots
-        self.gateway = self.host.get("Devices") == TUN
+        self.roots = options.root + options.read_only
+        self.read_only = options.read_only
+        service = (self.config.get("Labels") or {}).get("cell.part-of")
+        self.gateway = self.host.get("Devices") == TUN and service in options.gateway
 
     def value(self, field):
         """Of a field that nothing is asked for by: where it would show, if it were."""
@@ -233,7 +237,8 @@ RULES = {
     # Docker 20.10 does not know it, and forgets it.
     "HostConfig.Mounts[].BindOptions.ReadOnlyForceRecursive": of_mounts(
         "bind", lambda m: (m.get("BindOptions") or {}).get("ReadOnlyForceRecursive") in (None, True)),
-    "HostConfig.Mounts[].ReadOnly": of_mounts("bind", lambda m: m.get("ReadOnly") in (None, True, False)),
+    "HostConfig.Mounts[].ReadOnly": lambda c: all(
+        m.get("ReadOnly") is True or not below(m.get("Source", ""), c.read_only) for m in c.mounts if m["Type"] == "bind"),
     "HostConfig.Mounts[].Source": sources,
     "HostConfig.Mounts[].Target": targets,
     "HostConfig.Mounts[].TmpfsOptions": of_mounts("tmpfs", lambda m: set(m.get("TmpfsOptions") or {}) == {"SizeBytes", "Mode"}),
@@ -295,6 +300,8 @@ def faults(container, fields):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", action="append", default=[])
+    parser.add_argument("--read-only", action="append", default=[])
+    parser.add_argument("--gateway", action="append", default=[])
     parser.add_argument("--fields", type=pathlib.Path, default=FIELDS)
     options = parser.parse_args()
     with options.fields.open() as file:
@@ -307,7 +314,7 @@ def main():
     if not told:
         print("inspected: no container was told of", file=sys.stderr)
         sys.exit(2)
-    wrong = [f"{one['Name'].lstrip('/')}: {fault}" for one in told for fault in faults(Container(one, options.root), fields)]
+    wrong = [f"{one['Name'].lstrip('/')}: {fault}" for one in told for fault in faults(Container(one, options), fields)]
     for line in wrong:
         print(line)
     sys.exit(1 if wrong else 0)

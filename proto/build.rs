@@ -11,6 +11,7 @@ const PROTOS: &[&str] = &[
     "cell/iptables/v1/ruleset_service.proto",
     "cell/egress/v1/egress_service.proto",
     "cell/openvpn/v1/openvpn_service.proto",
+    "cell/broker/v1/backup_service.proto",
     "cell/broker/v1/container_service.proto",
     "cell/broker/v1/deployment_service.proto",
     "cell/vault/v1/certificate_service.proto",

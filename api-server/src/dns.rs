@@ -29,8 +29,8 @@ const INTERVAL: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub struct Dns {
     wanted: StdMutex<Wanted>,
-    /// What the relay took last, as a whole.
-    told: Mutex<Option<DnsSpec>>,
+    /// What the relay was told last, as a whole, and how many addresses of peers it took.
+    told: Mutex<Option<(DnsSpec, usize)>>,
     said: StdMutex<Said>,
     wake: Notify,
     /// netd's words, where its ceiling has no DNS.
@@ -173,13 +173,13 @@ impl Dns {
         let Some(egress) = &app.egress else { return };
         let mut told = self.told.lock().await;
         let Some(wanted) = self.spec(app) else { return };
-        if told.as_ref() == Some(&wanted) {
+        if told.as_ref().is_some_and(|(told, _)| *told == wanted) {
             return;
         }
         *told = None;
         let said = match apply(egress, wanted.clone()).await {
-            Ok(left_out) => {
-                *told = Some(wanted);
+            Ok((left_out, addresses)) => {
+                *told = Some((wanted, addresses));
                 if left_out.is_empty() {
                     Said::Took
                 } else {
@@ -216,11 +216,12 @@ impl Dns {
     /// One that was started anew between two looks has nothing.
     async fn forget_if_lost(&self, egress: &EgressClient) {
         let mut told = self.told.lock().await;
-        let Some(has) = told.as_ref() else { return };
-        let addresses: usize = has.peers.values().map(|way| way.addresses.len()).sum();
+        let Some((_, addresses)) = told.as_ref() else {
+            return;
+        };
         let is_lost = match egress.dns_status().await {
             Ok(status) => {
-                status.names == 0 || usize::try_from(status.peer_addresses).is_ok_and(|n| n != addresses)
+                status.names == 0 || usize::try_from(status.peer_addresses).is_ok_and(|n| n != *addresses)
             }
             Err(EgressError::Away | EgressError::NoDns | EgressError::Refuses(_)) => true,
         };
@@ -307,28 +308,28 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
     }
 }
 
-/// Whatever it says of one exit, name or resolver, it is told of the others; what it did not take, by its place. A peer
-/// whose exit it does not take has no DNS but the cell's, and no other way.
-async fn apply(egress: &EgressClient, mut spec: DnsSpec) -> Result<BTreeMap<String, String>, EgressError> {
+/// Whatever it says of one exit, name, resolver or peer, it is told of the others; what it did not take, by its place. A peer whose exit it
+/// does not take has no DNS but the cell's, and no other way; one that it does not take is a stranger to it. A table of which it takes
+/// nothing else has no peers at all, and at last nothing: in the one before, whoever was bound since would ask by the machine's own way.
+/// Answers with how many addresses of peers it has.
+async fn apply(
+    egress: &EgressClient,
+    mut spec: DnsSpec,
+) -> Result<(BTreeMap<String, String>, usize), EgressError> {
     let mut left_out = BTreeMap::new();
     loop {
         let faults = match egress.apply_dns(&spec).await {
-            Ok(()) => return Ok(left_out),
+            Ok(()) => return Ok((left_out, addresses(&spec))),
             Err(EgressError::Refuses(faults)) => faults,
             Err(error @ (EgressError::Away | EgressError::NoDns)) => return Err(error),
         };
-        let (exits, records) = (places("dns.exits", &faults), places("dns.records", &faults));
-        // One that it may not ask: the other names are there all the same.
-        let is_of_authority = |fault: &Violation| fault.field.starts_with("dns.authority");
-        let without_authority = spec.authority.is_some() && faults.iter().any(is_of_authority);
-        if without_authority {
-            spec.authority = None;
+        if !leave_out(&mut spec, &faults) {
+            match (spec == DnsSpec::default(), spec.peers.is_empty()) {
+                (true, _) => return Err(EgressError::Refuses(faults)),
+                (false, false) => spec.peers.clear(),
+                (false, true) => spec = DnsSpec::default(),
+            }
         }
-        if exits.is_empty() && records.is_empty() && !without_authority {
-            return Err(EgressError::Refuses(faults));
-        }
-        spec.exits = without(spec.exits, &exits);
-        spec.records = without(spec.records, &records);
         let named = faults
             .into_iter()
             .map(|fault| (fault.field.clone(), words(&[fault])));
@@ -336,7 +337,41 @@ async fn apply(egress: &EgressClient, mut spec: DnsSpec) -> Result<BTreeMap<Stri
     }
 }
 
-fn without<T>(all: Vec<T>, places: &BTreeSet<usize>) -> Vec<T> {
+fn addresses(spec: &DnsSpec) -> usize {
+    spec.peers.values().map(|way| way.addresses.len()).sum()
+}
+
+/// Takes out what is at fault; whether that was something.
+fn leave_out(spec: &mut DnsSpec, faults: &[Violation]) -> bool {
+    let of = |path| places(path, faults);
+    let (exits, records) = (of("dns.exits"), of("dns.records"));
+    let (upstreams, peers) = (of("dns.upstreams"), of("dns.peers"));
+    // One that it may not ask: the other names are there all the same.
+    let is_of_authority = |fault: &Violation| fault.field.starts_with("dns.authority");
+    let without_authority = spec.authority.is_some() && faults.iter().any(is_of_authority);
+    if without_authority {
+        spec.authority = None;
+    }
+    let counts = |spec: &DnsSpec| {
+        [
+            spec.exits.len(),
+            spec.records.len(),
+            spec.upstreams.len(),
+            spec.peers.len(),
+        ]
+    };
+    let before = counts(spec);
+    spec.exits = without(std::mem::take(&mut spec.exits), &exits);
+    spec.records = without(std::mem::take(&mut spec.records), &records);
+    spec.upstreams = without(std::mem::take(&mut spec.upstreams), &upstreams);
+    spec.peers = without(std::mem::take(&mut spec.peers), &peers);
+    without_authority || counts(spec) != before
+}
+
+fn without<T, C>(all: C, places: &BTreeSet<usize>) -> C
+where
+    C: IntoIterator<Item = T> + FromIterator<T>,
+{
     let kept = all
         .into_iter()
         .enumerate()

@@ -102,38 +102,45 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tells both what is published, until `shutdown`.
+/// Tells both what is published, until `shutdown`: each by itself, so that one which hangs keeps no word from the other.
 pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
-    let mut dns = app.config.core_dns_dir.as_ref().map(|path| DnsTeller {
+    let dns = app.config.core_dns_dir.as_ref().map(|path| DnsTeller {
         folder: Folder::new(path),
         told: None,
         is_reloaded: false,
         idle_until: None,
     });
-    let mut proxy = app.config.caddy_socket.as_ref().map(|path| ProxyTeller {
+    let proxy = app.config.caddy_socket.as_ref().map(|path| ProxyTeller {
         proxy: Proxy::new(path),
         certified: Certified::default(),
         is_taken_up: false,
         mark: None,
     });
-    if dns.is_none() && proxy.is_none() {
+    tokio::join!(follow(&app, &shutdown, dns), follow(&app, &shutdown, proxy));
+}
+
+/// Who is told what is published.
+trait Teller {
+    /// Tells it, where it is not told already.
+    async fn tell(&mut self, app: &App, state: &Published) -> Said;
+
+    /// Where it is noted what became of it.
+    fn place(app: &App) -> &Mutex<Said>;
+}
+
+async fn follow<T: Teller>(app: &App, shutdown: &CancellationToken, teller: Option<T>) {
+    let Some(mut teller) = teller else {
         return;
-    }
+    };
     let mut changes = app.events.watch();
     loop {
         let seen = *changes.borrow_and_update();
-        match published::now(&app).await {
+        match published::now(app).await {
             Ok(None) => {}
             Ok(Some(state)) => {
                 app.dns.again();
-                if let Some(dns) = &mut dns {
-                    let said = dns.tell(&app, &state).await;
-                    say(&app, &app.published.dns, said);
-                }
-                if let Some(proxy) = &mut proxy {
-                    let said = proxy.tell(&app, &state).await;
-                    say(&app, &app.published.proxy, said);
-                }
+                let said = teller.tell(app, &state).await;
+                say(app, T::place(app), said);
             }
             Err(error) => tracing::warn!(%error, "what is published cannot be read"),
         }
@@ -169,7 +176,11 @@ struct DnsTeller {
     idle_until: Option<Instant>,
 }
 
-impl DnsTeller {
+impl Teller for DnsTeller {
+    fn place(app: &App) -> &Mutex<Said> {
+        &app.published.dns
+    }
+
     async fn tell(&mut self, app: &App, state: &Published) -> Said {
         let log = match managers::query_log(app) {
             Ok(log) => log,
@@ -206,7 +217,9 @@ impl DnsTeller {
             ),
         }
     }
+}
 
+impl DnsTeller {
     async fn write(&self, app: &App, state: &Published, log: QueryLog) -> Result<(), FolderError> {
         let (folder, state, now) = (self.folder.clone(), state.clone(), app.now() / 1000);
         let relay = app.config.core_network.bridge();
@@ -232,7 +245,11 @@ struct ProxyTeller {
     mark: Option<String>,
 }
 
-impl ProxyTeller {
+impl Teller for ProxyTeller {
+    fn place(app: &App) -> &Mutex<Said> {
+        &app.published.proxy
+    }
+
     async fn tell(&mut self, app: &App, state: &Published) -> Said {
         // Before anything is issued or told: what Caddy has would be issued again, and where vaultd is away be taken from it.
         if let Err(said) = self.take_up(app, state).await {
@@ -278,7 +295,9 @@ impl ProxyTeller {
             },
         }
     }
+}
 
+impl ProxyTeller {
     /// What became of the certificates that Caddy gets by itself: the first that is not had is told, else the first that is to come. Where
     /// netd does not open the port by which they are proven, that is why.
     async fn all_public(&self, app: &App, public: &PublicDomain, names: &[String]) -> Said {

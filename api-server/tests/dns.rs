@@ -119,6 +119,49 @@ async fn the_relay_knows_the_cells_names_and_each_peers_way() {
     eventually("a peer is gone", || way(&cell.egress.dns(), 3).is_none()).await;
 }
 
+/// In the table before, a device that is bound since would ask by the machine's own way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_refuses_what_it_is_told_sends_nobodys_questions_another_way() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    add(&admin, "phone", 1).await;
+    add(&admin, "tv", 2).await;
+    let import = json!({"url": "socks5://192.0.2.9:1080"});
+    let work = connect(&admin, json!({"name": "work", "type": "proxy", "import": import})).await;
+    eventually("it knows both", || {
+        let dns = cell.egress.dns();
+        way(&dns, 2) == Some(String::new()) && way(&dns, 3) == Some(String::new())
+    })
+    .await;
+    let refuses = |fields: &[&'static str]| cell.egress.state.lock().unwrap().refused_dns = fields.to_vec();
+    // One resolver: the others, and who is bound, are taken.
+    refuses(&["upstreams[0]"]);
+    bind(&admin, "phone", json!(work)).await;
+    eventually("the relay has who is bound", || {
+        way(&cell.egress.dns(), 2) == Some(work.clone())
+    })
+    .await;
+    assert_eq!(upstreams(&cell.egress.dns().upstreams)[0], "149.112.112.112:53");
+    // Something of all of them: then it has none, and knows the cell's names alone.
+    refuses(&["peers"]);
+    bind(&admin, "tv", json!(work)).await;
+    eventually("it has nobody", || cell.egress.dns().peers.is_empty()).await;
+    let dns = cell.egress.dns();
+    assert!(names(&dns).contains(&"phone.home.cell".to_owned()), "control");
+    // At last nothing.
+    refuses(&["zones"]);
+    add(&admin, "laptop", 3).await;
+    eventually("it has nothing", || cell.egress.dns() == DnsSpec::default()).await;
+    // By itself, once it is there with another ceiling.
+    refuses(&[]);
+    cell.egress.forget();
+    eventually("it is told again", || {
+        let dns = cell.egress.dns();
+        way(&dns, 2) == Some(work.clone()) && way(&dns, 3) == Some(work.clone())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_question_goes_directly_while_packets_do_not() {
     let cell = Cell::ready().await;

@@ -184,8 +184,7 @@ async fn an_exit_that_comes_and_goes_does_not_drag_its_peers_along() {
     assert!(goes_by(&spare), "it has only just come back");
     cell.advance(Duration::from_secs(30));
     eventually("it has worked for long enough", || goes_by(&work)).await;
-    let turns = audited(&admin, "connection.health", 4).await;
-    let turns: Vec<&str> = turns.iter().map(|turn| turn.split(':').next().unwrap()).collect();
+    let turns = turns(&admin, 4).await;
     let expected = [
         "unknown to working",
         "working to down",
@@ -198,6 +197,59 @@ async fn an_exit_that_comes_and_goes_does_not_drag_its_peers_along() {
         "1 device: through work, before through spare",
     ];
     assert_eq!(audited(&admin, "connection.failover", 2).await, expected);
+}
+
+/// A start of `cell-egress` anew, as after an upgrade, lets nobody out directly.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_in_which_nothing_is_known_moves_nobody() {
+    let mut cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let work = proxy(&admin, "work").await;
+    add(&admin, "phone", 1).await;
+    let access = json!({"access": {"internet": true}});
+    admin.put("/api/peers/phone", &access).await.expect(200);
+    let path = "/api/connectivity/peers/phone";
+    let exit = json!({"connection_id": work});
+    admin.put(&format!("{path}/exit"), &exit).await.expect(200);
+    let open = json!({"fail_open": true});
+    admin.put(&format!("{path}/failopen"), &open).await.expect(200);
+    eventually("cell-egress has it", || cell.egress.ids().len() == 1).await;
+    cell.egress.see(&work, START_MS, 0);
+    becomes(&admin, &work, "working").await;
+    eventually("it goes by it", || exit_at_netd(&cell, "phone") == work).await;
+    cell.egress.kill();
+    becomes(&admin, &work, "unknown").await;
+    // Longer than two looks.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(exit_at_netd(&cell, "phone"), work, "it may be back in a moment");
+    cell.egress.resume();
+    eventually("it is told again", || cell.egress.ids().len() == 1).await;
+    cell.egress.see(&work, START_MS + 1, 0);
+    becomes(&admin, &work, "working").await;
+    assert_eq!(exit_at_netd(&cell, "phone"), work);
+    cell.egress.kill();
+    becomes(&admin, &work, "unknown").await;
+    cell.advance(Duration::from_secs(30));
+    eventually("it has been gone for too long", || {
+        exit_at_netd(&cell, "phone") != work
+    })
+    .await;
+    let turns = turns(&admin, 5).await;
+    let expected = [
+        "unknown to working",
+        "working to unknown",
+        "unknown to working",
+        "working to unknown",
+        "it has been unknown for too long",
+    ];
+    assert_eq!(turns, expected);
+}
+
+/// How `work` has turned, without the reasons, once the audit has so many turns.
+async fn turns(admin: &Client, lines: usize) -> Vec<String> {
+    let turns = audited(admin, "connection.health", lines).await;
+    let word = |turn: &String| turn.split(':').next().unwrap().to_owned();
+    turns.iter().map(word).collect()
 }
 
 /// What the audit says of `work`, once it says so much: netd may hear of a turn before it is written down.

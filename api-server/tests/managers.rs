@@ -15,10 +15,11 @@ use std::time::Duration;
 use cell_api::store::{managers as table, migrations};
 use cell_api_core::services::health::{Alert, Kind, PATIENCE_MS, Severity};
 use cell_proto::api::v1::manager_service_client::ManagerServiceClient;
+use cell_proto::api::v1::store_service_client::StoreServiceClient;
 use cell_proto::api::v1::{
     AcknowledgeAlertRequest, FollowServiceLogsRequest, GetServiceConfigRequest,
-    GetServiceHealthHistoryRequest, ListAlertsRequest, ServiceParameter, SetQueryLogRequest,
-    TestServiceRequest, ValidateServiceConfigRequest,
+    GetServiceHealthHistoryRequest, ListAlertsRequest, ReadServiceBackupRequest, ServiceParameter,
+    SetQueryLogRequest, TestServiceRequest, ValidateServiceConfigRequest,
 };
 use cell_proto::{fault, ipc};
 use serde_json::{Value, json};
@@ -437,4 +438,84 @@ async fn the_automation_socket_does_the_same() {
     };
     let refused = managers.test_service(request).await.unwrap_err();
     assert_eq!(fault::reason(&refused).as_deref(), Some("NO_SERVICE"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_passed_on_whole_or_breaks_off() {
+    const PATH: &str = "/api/services/notes/backup";
+    let (cell, broker, admin, _) = ready().await;
+    install(&admin, "notes", json!({})).await;
+    stands(&admin, "notes", "installed").await;
+    // Nobody whom it is for: told with the reason, before anything begins, and nobody took anything.
+    for path in [PATH.to_owned(), format!("{PATH}?validate_only=true")] {
+        let refused = admin.get(&path).await;
+        refused.refused(409, "BROKER_REFUSES");
+        assert!(refused.text.contains("NO_RECIPIENT"), "{}", refused.text);
+    }
+    let audit = async || admin.get("/api/audit?limit=500").await.expect(200).text;
+    assert!(!audit().await.contains("service.backup"));
+
+    let pieces: Vec<Vec<u8>> = (0..64_u8).map(|n| vec![n; 64 * 1024]).collect();
+    broker.with(|state| state.backup = Some(pieces.iter().cloned().map(Ok).collect()));
+    assert_eq!(admin.get(&format!("{PATH}?validate_only=true")).await.status, 204);
+    assert!(!audit().await.contains("service.backup"), "to ask is not to take");
+    let whole = admin.get(PATH).await.expect(200);
+    assert_eq!(whole.headers["content-type"], "application/octet-stream");
+    let disposition = whole.headers["content-disposition"].to_str().unwrap();
+    let named = disposition.strip_prefix("attachment; filename=\"notes-").unwrap();
+    assert!(named.ends_with(".tar.age\""), "{disposition}");
+    assert_eq!(whole.headers["cache-control"], "no-store");
+    // All of these bytes are UTF-8.
+    assert!(
+        whole.text.as_bytes() == pieces.concat(),
+        "{} bytes",
+        whole.text.len()
+    );
+    assert_eq!(audit().await.matches("service.backup").count(), 1);
+
+    // Broken off in the middle: the answer has no end, so that nobody takes it for one.
+    let broken = || vec![Ok(b"the first part".to_vec()), Err("SERVICE_CHANGED")];
+    let breaks = broker.with(|state| {
+        state.backup = Some(broken());
+        std::sync::Arc::clone(&state.backup_breaks)
+    });
+    let mut stream = admin.stream(PATH).await;
+    let head = stream.until("the first part").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    breaks.notify_one();
+    let rest = stream.rest().await;
+    assert!(
+        !rest.ends_with("0\r\n\r\n"),
+        "it ends as if it were whole: {rest:?}"
+    );
+
+    let channel = ipc::connect(&cell.automation);
+    let mut client = StoreServiceClient::new(channel);
+    let request = ReadServiceBackupRequest {
+        service: "notes".to_owned(),
+    };
+    let mut answers = client
+        .read_service_backup(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    let first = answers.message().await.unwrap().unwrap();
+    assert!(first.file_name.starts_with("notes-"), "{first:?}");
+    let piece = answers.message().await.unwrap().unwrap();
+    assert_eq!(piece.chunk, b"the first part");
+    breaks.notify_one();
+    let ended = answers.message().await.unwrap_err();
+    assert_eq!(
+        fault::reason(&ended).as_deref(),
+        Some("BROKER_REFUSES"),
+        "{ended:?}"
+    );
+
+    for (path, status) in [
+        ("/api/services/none/backup".to_owned(), 404),
+        (format!("{PATH}?validate_only=1"), 400),
+        (format!("{PATH}?recipient=age1x"), 400),
+    ] {
+        assert_eq!(admin.get(&path).await.status, status, "{path}");
+    }
 }

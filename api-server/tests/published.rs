@@ -95,7 +95,7 @@ struct Lab {
     dns: PathBuf,
     loaded: Loaded,
     broker: FakeBroker,
-    _place: tempfile::TempDir,
+    place: tempfile::TempDir,
 }
 
 impl Lab {
@@ -127,7 +127,7 @@ impl Lab {
             dns,
             loaded,
             broker,
-            _place: place,
+            place,
         }
     }
 
@@ -304,6 +304,32 @@ async fn both_follow_what_is_published() {
     admin.put(access, &who(json!([]))).await.expect(200);
     eventually("no view", || !lab.corefile().contains("client_ip()")).await;
     eventually("nobody at the proxy", || !lab.has("10.86.0.2")).await;
+}
+
+/// Its socket takes connections, and nobody answers: names that end end all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caddy_that_hangs_keeps_no_word_from_coredns() {
+    let lab = Lab::new().await;
+    for id in ["coredns", "caddy", "notes"] {
+        lab.install(id).await;
+    }
+    lab.told().await;
+    let socket = lab.place.path().join("admin.sock");
+    fs::remove_file(&socket).unwrap();
+    let hung = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let body = json!({"name": "phone", "public_key": support::key(1)});
+    lab.admin.post("/api/peers", &body).await.expect(201);
+    let access = "/api/services/notes/access";
+    for _ in 0..2 {
+        let phone = json!({"allowed_peers": ["phone"]});
+        lab.admin.put(access, &phone).await.expect(200);
+        eventually("a view", || lab.corefile().contains("client_ip()")).await;
+        let nobody = json!({"allowed_peers": []});
+        lab.admin.put(access, &nobody).await.expect(200);
+        eventually("no view", || !lab.corefile().contains("client_ip()")).await;
+    }
+    assert!(lab.has("notes."), "control: what it had is what it has");
+    drop(hung);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,18 +14,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::broker::FakeBroker;
-use support::catalog::{self, notes};
+use support::catalog::{self, checked, notes};
 use support::client::Client;
 use support::process::{Process, prepare, started};
 use support::{PASSWORD, START_MS, egress, netd, vault};
-
-/// `notes` with a check.
-fn checked(version: &str) -> Value {
-    let mut manifest = notes(version);
-    manifest["containers"][0]["health"] =
-        json!({"command": ["/bin/check"], "interval_seconds": 5, "timeout_seconds": 1, "retries": 1});
-    manifest
-}
 
 /// Milliseconds after the request at which cell-api is killed. A whole installation takes some hundred.
 const MOMENTS: [u64; 8] = [0, 3, 8, 15, 30, 60, 120, 250];
@@ -155,7 +147,7 @@ impl Stage {
 
     /// Has it updated to this version, and its check say this when it was looked at.
     async fn update(&self, version: &str, says: &'static str) {
-        let newer = catalog::write(self.catalog.path(), &[checked(version)])[0].clone();
+        let newer = catalog::write(self.catalog.path(), &[checked(notes(version))])[0].clone();
         self.broker.with(|state| state.checks.insert(newer, says));
         let answer = self.client.post("/api/services/notes/update", &json!({})).await;
         assert_eq!(answer.status, 202, "{}", answer.json());

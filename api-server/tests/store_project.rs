@@ -32,8 +32,10 @@ fn whole() -> Manifest {
                     {"type": "bind", "root": "media", "path": "films", "target": "/media", "read_only": true},
                     {"type": "tmpfs", "size_mib": 16, "mode": "1777", "target": "/tmp"}],
                 "health": {"command": ["/bin/ok"], "interval_seconds": 10, "timeout_seconds": 5, "retries": 3},
-                "restart": {"policy": "unless-stopped"}, "ports": [{"port": 8080}, {"port": 53, "protocol": "udp"}]},
-            {"name": "db", "image": image("db"), "user": "1001:1001", "limits": limits}
+                "restart": {"policy": "unless-stopped"}, "ports": [{"port": 8080}, {"port": 53, "protocol": "udp",
+                    "publish": {"address": "192.0.2.1", "port": 5353}}]},
+            {"name": "db", "image": image("db"), "user": "1001:1001", "limits": limits, "gateway": true,
+                "capabilities": ["NET_ADMIN"], "secrets": [{"name": "token"}]}
         ],
         "routing": {"subdomain": "notes", "backend": "main:8080"}
     });
@@ -121,8 +123,20 @@ fn docker_compose_takes_it_as_it_is() {
     ] {
         assert_eq!(main[field], value, "{field}");
     }
-    assert!(main["ports"].is_null(), "nothing is published");
+    assert_eq!(main["ports"], json!(["192.0.2.1:5353:53/udp"]));
+    assert!(main["devices"].is_null() && main["sysctls"].is_null() && main["secrets"].is_null());
+    let db = &project["services"]["db"];
+    assert!(db["ports"].is_null(), "nothing of it is published");
+    assert_eq!(db["devices"], json!(["/dev/net/tun:/dev/net/tun:rw"]));
+    assert_eq!(db["sysctls"]["net.ipv4.conf.all.src_valid_mark"], "1");
+    assert_eq!(db["secrets"], json!([{"source": "db-token", "target": "token"}]));
     let network = &project["networks"]["own"];
+    // Somebody beyond it is answered: its published port.
+    assert_ne!(network["internal"], json!(true));
+    assert_eq!(
+        network["driver_opts"]["com.docker.network.bridge.enable_ip_masquerade"],
+        "false"
+    );
     assert_eq!(
         network["driver_opts"]["com.docker.network.bridge.name"],
         "cellsvc7"

@@ -20,13 +20,10 @@ use support::{Cell, eventually};
 
 /// `notes` with a check, and the port 995 from version 2.
 fn checked(version: &str) -> Value {
-    let mut manifest = match version.starts_with('1') {
+    catalog::checked(match version.starts_with('1') {
         true => catalog::notes(version),
         false => notes_with(version, 995),
-    };
-    manifest["containers"][0]["health"] =
-        json!({"command": ["/bin/check"], "interval_seconds": 5, "timeout_seconds": 1, "retries": 1});
-    manifest
+    })
 }
 
 /// Version 1 installed, and version 2 in the catalog, whose check says this; the digests of both.
@@ -237,6 +234,165 @@ async fn where_there_is_no_way_back_both_reasons_are_told() {
     update(&admin).await;
     ended(&admin, "3.0.0").await;
     assert_eq!(runs(&broker), third);
+}
+
+/// Version 2 failed, and so did the way back to version 1, which the broker refuses no more.
+async fn without_a_way_back() -> (Cell, FakeBroker, Client, [String; 2]) {
+    let (cell, broker, admin, [first, second]) = with_update("unhealthy").await;
+    broker.with(|state| state.refuses.insert(first.clone(), "DENIED"));
+    update(&admin).await;
+    stands(&admin, "notes", "failed").await;
+    broker.with(|state| state.refuses.clear());
+    (cell, broker, admin, [first, second])
+}
+
+/// Its container ends with the machine, and the broker starts nothing by itself: until it runs again, and what is told then.
+async fn boot(broker: &mut FakeBroker, admin: &Client) -> Value {
+    broker.kill();
+    broker.with(|state| state.made.get_mut("notes").unwrap().running = false);
+    broker.revive();
+    told(admin, "notes", |_| {
+        broker.with(|state| state.made["notes"].running)
+    })
+    .await
+}
+
+/// What worked last is what there is to go back to, and not what runs meanwhile, until something works again.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_way_back_that_failed_the_next_goes_back_to_what_worked() {
+    let (cell, broker, admin, [first, _]) = without_a_way_back().await;
+    let third = catalog::write(&cell.state().join("catalog"), &[checked("3.0.0")])[0].clone();
+    broker.with(|state| state.checks.insert(third.clone(), "starting"));
+    update(&admin).await;
+    on_trial(&admin).await;
+    assert_eq!(runs(&broker), third);
+    broker.with(|state| {
+        state.refuses.insert(first.clone(), "DENIED");
+        state.made.get_mut("notes").unwrap().health = "unhealthy".to_owned();
+    });
+    // Once more without a way back.
+    stands(&admin, "notes", "failed").await;
+    assert_eq!(runs(&broker), third);
+    // The same again, which does not work, and now there is a way back.
+    broker.with(|state| state.refuses.clear());
+    update(&admin).await;
+    let told = ended(&admin, "1.0.0").await;
+    assert_eq!(told["error"]["code"], "UPDATE_TAKEN_BACK");
+    assert_eq!((runs(&broker), &told["digest"]), (first.clone(), &json!(first)));
+    eventually("its port is closed", || {
+        !has_port(&cell, 995) && has_port(&cell, 993)
+    })
+    .await;
+    let kept = || {
+        let database = rusqlite::Connection::open(cell.state().join("cell.db")).unwrap();
+        let sql = "SELECT COUNT(*) FROM service_manifest";
+        database.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    assert_eq!(kept(), 1, "what runs");
+}
+
+/// Until the next has been deployed what runs is told, and not what there is to go back to; also where the next never runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_way_back_that_failed_what_runs_is_told_until_another_does() {
+    let (cell, mut broker, admin, [first, second]) = without_a_way_back().await;
+    assert!(has_port(&cell, 995));
+    let third = catalog::write(&cell.state().join("catalog"), &[checked("3.0.0")])[0].clone();
+    broker.with(|state| {
+        state.refuses.insert(third, "DENIED");
+        state.refuses.insert(first.clone(), "DENIED");
+    });
+    update(&admin).await;
+    stands(&admin, "notes", "failed").await;
+    assert_eq!(runs(&broker), second);
+    assert!(has_port(&cell, 995), "it is of the second");
+    // That is what runs after a boot, and neither what was asked for nor what there is to go back to.
+    boot(&mut broker, &admin).await;
+    assert_eq!(runs(&broker), second);
+    broker.with(|state| state.refuses.remove(&first));
+    update(&admin).await;
+    ended(&admin, "1.0.0").await;
+    assert_eq!(runs(&broker), first);
+}
+
+/// The broker starts nothing by itself after a boot: what runs before it is asked for again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_without_a_way_back_runs_after_a_boot_too() {
+    let (_cell, mut broker, admin, [_, second]) = without_a_way_back().await;
+    let before = stands(&admin, "notes", "failed").await;
+    let after = boot(&mut broker, &admin).await;
+    assert_eq!((runs(&broker), &after["phase"]), (second, &json!("failed")));
+    assert_eq!(
+        (&after["error"], &after["version"]),
+        (&before["error"], &before["version"])
+    );
+}
+
+/// A broker that is busy, or whose Docker is slow, has taken nothing away: the same trial goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_busy_is_waited_for_and_nothing_is_forgotten() {
+    for (status, code) in [
+        (tonic::Code::ResourceExhausted, "BUSY"),
+        (tonic::Code::DeadlineExceeded, "DOCKER_SLOW"),
+    ] {
+        let (_cell, broker, admin, [first, second]) = with_update("starting").await;
+        update(&admin).await;
+        on_trial(&admin).await;
+        let asked = |digest: &String| {
+            let deploy = format!("deploy {digest}");
+            broker.calls().iter().filter(|call| **call == deploy).count()
+        };
+        let before = asked(&second);
+        broker.with(|state| state.refuses_looks = Some((status, code)));
+        let told = told(&admin, "notes", |told| told["waiting"]["code"] == code).await;
+        assert_eq!(
+            (&told["phase"], &told["error"]),
+            (&json!("updating"), &Value::Null)
+        );
+        broker.with(|state| {
+            state.refuses_looks = None;
+            state.made.get_mut("notes").unwrap().starts += 1;
+        });
+        let told = ended(&admin, "1.0.0").await;
+        let why = told["error"]["message"].as_str().unwrap();
+        assert!(why.contains("was started again"), "{code}: {why}");
+        assert_eq!(
+            (runs(&broker), asked(&second)),
+            (first, before),
+            "{code}: nobody asks for it again"
+        );
+    }
+}
+
+/// What the broker does not have was taken away; whatever else it refuses is told as what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_is_refused_is_told_as_what_it_is() {
+    for (status, code, told_as) in [
+        (
+            tonic::Code::NotFound,
+            "NOT_OWNED",
+            "was taken away by somebody else",
+        ),
+        (
+            tonic::Code::PermissionDenied,
+            "DENIED",
+            "cannot be looked at: the broker refuses",
+        ),
+    ] {
+        let (_cell, broker, admin, [first, _]) = with_update("starting").await;
+        update(&admin).await;
+        on_trial(&admin).await;
+        broker.with(|state| state.refuses_looks = Some((status, code)));
+        let told = ended(&admin, "1.0.0").await;
+        let why = told["error"]["message"].as_str().unwrap();
+        let is_taken_away = why.contains("taken away");
+        assert!(
+            why.contains(told_as)
+                && why.contains("container notes")
+                && is_taken_away == (code == "NOT_OWNED"),
+            "{code}: {why}"
+        );
+        assert_eq!(runs(&broker), first);
+    }
 }
 
 /// Until it is installed as this version; how often the broker was dead meanwhile. It is started again each time.

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::human;
 use crate::managers;
 use crate::output::Output;
-use crate::{secrets, services};
+use crate::{backup, secrets, services};
 
 /// How often it is asked how far it is.
 const LOOK: Duration = Duration::from_millis(300);
@@ -133,6 +133,7 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Service) -> Result
         Service::Health { service } => managers::health(cell, output, service).await,
         Service::Logs(wanted) if wanted.follow => managers::follow(cell, output, wanted).await,
         Service::Logs(wanted) => logs(&mut client, output, wanted).await,
+        Service::Backup { service, output: to } => backup::save(&mut client, output, service, to).await,
         Service::Start { service } => act(&mut client, output, service, wire::ServiceRun::Start).await,
         Service::Stop { service } => act(&mut client, output, service, wire::ServiceRun::Stop).await,
         Service::Restart { service } => act(&mut client, output, service, wire::ServiceRun::Restart).await,

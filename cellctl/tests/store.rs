@@ -8,7 +8,7 @@
 
 mod support;
 
-use cell_proto::api::v1::ServiceRun;
+use cell_proto::api::v1::{InstalledService, ServiceRun};
 use serde_json::Value;
 use support::FakeCell;
 
@@ -162,4 +162,36 @@ fn a_secret_is_set_from_standard_input_and_shown_as_set_alone() {
     assert!(!empty.status.success());
     cell.say(&["service", "remove-secret", "notes", "dns_token"]);
     assert!(cell.state.lock().unwrap().store.secrets.is_empty());
+}
+
+#[test]
+fn a_backup_is_a_file_when_it_is_whole_and_nothing_else() {
+    let cell = FakeCell::start();
+    cell.state.lock().unwrap().store.service = Some(InstalledService {
+        name: "notes".to_owned(),
+        ..InstalledService::default()
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("notes.age");
+    let save = ["service", "backup", "notes", "-o", file.to_str().unwrap()];
+    cell.state.lock().unwrap().store.backup_breaks = true;
+    let broken = cell.run(&save);
+    assert!(!broken.status.success());
+    assert!(String::from_utf8_lossy(&broken.stderr).contains("the service was updated"));
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "nothing of it stays"
+    );
+
+    cell.state.lock().unwrap().store.backup_breaks = false;
+    assert!(cell.say(&save).contains("age -d -i"));
+    assert_eq!(
+        std::fs::read_to_string(&file).unwrap(),
+        "half of it, and the rest"
+    );
+    let again = cell.run(&save);
+    assert!(!again.status.success(), "no file is replaced");
+    let absent = cell.run(&["service", "backup", "other"]);
+    assert!(String::from_utf8_lossy(&absent.stderr).contains("no service of this name"));
 }

@@ -12,6 +12,7 @@ use cell_proto::ipc::Caller;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use crate::audit::Subject;
+use crate::backup::{BackupFault, BackupPolicy, Backups};
 use crate::deploy::{DeployRefusal, Deployments};
 use crate::engine::{Engine, EngineError, LISTED_MAX};
 use crate::status::StatusBook;
@@ -28,6 +29,7 @@ pub struct Broker<E> {
     status: StatusBook,
     /// What the broker made itself. Where there are deployments, nothing else is the cell's own, whatever labels it bears.
     deployments: Option<Arc<Deployments>>,
+    backups: Backups,
 }
 
 /// The cell's own containers.
@@ -91,6 +93,9 @@ pub enum Refusal {
     /// The broker's own store.
     #[error("the broker's store cannot be used; its log has the cause")]
     Store,
+    /// There is no backup, or it is not whole.
+    #[error("{0}")]
+    Backup(#[from] BackupFault),
 }
 
 impl Refusal {
@@ -109,7 +114,16 @@ impl Refusal {
             Refusal::SecretMissing { .. } => "SECRET_MISSING",
             Refusal::SecretsAway(_) => "SECRETS_AWAY",
             Refusal::Store => "STORE",
+            Refusal::Backup(fault) => fault.code(),
         }
+    }
+
+    /// Whether it is the caller who went, or was slow.
+    pub(crate) fn is_of_reader(&self) -> bool {
+        matches!(
+            self,
+            Refusal::Backup(BackupFault::Unread | BackupFault::ReaderSlow)
+        )
     }
 }
 
@@ -135,6 +149,7 @@ impl<E: Engine> Broker<E> {
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
             status: StatusBook::default(),
             deployments: None,
+            backups: Backups::new(None),
         }
     }
 
@@ -142,6 +157,24 @@ impl<E: Engine> Broker<E> {
     pub fn with_deployments(mut self, deployments: Option<Arc<Deployments>>) -> Self {
         self.deployments = deployments;
         self
+    }
+
+    /// With backups, for whom the policy file says.
+    pub fn with_backups(mut self, policy: Option<BackupPolicy>) -> Self {
+        self.backups = Backups::new(policy);
+        self
+    }
+
+    pub(crate) fn backups(&self) -> &Backups {
+        &self.backups
+    }
+
+    pub(crate) fn deployments(&self) -> Option<&Arc<Deployments>> {
+        self.deployments.as_ref()
+    }
+
+    pub(crate) fn engine(&self) -> Arc<E> {
+        Arc::clone(&self.engine)
     }
 
     /// Whether the broker can work. Answers without Docker too, and has no part in the limit of requests.
@@ -355,7 +388,18 @@ impl<E: Engine> Broker<E> {
                 return Err(refusal);
             }
         };
-        match judge(&self.policy, Role::Api, request, &id, &observed) {
+        self.judged(subject, request, &id, &observed)
+    }
+
+    /// Judges what Docker says of a container, and writes the verdict down.
+    pub(crate) fn judged<A: Act>(
+        &self,
+        subject: &Subject,
+        request: &Request<A>,
+        id: &ContainerId,
+        observed: &Observed,
+    ) -> Result<Permit<A>, Refusal> {
+        match judge(&self.policy, Role::Api, request, id, observed) {
             Verdict::Allow(permit) => {
                 subject.allowed(id.as_str());
                 Ok(permit)

@@ -1,5 +1,6 @@
 //! The policy file (`broker.toml`). Unknown keys are refused, and every fault is named at once.
 
+mod backup;
 mod ceiling;
 
 use std::path::PathBuf;
@@ -10,6 +11,8 @@ use cell_broker_core::deploy::Ceiling;
 use cell_broker_core::model::{LabelKey, LabelValue, Ownership};
 use cell_proto::ipc::CallerPolicy;
 use serde::Deserialize;
+
+use crate::backup::BackupPolicy;
 
 /// What is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub struct Config {
     pub docker_deadline: Duration,
     /// What may be deployed at most; without it nothing is.
     pub ceiling: Option<Ceiling>,
+    /// Whom backups are for; without it there are none.
+    pub backup: Option<BackupPolicy>,
     /// Who may use the listener `api`.
     pub api: CallerPolicy,
 }
@@ -50,6 +55,7 @@ struct File {
     docker_deadline_seconds: u64,
     callers: Callers,
     deploy: Option<ceiling::Table>,
+    backup: Option<backup::Table>,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +95,7 @@ impl Config {
             (Some(table), Some(ownership)) => table.ceiling(ownership.clone(), &uid_of, &mut faults),
             (Some(_) | None, _) => None,
         };
+        let backup = file.backup.map(|table| table.policy(&mut faults));
         let api = caller(file.callers.api, uid_of, &mut faults);
         match ownership {
             Some(ownership) if faults.is_empty() => Ok(Config {
@@ -97,6 +104,7 @@ impl Config {
                 max_concurrent: file.max_concurrent,
                 docker_deadline: Duration::from_secs(file.docker_deadline_seconds),
                 ceiling,
+                backup,
                 api,
             }),
             _ => Err(InvalidConfig::Values(faults)),
@@ -289,6 +297,34 @@ mod tests {
         ] {
             let message = parse(&deploying("").replace(good, bad)).unwrap_err().to_string();
             assert!(message.contains(key), "{key}: {message}");
+        }
+    }
+
+    #[test]
+    fn backups_are_for_public_keys_and_a_secret_one_is_not_repeated() {
+        let identity = age::x25519::Identity::generate();
+        let with = |recipients: &str| parse(&format!("{GOOD}\n[backup]\n{recipients}"));
+        assert_eq!(parse(GOOD).unwrap().backup, None);
+        let none = with("recipients = []").unwrap().backup.unwrap();
+        assert!(none.recipients.is_empty());
+        let one = with(&format!(
+            "recipients = [\"{}\"]\nmost_mib = 3",
+            identity.to_public()
+        ))
+        .unwrap();
+        let one = one.backup.unwrap();
+        assert_eq!((one.recipients.len(), one.most_bytes), (1, 3 << 20));
+        let secret = identity.to_string();
+        let secret = age::secrecy::ExposeSecret::expose_secret(&secret);
+        for bad in ["age1qqqq", "ssh-ed25519 AAAA", "", secret] {
+            let message = with(&format!("recipients = [\"{bad}\"]"))
+                .unwrap_err()
+                .to_string();
+            assert!(message.contains("backup.recipients[0]"), "{message}");
+            assert!(!message.contains("AGE-SECRET-KEY-1"), "{message}");
+        }
+        for bad in ["recipients = []\nmost_mib = 0", "recipient = []", "most_mib = 1"] {
+            assert!(with(bad).is_err(), "{bad}");
         }
     }
 

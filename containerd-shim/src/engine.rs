@@ -1,4 +1,4 @@
-//! What the broker needs of Docker: ten operations on containers that are there, each with a permit of the judge; and what
+//! What the broker needs of Docker: eleven operations on containers that are there, each with a permit of the judge; and what
 //! [`Maker`] has, by which deployments are made.
 
 mod docker;
@@ -6,6 +6,7 @@ mod maker;
 mod observe;
 mod transport;
 
+use bytes::Bytes;
 use cell_broker_core::logs::LogTail;
 use cell_broker_core::model::{ContainerId, Observed, Ownership, ServiceName, Stats};
 use cell_broker_core::{Permit, Unreachable, act};
@@ -51,6 +52,15 @@ pub trait Engine: Send + Sync + 'static {
         &self,
         permit: &Permit<act::Logs>,
         told: mpsc::Sender<LogTail>,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+    /// Docker's archive (tar) of the folder `path` as the container sees it, to `told` as it comes and no faster than that is
+    /// read. Ends when nobody reads. Docker ends it early and says nothing where a file changed: whoever reads it has to see its
+    /// end marked.
+    fn archive(
+        &self,
+        permit: &Permit<act::Backup>,
+        path: &str,
+        told: mpsc::Sender<Bytes>,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
     /// One reading.
     fn stats(&self, permit: &Permit<act::Stats>) -> impl Future<Output = Result<Stats, EngineError>> + Send;

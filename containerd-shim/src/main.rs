@@ -9,10 +9,10 @@ use anyhow::Context as _;
 use cell_broker::broker::Broker;
 use cell_broker::deploy::{BootId, Deployments};
 use cell_broker::engine::{DockerEngine, Maker};
-use cell_broker::{Config, service};
+use cell_broker::{Config, backup, service};
 use cell_broker_core::deploy::Ceiling;
 use cell_proto::ipc::{Listeners, serve};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use nix::unistd::User;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt};
@@ -27,10 +27,40 @@ struct Options {
     /// Parse the policy, print what is in force, exit.
     #[arg(long)]
     check: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes a key for backups: the secret half into a new file, the public half and where it belongs to the terminal. Whoever has the
+    /// file reads every backup, and without it nobody does: keep it away from this machine, twice.
+    BackupKey {
+        /// The file; there is none of that name yet.
+        file: PathBuf,
+    },
+    /// Puts a backup back into the volumes of a service, which has to be stopped (`cellctl service stop`). For root. The whole backup is
+    /// looked at before anything is written.
+    Restore {
+        /// The service.
+        #[arg(long)]
+        service: String,
+        /// The file with the secret key.
+        #[arg(long, value_name = "FILE")]
+        identity: PathBuf,
+        /// The broker's state folder.
+        #[arg(long, value_name = "FOLDER", default_value = "/var/lib/cell/broker")]
+        state: PathBuf,
+        /// The backup.
+        backup: PathBuf,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    if let Some(command) = options.command {
+        return carry_out(command, &options.config);
+    }
     let mut listeners = Listeners::take().context("taking the listeners")?;
     let config = read(&options.config)?;
     if options.check {
@@ -46,15 +76,7 @@ fn main() -> anyhow::Result<()> {
     let boot = BootId::of_machine().context("reading which boot of the machine this is")?;
     let ready = cell_sandbox::Readiness::connect().context("reaching the service manager")?;
     let state = std::env::var_os("STATE_DIRECTORY").unwrap_or_else(|| "/var/lib/cell/broker".into());
-    let owned = config.ceiling.as_ref().map(Ceiling::owned).unwrap_or_default();
-    let secrets = config
-        .ceiling
-        .as_ref()
-        .and_then(|ceiling| ceiling.secrets.as_ref());
-    let secrets = secrets.map(|place| (Path::new(&place.folder), Path::new(&place.vault_socket)));
-    let report =
-        cell_sandbox::profiles::broker(Path::new(&state), &config.docker_socket, &owned, secrets).enter()?;
-    tracing::info!(%report, "sandboxed");
+    shut(Path::new(&state), &config)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -76,8 +98,9 @@ fn main() -> anyhow::Result<()> {
             tokio::spawn(Arc::clone(deployments).supervise());
         }
         let engine = DockerEngine::new(config.docker_socket, config.docker_deadline)?;
-        let broker =
-            Broker::new(engine, config.policy, config.max_concurrent).with_deployments(deployments.clone());
+        let broker = Broker::new(engine, config.policy, config.max_concurrent)
+            .with_deployments(deployments.clone())
+            .with_backups(config.backup);
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         ready.ready()?;
         serve(
@@ -92,6 +115,55 @@ fn main() -> anyhow::Result<()> {
         ready.stopping()?;
         anyhow::Ok(())
     })
+}
+
+/// Closes the sandbox behind itself.
+fn shut(state: &Path, config: &Config) -> anyhow::Result<()> {
+    let ceiling = config.ceiling.as_ref();
+    let owned = ceiling.map(Ceiling::owned).unwrap_or_default();
+    let secrets = ceiling.and_then(|ceiling| ceiling.secrets.as_ref());
+    let secrets = secrets.map(|place| (Path::new(&place.folder), Path::new(&place.vault_socket)));
+    let report = cell_sandbox::profiles::broker(state, &config.docker_socket, &owned, secrets).enter()?;
+    tracing::info!(%report, "sandboxed");
+    Ok(())
+}
+
+/// What is done once, by root.
+fn carry_out(command: Command, config: &Path) -> anyhow::Result<()> {
+    match command {
+        Command::BackupKey { file } => {
+            println!("{}", backup::make_key(&file)?);
+            Ok(())
+        }
+        Command::Restore {
+            service,
+            identity,
+            state,
+            backup,
+        } => {
+            let restore = backup::Restore {
+                state,
+                service,
+                identity,
+                backup,
+            };
+            put_back(read(config)?, restore)
+        }
+    }
+}
+
+/// Without the sandbox: it runs as root, once, and its files are wherever root has them.
+fn put_back(config: Config, restore: backup::Restore) -> anyhow::Result<()> {
+    let subscriber = tracing_subscriber::registry()
+        .with(EnvFilter::new("warn"))
+        .with(fmt::layer().with_writer(std::io::stderr).with_ansi(false));
+    tracing::subscriber::set_global_default(subscriber)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    println!("{}", runtime.block_on(backup::restore(config, restore))?);
+    Ok(())
 }
 
 fn read(path: &Path) -> anyhow::Result<Config> {

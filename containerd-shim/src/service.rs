@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cell_broker_core::model::{Container, ContainerState};
 use cell_broker_core::{Request as Checked, Verb, logs, model};
 use cell_proto::broker::v1 as wire;
+use cell_proto::broker::v1::backup_service_server::{BackupService, BackupServiceServer};
 use cell_proto::broker::v1::container_service_server::{ContainerService, ContainerServiceServer};
 use cell_proto::broker::v1::container_status_service_server::{
     ContainerStatusService, ContainerStatusServiceServer,
@@ -13,12 +14,14 @@ use cell_proto::broker::v1::container_status_service_server::{
 use cell_proto::broker::v1::deployment_service_server::DeploymentServiceServer;
 use cell_proto::fault::{Fault, Violation};
 use cell_proto::ipc::Caller;
+use futures_util::stream::unfold;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
 use crate::audit::Subject;
+use crate::backup::BackupFault;
 use crate::broker::{Broker, Refusal};
 use crate::deploy::{Deploying, Deployments};
 use crate::engine::Engine;
@@ -32,12 +35,22 @@ pub(crate) const DOMAIN: &str = "broker.cell";
 pub fn routes<E: Engine>(broker: Arc<Broker<E>>, deployments: Option<Arc<Deployments>>) -> Routes {
     let deploying = DeploymentServiceServer::new(Deploying(deployments));
     Routes::new(ContainerServiceServer::new(Api(Arc::clone(&broker))))
-        .add_service(ContainerStatusServiceServer::new(Api(broker)))
+        .add_service(ContainerStatusServiceServer::new(Api(Arc::clone(&broker))))
+        .add_service(BackupServiceServer::new(Api(broker)))
         .add_service(deploying.max_decoding_message_size(REQUEST_MAX_BYTES))
 }
 
 struct Api<E>(Arc<Broker<E>>);
 
+impl<E: Engine> Api<E> {
+    /// How long a container has to end by itself: as asked, or as its manifest says.
+    fn seconds(&self, service: &str, asked: u32) -> u32 {
+        let said = || self.0.deployments()?.stop_seconds(service);
+        if asked == 0 { said().unwrap_or(0) } else { asked }
+    }
+}
+
+type BackupStream = Pin<Box<dyn Stream<Item = Result<wire::ReadBackupResponse, Status>> + Send>>;
 type FollowStream = Pin<Box<dyn Stream<Item = Result<wire::FollowContainerLogsResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -65,7 +78,8 @@ impl<E: Engine> ContainerService for Api<E> {
                 timeout_seconds,
             },
         ) = open(request)?;
-        let request = checked(&caller, Verb::Stop, Checked::stop(&service, timeout_seconds))?;
+        let seconds = self.seconds(&service, timeout_seconds);
+        let request = checked(&caller, Verb::Stop, Checked::stop(&service, seconds))?;
         let container = self.0.stop(&caller, &request).await.map_err(refusal_status)?;
         Ok(Response::new(wire::StopContainerResponse {
             container: Some(shown(container)),
@@ -86,7 +100,7 @@ impl<E: Engine> ContainerService for Api<E> {
         let request = checked(
             &caller,
             Verb::Restart,
-            Checked::restart(&service, timeout_seconds),
+            Checked::restart(&service, self.seconds(&service, timeout_seconds)),
         )?;
         let container = self.0.restart(&caller, &request).await.map_err(refusal_status)?;
         Ok(Response::new(wire::RestartContainerResponse {
@@ -104,6 +118,40 @@ impl<E: Engine> ContainerService for Api<E> {
         Ok(Response::new(wire::ReloadContainerResponse {
             container: Some(shown(container)),
         }))
+    }
+}
+
+#[tonic::async_trait]
+impl<E: Engine> BackupService for Api<E> {
+    type ReadBackupStream = BackupStream;
+
+    async fn read_backup(
+        &self,
+        request: Request<wire::ReadBackupRequest>,
+    ) -> Result<Response<BackupStream>, Status> {
+        let (
+            caller,
+            wire::ReadBackupRequest {
+                service,
+                validate_only,
+            },
+        ) = open(request)?;
+        let service = checked(&caller, Verb::Backup, Checked::show(&service))?;
+        if validate_only {
+            let could = self.0.could_back_up(&caller, service.service());
+            could.map_err(refusal_status)?;
+            return Ok(Response::new(Box::pin(tokio_stream::empty())));
+        }
+        let backup = self.0.backup(&caller, service.service()).await;
+        let backup = backup.map_err(refusal_status)?;
+        let answers = unfold(backup, |mut backup| async {
+            let next = backup.next().await?;
+            let answer = next
+                .map(|chunk| wire::ReadBackupResponse { chunk: chunk.into() })
+                .map_err(refusal_status);
+            Some((answer, backup))
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
@@ -232,6 +280,7 @@ pub(crate) fn refusal_status(refusal: Refusal) -> Status {
         | Refusal::DockerRefused { .. }
         | Refusal::NoReload
         | Refusal::SecretMissing { .. } => Code::FailedPrecondition,
+        Refusal::Backup(fault) => backup_code(fault),
         Refusal::Busy => Code::ResourceExhausted,
         Refusal::NoDocker(_) | Refusal::SecretsAway(_) => Code::Unavailable,
         Refusal::Slow => Code::DeadlineExceeded,
@@ -250,9 +299,24 @@ pub(crate) fn refusal_status(refusal: Refusal) -> Status {
         | Refusal::Slow
         | Refusal::DockerAnswer(_)
         | Refusal::NoReload
-        | Refusal::Store => fault,
+        | Refusal::Store
+        | Refusal::Backup(_) => fault,
     }
     .into()
+}
+
+fn backup_code(fault: &BackupFault) -> Code {
+    match fault {
+        BackupFault::NoRecipient
+        | BackupFault::Nothing
+        | BackupFault::NoFolder(_)
+        | BackupFault::Unreadable(_)
+        | BackupFault::TooLarge => Code::FailedPrecondition,
+        BackupFault::Changed | BackupFault::Cut | BackupFault::Outside => Code::Aborted,
+        BackupFault::ReaderSlow | BackupFault::Long => Code::DeadlineExceeded,
+        BackupFault::Unread => Code::Cancelled,
+        BackupFault::Failed => Code::Internal,
+    }
 }
 
 /// A state on the wire.

@@ -1,296 +1,276 @@
 //! Every case, of the reference and of our own, against the broker's socket and a real Docker: as the manifest that asks for it, as a
-//! parameter, as raw bytes and as a call of a method that is not there. Each is refused for its own rule, Docker's socket gets no
-//! byte and nothing is made, or what is made obeys the rule; beside it stands what the same does to Docker itself.
-//! `target/reports/brokertest-cases.json` has a line for each.
+//! parameter, as raw bytes in HTTP/1.1 and HTTP/2, as the broker's own verb that comes nearest, and as a call of a method that is not
+//! there. Each is refused for its own rule, Docker's socket gets no byte and nothing is made, or what is made obeys the rule; beside it
+//! stands what the same does to Docker itself, which must be what the reference saw. `target/reports/brokertest-cases.json` has a line
+//! for each create case, `brokertest-verbs.json` for each of a verb.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "cases/attempts.rs"]
+mod attempts;
 #[path = "../core/tests/support/expected.rs"]
 mod expected;
+#[path = "../core/tests/support/rechecked.rs"]
+mod rechecked;
 mod support;
+#[path = "cases/verbs.rs"]
+mod verbs;
+#[path = "cases/wire.rs"]
+mod wire;
+#[path = "cases/world.rs"]
+mod world;
 
 use std::collections::BTreeMap;
 
+use attempts::{Docker, LOOKS, Names};
 use cell_broker_core::deploy::Bundle;
+use cell_proto::broker::v1::{ContainerState, GetContainerRequest};
 use cell_proto::fault;
 use expected::Attempt::{Instead, NoSuchKey, Refused, Rich, Text};
-use expected::{Case, cases, changed};
+use expected::{Case, asking, cases, changed};
+use rechecked::Sendable;
 use serde_json::{Value, json};
-use support::deployed::Deployed;
-use support::dockerd::Dockerd;
-use support::proxy::Proxy;
-use support::registry;
-use support::signed::{self, REGISTRY, bundle, bundle_by, ceiling, manifest, rewritten, rich, signer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tonic::Code;
+use support::report::{self, row};
+use support::signed::{self, bundle, bundle_by, rewritten, rich, signer};
+use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinHandle;
+use wire::{Heard, Http2, PATIENCE, http1, request};
+use world::{Line, World, reason};
 
-const VERBS: &str = include_str!("../core/tests/testdata/verb_cases.jsonl");
-
-fn lines(text: &str) -> Vec<Value> {
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
-/// Docker's request that a verb case is about, and whether Docker itself lets it through here where that is cheap to see.
-/// `{id}` is a foreign container's.
-#[allow(clippy::too_many_lines, reason = "a table")]
-fn requests(case: &str) -> Vec<(&'static str, &'static str, &'static str)> {
-    match case {
-        "V01" => vec![("GET", "/containers/{id}/json", "200")],
-        "V02" => vec![("GET", "/containers/json?all=true", "200")],
-        "V03" => vec![("GET", "/containers/{id}/logs?stdout=1", "200")],
-        "V05" => vec![("GET", "/containers/{id}/export", "200")],
-        "V06" => vec![("GET", "/containers/{id}/archive?path=/etc", "200")],
-        "V07" => vec![("GET", "/containers/{id}/archive?path=../../", "200")],
-        "V09" | "V10" | "V11" => vec![("POST", "/containers/{id}/exec", "")],
-        "V13" => vec![
-            ("POST", "/containers/{id}/attach?stdin=1", ""),
-            ("GET", "/containers/{id}/attach/ws", ""),
-        ],
-        "V14" => vec![("POST", "/containers/{id}/update", "200")],
-        "V15" => vec![("POST", "/containers/{id}/rename?name=trusted", "204")],
-        "V17" => vec![
-            ("POST", "/containers/{id}/stop?t=-1", ""),
-            ("POST", "/containers/{id}/restart?t=999999", ""),
-        ],
-        "V18" => vec![
-            ("DELETE", "/containers/{id}?force=1&v=1", ""),
-            ("DELETE", "/containers/{id}?link=1", ""),
-        ],
-        "V19" => vec![
-            ("POST", "/containers/prune", ""),
-            ("POST", "/images/prune", ""),
-            ("POST", "/volumes/prune", "200"),
-            ("POST", "/networks/prune", "200"),
-            ("POST", "/build/prune", ""),
-        ],
-        "V21" => vec![
-            ("GET", "/containers/{id}/changes", "200"),
-            ("GET", "/containers/{id}/stats?stream=1", ""),
-        ],
-        "V22" => vec![("POST", "/containers/{id}/checkpoints", "")],
-        "V23" => vec![("POST", "/build?networkmode=host&remote=http://evil/", "")],
-        "V25" => vec![("POST", "/images/create?fromSrc=http://evil/", "")],
-        "V26" => vec![("POST", "/images/load", "")],
-        "V27" => vec![("POST", "/images/cell-test:1/tag?repo=trusted&tag=1", "201")],
-        "V29" => vec![("GET", "/images/cell-test:1/get", "200")],
-        "V30" => vec![("DELETE", "/images/cell-test:1?force=1", "")],
-        "V31" | "V33" => vec![("POST", "/volumes/create", "")],
-        "V34" => vec![("DELETE", "/volumes/foreign?force=1", "204")],
-        "V35" | "V37" | "V38" => vec![("POST", "/networks/create", "")],
-        "V39" => vec![("POST", "/networks/bridge/connect", "")],
-        "V41" => vec![
-            ("POST", "/plugins/pull?remote=evil", ""),
-            ("POST", "/plugins/create?name=evil", ""),
-        ],
-        "V42" => vec![("POST", "/swarm/init", ""), ("POST", "/swarm/join", "")],
-        "V43" => vec![
-            ("POST", "/services/create", ""),
-            ("POST", "/services/x/update?version=1", ""),
-        ],
-        "V45" => vec![("POST", "/auth", "")],
-        "V46" => vec![("GET", "/distribution/evil.example/x/json", "")],
-        "V47" => vec![("POST", "/session", ""), ("POST", "/grpc", "")],
-        "V49" => vec![("GET", "/events", "")],
-        "V50" => vec![
-            ("GET", "http://docker/containers/{id}/json", ""),
-            ("GET", "/containers/../images/json", ""),
-            ("GET", "/containers/%2e%2e/images/json", ""),
-        ],
-        "V51" => vec![("POST", "/containers/files/stop?t=1", "")],
-        other => panic!("{other} is not mapped"),
-    }
-}
-
-/// The status that a server gives to raw HTTP/1.1; empty: it ended the connection.
-async fn raw(socket: &std::path::Path, request: &str) -> String {
-    let mut stream = UnixStream::connect(socket).await.unwrap();
-    let _ = stream.write_all(request.as_bytes()).await;
-    let mut answer = vec![0; 64];
-    let read = tokio::time::timeout(std::time::Duration::from_secs(5), stream.read(&mut answer)).await;
-    let n = read.map_or(0, |read| read.unwrap_or(0));
-    let text = String::from_utf8_lossy(&answer[..n]).into_owned();
-    match text.strip_prefix("HTTP/1.1 ") {
-        Some(rest) => rest.chars().take(3).collect(),
-        None => String::new(),
-    }
-}
-
-fn request(method: &str, target: &str, body: &str) -> String {
-    format!(
-        "{method} {target} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-struct World {
-    dockerd: Dockerd,
-    proxy: Proxy,
-    broker: Deployed,
-    foreign: String,
-    digest: String,
-    _state: tempfile::TempDir,
-    _lists: tempfile::TempDir,
-}
-
-impl World {
-    fn start() -> Self {
-        let dockerd = Dockerd::start();
-        let digest = registry::serve(&dockerd, &json!({"Env": ["PATH=/bin"]}));
-        let proxy = Proxy::start(dockerd.dir().join("proxy.sock"), &dockerd.socket());
-        let state = tempfile::tempdir().unwrap();
-        // Every folder above the list is root's: else it would not be read.
-        let lists = tempfile::Builder::new()
-            .prefix("cell-cases-")
-            .tempdir_in("/root")
-            .unwrap();
-        let list = lists.path().join("images.toml");
-        std::fs::write(&list, format!("[images]\ncaddy = \"{}\"\n", signed::DIGEST)).unwrap();
-        let mut ceiling = ceiling();
-        ceiling.local_images = Some(list.display().to_string());
-        let broker = Deployed::start(&proxy.path, state.path(), ceiling);
-        dockerd.say(&["volume", "create", "foreign"]);
-        let foreign = dockerd.create(&["--name=somebody"], &[], "sleep 1000");
-        World {
-            foreign: foreign.to_string(),
-            dockerd,
-            proxy,
-            broker,
-            digest,
-            _state: state,
-            _lists: lists,
-        }
-    }
-
-    /// All that is at Docker.
-    fn inventory(&self) -> String {
-        let all = [
-            self.dockerd.say(&["ps", "--all", "--quiet", "--no-trunc"]),
-            self.dockerd.say(&["volume", "ls", "--quiet"]),
-            self.dockerd.say(&["network", "ls", "--quiet", "--no-trunc"]),
-            self.dockerd.say(&["images", "--quiet", "--no-trunc"]),
-        ];
-        all.join("\n--\n")
+/// What "no byte of HTTP/1.1" rests on: whoever hangs has refused nothing.
+#[tokio::test]
+async fn silence_is_no_end_of_a_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let soon = std::time::Duration::from_millis(200);
+    for (name, answer, heard) in [
+        ("silent", None, Heard::Silence),
+        ("ends", Some(&b"\0\0\x06\x04\0"[..]), Heard::Ended),
+        (
+            "answers",
+            Some(&b"..HTTP/1.1 404 Not Found\r\n"[..]),
+            Heard::Status(404),
+        ),
+    ] {
+        let path = dir.path().join(name);
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            match answer {
+                Some(bytes) => stream.write_all(bytes).await.unwrap(),
+                None => std::future::pending().await,
+            }
+        });
+        assert_eq!(
+            http1(&path, b"GET / HTTP/1.1\r\n\r\n", soon).await,
+            heard,
+            "{name}"
+        );
+        server.abort();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_case_is_refused_and_docker_hears_nothing_of_it() {
     let world = World::start();
-    let before = world.inventory();
-    let least = manifest(&format!("{REGISTRY}/store/files@{}", world.digest));
-    let cases = cases();
-    let mut told = BTreeMap::new();
-    for case in &cases {
-        let reason = refused(&world, &least, case).await;
-        told.insert(case.id.as_str(), reason);
-    }
-    assert_eq!(world.inventory(), before);
-    let made = made_instead(&world, &least, &cases).await;
+    // What some bodies name: else Docker itself would refuse them for its absence.
+    let other = world.with_foreign("othercontainer");
+    world.with_root();
+    let (http2, sendable) = (Http2::to(&world.broker.socket()).await, sendable());
+    attempts::assert_known(&http2).await;
+    let (before, cases) = (world.inventory(), cases());
     // Beside it: the same to Docker itself, of an image that it has.
-    let (mut rows, mut accepted) = (Vec::new(), BTreeMap::from([("BC", 0), ("OC", 0)]));
-    for case in &cases {
+    let docker = |case: &Case| {
         let body = case.body.replacen("bb:1", "cell-test:1", 1);
-        let status = raw(&world.dockerd.socket(), &request("POST", &case.path, &body)).await;
-        *accepted.get_mut(&case.id[..2]).unwrap() += usize::from(status == "201");
-        let mut value = told[case.id.as_str()].clone();
-        if let Some(instead) = made.get(case.id.as_str()) {
-            value = format!("{value}; made with {instead}");
-        }
-        let name = format!("{} {}", case.id, case.field);
-        let docker = format!("Docker itself: {status}");
-        rows.push(support::report::row(&name, &value, &docker, goal(case), true));
+        let body = body.replace(&"ab".repeat(32), &other);
+        let plain = request("POST", &case.path, &BTreeMap::new(), body.as_bytes());
+        let socket = world.dockerd.socket();
+        async move { http1(&socket, &plain, LOOKS).await }
+    };
+    // What takes long is begun first; it fails, so that there is nothing of it at any time.
+    let slow = |case: &Case| case.body.contains("evilplugin") && case.body.contains("VolumeOptions");
+    let begun: Vec<(&Case, JoinHandle<Heard>)> = cases
+        .iter()
+        .filter(|case| slow(case))
+        .map(|case| (case, tokio::spawn(docker(case))))
+        .collect();
+    let mut lines = BTreeMap::new();
+    for case in &cases {
+        let line = refused(&world, &http2, &sendable, case).await;
+        lines.insert(case.id.as_str(), line);
     }
-    assert!(
-        accepted["BC"] > 70 && accepted["OC"] > 40,
-        "control: {accepted:?}"
+    world.assert_untouched(&before);
+    made_instead(&world, &cases, &mut lines).await;
+    let mut heard = BTreeMap::new();
+    for case in cases.iter().filter(|case| !slow(case)) {
+        heard.insert(case.id.as_str(), docker(case).await);
+    }
+    for (case, answer) in begun {
+        heard.insert(case.id.as_str(), answer.await.unwrap());
+    }
+    told(&world, &cases, lines, &heard);
+}
+
+/// Writes the report: each case is right where the broker refuses it as it must, and Docker itself does what is known of it.
+fn told(world: &World, cases: &[Case], mut lines: BTreeMap<&str, Line>, heard: &BTreeMap<&str, Heard>) {
+    let mut rows = vec![asked_by(world)];
+    let (mut wrong, mut made) = (Vec::new(), 0);
+    for case in cases {
+        let mut line = lines.remove(case.id.as_str()).unwrap();
+        let (answer, known) = (heard[case.id.as_str()], Heard::Status(case.docker));
+        line.must(answer == known, || {
+            format!("control: Docker itself says {answer} for {known}")
+        });
+        made += usize::from(answer == Heard::Status(201));
+        let name = format!("{} {}", case.id, case.field);
+        let docker = format!("Docker itself: {answer}");
+        let goal = format!("{}; Docker itself: {known}", goal(case));
+        rows.push(row(&name, &line.told(), &docker, &goal, line.holds()));
+        wrong.extend((!line.holds()).then(|| format!("{name}: {}", line.told())));
+    }
+    report::write("brokertest-cases", &rows);
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    let told = format!("{} refused, Docker itself makes {made} of them", cases.len());
+    report::holds("create cases, no byte at Docker", told, "cases", "all refused");
+}
+
+/// Who the broker takes the attacker for, and whose statuses stand beside.
+fn asked_by(world: &World) -> Value {
+    let uid = nix::unistd::geteuid();
+    let value = format!(
+        "uid {uid}, whom alone the listener serves; as cell-api in its sandbox: make redteam, G29-G39"
     );
-    support::report::write("brokertest-cases", &rows);
-    let told = format!("{} refused, Docker itself makes {accepted:?}", cases.len());
-    support::report::holds("create cases, no byte at Docker", told, "cases", "all refused");
+    let docker = format!("Docker itself: {}", world.version());
+    row("asked by", &value, &docker, "a caller that is let in", true)
 }
 
 /// The rule, or the judge's reason, for which a manifest with the case is refused.
-fn goal(case: &Case) -> &'static str {
+fn goal(case: &Case) -> String {
     match &case.attempt {
-        NoSuchKey => "S1",
-        Refused(_, _, code) | Rich(_, _, code) | Text(_, _, code) => code,
-        Instead(..) => "obeys its rule",
+        NoSuchKey => "S1".to_owned(),
+        Refused(_, _, code) | Rich(_, _, code) | Text(_, _, code) => (*code).to_owned(),
+        Instead(..) => "S1; what is made obeys its rule".to_owned(),
     }
 }
 
-/// By each way; the reason that the broker gave to the case's manifest.
-async fn refused(world: &World, least: &Value, case: &Case) -> String {
-    let id = &case.id;
-    // Raw, on the broker's socket: no path of Docker's is one of the broker's.
-    let status = raw(&world.broker.socket(), &request("POST", &case.path, &case.body)).await;
-    assert!(!status.starts_with('2'), "{id}: {status}");
-    // As a manifest, well signed.
-    let image = least["containers"][0]["image"].as_str().unwrap();
-    let reason = match &case.attempt {
-        // The case's own words are keys that no manifest has.
-        NoSuchKey | Instead(..) => {
-            let asked = changed(least, "/containers/0/body", &json!(case.body));
-            reason(world, id, bundle(&asked), "S1").await
+fn sendable() -> Sendable {
+    let (ceiling, least) = (signed::ceiling(), signed::manifest(&signed::image()));
+    let approved = signed::judged(&ceiling, &least, &[]).unwrap();
+    let given = signed::given(&ceiling, &approved);
+    Sendable::of(ceiling, &approved, given)
+}
+
+/// By each way.
+async fn refused(world: &World, http2: &Http2, sendable: &Sendable, case: &Case) -> Line {
+    let mut line = Line::default();
+    raw(world, http2, case, &mut line).await;
+    by_manifest(world, case, &mut line).await;
+    by_parameter(world, case, &mut line).await;
+    let rules = sendable.broken(case);
+    let right = match case.rule {
+        "" => rules.is_empty(),
+        rule => rules.iter().any(|broken| broken.code() == rule),
+    };
+    let rules: Vec<&str> = rules.iter().map(|rule| rule.code()).collect();
+    line.must(right, || {
+        format!("the last check says {rules:?} for {}", case.rule)
+    });
+    line.say(format!(
+        "as a request: {}",
+        if rules.is_empty() {
+            "no rule".to_owned()
+        } else {
+            rules.join(",")
         }
-        Refused(at, value, code) => reason(world, id, bundle(&changed(least, at, value)), code).await,
-        Rich(at, value, code) => reason(world, id, bundle(&changed(&rich(image), at, value)), code).await,
-        Text(from, to, code) => reason(world, id, rewritten(least, from, to), code).await,
-    };
-    // As a parameter of one that is right. The broker keeps so many and no more: handed in again, it is there.
-    let known = world.broker.put(bundle(least)).await.unwrap();
-    let text: String = case.body.chars().take(4000).collect();
-    let told = world
-        .broker
-        .deploy(&known, &[("HostConfig", &text)])
-        .await
-        .unwrap_err();
-    let denied = (told.code(), fault::reason(&told));
-    assert_eq!(
-        denied,
-        (Code::PermissionDenied, Some("DENIED".to_owned())),
-        "{id}"
-    );
-    assert_eq!(fault::metadata(&told)["codes"], "S3_PARAMETER", "{id}");
-    assert_eq!(world.proxy.take(), (0, String::new()), "{id}");
-    reason
+    ));
+    let heard = world.proxy.take();
+    line.must(heard == (0, String::new()), || format!("Docker heard {heard:?}"));
+    line
 }
 
-/// What the broker says to a bundle, which must be `code`: at once where the manifest is wrong, else when it is to be deployed.
-async fn reason(world: &World, id: &str, bundle: Bundle, code: &str) -> String {
-    let (told, key) = match world.broker.put(bundle).await {
-        Err(told) => (told, "rules"),
-        Ok(digest) => (world.broker.deploy(&digest, &[]).await.expect_err(id), "codes"),
+/// On the broker's socket: it speaks no HTTP/1.1, and in HTTP/2 no path of Docker's is a method.
+async fn raw(world: &World, http2: &Http2, case: &Case, line: &mut Line) {
+    let plain = request("POST", &case.path, &BTreeMap::new(), case.body.as_bytes());
+    let heard = http1(&world.broker.socket(), &plain, PATIENCE).await;
+    line.must(heard == Heard::Ended, || format!("raw: {heard}"));
+    let answer = http2
+        .ask("POST", &case.path, "application/json", case.body.as_bytes())
+        .await;
+    let answer = answer.unwrap_or_else(|| Err("no such path".to_owned()));
+    let answer = answer.as_ref().map(wire::told);
+    line.must(answer == Ok("Unimplemented".to_owned()), || {
+        format!("raw in HTTP/2: {answer:?}")
+    });
+    line.say("raw: no HTTP/1.1, no method");
+}
+
+/// As a manifest, well signed.
+async fn by_manifest(world: &World, case: &Case, line: &mut Line) {
+    let least = world.least();
+    let image = least["containers"][0]["image"].as_str().unwrap();
+    let (bundle, code) = match &case.attempt {
+        NoSuchKey | Instead(..) => return by_words(world, case, line).await,
+        Refused(at, value, code) => (bundle(&changed(&least, at, value)), code),
+        Rich(at, value, code) => (bundle(&changed(&rich(image), at, value)), code),
+        Text(from, to, code) => (rewritten(&least, from, to), code),
     };
-    let reason = fault::reason(&told).unwrap_or_default();
+    let answer = answered(world, bundle).await;
     // Sizes are refused before there is a message: nothing reads that far.
-    if code == "J2" {
-        assert_eq!(told.code(), Code::OutOfRange, "{id}: {told:?}");
-        return "OUT_OF_RANGE".to_owned();
+    let too_long = *code == "J2" && answer.starts_with("OutOfRange");
+    let (_, codes) = answer.rsplit_once('/').unwrap_or_default();
+    let among = codes.split(',').any(|given| given == *code);
+    line.must(too_long || among, || format!("manifest: {answer} for {code}"));
+    line.say(format!("manifest: {answer}"));
+}
+
+/// Each of Docker's words in the case's body, as a key that no manifest has, is refused by its name.
+async fn by_words(world: &World, case: &Case, line: &mut Line) {
+    let mut words = Vec::new();
+    for (key, asked) in asking(case, &world.least()) {
+        let told = world.broker.put(bundle(&asked)).await;
+        let named = format!("unknown field `{key}`");
+        let right = told.as_ref().is_err_and(|status| {
+            let violations = fault::violations(status);
+            wire::told(status) == "InvalidArgument/MANIFEST_INVALID/S1"
+                && violations.iter().any(|it| it.description.starts_with(&named))
+        });
+        line.must(right, || format!("manifest with {key}: {told:?}"));
+        if !words.contains(&key) {
+            words.push(key);
+        }
     }
-    let right = if key == "rules" {
-        "MANIFEST_INVALID"
-    } else {
-        "DENIED"
+    let words = words.join(", ");
+    line.say(format!(
+        "manifest: InvalidArgument/MANIFEST_INVALID/S1 for each of {words}"
+    ));
+}
+
+/// As a parameter of a manifest that is right. The broker keeps so many and no more: handed in again, it is there.
+async fn by_parameter(world: &World, case: &Case, line: &mut Line) {
+    let known = world.broker.put(bundle(&world.least())).await.unwrap();
+    let text: String = case.body.chars().take(4000).collect();
+    let told = world.broker.deploy(&known, &[("HostConfig", &text)]).await;
+    let answer = told.map_or_else(|status| wire::told(&status), |_| "made".to_owned());
+    line.must(answer == "PermissionDenied/DENIED/S3_PARAMETER", || {
+        format!("parameter: {answer}")
+    });
+    line.say(format!("parameter: {answer}"));
+}
+
+/// What the broker says to a bundle: at once where the manifest is wrong, else when it is to be deployed.
+async fn answered(world: &World, bundle: Bundle) -> String {
+    let told = match world.broker.put(bundle).await {
+        Ok(digest) => world.broker.deploy(&digest, &[]).await.map(drop),
+        Err(told) => Err(told),
     };
-    assert_eq!(reason, right, "{id}: {told:?}");
-    let codes = &fault::metadata(&told)[key];
-    assert!(codes.split(',').any(|given| given == code), "{id}: {codes}");
-    format!("{reason}/{code}")
+    told.map_or_else(|status| wire::told(&status), |()| "made".to_owned())
 }
 
 /// What cannot be asked for and is there in another form: read from what Docker says of a container that was made.
-async fn made_instead<'a>(world: &World, least: &Value, cases: &'a [Case]) -> BTreeMap<&'a str, String> {
-    let command = json!(["/bin/sleep", "1000"]);
-    let least = changed(least, "/containers/0/command", &command);
-    let digest = world.broker.put(bundle(&least)).await.unwrap();
-    world.broker.pull(&digest).await.unwrap();
-    let made = world.broker.deploy(&digest, &[]).await.unwrap();
-    let id = made.deployment.unwrap().containers[0].id.clone();
+async fn made_instead(world: &World, cases: &[Case], lines: &mut BTreeMap<&str, Line>) {
+    let (_, id) = world.deployed().await;
+    world.assert_recorded("POST /containers/create");
     let told: Value = serde_json::from_str(&world.dockerd.say(&["inspect", &id])).unwrap();
-    let mut instead = BTreeMap::new();
+    let mut count = 0;
     for case in cases {
         let Instead(at, value) = &case.attempt else {
             continue;
@@ -302,94 +282,111 @@ async fn made_instead<'a>(world: &World, least: &Value, cases: &'a [Case]) -> BT
             of_config
         };
         let found = told.pointer(&pointer).unwrap_or(&Value::Null);
+        let command = json!(["/bin/sleep", "1000"]);
         let right = if *at == "/Cmd" { &command } else { value };
         // Docker writes nothing where there is nothing.
         let none = found.is_null() && (*right == json!({}) || *right == json!([]));
-        assert!(found == right || none, "{}: {found} for {right}", case.id);
-        instead.insert(case.id.as_str(), found.to_string());
+        let line = lines.get_mut(case.id.as_str()).unwrap();
+        line.must(found == right || none, || format!("{found} for {right}"));
+        line.say(format!("made with {found}"));
+        count += 1;
     }
-    assert!(instead.len() >= 15, "{}", instead.len());
+    assert!(count >= 15, "{count}");
     world.broker.remove("files", true).await.unwrap();
-    instead
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_verb_of_dockers_is_one_of_the_brokers() {
     let world = World::start();
-    let (mut tried, mut let_through) = (0, 0);
-    for case in lines(VERBS) {
-        let id = case["id"].as_str().unwrap();
-        for (method, target, docker) in requests(id) {
-            let target = target.replace("{id}", &world.foreign);
-            let before = world.inventory();
-            let status = raw(&world.broker.socket(), &request(method, &target, "{}")).await;
-            assert!(
-                !status.starts_with('2') && !status.starts_with('1'),
-                "{id} {target}: {status}"
-            );
-            // By gRPC's own form: the table of methods has none of these.
-            let unknown = call_unknown(&world.broker, case["operation"].as_str().unwrap()).await;
-            assert_eq!(unknown, Code::Unimplemented, "{id}");
-            // By the verbs that there are, with what is not the broker's.
-            for service in [
-                "somebody",
-                world.foreign.as_str(),
-                "foreign",
-                "../images/json?",
-                "%2e%2e",
-                "a\0",
-            ] {
-                let refused = world.broker.remove(service, true).await.unwrap_err();
-                let right = [
-                    ("NOT_OWNED", Code::NotFound),
-                    ("INVALID_REQUEST", Code::InvalidArgument),
-                ];
-                assert!(
-                    right.contains(&(fault::reason(&refused).unwrap().as_str(), refused.code())),
-                    "{id}: {refused:?}"
-                );
-            }
-            assert_eq!(world.proxy.take(), (0, String::new()), "{id} {target}");
-            assert_eq!(world.inventory(), before, "{id}");
-            tried += 1;
-            if !docker.is_empty() {
-                let status = raw(&world.dockerd.socket(), &request(method, &target, "{}")).await;
-                assert_eq!(status, docker, "control: {id} {method} {target}");
-                let_through += 1;
-            }
+    let foreign = world.with_foreign("somebody");
+    world.dockerd.say(&["start", &foreign]);
+    let (manifest, ours) = world.deployed().await;
+    world.assert_recorded("POST /containers/create");
+    let ours_name = world.dockerd.say(&["inspect", "--format", "{{.Name}}", &ours]);
+    let names = Names {
+        foreign,
+        ours,
+        ours_name: ours_name.trim_start_matches('/').to_owned(),
+        manifest,
+        image: world.image.clone(),
+    };
+    let http2 = Http2::to(&world.broker.socket()).await;
+    attempts::assert_known(&http2).await;
+    let (before, cases) = (world.inventory(), verbs::cases());
+    // It fails, so that there is nothing of it at any time.
+    let mut slow = attempts::slow(&world, &cases).into_iter();
+    let mut lines = Vec::new();
+    for case in &cases {
+        lines.push(attempts::refused(&world, &http2, &names, case).await);
+    }
+    world.assert_untouched(&before);
+    let mut docker = Docker::new(&world, &names);
+    let mut answers = Vec::new();
+    for (case, line) in cases.iter().zip(&mut lines) {
+        answers.push(docker.answers(case, line).await);
+    }
+    let who = cases.iter().zip(lines.iter_mut().zip(&mut answers));
+    for (case, (line, answers)) in who {
+        for raw in case.raw.iter().filter(|raw| raw.slow) {
+            let heard = slow.next().unwrap().await.unwrap();
+            answers.push(attempts::judged(raw, heard, line));
         }
     }
-    assert!(let_through >= 14, "control: {let_through}");
-    let told = format!(
-        "{tried} requests of {} cases, Docker itself does {let_through} of them",
-        lines(VERBS).len()
-    );
-    support::report::holds("verb cases, no byte at Docker", told, "", "all refused");
+    acts_by_id(&world, &names).await;
+    verbs_told(&world, &cases, &lines, &answers);
 }
 
-/// A call of a method that is named like Docker's operation.
-async fn call_unknown(broker: &Deployed, operation: &str) -> Code {
-    let name: String = operation.chars().filter(char::is_ascii_alphanumeric).collect();
-    let channel = cell_proto::ipc::connect(broker.socket());
-    let mut client = tonic::client::Grpc::new(channel);
-    client.ready().await.unwrap();
-    let path = format!("/cell.broker.v1.DeploymentService/{name}")
-        .parse()
-        .unwrap();
-    let codec = cell_proto::strict::StrictCodec::<
-        cell_proto::broker::v1::ListDeploymentsRequest,
-        cell_proto::broker::v1::ListDeploymentsResponse,
-    >::default();
-    let request = tonic::Request::new(cell_proto::broker::v1::ListDeploymentsRequest {});
-    client.unary(request, path, codec).await.unwrap_err().code()
+/// Docker's cases have left the foreign container with the name of the broker's own, and stopped it by that name: the broker still acts
+/// on what it made.
+async fn acts_by_id(world: &World, names: &Names) {
+    let named = |format: &str| {
+        world
+            .dockerd
+            .say(&["inspect", "--format", format, &names.ours_name])
+    };
+    assert_eq!(
+        named("{{.Id}} {{.State.Running}}"),
+        format!("{} false", names.foreign)
+    );
+    let request = GetContainerRequest {
+        service: "files".to_owned(),
+    };
+    let found = world.broker.reads.clone().get_container(request).await.unwrap();
+    let found = found.into_inner().container.unwrap();
+    assert_eq!((&found.id, found.state()), (&names.ours, ContainerState::Running));
+    world.assert_recorded(&names.ours);
+}
+
+fn verbs_told(world: &World, cases: &[verbs::VerbCase], lines: &[Line], answers: &[Vec<String>]) {
+    let mut rows = vec![asked_by(world)];
+    let (mut wrong, mut tried) = (Vec::new(), 0);
+    for ((case, line), answers) in cases.iter().zip(lines).zip(answers) {
+        let name = format!("{} {}: {}", case.id, case.operation, case.attack);
+        let docker = format!("Docker itself: {}", answers.join(", "));
+        rows.push(row(
+            &name,
+            &line.told(),
+            &docker,
+            "refused; no byte at Docker",
+            line.holds(),
+        ));
+        wrong.extend((!line.holds()).then(|| format!("{name}: {}", line.told())));
+        tried += answers.len();
+    }
+    report::write("brokertest-verbs", &rows);
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    let told = format!(
+        "{tried} requests of {} cases, Docker itself does with each what is known",
+        cases.len()
+    );
+    report::holds("verb cases, no byte at Docker", told, "", "all refused");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_signed_or_not_known_or_above_the_ceiling_asks_docker_nothing() {
     let world = World::start();
     let before = world.inventory();
-    let least = manifest(&format!("{REGISTRY}/store/files@{}", world.digest));
-    let reason = |status: &tonic::Status| fault::reason(status).unwrap_or_default();
+    let least = world.least();
     let other = bundle_by(&least, &signer(9), &signer(2));
     assert_eq!(
         reason(&world.broker.put(other).await.unwrap_err()),
@@ -424,12 +421,11 @@ async fn what_is_not_signed_or_not_known_or_above_the_ceiling_asks_docker_nothin
     let refused = world.broker.pull(&unsigned_image).await.unwrap_err();
     assert_eq!(fault::metadata(&refused)["codes"], "I1_UNSIGNED");
     let mut elsewhere = least.clone();
-    elsewhere["containers"][0]["image"] = json!(format!("evil.example/miner@{}", world.digest));
+    elsewhere["containers"][0]["image"] = json!(format!("evil.example/miner@{}", world.image));
     let elsewhere = world.broker.put(bundle(&elsewhere)).await.unwrap();
     let refused = world.broker.pull(&elsewhere).await.unwrap_err();
     assert_eq!(fault::metadata(&refused)["codes"], "I1_REGISTRY");
-    assert_eq!(world.proxy.take(), (0, String::new()));
-    assert_eq!(world.inventory(), before);
+    world.assert_untouched(&before);
     // The control: what is signed and allowed is fetched and made.
     let mut least = least;
     least["containers"][0]["command"] = json!(["/bin/sleep", "1000"]);
@@ -437,4 +433,5 @@ async fn what_is_not_signed_or_not_known_or_above_the_ceiling_asks_docker_nothin
     world.broker.pull(&good).await.unwrap();
     assert!(world.broker.deploy(&good, &[]).await.unwrap().changed);
     assert_ne!(world.inventory(), before);
+    world.assert_recorded("POST /containers/create");
 }

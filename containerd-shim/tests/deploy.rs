@@ -8,7 +8,7 @@ use cell_broker_core::deploy::Ceiling;
 use cell_proto::fault;
 use serde_json::{Value, json};
 use support::deployed::Deployed;
-use support::dockerd::Dockerd;
+use support::dockerd::{Dockerd, IMAGE};
 use support::proxy::Proxy;
 use support::registry;
 use support::signed::{REGISTRY, bundle, ceiling, manifest, name, rich};
@@ -320,6 +320,22 @@ async fn what_does_not_start_or_is_not_what_was_asked_for_is_taken_away() {
     assert_eq!(world.left(), "|cell-files.data|");
 }
 
+/// What an image says to the loader, where its program would begin, and labels that it takes for itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_image_brings_is_held_to_the_policy() {
+    let world = World::start(&json!({
+        "Env": ["PATH=/bin", "LD_PRELOAD=/data/x.so"], "WorkingDir": "/proc/self/fd/8", "Labels": {"cell.more": "x", "maker": "y"}
+    }));
+    let refused = world.deploy(&sleeping(&world.digest)).await.unwrap_err();
+    is(&refused, Code::Aborted, "DIFFERENT");
+    let told = refused.message();
+    assert!(
+        told.ends_with(": Config.Env,Config.WorkingDir,Config.Labels"),
+        "{told}"
+    );
+    assert_eq!(world.left(), "||");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn services_are_apart_and_the_proxy_has_a_leg_in_each() {
     let world = World::start(&image_config());
@@ -475,5 +491,41 @@ async fn a_service_that_uses_every_part_is_made_as_it_was_asked_for() {
     ]);
     assert!(!wide.status.success());
     world.broker.remove("gateway", true).await.unwrap();
+    assert_eq!(world.left(), "||");
+}
+
+/// Whatever Docker will not let go of one service, the others are made and removed, and it goes itself when its hindrance does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_docker_holds_back_of_one_service_holds_up_no_other() {
+    let world = World::start(&image_config());
+    let one = sleeping(&world.digest);
+    let mut two = one.clone();
+    two["id"] = json!("mail");
+    let files = world.deploy(&one).await.unwrap().deployment.unwrap().containers[0].clone();
+    let networks = "{{range .NetworkSettings.Networks}}{{.NetworkID}}{{end}}";
+    let network = world.dockerd.say(&["inspect", "--format", networks, &files.id]);
+    // Somebody's own container has a leg in it: Docker does not remove such a network.
+    let run = [
+        "run",
+        "--detach",
+        "--network",
+        &network,
+        IMAGE,
+        "/bin/sleep",
+        "1000",
+    ];
+    let guest = world.dockerd.say(&run);
+    let held = world.broker.remove("files", true).await.unwrap_err();
+    is(&held, Code::FailedPrecondition, "DOCKER_REFUSED");
+    assert!(world.deploy(&one).await.is_err(), "it is half gone");
+    let mail = world.deploy(&two).await.unwrap().deployment.unwrap();
+    assert!(world.running(&mail.containers[0].id));
+    world.broker.remove("mail", true).await.unwrap();
+    assert!(
+        world.broker.remove("files", true).await.is_err(),
+        "control: it is held still"
+    );
+    world.dockerd.say(&["rm", "--force", &guest]);
+    world.broker.remove("files", true).await.unwrap();
     assert_eq!(world.left(), "||");
 }

@@ -1,10 +1,12 @@
 //! The program is killed (SIGKILL) at random moments while it deploys, changes and removes: each time it ends with a service that
 //! is whole, or with nothing at all.
 //!
-//! 8 times here; `CELL_BROKER_KILLS=50` for longer (`make brokertest`).
+//! 8 times here; `CELL_BROKER_KILLS=50` for longer (`make brokertest`). `CELL_BROKER_SEED` has it draw the same moments again.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/random.rs"]
+mod random;
 mod support;
 
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use cell_proto::broker::v1::{
 };
 use cell_proto::ipc::connect;
 use nix::unistd::{Uid, chown};
+use random::Random;
 use serde_json::{Value, json};
 use support::deployed::{deploy_request, put_request};
 use support::dockerd::Dockerd;
@@ -119,12 +122,22 @@ async fn settled(
     }
 }
 
+/// From the first request to Docker to after the last: a random moment of each part of that time, in a random order, so that few
+/// kills meet early and late ones too.
+fn moments(kills: u64, seed: u64) -> Vec<Duration> {
+    let mut random = Random::new(seed);
+    let (least, span) = (30, 2300);
+    let part = |n: u64| i64::try_from(least + span * n / kills).unwrap();
+    let moments = (0..kills).map(|n| random.within(part(n), part(n + 1)));
+    let moments: Vec<i64> = moments.collect();
+    let millis = |n: i64| Duration::from_millis(n.unsigned_abs());
+    random.shuffled(moments).into_iter().map(millis).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_leaves_a_whole_service_or_none() {
-    let kills: u64 = std::env::var("CELL_BROKER_KILLS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(8);
+    let kills = random::number("CELL_BROKER_KILLS").unwrap_or(8);
+    let seed = random::seed();
     let dockerd = Dockerd::start();
     chown(&dockerd.socket(), Some(Uid::from_raw(USER)), None).unwrap();
     let digest = registry::serve(&dockerd, &json!({"Env": ["PATH=/bin"]}));
@@ -133,7 +146,7 @@ async fn a_broker_that_is_killed_leaves_a_whole_service_or_none() {
     let named = handed_in(&mut client, &digest, &program).await;
 
     let (mut whole, mut absent) = (0, 0);
-    for round in 0..kills {
+    for (round, moment) in (0..).zip(moments(kills, seed)) {
         if round % 2 == 1 {
             // Half of the kills find a whole service, to change or to remove.
             client.deploy(deploy_request(&named[0], &[])).await.unwrap();
@@ -152,8 +165,7 @@ async fn a_broker_that_is_killed_leaves_a_whole_service_or_none() {
                 let _ = caller.deploy(request).await;
             }
         });
-        // From the first request to Docker to after the last, in steps that do not repeat.
-        tokio::time::sleep(Duration::from_millis(30 + (round * 379) % 2300)).await;
+        tokio::time::sleep(moment).await;
         program.kill();
         let _ = act.await;
         program.run();
@@ -176,8 +188,8 @@ async fn a_broker_that_is_killed_leaves_a_whole_service_or_none() {
     assert_eq!(disorder(&dockerd, &[]), "");
     assert!(whole > 0 && absent > 0, "control: {whole} whole, {absent} absent");
     support::report::holds(
-        "kill -9 of the broker at random",
-        format!("{whole} whole, {absent} absent"),
+        "kill -9 of the broker at random moments",
+        format!("{whole} whole, {absent} absent, seed {seed}"),
         "rounds",
         "nothing else",
     );

@@ -223,7 +223,23 @@ async fn what_root_shipped_and_built_is_deployed_and_reloaded() {
         .dockerd
         .say(&["inspect", "--format", "{{.Image}}", &again_id]);
     assert_eq!(image, other);
+    way_back(&mut world, &digest, &other).await;
     world.remove("caddy").await;
+}
+
+/// A new version runs, and does not do what it should: what ran before runs again, with the image that it ran with, though root has
+/// shipped another manifest and built another image since.
+async fn way_back(world: &mut World, first: &str, ran_with: &str) {
+    let mut second = core("local:caddy");
+    second["version"] = json!("2.0");
+    let shipped = world.ship("caddy", &second);
+    let digest = world.put(unsigned(shipped)).await.unwrap();
+    assert!(world.deploy(&digest, true).await.unwrap().changed);
+    world.list_image("caddy");
+    let back = world.deploy(first, true).await.unwrap();
+    let id = back.deployment.unwrap().containers[0].id.clone();
+    let image = world.dockerd.say(&["inspect", "--format", "{{.Image}}", &id]);
+    assert_eq!((back.changed, image.as_str()), (true, ran_with));
 }
 
 #[allow(clippy::too_many_lines, reason = "a list of denials")]

@@ -106,13 +106,13 @@ impl Dialer {
 /// Connects to an exit's own server, which is all that is ever connected to.
 ///
 /// # Errors
-/// [`Failure::Connect`], [`Failure::ConnectTimeout`]
+/// [`Failure::Connect`], [`Failure::ConnectTimeout`], [`Failure::Local`]
 pub async fn connect(server: Server, timeouts: &Timeouts) -> Result<TcpStream, Failure> {
     let stream = match timeout(timeouts.connect, TcpStream::connect(server.address())).await {
-        Ok(connected) => connected.map_err(Failure::Connect)?,
+        Ok(connected) => connected.map_err(Failure::connecting)?,
         Err(_) => return Err(Failure::ConnectTimeout),
     };
-    stream.set_nodelay(true).map_err(Failure::Connect)?;
+    stream.set_nodelay(true).map_err(Failure::connecting)?;
     Ok(stream)
 }
 
@@ -135,16 +135,16 @@ async fn shake(mut stream: TcpStream, mut handshake: Handshake) -> Result<Opened
     stream
         .write_all(handshake.start().bytes())
         .await
-        .map_err(Failure::Closed)?;
+        .map_err(Failure::talking)?;
     let mut piece = [0; PIECE];
     loop {
-        let length = stream.read(&mut piece).await.map_err(Failure::Closed)?;
+        let length = stream.read(&mut piece).await.map_err(Failure::talking)?;
         if length == 0 {
             return Err(Failure::Closed(io::ErrorKind::UnexpectedEof.into()));
         }
         match handshake.receive(&piece[..length])? {
             Step::Wait => {}
-            Step::Send(more) => stream.write_all(more.bytes()).await.map_err(Failure::Closed)?,
+            Step::Send(more) => stream.write_all(more.bytes()).await.map_err(Failure::talking)?,
             Step::Open(early) => {
                 let stream = Far::tcp(stream);
                 return Ok(Opened { stream, early });

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cell_egress_core::admission::Ledger;
 use cell_egress_core::destination::Destination;
+use cell_egress_core::dns::table::Table as Ways;
 use cell_egress_core::exit::{Exit, ExitId};
 use cell_egress_core::policy::{Limits, Reach, Timeouts};
 use cell_egress_core::table::Table;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     ledger: Mutex<Ledger>,
     /// What the connections of all exits keep.
     kept: Arc<Kept>,
+    /// By which exit each peer goes, as DNS knows it; empty without DNS.
+    ways: watch::Sender<Arc<Ways>>,
 }
 
 #[derive(Default)]
@@ -86,6 +89,7 @@ impl Engine {
             secrets,
             ledger,
             kept: Kept::of_all(),
+            ways: watch::Sender::default(),
         });
         Engine {
             shared,
@@ -111,6 +115,12 @@ impl Engine {
         running.table = table;
         self.start_missing(&mut running);
         running.seen()
+    }
+
+    /// Peers go by these from now on: what is open through the exit that one went by before is reset at both ends. netd lets through
+    /// nothing more of it, and what is on its way in the exit has no other end.
+    pub fn lead_by(&self, ways: Arc<Ways>) {
+        self.shared.ways.send_replace(ways);
     }
 
     /// The exits as they are.
@@ -184,6 +194,24 @@ impl Engine {
 impl Shared {
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends when a peer that goes by this exit is led elsewhere. What it opens here while it is led elsewhere already is netd's to
+    /// judge, which hears of it next.
+    pub(crate) fn led_elsewhere(&self, peer: IpAddr, exit: &ExitId) -> impl Future<Output = ()> + use<> {
+        let (mut ways, exit) = (self.ways.subscribe(), exit.clone());
+        let mut was = ways.borrow_and_update().leads_elsewhere(peer, &exit);
+        async move {
+            while ways.changed().await.is_ok() {
+                let is = ways.borrow_and_update().leads_elsewhere(peer, &exit);
+                if is && !was {
+                    return;
+                }
+                was = is;
+            }
+            // Nobody leads any more.
+            std::future::pending().await
+        }
     }
 }
 

@@ -26,10 +26,16 @@ pub async fn probe(exit: &Exit, timeouts: &Timeouts, counters: &Counters) {
     };
     loop {
         let outcome = once(*server, timeouts).await;
-        if let Err(failure) = &outcome {
-            tracing::debug!(id = %exit.id, reason = failure.reason(), %failure, "its server does not speak SOCKS");
+        match &outcome {
+            Err(failure) if failure.is_local() => {
+                tracing::warn!(id = %exit.id, %failure, "the exit's server could not be looked at, which says nothing of it");
+            }
+            Err(failure) => {
+                tracing::debug!(id = %exit.id, reason = failure.reason(), %failure, "its server does not speak SOCKS");
+                counters.probed(Some(failure));
+            }
+            Ok(()) => counters.probed(None),
         }
-        counters.probed(outcome.as_ref().err());
         sleep(about(if outcome.is_ok() { EVERY } else { EVERY_AT_FIRST })).await;
     }
 }
@@ -46,5 +52,5 @@ async fn once(server: Server, timeouts: &Timeouts) -> Result<(), Failure> {
     let answer = timeout(ANSWER, talk)
         .await
         .map_err(|_| Failure::HandshakeTimeout)?;
-    Ok(judge_greeted(answer.map_err(Failure::Closed)?)?)
+    Ok(judge_greeted(answer.map_err(Failure::talking)?)?)
 }

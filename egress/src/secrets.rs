@@ -11,6 +11,9 @@ pub enum NoSecret {
     /// The source does not have it.
     #[error("there is no secret {0}")]
     Absent(String),
+    /// The source was not asked: this machine has too little of something, which says nothing of the source or the secret.
+    #[error("this machine lacks what it takes to read the secret {0}")]
+    Shortage(String),
     /// The source cannot be asked.
     #[error("the secret {name} cannot be read: {why}")]
     Unreadable {

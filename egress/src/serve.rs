@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use cell_egress_core::destination::Destination;
 use cell_egress_core::exit::Exit;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -15,6 +16,7 @@ use crate::client::Client;
 use crate::counters::Counters;
 use crate::dial::Dialer;
 use crate::engine::Shared;
+use crate::failure::Failure;
 use crate::listener::destination_of;
 use crate::probe::probe;
 use crate::relay::relay;
@@ -100,28 +102,43 @@ impl Served {
         }
         let place = Place::taken(self, peer);
         let served = Arc::clone(self);
+        let led_elsewhere = self.shared.led_elsewhere(peer, &self.exit.id);
         Some(async move {
-            let timeouts = &served.shared.rules.timeouts;
-            let secrets = served.shared.secrets.as_ref();
-            let opened = served
-                .dialer
-                .open(&served.exit, peer, destination, timeouts, secrets)
-                .await;
-            match opened {
-                Ok(opened) => {
-                    served.counters.succeeded();
-                    if let Err(cut) = relay(client, opened, timeouts.idle, &served.kept).await {
-                        tracing::debug!(id = %served.exit.id, %cut, "connection cut");
-                    }
-                }
-                Err(failure) => {
-                    tracing::debug!(id = %served.exit.id, reason = failure.reason(), %failure, "not carried");
-                    served.counters.failed(&failure);
-                    drop(client);
+            tokio::select! {
+                () = served.carry(client, peer, destination) => {}
+                () = led_elsewhere => {
+                    tracing::debug!(id = %served.exit.id, "connection cut: its peer goes another way now");
                 }
             }
             drop(place);
         })
+    }
+
+    /// Opens its way and carries it to its end.
+    async fn carry(&self, client: Client, peer: IpAddr, destination: Destination) {
+        let timeouts = &self.shared.rules.timeouts;
+        let secrets = self.shared.secrets.as_ref();
+        let opening = self.dialer.open(&self.exit, peer, destination, timeouts, secrets);
+        match opening.await {
+            Ok(opened) => {
+                self.counters.succeeded();
+                if let Err(cut) = relay(client, opened, timeouts.idle, &self.kept).await {
+                    tracing::debug!(id = %self.exit.id, %cut, "connection cut");
+                }
+            }
+            Err(failure) => self.not_carried(client, &failure),
+        }
+    }
+
+    fn not_carried(&self, client: Client, failure: &Failure) {
+        let id = &self.exit.id;
+        tracing::debug!(%id, reason = failure.reason(), %failure, "not carried");
+        if !failure.is_local() {
+            self.counters.failed(failure);
+        } else if self.counters.lacked() {
+            tracing::warn!(%id, %failure, "connections are reset, which says nothing of the exit");
+        }
+        drop(client);
     }
 }
 

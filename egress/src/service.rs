@@ -90,7 +90,7 @@ impl EgressService for Service {
     ) -> Result<Response<v1::ApplyDnsResponse>, Status> {
         let (relay, ceiling) = self.dns()?;
         let table = dns::request::apply_dns(request.get_ref(), ceiling).map_err(invalid)?;
-        relay.apply(table);
+        self.engine.lead_by(relay.apply(table));
         let status = Some(dns::request::status(relay));
         Ok(Response::new(v1::ApplyDnsResponse { status }))
     }

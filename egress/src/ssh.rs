@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 
 use self::pinned::Pinned;
 use crate::dial::{Far, Opened, connect};
-use crate::failure::Failure;
+use crate::failure::{Failure, is_shortage};
 use crate::secrets::{NoSecret, Secret, Secrets};
 
 /// The vault's field for the key that logs in.
@@ -129,7 +129,11 @@ impl Sessions {
                 early: Vec::new(),
             }),
             Ok(Err(Error::ChannelOpenFailure(why))) => Err(Failure::SshRefused(format!("{why:?}"))),
-            Ok(Err(error)) => Err(Failure::Ssh(error.to_string())),
+            // The session stood, and broke meanwhile: it is one peer's, and the next is made anew.
+            Ok(Err(error)) => Err(match told(error) {
+                Failure::Ssh(why) => Failure::Closed(std::io::Error::other(why)),
+                of_another_kind => of_another_kind,
+            }),
             Err(_) => Err(Failure::HandshakeTimeout),
         }
     }
@@ -149,16 +153,21 @@ impl Sessions {
             return Err(Failure::Paused);
         }
         let made = self.make(timeouts, secrets).await;
-        let mut state = self.state();
-        state.failures = match &made {
-            Ok(_) => 0,
-            Err(_) => state.failures.saturating_add(1),
-        };
-        state.again = Instant::now() + backoff::pause(state.failures);
-        drop(state);
+        match &made {
+            Ok(_) => self.pause_after(|_| 0),
+            // It says nothing of the server, which is tried again at once.
+            Err(failure) if failure.is_local() => {}
+            Err(_) => self.pause_after(|failures| failures.saturating_add(1)),
+        }
         let session = Arc::new(made?);
         *slot = Some(Arc::clone(&session));
         Ok(session)
+    }
+
+    fn pause_after(&self, failures: impl FnOnce(u32) -> u32) {
+        let mut state = self.state();
+        state.failures = failures(state.failures);
+        state.again = Instant::now() + backoff::pause(state.failures);
     }
 
     async fn make(&self, timeouts: &Timeouts, secrets: &dyn Secrets) -> Result<Session, Failure> {
@@ -251,6 +260,7 @@ fn told(error: Error) -> Failure {
             kind: russh::AlgorithmKind::Key,
             ..
         } => Failure::HostKey,
+        Error::IO(error) if is_shortage(&error) => Failure::talking(error),
         error => Failure::Ssh(error.to_string()),
     }
 }

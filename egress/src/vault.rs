@@ -12,6 +12,7 @@ use cell_proto::{fault, ipc};
 use tonic::Code;
 use tonic::transport::Channel;
 
+use crate::failure::is_of_shortage;
 use crate::secrets::{NoSecret, Secret, Secrets};
 
 /// How long an answer is used again, a refusal too.
@@ -48,6 +49,7 @@ impl Secrets for Vault {
         match answer {
             Ok(answer) => Ok(Secret::new(answer.into_inner().value)),
             Err(status) if status.code() == Code::NotFound => Err(NoSecret::Absent(name.to_owned())),
+            Err(status) if is_of_shortage(&status) => Err(NoSecret::Shortage(name.to_owned())),
             Err(status) => {
                 let why = fault::reason(&status).unwrap_or_else(|| "vaultd is not reachable".to_owned());
                 Err(unreadable(why))

@@ -212,7 +212,7 @@ fn more_connections_than_descriptors_are_not_taken_on() -> Result<()> {
     );
 
     // Three connections have theirs beside what is kept for DNS and calls.
-    let few = Daemon::start_with(&lab, &ceiling, Some(2468 + 7))?;
+    let few = Daemon::start_with(&lab, &ceiling, Some(3496 + 7))?;
     serve(&lab.far, beyond(0, 0), echo);
     serve(
         &lab.far,

@@ -3,9 +3,12 @@
 
 use std::sync::LazyLock;
 
+use cell_iptables_core::{Family, judge_rules, judge_sets};
 use cell_netd::config::Config;
 use cell_netd::proto::{from_desired, network_spec};
-use cell_netd_core::policy::{compile, render, shut};
+use cell_netd_core::model;
+use cell_netd_core::policy::iptables::{self, Stage};
+use cell_netd_core::policy::{Ruleset, compile, render, shut};
 use cell_netd_core::validate::validate;
 use cell_netd_core::{Ceiling, routing};
 use cell_proto::netd::v1::ApplyNetworkRequest;
@@ -18,6 +21,24 @@ static CEILING: LazyLock<Ceiling> = LazyLock::new(|| {
     let uids = |user: &str| Some(user.bytes().map(u32::from).sum());
     Config::parse(policy, uids).expect("the shipped policy").ceiling
 });
+
+/// The other renderer's words: cell-iptables takes them, and the sets are read back as what they were made of.
+fn in_iptables(ruleset: &Ruleset) {
+    // What it cannot say it refuses by name.
+    let Ok(stages) = iptables::replace(&iptables::Saved::default(), ruleset) else { return };
+    for stage in &stages {
+        let taken = match stage {
+            Stage::Sets(text) => judge_sets(text),
+            Stage::Rules(model::Family::V4, text) => judge_rules(text, Family::V4),
+            Stage::Rules(model::Family::V6, text) => judge_rules(text, Family::V6),
+        };
+        assert_eq!(taken, Ok(()), "{stage:?}");
+    }
+    if let Ok(mask) = iptables::mask(ruleset) {
+        let members = iptables::encode(&ruleset.elements, mask);
+        assert_eq!(iptables::decode(&members, mask).as_ref(), Some(&ruleset.elements));
+    }
+}
 
 fuzz_target!(|input: &[u8]| {
     if unknown_field("cell.netd.v1.ApplyNetworkRequest", input).is_some() {
@@ -37,6 +58,7 @@ fuzz_target!(|input: &[u8]| {
             }
             assert!(ruleset.is_some(), "under a ceiling with services something always stands");
             let _text = ruleset.as_ref().map(render);
+            ruleset.iter().for_each(in_iptables);
             let _routing = routing::wanted(&desired, &CEILING, &Default::default());
         }
     }

@@ -39,7 +39,9 @@ SPLIT = {
     "broker": ("none", set(), set(), "cell-broker"),
     "api": ("none", set(), set(), "cell-api"),
 }
-CORE = ("chrony", "coredns")
+CORE = ("caddy", "chrony", "coredns")
+# What a service of the store is made of, beside them.
+IMAGES = ("accounts", "radicale")
 
 
 def numbers():
@@ -235,7 +237,43 @@ def core(rows, rest):
     except RuntimeError:
         rows.add("services that the broker deployed: " + ", ".join(CORE), json.dumps([states().get(name) for name in CORE]), ok=False)
     running = run("docker", "ps", "--filter", "label=cell.owner=default", "--format", "{{.Names}}").split()
-    rows.add("their containers run, at Docker's own word", ", ".join(running), goal="two", ok=len(running) >= len(CORE))
+    rows.add("their containers run, at Docker's own word", ", ".join(running), goal="three", ok=len(running) >= len(CORE))
+
+
+def store(rows, rest, phone):
+    """A service of the store, from the click to a device that signs in: by the cell's own name, through its proxy, with its certificate."""
+    begin = time.monotonic()
+    rest.must("POST", "/api/services/calendar/install", {"allowed_peers": ["phone"], "parameters": {}})
+
+    def told():
+        return rest.must("GET", "/api/services/calendar")
+    try:
+        until("the calendar is installed", 60, lambda: told()["phase"] in ("installed", "failed"))
+    except RuntimeError:
+        pass
+    rows.equal("a service of the store is installed", (told()["phase"], told().get("error")), ("installed", None))
+    name = told()["names"][0]
+
+    def resolved():
+        return phone.inside("dig", f"@{VPN}", name, "A", "+short", "+tries=1", "+time=2", check=False).strip()
+    until("its name is found", 20, resolved)
+    page, at = f"https://{name}/.web/", ["--cacert", "/srv/root.pem", "--resolve", f"{name}:443:{resolved()}"]
+
+    def code(*more):
+        return phone.fetches(page, *at, "--output", "/dev/null", "--write-out", "%{http_code}", *more)
+    until("a device gets its page", 20, lambda: code() == "200")
+    rows.add(f"from the click until a device has {name} by HTTPS", f"{time.monotonic() - begin:.1f}", "s")
+    made = rest.must("POST", "/api/accounts", {"peer": "phone", "user": "ana", "services": ["calendar"]})["credentials"][0]
+
+    def signed_in(password):
+        return phone.fetches(f"https://{name}/ana/", *at, "--request", "PROPFIND", "--header", "Depth: 0", "--user", f"ana:{password}",
+                             "--output", "/dev/null", "--write-out", "%{http_code}")
+    rows.equal("the account's password opens the calendar, another does not", (signed_in(made["password"]), signed_in("wrong")), ("207", "401"))
+    rest.must("PUT", "/api/services/calendar/access", {"allowed_peers": []})
+    until("its name is gone for a device without access", 20, lambda: not resolved())
+    rows.equal("a device without access any more: its page", code("--max-time", "2"), "000")
+    rest.must("PUT", "/api/services/calendar/access", {"allowed_peers": ["phone"]})
+    until("control: with access it is there again", 20, lambda: resolved() and code() == "200")
 
 
 def killed(rows, rest, phone):
@@ -280,7 +318,7 @@ def left():
 def story(rows):
     """From the images to an empty machine."""
     cache = sys.argv[1]
-    run(str(ROOT / "compose/images/build.sh"), "--cache", cache, "--list", f"{HOME}-images.toml", "cell", *CORE, timeout=300)
+    run(str(ROOT / "compose/images/build.sh"), "--cache", cache, "--list", f"{HOME}-images.toml", "cell", *CORE, *IMAGES, timeout=300)
     run("ip", "link", "add", "lan", "type", "bridge")
     for address in (CELL + "/24", CELL6 + "/64"):
         run("ip", "address", "add", address, "dev", "lan", *(["nodad"] if ":" in address else []))
@@ -317,6 +355,7 @@ def story(rows):
     until("a device gets the API's page", 20, lambda: reaches(phone))
     rows.add("a device gets the API's page by HTTPS in the VPN", "yes")
     core(rows, rest)
+    store(rows, rest, phone)
     killed(rows, rest, phone)
     run(*COMPOSE, "down", timeout=120)
     rows.add("after docker-compose down: the policy stays, so that what is denied stays denied",

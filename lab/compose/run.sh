@@ -14,7 +14,7 @@ report=$root/target/reports/composetest.json
 if [ "${2:-}" != --inside ]; then
   rm -f "$report"
   # Inside there is no network: what needs packages is built here.
-  CELL_BIN=$bin "$root/compose/images/build.sh" --cache "$cache/images" --only-pack cell chrony coredns
+  CELL_BIN=$bin "$root/compose/images/build.sh" --cache "$cache/images" --only-pack cell caddy chrony coredns accounts radicale
   data=$(mktemp -d /var/tmp/cell-compose-XXXXXX); trap 'rm -rf "$data"' EXIT
   unshare --net --mount --ipc --pid --fork --kill-child --mount-proc --propagation private bash "$here/run.sh" "$bin" --inside "$data" || rc=$?
   [ -s "$report" ] || { echo "composetest: it wrote no report" >&2; exit 1; }

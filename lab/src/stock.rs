@@ -218,7 +218,8 @@ fn link(namespace: &Namespace, interface: &str) -> Result<Option<Process>> {
     Ok(Some(daemon))
 }
 
-fn socket(interface: &str) -> PathBuf {
+/// Where wireguard-go answers for an interface.
+pub fn socket(interface: &str) -> PathBuf {
     Path::new(SOCKETS).join(format!("{interface}.sock"))
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The system test, as root inside a booted Debian: install, look, use, remove, purge. One row a fact, all into rows.json."""
+"""The system test, as root inside a booted Debian: install, look, use, lose power, remove, purge. One row a fact, all into
+rows.json."""
 
 import json
 import sys
@@ -10,6 +11,7 @@ import kernel
 import machine
 import privileges
 import redteam
+import restart
 import services
 import use
 
@@ -17,15 +19,10 @@ OUT = "/systemtest/out"
 
 
 def story(rows):
-    """From a fresh machine to a clean one."""
-    before = machine.Snapshot()
-    machine.install(rows)
-    use.cell(rows)
-    services.look(rows)
-    privileges.look(rows)
-    if machine.role() == "container":
-        privileges.admins(rows)
-        redteam.attack(rows)
+    """From a fresh machine to a clean one, with a loss of power between the two halves."""
+    before = restart.came_back(rows)
+    if before is None:
+        to_the_loss_of_power(rows)
     machine.upgrade(rows)
     if machine.role() == "container":
         machine.remove_beside_others(rows)
@@ -34,6 +31,19 @@ def story(rows):
     if machine.role() == "cell":
         kernel.contract(rows)
         kernel.measure(rows)
+
+
+def to_the_loss_of_power(rows):
+    """The first boot. Does not return."""
+    before = machine.Snapshot()
+    machine.install(rows)
+    use.cell(rows)
+    services.look(rows)
+    privileges.look(rows)
+    if machine.role() == "container":
+        privileges.admins(rows)
+        redteam.attack(rows)
+    restart.lose_power(rows, before)
 
 
 def main():

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import re
 import stat
 import subprocess
 import time
@@ -12,6 +13,8 @@ SERVICES = ["cell-vaultd", "cell-netd", "cell-egress", "cell-openvpn", "cell-bro
 # Not ours to judge: what is no disk, what the test itself makes, and what any installation or any running Debian changes.
 PASSED_OVER = (
     "/proc", "/sys", "/dev", "/tmp", "/systemtest",
+    # Looked at by what they are for (Snapshot.private).
+    "/var/tmp/systemd-private-",
     # The package manager's own books, and caches.
     "/var/lib/dpkg", "/var/cache", "/var/log/dpkg.log", "/usr/lib/python3",
     # Of systemd itself: its journal, its units' state, its clock and seed.
@@ -90,14 +93,21 @@ def prop(unit, name):
     return run("systemctl", "show", "--value", "-p", name, unit).strip()
 
 
+def all_run():
+    """Waits until each daemon does."""
+    for service in SERVICES:
+        until(f"{service} runs", 20, lambda service=service: prop(service + ".service", "ActiveState") == "active")
+
+
 class Snapshot:
     """All files and all of the network's configuration."""
 
     def __init__(self):
         self.files = dict(files("/"))
         self.accounts = accounts()
-        # systemd makes these for PrivateTmp=, and takes them away with the service.
-        self.private = sorted(glob.glob("/tmp/systemd-private-*") + glob.glob("/var/tmp/systemd-private-*"))
+        # systemd makes these for PrivateTmp=, and takes them away with the service; their names tell the boot, and a random word.
+        self.private = sorted(re.sub(r"private-[0-9a-f]{32}-(.*)-\w+$", r"private-\1", path)
+                              for path in glob.glob("/tmp/systemd-private-*") + glob.glob("/var/tmp/systemd-private-*"))
         self.rules = run("nft", "list", "ruleset")
         self.links = sorted(link["ifname"] for link in json.loads(run("ip", "-j", "link")))
         self.routes = run("ip", "route", "show", "table", "all") + run("ip", "rule")
@@ -158,8 +168,7 @@ def upgrade(rows):
         rows.add("a changed conffile is kept", "kept", ok="the administrator's" in file.read())
     with open("/etc/cell/kek.cred", "rb") as file:
         rows.add("the vault's key is kept", "kept", ok=file.read() == kek)
-    for service in SERVICES:
-        until(f"{service} runs", 20, lambda service=service: prop(service + ".service", "ActiveState") == "active")
+    all_run()
     rows.add("all run after an upgrade", "running")
 
 
@@ -195,8 +204,7 @@ def remove_beside_others(rows):
     run("nft", "delete table ip mine")
     run("sysctl", "-w", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
     run("dpkg", "-i", deb())
-    for service in SERVICES:
-        until(f"{service} runs", 20, lambda service=service: prop(service + ".service", "ActiveState") == "active")
+    all_run()
     until("the peers are back", 20, lambda: "tablet" in run("cellctl", "peer", "list", check=False))
     rows.add("installed again: knows its peers", "tablet")
 

@@ -48,6 +48,11 @@ def setup(rest, rows):
     rows.equal("claimed and set up", done["complete"], True)
     rows.equal("the claim token is gone", os.path.exists("/var/lib/cell/api/claim-token"), False)
     rows.equal("peers without a session", rest.call("GET", "/api/peers")[0], 401)
+    login(rest)
+
+
+def login(rest):
+    """A session of the administrator's."""
     rest.must("POST", "/api/auth/login", {"username": "admin", "password": PASSWORD})
     rest.headers["X-CSRF-Token"] = rest.must("GET", "/api/auth/csrf-token")["csrf_token"]
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # `make systemtest-vm`: the system test in virtual machines with Debian's own kernel, which has the WireGuard module. Two guests
-# on one wire: the cell, and a device that is a machine of its own. QEMU interprets (no KVM needed), so it takes minutes.
+# on one wire: the cell, which loses its power once, and a device that is a machine of its own. QEMU interprets (no KVM needed), so it takes minutes.
 # In the cell's guest netd's contract of backends and benchmarks are run on the module too, which the machine may not have.
 # Usage: vm.sh [--bin DIR]    env: CELL_LAB_CACHE, LIMIT (seconds, default 1800)
 set -euo pipefail
@@ -32,7 +32,7 @@ guest() { # ROLE OWN-WIRE OTHER-WIRE NUMBER
   # The root disk is never written: QEMU keeps the changes in TMPDIR.
   # shellcheck disable=SC2046  # the options hold no spaces
   TMPDIR=$work exec timeout -k 5 "$limit" "$cache/qemu/run" -M q35 -accel tcg,thread=multi,tb-size=512 -cpu Nehalem -smp 2 -m 1024 \
-    -nodefaults -display none -no-reboot -serial "file:$dir/console" \
+    -nodefaults -display none -serial "file:$dir/console" \
     -kernel "$cache/vm/vmlinuz" -initrd "$cache/vm/initrd.gz" \
     -append "console=ttyS0 quiet panic=-1 no_timer_check mitigations=off systemd.show_status=0 systemd.mask=serial-getty@ttyS0.service systemd.mask=getty@tty1.service systemd.unit=systemtest.target systemtest.role=$role" \
     $(disk root "$cache/vm/base.ext4" on) $(disk in "$dir/in.raw" off) $(disk out "$dir/out.raw" off) \

@@ -278,6 +278,12 @@ fn own(file: &File, uid: Uid, gid: Gid, mode: u32) -> io::Result<()> {
     }
     if found.mode() & 0o7777 != mode {
         file.set_permissions(Permissions::from_mode(mode))?;
+        // The kernel leaves bits out without a word: that of a group that is not the caller's, without CAP_FSETID (chmod(2)).
+        if file.metadata()?.mode() & 0o7777 != mode {
+            return Err(io::Error::other(format!(
+                "the kernel does not set the whole of mode {mode:o}"
+            )));
+        }
     }
     Ok(())
 }

@@ -119,12 +119,20 @@ fn open(options: &mut OpenOptions, path: &std::path::Path) -> io::Result<File> {
 }
 
 fn encode(state: &KeptState) -> Vec<u8> {
-    let body = state.encode_to_vec();
-    let version = VERSION.to_le_bytes();
-    [&MAGIC[..], &version, &Sha256::digest(&body)[..], &body].concat()
+    framed(&state.encode_to_vec())
 }
 
-fn decode(content: &[u8]) -> Result<KeptState, Unreadable> {
+/// A file with that message in it.
+#[doc(hidden)]
+pub fn framed(body: &[u8]) -> Vec<u8> {
+    let version = VERSION.to_le_bytes();
+    [&MAGIC[..], &version, &Sha256::digest(body)[..], body].concat()
+}
+
+/// What a file says.
+#[doc(hidden)]
+#[allow(clippy::missing_errors_doc, reason = "for tests: Kept::read has them")]
+pub fn decode(content: &[u8]) -> Result<KeptState, Unreadable> {
     if content.len() > MAX_BYTES {
         return Err(Unreadable::Damaged("it is too long"));
     }

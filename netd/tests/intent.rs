@@ -1,219 +1,67 @@
 //! Kernel = intent: whole specs and single changes, drawn at random and sent in random order to a real netd. Whatever came
 //! before, what is in the kernel is what the last of them says, as the stock tools read it; and once more changes nothing.
 //!
-//! The oracle never saw the kernel that netd writes to: `nft -f` puts the compiled policy into a namespace of its own, and nft(8)
-//! lists both. With `CELL_TEST_RENDERER=iptables` it is what `ipset` and `iptables-restore` put into an empty one, as ipset(8) and
-//! iptables-save(8) have both.
+//! The oracle of the policy never saw the kernel that netd writes to: `nft -f` puts the compiled policy into a namespace of its own,
+//! and nft(8) lists both. With `CELL_TEST_RENDERER=iptables` it is what `ipset` and `iptables-restore` put into an empty one, as
+//! ipset(8) and iptables-save(8) have both. WireGuard's devices are read by wg(8), or where cell-wg has them from cell-wg.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "support/containers.rs"]
 mod containers;
+#[path = "intent/devices.rs"]
+mod devices;
+#[path = "intent/drawn.rs"]
+mod drawn;
+#[path = "intent/policy.rs"]
+mod policy;
+#[path = "intent/routing.rs"]
+mod routing;
+#[path = "intent/specs.rs"]
+mod specs;
 mod support;
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 
 use cell_lab::netns::Namespace;
-use cell_lab::process::{run_with_input, until};
+use cell_lab::process::until;
 use cell_netd::config::Config;
 use cell_netd::proto::network_spec;
-use cell_netd_core::model::Family;
-use cell_netd_core::policy::iptables::{self, Stage};
-use cell_netd_core::policy::{Ruleset, compile, render};
-use cell_netd_core::routing::{Action, RouteTo, Selector, wanted};
+use cell_netd_core::policy::compile;
 use cell_netd_core::validate::validate;
 use cell_netd_core::{Ceiling, Desired};
 use cell_proto::netd::v1;
+use devices::Devices;
+use drawn::{Drawn, FAR_ENDS, Families, REVISIONS, Sent, TUNNELS, plain, sent};
+use policy::{install, listed};
 use proptest::prelude::*;
-use proptest::sample::{select, subsequence};
 use proptest::test_runner::{Config as Cases, TestRunner};
-use support::{Netd, PATIENCE, access, address, is_legacy, peer, policy, spec};
-
-/// The first three are tunnels, the others relays.
-const EXITS: [u8; 5] = [0, 1, 2, 3, 4];
-const TUNNELS: u8 = 3;
-
-/// What one peer is like.
-#[derive(Debug, Clone)]
-struct Drawn {
-    internet: bool,
-    peer_to_peer: bool,
-    services: Vec<(&'static str, u32)>,
-    both_families: bool,
-    exit: Option<u8>,
-}
-
-/// What is sent.
-#[derive(Debug, Clone)]
-enum Sent {
-    /// Peers by number, exits, whether these exchange their marks and tables, and networks of services by number.
-    Whole(Vec<(u8, Drawn)>, Vec<u8>, bool, Vec<(u8, Drawn)>),
-    /// Some peers anew; those of these numbers go.
-    Change(Vec<(u8, Drawn)>, Vec<u8>),
-}
-
-fn drawn() -> impl Strategy<Value = Drawn> {
-    let services = subsequence(vec![("10.0.5.7", 443), ("10.0.5.7", 80), ("fd00::7", 443)], 0..=3);
-    let exit = proptest::option::weighted(0.7, select(EXITS.to_vec()));
-    (any::<bool>(), any::<bool>(), services, any::<bool>(), exit).prop_map(
-        |(internet, peer_to_peer, services, both_families, exit)| Drawn {
-            internet,
-            peer_to_peer,
-            services,
-            both_families,
-            exit,
-        },
-    )
-}
-
-fn sent() -> impl Strategy<Value = Sent> {
-    let peers = |most| {
-        let numbers = subsequence((1..9u8).collect::<Vec<_>>(), 0..=most);
-        numbers.prop_flat_map(|numbers| {
-            numbers
-                .into_iter()
-                .map(|number| (Just(number), drawn()))
-                .collect::<Vec<_>>()
-        })
-    };
-    prop_oneof![
-        (
-            peers(8),
-            subsequence(EXITS.to_vec(), 0..=5),
-            any::<bool>(),
-            peers(3)
-        )
-            .prop_map(|(peers, exits, rotated, services)| Sent::Whole(peers, exits, rotated, services)),
-        (peers(3), subsequence((1..9u8).collect::<Vec<_>>(), 0..=2))
-            .prop_map(|(peers, removed)| Sent::Change(peers, removed)),
-    ]
-}
-
-fn peer_spec((number, drawn): &(u8, Drawn), exits: &[v1::ExitSpec]) -> v1::PeerSpec {
-    let Drawn {
-        internet,
-        peer_to_peer,
-        services,
-        both_families,
-        exit,
-    } = drawn;
-    let access = access(*internet, *peer_to_peer, services);
-    let mut spec = peer(*number, &format!("p{number}"), &[*number; 32], access);
-    if !both_families {
-        spec.addresses.pop();
-    }
-    // An exit that is not there is refused: others hold that.
-    spec.exit = exit
-        .map(id)
-        .filter(|id| exits.iter().any(|exit| exit.id == *id))
-        .unwrap_or_default();
-    spec
-}
-
-/// The network of a service that is like a peer.
-fn network_of((number, drawn): &(u8, Drawn), exits: &[v1::ExitSpec]) -> v1::ServiceNetwork {
-    let exit = drawn.exit.map(id).unwrap_or_default();
-    let has_exit = exits.iter().any(|known| known.id == exit);
-    let network = containers::network(*number, drawn.internet, if has_exit { &exit } else { "" });
-    let v4 = drawn.services.iter().filter(|(to, _)| !to.contains(':'));
-    let reach: Vec<_> = v4.map(|(to, port)| (to.parse().unwrap(), *port)).collect();
-    containers::reaching(network, &reach)
-}
-
-/// Of an exit: that of a connection, so that it has secrets.
-fn id(exit: u8) -> String {
-    format!("6f1d2c3a-0b4e-4d5f-8a9b-0c1d2e3f4a{exit:02x}")
-}
-
-/// An exit with the mark, the table and the port of number `place`.
-fn exit_spec(number: u8, place: u8) -> v1::ExitSpec {
-    let tunnel = number < TUNNELS;
-    let every = |zero: &str| cell_proto::common::v1::IpPrefix {
-        address: Some(address(zero)),
-        length: 0,
-    };
-    let server = |port: u16| SocketAddr::from(([192, 0, 2, 9 + number], port)).into();
-    let way = if tunnel {
-        v1::exit_spec::Way::Wireguard(v1::WireguardExit {
-            addresses: vec![
-                address(&format!("172.20.{number}.2")),
-                address(&format!("fd20:{number}::2")),
-            ],
-            mtu_bytes: 0,
-            far_ends: vec![v1::WireguardFarEnd {
-                public_key: vec![0x50 + number; 32],
-                endpoint: Some(server(51820)),
-                persistent_keepalive_seconds: 0,
-                allowed_ips: vec![every("0.0.0.0"), every("::")],
-                has_preshared_key: false,
-            }],
-            secret_revision: 0,
-        })
-    } else {
-        v1::exit_spec::Way::Redirect(v1::RedirectExit {
-            port: 9100 + u32::from(place),
-            servers: vec![server(1080)],
-        })
-    };
-    v1::ExitSpec {
-        id: id(number),
-        mark: 0x1000 + 0x10 * u32::from(place),
-        table: if tunnel { 1000 + u32::from(place) } else { 0 },
-        interface: if tunnel {
-            format!("wgext_{number:08}")
-        } else {
-            String::new()
-        },
-        way: Some(way),
-    }
-}
-
-/// The state after that was sent.
-fn after(before: &v1::NetworkSpec, sent: &Sent) -> v1::NetworkSpec {
-    match sent {
-        Sent::Whole(peers, exits, rotated, services) => {
-            let mut state = spec(vec![]);
-            let place = |at: usize| {
-                if *rotated {
-                    exits[(at + 1) % exits.len()]
-                } else {
-                    exits[at]
-                }
-            };
-            state.exits = exits
-                .iter()
-                .enumerate()
-                .map(|(at, number)| exit_spec(*number, place(at)))
-                .collect();
-            state.peers = peers.iter().map(|peer| peer_spec(peer, &state.exits)).collect();
-            let networks = services.iter().map(|one| network_of(one, &state.exits));
-            state.service_networks = networks.collect();
-            state
-        }
-        Sent::Change(peers, removed) => {
-            let mut state = before.clone();
-            let names: BTreeSet<_> = removed
-                .iter()
-                .chain(peers.iter().map(|(number, _)| number))
-                .collect();
-            state
-                .peers
-                .retain(|peer| names.iter().all(|number| peer.name != format!("p{number}")));
-            let upserted = peers.iter().filter(|(number, _)| !removed.contains(number));
-            let upserted: Vec<_> = upserted.map(|peer| peer_spec(peer, &state.exits)).collect();
-            state.peers.extend(upserted);
-            state
-        }
-    }
-}
+use routing::routing;
+use specs::{after, changed};
+use support::{Keys, Netd, PATIENCE, is_legacy, spec};
 
 /// A cell that is alone in its namespace.
 struct Setup {
     netd: Netd,
     cell: Namespace,
     ceiling: Ceiling,
+    /// Of exits, by interface and revision.
+    keys: BTreeMap<(String, u64), Keys>,
+}
+
+/// Everything of ours in the kernel.
+type Standing = (
+    BTreeSet<String>,
+    BTreeSet<String>,
+    String,
+    Devices,
+    BTreeMap<String, devices::Link>,
+);
+
+/// The preshared key of the far end of that number, from 1.
+fn preshared(interface: &str, revision: u64, number: usize) -> Vec<u8> {
+    let seed = interface.bytes().map(u64::from).sum::<u64>() + 31 * revision + 7 * number as u64;
+    vec![(seed % 255 + 1) as u8; 32]
 }
 
 impl Setup {
@@ -221,44 +69,94 @@ impl Setup {
         let cell = Namespace::new("intent").unwrap();
         cell.forward().unwrap();
         let netd = Netd::start(&cell).unwrap();
-        for number in 0..TUNNELS {
-            let keys = support::Keys::make().unwrap();
-            let name = format!("conn_{}_wireguard_key", id(number).replace('-', ""));
-            netd.exit_secrets
-                .lock()
-                .unwrap()
-                .insert(name, keys.private.into_bytes());
-        }
+        let numbers = (0..TUNNELS).flat_map(|number| (0..REVISIONS).map(move |revision| (number, revision)));
+        let keys = numbers
+            .map(|(number, revision)| ((format!("wgext_{number:08}"), revision), Keys::make().unwrap()));
         // As netd looks them up, since its rules name them by number.
         let uid = |name: &str| {
             let user = nix::unistd::User::from_name(name).unwrap();
             user.map(|user| user.uid.as_raw())
         };
+        let policy = support::policy(Path::new("/nowhere"), is_legacy());
         Setup {
+            keys: keys.collect(),
             netd,
             cell,
-            ceiling: Config::parse(&policy(Path::new("/nowhere"), is_legacy()), uid)
-                .unwrap()
-                .ceiling,
+            ceiling: Config::parse(&policy, uid).unwrap().ceiling,
         }
     }
 
-    fn send(&self, sent: &Sent, state: &v1::NetworkSpec) -> usize {
-        match sent {
-            Sent::Whole(..) => self.netd.apply(state.clone(), "").unwrap().changes.len(),
-            Sent::Change(peers, removed) => {
-                let names: Vec<_> = removed.iter().map(|number| format!("p{number}")).collect();
-                let names: Vec<_> = names.iter().map(String::as_str).collect();
-                let upserted = peers.iter().filter(|(number, _)| !removed.contains(number));
-                let upserted = upserted.map(|peer| peer_spec(peer, &state.exits)).collect();
-                self.netd.delta(upserted, &names).unwrap().changes.len()
+    /// The vault gets the keys of the revisions that the state names.
+    fn fill_vault(&self, state: &v1::NetworkSpec) {
+        let netd = &self.netd;
+        let mut vault = netd.exit_secrets.lock().unwrap();
+        for exit in &state.exits {
+            let Some(v1::exit_spec::Way::Wireguard(way)) = &exit.way else {
+                continue;
+            };
+            let field = |field: &str| format!("conn_{}_{field}", exit.id.replace('-', ""));
+            let revision = way.secret_revision;
+            let key = &self.keys[&(exit.interface.clone(), revision)].private;
+            vault.insert(field("wireguard_key"), key.clone().into_bytes());
+            for number in 1..=FAR_ENDS.into() {
+                let name = field(&format!("preshared_key_{number}"));
+                vault.insert(name, preshared(&exit.interface, revision, number));
             }
         }
     }
 
-    /// Everything in the kernel against the state.
-    fn holds(&self, state: &v1::NetworkSpec) -> Result<(), TestCaseError> {
-        let desired = validate(&network_spec(state.clone()), &self.ceiling, None).unwrap();
+    /// How many changes were made.
+    fn whole(&self, state: &v1::NetworkSpec) -> usize {
+        self.fill_vault(state);
+        self.netd.apply(state.clone(), "").unwrap().changes.len()
+    }
+
+    fn send(&self, sent: &Sent, state: &v1::NetworkSpec) -> usize {
+        match sent {
+            Sent::Whole(..) => self.whole(state),
+            Sent::Change(peers, removed) => {
+                let (upserted, gone) = changed(peers, removed, state);
+                let gone: Vec<_> = gone.iter().map(String::as_str).collect();
+                self.netd.delta(upserted, &gone).unwrap().changes.len()
+            }
+        }
+    }
+
+    fn desired(&self, state: &v1::NetworkSpec) -> Desired {
+        validate(&network_spec(state.clone()), &self.ceiling, None).unwrap()
+    }
+
+    fn standing(&self, wanted: &Devices) -> Standing {
+        let netd = &self.netd;
+        let found = match netd.status().unwrap().wireguard_backend.as_str() {
+            "kernel" => devices::in_kernel(&self.cell),
+            _ => {
+                let socket = netd.mark_socket().with_file_name("wg.sock");
+                let every = (0..TUNNELS).map(|number| format!("wgext_{number:08}"));
+                devices::in_process(&socket, every.chain(["wg0".to_owned()]))
+            }
+        };
+        (
+            routing::rules(&self.cell),
+            routing::routes(&self.cell),
+            listed(&self.cell),
+            devices::without_learned(found, wanted),
+            devices::links(&self.cell),
+        )
+    }
+
+    fn wanted_devices(&self, desired: &Desired) -> Devices {
+        let netd = &self.netd;
+        let keys = devices::Keys {
+            own: &netd.keys.public_bytes,
+            exit: &|interface, revision| self.keys[&(interface.to_owned(), revision)].public_bytes.clone(),
+            preshared: &preshared,
+        };
+        let told = netd.status().unwrap().wireguard_backend == "kernel";
+        devices::wanted(desired, &keys, told)
+    }
+
+    fn wait_for_tunnels(&self, state: &v1::NetworkSpec) {
         let exits = state
             .exits
             .iter()
@@ -273,186 +171,35 @@ impl Setup {
             (status.generation == status.observed_generation && ready.count() == exits).then_some(())
         })
         .unwrap();
+    }
+
+    /// Everything in the kernel against the state.
+    fn holds(&self, state: &v1::NetworkSpec) -> Result<Standing, TestCaseError> {
+        let desired = self.desired(state);
+        self.wait_for_tunnels(state);
         let ruleset = compile(&desired, &self.ceiling, &BTreeSet::new()).unwrap();
         let oracle = Namespace::new("oracle").unwrap();
         install(&oracle, &ruleset);
-        let standing = listed(&self.cell);
-        let hook = if is_legacy() {
-            "-A OUTPUT -j CELL-output"
-        } else {
-            "chain c_output"
+        let devices = self.wanted_devices(&desired);
+        let standing = self.standing(&devices);
+        let hook = match (is_legacy(), state.wireguard.is_some()) {
+            (true, true) => "-A OUTPUT -j CELL-output",
+            (true, false) => "-j CELL-",
+            (false, true) => "chain c_output",
+            (false, false) => "chain c_",
         };
-        prop_assert!(standing.contains(hook), "{}", standing);
-        prop_assert_eq!(standing, listed(&oracle));
+        prop_assert!(standing.2.contains(hook), "{}", standing.2);
+        prop_assert_eq!(&standing.2, &listed(&oracle));
         let routing = routing(&desired, &self.ceiling);
-        prop_assert_eq!(self.rules(), routing.0);
-        prop_assert_eq!(self.routes(), routing.1);
-        let known: BTreeSet<_> = self
-            .netd
-            .peers()
-            .unwrap()
-            .into_iter()
-            .map(|peer| peer.name)
-            .collect();
+        prop_assert_eq!((&standing.0, &standing.1), (&routing.0, &routing.1));
+        prop_assert_eq!(&standing.3, &devices);
+        prop_assert_eq!(&standing.4, &devices::wanted_links(&desired, &self.ceiling));
+        let known = self.netd.peers().unwrap();
+        let known: BTreeSet<_> = known.into_iter().map(|peer| peer.name).collect();
         let named: BTreeSet<_> = state.peers.iter().map(|peer| peer.name.clone()).collect();
         prop_assert_eq!(known, named);
-        Ok(())
+        Ok(standing)
     }
-
-    /// As ip(8) tells them, those of everybody left out.
-    fn rules(&self) -> BTreeSet<String> {
-        let all = ["-4", "-6"].map(|family| (family, self.cell.ip(&format!("{family} rule")).unwrap()));
-        let mine = |line: &&str| line.starts_with("10") && line[5..].starts_with(':');
-        all.iter()
-            .flat_map(|(family, text)| text.lines().filter(mine).map(move |line| said(family, line)))
-            .collect()
-    }
-
-    fn routes(&self) -> BTreeSet<String> {
-        let all = ["-4", "-6"].map(|family| {
-            (
-                family,
-                self.cell.ip(&format!("{family} route show table all")).unwrap(),
-            )
-        });
-        let mine = |line: &&str| line.contains("default") && line.contains("table 10");
-        all.iter()
-            .flat_map(|(family, text)| text.lines().filter(mine).map(move |line| said(family, line)))
-            .collect()
-    }
-}
-
-/// Words alone, without who made it and what follows from the rest.
-fn said(family: &str, line: &str) -> String {
-    // Of IPv6, an unreachable route is said to be on loopback.
-    let line = line.replace(':', " ").replace(" dev lo ", " ");
-    let line = line.split(" proto ").next().unwrap().to_owned()
-        + line
-            .find(" metric ")
-            .map(|at| {
-                line[at..]
-                    .split_whitespace()
-                    .take(2)
-                    .fold(String::new(), |all, word| all + " " + word)
-            })
-            .unwrap_or_default()
-            .as_str();
-    let words: Vec<_> = line.split_whitespace().collect();
-    format!("{family} {}", words.join(" "))
-}
-
-/// Rules and routes as the state wants them, in the words of ip(8).
-fn routing(desired: &Desired, ceiling: &Ceiling) -> (BTreeSet<String>, BTreeSet<String>) {
-    let up = desired.exits().values().map(|exit| exit.way.interface).collect();
-    let routing = wanted(desired, ceiling, &up);
-    let family = |family| match family {
-        cell_netd_core::model::Family::V4 => "-4",
-        cell_netd_core::model::Family::V6 => "-6",
-    };
-    let rules = routing.rules.iter().map(|rule| {
-        let selector = match rule.selector {
-            Selector::Mark { mark: 0, mask } => format!("from all fwmark 0/{mask:#x}"),
-            Selector::Mark { mark, mask } => format!("from all fwmark {mark:#x}/{mask:#x}"),
-            Selector::Out(name) => format!("from all oif {name}"),
-            Selector::Own { mask } => format!("from all fwmark 0/{mask:#x} iif lo"),
-            Selector::All => "from all".to_owned(),
-        };
-        let action = match rule.action {
-            Action::Table(table) => format!("lookup {table}"),
-            Action::Goto(priority) => format!("goto {priority}"),
-            Action::Nop => "nop".to_owned(),
-        };
-        format!("{} {} {selector} {action}", family(rule.family), rule.priority)
-    });
-    let routes = routing.routes.iter().map(|route| {
-        let to = match route.to {
-            RouteTo::Unreachable => "unreachable default".to_owned(),
-            RouteTo::Interface(name) => format!("default dev {name}"),
-        };
-        format!(
-            "{} {to} table {} metric {}",
-            family(route.family),
-            route.table,
-            route.to.metric()
-        )
-    });
-    (rules.collect(), routes.collect())
-}
-
-/// Puts the policy into a namespace that has none.
-fn install(oracle: &Namespace, ruleset: &Ruleset) {
-    let load = |program: &str, arguments: &[&str], text: &str| {
-        let mut command = Command::new(program);
-        command.args(arguments);
-        let loaded = oracle.inside(|| run_with_input(&mut command, text));
-        loaded.unwrap().unwrap();
-    };
-    if !is_legacy() {
-        return load("nft", &["-f", "-"], &render(ruleset));
-    }
-    for stage in iptables::replace(&iptables::Saved::default(), ruleset).unwrap() {
-        match stage {
-            Stage::Sets(text) => load("ipset", &["-exist", "restore"], &text),
-            Stage::Rules(Family::V4, text) => load("iptables-legacy-restore", &["--noflush"], &text),
-            Stage::Rules(Family::V6, text) => load("ip6tables-legacy-restore", &["--noflush"], &text),
-        }
-    }
-}
-
-/// The policy in a namespace, as the stock tools read it.
-fn listed(namespace: &Namespace) -> String {
-    if is_legacy() {
-        saved(namespace)
-    } else {
-        ruleset(namespace)
-    }
-}
-
-/// `iptables-save`, of both families, without what it counted, and `ipset save` without what chance and the past made of sets.
-fn saved(namespace: &Namespace) -> String {
-    let mut lines = Vec::new();
-    for program in ["iptables-legacy-save", "ip6tables-legacy-save"] {
-        for table in ["raw", "mangle", "nat", "filter"] {
-            let text = namespace.run(program, &["-t", table]).unwrap();
-            let said = text.lines().filter(|line| !line.starts_with('#'));
-            lines.extend(said.map(|line| line.split(" [").next().unwrap_or_default().to_owned()));
-        }
-    }
-    let sets = namespace.run("ipset", &["save"]).unwrap();
-    let mut sets: Vec<String> = sets.lines().map(lasting).collect();
-    sets.sort();
-    lines.extend(sets);
-    lines.join("\n")
-}
-
-/// A line of `ipset save` without how large its table has grown, and from where it hashes.
-fn lasting(line: &str) -> String {
-    let mut words = line.split(' ');
-    let mut kept = Vec::new();
-    while let Some(word) = words.next() {
-        match word {
-            "hashsize" | "bucketsize" | "initval" => {
-                words.next();
-            }
-            _ => kept.push(word),
-        }
-    }
-    kept.join(" ")
-}
-
-/// `nft list ruleset`, without what tells who owns the table.
-fn ruleset(namespace: &Namespace) -> String {
-    let text = namespace.run("nft", &["-nn", "list", "ruleset"]).unwrap();
-    let kept = |line: &&str| {
-        !line.trim().is_empty()
-            && line.trim() != "flags"
-            && !line.contains("flags ow")
-            && !line.contains("comment \"made by")
-            && !line.trim().starts_with("packets ")
-    };
-    let lines = text.lines().filter(kept);
-    let lines = lines.map(|line| line.split(" # progname").next().unwrap_or_default());
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -471,19 +218,14 @@ fn whatever_came_before_the_kernel_is_what_was_sent_last() {
     let sequences = proptest::collection::vec(sent(), 4..8);
     let ran = runner.run(&sequences, |sequence| {
         let mut state = spec(vec![]);
-        setup.netd.apply(state.clone(), "").unwrap();
+        setup.whole(&state);
         for sent in &sequence {
             state = after(&state, sent);
             let _changes = setup.send(sent, &state);
-            setup.holds(&state)?;
-            let before = (setup.rules(), setup.routes(), listed(&setup.cell));
+            let before = setup.holds(&state)?;
             prop_assert_eq!(setup.send(sent, &state), 0, "twice");
-            prop_assert_eq!(
-                setup.netd.apply(state.clone(), "").unwrap().changes.len(),
-                0,
-                "whole"
-            );
-            prop_assert_eq!((setup.rules(), setup.routes(), listed(&setup.cell)), before);
+            prop_assert_eq!(setup.whole(&state), 0, "whole");
+            prop_assert_eq!(setup.holds(&state)?, before);
         }
         Ok(())
     });
@@ -497,17 +239,20 @@ fn what_others_undid_just_before_a_change_is_put_right_with_it() {
     let setup = Setup::new();
     let one = |exit| {
         let drawn = Drawn {
+            renamed: false,
+            rekeyed: false,
             internet: true,
             peer_to_peer: false,
             services: vec![],
-            both_families: true,
+            families: Families::Both,
+            endpoint: None,
+            keepalive: 0,
             exit: Some(exit),
         };
         vec![(1, drawn)]
     };
-    let whole = Sent::Whole(one(0), EXITS.to_vec(), false, one(1));
-    let mut state = after(&spec(vec![]), &whole);
-    setup.send(&whole, &state);
+    let mut state = after(&spec(vec![]), &Sent::Whole(Box::new(plain(one(0)))));
+    setup.whole(&state);
     setup.holds(&state).unwrap();
     let undo = [
         "-4 rule del pref 10033",
@@ -520,10 +265,8 @@ fn what_others_undid_just_before_a_change_is_put_right_with_it() {
         let change = Sent::Change(one(exit), vec![]);
         state = after(&state, &change);
         setup.send(&change, &state);
-        let routing = routing(
-            &validate(&network_spec(state.clone()), &setup.ceiling, None).unwrap(),
-            &setup.ceiling,
-        );
-        assert_eq!((setup.rules(), setup.routes()), routing, "{command}");
+        let routing = routing(&setup.desired(&state), &setup.ceiling);
+        let found = (routing::rules(&setup.cell), routing::routes(&setup.cell));
+        assert_eq!(found, routing, "{command}");
     }
 }

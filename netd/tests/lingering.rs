@@ -10,6 +10,7 @@ mod support;
 use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -78,8 +79,13 @@ impl Setup {
     }
 }
 
+/// One at a time: a program that the other one starts has a copy of every descriptor for a moment, between fork(2) and execve(2), and
+/// netd's copy of what lingers has to be the last.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn who_says_nothing_or_never_reads_keeps_nobody_waiting() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let setup = Setup::new()?;
     setup.marks_within(SOON)?;
 
@@ -135,6 +141,7 @@ fn closing(netd: &Netd) -> Result<Vec<String>> {
 
 #[test]
 fn a_socket_that_lingers_holds_up_marks_alone() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let setup = Setup::new()?;
     setup.marks_within(SOON)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;

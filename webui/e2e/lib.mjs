@@ -34,6 +34,15 @@ export function parseArguments(argv, required, optional) {
   return given;
 }
 
+/** Waits for what the page does by itself: a request may leave it later than what it shows already. */
+export async function until(holds, message) {
+  const end = performance.now() + 15_000;
+  while (!holds()) {
+    assert(performance.now() < end, message());
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
 export function assert(truth, message) {
   if (!truth) throw new Error(message);
 }

@@ -26,6 +26,9 @@ const DEADLINE: Duration = Duration::from_secs(300);
 const SILENCE: Duration = Duration::from_secs(120);
 /// How long reads may take.
 const READ: Duration = Duration::from_secs(5);
+/// How long the broker may take to say how one container is: longer than it waits for Docker itself (`docker_deadline_seconds`), so that
+/// one that is slow says so, and is not taken for one that is away.
+const LOOK: Duration = Duration::from_secs(27);
 
 /// What the broker said, or that it said nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -260,10 +263,10 @@ impl Deployments {
     /// # Errors
     /// [`BrokerFault`].
     pub async fn container(&self, handle: &str) -> Result<Container, BrokerFault> {
-        let request = read(GetContainerRequest {
+        let request = GetContainerRequest {
             service: handle.to_owned(),
-        });
-        let answer = within(READ, self.reads.clone().get_container(request)).await?;
+        };
+        let answer = within(LOOK, self.reads.clone().get_container(request)).await?;
         Ok(answer.container.unwrap_or_default())
     }
 

@@ -5,6 +5,7 @@ mod dns;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::judge::{Marked, Probe, Proof, Relayed};
@@ -20,10 +21,14 @@ use cell_proto::egress::v1::{
 };
 use cell_proto::fault::{self, Violation};
 use cell_proto::ipc::serve::MAX_MESSAGE_BYTES;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Request, Status};
 
 use super::{READ_DEADLINE, read};
+
+/// How long it may take until it has all of DNS, of the largest cell: netd waits for it, so that nobody's questions go another way than
+/// his packets.
+const DNS_DEADLINE: Duration = Duration::from_secs(4);
 
 /// What it saw of each exit.
 pub type Seen = BTreeMap<ConnectionId, Relayed>;
@@ -88,11 +93,14 @@ impl EgressClient {
     /// # Errors
     /// [`EgressError`]; nothing is changed when it refuses.
     pub async fn apply_dns(&self, spec: &DnsSpec) -> Result<(), EgressError> {
-        let request = read(ApplyDnsRequest {
+        let mut request = Request::new(ApplyDnsRequest {
             dns: Some(dns::spec(spec)),
         });
+        request.set_timeout(DNS_DEADLINE);
         let mut client = self.0.clone().max_encoding_message_size(MAX_MESSAGE_BYTES);
-        within(client.apply_dns(request)).await.map(drop)
+        within_time(DNS_DEADLINE, client.apply_dns(request))
+            .await
+            .map(drop)
     }
 
     /// Where a name leads to.
@@ -140,7 +148,14 @@ impl EgressClient {
 }
 
 async fn within<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, EgressError> {
-    match tokio::time::timeout(READ_DEADLINE, call).await {
+    within_time(READ_DEADLINE, call).await
+}
+
+async fn within_time<T>(
+    most: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, EgressError> {
+    match tokio::time::timeout(most, call).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => {
             let violations = fault::violations(&status);
@@ -207,12 +222,14 @@ fn dns_seen(status: DnsStatus) -> DnsSeen {
             success_unix_ms: time(way.last_marked_proven_unix_ms),
             failure_unix_ms: time(way.last_marked_failure_unix_ms),
             failure_detail: way.last_marked_failure,
+            lost: way.lost_marked_proofs,
         };
         let marked = by_mark.success_unix_ms.is_some() || by_mark.failure_unix_ms.is_some();
         let proof = Proof {
             success_unix_ms: time(way.last_proven_unix_ms),
             failure_unix_ms: time(way.last_proof_failure_unix_ms),
             failure_detail: way.last_proof_failure,
+            lost: way.lost_proofs,
             marked: marked.then_some(by_mark),
         };
         Some((ConnectionId::parse(&way.exit_id).ok()?, proof))

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use cell_api_core::services::health::Seen;
+use cell_proto::broker::v1::backup_service_client::BackupServiceClient;
 use cell_proto::broker::v1::container_status_service_client::ContainerStatusServiceClient;
 use cell_proto::broker::v1::deployment_service_client::DeploymentServiceClient;
 use cell_proto::broker::v1::{
-    FollowContainerLogsRequest, FollowContainerLogsResponse, WatchDeploymentsRequest,
-    WatchDeploymentsResponse,
+    FollowContainerLogsRequest, FollowContainerLogsResponse, ReadBackupRequest, ReadBackupResponse,
+    WatchDeploymentsRequest, WatchDeploymentsResponse,
 };
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
@@ -15,6 +16,8 @@ use tonic::{Response, Status, Streaming};
 use super::deployments::BrokerFault;
 use crate::http::dto::convert::state_name;
 
+/// How long it may take until a backup begins: the broker makes containers to read from, in its turn.
+const BEGIN_BACKUP: std::time::Duration = std::time::Duration::from_secs(120);
 /// How long it may take until a stream begins.
 const BEGIN: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -23,6 +26,7 @@ const BEGIN: std::time::Duration = std::time::Duration::from_secs(5);
 pub struct BrokerStreams {
     deployments: DeploymentServiceClient<Channel>,
     logs: ContainerStatusServiceClient<Channel>,
+    backups: BackupServiceClient<Channel>,
 }
 
 impl BrokerStreams {
@@ -30,7 +34,8 @@ impl BrokerStreams {
     pub fn new(channel: Channel) -> Self {
         BrokerStreams {
             deployments: DeploymentServiceClient::new(channel.clone()),
-            logs: ContainerStatusServiceClient::new(channel),
+            logs: ContainerStatusServiceClient::new(channel.clone()),
+            backups: BackupServiceClient::new(channel),
         }
     }
 
@@ -39,12 +44,8 @@ impl BrokerStreams {
     /// # Errors
     /// [`BrokerFault`].
     pub async fn deployments(&self) -> Result<Streaming<WatchDeploymentsResponse>, BrokerFault> {
-        begun(
-            self.deployments
-                .clone()
-                .watch_deployments(WatchDeploymentsRequest {}),
-        )
-        .await
+        let mut deployments = self.deployments.clone();
+        begun(BEGIN, deployments.watch_deployments(WatchDeploymentsRequest {})).await
     }
 
     /// The last lines of a container's log, and what it writes from then on.
@@ -60,7 +61,23 @@ impl BrokerStreams {
             service: handle.to_owned(),
             lines,
         };
-        begun(self.logs.clone().follow_container_logs(request)).await
+        begun(BEGIN, self.logs.clone().follow_container_logs(request)).await
+    }
+
+    /// A backup of what a service keeps, encrypted; with `validate_only` nothing, if there could be one.
+    ///
+    /// # Errors
+    /// [`BrokerFault`].
+    pub async fn backup(
+        &self,
+        service: &str,
+        validate_only: bool,
+    ) -> Result<Streaming<ReadBackupResponse>, BrokerFault> {
+        let request = ReadBackupRequest {
+            service: service.to_owned(),
+            validate_only,
+        };
+        begun(BEGIN_BACKUP, self.backups.clone().read_backup(request)).await
     }
 }
 
@@ -80,9 +97,10 @@ pub fn seen(told: WatchDeploymentsResponse) -> BTreeMap<String, Vec<Seen>> {
 }
 
 async fn begun<T>(
+    patience: std::time::Duration,
     call: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
 ) -> Result<Streaming<T>, BrokerFault> {
-    match tokio::time::timeout(BEGIN, call).await {
+    match tokio::time::timeout(patience, call).await {
         Ok(answer) => Ok(answer?.into_inner()),
         Err(_) => Err(BrokerFault::Later {
             code: "UNREACHABLE".to_owned(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use cell_api_core::connection::allocation::Device;
 use cell_api_core::connection::choice::ExitFact;
 use cell_api_core::connection::config::Config;
+use cell_api_core::connection::health::Health;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::judge::{Judged, Obstacle, Seen, judge};
 use cell_api_core::connection::moves::{Moment, Move, Moved, moves};
@@ -24,7 +25,7 @@ use crate::events::Topic;
 use crate::service::{Actor, ServiceError};
 use crate::store::connections::{self as table, StoredConnection};
 use crate::store::service_networks;
-use crate::store::transaction::Origin;
+use crate::store::transaction::{Origin, Tx};
 
 /// How often, though nothing changed.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -39,6 +40,7 @@ pub async fn watch(app: Arc<App>, shutdown: CancellationToken) {
         told: None,
         refused: BTreeMap::new(),
         moment: Moment::default(),
+        unwritten: Vec::new(),
         openvpn: super::openvpn::Told::default(),
     };
     loop {
@@ -58,6 +60,11 @@ pub async fn watch(app: Arc<App>, shutdown: CancellationToken) {
     }
 }
 
+/// How many lines wait for a database that does not take them; those before are lost, and the log says so.
+const UNWRITTEN_MAX: usize = 1000;
+
+type Line = (&'static str, String, String);
+
 struct Watcher {
     app: Arc<App>,
     /// Of [`Topic::Connections`], when `connections` was read.
@@ -69,6 +76,8 @@ struct Watcher {
     refused: BTreeMap<ConnectionId, String>,
     /// What decided ways at the last look.
     moment: Moment,
+    /// Lines of the audit that could not be written yet, the oldest first: action, target, detail.
+    unwritten: Vec<Line>,
     openvpn: super::openvpn::Told,
 }
 
@@ -102,10 +111,14 @@ impl Watcher {
         let moment = self.moment();
         let before = std::mem::replace(&mut self.moment, moment);
         if changed.is_empty() {
-            return Ok(());
+            return self.write().await;
         }
         self.reroute(&changed);
-        let moves = self.moves(&before)?;
+        // What has turned is told once. Whoever could not be asked for is left out of it, and nothing else.
+        let moves = self.moves(&before).unwrap_or_else(|error| {
+            tracing::warn!(%error, "who has another way now is not told");
+            BTreeMap::new()
+        });
         let topics = [
             Some(Topic::Connections),
             (!moves.is_empty()).then_some(Topic::Peers),
@@ -113,7 +126,8 @@ impl Watcher {
         self.app.events.publish(topics.into_iter().flatten());
         // What was published by ourselves needs no other look.
         self.version += 1;
-        self.note(changed, moves).await
+        self.note(changed, moves);
+        self.write().await
     }
 
     /// What decides ways now.
@@ -261,8 +275,8 @@ impl Watcher {
         found.map_or_else(|| id.to_string(), |stored| stored.name.to_string())
     }
 
-    /// A line in the audit for each transition, and one for each way that somebody moved to.
-    async fn note(&self, changed: Vec<Turned>, moves: BTreeMap<Move, Moved>) -> Result<(), ServiceError> {
+    /// A line for the audit for each transition, and one for each way that somebody moved to.
+    fn note(&mut self, changed: Vec<Turned>, moves: BTreeMap<Move, Moved>) {
         let turns = changed.into_iter().filter_map(|Turned { id, was, is, .. }| {
             let name = self
                 .connections
@@ -271,10 +285,12 @@ impl Watcher {
                 .name
                 .to_string();
             let Judged { detail, .. } = self.app.exits.judged(&id)?;
-            let turn = if was == is {
-                "it has worked for long enough: peers go by it again".to_owned()
-            } else {
-                format!("{} to {}: {detail}", was.as_str(), is.as_str())
+            let turn = match (was == is, is) {
+                (false, _) => format!("{} to {}: {detail}", was.as_str(), is.as_str()),
+                (true, Health::Working) => "it has worked for long enough: peers go by it again".to_owned(),
+                (true, Health::Down | Health::Unknown) => {
+                    format!("it has been {} for too long: peers go by it no more", is.as_str())
+                }
             };
             Some(("connection.health", name, turn))
         });
@@ -282,19 +298,34 @@ impl Watcher {
             let told = one.told(moved, |id| self.name_of(id));
             ("connection.failover", self.name_of(&one.bound), told)
         });
-        let lines: Vec<(&str, String, String)> = turns.chain(moves).collect();
-        if lines.is_empty() {
+        let lines: Vec<Line> = turns.chain(moves).collect();
+        self.unwritten.extend(lines);
+        let excess = self.unwritten.len().saturating_sub(UNWRITTEN_MAX);
+        if excess > 0 {
+            tracing::error!(
+                excess,
+                "the audit takes no lines: the oldest of connections are lost"
+            );
+            self.unwritten.drain(..excess);
+        }
+    }
+
+    /// Writes what waits, all of it or nothing.
+    async fn write(&mut self) -> Result<(), ServiceError> {
+        if self.unwritten.is_empty() {
             return Ok(());
         }
-        self.app
-            .store
-            .mutate(Origin::new(&Actor::cell(), self.app.now()), move |tx| {
-                for (action, name, detail) in lines {
-                    tx.audit(action, name, detail);
-                }
-                Ok(())
-            })
-            .await
+        let lines = self.unwritten.clone();
+        let origin = Origin::new(&Actor::cell(), self.app.now());
+        let audit = move |tx: &mut Tx<'_>| {
+            for (action, name, detail) in lines {
+                tx.audit(action, name, detail);
+            }
+            Ok(())
+        };
+        self.app.store.mutate(origin, audit).await?;
+        self.unwritten.clear();
+        Ok(())
     }
 }
 

@@ -1,9 +1,12 @@
 //! The store.
 
+use std::pin::Pin;
+
 use cell_api_core::fault::Faults;
 use cell_api_core::services::form::FormField;
 use cell_proto::api::v1 as wire;
 use cell_proto::api::v1::store_service_server::StoreService;
+use futures_util::{Stream, StreamExt as _, stream};
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
@@ -258,6 +261,36 @@ impl StoreService for Automation {
             lines,
             truncated,
         }))
+    }
+
+    type ReadServiceBackupStream =
+        Pin<Box<dyn Stream<Item = Result<wire::ReadServiceBackupResponse, Status>> + Send>>;
+
+    async fn read_service_backup(
+        &self,
+        request: Request<wire::ReadServiceBackupRequest>,
+    ) -> Result<Response<Self::ReadServiceBackupStream>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let backup = store::backup(&self.app, &actor, &request.into_inner().service).await;
+        let backup = backup.map_err(refused)?;
+        let first = wire::ReadServiceBackupResponse {
+            file_name: backup.file_name.clone(),
+            chunk: Vec::new(),
+        };
+        let ended = self.app.events.ended();
+        let rest = stream::unfold((backup, ended), |(mut backup, ended)| async move {
+            let piece = tokio::select! {
+                () = ended.cancelled() => Err(refused(ServiceError::Unreachable("cell-api"))),
+                piece = backup.next() => piece?.map_err(|fault| refused(store::refused(fault))),
+            };
+            let answer = piece.map(|chunk| wire::ReadServiceBackupResponse {
+                file_name: String::new(),
+                chunk,
+            });
+            Some((answer, (backup, ended)))
+        });
+        Ok(Response::new(Box::pin(stream::iter([Ok(first)]).chain(rest))))
     }
 }
 

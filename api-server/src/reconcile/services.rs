@@ -103,7 +103,7 @@ impl Keeper {
 
     fn has_work(&self, service: &StoredService) -> bool {
         let is_to_be_seen = !self.app.services.is_seen(service.name.as_str());
-        service.phase.is_under_way() || service.phase == Phase::Installed && is_to_be_seen
+        service.phase.is_under_way() || service.phase.is_kept_up() && is_to_be_seen
     }
 
     /// What the broker has against what it is to have.

@@ -1,5 +1,6 @@
 //! Services of the store: what is installed, and what is asked for. Here it is written down; the reconciler does it.
 
+mod backup;
 mod install;
 mod room;
 mod run;
@@ -12,12 +13,14 @@ use cell_api_core::services::labels;
 use cell_api_core::services::phase::Phase;
 use cell_manifest::{Manifest, Purpose};
 
+pub use backup::{BackupStream, backup, could_back_up};
 pub use install::{
     Change, InstallInput, PlanView, configure, install, plan_install, plan_remove, remove, set_access, update,
 };
 pub use room::hand_over;
+pub(in crate::service) use run::container_of;
+pub(crate) use run::refused;
 pub use run::{ContainerState, LogsView, Run, StatusView, logs, run, status};
-pub(in crate::service) use run::{container_of, refused};
 
 use super::{ServiceError, catalog, cell};
 use crate::app::App;
@@ -116,10 +119,7 @@ fn view(
     let identity = cell::identity(app)?;
     let domains = identity.service_domains();
     // Devices find what runs.
-    let in_force = match service.phase.runs_the_new() {
-        true => manifests.first(),
-        false => manifests.last(),
-    };
+    let in_force = service.in_force_of(&manifests);
     let in_force = in_force.ok_or(ServiceError::Storage("a service of no manifest"))?;
     let labels = labels(in_force, &service.instance);
     let notice = notice(app, &service, labels.keys(), shadows);

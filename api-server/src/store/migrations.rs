@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0013_remote_catalogs.sql"),
     include_str!("../../migrations/0014_service_secrets.sql"),
     include_str!("../../migrations/0015_domain.sql"),
+    include_str!("../../migrations/0016_what_worked.sql"),
 ];
 
 /// A schema that this version cannot use.

@@ -73,8 +73,10 @@ pub struct StoredService {
     pub instance: String,
     /// What it is to be made of.
     pub make: Make,
-    /// What ran before, until the new one works: what there is to go back to.
+    /// What ran before, until the new one works.
     pub former: Option<Make>,
+    /// What worked last, where that is neither: a way back to it failed.
+    pub good: Option<Make>,
     /// Where it stands.
     pub phase: Phase,
     /// With a removal: whether its data goes too.
@@ -108,13 +110,31 @@ impl StoredService {
     pub fn in_force(&self) -> &Make {
         match self.phase.runs_the_new() {
             true => &self.make,
-            false => self.last_good(),
+            false => self.former.as_ref().unwrap_or(&self.make),
         }
     }
 
-    /// What it may have to go back to; what it is made of where there is no such thing.
-    pub fn last_good(&self) -> &Make {
-        self.former.as_ref().unwrap_or(&self.make)
+    /// What an update that does not work goes back to.
+    pub fn way_back(&self) -> Option<&Make> {
+        self.good.as_ref().or(self.former.as_ref())
+    }
+
+    /// The manifests of all that it may run of, each once, that of what it is to be made of first.
+    pub fn digests(&self) -> Vec<&str> {
+        let mut found = vec![self.make.digest.as_str()];
+        for make in [&self.good, &self.former].into_iter().flatten() {
+            if !found.contains(&make.digest.as_str()) {
+                found.push(&make.digest);
+            }
+        }
+        found
+    }
+
+    /// Of manifests in the order of [`StoredService::digests`] that of what runs.
+    pub fn in_force_of<'a>(&self, manifests: &'a [Manifest]) -> Option<&'a Manifest> {
+        let digests = self.digests();
+        let place = digests.iter().position(|one| *one == self.in_force().digest)?;
+        manifests.get(place)
     }
 }
 
@@ -204,20 +224,28 @@ pub fn list_in_force(connection: &Connection) -> Result<Vec<(StoredService, Kept
     .collect()
 }
 
-/// All manifests of each service: what it is to be made of, and what ran before, if that is another and may run again.
+/// All manifests of each service, as [`StoredService::digests`] has them.
 ///
 /// # Errors
 /// [`ServiceError::Storage`].
 pub fn list_manifests(connection: &Connection) -> Result<Vec<(StoredService, Vec<Manifest>)>, ServiceError> {
     let all = list(connection)?.into_iter();
     all.map(|one| {
-        let mut manifests = vec![manifest(connection, &one.make.digest)?.manifest];
-        if one.last_good().digest != one.make.digest {
-            manifests.push(manifest(connection, &one.last_good().digest)?.manifest);
-        }
+        let manifests = manifests_of(connection, &one)?;
         Ok((one, manifests))
     })
     .collect()
+}
+
+/// All manifests of one.
+///
+/// # Errors
+/// [`ServiceError::Storage`].
+pub fn manifests_of(connection: &Connection, service: &StoredService) -> Result<Vec<Manifest>, ServiceError> {
+    let digests = service.digests().into_iter();
+    digests
+        .map(|digest| Ok(manifest(connection, digest)?.manifest))
+        .collect()
 }
 
 /// How all of them stand to each other.
@@ -401,7 +429,7 @@ fn containers(connection: &Connection) -> Result<BTreeMap<String, Vec<Container>
 
 const COLUMNS: &str = "name, instance, manifest_digest, parameters, former_digest, former_parameters, phase, step, \
      delete_volumes, stopped, published, network, host, everyone, error_code, error_message, error_unix_ms, generation, \
-     revision, created_unix_ms, updated_unix_ms";
+     revision, created_unix_ms, updated_unix_ms, good_digest, good_parameters";
 
 struct Raw {
     name: String,
@@ -409,6 +437,7 @@ struct Raw {
     digest: String,
     parameters: String,
     former: Option<(String, String)>,
+    good: Option<(String, String)>,
     phase: (String, String),
     flags: [bool; 4],
     network: Option<String>,
@@ -422,6 +451,7 @@ struct Raw {
 impl Raw {
     fn read(row: &Row<'_>) -> rusqlite::Result<Raw> {
         let former: (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
+        let good: (Option<String>, Option<String>) = (row.get(21)?, row.get(22)?);
         let fault: (Option<String>, Option<String>, Option<i64>) = (row.get(14)?, row.get(15)?, row.get(16)?);
         Ok(Raw {
             name: row.get(0)?,
@@ -429,6 +459,7 @@ impl Raw {
             digest: row.get(2)?,
             parameters: row.get(3)?,
             former: former.0.zip(former.1),
+            good: good.0.zip(good.1),
             phase: (row.get(6)?, row.get(7)?),
             flags: [row.get(8)?, row.get(9)?, row.get(10)?, row.get(13)?],
             network: row.get(11)?,
@@ -452,8 +483,8 @@ impl Raw {
         containers: Vec<Container>,
     ) -> Result<StoredService, ServiceError> {
         let [delete_volumes, stopped, published, everyone] = self.flags;
-        let make = |digest: String, parameters: &str| -> Result<Make, ServiceError> {
-            let parameters = serde_json::from_str(parameters).map_err(|_| CORRUPT)?;
+        let make = |(digest, parameters): (String, String)| -> Result<Make, ServiceError> {
+            let parameters = serde_json::from_str(&parameters).map_err(|_| CORRUPT)?;
             Ok(Make { digest, parameters })
         };
         if self.network.is_some() != network.is_some() {
@@ -462,11 +493,9 @@ impl Raw {
         Ok(StoredService {
             name: ServiceName::parse(&self.name).map_err(|_| CORRUPT)?,
             instance: self.instance,
-            make: make(self.digest, &self.parameters)?,
-            former: match self.former {
-                Some((digest, parameters)) => Some(make(digest, &parameters)?),
-                None => None,
-            },
+            make: make((self.digest, self.parameters))?,
+            former: self.former.map(make).transpose()?,
+            good: self.good.map(make).transpose()?,
             phase: Phase::from_words(&self.phase.0, &self.phase.1).ok_or(CORRUPT)?,
             delete_volumes,
             stopped,

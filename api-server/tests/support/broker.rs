@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use cell_manifest::{Digest, Key, Manifest};
+use cell_proto::broker::v1::backup_service_server::{BackupService, BackupServiceServer};
 use cell_proto::broker::v1::container_service_server::{ContainerService, ContainerServiceServer};
 use cell_proto::broker::v1::container_status_service_server::{
     ContainerStatusService, ContainerStatusServiceServer,
@@ -61,6 +62,8 @@ pub struct State {
     pub refuses: BTreeMap<String, &'static str>,
     /// How often somebody began to watch.
     pub watches: u32,
+    /// What is said of each container that somebody looks at.
+    pub refuses_looks: Option<(Code, &'static str)>,
     /// How many removals Docker refuses yet.
     pub refuses_removals: u32,
     /// Docker is away.
@@ -87,6 +90,10 @@ pub struct State {
     pub vault: Option<Arc<Mutex<super::vault::Secrets>>>,
     /// Whose signatures of manifests are taken, PEM. What has no signature is taken as shipped.
     pub manifest_keys: Vec<String>,
+    /// What a backup of any service is, and why it ends early; none: there is no recipient.
+    pub backup: Option<Vec<Result<Vec<u8>, &'static str>>>,
+    /// Told when a backup that ends early does.
+    pub backup_breaks: Arc<tokio::sync::Notify>,
     /// The last octet of the next container.
     pub next: u8,
 }
@@ -259,6 +266,7 @@ fn serve(path: &Path, state: &Arc<Mutex<State>>) -> CancellationToken {
     let broker = Broker(Arc::clone(state), alive.clone());
     let routes = Routes::new(DeploymentServiceServer::new(broker.clone()))
         .add_service(ContainerServiceServer::new(broker.clone()))
+        .add_service(BackupServiceServer::new(broker.clone()))
         .add_service(ContainerStatusServiceServer::new(broker));
     let serving = super::serve(path, routes);
     let ended = alive.clone();
@@ -557,6 +565,9 @@ impl ContainerStatusService for Broker {
         request: Request<GetContainerRequest>,
     ) -> Result<Response<GetContainerResponse>, Status> {
         let handle = request.into_inner().service;
+        if let Some((code, reason)) = self.0.lock().unwrap().refuses_looks {
+            return Err(refusal(code, reason));
+        }
         let container = Some(self.of_handle("get", &handle, |made| Ok(shown(&handle, made)))?);
         Ok(Response::new(GetContainerResponse { container }))
     }
@@ -611,6 +622,42 @@ impl ContainerStatusService for Broker {
         _: Request<GetContainerStatsRequest>,
     ) -> Result<Response<GetContainerStatsResponse>, Status> {
         Ok(Response::new(GetContainerStatsResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl BackupService for Broker {
+    type ReadBackupStream = Pin<Box<dyn Stream<Item = Result<ReadBackupResponse, Status>> + Send>>;
+
+    async fn read_backup(
+        &self,
+        request: Request<ReadBackupRequest>,
+    ) -> Result<Response<Self::ReadBackupStream>, Status> {
+        let ReadBackupRequest {
+            service,
+            validate_only,
+        } = request.into_inner();
+        let pieces = self.call(format!("backup {service} {validate_only}"), |state| {
+            Ok(state.backup.clone())
+        })?;
+        let Some(pieces) = pieces else {
+            return Err(refusal(Code::FailedPrecondition, "NO_RECIPIENT"));
+        };
+        let breaks = Arc::clone(&self.0.lock().unwrap().backup_breaks);
+        let pieces = pieces.into_iter().filter(move |_| !validate_only);
+        let answers = stream::iter(pieces).then(move |piece| {
+            let breaks = Arc::clone(&breaks);
+            async move {
+                match piece {
+                    Ok(chunk) => Ok(ReadBackupResponse { chunk }),
+                    Err(reason) => {
+                        breaks.notified().await;
+                        Err(refusal(Code::Aborted, reason))
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 

@@ -27,6 +27,13 @@ pub fn notes(version: &str) -> Value {
         "routing": {"subdomain": "notes", "backend": "notes:8080"}})
 }
 
+/// `notes` with a check of its container's.
+pub fn checked(mut notes: Value) -> Value {
+    notes["containers"][0]["health"] =
+        json!({"command": ["/bin/check"], "interval_seconds": 5, "timeout_seconds": 1, "retries": 1});
+    notes
+}
+
 /// `board`: needs `notes`, and can be there several times.
 pub fn board() -> Value {
     json!({"schema_version": 3, "kind": "store", "id": "board", "name": "Board", "version": "1.0.0",

@@ -1,6 +1,7 @@
 //! A `cell-egress` that keeps its exits in memory and carries nothing.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -27,12 +28,14 @@ pub struct State {
     pub ways: Vec<DnsWayStatus>,
     /// Exits of this port are refused, as those whose server is above the ceiling.
     pub refused_port: Option<u32>,
+    /// Fields of DNS that are refused while there is something in them, as `upstreams[0]` or `peers`.
+    pub refused_dns: Vec<&'static str>,
     /// Where it was asked to connect to.
-    pub connected: Vec<std::net::SocketAddr>,
+    pub connected: Vec<SocketAddr>,
     /// Where servers of catalogs really listen, by where they are said to be; there are no others.
-    pub catalogs: BTreeMap<std::net::SocketAddr, std::net::SocketAddr>,
+    pub catalogs: BTreeMap<SocketAddr, SocketAddr>,
     /// Which it was asked to connect to, each with the exit.
-    pub asked_catalogs: Vec<(std::net::SocketAddr, String)>,
+    pub asked_catalogs: Vec<(SocketAddr, String)>,
     /// Names that were asked for, each with the exit.
     pub resolved: Vec<(String, String)>,
 }
@@ -82,6 +85,8 @@ impl FakeEgress {
             last_proven_unix_ms: success_unix_ms,
             last_proof_failure_unix_ms: failure_unix_ms,
             last_proof_failure: "nobody answered in time".to_owned(),
+            // More than one, which alone says nothing.
+            lost_proofs: if failure_unix_ms > success_unix_ms { 3 } else { 0 },
             ..DnsWayStatus::default()
         });
     }
@@ -92,6 +97,7 @@ impl FakeEgress {
         let way = state.ways.iter_mut().find(|way| way.exit_id == id).unwrap();
         way.last_marked_proven_unix_ms = success_unix_ms;
         way.last_marked_failure_unix_ms = failure_unix_ms;
+        way.lost_marked_proofs = if failure_unix_ms > success_unix_ms { 3 } else { 0 };
         way.last_marked_failure = "192.0.2.53:53: it cannot be reached: no route to host".to_owned();
     }
 
@@ -171,7 +177,25 @@ impl EgressService for Service {
         request: Request<ApplyDnsRequest>,
     ) -> Result<Response<ApplyDnsResponse>, Status> {
         let mut state = self.0.lock().unwrap();
-        state.dns = request.into_inner().dns;
+        let dns = request.into_inner().dns;
+        let asked = dns.clone().unwrap_or_default();
+        let is_there = |field: &&&str| match **field {
+            // By its address, as the ceiling does.
+            "upstreams[0]" => asked.upstreams.first() == Some(&SocketAddr::from(([9, 9, 9, 9], 53)).into()),
+            "peers" => !asked.peers.is_empty(),
+            "zones" => !asked.zones.is_empty(),
+            other => panic!("the fake does not know {other}"),
+        };
+        let refused = state.refused_dns.iter().filter(is_there);
+        let violations: Vec<Violation> = refused
+            .map(|field| Violation::new(format!("dns.{field}"), "is above the ceiling"))
+            .collect();
+        if !violations.is_empty() {
+            let text = "the request has faults";
+            let fault = Fault::new(Code::InvalidArgument, "egress.cell", "INVALID_REQUEST", text);
+            return Err(fault.violations(violations).into());
+        }
+        state.dns = dns;
         state.dns_applies += 1;
         Ok(Response::new(ApplyDnsResponse::default()))
     }
@@ -201,7 +225,7 @@ impl EgressService for Service {
     ) -> Result<Response<Self::ConnectServiceStream>, Status> {
         let mut asked = request.into_inner();
         let to = asked.message().await?.and_then(|first| first.to).unwrap();
-        let at = std::net::SocketAddr::try_from(&to).unwrap();
+        let at = SocketAddr::try_from(&to).unwrap();
         let stream = TcpStream::connect(at)
             .await
             .map_err(|_| Status::unavailable("nobody"))?;
@@ -225,7 +249,7 @@ impl EgressService for Service {
     ) -> Result<Response<Self::ConnectCatalogStream>, Status> {
         let mut asked = request.into_inner();
         let first = asked.message().await?.unwrap();
-        let at = std::net::SocketAddr::try_from(&first.to.unwrap()).unwrap();
+        let at = SocketAddr::try_from(&first.to.unwrap()).unwrap();
         let real = {
             let mut state = self.0.lock().unwrap();
             state.asked_catalogs.push((at, first.exit_id));

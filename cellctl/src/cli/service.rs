@@ -70,6 +70,15 @@ pub(crate) enum Service {
     },
     /// The last lines of a container's log.
     Logs(LogsOf),
+    /// Saves what a service keeps to a file, encrypted by the cell for the keys that root has put into broker.toml. If the service writes
+    /// meanwhile, what it writes may be there by half: stop it first where that matters.
+    Backup {
+        /// The service.
+        service: String,
+        /// The file, which is not there yet; without it the service's name and the day, in this folder.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<std::path::PathBuf>,
+    },
     /// Says which devices may reach a service; takes the place of what was said before. Without a name: nobody.
     Access {
         /// The service.

@@ -1,8 +1,11 @@
 //! The store of a cell that is not there: one service in the catalog, which takes some looks to be installed or gone.
 
+use std::pin::Pin;
+
 use cell_proto::api::v1::store_service_server::StoreService;
 use cell_proto::api::v1::*;
 use cell_proto::fault::Fault;
+use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 
 use super::Service;
@@ -28,6 +31,8 @@ pub struct Store {
     pub configured: Vec<ConfigureServiceRequest>,
     /// Secrets that were set: service, name, value.
     pub secrets: Vec<(String, String, String)>,
+    /// Whether backups break off in the middle.
+    pub backup_breaks: bool,
 }
 
 impl Store {
@@ -66,8 +71,33 @@ impl Store {
     }
 }
 
+type BackupStream = Pin<Box<dyn Stream<Item = Result<ReadServiceBackupResponse, Status>> + Send>>;
+
 #[tonic::async_trait]
 impl StoreService for Service {
+    type ReadServiceBackupStream = BackupStream;
+
+    async fn read_service_backup(
+        &self,
+        request: Request<ReadServiceBackupRequest>,
+    ) -> Result<Response<BackupStream>, Status> {
+        let store = &mut self.0.lock().unwrap().store;
+        store.found(&request.into_inner().service)?;
+        let piece = |file_name: &str, chunk: &str| ReadServiceBackupResponse {
+            file_name: file_name.to_owned(),
+            chunk: chunk.as_bytes().to_vec(),
+        };
+        let mut pieces = vec![
+            Ok(piece("notes-2026-11-28.tar.age", "")),
+            Ok(piece("", "half of it, ")),
+        ];
+        pieces.push(match store.backup_breaks {
+            true => Err(Status::aborted("the service was updated")),
+            false => Ok(piece("", "and the rest")),
+        });
+        Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
+    }
+
     async fn get_catalog(
         &self,
         _: Request<GetCatalogRequest>,

@@ -22,6 +22,8 @@ pub enum Operation {
     Follow,
     /// `GET /containers/{id}/stats`, one reading
     Stats,
+    /// `GET /containers/{id}/archive?path=`, of one clean path
+    Archive,
     /// `POST /containers/{id}/start`
     Start,
     /// `POST /containers/{id}/stop`
@@ -40,6 +42,7 @@ impl Operation {
             Operation::Logs
             | Operation::Follow
             | Operation::Stats
+            | Operation::Archive
             | Operation::Start
             | Operation::Stop
             | Operation::Restart
@@ -75,6 +78,7 @@ pub fn operation(method: &str, target: &str) -> Option<Operation> {
                 ("GET", "stats") => parameters()
                     .any(|p| p == "stream=false")
                     .then_some(Operation::Stats),
+                ("GET", "archive") => archive_query(query).then_some(Operation::Archive),
                 ("POST", "start") => query.is_empty().then_some(Operation::Start),
                 ("POST", "stop") => stop_query(query).then_some(Operation::Stop),
                 ("POST", "restart") => stop_query(query).then_some(Operation::Restart),
@@ -93,6 +97,27 @@ pub fn operation(method: &str, target: &str) -> Option<Operation> {
     }
 }
 
+/// Whether it is what root's command for the way back sends: an archive into the place of a volume. The broker itself never does.
+pub fn is_put_back(method: &str, target: &str) -> bool {
+    let Some((path, query)) = target.split_once('?') else {
+        return false;
+    };
+    let id = path
+        .strip_prefix("/containers/")
+        .and_then(|rest| rest.strip_suffix("/archive"));
+    method == "PUT" && id.is_some_and(ContainerId::is_valid) && archive_query(query)
+}
+
+/// Exactly one path as a manifest can have it, with `%2F` for its slashes, `%2B` and `%40` for what it may have beside.
+fn archive_query(query: &str) -> bool {
+    let Some(path) = query.strip_prefix("path=") else {
+        return false;
+    };
+    // `%25` would be a second encoding, and no path has it.
+    let path = path.replace("%2F", "/").replace("%2B", "+").replace("%40", "@");
+    cell_manifest::AbsolutePath::new(&path).is_ok()
+}
+
 /// Exactly `t=1` to `t=60`.
 fn stop_query(query: &str) -> bool {
     let seconds = query.strip_prefix("t=").and_then(|n| n.parse::<u32>().ok());
@@ -102,6 +127,49 @@ fn stop_query(query: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_put_back_is_one_form_and_not_in_the_table() {
+        let id = "0f".repeat(32);
+        let good = format!("/containers/{id}/archive?path=%2Fdata");
+        assert!(is_put_back("PUT", &good));
+        assert_eq!(operation("PUT", &good), None);
+        for (method, target) in [
+            ("POST", good.clone()),
+            ("GET", good.clone()),
+            ("PUT", format!("{good}&noOverwriteDirNonDir=1")),
+            ("PUT", "/containers/files/archive?path=%2Fdata".to_owned()),
+            ("PUT", format!("/containers/{id}/archive?path=%2Fdata%2F..")),
+            ("PUT", format!("/containers/{id}/archive")),
+        ] {
+            assert!(!is_put_back(method, &target), "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn an_archive_is_of_one_clean_path() {
+        let id = "0f".repeat(32);
+        let at = |query: &str| format!("/containers/{id}/archive{query}");
+        for path in ["%2Fdata", "%2Fsrv%2Fa.b_c-d", "%2Fa%2Bb%40c"] {
+            let target = at(&format!("?path={path}"));
+            assert_eq!(operation("GET", &target), Some(Operation::Archive), "{path}");
+        }
+        for query in [
+            "",
+            "?path=",
+            "?path=data",
+            "?path=%2Fdata%2F..%2Fetc",
+            "?path=%2Fdata%252F..",
+            "?path=%2Fproc%2F1%2Fenviron",
+            "?path=%2Fdata&path=%2Fetc",
+            "?x=1&path=%2Fdata",
+        ] {
+            assert_eq!(operation("GET", &at(query)), None, "{query}");
+        }
+        for method in ["PUT", "HEAD", "POST"] {
+            assert_eq!(operation(method, &at("?path=%2Fdata")), None, "{method}");
+        }
+    }
 
     #[test]
     fn the_table_is_closed() {

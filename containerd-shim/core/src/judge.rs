@@ -181,6 +181,7 @@ fn state_allows(verb: Verb, state: ContainerState) -> bool {
         Verb::List | Verb::Show => true,
         Verb::Logs => lifecycle::has_log(state),
         Verb::Stats => lifecycle::has_stats(state),
+        Verb::Backup => state != ContainerState::Removing,
         Verb::Start => lifecycle::can_start(state),
         Verb::Stop => lifecycle::can_stop(state),
         Verb::Restart => lifecycle::can_restart(state),

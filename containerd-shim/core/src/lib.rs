@@ -3,10 +3,11 @@
 //! A caller names a *service*. What it asks for becomes a [`Request`] or a list of every fault; [`resolve`] picks the one
 //! container that Docker lists for it; [`judge`] decides on what Docker then says of that container, and only its
 //! [`Permit`]s can be executed. [`supervise`] decides what is started
-//! again. [`egress`] is the last look at what leaves for Docker, [`logs`] the first at what comes back.
+//! again, [`backup`] what a backup holds. [`egress`] is the last look at what leaves for Docker, [`logs`] the first at what comes back.
 
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod construct;
 pub mod deploy;
 mod docker;
@@ -16,6 +17,7 @@ mod lifecycle;
 pub mod logs;
 pub mod model;
 mod request;
+pub mod restore;
 pub mod supervise;
 mod verb;
 

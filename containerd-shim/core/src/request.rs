@@ -64,6 +64,16 @@ impl Request<act::Stats> {
     }
 }
 
+impl Request<act::Backup> {
+    /// To read what a backup of `service` holds; its name is known to be one.
+    pub fn backup_known(service: ServiceName) -> Self {
+        Request {
+            service,
+            act: act::Backup,
+        }
+    }
+}
+
 impl Request<act::Start> {
     /// To start `service`.
     pub fn start(service: &str) -> Result<Self, Vec<Fault>> {

@@ -21,6 +21,8 @@ pub enum Verb {
     Logs,
     /// One reading of what an own container uses. Allowed while it runs or is paused.
     Stats,
+    /// Reads volumes of a deployed service, encrypted for root's recipients. Allowed in every state but `removing`.
+    Backup,
     /// Starts an own container. Allowed when [`crate::can_start`].
     Start,
     /// Stops an own container. Allowed when [`crate::can_stop`].
@@ -49,6 +51,7 @@ impl Verb {
                 | Verb::Show
                 | Verb::Logs
                 | Verb::Stats
+                | Verb::Backup
                 | Verb::Start
                 | Verb::Stop
                 | Verb::Restart
@@ -69,6 +72,7 @@ impl fmt::Display for Verb {
             Verb::Show => "show",
             Verb::Logs => "logs",
             Verb::Stats => "stats",
+            Verb::Backup => "backup",
             Verb::Start => "start",
             Verb::Stop => "stop",
             Verb::Restart => "restart",
@@ -109,6 +113,9 @@ pub mod act {
     /// Read what it uses.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Stats;
+    /// Read a folder of a volume that it mounts.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Backup;
     /// Start it.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Start;
@@ -136,5 +143,5 @@ pub mod act {
             }
         )+};
     }
-    acts!(Show, Logs, Stats, Start, Stop, Restart, Reload);
+    acts!(Show, Logs, Stats, Backup, Start, Stop, Restart, Reload);
 }

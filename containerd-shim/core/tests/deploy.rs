@@ -2,53 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/looked/mod.rs"]
+mod looked;
 mod support;
 
 use std::collections::BTreeSet;
 
 use cell_broker_core::Role;
 use cell_broker_core::deploy::{
-    Ceiling, FIELDS, FieldClass, ImagePolicy, Key, Order, Place, Unverified, Verified, judge, recheck,
+    Ceiling, FIELDS, FieldClass, ImagePolicy, Key, Order, Owner, Place, Unverified, Verified, judge, recheck,
 };
 use serde_json::{Value, json};
 use support::{
     DIGEST, REGISTRY, bundle, bundle_by, ceiling, given, image, judged, judged_as, manifest, name, pem,
     place, rich, signer, verified,
 };
-
-/// Every path of a body, as the policy writes it.
-fn paths(body: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut left = vec![(String::new(), body.clone())];
-    let below = |path: &str| {
-        FIELDS.iter().any(|(name, ..)| {
-            name.strip_prefix(path)
-                .is_some_and(|rest| rest.starts_with(['.', '[', '{']))
-        })
-    };
-    while let Some((path, value)) = left.pop() {
-        if FIELDS.iter().any(|(name, ..)| name == path) {
-            found.insert(path.clone());
-        }
-        match value {
-            Value::Object(map) => {
-                for (key, value) in map {
-                    let next = match path.as_str() {
-                        "" => key,
-                        "NetworkingConfig.EndpointsConfig" => format!("{path}{{}}"),
-                        _ => format!("{path}.{key}"),
-                    };
-                    left.push((next, value));
-                }
-            }
-            Value::Array(items) if below(&format!("{path}[]")) => {
-                left.extend(items.into_iter().map(|item| (format!("{path}[]"), item)));
-            }
-            _ => {}
-        }
-    }
-    found
-}
 
 fn bodies(ceiling: &Ceiling, manifest: &Value) -> Vec<Value> {
     let approved = judged(ceiling, manifest, &[]).unwrap();
@@ -62,7 +30,7 @@ fn bodies(ceiling: &Ceiling, manifest: &Value) -> Vec<Value> {
 fn all_72_fields_are_sent_and_no_other() {
     let sent: BTreeSet<String> = bodies(&ceiling(), &rich(&image()))
         .iter()
-        .flat_map(paths)
+        .flat_map(looked::paths)
         .collect();
     let emit: BTreeSet<String> = FIELDS
         .iter()
@@ -302,6 +270,7 @@ fn quotas_names_and_networks_are_judged() {
         others,
         others_memory_mib,
         taken,
+        owner: None,
     };
     let judge = |order: Order<'_>| judge(&ceiling, Role::Api, &verified, &order);
     let good = judge(order(3, 7, 2016, &none)).unwrap();
@@ -353,6 +322,7 @@ fn a_service_lies_where_nobody_else_does_and_the_ceiling_lets_it() {
             others: 1,
             others_memory_mib: 0,
             taken: &none,
+            owner: None,
         };
         judge(&ceiling, Role::Api, verified, &order)
     };
@@ -587,4 +557,97 @@ fn a_network_is_internal_unless_somebody_beyond_it_is_answered() {
         changed["flags"] = json!({"has_egress": true});
         changed["egress"] = json!({"allowed": ["tor"], "default": "tor"});
     }));
+}
+
+/// A service is its name at Docker: whoever may sign something comes by nothing that another's manifest made under that name.
+#[test]
+fn a_name_is_followed_by_its_owner_alone() {
+    let mut ceiling = ceiling();
+    ceiling
+        .manifest_keys
+        .push(Key::from_pem(&pem(&signer(3))).unwrap());
+    let by = |n: u8, keys: &[Key]| {
+        Verified::open(bundle_by(&manifest(&image()), &signer(n), &signer(2)), keys).unwrap()
+    };
+    let (first, third) = (by(1, &ceiling.manifest_keys), by(3, &ceiling.manifest_keys));
+    let shipped = Verified::shipped(bundle(&manifest(&image()))).unwrap();
+    let owner = |verified: &Verified, id: &str| Owner {
+        id: name(id),
+        signer: verified.signer().clone(),
+    };
+    let said = |ceiling: &Ceiling, verified: &Verified, owner: &Owner| {
+        let order = Order {
+            instance: "",
+            parameters: &std::collections::BTreeMap::new(),
+            place: Some(place(1)),
+            places: &BTreeSet::new(),
+            local: &support::local(),
+            others: 0,
+            others_memory_mib: 0,
+            taken: &BTreeSet::new(),
+            owner: Some(owner),
+        };
+        judge(ceiling, Role::Api, verified, &order)
+    };
+    let of = first.manifest().id.as_str();
+    for next in [&first, &shipped] {
+        assert!(
+            said(&ceiling, next, &owner(&first, of)).is_ok(),
+            "control: {:?}",
+            next.signer()
+        );
+    }
+    for (next, before) in [
+        (&third, owner(&first, of)),
+        (&third, owner(&shipped, of)),
+        (&first, owner(&shipped, of)),
+        // The same name by an instance.
+        (&first, owner(&first, "fil")),
+    ] {
+        let denied = said(&ceiling, next, &before).unwrap_err();
+        assert!(
+            denied.has("N5_NAME_TAKEN") && denied.iter().count() == 1,
+            "{denied:?}"
+        );
+    }
+    // Root has taken the key away and given another: its holder goes on.
+    ceiling.manifest_keys.remove(0);
+    assert!(said(&ceiling, &third, &owner(&first, of)).is_ok());
+    assert!(said(&ceiling, &third, &owner(&shipped, of)).is_err());
+}
+
+/// Where root ships manifests, a signature makes none of the cell's own containers.
+#[test]
+fn the_cells_own_containers_are_those_that_root_shipped() {
+    let mut ceiling = ceiling();
+    let mut core = manifest(&image());
+    (core["kind"], core["id"]) = (json!("core"), json!("caddy"));
+    let shipped = Verified::shipped(bundle(&core)).unwrap();
+    assert!(
+        judged(&ceiling, &core, &[]).is_ok(),
+        "control: nothing is shipped"
+    );
+    ceiling.shipped = Some("/usr/share/cell/catalog".to_owned());
+    let denied = judged(&ceiling, &core, &[]).unwrap_err();
+    assert!(denied.has("N2_CORE") && denied.iter().count() == 1, "{denied:?}");
+    assert!(judged_as(&ceiling, &shipped, &[]).is_ok(), "control");
+}
+
+/// The last look knows whether this very manifest is a gateway.
+#[test]
+fn a_tun_is_given_to_gateways_alone() {
+    let ceiling = ceiling();
+    let mut tunnel = manifest(&image());
+    tunnel["id"] = json!("gateway");
+    tunnel["containers"][0]["gateway"] = json!(true);
+    tunnel["containers"][0]["capabilities"] = json!(["NET_ADMIN"]);
+    let approved = judged(&ceiling, &tunnel, &[]).unwrap();
+    let mut given = given(&ceiling, &approved);
+    let body = approved.finish(&ceiling, &given, 0).unwrap().body().clone();
+    assert_eq!(recheck(&body, &ceiling, Some(&given)), Ok(()), "control");
+    given.gateway = false;
+    let refused = recheck(&body, &ceiling, Some(&given)).unwrap_err().to_string();
+    for field in ["HostConfig.Devices", "HostConfig.Sysctls", "HostConfig.CapAdd"] {
+        assert!(refused.contains(field), "{field}: {refused}");
+    }
 }

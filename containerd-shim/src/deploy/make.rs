@@ -11,7 +11,7 @@ use cell_manifest::Digest;
 use serde_json::json;
 
 use super::secrets::Delivery;
-use super::store::{Attempt, Made, Record};
+use super::store::{Attempt, Former, Made, OwnerRecord, Record};
 use super::{DeployRefusal, Deployments, Outcome};
 use crate::binds;
 use crate::engine::{EngineError, VolumeState};
@@ -49,7 +49,8 @@ impl Deployments {
         }
         let attempt = self.attempt(&approved, instance, parameters.clone());
         let secrets = self.read_secrets(name.as_str(), &attempt.containers).await?;
-        self.put_in_order().await?;
+        // What Docker will not let go of other services is no reason against this one.
+        self.put_in_order().await?.of(name.as_str())?;
         let before = self.records().remove(name.as_str());
         if let Some(record) = before
             .as_ref()
@@ -129,7 +130,7 @@ impl Deployments {
             let answer = self.maker.inspect_container(&id).await?;
             let runs = answer["State"]["Running"] == json!(true);
             if runs && made.is_renewing {
-                self.maker.stop_container(&id).await?;
+                self.maker.stop_container(&id, made.stop_seconds).await?;
             }
             if !runs || made.is_renewing {
                 self.maker.start_container(&id).await?;
@@ -155,6 +156,7 @@ impl Deployments {
                 .container
                 .reload_signal
                 .map(|signal| signal.word().to_owned()),
+            stop_seconds: container.container.stop_timeout_seconds,
             secrets: container
                 .container
                 .secrets
@@ -174,6 +176,8 @@ impl Deployments {
             parameters,
             containers: made.collect(),
             local_images: local_images(approved),
+            local_names: local_names(approved),
+            owner: Some(OwnerRecord::from(approved.owner())),
             memory_mib: memory.fold(0, u32::saturating_add),
             new_volumes: BTreeSet::new(),
         }
@@ -198,6 +202,7 @@ impl Deployments {
                 .as_ref()
                 .map(|next| next.word.clone())
                 .unwrap_or_default(),
+            gateway: self.ceiling().gateways.contains(&approved.owner().id),
         };
         // What is bound has to be there; what ran finds its own still.
         self.make_folders(&record.service, secrets)?;
@@ -322,9 +327,7 @@ impl Deployments {
 
     /// Stops what ran, starts what was made, and only then has the store say so.
     async fn switch(&self, record: &mut Record, secrets: &Delivery) -> Result<(), DeployRefusal> {
-        for id in ids(record.live.as_ref()) {
-            self.maker.stop_container(&id).await?;
-        }
+        self.stop(record.live.as_ref()).await?;
         self.write_secrets(&record.service, secrets)?;
         for id in ids(record.next.as_ref()) {
             self.maker.start_container(&id).await?;
@@ -332,8 +335,28 @@ impl Deployments {
         self.goes_on(record).await?;
         let old = ids(record.live.as_ref()).map(|id| id.to_string());
         record.garbage.extend(old.collect::<Vec<_>>());
-        record.live = record.next.take();
+        let runs = record.next.take();
+        // Whoever made the new one may find that it does not do what it should: what ran is let through again, whatever root has
+        // shipped or built meanwhile.
+        if let Some(ran) = std::mem::replace(&mut record.live, runs)
+            && record.live.as_ref().is_some_and(|live| live.digest != ran.digest)
+        {
+            record.former = Some(Former {
+                digest: ran.digest,
+                local_images: ran.local_names,
+            });
+        }
         self.write(record)
+    }
+
+    /// Each with the time that its manifest gives it: what it has not written yet is lost with it.
+    pub(super) async fn stop(&self, attempt: Option<&Attempt>) -> Result<(), DeployRefusal> {
+        for made in attempt.into_iter().flat_map(|attempt| &attempt.containers) {
+            if let Some(id) = made.id.as_deref().and_then(|id| ContainerId::try_from(id).ok()) {
+                self.maker.stop_container(&id, made.stop_seconds).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether what was started still runs a moment later: a program that is not there, or does not take its configuration, ends
@@ -347,6 +370,10 @@ impl Deployments {
             let answer = self.maker.inspect_container(&id).await?;
             if answer["State"]["Running"] != json!(true) || answer["RestartCount"] != json!(0) {
                 return Err(DeployRefusal::NotRunning(made.handle.clone()));
+            }
+            // Docker puts it on as it starts the container, where the machine has any.
+            if answer["AppArmorProfile"] == "unconfined" {
+                return Err(DeployRefusal::Different("AppArmorProfile".to_owned()));
             }
         }
         Ok(())
@@ -415,6 +442,7 @@ fn begin(approved: &Approved, before: Option<Record>, attempt: Attempt, place: O
         next: None,
         garbage: Vec::new(),
         removing: None,
+        former: None,
     });
     record.next = Some(attempt);
     record
@@ -428,6 +456,14 @@ pub(super) fn ids(attempt: Option<&Attempt>) -> impl Iterator<Item = ContainerId
 fn local_images(approved: &Approved) -> BTreeSet<String> {
     let ids = approved.local_images().into_iter();
     ids.map(|id| id.to_string()).collect()
+}
+
+fn local_names(approved: &Approved) -> BTreeMap<String, String> {
+    let containers = approved.containers().iter();
+    let named = containers.filter_map(|one| Some((one.container.image.local()?, one.image_id.as_ref()?)));
+    named
+        .map(|(name, id)| (name.to_string(), id.to_string()))
+        .collect()
 }
 
 /// Also of the same images: those that were built on the machine change under their name.

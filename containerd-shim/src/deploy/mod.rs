@@ -1,5 +1,6 @@
 //! Deployments: hand in, judge, make, look, start; remove; and put in order what a crash left.
 
+mod kept;
 mod make;
 mod order;
 mod owned;
@@ -26,6 +27,7 @@ use crate::audit::Subject;
 use crate::broker::Refusal;
 use crate::engine::{Maker, Progress};
 
+pub(crate) use kept::{Plan, Readers, WayBack};
 pub use refusal::DeployRefusal;
 use secrets::Secrets;
 pub use service::Deploying;
@@ -48,6 +50,8 @@ pub struct Deployments {
     /// One change at a time.
     turn: Mutex<()>,
     waiting: Semaphore,
+    /// Manifests that are being verified.
+    handed_in: Semaphore,
     /// One manifest is kept at a time: what makes room for it is no other's to remove.
     keeping: std::sync::Mutex<()>,
     pulls: Semaphore,
@@ -65,6 +69,8 @@ pub struct Deployments {
     /// What the last look found.
     told: watch::Sender<Option<Arc<Vec<Snapshot>>>>,
     watchers: Arc<Semaphore>,
+    /// Containers that backups are read from, by service.
+    readers: std::sync::Mutex<BTreeMap<String, BTreeSet<ContainerId>>>,
     /// Where secrets come from and lie.
     secrets: Option<Secrets>,
 }
@@ -94,6 +100,7 @@ impl Deployments {
             store,
             turn: Mutex::new(()),
             waiting: Semaphore::new(WAITING),
+            handed_in: Semaphore::new(WAITING),
             keeping: std::sync::Mutex::default(),
             pulls: Semaphore::new(PULLS),
             records: RwLock::new(records),
@@ -104,18 +111,14 @@ impl Deployments {
             look: Notify::new(),
             told: watch::Sender::new(None),
             watchers: Arc::new(Semaphore::new(WATCHERS)),
+            readers: std::sync::Mutex::default(),
             secrets,
         })
     }
 
     /// The id of the container that a handle stands for, by the store.
     pub fn id_of(&self, handle: &ServiceName) -> Option<ContainerId> {
-        let records = self.records();
-        let live = records.values().filter_map(|record| record.live.as_ref());
-        let made = live
-            .flat_map(|attempt| &attempt.containers)
-            .find(|made| made.handle == handle.as_str())?;
-        ContainerId::try_from(made.id.as_deref()?).ok()
+        ContainerId::try_from(self.made(handle.as_str())?.id.as_deref()?).ok()
     }
 
     /// Ids of all containers, by the store.
@@ -129,12 +132,19 @@ impl Deployments {
 
     /// What has the container of a handle read its configuration again.
     pub fn reload_signal(&self, handle: &ServiceName) -> Option<ReloadSignal> {
-        let records = self.records();
+        ReloadSignal::from_word(self.made(handle.as_str())?.reload.as_deref()?)
+    }
+
+    /// Seconds that the container of a handle has to end by itself.
+    pub fn stop_seconds(&self, handle: &str) -> Option<u32> {
+        self.made(handle).map(|made| made.stop_seconds)
+    }
+
+    fn made(&self, handle: &str) -> Option<Made> {
+        let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
         let live = records.values().filter_map(|record| record.live.as_ref());
-        let made = live
-            .flat_map(|attempt| &attempt.containers)
-            .find(|made| made.handle == handle.as_str())?;
-        ReloadSignal::from_word(made.reload.as_deref()?)
+        let mut made = live.flat_map(|attempt| &attempt.containers);
+        made.find(|made| made.handle == handle).cloned()
     }
 
     /// Everything that is deployed.
@@ -145,10 +155,18 @@ impl Deployments {
             .collect()
     }
 
-    /// Verifies and keeps a manifest. Docker is not asked.
-    pub fn put(&self, caller: &Caller, bundle: Bundle) -> Result<Digest, DeployRefusal> {
+    /// Verifies and keeps a manifest. Docker is not asked. Files are read and synced, so not where everything else is served from.
+    pub async fn put(self: Arc<Self>, caller: &Caller, bundle: Bundle) -> Result<Digest, DeployRefusal> {
         let subject = Subject::new(caller, Verb::PutManifest, "");
-        let put = self.keep(bundle);
+        let put = match self.handed_in.try_acquire() {
+            Ok(_slot) => {
+                let this = Arc::clone(&self);
+                tokio::task::spawn_blocking(move || this.keep(bundle))
+                    .await
+                    .unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
+            }
+            Err(_) => Err(Refusal::Busy.into()),
+        };
         match &put {
             Ok(digest) => subject.allowed(digest.as_str()),
             Err(refusal) => subject.refused(refusal.code()),
@@ -206,7 +224,7 @@ impl Deployments {
             let Some(mut record) = this.records().remove(service.as_str()) else {
                 return Err(Refusal::NotOwned.into());
             };
-            this.put_in_order().await?;
+            // Whatever is left of it: all of that goes.
             record.removing = Some(volumes);
             this.write(&record)?;
             // What cannot be ended now is ended later: it is written down that it has to be.
@@ -260,13 +278,13 @@ impl Deployments {
         loop {
             let turn = self.turn.lock().await;
             let done = if self.ordered.load(Ordering::Acquire) {
-                self.sweep().await
+                self.sweep().await.map(|()| None)
             } else {
-                self.put_in_order().await
+                self.put_in_order().await.map(|left| left.told())
             };
             drop(turn);
             // Once for each reason: a machine may have no Docker for as long as it likes.
-            let refusal = done.err().map(|refusal| refusal.to_string());
+            let refusal = done.unwrap_or_else(|refusal| Some(refusal.to_string()));
             if told != refusal {
                 if let Some(refusal) = &refusal {
                     tracing::warn!(refusal, "what was left is not yet in order");
@@ -330,11 +348,16 @@ impl Deployments {
             .manifest()
             .service_name(instance)
             .map_err(|faults| DeployRefusal::Denied(faults.into()))?;
-        let others: Vec<Record> = self
+        let (own, others): (Vec<Record>, Vec<Record>) = self
             .records()
             .into_values()
-            .filter(|record| record.service != name.as_str())
-            .collect();
+            .partition(|record| record.service == name.as_str());
+        let own = own.first();
+        // The way back was let through before.
+        let goes_on = |record: &&Record| !record.is_former(verified.digest());
+        let owner = own
+            .filter(goes_on)
+            .and_then(|record| record.live.as_ref()?.owner.as_ref()?.owner());
         let attempts = || {
             others
                 .iter()
@@ -350,12 +373,13 @@ impl Deployments {
             parameters,
             place,
             places: &others.iter().filter_map(Record::place).collect(),
-            local: &self.local_images(verified)?,
+            local: &self.images_of(verified, own)?,
             others: u16::try_from(others.len()).unwrap_or(u16::MAX),
             others_memory_mib: attempts()
                 .map(|attempt| attempt.memory_mib)
                 .fold(0, u32::saturating_add),
             taken: &taken,
+            owner: owner.as_ref(),
         };
         judge(self.ceiling(), Role::Api, verified, &order).map_err(DeployRefusal::Denied)
     }
@@ -372,7 +396,11 @@ impl Deployments {
         let attempts = records
             .values()
             .flat_map(|record| record.live.iter().chain(&record.next));
-        attempts.map(|attempt| attempt.digest.clone()).collect()
+        let former = records.values().filter_map(|record| record.former.as_ref());
+        attempts
+            .map(|attempt| attempt.digest.clone())
+            .chain(former.map(|former| former.digest.clone()))
+            .collect()
     }
 
     /// First to the disk, then to memory.

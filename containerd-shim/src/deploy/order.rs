@@ -1,6 +1,6 @@
 //! Putting in order: what a failure or a crash left is taken away, or is what runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -9,21 +9,65 @@ use cell_broker_core::model::ContainerId;
 use super::make::ids;
 use super::store::Record;
 use super::{DeployRefusal, Deployments};
+use crate::broker::Refusal;
 use crate::engine::EngineError;
 
+/// What Docker would not let be put in order, by service; what is nobody's is the empty name's.
+#[derive(Debug, Default)]
+pub(super) struct Left(BTreeMap<String, DeployRefusal>);
+
+impl Left {
+    /// Notes that one thing was refused: the others are gone on with, unless they would end alike.
+    ///
+    /// # Errors
+    /// The refusal, where there is no Docker, or no answer in time.
+    fn note(&mut self, service: &str, done: Result<(), DeployRefusal>) -> Result<(), DeployRefusal> {
+        match done {
+            Ok(()) => Ok(()),
+            Err(away @ DeployRefusal::Other(Refusal::NoDocker(_) | Refusal::Slow)) => Err(away),
+            Err(refusal) => {
+                self.0.entry(service.to_owned()).or_insert(refusal);
+                Ok(())
+            }
+        }
+    }
+
+    /// Why this service cannot be changed now.
+    pub(super) fn of(mut self, service: &str) -> Result<(), DeployRefusal> {
+        self.0.remove(service).map_or(Ok(()), Err)
+    }
+
+    /// For people.
+    pub(super) fn told(&self) -> Option<String> {
+        let one = |(service, refusal): (&String, &DeployRefusal)| match service.as_str() {
+            "" => refusal.to_string(),
+            service => format!("{service}: {refusal}"),
+        };
+        let all: Vec<String> = self.0.iter().map(one).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+}
+
 impl Deployments {
-    /// Once after the start: every service ends as what ran, or absent; containers and networks that bear the cell's labels and are
-    /// nobody's go.
-    pub(super) async fn put_in_order(&self) -> Result<(), DeployRefusal> {
+    /// After the start, until it is done: every service ends as what ran, or absent; containers and networks that bear the cell's labels
+    /// and are nobody's go. What Docker will not let go holds up nothing else.
+    ///
+    /// # Errors
+    /// There is no Docker, or it does not answer.
+    pub(super) async fn put_in_order(&self) -> Result<Left, DeployRefusal> {
+        let mut left = Left::default();
         if self.ordered.load(Ordering::Acquire) {
-            return Ok(());
+            return Ok(left);
         }
         for record in self.records().into_values() {
-            self.settle(record).await?;
+            let service = record.service.clone();
+            left.note(&service, self.settle(record).await)?;
         }
-        self.sweep().await?;
-        self.ordered.store(true, Ordering::Release);
-        Ok(())
+        left.note("", self.sweep().await)?;
+        if left.0.is_empty() {
+            self.ordered.store(true, Ordering::Release);
+        }
+        Ok(left)
     }
 
     /// After a failure: at once where Docker lets it, else at the next start or change.
@@ -127,6 +171,14 @@ impl Deployments {
 
     /// Removes a service whose record says so. Each step can be done twice.
     pub(super) async fn take_away(&self, record: Record) -> Result<(), DeployRefusal> {
+        // A backup that reads its volumes sees that it goes, and ends.
+        let readers = self.readers().get(&record.service).cloned();
+        for id in readers.iter().flatten() {
+            self.maker.remove_container(id).await?;
+        }
+        if record.removing == Some(false) {
+            self.stop(record.live.as_ref()).await?;
+        }
         let attempts = record.live.iter().chain(&record.next);
         for id in attempts.flat_map(|attempt| ids(Some(attempt))) {
             self.maker.remove_container(&id).await?;
@@ -173,17 +225,20 @@ impl Deployments {
         others.any(|other| other.network.as_deref() == Some(network.as_str()))
     }
 
-    /// Containers and networks with the cell's labels that no record knows: of an attempt whose record was lost.
+    /// Containers, networks and volumes with the cell's labels that no record knows: of an attempt whose record was lost. Each by itself:
+    /// the first that Docker refuses is told when all were tried.
     pub(super) async fn sweep(&self) -> Result<(), DeployRefusal> {
         let records = self.records();
         let known: BTreeSet<ContainerId> = records
             .values()
             .flat_map(|record| ids(record.live.as_ref()))
+            .chain(self.readers().values().flatten().cloned())
             .collect();
+        let mut refused: Result<(), EngineError> = Ok(());
         for id in self.maker.list_own(false, "cell.attempt").await? {
             if !known.contains(&id) {
                 tracing::warn!(target: "audit", container = id.as_str(), "a container that no record knows is removed");
-                self.maker.remove_container(&id).await?;
+                refused = refused.and(self.maker.remove_container(&id).await);
             }
         }
         self.sweep_secrets()?;
@@ -194,7 +249,7 @@ impl Deployments {
         for id in self.maker.list_own(true, "cell.attempt").await? {
             if !networks.contains(id.as_str()) {
                 tracing::warn!(target: "audit", network = id.as_str(), "a network that no record knows is removed");
-                self.maker.remove_network(&id).await?;
+                refused = refused.and(self.maker.remove_network(&id).await);
             }
         }
         let late = self
@@ -205,9 +260,9 @@ impl Deployments {
         for (volume, attempt) in late {
             if self.maker.volume_is_of(&volume, &attempt).await? {
                 tracing::warn!(target: "audit", volume, "a volume of an attempt that was taken back is removed");
-                self.maker.remove_volume(&volume).await?;
+                refused = refused.and(self.maker.remove_volume(&volume).await);
             }
         }
-        Ok(())
+        Ok(refused?)
     }
 }

@@ -7,6 +7,7 @@ use cell_broker_core::deploy::{Bundle, Unverified, Verified};
 use cell_manifest::{Digest, MANIFEST_MAX_BYTES, Name};
 use serde::Deserialize;
 
+use super::store::Record;
 use super::{DeployRefusal, Deployments};
 use crate::binds;
 
@@ -59,6 +60,27 @@ impl Deployments {
             }
         }
         false
+    }
+
+    /// The same, but for the way back of `record`: what ran before runs with the images that it ran with, though root has built others.
+    pub(super) fn images_of(
+        &self,
+        verified: &Verified,
+        record: Option<&Record>,
+    ) -> Result<BTreeMap<Name, Digest>, DeployRefusal> {
+        let mut images = self.local_images(verified)?;
+        let back = record.filter(|record| record.is_former(verified.digest()));
+        if let Some(former) = back.and_then(|record| record.former.as_ref()) {
+            let named = former.local_images.iter();
+            let ran = named.filter_map(|(name, id)| {
+                Some((
+                    Name::try_from(name.as_str()).ok()?,
+                    Digest::try_from(id.as_str()).ok()?,
+                ))
+            });
+            images.extend(ran);
+        }
+        Ok(images)
     }
 
     /// The images that root built on the machine, where the manifest names one: read anew each time.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use cell_broker_core::Fault as CoreFault;
 use cell_broker_core::deploy::{Bundle, ImageSignature, Place, Unverified};
 use cell_broker_core::model::ServiceName;
-use cell_manifest::{Digest, Faults, MANIFEST_MAX_BYTES};
+use cell_manifest::{Digest, Faults};
 use cell_proto::broker::v1 as wire;
 use cell_proto::broker::v1::deployment_service_server::DeploymentService;
 use cell_proto::fault::{Fault, Violation};
@@ -20,14 +21,6 @@ use super::{DeployRefusal, Deployments, Snapshot};
 use crate::engine::Progress;
 use crate::service::{DOMAIN, open, refusal_status, state};
 
-/// Most signatures of images with one manifest.
-const IMAGES_MAX: usize = 16;
-/// Longest payload of one, bytes.
-const PAYLOAD_MAX_BYTES: usize = 8 * 1024;
-/// Longest signature in base64.
-const SIGNATURE_MAX_BYTES: usize = 256;
-/// Most parameters, and the longest.
-const PARAMETERS_MAX: (usize, usize) = (32, 4096);
 /// Words about a pull that wait for their reader.
 const PROGRESS_WAITING: usize = 64;
 
@@ -61,7 +54,7 @@ impl DeploymentService for Deploying {
         let (caller, request) = open(request)?;
         let all = self.all()?;
         let bundle = bundle(request)?;
-        let digest = all.put(&caller, bundle).map_err(status)?;
+        let digest = all.put(&caller, bundle).await.map_err(status)?;
         Ok(Response::new(wire::PutManifestResponse {
             digest: digest.to_string(),
         }))
@@ -201,43 +194,17 @@ fn told(
 }
 
 fn bundle(request: wire::PutManifestRequest) -> Result<Bundle, Status> {
-    let mut violations = Vec::new();
-    let mut must = |holds: bool, field: &str, words: &str| {
-        if !holds {
-            violations.push(Violation::new(field, words));
-        }
-    };
-    must(
-        request.manifest.len() <= MANIFEST_MAX_BYTES,
-        "manifest",
-        "has at most 64 KiB",
-    );
-    must(
-        request.signature.len() <= SIGNATURE_MAX_BYTES,
-        "signature",
-        "has at most 256 characters",
-    );
-    must(request.images.len() <= IMAGES_MAX, "images", "are at most 16");
-    let short = |image: &wire::ImageSignature| {
-        image.payload.len() <= PAYLOAD_MAX_BYTES && image.signature.len() <= SIGNATURE_MAX_BYTES
-    };
-    must(
-        request.images.iter().all(short),
-        "images",
-        "have payloads of at most 8 KiB and signatures of at most 256 characters",
-    );
-    if !violations.is_empty() {
-        return Err(invalid(violations));
-    }
     let image = |image: wire::ImageSignature| ImageSignature {
         payload: image.payload,
         signature: image.signature,
     };
-    Ok(Bundle {
-        manifest: request.manifest,
-        signature: request.signature,
-        images: request.images.into_iter().map(image).collect(),
-    })
+    let images = request.images.into_iter().map(image).collect();
+    Bundle::handed_in(request.manifest, request.signature, images)
+        .map_err(|faults| invalid(faults.into_iter().map(told_fault).collect()))
+}
+
+fn told_fault(fault: CoreFault) -> Violation {
+    Violation::new(fault.field, fault.description)
 }
 
 fn digest(text: &str) -> Result<Digest, Violation> {
@@ -245,30 +212,13 @@ fn digest(text: &str) -> Result<Digest, Violation> {
 }
 
 fn parameters(given: Vec<wire::Parameter>) -> Result<BTreeMap<String, String>, Violation> {
-    let fits = |p: &wire::Parameter| p.name.len() <= 32 && p.text.len() <= PARAMETERS_MAX.1;
-    let count = given.len();
-    if count > PARAMETERS_MAX.0 || !given.iter().all(fits) {
-        let words = "are at most 32, with names of at most 32 and texts of at most 4096 bytes";
-        return Err(Violation::new("parameters", words));
-    }
-    let parameters: BTreeMap<String, String> = given.into_iter().map(|p| (p.name, p.text)).collect();
-    if parameters.len() == count {
-        Ok(parameters)
-    } else {
-        Err(Violation::new("parameters", "name each field once"))
-    }
+    let given = given.into_iter().map(|p| (p.name, p.text));
+    cell_broker_core::deploy::parameters(given).map_err(told_fault)
 }
 
-/// Whether the ceiling lets it lie there is the judge's to say.
 fn place(given: Option<wire::ServicePlace>) -> Result<Option<Place>, Violation> {
-    let Some(wire::ServicePlace { number, subnet }) = given else {
-        return Ok(None);
-    };
-    let number = u16::try_from(number).map_err(|_| Violation::new("place.number", "is 1-1023"))?;
-    let subnet = subnet
-        .parse()
-        .map_err(|_| Violation::new("place.subnet", "is an IPv4 network, e.g. 172.21.0.0/28"))?;
-    Ok(Some(Place { number, subnet }))
+    let place = given.map(|wire::ServicePlace { number, subnet }| Place::asked_for(number, &subnet));
+    place.transpose().map_err(told_fault)
 }
 
 fn invalid(violations: Vec<Violation>) -> Status {

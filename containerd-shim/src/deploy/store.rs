@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cell_broker_core::deploy::{Bundle, ImageSignature, Place};
+use cell_broker_core::deploy::{Bundle, ImageSignature, Owner, Place, Signer};
 use cell_manifest::{Digest, Name, Restart};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,52 @@ pub struct Record {
     pub garbage: Vec<String>,
     /// That it is being removed, and whether with its volumes.
     pub removing: Option<bool>,
+    /// What ran before what runs: the way back of whoever tries a new version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Former>,
+}
+
+/// Whose a service is, as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnerRecord {
+    /// Its manifest's id.
+    pub id: String,
+    /// The signer's key as PEM; none: root shipped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// A manifest that ran, with the images that it ran with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Former {
+    /// The manifest.
+    pub digest: String,
+    /// Ids of images that were built on the machine, by the names that the manifest has for them.
+    pub local_images: BTreeMap<String, String>,
+}
+
+impl From<&Owner> for OwnerRecord {
+    fn from(owner: &Owner) -> Self {
+        OwnerRecord {
+            id: owner.id.to_string(),
+            key: match &owner.signer {
+                Signer::Root => None,
+                Signer::Key(pem) => Some(pem.clone()),
+            },
+        }
+    }
+}
+
+impl OwnerRecord {
+    /// As the judge has it; none: what is written there is no id.
+    pub fn owner(&self) -> Option<Owner> {
+        Some(Owner {
+            id: Name::try_from(self.id.as_str()).ok()?,
+            signer: self.key.clone().map_or(Signer::Root, Signer::Key),
+        })
+    }
 }
 
 /// One making of a service.
@@ -57,6 +103,12 @@ pub struct Attempt {
     pub containers: Vec<Made>,
     /// Ids of images that were built on the machine.
     pub local_images: BTreeSet<String>,
+    /// The same by the names that the manifest has for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub local_names: BTreeMap<String, String>,
+    /// Whose it is; none: made by a broker that did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerRecord>,
     /// Memory of all of them, MiB.
     pub memory_mib: u32,
     /// Volumes that were not there before it.
@@ -83,12 +135,20 @@ pub struct Made {
     pub stopped: bool,
     /// What has it read its configuration again, as Docker names it.
     pub reload: Option<String>,
+    /// Seconds that it has to end by itself, by its manifest.
+    #[serde(default = "stop_seconds")]
+    pub stop_seconds: u32,
     /// Names of its secrets, and whether it starts without.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, bool>,
     /// That its secrets are being replaced: it has to be started anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_renewing: bool,
+}
+
+/// As brokers did that did not write it down.
+fn stop_seconds() -> u32 {
+    10
 }
 
 /// When a container that ended is started again, as it is written down.
@@ -168,6 +228,13 @@ impl Record {
             number: self.number?,
             subnet: self.subnet.parse().ok()?,
         })
+    }
+
+    /// Whether the manifest is that of what ran before what runs.
+    pub fn is_former(&self, digest: &Digest) -> bool {
+        let former = self.former.as_ref().map(|former| former.digest.as_str());
+        let live = self.live.as_ref().map(|live| live.digest.as_str());
+        former == Some(digest.as_str()) && live != former
     }
 
     /// All handles of what runs and of what is being made.

@@ -66,6 +66,7 @@ impl Deployments {
             Verb::List
             | Verb::Show
             | Verb::Logs
+            | Verb::Backup
             | Verb::Stats
             | Verb::Reload
             | Verb::PutManifest

@@ -10,10 +10,11 @@ use std::time::Duration;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::query_parameters::{
-    KillContainerOptions, ListContainersOptions, LogsOptions, RestartContainerOptions, StatsOptions,
-    StopContainerOptions,
+    DownloadFromContainerOptions, KillContainerOptions, ListContainersOptions, LogsOptions,
+    RestartContainerOptions, StatsOptions, StopContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
+use bytes::Bytes;
 use cell_broker_core::logs::{LogTail, MAX_BYTES, Source, Tail};
 use cell_broker_core::model::{ContainerId, LogLines, Observed, Ownership, ServiceName, Stats};
 use cell_broker_core::{ApiVersion, OLDEST_API, Permit, Unreachable, act};
@@ -26,6 +27,8 @@ use super::{Engine, EngineError, LISTED_MAX, Version, observe, transport};
 /// Bollard's own limit is out of the way: [`DockerEngine::within`] has the deadline of each call.
 const NO_LIMIT_SECONDS: u64 = 3600;
 
+/// How long Docker may be silent in the middle of an archive.
+const ARCHIVE_SILENT: Duration = Duration::from_secs(60);
 /// How long a log is followed.
 const FOLLOW_LONGEST: Duration = Duration::from_secs(600);
 /// How often what was written is told.
@@ -217,6 +220,32 @@ impl Engine for DockerEngine {
             // As many bytes as one connection gives: whoever wants more asks again.
             Err(_) | Ok(Err(EngineError::Unusable(_))) => Ok(()),
             Ok(ended) => ended,
+        }
+    }
+
+    async fn archive(
+        &self,
+        permit: &Permit<act::Backup>,
+        path: &str,
+        told: mpsc::Sender<Bytes>,
+    ) -> Result<(), EngineError> {
+        if !self.version_checked.load(Ordering::Acquire) {
+            self.version().await?;
+        }
+        let options = DownloadFromContainerOptions {
+            path: path.to_owned(),
+        };
+        let id = permit.id().as_str();
+        let mut pieces = pin!(self.docker.download_from_container(id, Some(options)));
+        loop {
+            let piece = tokio::time::timeout(ARCHIVE_SILENT, pieces.next()).await;
+            let Some(piece) = piece.map_err(|_| EngineError::Slow)? else {
+                return Ok(());
+            };
+            let piece = piece.map_err(|error| observe::error(&error))?;
+            if told.send(piece).await.is_err() {
+                return Ok(());
+            }
         }
     }
 

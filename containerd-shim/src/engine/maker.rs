@@ -24,6 +24,8 @@ const PULL_SILENCE: Duration = Duration::from_secs(120);
 /// Longest line of Docker's about a pull, bytes.
 const PULL_LINE_BYTES: usize = 64 * 1024;
 
+/// Most seconds that a container has to stop by itself.
+const STOP_MAX: u32 = 60;
 /// Docker's status for what another request is at already.
 const CONFLICT: u16 = 409;
 /// Between two looks at what that one does.
@@ -125,12 +127,10 @@ impl Maker {
             .map(drop)
     }
 
-    /// Stops it; no error when it is stopped or gone.
-    pub async fn stop_container(&self, id: &ContainerId) -> Result<(), EngineError> {
-        gone_is_done(
-            self.call(Method::POST, &format!("/containers/{id}/stop?t=10"), None)
-                .await,
-        )
+    /// Stops it, with `seconds` (0-60) to do so by itself; no error when it is stopped or gone.
+    pub async fn stop_container(&self, id: &ContainerId, seconds: u32) -> Result<(), EngineError> {
+        let target = format!("/containers/{id}/stop?t={}", seconds.min(STOP_MAX));
+        gone_is_done(self.call(Method::POST, &target, None).await)
     }
 
     /// Removes it, running or not, with the volumes that have no name; no error when it is gone. Where Docker is at it already,
@@ -255,14 +255,34 @@ impl Maker {
             "Container": container.as_str(),
             "EndpointConfig": {"IPAMConfig": {"IPv4Address": address.to_string()}},
         });
-        let connected = self
-            .call(Method::POST, &format!("/networks/{network}/connect"), Some(&body))
-            .await;
-        match connected {
-            // It has the leg already.
-            Err(EngineError::Refused { status: 403 }) => Ok(()),
-            connected => connected.map(drop),
+        let target = format!("/networks/{network}/connect");
+        match self.call(Method::POST, &target, Some(&body)).await {
+            // It has a leg there already.
+            Err(EngineError::Refused { status: 403 }) => {}
+            connected => return connected.map(drop),
         }
+        if self.has_leg(network, container, address).await? {
+            return Ok(());
+        }
+        // Somebody has put it elsewhere: devices and policies know this address.
+        self.disconnect(network, container).await?;
+        self.call(Method::POST, &target, Some(&body)).await.map(drop)
+    }
+
+    async fn has_leg(
+        &self,
+        network: &ContainerId,
+        container: &ContainerId,
+        address: std::net::Ipv4Addr,
+    ) -> Result<bool, EngineError> {
+        let answer = self.inspect_container(container).await?;
+        let legs = answer["NetworkSettings"]["Networks"].as_object();
+        Ok(legs.is_some_and(|legs| {
+            legs.values().any(|leg| {
+                leg["NetworkID"] == network.as_str()
+                    && leg["IPAMConfig"]["IPv4Address"] == address.to_string()
+            })
+        }))
     }
 
     /// Takes the leg away; no error when there is none.
@@ -372,8 +392,9 @@ impl Maker {
             Some(body) => serde_json::to_vec(body).map_err(|_| EngineError::Unusable("no body"))?,
             None => Vec::new(),
         };
-        // A container has ten seconds to stop by itself.
-        let deadline = self.deadline + Duration::from_secs(if target.contains("/stop?") { 10 } else { 0 });
+        // A container has its time to stop by itself.
+        let stops = target.contains("/stop?");
+        let deadline = self.deadline + Duration::from_secs(if stops { STOP_MAX.into() } else { 0 });
         let call = async {
             let answer = self.send(method, target, body).await?;
             let status = answer.status().as_u16();
@@ -399,6 +420,26 @@ impl Maker {
     ) -> Result<http::Response<Incoming>, EngineError> {
         let sent = transport::make(&self.socket, &self.ceiling, method, target, body).await;
         sent.map_err(|error| failed(&error))
+    }
+
+    /// Puts an archive into a folder of a container, for root's way back alone. It takes as long as it takes.
+    pub async fn put_back(
+        &self,
+        id: &ContainerId,
+        folder: &str,
+        archive: mpsc::Receiver<io::Result<bytes::Bytes>>,
+    ) -> Result<(), EngineError> {
+        let folder = folder.replace('/', "%2F").replace('+', "%2B").replace('@', "%40");
+        let target = format!("/containers/{id}/archive?path={folder}");
+        let sent = transport::put_back(&self.socket, &target, archive).await;
+        let answer = sent.map_err(|error| failed(&error))?;
+        let status = answer.status().as_u16();
+        let bytes = self.gather(&mut answer.into_body()).await?;
+        match status {
+            200..=299 => Ok(()),
+            404 => Err(EngineError::Gone),
+            status => Err(refused(status, &bytes)),
+        }
     }
 
     async fn gather(&self, body: &mut Incoming) -> Result<Vec<u8>, EngineError> {

@@ -16,14 +16,17 @@ use bollard::errors::Error;
 use bytes::Bytes;
 use cell_broker_core::construct::{self, Making};
 use cell_broker_core::deploy::{CREATE_MAX_BYTES, Ceiling, recheck};
-use cell_broker_core::egress;
+use cell_broker_core::egress::{self, Operation};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Response, Uri};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::{Full, StreamBody};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
 
 use kept::Bounded;
 pub(super) use kept::Kept;
@@ -55,7 +58,12 @@ pub(super) async fn send(kept: Arc<Kept>, request: BollardRequest) -> Result<Res
     parts
         .headers
         .insert(CONNECTION, HeaderValue::from_static("close"));
-    let stream = bounded(kept.path()).await?;
+    let most = match operation {
+        // Read piece by piece, by one that counts against the ceiling.
+        Operation::Archive => usize::MAX,
+        _ => MAX_ANSWER_BYTES,
+    };
+    let stream = bounded(kept.path(), most).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the response: the sender is dropped below, and Docker closes.
     tokio::spawn(connection);
@@ -90,7 +98,34 @@ pub(super) async fn make(
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))
         .map_err(io::Error::other)?;
-    let stream = bounded(path).await?;
+    over_its_own(path, request).await
+}
+
+/// Sends an archive for the place of a volume, as it comes; for root's way back alone.
+pub(super) async fn put_back(
+    path: &Path,
+    target: &str,
+    archive: mpsc::Receiver<io::Result<Bytes>>,
+) -> io::Result<Response<Incoming>> {
+    if !egress::is_put_back("PUT", target) {
+        return Err(io::Error::other(HeldBack));
+    }
+    let frames = ReceiverStream::new(archive).map(|piece| piece.map(Frame::data));
+    let request = http::Request::put(target)
+        .header(HOST, "docker")
+        .header(CONNECTION, "close")
+        .header(CONTENT_TYPE, "application/x-tar")
+        .body(StreamBody::new(frames))
+        .map_err(io::Error::other)?;
+    over_its_own(path, request).await
+}
+
+/// Sends it over a connection that nothing else uses, and that ends with the answer.
+async fn over_its_own<B>(path: &Path, request: http::Request<B>) -> io::Result<Response<Incoming>>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    let stream = bounded(path, MAX_ANSWER_BYTES).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
@@ -98,11 +133,11 @@ pub(super) async fn make(
     sender.send_request(request).await.map_err(io::Error::other)
 }
 
-/// A connection of one request's own, which gives so many bytes and then fails.
-async fn bounded(path: &Path) -> io::Result<Bounded> {
+/// A connection of one request's own, which gives `most` bytes and then fails.
+async fn bounded(path: &Path, most: usize) -> io::Result<Bounded> {
     Ok(Bounded {
         stream: UnixStream::connect(path).await?,
-        left: Arc::new(AtomicUsize::new(MAX_ANSWER_BYTES)),
+        left: Arc::new(AtomicUsize::new(most)),
     })
 }
 

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cell_broker::backup::BackupPolicy;
 use cell_broker::broker::Broker;
 use cell_broker::deploy::{BootId, Deployments};
 use cell_broker::engine::{DockerEngine, Maker};
 use cell_broker::service::routes;
 use cell_broker_core::deploy::{Bundle, Ceiling};
+use cell_proto::broker::v1::backup_service_client::BackupServiceClient;
 use cell_proto::broker::v1::container_service_client::ContainerServiceClient;
 use cell_proto::broker::v1::container_status_service_client::ContainerStatusServiceClient;
 use cell_proto::broker::v1::deployment_service_client::DeploymentServiceClient;
@@ -28,6 +30,7 @@ pub struct Deployed {
     pub all: DeploymentServiceClient<Channel>,
     pub acts: ContainerServiceClient<Channel>,
     pub reads: ContainerStatusServiceClient<Channel>,
+    pub backups: BackupServiceClient<Channel>,
 }
 
 impl Deployed {
@@ -38,6 +41,17 @@ impl Deployed {
 
     /// The same in another boot of the machine.
     pub fn start_in(docker: &Path, state: &Path, ceiling: Ceiling, boot: &str) -> Self {
+        Self::start_with(docker, state, ceiling, boot, None)
+    }
+
+    /// The same with backups.
+    pub fn start_with(
+        docker: &Path,
+        state: &Path,
+        ceiling: Ceiling,
+        boot: &str,
+        backup: Option<BackupPolicy>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("broker.sock");
         let listener = UnixListener::bind(&path).unwrap();
@@ -45,8 +59,9 @@ impl Deployed {
         let maker = Maker::new(docker.to_owned(), deadline, ceiling);
         let deployments = Arc::new(Deployments::open(state, maker, BootId::new(boot)).unwrap());
         let engine = DockerEngine::new(docker.to_owned(), deadline).unwrap();
-        let broker =
-            Broker::new(engine, super::policy(), 16).with_deployments(Some(Arc::clone(&deployments)));
+        let broker = Broker::new(engine, super::policy(), 16)
+            .with_deployments(Some(Arc::clone(&deployments)))
+            .with_backups(backup);
         let callers = CallerPolicy {
             uids: vec![nix::unistd::geteuid().as_raw()],
             unit: None,
@@ -59,7 +74,8 @@ impl Deployed {
             deployments,
             all: DeploymentServiceClient::new(channel.clone()),
             acts: ContainerServiceClient::new(channel.clone()),
-            reads: ContainerStatusServiceClient::new(channel),
+            reads: ContainerStatusServiceClient::new(channel.clone()),
+            backups: BackupServiceClient::new(channel),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use cell_broker::engine::{Engine, EngineError, LISTED_MAX, Version};
 use cell_broker_core::logs::{LogTail, Source, Tail};
 use cell_broker_core::model::{ContainerId, ContainerState, Health, Observed, Ownership, ServiceName, Stats};
@@ -208,6 +209,18 @@ impl Engine for FakeEngine {
         let tail = self.logs(permit).await?;
         let _ = told.send(tail).await;
         Ok(())
+    }
+
+    async fn archive(
+        &self,
+        permit: &Permit<act::Backup>,
+        path: &str,
+        _told: mpsc::Sender<Bytes>,
+    ) -> Result<(), EngineError> {
+        self.call(&format!("archive {path}"), Some(permit.id()), |_| {
+            Err(EngineError::Gone)
+        })
+        .await
     }
 
     async fn stats(&self, permit: &Permit<act::Stats>) -> Result<Stats, EngineError> {

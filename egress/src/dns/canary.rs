@@ -95,6 +95,7 @@ async fn once(exit: &ExitId, way: &Way, asker: &Asker) {
         Err(Unanswered {
             why: NOT_IN_TIME.to_owned(),
             of_the_way: true,
+            without_exit: false,
         })
     };
     let proven = match answered.unwrap_or_else(late) {
@@ -105,6 +106,8 @@ async fn once(exit: &ExitId, way: &Way, asker: &Asker) {
         Err(unanswered) => {
             if unanswered.of_the_way {
                 way.counters.not_proven(unanswered.why);
+            } else if unanswered.without_exit {
+                tracing::debug!(%exit, "the exit does not run");
             } else {
                 tracing::warn!(%exit, why = unanswered.why, "the exit could not be asked, which says nothing of it");
             }

@@ -36,8 +36,10 @@ pub struct WayCounters {
     last_failure: Mutex<(i64, String)>,
     last_proven: AtomicI64,
     last_proof_failure: Mutex<(i64, String)>,
+    lost_proofs: AtomicU32,
     last_marked_proven: AtomicI64,
     last_marked_failure: Mutex<(i64, String)>,
+    lost_marked_proofs: AtomicU32,
     unmarked: AtomicU32,
 }
 
@@ -61,11 +63,13 @@ impl WayCounters {
     /// A resolver answered the relay's own question.
     pub fn proven(&self) {
         self.succeeded();
+        self.lost_proofs.store(0, Ordering::Relaxed);
         self.last_proven.store(now(), Ordering::Relaxed);
     }
 
     /// None answered that, and this is why.
     pub fn not_proven(&self, why: String) {
+        self.lost_proofs.fetch_add(1, Ordering::Relaxed);
         note(&self.last_failure, why.clone());
         note(&self.last_proof_failure, why);
     }
@@ -80,13 +84,20 @@ impl WayCounters {
         noted(&self.last_proof_failure)
     }
 
+    /// How often none did since one did.
+    pub fn lost_proofs(&self) -> u32 {
+        self.lost_proofs.load(Ordering::Relaxed)
+    }
+
     /// A resolver answered the relay's own question by the exit's mark.
     pub fn proven_by_mark(&self) {
+        self.lost_marked_proofs.store(0, Ordering::Relaxed);
         self.last_marked_proven.store(now(), Ordering::Relaxed);
     }
 
     /// None answered that, and this is why.
     pub fn not_proven_by_mark(&self, why: String) {
+        self.lost_marked_proofs.fetch_add(1, Ordering::Relaxed);
         note(&self.last_marked_failure, why);
     }
 
@@ -103,6 +114,11 @@ impl WayCounters {
     /// When none did, and why.
     pub fn last_marked_failure(&self) -> (i64, String) {
         noted(&self.last_marked_failure)
+    }
+
+    /// How often none did since one did.
+    pub fn lost_marked_proofs(&self) -> u32 {
+        self.lost_marked_proofs.load(Ordering::Relaxed)
     }
 
     /// When a resolver last answered, milliseconds since 1970; 0: never.
@@ -127,4 +143,24 @@ fn noted(last: &Mutex<(i64, String)>) -> (i64, String) {
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_questions_are_counted_until_one_is_answered() {
+        let way = WayCounters::default();
+        let lost = || (way.lost_proofs(), way.lost_marked_proofs());
+        way.not_proven("no".to_owned());
+        way.not_proven("no".to_owned());
+        way.not_proven_by_mark("no".to_owned());
+        assert_eq!(lost(), (2, 1));
+        way.proven();
+        assert_eq!(lost(), (0, 1));
+        way.proven_by_mark();
+        way.not_proven("no".to_owned());
+        assert_eq!(lost(), (1, 0));
+    }
 }

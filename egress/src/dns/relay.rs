@@ -9,6 +9,7 @@ use cell_egress_core::dns::address::Resolver;
 use cell_egress_core::dns::allowance::Allowances;
 use cell_egress_core::dns::decide::{self, Decision, Kind, decide};
 use cell_egress_core::dns::name::Name;
+use cell_egress_core::dns::request::EXITS_MAX;
 use cell_egress_core::dns::table::Table;
 use cell_egress_core::dns::zone::{Data, Local};
 use cell_egress_core::exit::ExitId;
@@ -18,12 +19,14 @@ use super::authority;
 use super::counters::{RelayCounters, count};
 use super::marker::Marker;
 use super::upstream::{Asker, Path};
-use super::way::Way;
+use super::way::{FLIGHTS_OWN, Way};
 use super::wire::{Asked, Incoming, Question, Transport, read};
 use crate::engine::Engine;
 
 /// Questions that wait for a resolver, of all ways together: each holds one descriptor.
-pub const WAITING_MAX: usize = 1024;
+pub const WAITING_MAX: usize = SHARED_MAX + FLIGHTS_OWN * (EXITS_MAX + 1);
+/// Those of them that ways take from each other, beyond what each has for itself.
+const SHARED_MAX: usize = 1024;
 /// Questions that wait for the authority. Apart from the others, so that neither takes the other's room.
 pub const WAITING_FOR_AUTHORITY_MAX: usize = 256;
 /// Between two looks at which peers owe nothing any more.
@@ -81,14 +84,14 @@ impl Relay {
             state: RwLock::new(Arc::new(state)),
             allowances: Mutex::default(),
             started: Instant::now(),
-            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            waiting: Arc::new(Semaphore::new(SHARED_MAX)),
             waiting_for_authority: Semaphore::new(WAITING_FOR_AUTHORITY_MAX),
             counters: RelayCounters::default(),
         }
     }
 
-    /// Goes by `table` from the next question on. A way that stays as it is keeps what it knows.
-    pub fn apply(&self, table: Table) {
+    /// Goes by `table` from the next question on. A way that stays as it is keeps what it knows. Answers what it goes by.
+    pub fn apply(&self, table: Table) -> Arc<Table> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let kept = |known: Option<&Arc<Way>>, path: Path, resolvers: &[_]| match known {
             Some(way) if way.is(&path, resolvers) => Arc::clone(way),
@@ -102,11 +105,13 @@ impl Relay {
                 (id.clone(), kept(state.exits.get(id), path, &dns.resolvers))
             })
             .collect();
+        let table = Arc::new(table);
         *state = Arc::new(State {
-            table: Arc::new(table),
+            table: Arc::clone(&table),
             default,
             exits,
         });
+        table
     }
 
     /// Forgets what the resolvers of these redirect exits answered: under their ids there are others now, or none.

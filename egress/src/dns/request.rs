@@ -148,6 +148,8 @@ pub fn status(relay: &Relay) -> v1::DnsStatus {
             last_marked_proven_unix_ms: counters.last_marked_proven(),
             last_marked_failure_unix_ms,
             last_marked_failure,
+            lost_proofs: counters.lost_proofs(),
+            lost_marked_proofs: counters.lost_marked_proofs(),
         }
     });
     v1::DnsStatus {

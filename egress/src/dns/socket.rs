@@ -78,14 +78,6 @@ fn unmade(error: io::Error) -> NoAnswer {
     }
 }
 
-/// Whether the machine has too little of something; what connect(2) says of the far side is never that.
-pub(super) fn is_shortage(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error().map(Errno::from_raw),
-        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -100,7 +92,8 @@ mod tests {
     fn what_the_machine_lacks_is_not_the_ways() {
         for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM] {
             assert!(!unmade(error(errno)).is_of_the_way(), "{errno}");
-            let by_exit = NoAnswer::Exit(Failure::Connect(error(errno)));
+            assert!(!NoAnswer::from(error(errno)).is_of_the_way(), "{errno}");
+            let by_exit = NoAnswer::Exit(Failure::connecting(error(errno)));
             assert!(!by_exit.is_of_the_way(), "{errno}");
         }
         for errno in [Errno::EPERM, Errno::EADDRINUSE] {
@@ -112,7 +105,7 @@ mod tests {
         // Of what was sent: also what a firewall refuses, since by its way nothing goes out.
         for errno in [Errno::ECONNREFUSED, Errno::ENETUNREACH, Errno::EPERM] {
             assert!(NoAnswer::from(error(errno)).is_of_the_way(), "{errno}");
-            let by_exit = NoAnswer::Exit(Failure::Connect(error(errno)));
+            let by_exit = NoAnswer::Exit(Failure::connecting(error(errno)));
             assert!(by_exit.is_of_the_way(), "{errno}");
         }
         assert!(NoAnswer::Timeout.is_of_the_way());

@@ -13,10 +13,10 @@ use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 
 use super::marker::Marker;
-use super::socket::{self, Via, is_shortage};
+use super::socket::{self, Via};
 use super::wire::{Asked, DATAGRAM_MAX, Heard, Outgoing, Reply, Transport};
 use crate::engine::Engine;
-use crate::failure::Failure;
+use crate::failure::{Failure, is_shortage};
 
 /// How long a resolver may take over UDP.
 pub(super) const UDP_PATIENCE: Duration = Duration::from_millis(1500);
@@ -56,8 +56,8 @@ pub enum NoAnswer {
     Timeout,
     /// The question could not be sent, or what came back says that nobody is there.
     #[error("it cannot be reached: {0}")]
-    Unreachable(#[from] io::Error),
-    /// It was not asked: this machine has no socket for the question.
+    Unreachable(#[source] io::Error),
+    /// It was not asked: this machine has no socket for the question, or no memory to send it.
     #[error("this machine has no socket for the question: {0}")]
     Local(#[source] io::Error),
     /// It was not asked: netd gave the socket no mark.
@@ -81,19 +81,26 @@ pub enum NoAnswer {
 }
 
 impl NoAnswer {
-    /// Whether it says something of the way or the resolver. What this machine lacks by itself (descriptors, memory, a mark,
-    /// randomness) does not: nothing was sent, and an exit for which that counted would be called down, and its devices moved to
+    /// Whether it says something of the way or the resolver. An exit that is not told of yet does not: after a start it comes by another
+    /// message than DNS. Nor does what this machine lacks by itself (descriptors, memory, a mark, randomness): nothing was sent, and an exit for which that counted would be called down, and its devices moved to
     /// another, for a shortage that all exits have.
     pub fn is_of_the_way(&self) -> bool {
         match self {
-            NoAnswer::Timeout
-            | NoAnswer::Unreachable(_)
-            | NoAnswer::NoExit
-            | NoAnswer::Unwilling(_)
-            | NoAnswer::Nonsense => true,
-            NoAnswer::Exit(Failure::Connect(error)) => !is_shortage(error),
-            NoAnswer::Exit(_) => true,
-            NoAnswer::Local(_) | NoAnswer::NoMark(_) | NoAnswer::Unspeakable => false,
+            NoAnswer::Timeout | NoAnswer::Unreachable(_) | NoAnswer::Unwilling(_) | NoAnswer::Nonsense => {
+                true
+            }
+            NoAnswer::Exit(failure) => !failure.is_local(),
+            NoAnswer::NoExit | NoAnswer::Local(_) | NoAnswer::NoMark(_) | NoAnswer::Unspeakable => false,
+        }
+    }
+}
+
+/// Of a socket that was made: what it says of the far side, unless the machine runs short meanwhile.
+impl From<io::Error> for NoAnswer {
+    fn from(error: io::Error) -> Self {
+        match is_shortage(&error) {
+            true => NoAnswer::Local(error),
+            false => NoAnswer::Unreachable(error),
         }
     }
 }

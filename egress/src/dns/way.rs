@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use cell_egress_core::dns::address::Resolver;
 use cell_egress_core::exit::ExitId;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::cache::{Cache, Outcome};
 use super::canary::Due;
@@ -18,6 +18,9 @@ use super::wire::{Asked, Reply};
 
 /// Questions of one way that wait for a resolver, so that an exit whose resolvers hang takes from no other.
 const FLIGHTS_MAX: usize = 256;
+/// How many of them take no place of what all ways have together: while the resolvers of other exits hang and hold all of those, a way that
+/// answers goes on, by a few questions at a time.
+pub const FLIGHTS_OWN: usize = 4;
 
 /// See the module.
 #[derive(Debug)]
@@ -59,6 +62,8 @@ pub struct Unanswered {
     /// Whether that says something of the way. It does where one was asked in vain: another that could not be asked excuses
     /// nothing, so that an exit whose one resolver is of a kind that this machine never reaches is not held to work for ever.
     pub of_the_way: bool,
+    /// The exit does not run, or is not told of yet: what is known of it elsewhere, and needs no word in the log each time.
+    pub without_exit: bool,
 }
 
 impl Unanswered {
@@ -71,6 +76,7 @@ impl Unanswered {
                 |(resolver, why)| format!("{}: {why}", resolver.address()),
             ),
             of_the_way: in_vain.is_some() || tried.is_empty(),
+            without_exit: tried.iter().any(|(_, why)| matches!(why, NoAnswer::NoExit)),
         }
     }
 }
@@ -150,10 +156,7 @@ impl Way {
         if let Some(flight) = flights.get(asked) {
             return Ok(flight.clone());
         }
-        if flights.len() >= FLIGHTS_MAX {
-            return Err(Full);
-        }
-        let place = Arc::clone(total).try_acquire_owned().map_err(|_| Full)?;
+        let place = place(flights.len(), total)?;
         let (lands, flight) = watch::channel(None);
         flights.insert(asked.clone(), flight.clone());
         drop(flights);
@@ -243,6 +246,15 @@ impl Way {
     }
 }
 
+/// For one flight more of a way that has so many; none: it needs none.
+fn place(flights: usize, total: &Arc<Semaphore>) -> Result<Option<OwnedSemaphorePermit>, Full> {
+    match flights {
+        ..FLIGHTS_OWN => Ok(None),
+        FLIGHTS_MAX.. => Err(Full),
+        _ => Arc::clone(total).try_acquire_owned().map(Some).map_err(|_| Full),
+    }
+}
+
 /// Takes a flight out, however it ended.
 struct Landing<'a>(&'a Way, &'a Asked);
 
@@ -257,6 +269,25 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use std::io;
+
+    #[test]
+    fn ways_that_hang_leave_every_other_a_few_places() {
+        let total = Arc::new(Semaphore::new(2));
+        let held: Vec<_> = (FLIGHTS_OWN..)
+            .map_while(|flights| place(flights, &total).ok())
+            .collect();
+        assert!(held.len() == 2 && held.iter().all(Option::is_some));
+        for flights in 0..FLIGHTS_OWN {
+            assert!(
+                place(flights, &total).is_ok_and(|place| place.is_none()),
+                "{flights}"
+            );
+        }
+        assert!(place(FLIGHTS_OWN, &total).is_err());
+        drop(held);
+        assert!(place(FLIGHTS_MAX - 1, &total).is_ok_and(|place| place.is_some()));
+        assert!(place(FLIGHTS_MAX, &total).is_err());
+    }
 
     fn tried(last: u8, why: NoAnswer) -> (Resolver, NoAnswer) {
         let at = format!("192.0.2.{last}:53").parse().unwrap();

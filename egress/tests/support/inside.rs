@@ -9,6 +9,7 @@ use cell_egress::config::Config;
 use cell_egress::engine::Engine;
 use cell_egress::request;
 use cell_egress::secrets::{NoSecret, Secret, Secrets};
+use cell_egress_core::dns::table::Table;
 use cell_lab::process::until;
 use cell_proto::egress::v1;
 use tokio::runtime::{Builder, Runtime};
@@ -79,6 +80,11 @@ impl Inside {
             .ok()
             .context("the engine ended")?;
         Ok(answer.recv_timeout(PATIENCE)?)
+    }
+
+    /// As after `ApplyDns`.
+    pub fn lead_by(&self, ways: Arc<Table>) {
+        self.engine.lead_by(ways);
     }
 
     pub fn status(&self, number: u16) -> v1::ExitStatus {

@@ -1,7 +1,7 @@
 //! Texts for `iptables-restore --noflush`. The grammar is closed: a word that it does not have is refused, whatever it would do.
 //!
 //! Chains of others keep their rules and their policies: a text can declare, fill, empty and delete chains of Cell's, and put
-//! jumps to them into built-in chains and into Docker's for the machine's owner, or take such jumps away.
+//! jumps to them into built-in chains and into Docker's for the machine's owner, or take jumps to them away, wherever they stand.
 
 use crate::{Family, NotOurs, lines, word};
 
@@ -62,7 +62,9 @@ fn line_of_table(words: &[&str], hooks: &[&str], family: Family) -> Result<(), &
         },
         ["-F" | "-X", chain] if own(chain) => Ok(()),
         ["-A", chain, rule @ ..] if own(chain) => rule_of_chain(rule, family),
-        ["-A" | "-D", from, "-j", to] if hooks.contains(from) && own(to) => Ok(()),
+        ["-A", from, "-j", to] if hooks.contains(from) && own(to) => Ok(()),
+        // Wherever root has put it: a chain that somebody jumps to cannot be taken away.
+        ["-D", from, "-j", to] if word::any_chain(from) && own(to) => Ok(()),
         ["-I", from, "1" | "2", "-j", to] if hooks.contains(from) && own(to) => Ok(()),
         _ => Err("only chains of Cell's are changed, and jumps to them"),
     }

@@ -12,11 +12,17 @@ const CHAIN_MAX: usize = 28;
 const SET_MAX: usize = 31;
 
 fn named(text: &str, longest: usize) -> bool {
+    text.len() <= longest && text.strip_prefix(PREFIX).is_some_and(plain)
+}
+
+fn plain(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    text.len() <= longest
-        && text
-            .strip_prefix(PREFIX)
-            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(plain))
+    !text.is_empty() && text.bytes().all(plain)
+}
+
+/// A chain, whosever it is: a name that the program takes for one (parse_chain in iptables/xshared.c). Quotes and escapes are in no line.
+pub(crate) fn any_chain(text: &str) -> bool {
+    (1..=CHAIN_MAX).contains(&text.len()) && !text.starts_with(['-', '!'])
 }
 
 /// A chain of Cell's.
@@ -39,8 +45,7 @@ pub(crate) fn interfaces(text: &str) -> bool {
 
 /// The name of an interface, and no pattern.
 pub(crate) fn interface(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    (1..=15).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with('-')
+    text.len() <= 15 && plain(text) && !text.starts_with('-')
 }
 
 /// An address or a prefix of the family: never a name, which a program would look up.

@@ -14,9 +14,40 @@ use clap::Parser;
 /// Panics for one input in particular, so that it must be found.
 const PLANTED: &str = "planted";
 /// A target that ran less has not run.
-const EXECUTIONS_LEAST: u64 = 1_000;
-/// Longest input, bytes.
-const INPUT_MOST: u32 = 4096;
+const EXECUTIONS_LEAST: u64 = 200;
+/// Longest input, bytes, of a target that is not among [`BOUNDS`].
+const INPUT_MOST: usize = 4096;
+/// What an input has beside what the bound is for: other parts, and a first byte that chooses.
+const ROOM: usize = 512;
+/// Where the longest of a parser's own bounds lies above [`INPUT_MOST`]: how long an input is that meets it, bytes. Inputs go beyond.
+const BOUNDS: &[(&str, usize)] = &[
+    // A line.
+    ("access_log", 8 << 10),
+    // A message to the broker: a manifest with sixteen signatures of images; what is shown of a log.
+    ("api_messages", 256 << 10),
+    // 256 services of one peer.
+    ("apply_network", 16 << 10),
+    ("catalog_index", 256 << 10),
+    ("csr", 4096),
+    // A message by TCP.
+    ("dns_question", 64 << 10),
+    // 50,000 records of DNS, which are least two bytes each.
+    ("exit_messages", 128 << 10),
+    // The file of peers, behind another.
+    ("first_version", (2 << 20) + 4096),
+    ("http_answers", 8 << 10),
+    // The policy as it is saved.
+    ("iptables_saved", 64 << 10),
+    ("iptables_texts", 8 << 20),
+    ("netd_messages", 16 << 10),
+    ("openvpn_management", 8 << 10),
+    ("openvpn_profile", 128 << 10),
+    ("sealed_file", 4 << 20),
+    ("service_manifest", 64 << 10),
+    // A key and the server's keys.
+    ("ssh_target", 33 << 10),
+    ("wireguard_file", 64 << 10),
+];
 
 /// Runs fuzz targets that were built with coverage, and reports.
 #[derive(Parser)]
@@ -87,6 +118,12 @@ fn targets(fuzz: &Path) -> Result<Vec<String>> {
         names.push(name.context("a target's name is text")?.to_owned());
     }
     names.sort();
+    for (bounded, _) in BOUNDS {
+        ensure!(
+            names.iter().any(|name| name == bounded),
+            "there is no target {bounded}"
+        );
+    }
     ensure!(
         names.iter().any(|name| name == PLANTED),
         "there is no target {PLANTED}"
@@ -120,33 +157,82 @@ fn all(options: &Options, targets: &[String]) -> Result<Vec<Found>> {
     Ok(found)
 }
 
+/// Where the longest of the target's own bounds is met.
+fn bound(target: &str) -> usize {
+    let found = BOUNDS.iter().find(|(name, _)| *name == target);
+    found.map_or(INPUT_MOST, |(_, bound)| *bound)
+}
+
 /// Runs one target. What it finds is kept in the folder `artifacts` beside the targets, as cargo-fuzz(1) does.
 fn one(options: &Options, target: &str) -> Result<Found> {
     let scratch = tempfile::tempdir()?;
     let corpus = options.fuzz.join("corpus").join(target);
     let artifacts = options.fuzz.join("artifacts").join(target);
-    let mut command = Command::new(options.programs.join(target));
-    command.arg(scratch.path());
-    if corpus.is_dir() {
-        command.arg(&corpus);
-    }
-    if target == PLANTED {
-        command.arg(format!("-artifact_prefix={}/", scratch.path().display()));
+    let prefix = if target == PLANTED {
+        scratch.path()
     } else {
         std::fs::create_dir_all(&artifacts)?;
-        command.arg(format!("-artifact_prefix={}/", artifacts.display()));
+        &artifacts
+    };
+    let ready = || {
+        let mut command = Command::new(options.programs.join(target));
+        command
+            .arg(format!("-artifact_prefix={}/", prefix.display()))
+            // By the clock on the wall, beside tests that have the processors first.
+            .arg("-timeout=60")
+            .stdin(Stdio::null());
+        command
+    };
+    let context = "the program of the target: build it first";
+    let mut command = ready();
+    let found = scratch.path().join("found");
+    std::fs::create_dir(&found)?;
+    command.arg(&found);
+    if corpus.is_dir() {
+        let above = stretched(&corpus, scratch.path(), bound(target))?;
+        // Chance would seldom make one that long within a minute.
+        let output = ready().args(above).output().context(context)?;
+        if !output.status.success() {
+            return Ok(judged(target, &output));
+        }
+        command.arg(&corpus);
     }
     let output = command
         .args([
             format!("-max_total_time={}", options.seconds),
-            format!("-max_len={INPUT_MOST}"),
-            "-timeout=10".to_owned(),
+            format!("-max_len={}", bound(target) + ROOM),
             "-print_final_stats=1".to_owned(),
         ])
-        .stdin(Stdio::null())
         .output()
-        .context("the program of the target: build it first")?;
+        .context(context)?;
     Ok(judged(target, &output))
+}
+
+/// Inputs above the bound, in files: each seed with itself behind it, or without its first byte, which may choose what it is, or with what
+/// is behind the last byte that parts it.
+fn stretched(corpus: &Path, folder: &Path, bound: usize) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in corpus.read_dir()? {
+        let seed = std::fs::read(entry?.path())?;
+        let parted = seed.iter().rposition(|byte| *byte <= 1).map_or(0, |at| at + 1);
+        let mut places = vec![0, 1, parted];
+        places.dedup();
+        for again in places.into_iter().filter_map(|place| seed.get(place..)) {
+            let file = folder.join(format!("above{}", files.len()));
+            std::fs::write(&file, above(&seed, again, bound))?;
+            files.push(file);
+        }
+    }
+    Ok(files)
+}
+
+/// The seed with `again` behind it until it is longer than the bound. A message stays one, with more in its lists.
+fn above(seed: &[u8], again: &[u8], bound: usize) -> Vec<u8> {
+    let mut input = seed.to_vec();
+    while input.len() <= bound && !again.is_empty() {
+        input.extend_from_slice(again);
+    }
+    input
 }
 
 fn judged(target: &str, output: &Output) -> Found {
@@ -172,6 +258,13 @@ fn number_after(text: &str, word: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_seed_is_stretched_beyond_the_bound() {
+        assert_eq!(above(b"dab", b"ab", 6), b"dababab");
+        assert_eq!(above(b"dab", b"", 6), b"dab");
+        assert_eq!(above(b"dab", b"dab", 2), b"dab");
+    }
 
     #[test]
     fn the_last_number_counts() {

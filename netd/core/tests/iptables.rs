@@ -226,6 +226,22 @@ fn a_change_of_one_peer() {
     golden("one_change.iptables", &text(&stages));
 }
 
+/// Somebody else's process prints these numbers: no sum of them ends netd.
+#[test]
+fn counters_at_their_end_are_summed() {
+    let most = u64::MAX;
+    let text = format!(
+        "*filter\n:CELL-n-cell_input - [0:0]\n[{most}:{most}] -A CELL-n-cell_input -j DROP\nCOMMIT\n"
+    );
+    let tables = parse_rules(&text).unwrap();
+    let saved = Saved {
+        v4: tables.clone(),
+        v6: tables,
+        sets: BTreeMap::new(),
+    };
+    assert!(drops(&saved).values().any(|sum| *sum == (most, most)));
+}
+
 #[test]
 fn what_is_restored_is_in_force_and_again_changes_nothing() {
     let ruleset = compiled(&whole());

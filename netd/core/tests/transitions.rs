@@ -182,6 +182,27 @@ fn a_roaming_endpoint_is_left_alone_and_a_new_wish_overrides_it() {
 }
 
 #[test]
+fn a_new_wish_overrides_an_endpoint_under_another_name_too() {
+    let at = |name: &str, endpoint: &str| PeerSpec {
+        name: name.to_owned(),
+        endpoint: Some(Ok(endpoint.parse().unwrap())),
+        ..peer(1)
+    };
+    let mut kernel = FakeKernel::default();
+    let (accepted, _) = apply(&mut kernel, None, &spec(vec![at("p1", "192.0.2.1:5")]));
+    let (accepted, plan) = apply(
+        &mut kernel,
+        Some(&accepted),
+        &spec(vec![at("phone", "192.0.2.1:5")]),
+    );
+    assert!(plan.is_empty(), "its key is the same: {plan}");
+    apply(&mut kernel, Some(&accepted), &spec(vec![at("p1", "192.0.2.2:5")]));
+    let device = kernel.link.unwrap().device.unwrap();
+    let found: Vec<_> = device.peers.values().map(|peer| peer.endpoint).collect();
+    assert_eq!(found, [Some("192.0.2.2:5".parse().unwrap())]);
+}
+
+#[test]
 fn hand_made_differences_are_found_and_repaired() {
     let wanted = spec(vec![with_access(peer(1), true, false, &[]), peer(2)]);
     let right = fresh(&wanted);

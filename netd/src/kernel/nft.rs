@@ -174,11 +174,9 @@ impl Nft {
             return Ok(false);
         }
         let chains = self.socket.chains(&self.table)?;
-        let rules = self.socket.rules(&self.table)?;
-        let has_rules = |chain: &Chain| {
-            let within = |rule| compare::chain_of(rule) == Some(chain.name.as_str());
-            !chain.name.always_has_rules() || rules.iter().any(within)
-        };
+        let with_rules = self.socket.chains_with_rules(&self.table)?;
+        let has_rules =
+            |chain: &Chain| !chain.name.always_has_rules() || with_rules.contains(chain.name.as_str());
         Ok(compare::chains_match(skeleton, &chains) && skeleton.iter().all(has_rules))
     }
 

@@ -1,6 +1,6 @@
 // Services on a machine without Docker, as the cell itself answers; then pages of installed ones, whose answers are made up here.
 
-import { assert, inspect, SIZES, threadMillis } from '../lib.mjs';
+import { assert, inspect, SIZES, threadMillis, until } from '../lib.mjs';
 
 export const specs = [
   ['without Docker: services say why they cannot run, and how to change that', withoutDocker],
@@ -252,6 +252,10 @@ async function store(world) {
   await page.getByRole('button', { name: 'Install' }).click();
   await page.waitForURL('**/services/email');
   await page.getByRole('list', { name: 'Progress' }).getByText('Network of its own').waitFor();
+  await until(
+    () => asked.length > 0,
+    () => 'nothing was asked',
+  );
   assert(asked.length === 1 && asked[0].allowed_peers.join() === 'ana-phone', JSON.stringify(asked));
   await inspect(world, 'service-installing');
   await end();
@@ -338,6 +342,10 @@ async function oneService(world) {
   await page.getByRole('switch', { name: 'ben-laptop' }).check();
   await page.getByRole('button', { name: 'Test now' }).click();
   await page.getByText('1 check fails.').waitFor();
+  await until(
+    () => sent.length > 0,
+    () => 'nothing was sent',
+  );
   assert(sent.join('|') === 'ana-phone,ben-laptop', `sent ${sent}`);
   await inspect(world, 'service');
   await page.getByRole('button', { name: 'Add account' }).click();
@@ -387,6 +395,10 @@ async function matrix(world) {
   const focused = await page.evaluate(() => document.activeElement?.getAttribute('aria-label'));
   assert(focused === 'device-1 may use Service 2', `the focus is at ${focused}`);
   await page.waitForFunction(() => document.querySelectorAll('td input:checked').length === 53);
+  await until(
+    () => sent.length >= 2,
+    () => `sent ${sent}`,
+  );
   assert(sent.sort().join('|') === 'service-1: device-1|service-2: device-1', sent.join('|'));
   await page.keyboard.press('Control+End');
   const last = await page.evaluate(() => document.activeElement?.getAttribute('aria-label'));

@@ -19,6 +19,63 @@ async function failure(call: Promise<unknown>): Promise<ApiError> {
 
 beforeEach(forgetCsrfToken);
 
+describe('a change of the own password', () => {
+  /** A cell of which the cookie of before ends as the change is asked, and whose answer takes its time. */
+  function cellInExchange(answer: () => Response) {
+    let after = false;
+    let ended = false;
+    server.use(
+      http.get('/api/auth/csrf-token', () => HttpResponse.json({ csrf_token: 'c' })),
+      http.get('/api/peers', () => (ended && !after ? problem(401, 'NO_SESSION') : HttpResponse.json({ peers: [] }))),
+      http.post('/api/auth/change-password', async () => {
+        ended = true;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        after = true;
+        return answer();
+      }),
+    );
+    return sdk.changePassword({ body: { current_password: 'a', new_password: 'b' } });
+  }
+
+  it('refuses nothing that was asked while it ran', async () => {
+    const changed = cellInExchange(() => HttpResponse.json({ csrf_token: 'd' }));
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(await data(sdk.listPeers())).toEqual({ peers: [] });
+    await changed;
+  });
+
+  it('of a session that has ended is refused, and holds nothing up', async () => {
+    server.use(
+      http.get('/api/auth/csrf-token', () => problem(401, 'NO_SESSION')),
+      http.get('/api/peers', () => problem(401, 'NO_SESSION')),
+    );
+    const body = { current_password: 'a', new_password: 'b' };
+    expect(await failure(sdk.changePassword({ body }))).toMatchObject({ status: 401 });
+    expect(await failure(sdk.listPeers())).toMatchObject({ status: 401 });
+  });
+
+  it('whose CSRF token is another by now asks for it, and holds nothing up', async () => {
+    let tokens = 0;
+    server.use(
+      http.get('/api/auth/csrf-token', () =>
+        tokens++ === 0 ? HttpResponse.json({ csrf_token: 'c' }) : problem(401, 'NO_SESSION'),
+      ),
+      http.post('/api/auth/change-password', () => problem(403, 'CSRF')),
+    );
+    const body = { current_password: 'a', new_password: 'b' };
+    expect(await failure(sdk.changePassword({ body }))).toMatchObject({ status: 401 });
+  });
+
+  it('that fails lets a session that has ended be one', async () => {
+    const changed = cellInExchange(() => problem(500, 'INTERNAL'));
+    const told = failure(changed);
+    server.use(http.get('/api/peers', () => problem(401, 'NO_SESSION')));
+    expect(await failure(sdk.listPeers())).toMatchObject({ status: 401 });
+    expect(await told).toMatchObject({ status: 500 });
+    expect(await failure(sdk.listPeers())).toMatchObject({ status: 401 });
+  });
+});
+
 describe('errors', () => {
   it('carry code, words, fields and waiting time of a problem document', async () => {
     const violations = [

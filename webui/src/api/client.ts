@@ -33,13 +33,31 @@ export function forgetCsrfToken(): void {
   csrfToken = undefined;
 }
 
-/** `fetch` of this page: adds the CSRF token, and asks for another once when the cell wants another. */
+const EXCHANGE_PATH = '/api/auth/change-password';
+
+/** While the cell exchanges this page's session for another: when it has. Never two at once: the form is shut meanwhile. */
+let exchange: Promise<unknown> | undefined;
+let exchanges = 0;
+
+/**
+ * `fetch` of this page: adds the CSRF token, and asks for another once when the cell wants another. What was sent with
+ * the cookie of before a change of password, and is refused for that, says nothing about the session that followed it.
+ */
 async function guardedFetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
   const request = new Request(input, init);
   if (!isAttended()) request.headers.set(BACKGROUND_HEADER, '1');
-  if (!needsCsrf(request)) return learn(await fetch(request));
   // As text, so that it can be sent twice.
   const body = (await request.text()) || null;
+  const before = exchanges;
+  const response = await send(request, body);
+  const isExchange = new URL(request.url).pathname === EXCHANGE_PATH;
+  if (response.status !== 401 || isExchange || (exchange === undefined && exchanges === before)) return response;
+  await exchange;
+  return send(request, body);
+}
+
+async function send(request: Request, body: string | null): Promise<Response> {
+  if (!needsCsrf(request)) return sendOnce(request, body);
   const response = await sendWithCsrf(request, body);
   if (response.status !== 403 || (await codeOf(response)) !== 'CSRF') return response;
   forgetCsrfToken();
@@ -52,10 +70,23 @@ function needsCsrf(request: Request): boolean {
   return path !== '/api/auth/login' && !path.startsWith('/api/setup/');
 }
 
-async function sendWithCsrf({ url, method, headers, signal }: Request, body: string | null): Promise<Response> {
+async function sendWithCsrf(request: Request, body: string | null): Promise<Response> {
   csrfToken ??= (await sdk.getCsrfToken()).data.csrf_token;
-  headers.set(CSRF_HEADER, csrfToken);
-  return learn(await fetch(url, { method, headers, signal, body, credentials: 'same-origin', cache: 'no-store' }));
+  request.headers.set(CSRF_HEADER, csrfToken);
+  return sendOnce(request, body);
+}
+
+/** Waits for nobody, so that whoever waits for the exchange does not wait for itself. */
+async function sendOnce({ url, method, headers, signal }: Request, body: string | null): Promise<Response> {
+  const answer = fetch(url, { method, headers, signal, body, credentials: 'same-origin', cache: 'no-store' });
+  if (new URL(url).pathname !== EXCHANGE_PATH) return learn(await answer);
+  exchange = answer.catch(() => undefined);
+  try {
+    return learn(await answer);
+  } finally {
+    exchange = undefined;
+    exchanges++;
+  }
 }
 
 async function codeOf(response: Response): Promise<unknown> {

@@ -24,6 +24,8 @@ export const NOT_A_PROBLEM = 'NOT_A_PROBLEM';
 
 /** From an answer's body, if it is a problem document (RFC 9457), else from its status alone. */
 export function errorFromAnswer(body: unknown, response: Response | undefined): ApiError {
+  // What was asked for first, a CSRF token, was refused: that refusal is the answer.
+  if (body instanceof ApiError) return body;
   if (!response) return new ApiError(0, NO_ANSWER, t.errors.noAnswer);
   const retryAfter = Number.parseInt(response.headers.get('retry-after') ?? '', 10);
   const retryAfterSeconds = Number.isNaN(retryAfter) ? undefined : retryAfter;

@@ -38,17 +38,19 @@ export function ServiceActions({ service, onRemoved }: { service: Service; onRem
       {label}
     </Button>
   );
-  const runs = service.phase === 'installed';
+  const installed = service.phase === 'installed';
+  const broken = service.phase === 'failed' && service.step === 'updating';
+  const runs = installed || broken;
   const version = service.update?.version ?? '';
   return (
     <div className="flex flex-col gap-3">
       <div className="flex flex-wrap gap-2">
-        {runs && service.update && button(s.list.update(version), () => setAsked('update'))}
+        {installed && service.update && button(s.list.update(version), () => setAsked('update'))}
         {runs && service.stopped && button(s.act.start, () => void start(), 'primary')}
         {runs && !service.stopped && button(s.act.restart, () => setAsked('restart'))}
         {runs && !service.stopped && button(s.act.stop, () => setAsked('stop'))}
         {service.phase === 'failed' && service.step === 'installing' && button(s.act.retry, () => void retry())}
-        {service.phase === 'failed' && service.step === 'updating' && button(s.act.update, () => setAsked('update'))}
+        {broken && button(s.act.update, () => setAsked('update'))}
         {service.purpose !== 'core' &&
           !(isUnderWay(service) && service.phase === 'removing') &&
           button(s.act.remove, () => setAsked('remove'), 'warning')}

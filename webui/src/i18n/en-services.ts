@@ -277,6 +277,11 @@ export const services = {
     saved: 'Saved. It starts anew.',
     busy: 'Wait until what is under way is done.',
   },
+  backup: {
+    title: 'Backup',
+    text: 'What it keeps, in one file that only the key for backups opens. What it writes meanwhile may be there by half: stop it first if that matters.',
+    download: 'Download a backup',
+  },
   logs: {
     title: 'Log',
     container: 'Container',

@@ -14,6 +14,7 @@ import { OpenLink } from '../components/OpenLink';
 import { ServiceAccess } from '../components/ServiceAccess';
 import { ServiceAccounts } from '../components/ServiceAccounts';
 import { ServiceActions } from '../components/ServiceActions';
+import { ServiceBackup } from '../components/ServiceBackup';
 import { ServiceConfig } from '../components/ServiceConfig';
 import { ServiceHealth } from '../components/ServiceHealth';
 import { ServiceLogs } from '../components/ServiceLogs';
@@ -92,6 +93,9 @@ function Details({ service }: { service: Installed }) {
               <>
                 <Card title={s.test.title}>
                   <ServiceTest service={service.name} />
+                </Card>
+                <Card title={s.backup.title}>
+                  <ServiceBackup service={service.name} />
                 </Card>
                 {!isCore && (
                   <Card title={s.way.title}>

@@ -413,6 +413,34 @@ describe('the log', () => {
   });
 });
 
+describe('a backup', () => {
+  it('is downloaded by the browser, and a refusal is read here', async () => {
+    cell(FILES);
+    let could = false;
+    const path = '/api/services/files/backup';
+    const refusal = { detail: 'the broker knows nobody whom backups are for (NO_RECIPIENT)' };
+    server.use(
+      http.get(path, ({ request }) => {
+        expect(new URL(request.url).searchParams.get('validate_only')).toBe('true');
+        return could ? new HttpResponse(null, { status: 204 }) : problem(409, 'BROKER_REFUSES', refusal);
+      }),
+    );
+    const clicked: string[] = [];
+    const click = vi.spyOn(HTMLAnchorElement.prototype, 'click').mockImplementation(function (this: HTMLAnchorElement) {
+      clicked.push(new URL(this.href).pathname);
+    });
+    show(<Service name="files" />);
+    const user = userEvent.setup();
+    await user.click(await screen.findByRole('button', { name: 'Download a backup' }));
+    expect(await screen.findByText(/nobody whom backups are for/)).toBeTruthy();
+    expect(clicked).toEqual([]);
+    could = true;
+    await user.click(screen.getByRole('button', { name: 'Download a backup' }));
+    await waitFor(() => expect(clicked).toEqual([path]));
+    click.mockRestore();
+  });
+});
+
 describe('health', () => {
   it('is told newest first, and tested on demand', async () => {
     cell(FILES);

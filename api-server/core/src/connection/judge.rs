@@ -11,6 +11,9 @@ use super::health::Health;
 pub const HANDSHAKE_MS: i64 = 180_000;
 /// `cell-egress` asks through each exit every 20 s or so. One lost question says nothing; a minute without an answer does.
 const PROOF_MS: i64 = 60_000;
+/// How many questions are lost in such a minute at least. A machine that runs short of descriptors asks none: so a minute may go by
+/// without an answer though only one was lost.
+const LOST: u32 = 2;
 
 /// Why a connection cannot work, whatever is seen of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub struct Proof {
     pub failure_unix_ms: Option<i64>,
     /// Why, for people.
     pub failure_detail: String,
+    /// How many were not since one was.
+    pub lost: u32,
     /// The same of questions by the connection's mark, as packets of devices go; `None`: none were asked.
     pub marked: Option<Marked>,
 }
@@ -79,6 +84,8 @@ pub struct Marked {
     pub failure_unix_ms: Option<i64>,
     /// Why, for people.
     pub failure_detail: String,
+    /// How many were not since one was.
+    pub lost: u32,
 }
 
 impl Proof {
@@ -89,20 +96,20 @@ impl Proof {
 
     /// When the last did not come back, where none has for a minute.
     fn failed(&self, now: i64) -> Option<i64> {
-        unanswered(self.success_unix_ms, self.failure_unix_ms, now)
+        unanswered(self.success_unix_ms, self.failure_unix_ms, self.lost, now)
     }
 }
 
 impl Marked {
     /// When the last did not come back, where none has for a minute.
     fn failed(&self, now: i64) -> Option<i64> {
-        unanswered(self.success_unix_ms, self.failure_unix_ms, now)
+        unanswered(self.success_unix_ms, self.failure_unix_ms, self.lost, now)
     }
 }
 
-/// When the last question was lost, where none was answered for a minute.
-fn unanswered(success: Option<i64>, failure: Option<i64>, now: i64) -> Option<i64> {
-    recent(failure, now).filter(|_| recent(success, now).is_none())
+/// When the last question was lost, where none was answered for a minute, or none yet. One alone says nothing.
+fn unanswered(success: Option<i64>, failure: Option<i64>, lost: u32, now: i64) -> Option<i64> {
+    recent(failure, now).filter(|_| lost >= LOST && recent(success, now).is_none())
 }
 
 /// While what became of a question says something of the next.

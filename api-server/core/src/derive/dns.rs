@@ -40,14 +40,14 @@ pub const TTL_SECONDS: u32 = 60;
 const RESERVED: [&str; 1] = ["api"];
 
 /// Everything that the relay goes by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DnsSpec {
     /// The cell's domains.
     pub zones: Vec<String>,
     /// Names in them.
     pub records: Vec<Record>,
-    /// Resolvers for who has no exit.
-    pub upstreams: Upstreams,
+    /// Resolvers for who has no exit; none: their questions are not answered.
+    pub upstreams: Vec<SocketAddr>,
     /// Resolvers of exits.
     pub exits: Vec<ExitDns>,
     /// By name.
@@ -122,7 +122,7 @@ pub fn spec(
             .chain(public.map(ToString::to_string))
             .collect(),
         records: records(name, range, &peers),
-        upstreams: upstreams.clone(),
+        upstreams: upstreams.as_slice().to_vec(),
         exits,
         peers,
         authority: None,

@@ -3,12 +3,19 @@
 //! becomes a key; a `$` of a value is one, and no place of Compose's own.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
-use cell_manifest::{Container, Faults, Health, Manifest, Mount, Name, Purpose, Source, Template, Values};
+use cell_manifest::{
+    Container, Faults, Health, Manifest, Mount, Name, Port, Purpose, Source, Template, Values,
+};
 use serde::Serialize;
 
 use crate::service_network::Place;
 use crate::services::core_network::CoreNetwork;
+
+/// What a gateway is given, as the broker gives it (`cell_broker_core::deploy`).
+const TUN: &str = "/dev/net/tun:/dev/net/tun:rw";
+const GATEWAY_SYSCTL: (&str, &str) = ("net.ipv4.conf.all.src_valid_mark", "1");
 
 /// A project.
 #[derive(Debug, Serialize)]
@@ -17,6 +24,8 @@ struct Project {
     networks: BTreeMap<&'static str, Network>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     volumes: BTreeMap<String, Volume>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    secrets: BTreeMap<String, Secret>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,7 +60,28 @@ struct Service {
     stop_grace_period: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     expose: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ports: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    devices: Vec<&'static str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sysctls: BTreeMap<&'static str, &'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<Given>,
     networks: [&'static str; 1],
+}
+
+/// A secret as its container finds it: `/run/secrets/TARGET`.
+#[derive(Debug, Serialize)]
+struct Given {
+    source: String,
+    target: String,
+}
+
+/// Where it comes from: vaultd's business, shown by a name.
+#[derive(Debug, Serialize)]
+struct Secret {
+    file: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,6 +115,7 @@ struct Network {
     name: String,
     driver: &'static str,
     driver_opts: BTreeMap<&'static str, String>,
+    internal: bool,
     ipam: Ipam,
 }
 
@@ -132,15 +163,25 @@ pub fn render(
             format!("cell-service-{name}"),
             place.bridge(),
             place.subnet.to_string(),
+            !manifest.has_way_out(),
         ),
         (Purpose::Store | Purpose::Core, _) => {
             let bridge = super::CORE_BRIDGE.to_owned();
-            network("cell-network".to_owned(), bridge, core.subnet().to_string())
+            network(
+                "cell-network".to_owned(),
+                bridge,
+                core.subnet().to_string(),
+                false,
+            )
         }
     };
     let mut volumes = BTreeMap::new();
-    let mut services = BTreeMap::new();
+    let (mut services, mut secrets) = (BTreeMap::new(), BTreeMap::new());
     for container in &manifest.containers {
+        for secret in &container.secrets {
+            let file = format!("./secrets/{}/{}", container.name, secret.name);
+            secrets.insert(format!("{}-{}", container.name, secret.name), Secret { file });
+        }
         for mount in &container.mounts {
             if let Source::Volume(volume) = &mount.source {
                 let full = format!("cell-{name}.{volume}");
@@ -153,6 +194,7 @@ pub fn render(
         services,
         networks: BTreeMap::from([("own", network)]),
         volumes,
+        secrets,
     };
     let text = serde_saphyr::to_string(&project).map_err(|error| Unwritten::Yaml(error.to_string()))?;
     Ok(format!(
@@ -200,8 +242,25 @@ fn service(container: &Container, name: &Name, values: &Values) -> Service {
             .iter()
             .map(|port| format!("{}/{}", port.port, port.protocol.word()))
             .collect(),
+        ports: container.ports.iter().filter_map(published).collect(),
+        devices: container.gateway.then_some(TUN).into_iter().collect(),
+        sysctls: container.gateway.then_some(GATEWAY_SYSCTL).into_iter().collect(),
+        secrets: container
+            .secrets
+            .iter()
+            .map(|secret| Given {
+                source: format!("{}-{}", container.name, secret.name),
+                target: secret.name.to_string(),
+            })
+            .collect(),
         networks: ["own"],
     }
+}
+
+fn published(port: &Port) -> Option<String> {
+    let at = port.published?;
+    let host = SocketAddr::new(at.address, at.port);
+    Some(format!("{host}:{}/{}", port.port, port.protocol.word()))
 }
 
 fn mounted(mount: &Mount) -> Volumed {
@@ -237,11 +296,19 @@ fn healthcheck(health: &Health, fill: &impl Fn(&Template) -> String) -> Healthch
     }
 }
 
-fn network(name: String, bridge: String, subnet: String) -> Network {
+fn network(name: String, bridge: String, subnet: String, internal: bool) -> Network {
     Network {
         name,
         driver: "bridge",
-        driver_opts: BTreeMap::from([("com.docker.network.bridge.name", bridge)]),
+        // What leaves it is netd's to judge and to send out.
+        driver_opts: BTreeMap::from([
+            ("com.docker.network.bridge.name", bridge),
+            (
+                "com.docker.network.bridge.enable_ip_masquerade",
+                "false".to_owned(),
+            ),
+        ]),
+        internal,
         ipam: Ipam {
             config: [Pool { subnet }],
         },

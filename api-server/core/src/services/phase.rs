@@ -151,7 +151,8 @@ impl Phase {
                 Wish::Remove,
                 Phase::Installing(_) | Phase::Installed | Phase::Updating(_) | Phase::Failed(_),
             ) => Ok(Phase::Removing(Remove::Withdraw)),
-            (Wish::Run, Phase::Installed) => Ok(self),
+            // What runs of an update that failed can be stopped too: its volumes are put back only while nobody writes to them.
+            (Wish::Run, Phase::Installed | Phase::Failed(Doing::Updating)) => Ok(self),
             (Wish::InstallAgain | Wish::Update | Wish::Run, _) => Err(NotNow(self)),
         }
     }
@@ -161,6 +162,17 @@ impl Phase {
         match self {
             Phase::Installing(_) | Phase::Updating(_) | Phase::Removing(_) => true,
             Phase::Installed | Phase::Failed(_) => false,
+        }
+    }
+
+    /// Whether its containers run and are to run on, though nothing else is to be done: after a boot somebody has to ask for them.
+    pub fn is_kept_up(self) -> bool {
+        match self {
+            Phase::Installed | Phase::Failed(Doing::Updating) => true,
+            Phase::Installing(_)
+            | Phase::Updating(_)
+            | Phase::Removing(_)
+            | Phase::Failed(Doing::Installing | Doing::Removing) => false,
         }
     }
 
@@ -352,6 +364,14 @@ mod tests {
         }
     }
 
+    /// What goes on by itself is kept up by its steps; what was never whole, or is to go, by nobody.
+    #[test]
+    fn what_is_there_and_stays_is_kept_up() {
+        let kept: Vec<Phase> = Phase::all().filter(|phase| phase.is_kept_up()).collect();
+        assert_eq!(kept, [Phase::Installed, Phase::Failed(Doing::Updating)]);
+        assert!(!kept.iter().any(|phase| phase.is_under_way()));
+    }
+
     /// What is told of a service is what runs: the new one from its deployment to its way back.
     #[test]
     fn the_new_one_runs_from_its_deployment_on() {
@@ -401,13 +421,9 @@ mod tests {
             );
             let updates = matches!(phase, Phase::Installed | Phase::Failed(Doing::Updating));
             assert_eq!(phase.wished(Wish::Update).is_ok(), updates, "{phase}");
+            assert_eq!(phase.wished(Wish::Run).is_ok(), updates, "{phase}");
             let again = phase == Phase::Failed(Doing::Installing);
             assert_eq!(phase.wished(Wish::InstallAgain).is_ok(), again, "{phase}");
-            assert_eq!(
-                phase.wished(Wish::Run).is_ok(),
-                phase == Phase::Installed,
-                "{phase}"
-            );
         }
         // What a removal has done is not begun anew.
         let free = Phase::Removing(Remove::Free);

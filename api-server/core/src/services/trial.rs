@@ -53,6 +53,8 @@ pub enum Why {
     Unhealthy(u32),
     /// Its check has not said within so many seconds that it works.
     Late(u64),
+    /// Nobody could say how it is when so many seconds were over.
+    Unseen(u64),
 }
 
 impl Failure {
@@ -61,7 +63,7 @@ impl Failure {
         match self.why {
             Why::Gone | Why::Ended(..) | Why::Restarted => "CONTAINER_ENDED",
             Why::Unhealthy(_) => "UNHEALTHY",
-            Why::Late(_) => "HEALTH_LATE",
+            Why::Late(_) | Why::Unseen(_) => "HEALTH_LATE",
         }
     }
 
@@ -89,6 +91,12 @@ impl Failure {
                 format!("did not say within {seconds} s that it works: its health check is still starting"),
                 "update again when the machine is less busy, or wait for another version",
             ),
+            Why::Unseen(seconds) => (
+                format!(
+                    "could not be looked at when its {seconds} s were over: the broker or Docker had too much to do"
+                ),
+                "update again when the machine is less busy",
+            ),
         };
         format!("the new container {name} {what}. Fix: {fix}")
     }
@@ -106,6 +114,16 @@ fn check_takes(health: &Health) -> Duration {
     let each = u64::from(health.interval_seconds) + u64::from(health.timeout_seconds);
     let all = u64::from(health.start_period_seconds) + each * u64::from(health.retries);
     Duration::from_secs(all)
+}
+
+/// What follows where nobody can say `after` the beginning how a container is, since the broker or Docker has too much to do: the
+/// trial goes on, with what it has seen, until its time is over.
+pub fn unseen(manifest: &Manifest, container: &str, after: Duration) -> Option<Failure> {
+    let patience = patience(manifest);
+    (after >= patience).then(|| Failure {
+        container: container.to_owned(),
+        why: Why::Unseen(patience.as_secs()),
+    })
 }
 
 impl Trial {
@@ -294,6 +312,9 @@ mod tests {
         // Who comes at the last moment has come.
         let healthy = [seen("web", "healthy"), seen("db", "")];
         assert_eq!(trial.see(&manifest, &healthy, at(50)), Verdict::Works);
+        assert_eq!(unseen(&manifest, "db", at(49)), None);
+        let never = unseen(&manifest, "db", at(50)).unwrap();
+        assert_eq!((never.container.as_str(), never.code()), ("db", "HEALTH_LATE"));
         let unchecked = of(&[container("db", &Value::Null)]);
         assert_eq!(patience(&unchecked), SETTLED + SLACK);
     }
@@ -306,6 +327,7 @@ mod tests {
             Why::Restarted,
             Why::Unhealthy(3),
             Why::Late(60),
+            Why::Unseen(60),
         ] {
             let container = "web".to_owned();
             let message = Failure { container, why }.message();

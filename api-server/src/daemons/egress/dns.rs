@@ -12,7 +12,7 @@ pub(super) fn spec(spec: &DnsSpec) -> wire::DnsSpec {
     wire::DnsSpec {
         zones: spec.zones.clone(),
         records: spec.records.iter().map(record).collect(),
-        upstreams: endpoints(spec.upstreams.as_slice()),
+        upstreams: endpoints(&spec.upstreams),
         exits: spec.exits.iter().map(exit).collect(),
         peers: spec.peers.values().map(peer).collect(),
         authority: spec.authority.as_ref().map(|authority| authority.at.into()),

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod auth;
+mod backup;
 pub mod cell;
 pub mod connections;
 pub mod domain;
@@ -96,6 +97,7 @@ fn of_services() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(store::get, store::remove))
         .routes(routes!(store::status))
         .routes(routes!(store::logs))
+        .routes(routes!(backup::get))
         .routes(routes!(store::install))
         .routes(routes!(store::update))
         .routes(routes!(store::set_access))

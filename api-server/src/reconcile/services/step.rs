@@ -81,6 +81,9 @@ pub(super) async fn step(app: &App, name: &str, tries: &mut Tries) -> Result<Ste
     if service.phase == Phase::Installed {
         return look_after(app, service).await;
     }
+    if service.phase == Phase::Failed(Doing::Updating) {
+        return keep_up(app, service).await;
+    }
     if !service.phase.is_under_way() {
         return Ok(Stepped::Idle);
     }
@@ -155,10 +158,10 @@ async fn act(
         }
         Phase::Updating(Update::Health) => trial::look(app, service, &mut tries.trial).await?,
         Phase::Updating(Update::RollBack | Update::Revert) => {
-            let Some(former) = service.former.clone() else {
+            let Some(back) = service.way_back() else {
                 return Ok(Err(Not::Ended(Outcome::Refused, None)));
             };
-            whole(app, service, &former).await?.map(Done::Deployed)
+            whole(app, service, back).await?.map(Done::Deployed)
         }
         Phase::Installing(Install::Publish) | Phase::Updating(Update::Publish) => {
             plain(netd_has(app, service).await)
@@ -206,11 +209,16 @@ async fn write_down(
     }
     match (from, outcome) {
         (Phase::Updating(Update::RollBack | Update::Revert), Outcome::Done) => {
-            service.make = service.former.take().unwrap_or(service.make);
+            let former = service.former.take();
+            service.make = service.good.take().or(former).unwrap_or(service.make);
         }
-        // There is no way back: what it is made of runs, though it does not work.
-        (Phase::Updating(Update::Revert), _) | (Phase::Updating(Update::Health), Outcome::Done) => {
-            service.former = None;
+        // There is no way back now: what it is made of runs, though it does not work. The next update may find one.
+        (Phase::Updating(Update::Revert), _) => {
+            let former = service.former.take();
+            service.good = service.good.take().or(former);
+        }
+        (Phase::Updating(Update::Health), Outcome::Done) => {
+            (service.former, service.good) = (None, None);
         }
         (Phase::Updating(Update::Deploy) | Phase::Installing(Install::Publish), Outcome::Done) => {
             service.fault = None;
@@ -229,7 +237,7 @@ async fn write_down(
             .await?;
         app.events.publish([Topic::Services]);
     }
-    if next == Phase::Installed {
+    if next.is_kept_up() {
         app.services.saw(&name);
     }
     Ok(())
@@ -347,6 +355,36 @@ async fn look_after(app: &App, mut service: StoredService) -> Result<Stepped, Se
     if made != service.containers || is_mended {
         service.fault = service.fault.filter(keeps);
         commit(app, service, Some(made)).await?;
+    }
+    Ok(Stepped::Idle)
+}
+
+/// What runs of an update that went no further runs on, after a boot too, when nobody else starts it. Nothing else is said of it: it is
+/// for people to go on from there.
+async fn keep_up(app: &App, service: StoredService) -> Result<Stepped, ServiceError> {
+    let name = service.name.to_string();
+    if app.services.is_seen(&name) {
+        return Ok(Stepped::Idle);
+    }
+    if service.stopped {
+        app.services.saw(&name);
+        return Ok(Stepped::Idle);
+    }
+    let made = match whole(app, &service, service.in_force()).await? {
+        Ok(made) => Some(made).filter(|made| *made != service.containers),
+        Err(Not::Later(waiting)) => return Ok(Stepped::Later(waiting)),
+        Err(Not::Ended(_, fault)) => {
+            tracing::warn!(
+                service = name,
+                ?fault,
+                "its update failed, and the broker refuses what ran of it"
+            );
+            None
+        }
+    };
+    app.services.saw(&name);
+    if made.is_some() {
+        commit(app, service, made).await?;
     }
     Ok(Stepped::Idle)
 }

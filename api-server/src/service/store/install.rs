@@ -175,7 +175,13 @@ impl Wanted {
         let (known, standings) = (table::find(tx, &self.name)?, table::standings(tx)?);
         needs_are_there(manifest, &standings)?;
         are_known(tx, &self.access)?;
-        fits(tx, &self.identity, &self.name, &[manifest], &self.access)?;
+        fits(
+            tx,
+            &self.identity,
+            &self.name,
+            std::slice::from_ref(manifest),
+            &self.access,
+        )?;
         names_are_free(tx, &self.name, manifest, &self.instance)?;
         keep(tx, &self.offer)?;
         let detail = format!("{} {}", manifest.title, manifest.version);
@@ -235,6 +241,7 @@ impl Wanted {
             instance: self.instance.clone(),
             make: self.make(),
             former: None,
+            good: None,
             phase: Phase::FIRST,
             delete_volumes: false,
             stopped: false,
@@ -352,8 +359,11 @@ async fn change(app: &Arc<App>, actor: &Actor, name: &str, change: Change) -> Re
                     names_are_free(tx, &sought, &offer.manifest, &service.instance)?;
                     needs_are_there(&offer.manifest, &table::standings(tx)?)?;
                     let running = table::manifest(tx, &service.in_force().digest)?.manifest;
-                    let both = [&offer.manifest, &running];
-                    fits(tx, &identity, &sought, &both, &service.access)?;
+                    let mut all = vec![offer.manifest.clone(), running];
+                    if let Some(back) = service.way_back() {
+                        all.push(table::manifest(tx, &back.digest)?.manifest);
+                    }
+                    fits(tx, &identity, &sought, &all, &service.access)?;
                     keeps_its_exit(tx, &service, &offer.manifest)?;
                     tx.audit(
                         "service.update",
@@ -411,7 +421,7 @@ fn begin_update(tx: &mut Tx<'_>, service: StoredService, make: Make) -> Result<(
         // It is so already.
         return Ok(());
     }
-    // After an update whose way back failed, what ran before that is still what there is to go back to.
+    // After an update that was never deployed and whose way back failed, what ran before is what runs still.
     let former = service.former.clone().or_else(|| Some(service.make.clone()));
     let updated = StoredService {
         phase,
@@ -508,6 +518,7 @@ fn begin_removal(
     let removed = StoredService {
         phase,
         former,
+        good: None,
         delete_volumes,
         fault: None,
         ..service
@@ -541,9 +552,8 @@ pub async fn set_access(
             are_known(tx, &access)?;
             // Whoever takes away alone is refused nothing.
             if !access.is_within(&before.access) {
-                let make = table::manifest(tx, &before.make.digest)?.manifest;
-                let former = table::manifest(tx, &before.last_good().digest)?.manifest;
-                fits(tx, &identity, &sought, &[&make, &former], &access)?;
+                let all = table::manifests_of(tx, &before)?;
+                fits(tx, &identity, &sought, &all, &access)?;
             }
             let who: Vec<&str> = access.peers().take(20).collect();
             let detail = match (access.is_everyone(), who.is_empty()) {

@@ -38,12 +38,12 @@ pub(super) fn fits(
     tx: &Tx<'_>,
     identity: &CellIdentity,
     name: &str,
-    manifests: &[&Manifest],
+    manifests: &[Manifest],
     access: &Access,
 ) -> Result<(), ServiceError> {
     let mut others = table::list_manifests(tx)?;
     others.retain(|(one, _)| one.name.as_str() != name);
-    let of_it = most(manifests.iter().copied());
+    let of_it = most(manifests.iter());
     let of_others = |one: &(table::StoredService, Vec<Manifest>)| most(one.1.iter());
     let entries: usize = others.iter().map(of_others).sum::<usize>() + of_it;
     if entries > services::MOST_ENTRIES {

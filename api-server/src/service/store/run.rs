@@ -182,7 +182,7 @@ pub async fn status(app: &App, name: &str) -> Result<StatusView, ServiceError> {
     Ok(status)
 }
 
-pub(in crate::service) fn refused(fault: BrokerFault) -> ServiceError {
+pub(crate) fn refused(fault: BrokerFault) -> ServiceError {
     match fault {
         BrokerFault::Later { code, .. } if code == "UNREACHABLE" => ServiceError::Unreachable("broker"),
         BrokerFault::Later { message, code } | BrokerFault::Refused { code, message } => {

@@ -54,7 +54,7 @@ pub fn are_grants_of_peers(connection: &Connection, range: &VpnRange) -> rusqlit
 /// [`ServiceError::Storage`].
 pub fn hand_over_grants(tx: &mut Tx<'_>, range: &VpnRange) -> Result<(), ServiceError> {
     for (service, manifests) in super::list_manifests(tx)? {
-        let (Some(host), Some(manifest)) = (service.host, manifests.last()) else {
+        let (Some(host), Some(manifest)) = (service.host, service.in_force_of(&manifests)) else {
             continue;
         };
         for name in holders(tx, range, host)? {

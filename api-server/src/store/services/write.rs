@@ -35,7 +35,8 @@ pub fn keep_manifest(
 /// SQLite's.
 pub fn forget_unused_manifests(connection: &Connection) -> rusqlite::Result<()> {
     let sql = "DELETE FROM service_manifest WHERE digest NOT IN (SELECT manifest_digest FROM service) \
-               AND digest NOT IN (SELECT former_digest FROM service WHERE former_digest IS NOT NULL)";
+               AND digest NOT IN (SELECT former_digest FROM service WHERE former_digest IS NOT NULL) \
+               AND digest NOT IN (SELECT good_digest FROM service WHERE good_digest IS NOT NULL)";
     connection.prepare_cached(sql)?.execute(()).map(drop)
 }
 
@@ -97,9 +98,10 @@ pub fn insert(tx: &mut Tx<'_>, service: &StoredService) -> Result<(), ServiceErr
 pub fn update(connection: &Connection, service: &StoredService, now: i64) -> Result<bool, ServiceError> {
     let sql = "UPDATE service SET manifest_digest = ?3, parameters = ?4, former_digest = ?5, former_parameters = ?6, \
                phase = ?7, step = ?8, delete_volumes = ?9, stopped = ?10, error_code = ?11, error_message = ?12, \
-               error_unix_ms = ?13, revision = revision + 1, updated_unix_ms = ?14 WHERE name = ?1 AND revision = ?2";
+               error_unix_ms = ?13, revision = revision + 1, updated_unix_ms = ?14, good_digest = ?15, \
+               good_parameters = ?16 WHERE name = ?1 AND revision = ?2";
     let (phase, step) = service.phase.words();
-    let former = service.former.as_ref();
+    let (former, good) = (service.former.as_ref(), service.good.as_ref());
     let fault = service.fault.as_ref();
     let done = connection.prepare_cached(sql)?.execute(rusqlite::params![
         service.name.as_str(),
@@ -116,6 +118,8 @@ pub fn update(connection: &Connection, service: &StoredService, now: i64) -> Res
         fault.map(|fault| &fault.message),
         fault.map(|fault| fault.at),
         now,
+        good.map(|make| &make.digest),
+        good.map(parameters).transpose()?,
     ])?;
     Ok(done == 1)
 }

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use cell_manifest::Key;
 
 /// Largest payload of an image's signature, bytes.
-const PAYLOAD_MAX_BYTES: usize = 8 * 1024;
+pub(super) const PAYLOAD_MAX_BYTES: usize = 8 * 1024;
 
 /// What a catalog hands out: bytes and signatures, nothing verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,11 +28,21 @@ pub struct ImageSignature {
     pub signature: String,
 }
 
+/// Who vouches for a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signer {
+    /// Root, who shipped it.
+    Root,
+    /// The holder of this key of the ceiling, as PEM.
+    Key(String),
+}
+
 /// A manifest whose signature was verified, or that root shipped. Only [`Verified::open`] and [`Verified::shipped`] make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     manifest: Manifest,
     digest: Digest,
+    signer: Signer,
     images: Vec<ImageSignature>,
 }
 
@@ -58,13 +68,12 @@ impl Verified {
             return Err(Manifest::parse(&bundle.manifest)
                 .map_or_else(Unverified::Manifest, |_| Unverified::Signature));
         }
-        let signed = keys
+        let signer = keys
             .iter()
-            .any(|key| key.verifies(&bundle.manifest, &bundle.signature));
-        if !signed {
-            return Err(Unverified::Signature);
-        }
+            .find(|key| key.verifies(&bundle.manifest, &bundle.signature))
+            .ok_or(Unverified::Signature)?;
         Ok(Verified {
+            signer: Signer::Key(signer.to_pem()),
             manifest: Manifest::parse(&bundle.manifest)?,
             digest: Digest::of_sha256(Sha256::digest(&bundle.manifest).into()),
             images: bundle.images,
@@ -78,10 +87,16 @@ impl Verified {
     /// [`Unverified::Manifest`].
     pub fn shipped(bundle: Bundle) -> Result<Self, Unverified> {
         Ok(Verified {
+            signer: Signer::Root,
             manifest: Manifest::parse(&bundle.manifest)?,
             digest: Digest::of_sha256(Sha256::digest(&bundle.manifest).into()),
             images: bundle.images,
         })
+    }
+
+    /// Who vouches for it.
+    pub fn signer(&self) -> &Signer {
+        &self.signer
     }
 
     /// What it says.

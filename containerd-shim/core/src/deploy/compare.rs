@@ -1,5 +1,6 @@
 //! What Docker made, against what was asked for: it fills in defaults of its own, of its configuration and of the image.
 
+use cell_manifest::AbsolutePath;
 use serde_json::{Map, Value};
 
 /// A difference.
@@ -111,10 +112,19 @@ impl Compare {
             same(&body["Healthcheck"], &config["Healthcheck"]),
             "Config.Healthcheck",
         );
+        // The image's own are beside ours, and must do nothing to what starts the container.
         let environment = |value: &Value| value.as_array().cloned().unwrap_or_default();
-        let got = environment(&config["Env"]);
-        let all = environment(&body["Env"]).iter().all(|entry| got.contains(entry));
-        self.must(all, "Config.Env");
+        let (asked, got) = (environment(&body["Env"]), environment(&config["Env"]));
+        let all = asked.iter().all(|entry| got.contains(entry));
+        let mut others = got.iter().filter(|entry| !asked.contains(entry));
+        self.must(all && others.all(is_harmless), "Config.Env");
+        // Where a manifest names none: of a folder behind an open descriptor the program would be outside (CVE-2024-21626).
+        let folder = config["WorkingDir"].as_str().unwrap_or_default();
+        let within = matches!(folder, "" | "/") || AbsolutePath::new(folder.trim_end_matches('/')).is_ok();
+        self.must(within, "Config.WorkingDir");
+        let known = |key: &String| !key.starts_with("cell.") || !body["Labels"][key].is_null();
+        let labels = config["Labels"].as_object();
+        self.must(labels.is_none_or(|all| all.keys().all(known)), "Config.Labels");
         for key in [
             "Tty",
             "OpenStdin",
@@ -126,7 +136,6 @@ impl Compare {
         ] {
             self.must(is_empty(&config[key]), &format!("Config.{key}"));
         }
-        self.must(answer["AppArmorProfile"] != "unconfined", "AppArmorProfile");
     }
 
     /// What is mounted is what was asked, and nothing that the image brings.
@@ -177,6 +186,17 @@ impl Compare {
             );
         }
     }
+}
+
+/// Whether a variable that an image brings does nothing to what starts its program: the loader, the C library and Docker's own tools read
+/// some.
+fn is_harmless(entry: &Value) -> bool {
+    entry.as_str().is_some_and(|text| {
+        let reads = ["LD_", "GLIBC_", "DOCKER_"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix));
+        text.contains('=') && !reads && !text.contains(['\0', '\r', '\n'])
+    })
 }
 
 /// Equal, or what Docker writes for the same: null for empty, and fields left out that it does not know yet.

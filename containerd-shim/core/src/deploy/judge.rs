@@ -5,11 +5,12 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use cell_manifest::{
-    BelowRoot, Capability, Container, Digest, Faults, ImageSource, Mount, Name, Purpose, Rule, Source, Values,
+    BelowRoot, Capability, Container, Digest, Faults, ImageSource, Key, Mount, Name, Purpose, Rule, Source,
+    Values,
 };
 use ipnet::Ipv4Net;
 
-use super::bundle::Verified;
+use super::bundle::{Signer, Verified};
 use super::ceiling::{Ceiling, ImagePolicy, Place, nth};
 use crate::verb::{Role, Verb};
 
@@ -32,6 +33,32 @@ pub struct Order<'a> {
     pub others_memory_mib: u32,
     /// Handles of their containers: no two may be one.
     pub taken: &'a BTreeSet<String>,
+    /// Whose the service of this name is, where there is one and it is known.
+    pub owner: Option<&'a Owner>,
+}
+
+/// Whose a service is: its volumes, secrets and accounts are found by its name alone, so nobody else's manifest may come by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Its manifest's id: `a-b` is a name of `a-b`, and of `a` with the instance `b`.
+    pub id: Name,
+    /// Who vouched for what was made last.
+    pub signer: Signer,
+}
+
+impl Owner {
+    /// Whether `verified` may be the next of this service: of the same id, by the same signer, by root, or by one whom root has put in
+    /// the place of a key that the ceiling does not have any more.
+    pub fn is_followed_by(&self, verified: &Verified, keys: &[Key]) -> bool {
+        let is_gone = |pem: &String| !keys.iter().any(|key| key.to_pem() == *pem);
+        let signer = verified.signer();
+        let signs = match &self.signer {
+            former if former == signer => true,
+            Signer::Root => false,
+            Signer::Key(pem) => *signer == Signer::Root || is_gone(pem),
+        };
+        self.id == verified.manifest().id && signs
+    }
 }
 
 /// Leave to deploy. Only [`judge`] makes one.
@@ -39,6 +66,7 @@ pub struct Order<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approved {
     pub(super) service: Name,
+    pub(super) owner: Owner,
     pub(super) digest: Digest,
     pub(super) core: bool,
     pub(super) network: NetworkPlan,
@@ -136,6 +164,11 @@ impl Approved {
     /// The service's name.
     pub fn service(&self) -> &Name {
         &self.service
+    }
+
+    /// Whose it is from now on.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// The manifest.
@@ -241,10 +274,10 @@ pub fn judge(
     let service = manifest.service_name(order.instance);
     let values = manifest.values(order.parameters);
     bench.quotas(verified, order);
+    bench.owner(verified, order);
     bench.containers(verified);
     let core = manifest.purpose == Purpose::Core;
-    let internal = !manifest.has_way_out();
-    let network = bench.network(core, &manifest.id, order, service.as_ref().ok(), internal);
+    let network = bench.network(verified, order, service.as_ref().ok());
     let Bench {
         mut reasons,
         warnings,
@@ -271,6 +304,10 @@ pub fn judge(
     }
     Ok(Approved {
         service,
+        owner: Owner {
+            id: manifest.id.clone(),
+            signer: verified.signer().clone(),
+        },
         digest: verified.digest().clone(),
         core,
         network,
@@ -331,6 +368,15 @@ impl Bench<'_> {
             self.limits(container, &at);
             self.ports(container, &at);
         }
+    }
+
+    fn owner(&mut self, verified: &Verified, order: &Order<'_>) {
+        let keys = &self.ceiling.manifest_keys;
+        let own = order
+            .owner
+            .is_none_or(|owner| owner.is_followed_by(verified, keys));
+        let words = "is another's: a service is followed by a manifest of its own id and signer alone; remove it first";
+        self.must(own, "N5_NAME_TAKEN", Rule::N5, "service", words);
     }
 
     fn quotas(&mut self, verified: &Verified, order: &Order<'_>) {
@@ -490,20 +536,22 @@ impl Bench<'_> {
     /// The network, and for one of the cell's own containers its address.
     fn network(
         &mut self,
-        core: bool,
-        id: &Name,
+        verified: &Verified,
         order: &Order<'_>,
         service: Option<&Name>,
-        internal: bool,
     ) -> Option<(NetworkPlan, Option<Ipv4Addr>)> {
-        if core {
-            let address = self.ceiling.core.get(id).copied();
+        let (manifest, signer) = (verified.manifest(), verified.signer());
+        let id = &manifest.id;
+        if manifest.purpose == Purpose::Core {
+            // Where root ships them, nobody else's is one: a key for services is none for what sees all of them.
+            let vouched = self.ceiling.shipped.is_none() || *signer == Signer::Root;
+            let address = self.ceiling.core.get(id).copied().filter(|_| vouched);
             self.must(
                 address.is_some(),
                 "N2_CORE",
                 Rule::N2,
                 "kind",
-                "is core for ids that the ceiling lists",
+                "is core for ids that the ceiling lists, in manifests that root shipped",
             );
             self.must(
                 order.place.is_none(),
@@ -531,7 +579,7 @@ impl Bench<'_> {
             subnet,
             gateway: nth(subnet, 1),
             proxy: Some(nth(subnet, 14)),
-            internal,
+            internal: !manifest.has_way_out(),
         };
         Some((plan, None))
     }

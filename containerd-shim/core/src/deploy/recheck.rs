@@ -46,7 +46,7 @@ impl fmt::Display for Violations {
 impl std::error::Error for Violations {}
 
 /// Fields without which Docker, its configuration or the image would decide.
-const REQUIRED: [&str; 32] = [
+const REQUIRED: [&str; 33] = [
     "Image",
     "User",
     "Hostname",
@@ -77,6 +77,7 @@ const REQUIRED: [&str; 32] = [
     "HostConfig.NanoCpus",
     "HostConfig.PidsLimit",
     "HostConfig.ShmSize",
+    "HostConfig.Ulimits",
     "HostConfig.LogConfig",
     "HostConfig.RestartPolicy",
 ];

@@ -31,6 +31,8 @@ pub struct Given {
     pub images: BTreeSet<Digest>,
     /// Which attempt: a word that only this deployment's containers bear.
     pub attempt: String,
+    /// Whether its manifest is one of the ceiling's gateways.
+    pub gateway: bool,
 }
 
 /// A request that may be sent: it passed [`recheck`]. Only [`Approved::finish`] makes one.

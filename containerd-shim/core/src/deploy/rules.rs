@@ -342,7 +342,7 @@ impl<'a> Rules<'a> {
     }
 
     fn gateways(&self) -> bool {
-        !self.ceiling.gateways.is_empty()
+        !self.ceiling.gateways.is_empty() && self.given.is_none_or(|given| given.gateway)
     }
 
     fn capabilities(&self, value: &Value) -> bool {

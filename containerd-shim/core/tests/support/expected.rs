@@ -422,7 +422,11 @@ fn expected() -> BTreeMap<&'static str, (&'static str, Attempt)> {
             ("R3", Refused("/containers/0/stop_signal", json!("SIGKILL"), "R3")),
         ),
         ("BC131", ("I2", NoSuchKey)),
-        ("BC133", ("J3", NoSuchKey)),
+        // A name is the manifest's to give: one that leads elsewhere is none.
+        (
+            "BC133",
+            ("J3", Refused("/containers/0/name", json!("..%2f..%2fx"), "S2")),
+        ),
         (
             "BC134",
             (
@@ -430,9 +434,32 @@ fn expected() -> BTreeMap<&'static str, (&'static str, Attempt)> {
                 Refused("/containers/0/platform", json!("linux/arm64"), "S1"),
             ),
         ),
-        ("BC136", ("J1", NoSuchKey)),
-        ("BC137", ("J1", NoSuchKey)),
-        ("BC139", ("J1", NoSuchKey)),
+        (
+            "BC136",
+            (
+                "J1",
+                Text(
+                    r#""user":"1000:1000""#,
+                    r#""user":"1000:1000","user":"0:0""#,
+                    "J1",
+                ),
+            ),
+        ),
+        (
+            "BC137",
+            ("J1", Text(r#""pids":32"#, r#""pids":32,"pids":100000"#, "J1")),
+        ),
+        (
+            "BC139",
+            (
+                "J1",
+                Text(
+                    r#""version":"1.0"}"#,
+                    r#""version":"1.0"}{"containers":[]}"#,
+                    "J1",
+                ),
+            ),
+        ),
         (
             "BC140",
             ("J2", Refused("/description", json!("A".repeat(1_100_000)), "J2")),
@@ -456,6 +483,8 @@ pub struct Case {
     pub rule: &'static str,
     /// The same by a manifest.
     pub attempt: Attempt,
+    /// The status that Docker 20.10.24 gives to the raw request: of the reference's as it records them, of our own as they were seen.
+    pub docker: u64,
 }
 
 /// All there are.
@@ -468,21 +497,21 @@ pub fn cases() -> Vec<Case> {
         let (rule, attempt) = expected
             .remove(id)
             .unwrap_or_else(|| panic!("{id} is not mapped"));
-        cases.push(case(&value, rule, attempt));
+        cases.push(case(&value, rule, attempt, "raw_docker_20_10_status"));
     }
     assert!(expected.is_empty(), "a mapping of no case");
     for line in OWN.lines() {
         let value: Value = serde_json::from_str(line).unwrap();
         let rule = word(&value["rule"]);
-        cases.push(case(&value, rule, own(&value["attempt"])));
+        cases.push(case(&value, rule, own(&value["attempt"]), "docker"));
     }
     cases
 }
 
-fn case(value: &Value, rule: &'static str, attempt: Attempt) -> Case {
+fn case(value: &Value, rule: &'static str, attempt: Attempt, docker: &str) -> Case {
     let text = |key: &str| value[key].as_str().unwrap().to_owned();
     let generated = format!(
-        r#"{{"Labels":{{"p":"{}"}},"HostConfig":{{"Privileged":true}}}}"#,
+        r#"{{"Image":"bb:1","Cmd":["/bin/true"],"Labels":{{"p":"{}"}},"HostConfig":{{"Privileged":true}}}}"#,
         "A".repeat(1_100_000)
     );
     let body = text("body");
@@ -497,6 +526,42 @@ fn case(value: &Value, rule: &'static str, attempt: Attempt) -> Case {
         },
         rule,
         attempt,
+        docker: value[docker].as_u64().unwrap(),
+    }
+}
+
+/// Manifests with one of Docker's words in the case's body as a key, in the container and beside it; the key comes first. No manifest
+/// has such a key, so each must be refused for it.
+pub fn asking(case: &Case, least: &Value) -> Vec<(String, Value)> {
+    let mut words = Vec::new();
+    gather(&serde_json::from_str(&case.body).unwrap(), &mut words);
+    // All bodies begin so, or Docker would not take them: no case is about it.
+    let (image, command) = (json!("bb:1"), json!(["/bin/true"]));
+    words.retain(|(key, value)| (key != "Image" || *value != image) && (key != "Cmd" || *value != command));
+    assert!(!words.is_empty(), "{}: its body says nothing", case.id);
+    let mut asking = Vec::new();
+    for (key, value) in words {
+        let (mut within, mut beside) = (least.clone(), least.clone());
+        within["containers"][0][&key] = value.clone();
+        beside[&key] = value;
+        asking.extend([(key.clone(), within), (key, beside)]);
+    }
+    asking
+}
+
+/// Keys at any depth, each once.
+fn gather(value: &Value, words: &mut Vec<(String, Value)>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                if !words.iter().any(|(known, _)| known == key) {
+                    words.push((key.clone(), value.clone()));
+                }
+                gather(value, words);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| gather(item, words)),
+        _ => {}
     }
 }
 

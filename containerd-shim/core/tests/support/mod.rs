@@ -246,6 +246,7 @@ pub fn judged_as(
         others: 0,
         others_memory_mib: 0,
         taken: &BTreeSet::new(),
+        owner: None,
     };
     judge(ceiling, Role::Api, verified, &order)
 }
@@ -261,5 +262,6 @@ pub fn given(ceiling: &Ceiling, approved: &Approved) -> Given {
         binds: approved.binds().into_iter().map(walked).collect(),
         images: approved.local_images(),
         attempt: "attempt".to_owned(),
+        gateway: ceiling.gateways.contains(&approved.owner().id),
     }
 }

@@ -134,6 +134,11 @@ impl Table {
         self.peers.get(&source.to_canonical()).map(Option::as_ref)
     }
 
+    /// Whether what a peer sends goes another way than by an exit. Of a source that is no peer's nothing is known.
+    pub fn leads_elsewhere(&self, source: IpAddr, exit: &ExitId) -> bool {
+        self.peer(source).is_some_and(|way| way != Some(exit))
+    }
+
     /// How many addresses of peers there are.
     pub fn peers(&self) -> usize {
         self.peers.len()
@@ -142,7 +147,24 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn a_peer_is_led_elsewhere_by_another_exit_and_by_none() {
+        let [here, other] =
+            [1, 2].map(|id| ExitId::parse(&format!("00000000-0000-0000-0000-{id:012}")).unwrap());
+        let [bound, free, stranger] = [2, 3, 4].map(|host| IpAddr::from([10, 86, 0, host]));
+        let peers = BTreeMap::from([(bound, Some(here.clone())), (free, None)]);
+        let table = Table::new(Zones::default(), Vec::new(), BTreeMap::new(), peers);
+        let mapped = IpAddr::from(std::net::Ipv4Addr::new(10, 86, 0, 2).to_ipv6_mapped());
+        for source in [bound, mapped] {
+            assert!(!table.leads_elsewhere(source, &here));
+            assert!(table.leads_elsewhere(source, &other));
+        }
+        assert!(table.leads_elsewhere(free, &here));
+        assert!(!table.leads_elsewhere(stranger, &here));
+    }
 
     #[test]
     fn only_interfaces_of_exits_are_bound_to() {

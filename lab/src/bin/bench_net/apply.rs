@@ -1,5 +1,6 @@
 //! The whole state at once, beside `nft -f`, `ip -batch` and `wg setconf` of the same; and one peer's other exit.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -7,18 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use cell_lab::measure::{Bench, Goal, median};
 use cell_lab::netns::Namespace;
-use cell_lab::process::{Process, run, until};
+use cell_lab::process::Process;
+use cell_lab::stock;
 use cell_netd_core::model::Family;
 
-use crate::netd::{Netd, place};
-use crate::state::{CELL, DEVICE, Size};
+use crate::netd::Netd;
+use crate::state::{self, DEVICE, Size};
 
 /// Peers of the small cell.
 pub const FEW: Size = Size { peers: 10, exits: 2 };
-/// The private key of both sides' devices.
-const PRIVATE_KEY: [u8; 32] = [0x40; 32];
 
-/// Adds the rows of the whole state.
+/// Adds the rows of the whole state. Neither side has an interface before the clock runs.
 pub fn whole(bench: &mut Bench, scratch: &Path, size: Size, rounds: usize) -> Result<()> {
     let mut best: Option<(Duration, Stock)> = None;
     let mut kernel = false;
@@ -32,38 +32,54 @@ pub fn whole(bench: &mut Bench, scratch: &Path, size: Size, rounds: usize) -> Re
         });
     }
     let (ours, stock) = best.context("no round")?;
-    let Size { peers, exits } = size;
-    let state = format!("{peers} peers over {exits} exits");
-    let device = if kernel {
-        "the kernel's WireGuard"
-    } else {
-        "cell-wg"
+    let state = format!("{} peers over {} exits", size.peers, size.exits);
+    let ([device, theirs], interfaces) = match kernel {
+        true => (["the kernel's WireGuard", "the kernel's WireGuard"], ""),
+        false => (["cell-wg", "wireguard-go"], " + wireguard-go"),
     };
     bench.time(
-        format!("{state}, netd with {device}: request to answer, read back"),
+        format!("{state}, netd with {device}: request to answer, interfaces made, read back"),
         ours,
     );
     bench.time(format!("{state}, nft -f"), stock.nft);
+    if let Some(go) = stock.go {
+        bench.time(
+            format!("{state}, wireguard-go for each interface, all at once"),
+            go,
+        );
+    }
     bench.time(format!("{state}, ip -batch"), stock.ip);
-    let device = if kernel { "the kernel" } else { "wireguard-go" };
-    bench.time(format!("{state}, wg setconf to {device}"), stock.wg);
-    let theirs = stock.nft + stock.ip + stock.wg;
+    bench.time(
+        format!("{state}, wg setconf of each interface of {theirs}"),
+        stock.wg,
+    );
     bench.ratio(
-        format!("netd / (nft + ip + wg) at {state}"),
+        format!("netd / (nft + ip + wg{interfaces}) at {state}"),
         ours,
-        theirs,
+        stock.tools() + stock.go.unwrap_or_default(),
         Goal::AtMost(1.0),
     );
+    if stock.go.is_some() {
+        let name = format!("the same, wireguard-go's start not counted for the tools, at {state}");
+        bench.ratio(name, ours, stock.tools(), Goal::AtMost(1.0));
+    }
     Ok(())
+}
+
+/// An empty machine that forwards.
+fn place(label: &str) -> Result<Namespace> {
+    let namespace = Namespace::new(label)?;
+    namespace.forward()?;
+    Ok(namespace)
 }
 
 /// A netd without a state gets all of it.
 fn netd_once(size: Size) -> Result<(Duration, bool)> {
-    let namespace = place("bench-ours", size)?;
+    let namespace = place("bench-ours")?;
     let mut netd = Netd::start(&namespace)?;
     let took = netd.apply(size.spec())?;
+    // What it leads into stands too: a route goes to a tunnel that is up, and to no other.
     let (rules, wanted) = (namespace.ip("rule")?, size.exits as usize);
-    // Two for each tunnel.
     let made = rules.matches("lookup 1").count();
     ensure!(made == wanted, "netd made {made} rules of {wanted}");
     let routes = namespace.ip("-4 route show table all")?;
@@ -75,6 +91,8 @@ fn netd_once(size: Size) -> Result<(Duration, bool)> {
 /// How long the stock tools take, with the calls that a script would make.
 struct Stock {
     nft: Duration,
+    /// Where the kernel has no WireGuard: a process for each interface, as wg-quick(8) starts it.
+    go: Option<Duration>,
     ip: Duration,
     wg: Duration,
 }
@@ -83,84 +101,123 @@ impl Stock {
     fn min(self, other: Stock) -> Stock {
         Stock {
             nft: self.nft.min(other.nft),
+            go: self.go.zip(other.go).map(|(one, two)| one.min(two)),
             ip: self.ip.min(other.ip),
             wg: self.wg.min(other.wg),
         }
     }
 
+    fn tools(&self) -> Duration {
+        self.nft + self.ip + self.wg
+    }
+
     fn once(scratch: &Path, size: Size, in_kernel: bool) -> Result<Stock> {
-        use base64::Engine as _;
-        let key = base64::engine::general_purpose::STANDARD.encode(PRIVATE_KEY);
-        let namespace = place("bench-stock", size)?;
-        let _go = if in_kernel {
-            namespace.ip(&format!("link add {DEVICE} type wireguard"))?;
-            None
-        } else {
-            Some(wireguard_go(&namespace)?)
-        };
-        let ip = |family, net| {
-            let routing = size.ip(family)?;
-            anyhow::Ok(format!(
-                "address add {net} dev {DEVICE}\nlink set {DEVICE} up\n{routing}"
-            ))
-        };
-        let [v4, v6] = CELL;
-        let files = [
-            ("nft", size.nft()?),
-            ("wg", size.wg(&key)),
-            ("ip4", ip(Family::V4, v4)?),
-            ("ip6", ip(Family::V6, v6)?),
-        ];
-        let mut paths = Vec::new();
-        for (name, text) in &files {
-            let path = scratch.join(format!("stock.{name}"));
-            std::fs::write(&path, text)?;
-            paths.push(path.to_str().context("a path in UTF-8")?.to_owned());
-        }
+        let namespace = place("bench-stock")?;
+        let written = Files::write(scratch, size, in_kernel)?;
         let timed = |program: &str, arguments: &[&str]| {
             let start = Instant::now();
             namespace.run(program, arguments)?;
             anyhow::Ok(start.elapsed())
         };
+        let start = Instant::now();
+        let processes = match in_kernel {
+            true => None,
+            false => Some(wireguard_go(&namespace, size)?),
+        };
+        let go = processes.is_some().then(|| start.elapsed());
+        let mut wg = Duration::ZERO;
+        let links = timed("ip", &["-batch", &written.links])?;
+        for (interface, file) in &written.devices {
+            wg += timed("wg", &["setconf", interface, file])?;
+        }
         Ok(Stock {
-            nft: timed("nft", &["-f", &paths[0]])?,
-            wg: timed("wg", &["setconf", DEVICE, &paths[1]])?,
-            ip: timed("ip", &["-4", "-batch", &paths[2]])? + timed("ip", &["-6", "-batch", &paths[3]])?,
+            nft: timed("nft", &["-f", &written.nft])?,
+            go,
+            wg,
+            ip: links
+                + timed("ip", &["-4", "-batch", &written.routing[0]])?
+                + timed("ip", &["-6", "-batch", &written.routing[1]])?,
         })
     }
 }
 
-/// The stock device where the kernel has none. In the foreground, so that it ends with its owner.
-fn wireguard_go(namespace: &Namespace) -> Result<Process> {
-    let mut command = Command::new("wireguard-go");
-    let go = namespace.spawn(
-        "wireguard-go",
-        command.args(["--foreground", DEVICE]).env("LOG_LEVEL", "error"),
-    )?;
-    until(Duration::from_secs(10), "wireguard-go's device", || {
-        namespace
-            .inside(|| run(Command::new("wg").args(["show", DEVICE])))
-            .ok()?
-            .ok()
-    })?;
-    Ok(go)
+/// What the stock tools read.
+struct Files {
+    nft: String,
+    links: String,
+    /// Of IPv4 and of IPv6.
+    routing: [String; 2],
+    /// Interface and file.
+    devices: Vec<(String, String)>,
 }
 
-/// Adds the rows of one peer that goes from exit to exit, in a large and in a small cell in turn.
+impl Files {
+    fn write(folder: &Path, size: Size, in_kernel: bool) -> Result<Self> {
+        let file = |name: &str, text: String| {
+            let path = folder.join(format!("stock.{name}"));
+            std::fs::write(&path, text)?;
+            anyhow::Ok(path.to_str().context("a path in UTF-8")?.to_owned())
+        };
+        let made = |name: &str| format!("link add {name} type wireguard\n");
+        let mut links = String::new();
+        if in_kernel {
+            links = size.interfaces().map(|name| made(&name)).collect();
+        }
+        links += &state::addressed(size);
+        let mut devices = vec![(DEVICE.to_owned(), file(DEVICE, size.wg())?)];
+        for (exit, name) in (0..).zip(size.tunnels()) {
+            let path = file(&name, state::wg_exit(exit))?;
+            devices.push((name, path));
+        }
+        Ok(Files {
+            nft: file("nft", size.nft()?)?,
+            links: file("links", links)?,
+            routing: [
+                file("ip4", size.ip(Family::V4)?)?,
+                file("ip6", size.ip(Family::V6)?)?,
+            ],
+            devices,
+        })
+    }
+}
+
+/// The stock devices where the kernel has none. In the foreground, so that they end with their owner.
+fn wireguard_go(namespace: &Namespace, size: Size) -> Result<Vec<Process>> {
+    let start = |name: String| {
+        // What a process that was killed left there says nothing.
+        let _ = std::fs::remove_file(stock::socket(&name));
+        let mut command = Command::new("wireguard-go");
+        command.args(["--foreground", &name]).env("LOG_LEVEL", "error");
+        namespace.spawn("wireguard-go", &mut command)
+    };
+    let mut processes = size.interfaces().map(start).collect::<Result<Vec<Process>>>()?;
+    for (process, name) in processes.iter_mut().zip(size.interfaces()) {
+        process.wait_for(Duration::from_secs(60), "wireguard-go's device", |_| {
+            UnixStream::connect(stock::socket(&name)).ok()
+        })?;
+    }
+    for process in &mut processes {
+        // It ends after its socket was there where it gets no inotify(7) instance, of which a user has 128.
+        let ended = process.ended()?;
+        ensure!(ended.is_none(), "wireguard-go ended: {}", process.output());
+    }
+    Ok(processes)
+}
+
+/// Adds the rows of one peer that goes from a tunnel to a relay and back, in a large and in a small cell in turn.
 pub fn assignments(bench: &mut Bench, size: Size) -> Result<()> {
     const SAMPLES: u32 = 40;
     let sizes = [FEW, size];
     let mut cells = Vec::new();
     for size in sizes {
-        let namespace = place("bench-assign", size)?;
+        let namespace = place("bench-assign")?;
         let mut netd = Netd::start(&namespace)?;
         netd.apply(size.spec())?;
         cells.push((netd, size, namespace, Vec::new()));
     }
     for sample in 1..=SAMPLES {
         for (netd, size, _, times) in &mut cells {
-            let index = size.peers;
-            times.push(netd.assign(index, size.exit_of(index + sample))?);
+            times.push(netd.assign(size.peers, size.in_turn(sample))?);
         }
     }
     let mut medians = cells.into_iter().map(|(.., times)| median(times));

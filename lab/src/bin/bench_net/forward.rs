@@ -1,4 +1,5 @@
-//! What packets of a bound peer pay, with few peers and with many, and what the original's chains cost.
+//! What packets of a bound peer pay, with few peers and with many: by the policy alone, beside the original's chains; and on
+//! their whole way, through two tunnels.
 
 use std::time::Duration;
 
@@ -9,35 +10,41 @@ use crate::apply::FEW;
 use crate::down;
 use crate::road::{By, Road};
 use crate::state::Size;
+use crate::tunnelled::{Machines, Tunnelled};
+
+const GOAL: Goal = Goal::AtLeast(0.97);
 
 /// Adds the rows.
 pub fn run(bench: &mut Bench, size: Size, rounds: usize) -> Result<()> {
-    let roads = [
-        Road::new(FEW, By::Netd)?,
-        Road::new(size, By::Netd)?,
-        Road::new(size, By::Chains)?,
+    by_policy(bench, size, rounds)?;
+    let machines = [Machines::new()?, Machines::new()?];
+    let mut roads = [
+        Tunnelled::new(&machines[0], FEW)?,
+        Tunnelled::new(&machines[1], size)?,
     ];
-    let mut rates = [0.0_f64; 3];
-    let mut times = [Duration::MAX; 3];
-    for _ in 0..rounds * 2 {
-        for ((rate, time), road) in rates.iter_mut().zip(&mut times).zip(&roads) {
-            *rate = rate.max(road.throughput()?);
-            *time = (*time).min(road.latency()?);
-        }
-    }
-    rows(bench, size, rates, times);
-    let [_, road, _] = roads;
-    down::run(bench, &road)
+    through_tunnels(bench, size, &roads, rounds)?;
+    let [_, road] = &mut roads;
+    down::run(bench, road)
 }
 
-/// Of few peers, of many, and of many with chains.
-fn rows(bench: &mut Bench, size: Size, rates: [f64; 3], times: [Duration; 3]) {
-    let many = format!("{} peers over {} exits", size.peers, size.exits);
-    let names = [
-        format!("{} peers over {} exits", FEW.peers, FEW.exits),
-        many.clone(),
-        format!("{many}, a chain of iptables for each"),
-    ];
+/// The best of many rounds of all roads by turns.
+fn best<const N: usize>(
+    rounds: usize,
+    mut measure: impl FnMut(usize) -> Result<(f64, Duration)>,
+) -> Result<([f64; N], [Duration; N])> {
+    let mut rates = [0.0_f64; N];
+    let mut times = [Duration::MAX; N];
+    for _ in 0..rounds * 2 {
+        for (index, (best_rate, best_time)) in rates.iter_mut().zip(&mut times).enumerate() {
+            let (rate, time) = measure(index)?;
+            *best_rate = best_rate.max(rate);
+            *best_time = (*best_time).min(time);
+        }
+    }
+    Ok((rates, times))
+}
+
+fn shown<const N: usize>(bench: &mut Bench, names: [String; N], rates: [f64; N], times: [Duration; N]) {
     for (name, rate) in names.iter().zip(rates) {
         bench.number(format!("TCP of a bound peer, {name}"), rate / 1e9, "Gbit/s");
     }
@@ -48,19 +55,31 @@ fn rows(bench: &mut Bench, size: Size, rates: [f64; 3], times: [Duration; 3]) {
             "us",
         );
     }
-    let goal = Goal::AtLeast(0.97);
-    let few = FEW.peers;
-    bench.judge(
-        format!("TCP, {} peers / {few} peers", size.peers),
-        rates[1] / rates[0],
-        "ratio",
-        goal,
-    );
-    bench.ratio(
-        format!("round trip, {few} peers / {} peers", size.peers),
-        times[0],
-        times[1],
-        goal,
+}
+
+fn by_policy(bench: &mut Bench, size: Size, rounds: usize) -> Result<()> {
+    let roads = [
+        Road::new(FEW, By::Netd)?,
+        Road::new(size, By::Netd)?,
+        Road::new(size, By::Chains)?,
+    ];
+    let (rates, times) = best::<3>(rounds, |index| {
+        let road = &roads[index];
+        Ok((road.throughput()?, road.latency()?))
+    })?;
+    let many = format!("{} peers over {} exits", size.peers, size.exits);
+    let names = [
+        format!("{} peers over {} exits, the policy alone", FEW.peers, FEW.exits),
+        format!("{many}, the policy alone"),
+        format!("{many}, a chain of iptables for each"),
+    ];
+    shown(bench, names, rates, times);
+    beside_few(
+        bench,
+        size,
+        "the policy alone",
+        [rates[0], rates[1]],
+        [times[0], times[1]],
     );
     bench.judge(
         format!("TCP at {} peers, netd / chains of iptables", size.peers),
@@ -68,10 +87,40 @@ fn rows(bench: &mut Bench, size: Size, rates: [f64; 3], times: [Duration; 3]) {
         "ratio",
         Goal::AtLeast(1.0),
     );
-    bench.judge(
+    bench.ratio(
         format!("round trip at {} peers, chains of iptables / netd", size.peers),
-        times[2].as_secs_f64() / times[1].as_secs_f64(),
-        "ratio",
+        times[2],
+        times[1],
         Goal::AtLeast(1.0),
+    );
+    Ok(())
+}
+
+fn through_tunnels(bench: &mut Bench, size: Size, roads: &[Tunnelled<'_>; 2], rounds: usize) -> Result<()> {
+    let (rates, times) = best::<2>(rounds, |index| {
+        let road = &roads[index];
+        Ok((road.throughput()?, road.latency()?))
+    })?;
+    let way = roads[1].way();
+    let names = [FEW, size].map(|Size { peers, exits }| format!("{peers} peers over {exits} exits, {way}"));
+    shown(bench, names, rates, times);
+    beside_few(bench, size, way, rates, times);
+    Ok(())
+}
+
+/// Of few, and of many.
+fn beside_few(bench: &mut Bench, size: Size, way: &str, rates: [f64; 2], times: [Duration; 2]) {
+    let few = FEW.peers;
+    bench.judge(
+        format!("TCP, {} peers / {few} peers, {way}", size.peers),
+        rates[1] / rates[0],
+        "ratio",
+        GOAL,
+    );
+    bench.ratio(
+        format!("round trip, {few} peers / {} peers, {way}", size.peers),
+        times[0],
+        times[1],
+        GOAL,
     );
 }

@@ -7,6 +7,7 @@ mod netd;
 mod relay;
 mod road;
 mod state;
+mod tunnelled;
 
 use std::path::Path;
 use std::process::ExitCode;

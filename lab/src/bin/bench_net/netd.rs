@@ -1,5 +1,5 @@
 //! netd's service and reconciler on this machine's kernel, in a namespace, asked over a socket as cell-api asks it; a cell-wg
-//! beside it where the kernel has no WireGuard; and a vault that gives one key.
+//! beside it where the kernel has no WireGuard; and a vault that gives their keys.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -20,28 +20,19 @@ use cell_netd::service;
 use cell_proto::ipc::{self, CallerPolicy};
 use cell_proto::netd::v1;
 use cell_proto::netd::v1::network_service_client::NetworkServiceClient;
+use cell_proto::vault::v1::exit_secret_service_server::{ExitSecretService, ExitSecretServiceServer};
 use cell_proto::vault::v1::wireguard_key_service_server::{WireguardKeyService, WireguardKeyServiceServer};
-use cell_proto::vault::v1::{GetWireguardPrivateKeyRequest, GetWireguardPrivateKeyResponse};
+use cell_proto::vault::v1::{
+    GetWireguardPrivateKeyRequest, GetWireguardPrivateKeyResponse, ReadExitSecretRequest,
+    ReadExitSecretResponse,
+};
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use crate::state::{self, Size, near};
-
-/// What both sides have before the clock runs: the interfaces of tunnels, whoever makes them.
-pub fn place(label: &str, size: Size) -> Result<Namespace> {
-    let namespace = Namespace::new(label)?;
-    namespace.forward()?;
-    let mut text = state::links(0..size.exits / 2);
-    for (number, name) in (0..).zip(size.tunnels()) {
-        let [v4, v6] = near(number);
-        text += &format!("address add {v4}/32 dev {name}\naddress add {v6}/128 dev {name} nodad\n");
-    }
-    state::batch(&namespace, &text, &[])?;
-    Ok(namespace)
-}
+use crate::state;
 
 /// What netd is asked through.
 pub struct Netd {
@@ -83,7 +74,8 @@ impl Netd {
         };
         let client = runtime.block_on(async {
             let vault = UnixListener::bind(at("vault.sock"))?;
-            let routes = Routes::new(WireguardKeyServiceServer::new(Vault));
+            let routes = Routes::new(WireguardKeyServiceServer::new(Vault))
+                .add_service(ExitSecretServiceServer::new(Vault));
             tokio::spawn(ipc::serve(vault, root(), routes, std::future::pending()));
             let keys = KeySource::new(at("vault.sock"));
             let ceiling = state::ceiling()?;
@@ -152,14 +144,27 @@ impl WireguardKeyService for Vault {
         _: Request<GetWireguardPrivateKeyRequest>,
     ) -> Result<Response<GetWireguardPrivateKeyResponse>, Status> {
         Ok(Response::new(GetWireguardPrivateKeyResponse {
-            private_key: vec![0x40; 32],
+            private_key: state::OWN_KEY.to_vec(),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl ExitSecretService for Vault {
+    async fn read_exit_secret(
+        &self,
+        request: Request<ReadExitSecretRequest>,
+    ) -> Result<Response<ReadExitSecretResponse>, Status> {
+        let exit = state::exit_of_secret(&request.get_ref().name);
+        let exit = exit.ok_or_else(|| Status::not_found("no exit has this secret"))?;
+        Ok(Response::new(ReadExitSecretResponse {
+            value: state::near_key(exit).to_vec(),
         }))
     }
 }
 
 /// As its unit starts it: as nobody.
 fn start_wg(namespace: &Namespace, folder: &Path) -> Result<Process> {
-    const NOBODY: u32 = 65534;
     let open =
         |name: &str, mode| std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(mode));
     open("", 0o755)?;
@@ -170,6 +175,6 @@ fn start_wg(namespace: &Namespace, folder: &Path) -> Result<Process> {
         Listener::seqpacket("device", &folder.join("device.sock"))?,
     ];
     let arguments = ["--config", config.to_str().context("a path in UTF-8")?];
-    let mut command = activation::command(&program("cell-wg")?, &arguments, NOBODY, &listeners)?;
+    let mut command = activation::command(&program("cell-wg")?, &arguments, state::NOBODY, &listeners)?;
     namespace.spawn("cell-wg", &mut command)
 }

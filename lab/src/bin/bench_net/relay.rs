@@ -26,7 +26,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-const NOBODY: u32 = 65534;
+use crate::state::NOBODY;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 /// By cell-egress, by redsocks, by nobody.
 const SERVERS: [Ipv4Addr; 3] = [
@@ -116,13 +117,13 @@ impl Road {
         cell.ip("route add 198.51.100.0/24 via 192.0.2.2")?;
         far.ip("route add default via 192.0.2.1")?;
         cell.inside(|| run_with_input(Command::new("nft").args(["-f", "-"]), RULES))??;
-        let far_runtime = far.inside(served)??;
+        let far_runtime = far.inside(|| served(PROXY))??;
         let iperf = far.spawn("iperf3", Command::new("iperf3").arg("-s"))?;
         let folder = tempfile::tempdir()?;
         let redsocks = folder.path().join("redsocks.conf");
         std::fs::write(&redsocks, REDSOCKS)?;
         let redsocks = cell.spawn("redsocks", Command::new("redsocks").arg("-c").arg(&redsocks))?;
-        let egress = start_egress(&cell, folder.path())?;
+        let egress = start_egress(&cell, folder.path(), "10.8.0.0/24", PROXY)?;
         for (namespace, port) in [(&far, 5201), (&cell, 12345), (&cell, 9100)] {
             until(PATIENCE, "a listener", || {
                 let lines = namespace
@@ -183,7 +184,7 @@ async fn ask(server: Ipv4Addr, done: Arc<AtomicU64>) -> io::Result<()> {
 }
 
 /// The echo and the proxy, in the namespace of the calling thread.
-fn served() -> Result<Runtime> {
+pub fn served(proxy: SocketAddr) -> Result<Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -195,7 +196,7 @@ fn served() -> Result<Runtime> {
             stream.write_all(&[1]).await?;
             stream.shutdown().await
         }));
-        let proxy = TcpListener::bind(PROXY).await?;
+        let proxy = TcpListener::bind(proxy).await?;
         tokio::spawn(accept(
             proxy,
             |stream| async move { socks5(stream).await.map(drop) },
@@ -232,11 +233,11 @@ async fn socks5(mut near: TcpStream) -> io::Result<(u64, u64)> {
 }
 
 /// As its unit starts it: as nobody, with one exit.
-fn start_egress(cell: &Namespace, folder: &Path) -> Result<Process> {
+pub fn start_egress(cell: &Namespace, folder: &Path, peers: &str, proxy: SocketAddr) -> Result<Process> {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
     let config = folder.join("egress.toml");
     let policy = format!(
-        "vault_socket = \"{}/vault.sock\"\nlisten = [\"0.0.0.0\"]\npeers = [\"10.8.0.0/24\"]\nservers = [\"192.0.2.0/24\"]\n\
+        "vault_socket = \"{}/vault.sock\"\nlisten = [\"0.0.0.0\"]\npeers = [\"{peers}\"]\nservers = [\"192.0.2.0/24\"]\n\
          local_servers = []\n[limits]\ntotal = 16384\nper_exit = 12288\nper_peer = 1024\n\
          [timeouts]\nconnect_seconds = 10\nhandshake_seconds = 60\nidle_seconds = 7200\n[callers.api]\nusers = [\"root\"]\n",
         folder.display()
@@ -251,7 +252,7 @@ fn start_egress(cell: &Namespace, folder: &Path) -> Result<Process> {
         id: "6f1d2c3a-0b4e-4d5f-8a9b-0c1d2e3f4a00".to_owned(),
         redirect_port: 9100,
         kind: Some(Kind::Socks5(v1::Socks5Exit {
-            server: Some(PROXY.into()),
+            server: Some(proxy.into()),
             username: String::new(),
         })),
     };

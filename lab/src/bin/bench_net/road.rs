@@ -1,5 +1,6 @@
 //! A client, a router, and a server behind the router's exit; an ISP behind the router's own way, who counts. The link named
-//! `wg0` and that of the exit are pairs of virtual cards, so that no encryption hides the policy's share.
+//! `wg0` and that of the exit are pairs of virtual cards, so that no encryption hides the policy's share (`tunnelled.rs` has
+//! the real ones).
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -33,7 +34,7 @@ pub struct Road {
     /// The cell.
     pub router: Namespace,
     /// Behind the first exit; the server's address is there.
-    pub server: Namespace,
+    _server: Namespace,
     /// What went by the router's own way to the server.
     pub leaked: Counter,
     size: Size,
@@ -70,17 +71,12 @@ impl Road {
         state::batch(&router, &state::links(1..size.exits / 2), &[])?;
         state::batch(&router, &size.ip(Family::V4)?, &["-4"])?;
         let nft = router.inside(|| decide(size, by))??;
-        let address = SERVER.to_string();
-        let iperf = server.spawn("iperf3", Command::new("iperf3").args(["-s", "-B", &address]))?;
-        until(Duration::from_secs(5), "iperf3 to listen", || {
-            let lines = server.run("ss", &["-ltnH", "sport = :5201"]).ok()?;
-            (!lines.is_empty()).then_some(())
-        })?;
+        let iperf = serve(&server)?;
         let leaked = Counter::install(&isp, Spec::to(host(SERVER), Protocol::Any))?;
         Ok(Road {
             client,
             router,
-            server,
+            _server: server,
             leaked,
             size,
             by,
@@ -90,27 +86,18 @@ impl Road {
         })
     }
 
-    /// Bits per second of TCP, for a second.
+    /// As [`throughput`], decided by the policy.
     pub fn throughput(&self) -> Result<f64> {
-        let address = SERVER.to_string();
-        let answer = self.client.run("iperf3", &["-c", &address, "-t", "1", "-J"])?;
-        let answer: serde_json::Value = serde_json::from_str(&answer)?;
+        let rate = throughput(&self.client)?;
         self.carried()?;
-        answer["end"]["sum_received"]["bits_per_second"]
-            .as_f64()
-            .context("iperf3 measured nothing")
+        Ok(rate)
     }
 
-    /// The mean round trip of an echo, of some thousand one after another.
+    /// As [`latency`], decided by the policy.
     pub fn latency(&self) -> Result<Duration> {
-        let address = SERVER.to_string();
-        let told = self.client.run("ping", &["-q", "-f", "-c", "3000", &address])?;
+        let time = latency(&self.client)?;
         self.carried()?;
-        // rtt min/avg/max/mdev = 0.012/0.016/0.156/0.005 ms, ...
-        let times = told.rsplit_once("= ").map(|(_, times)| times);
-        let mean = times.and_then(|times| times.split('/').nth(1));
-        let mean: f64 = mean.context("ping told no time")?.parse()?;
-        Ok(Duration::from_secs_f64(mean / 1e3))
+        Ok(time)
     }
 
     /// That the state decided and led to the exit, or the number says nothing.
@@ -134,6 +121,38 @@ impl Road {
         }
         Ok(())
     }
+}
+
+/// iperf3 at the server's address.
+pub fn serve(server: &Namespace) -> Result<Process> {
+    let address = SERVER.to_string();
+    let iperf = server.spawn("iperf3", Command::new("iperf3").args(["-s", "-B", &address]))?;
+    until(Duration::from_secs(5), "iperf3 to listen", || {
+        let lines = server.run("ss", &["-ltnH", "sport = :5201"]).ok()?;
+        (!lines.is_empty()).then_some(())
+    })?;
+    Ok(iperf)
+}
+
+/// Bits per second of TCP to the server, for a second.
+pub fn throughput(client: &Namespace) -> Result<f64> {
+    let address = SERVER.to_string();
+    let answer = client.run("iperf3", &["-c", &address, "-t", "1", "-J"])?;
+    let answer: serde_json::Value = serde_json::from_str(&answer)?;
+    answer["end"]["sum_received"]["bits_per_second"]
+        .as_f64()
+        .context("iperf3 measured nothing")
+}
+
+/// The mean round trip of an echo to the server, of some thousand one after another.
+pub fn latency(client: &Namespace) -> Result<Duration> {
+    let address = SERVER.to_string();
+    let told = client.run("ping", &["-q", "-f", "-c", "3000", &address])?;
+    // rtt min/avg/max/mdev = 0.012/0.016/0.156/0.005 ms, ...
+    let times = told.rsplit_once("= ").map(|(_, times)| times);
+    let mean = times.and_then(|times| times.split('/').nth(1));
+    let mean: f64 = mean.context("ping told no time")?.parse()?;
+    Ok(Duration::from_secs_f64(mean / 1e3))
 }
 
 /// A pair of cards without a search for neighbours, as a tunnel is.

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use cell_lab::netns::Namespace;
 use cell_lab::process::run_with_input;
 use cell_netd::proto;
@@ -26,6 +28,17 @@ pub const DEVICE: &str = "wg0";
 pub const TABLE: &str = "cell";
 /// The port of the device.
 pub const PORT: u16 = 51820;
+/// The key of the device, wherever it is.
+pub const OWN_KEY: [u8; 32] = [0x40; 32];
+/// The far ends of all exits.
+pub const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+/// The port of the proxy there.
+pub const PROXY_PORT: u16 = 1080;
+/// The port that leads to the first exit that is a relay.
+pub const FIRST_RELAY: u32 = 9100;
+/// Whom cell-wg and cell-egress run as.
+pub const NOBODY: u32 = 65534;
+const EXIT_ID: &str = "6f1d2c3a-0b4e-4d5f-8a9b-";
 /// The cell in the VPN.
 pub const CELL: [&str; 2] = ["10.64.0.1/10", "fd86::1/64"];
 
@@ -47,6 +60,21 @@ impl Size {
     /// Whether that exit is a tunnel; if not, it is a relay.
     pub fn is_tunnel(self, exit: u32) -> bool {
         exit < self.exits / 2
+    }
+
+    /// An exit for each `turn`: a relay and a tunnel by turns, each time another one as long as there is one.
+    pub fn in_turn(self, turn: u32) -> u32 {
+        let (half, pair) = (self.exits / 2, turn / 2);
+        if turn.is_multiple_of(2) {
+            pair % half
+        } else {
+            half + pair % half
+        }
+    }
+
+    /// All interfaces.
+    pub fn interfaces(self) -> impl Iterator<Item = String> {
+        std::iter::once(DEVICE.to_owned()).chain(self.tunnels())
     }
 
     /// The tunnels' interfaces.
@@ -87,8 +115,8 @@ impl Size {
                 addresses: near(number).map(Into::into).into(),
                 mtu_bytes: 0,
                 far_ends: vec![v1::WireguardFarEnd {
-                    public_key: [&number.to_be_bytes()[..], &[7; 28]].concat(),
-                    endpoint: Some(SocketAddr::from(([192, 0, 2, 9], PORT)).into()),
+                    public_key: public(far_key(number)),
+                    endpoint: Some(SocketAddr::from((FAR, PORT)).into()),
                     persistent_keepalive_seconds: 0,
                     allowed_ips: ["0.0.0.0/0", "::/0"].map(prefix).into(),
                     has_preshared_key: false,
@@ -97,8 +125,8 @@ impl Size {
             })
         } else {
             v1::exit_spec::Way::Redirect(v1::RedirectExit {
-                port: 9100 + number - self.exits / 2,
-                servers: vec![SocketAddr::from(([192, 0, 2, 9], 1080)).into()],
+                port: FIRST_RELAY + number - self.exits / 2,
+                servers: vec![SocketAddr::from((FAR, PROXY_PORT)).into()],
             })
         };
         v1::ExitSpec {
@@ -165,23 +193,47 @@ impl Size {
     }
 
     /// Its peers for `wg setconf`.
-    pub fn wg(self, private_key: &str) -> String {
-        use base64::Engine as _;
-        use base64::engine::general_purpose::STANDARD;
-        let mut text = format!("[Interface]\nPrivateKey = {private_key}\nListenPort = {PORT}\n");
+    pub fn wg(self) -> String {
+        let own = STANDARD.encode(OWN_KEY);
+        let mut text = format!("[Interface]\nPrivateKey = {own}\nListenPort = {PORT}\n");
         for index in 1..=self.peers {
             let [v4, v6] = addresses(index);
-            let key = STANDARD.encode(key(index));
+            let key = STANDARD.encode(public(peer_key(index)));
             text += &format!("[Peer]\nPublicKey = {key}\nAllowedIPs = {v4}/32, {v6}/128\n");
         }
         text
     }
 }
 
+/// An exit that is a tunnel for `wg setconf`.
+pub fn wg_exit(exit: u32) -> String {
+    let [own, far] = [
+        STANDARD.encode(near_key(exit)),
+        STANDARD.encode(public(far_key(exit))),
+    ];
+    format!(
+        "[Interface]\nPrivateKey = {own}\n[Peer]\nPublicKey = {far}\nEndpoint = {FAR}:{PORT}\nAllowedIPs = 0.0.0.0/0, ::/0\n"
+    )
+}
+
+/// For [`batch`]: the addresses of the cell, and of the exits that are tunnels, and all of them up.
+pub fn addressed(size: Size) -> String {
+    let mut text: String = CELL
+        .map(|net| format!("address add {net} dev {DEVICE}\n"))
+        .concat();
+    text += &format!("link set {DEVICE} up\n");
+    for (number, name) in (0..).zip(size.tunnels()) {
+        let [v4, v6] = near(number);
+        text +=
+            &format!("address add {v4}/32 dev {name}\naddress add {v6}/128 dev {name}\nlink set {name} up\n");
+    }
+    text
+}
+
 /// What netd may do here.
 pub fn ceiling() -> Result<Ceiling> {
     let accept_mark = "0x2000/0x2000".parse()?;
-    let relay = RelayCeiling::try_new(9100..=9199, 1, BTreeSet::new())?;
+    let relay = RelayCeiling::try_new(9100..=9199, NOBODY, BTreeSet::new())?;
     let exits = ExitCeiling::try_new(0x1000..=0x1ff0, 0x1ff0, 1000..=1255, "wgext_", 256, accept_mark)?;
     Ok(Ceiling {
         interfaces: [DEVICE.parse()?].into(),
@@ -203,7 +255,7 @@ pub fn ceiling() -> Result<Ceiling> {
 pub fn peer(index: u32, exit: u32) -> v1::PeerSpec {
     v1::PeerSpec {
         name: format!("peer{index}"),
-        public_key: key(index),
+        public_key: public(peer_key(index)),
         addresses: addresses(index).map(Into::into).into(),
         endpoint: None,
         persistent_keepalive_seconds: 0,
@@ -220,12 +272,41 @@ pub fn peer(index: u32, exit: u32) -> v1::PeerSpec {
     }
 }
 
-fn key(index: u32) -> Vec<u8> {
-    [&index.to_be_bytes()[..], &[9; 28]].concat()
+/// The private key of peer `index`.
+pub fn peer_key(index: u32) -> [u8; 32] {
+    private(9, index)
+}
+
+/// The private key of an exit's near end.
+pub fn near_key(exit: u32) -> [u8; 32] {
+    private(6, exit)
+}
+
+/// The private key of an exit's far end.
+pub fn far_key(exit: u32) -> [u8; 32] {
+    private(7, exit)
+}
+
+fn private(kind: u8, number: u32) -> [u8; 32] {
+    let mut key = [kind; 32];
+    key[..4].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The public key that belongs to it.
+pub fn public(private: [u8; 32]) -> Vec<u8> {
+    let secret = x25519_dalek::StaticSecret::from(private);
+    x25519_dalek::PublicKey::from(&secret).as_bytes().to_vec()
 }
 
 fn exit_id(number: u32) -> String {
-    format!("exit{number}")
+    format!("{EXIT_ID}{number:012x}")
+}
+
+/// The exit whose secret has that name at vaultd: "conn_<id without hyphens>_<field>".
+pub fn exit_of_secret(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix("conn_")?.get(20..32)?;
+    u32::from_str_radix(digits, 16).ok()
 }
 
 /// The interface of an exit that is a tunnel.

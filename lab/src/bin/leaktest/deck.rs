@@ -13,7 +13,10 @@ const RARELY: usize = 50;
 const SIGNALS: [Signal; 2] = [Signal::SIGKILL, Signal::SIGTERM];
 const DAEMONS: [&str; 6] = ["netd", "egress", "api", "vaultd", "tor", "openvpn"];
 
-/// What happens, one after the other; of one seed always the same.
+/// Once each kind was there, every so many transitions it is the turn of what is lacking.
+const LACKING: usize = 4;
+
+/// What happens, one after the other; of one seed always the same, but for what is lacking.
 #[derive(Debug)]
 pub struct Deck {
     random: Random,
@@ -22,6 +25,7 @@ pub struct Deck {
     dealt: usize,
     cards: VecDeque<Transition>,
     kinds: BTreeSet<String>,
+    machine: Vec<Transition>,
 }
 
 impl Deck {
@@ -33,6 +37,8 @@ impl Deck {
         // One of each kind first, so that a run of few transitions has all kinds.
         let mut kinds = BTreeSet::new();
         let (first, more): (Vec<_>, Vec<_>) = all.into_iter().partition(|card| kinds.insert(card.kind()));
+        let machine = first.iter().copied().filter(|card| card.is_of_the_machine());
+        let machine = machine.collect();
         let mut cards: Vec<_> = first.into_iter().chain(more).collect();
         create_before_delete(&mut cards);
         Deck {
@@ -42,12 +48,18 @@ impl Deck {
             dealt: 0,
             cards: cards.into(),
             kinds,
+            machine,
         }
     }
 
-    /// The next.
-    pub fn deal(&mut self) -> Transition {
+    /// The next. `lacking`: what has not met all that it must.
+    pub fn deal(&mut self, lacking: Option<Transition>) -> Transition {
         self.dealt += 1;
+        if let Some(card) = lacking.filter(|_| self.dealt > self.kinds.len())
+            && self.dealt.is_multiple_of(LACKING)
+        {
+            return card;
+        }
         let rarely = self.dealt % RARELY == RARELY / 2;
         let (random, peers) = (&mut self.random, self.peers);
         let card = self.cards.pop_front();
@@ -57,6 +69,11 @@ impl Deck {
     /// The names of all kinds that are dealt.
     pub fn kinds(&self) -> &BTreeSet<String> {
         &self.kinds
+    }
+
+    /// One of each kind of what happens to the whole machine.
+    pub fn of_the_machine(&self) -> &[Transition] {
+        &self.machine
     }
 }
 
@@ -95,7 +112,7 @@ fn all(random: &mut Random, peers: usize, has_wg: bool) -> Vec<Transition> {
     for signal in SIGNALS {
         let daemons = DAEMONS.into_iter().chain(has_wg.then_some("wg"));
         cards.extend(daemons.map(|name| Transition::Daemon(name, signal)));
-        cards.push(Transition::Docker(signal));
+        cards.extend([Transition::Docker(signal), Transition::Program(signal)]);
     }
     cards
 }
@@ -132,7 +149,7 @@ mod tests {
 
     fn dealt(seed: u64, has_wg: bool, many: usize) -> Vec<Transition> {
         let mut deck = Deck::new(seed, PEERS, has_wg);
-        (0..many).map(|_| deck.deal()).collect()
+        (0..many).map(|_| deck.deal(None)).collect()
     }
 
     #[test]
@@ -146,7 +163,7 @@ mod tests {
         for seed in 0..200 {
             let deck = Deck::new(seed, PEERS, true);
             let (kinds, whole) = (deck.kinds().clone(), deck.cards.len());
-            let named = Transition::KINDS.len() + SIGNALS.len() * (DAEMONS.len() + 2);
+            let named = Transition::KINDS.len() + SIGNALS.len() * (DAEMONS.len() + 3);
             assert_eq!(kinds.len(), named, "a kind without a card");
             let first = dealt(seed, true, named);
             let first: BTreeSet<_> = first.into_iter().map(Transition::kind).collect();
@@ -176,6 +193,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_is_lacking_has_its_turns_after_each_kind() {
+        let mut deck = Deck::new(3, PEERS, true);
+        let kinds = deck.kinds().len();
+        let lacking = Some(Transition::Flush);
+        let first: BTreeSet<_> = (0..kinds).map(|_| deck.deal(lacking).kind()).collect();
+        assert_eq!(&first, deck.kinds());
+        let next: Vec<_> = (0..LACKING).map(|_| deck.deal(lacking)).collect();
+        assert!(next.contains(&Transition::Flush));
+        // Two signals of each of the daemons and of Docker, and what has none.
+        assert_eq!(
+            deck.of_the_machine().len(),
+            9 + SIGNALS.len() * (DAEMONS.len() + 2)
+        );
     }
 
     #[test]

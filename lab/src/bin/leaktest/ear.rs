@@ -1,17 +1,21 @@
 //! What is heard at a place: when each device was heard last, and what its resolver was asked.
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use cell_lab::netns::Namespace;
 use cell_lab::probe::{EchoServer, Heard};
 use cell_lab::resolver;
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use crate::key::{Key, Protocol, RESOLVER, Tally, far_host};
 use crate::kind::Kind;
+use crate::said::{Said, now};
 use crate::speaker::PORT;
+use crate::ways::{Place, Ways};
 
 /// Who speaks: a device for each type of exit, one without an exit, and a service for each type.
 pub const SPEAKERS: usize = FIRST_SERVICE + Kind::ALL.len();
@@ -20,51 +24,59 @@ pub const FIRST_SERVICE: usize = Kind::ALL.len() + 1;
 /// What resolvers answer of every name; nobody goes there.
 const SOMEWHERE: std::net::Ipv4Addr = std::net::Ipv4Addr::new(198, 51, 100, 99);
 
-/// The letter by which a device is known in what it says.
-pub fn letter(speaker: usize) -> char {
-    ('a'..='z').nth(speaker).unwrap_or('z')
-}
+/// Before a socket that failed is read again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// One place's.
 #[derive(Debug)]
 pub struct Ear {
-    start: Instant,
-    /// By device, microseconds since `start`; 0: never.
+    /// By device, microseconds; 0: never.
     last: [AtomicU64; SPEAKERS],
+    /// The same of the last thing that it said of all that came.
+    said: [AtomicU64; SPEAKERS],
     /// By key, of questions alone.
     questions: [AtomicU64; Key::COUNT],
+    /// Of a far end: its type, and who may be heard there.
+    judge: Option<(Kind, Arc<Ways>)>,
 }
 
 impl Ear {
-    /// Opens the echo server and the resolver of a place, whose addresses it must have.
+    /// Opens the echo server and the resolver of a place, whose addresses it must have, and hears the echo requests that come. Of a
+    /// far end all of it is judged.
     ///
     /// # Errors
     /// When a port is taken.
-    pub fn open(namespace: &Namespace) -> Result<Arc<Self>> {
+    pub fn open(namespace: &Namespace, judge: Option<(Kind, Arc<Ways>)>) -> Result<Arc<Self>> {
         let ear = Arc::new(Ear {
-            start: Instant::now(),
             last: std::array::from_fn(|_| AtomicU64::new(0)),
+            said: std::array::from_fn(|_| AtomicU64::new(0)),
             questions: std::array::from_fn(|_| AtomicU64::new(0)),
+            judge,
         });
         let heard = Arc::clone(&ear);
         EchoServer::hearing(namespace, PORT, move |said| match said {
-            Heard::Datagram(bytes) | Heard::Stream(bytes) => {
-                heard.note(bytes.last().map(|byte| char::from(*byte)));
-            }
+            Heard::Datagram(bytes) => heard.note(Protocol::Udp, Said::all(bytes)),
+            Heard::Stream(bytes) => heard.note(Protocol::Tcp, Said::all(bytes)),
         })?;
         for at in far_host(RESOLVER).each() {
             let asked = Arc::clone(&ear);
             let note = move |name: &str| asked.note_question(name);
             resolver::serve_noting(namespace, (at, 53).into(), SOMEWHERE, note)?;
         }
+        for v6 in [false, true] {
+            hear_requests(namespace, v6, Arc::clone(&ear))?;
+        }
         Ok(ear)
     }
 
-    fn note(&self, speaker: Option<char>) {
-        let place = (0..SPEAKERS).find(|place| Some(letter(*place)) == speaker);
-        if let Some(last) = place.and_then(|place| self.last.get(place)) {
-            let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
-            last.store(micros, Ordering::Relaxed);
+    fn note(&self, protocol: Protocol, all: impl IntoIterator<Item = Said>) {
+        for said in all {
+            self.last[said.speaker].store(micros(now()), Ordering::Relaxed);
+            self.said[said.speaker].fetch_max(micros(said.at), Ordering::Relaxed);
+            if let Some((exit, ways)) = &self.judge {
+                let (exit, v6) = (*exit, said.v6);
+                ways.heard(Place { exit, protocol, v6 }, said);
+            }
         }
     }
 
@@ -72,14 +84,19 @@ impl Ear {
         if let Some(key) = Key::of_name(name) {
             self.questions[key.place()].fetch_add(1, Ordering::Relaxed);
         }
-        self.note(name.chars().nth(2));
+        self.note(Protocol::Dns, Said::of_name(name));
     }
 
     /// How long after `moment` the device was heard last; none: not since then.
-    pub fn heard_after(&self, speaker: usize, moment: Instant) -> Option<Duration> {
-        let micros = self.last[speaker].load(Ordering::Relaxed);
-        let last = self.start + Duration::from_micros(micros);
-        last.checked_duration_since(moment)
+    pub fn heard_after(&self, speaker: usize, moment: Duration) -> Option<Duration> {
+        let last = self.last[speaker].load(Ordering::Relaxed);
+        Duration::from_micros(last).checked_sub(moment)
+    }
+
+    /// How long after `moment` the device said the last of what came; none: nothing since then.
+    pub fn said_after(&self, speaker: usize, moment: Duration) -> Option<Duration> {
+        let said = self.said[speaker].load(Ordering::Relaxed);
+        Duration::from_micros(said).checked_sub(moment)
     }
 
     /// What its resolver was asked.
@@ -97,4 +114,35 @@ impl Ear {
         }
         all
     }
+}
+
+fn micros(moment: Duration) -> u64 {
+    u64::try_from(moment.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// By a raw socket, which is given each request beside the kernel that answers it (raw(7)); IPv4's with its header.
+fn hear_requests(namespace: &Namespace, v6: bool, ear: Arc<Ear>) -> Result<()> {
+    let (family, protocol, request) = if v6 {
+        (AddressFamily::Inet6, SockProtocol::IcmpV6, 128)
+    } else {
+        (AddressFamily::Inet, SockProtocol::Icmp, 8)
+    };
+    let open = || socket(family, SockType::Raw, SockFlag::empty(), protocol);
+    let requests = UdpSocket::from(namespace.inside(open)??);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 256];
+        loop {
+            let Ok(length) = requests.recv(&mut buffer) else {
+                std::thread::sleep(PAUSE);
+                continue;
+            };
+            let header = if v6 { 0 } else { usize::from(buffer[0] & 0xf) * 4 };
+            if let Some([kind, _, _, _, _, _, _, _, said @ ..]) = buffer[..length].get(header..)
+                && *kind == request
+            {
+                ear.note(Protocol::Icmp, Said::all(said));
+            }
+        }
+    });
+    Ok(())
 }

@@ -9,9 +9,12 @@ use cell_lab::report::Report;
 use crate::isp;
 use crate::key::{Key, Meant, Protocol, Tally};
 use crate::kind::Kind;
-use crate::lab::{Lab, Times};
+use crate::lab::Lab;
+use crate::met::Met;
 use crate::speaker::Speaker;
+use crate::times::Measured;
 use crate::transition::Transition;
+use crate::wrong::Wrong;
 
 /// How many transitions are told of where something leaked.
 const RECENT: usize = 4;
@@ -31,6 +34,10 @@ pub struct Found {
     transitions: BTreeMap<String, usize>,
     /// What really met an exit of this type.
     of_types: BTreeMap<(String, Kind), usize>,
+    /// What met each type of exit at work.
+    pub met: Met,
+    /// What came by a wrong exit.
+    pub wrong: Wrong,
     /// The last ones, for messages: what leaks now may have been begun by one before.
     recent: VecDeque<String>,
     /// What the ISP saw, all of it and up to the last look.
@@ -38,7 +45,7 @@ pub struct Found {
     strangers: u64,
     arrived: Tally,
     sent: Tally,
-    times: Times,
+    times: Measured,
     planted_questions: bool,
     planted: Tally,
     caught: bool,
@@ -47,16 +54,18 @@ pub struct Found {
 
 impl Found {
     /// Nothing yet, of kinds each of which must happen.
-    pub fn expecting(kinds: &BTreeSet<String>) -> Self {
+    pub fn expecting(kinds: &BTreeSet<String>, met: Met) -> Self {
         Found {
             transitions: kinds.iter().map(|kind| (kind.clone(), 0)).collect(),
             of_types: BTreeMap::new(),
+            met,
+            wrong: Wrong::default(),
             recent: VecDeque::new(),
             seen: NOTHING,
             strangers: 0,
             arrived: NOTHING,
             sent: NOTHING,
-            times: Times::default(),
+            times: Measured::default(),
             planted_questions: false,
             planted: NOTHING,
             caught: false,
@@ -87,12 +96,16 @@ impl Found {
             isp::strangers(&lab.world.internet)?,
         );
         let leaked = seen.since(&self.seen).bound();
-        if !leaked.is_empty() || strangers > self.strangers {
+        let wrong = lab.ways.news();
+        if !leaked.is_empty() || !wrong.is_empty() || strangers > self.strangers {
             let recent: Vec<_> = self.recent.iter().map(String::as_str).collect();
             println!("  LEAK after: {}", recent.join("; "));
         }
         for (key, packets) in leaked {
             println!("    {packets} packets, {key}");
+        }
+        for one in wrong {
+            println!("    by a wrong exit: {one}");
         }
         if strangers > self.strangers {
             let packets = strangers - self.strangers;
@@ -128,6 +141,7 @@ impl Found {
             }
         }
         self.times.clone_from(&lab.times);
+        self.wrong.settle(&lab.ways);
         Ok(())
     }
 
@@ -142,10 +156,11 @@ impl Found {
     }
 
     /// All of it.
-    pub fn report(&self, name: &str, seed: u64, form: &Form) -> Report {
+    pub fn report(&self, name: &str, seed: u64, form: Form) -> Report {
         let mut report = Report::new(name);
         report.add("seed", seed, "", "", true);
         self.transitions(&mut report, form);
+        self.met.report(&mut report);
         for key in Key::all().filter(|key| key.meant != Meant::Direct) {
             let (leaked, sent) = (self.seen.of(key), self.sent.of(key));
             // Where nothing was sent, nothing could leak.
@@ -161,12 +176,13 @@ impl Found {
         let strangers = self.strangers;
         let what = "leaked: anything else from the cell's uplink";
         report.add(what, strangers, "packets", "0", strangers == 0);
+        self.wrong.report(&mut report);
         self.controls(&mut report);
-        self.times(&mut report);
+        self.times.report(&mut report, form);
         report
     }
 
-    fn transitions(&self, report: &mut Report, form: &Form) {
+    fn transitions(&self, report: &mut Report, form: Form) {
         let (all, least) = (self.transitions.values().sum::<usize>(), form.transitions);
         report.add("transitions", all, "", &format!(">= {least}"), all >= least);
         for (kind, times) in &self.transitions {
@@ -179,25 +195,6 @@ impl Found {
                 let goal = if form.each_type { ">= 1" } else { "" };
                 let ok = times > 0 || !form.each_type;
                 report.add(format!("of these, {of}: {kind}"), times, "times", goal, ok);
-            }
-        }
-    }
-
-    fn times(&self, report: &mut Report) {
-        let of_what = [
-            ("from its far end's end to the last packet", &self.times.after_end),
-            (
-                "from a peer's assignment elsewhere, acknowledged, to its last packet",
-                &self.times.after_move,
-            ),
-        ];
-        for (what, times) in of_what {
-            for kind in Kind::ALL {
-                let times = times.iter().filter(|(of, _)| *of == kind);
-                let times: Vec<u128> = times.map(|(_, time)| time.as_millis()).collect();
-                let name = format!("{kind}: {what} through it, of {} times", times.len());
-                let longest = times.iter().max().map_or_else(|| "-".to_owned(), u128::to_string);
-                report.add(name, longest, "ms, the longest", "", true);
             }
         }
     }

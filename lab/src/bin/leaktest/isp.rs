@@ -4,13 +4,15 @@
 
 use std::fmt::Write as _;
 use std::process::Command;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use cell_lab::netns::Namespace;
 use cell_lab::process::{run, run_with_input};
 use serde_json::Value;
 
-use crate::key::{CONTROL, Key, Protocol, RESOLVER, Tally, V4, V6, far_host};
+use crate::ear::Ear;
+use crate::key::{CONTROL, Key, Meant, Protocol, RESOLVER, Tally, V4, V6, far_host};
 
 const TABLE: &str = "leaktest";
 
@@ -22,12 +24,28 @@ pub fn install_far(namespace: &Namespace) -> Result<()> {
     load(namespace, &rules(""))
 }
 
+/// Whatever leaks is answered by the ISP, so that it goes on; and the counters are in force.
+///
+/// # Errors
+/// When a port is taken, and with nft's words.
+pub fn open(isp: &Namespace) -> Result<Arc<Ear>> {
+    let hosts = Meant::all().filter(|meant| *meant != Meant::Direct);
+    for host in hosts.map(Meant::target).chain([far_host(RESOLVER)]) {
+        for address in host.each() {
+            isp.add_address("lo", address.into())?;
+        }
+    }
+    let ear = Ear::open(isp, None)?;
+    install(isp)?;
+    Ok(ear)
+}
+
 /// Puts the counters of the ISP in force, of what comes by its link: what its own host answers itself (that an answer of a far end
 /// to its tunnel goes nowhere while the tunnel is down) nobody sent.
 ///
 /// # Errors
 /// With nft's words.
-pub fn install(namespace: &Namespace) -> Result<()> {
+fn install(namespace: &Namespace) -> Result<()> {
     load(namespace, &(rules("iifname br0 ") + &questions("iifname br0 ")))?;
     load(namespace, &strangers_table())
 }
@@ -212,7 +230,6 @@ mod tests {
     use cell_lab::topology::{CELL, World};
 
     use super::*;
-    use crate::key::Meant;
     use crate::kind::Kind;
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -143,9 +143,9 @@ impl Key {
         Some(Key { meant, protocol, v6 })
     }
 
-    /// The name that its questions are about: of this asker the question of this number, so that no answer to it can be known
-    /// already.
-    pub fn name(self, asker: char, number: u32) -> String {
+    /// The name that its questions are about: of this asker the question of this number (when it is asked, in microseconds), so that
+    /// no answer to it can be known already.
+    pub fn name(self, asker: char, number: u64) -> String {
         let family = if self.v6 { V6 } else { V4 };
         format!("{}{family}{asker}{number}{ZONE}", self.meant.letter())
     }

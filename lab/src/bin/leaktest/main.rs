@@ -1,8 +1,10 @@
 //! `make leaktest`: a whole cell with real exits behind an ISP that counts. While everything that may happen to them happens, in
-//! a random order, not one packet of a peer or of a service that is bound to an exit goes by the machine's own way.
+//! a random order, not one packet of a peer or of a service that is bound to an exit goes by the machine's own way, and nothing comes
+//! out at the far end of an exit that is not its own.
 
 #![forbid(unsafe_code)]
 
+mod controls;
 mod deck;
 mod ear;
 mod far;
@@ -11,8 +13,13 @@ mod isp;
 mod key;
 mod kind;
 mod lab;
+mod met;
+mod said;
 mod speaker;
+mod times;
 mod transition;
+mod ways;
+mod wrong;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -28,18 +35,19 @@ use cell_lab::topology::{Device, World};
 use clap::Parser;
 
 use crate::deck::Deck;
-use crate::ear::{Ear, FIRST_SERVICE, SPEAKERS};
+use crate::ear::{FIRST_SERVICE, SPEAKERS};
 use crate::found::{Form, Found};
-use crate::key::{Key, Meant, Protocol, RESOLVER, Tally, far_host};
+use crate::key::{Key, Meant, Tally};
 use crate::kind::Kind;
-use crate::lab::{Lab, Places, Renderer};
+use crate::lab::{Lab, Places, Renderer, gather};
+use crate::met::Met;
+use crate::said::now;
 use crate::speaker::{ROUND, ROUND_OF_SERVICES, Speaker};
 
 /// Between two transitions, milliseconds: at least, and what is drawn on top.
 const BETWEEN: (u64, u64) = (40, 120);
 /// How long it may take until everything is carried: Tor learns of its network, and the machine may have other things to do.
 const CARRIED: Duration = Duration::from_secs(180);
-const PLANTED: Duration = Duration::from_secs(60);
 
 /// Changes, breaks and kills at random while bound peers speak, and counts what the ISP sees of them.
 #[derive(Parser)]
@@ -104,25 +112,12 @@ fn main() -> Result<ExitCode> {
     };
     let (name, form) = options.form();
     let found = speak(&places, &options, seed)?;
-    found.report(name, seed, &form).finish(Path::new("target"))
-}
-
-/// Whatever leaks is answered by the ISP, so that it goes on.
-fn open_isp(isp: &Namespace) -> Result<Arc<Ear>> {
-    let hosts = Meant::all().filter(|meant| *meant != Meant::Direct);
-    for host in hosts.map(Meant::target).chain([far_host(RESOLVER)]) {
-        for address in host.each() {
-            isp.add_address("lo", address.into())?;
-        }
-    }
-    let ear = Ear::open(isp)?;
-    isp::install(isp)?;
-    Ok(ear)
+    found.report(name, seed, form).finish(Path::new("target"))
 }
 
 /// All devices speak while everything happens.
 fn speak(places: &Places, options: &Options, seed: u64) -> Result<Found> {
-    let lab = Lab::start(places, open_isp(&places.world.internet)?, options.renderer)?;
+    let lab = Lab::start(places, isp::open(&places.world.internet)?, options.renderer)?;
     let meant = Kind::ALL.into_iter().map(Meant::For).chain([Meant::Direct]);
     let devices = places
         .devices
@@ -145,8 +140,14 @@ fn speak(places: &Places, options: &Options, seed: u64) -> Result<Found> {
             .iter()
             .map(|speaker| scope.spawn(|| speaker.run(&stop)))
             .collect();
+        let (onlooker, ways) = (lab.onlooker(), Arc::clone(&lab.ways));
+        let stopped = &stop;
+        let looks = scope.spawn(move || gather::watch(onlooker, &ways, stopped));
         let found = drive(lab, &speakers, options, seed);
         stop.store(true, Ordering::Relaxed);
+        looks
+            .join()
+            .map_err(|_| anyhow::anyhow!("the onlooker panicked"))?;
         for thread in threads {
             thread
                 .join()
@@ -172,33 +173,43 @@ fn prove(lab: &mut Lab, speakers: &[Speaker], options: &Options, seed: u64) -> R
     all_carry(lab, Tor::MayBeStartedAnew).context("at first")?;
     let bound = Kind::ALL.len();
     let mut deck = Deck::new(seed, bound, lab.cell.daemon("wg").is_ok());
-    let mut found = Found::expecting(deck.kinds());
+    let met = Met::expecting(deck.of_the_machine().iter().copied(), options.form().1);
+    let mut found = Found::expecting(deck.kinds(), met);
     let mut pauses = Random::new(!seed);
     let start = Instant::now();
     for number in 1..=options.transitions() {
-        let transition = deck.deal();
+        let transition = deck.deal(found.met.lacking());
+        let named = || format!("transition {number}: {transition}");
+        if let Some(patience) = found.met.wants(transition) {
+            lab.gather(speakers, patience).with_context(named)?;
+        }
+        found.met.happened(transition, &lab.carrying());
         let happened = Instant::now();
-        let met = lab
-            .happen(transition, speakers)
-            .with_context(|| format!("transition {number}: {transition}"))?;
+        let met = lab.happen(transition, speakers).with_context(named)?;
+        lab.over = now();
         std::thread::sleep(Duration::from_millis(BETWEEN.0 + pauses.below(BETWEEN.1)));
         found.happened(number, transition, met, happened.elapsed());
         found.look(lab)?;
         if number.is_multiple_of(50) {
-            let seconds = start.elapsed().as_secs();
-            println!(
-                "  {number} of {} transitions, {seconds} s, {} packets leaked",
-                options.transitions(),
-                found.leaked()
-            );
+            tell(number, options.transitions(), start, &found, lab);
         }
     }
     (0..bound).for_each(|peer| lab.note_move(peer));
     lab.mend(speakers).context("at the end")?;
     all_carry(lab, Tor::HasToCome).context("at the end")?;
     found.settle(lab, speakers)?;
-    planted(lab, &mut found)?;
+    controls::planted(lab, &mut found, speakers)?;
     Ok(found)
+}
+
+/// How far it is.
+fn tell(number: usize, of: usize, start: Instant, found: &Found, lab: &Lab) {
+    println!(
+        "  {number} of {of} transitions, {} s, {} packets leaked, {} by a wrong exit",
+        start.elapsed().as_secs(),
+        found.leaked(),
+        lab.ways.wrong()
+    );
 }
 
 /// What is made of a Tor that does not carry.
@@ -278,38 +289,4 @@ fn arrived(lab: &Lab) -> Result<Tally> {
         };
     }
     Ok(tally)
-}
-
-/// Leaks are made by hand, and must be seen by the same counters; once they are taken away, no more of them.
-fn planted(lab: &mut Lab, found: &mut Found) -> Result<()> {
-    let (before, strangers) = (
-        isp::read(&lab.world.internet)?,
-        isp::strangers(&lab.world.internet)?,
-    );
-    lab.plant_questions()?;
-    let is_question = |key: &Key| key.protocol == Protocol::Dns && key.meant != Meant::Direct;
-    let seen = until(PLANTED, "the planted questions to be seen", || {
-        let leaked = isp::read(&lab.world.internet).ok()?.since(&before);
-        let others = isp::strangers(&lab.world.internet).ok()? - strangers;
-        // Each question is of another key, and all of them are strangers; so is TCP, which is nobody's.
-        let mut questions = Key::all().filter(is_question);
-        let all = questions.all(|key| leaked.of(key) == 1);
-        (all && others > Key::all().filter(is_question).count() as u64).then_some(())
-    });
-    found.planted_questions(seen.is_ok());
-    let before = isp::read(&lab.world.internet)?;
-    lab.plant()?;
-    let all = Key::all().filter(|key| key.meant != Meant::Direct).count();
-    let caught = until(PLANTED, "the planted leak to be seen", || {
-        let leaked = isp::read(&lab.world.internet).ok()?.since(&before);
-        (leaked.bound().len() == all).then_some(())
-    });
-    let leaked = isp::read(&lab.world.internet)?.since(&before);
-    lab.unplant()?;
-    std::thread::sleep(Duration::from_millis(200));
-    let undone = isp::read(&lab.world.internet)?;
-    std::thread::sleep(Duration::from_secs(2));
-    let after = isp::read(&lab.world.internet)?.since(&undone);
-    found.planted(leaked, after, caught.is_ok());
-    Ok(())
 }

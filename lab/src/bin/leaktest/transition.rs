@@ -50,6 +50,8 @@ pub enum Transition {
     Conntrack,
     /// A daemon ends by this signal and is started anew.
     Daemon(&'static str, Signal),
+    /// openvpn(8) itself ends by this signal, of the exit of that type; cell-openvpn goes on.
+    Program(Signal),
     /// The cell's own `wg0` is deleted by hand: the sessions of all devices end.
     NoTunnel,
     /// netd is killed, and rules and routes are deleted before it is back.
@@ -113,6 +115,7 @@ impl Transition {
             Transition::SwapServices(..) => 20,
             Transition::Bridge(_) => 21,
             Transition::Docker(signal) => return format!("{signal} of dockerd"),
+            Transition::Program(signal) => return format!("{signal} of openvpn(8) itself"),
             Transition::Daemon(name, signal) => return format!("{signal} of {name}"),
         };
         Transition::KINDS[place].to_owned()
@@ -138,7 +141,27 @@ impl Transition {
     pub fn each_type_meets() -> impl Iterator<Item = (&'static str, &'static [Kind])> {
         let of_all = [0, 1, 2, 3, 5, 6, 17, 19].map(|place| (Transition::KINDS[place], &Kind::ALL[..]));
         let of_tunnels = [7, 8].map(|place| (Transition::KINDS[place], &Kind::TUNNELS[..]));
-        of_all.into_iter().chain(of_tunnels)
+        let of_openvpn = ["SIGKILL of openvpn(8) itself", "SIGTERM of openvpn(8) itself"];
+        let of_openvpn = of_openvpn.map(|name| (name, &[Kind::Openvpn][..]));
+        of_all.into_iter().chain(of_tunnels).chain(of_openvpn)
+    }
+
+    /// Whether it happens to the whole machine, whoever uses which exit.
+    pub fn is_of_the_machine(self) -> bool {
+        matches!(
+            self,
+            Transition::Uplink
+                | Transition::Flush
+                | Transition::NoRules
+                | Transition::NoRoutes
+                | Transition::ForeignRule
+                | Transition::Conntrack
+                | Transition::Daemon(..)
+                | Transition::NoTunnel
+                | Transition::Headless
+                | Transition::FlushHeadless
+                | Transition::Docker(_)
+        )
     }
 
     /// Draws one. `rarely`: it is the turn of what takes long; `has_wg`: there is a cell-wg.
@@ -181,7 +204,8 @@ impl Transition {
             90..92 => Transition::Daemon("api", signal),
             92..94 => Transition::Daemon("vaultd", signal),
             94 => Transition::Daemon("tor", signal),
-            95..97 => Transition::Daemon("openvpn", signal),
+            95 => Transition::Daemon("openvpn", signal),
+            96 => Transition::Program(signal),
             97 => Transition::FlushHeadless,
             _ => Transition::Headless,
         }

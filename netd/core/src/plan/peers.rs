@@ -76,15 +76,14 @@ pub(super) fn between(desired: &Desired, accepted: Option<&Desired>, device: Opt
         .filter(|key| desired.name_of_key(key).is_none())
         .copied()
         .collect();
-    for (name, peer) in desired.peers() {
+    for peer in desired.peers().values() {
         let before = present.get(&peer.key);
         if device.is_some_and(|device| device.preshared.contains(&peer.key)) {
             updates.anew(peer);
             continue;
         }
-        let previous = accepted
-            .and_then(|state| state.peers().get(name))
-            .filter(|old| old.key == peer.key);
+        // By its key, as the device knows it: another name is no other peer.
+        let previous = accepted.and_then(|state| state.peers().get(state.name_of_key(&peer.key)?));
         let set_endpoint = match before {
             None => true,
             Some(DevicePeer { endpoint: None, .. }) => peer.endpoint.is_some(),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use cell_netd_core::model::{ExitInterface, ExitMark, Family, Port, Protocol};
 use cell_netd_core::policy::{Counter, Element, SetId, SetKind};
-use netlink_packet_core::{DecodeError, DefaultNla, Nla as _, NlasIterator};
+use netlink_packet_core::{DecodeError, DefaultNla, Nla as _, NlasIterator, parse_string};
 use netlink_packet_netfilter::nftables::{
     SetAttribute, SetFlags, SetMessage, TableAttribute, TableFlags, TableMessage,
 };
@@ -57,19 +57,35 @@ pub(super) fn is_set(message: &SetMessage, set: SetId) -> bool {
             || has(SetAttribute::DataType(data_type)) && has(SetAttribute::DataLen(data_length)))
 }
 
+/// What follows struct nlmsghdr and struct nfgenmsg.
+fn attributes(message: &[u8]) -> NlasIterator<&[u8]> {
+    const HEADERS: usize = 16 + 4;
+    NlasIterator::new(message.get(HEADERS..).unwrap_or_default())
+}
+
 /// Takes the keys of an NFT_MSG_NEWSETELEM message, and whether each ends a range. What a map has for a key follows it in the
 /// same bytes.
 pub(super) fn keys(message: &[u8], into: &mut Vec<(Vec<u8>, bool)>) -> Result<(), DecodeError> {
-    // struct nlmsghdr, struct nfgenmsg.
-    const HEADERS: usize = 16 + 4;
     const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
-    for list in NlasIterator::new(message.get(HEADERS..).unwrap_or_default()) {
+    for list in attributes(message) {
         let list = list?;
         if list.kind() != NFTA_SET_ELEM_LIST_ELEMENTS {
             continue;
         }
         for element in NlasIterator::new(list.value()) {
             into.push(key_and_end(element?.value())?);
+        }
+    }
+    Ok(())
+}
+
+/// Takes the name of the chain from an NFT_MSG_NEWRULE message, and nothing of what the rule says.
+pub(super) fn chain_of_rule(message: &[u8], into: &mut Vec<String>) -> Result<(), DecodeError> {
+    const NFTA_RULE_CHAIN: u16 = 2;
+    for attribute in attributes(message) {
+        let attribute = attribute?;
+        if attribute.kind() == NFTA_RULE_CHAIN {
+            into.push(parse_string(attribute.value())?);
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! What can be read: tables, sets, chains, rules, counters, single elements.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use cell_netd_core::model::TableName;
@@ -108,6 +109,19 @@ impl NftSocket {
             }
         };
         Ok(answer.into_iter().filter_map(chain).collect())
+    }
+
+    /// Which chains of the table have rules.
+    ///
+    /// Read at each word of a change, and exits have rules of their own: without the crate's parser, as [`NftSocket::elements`].
+    pub(super) fn chains_with_rules(&mut self, table: &TableName) -> Result<BTreeSet<String>, NftError> {
+        let within = || {
+            NfTablesMessage::GetRule(RuleMessage {
+                attributes: vec![RuleAttribute::Table(table.to_string())],
+            })
+        };
+        let chains = self.dump(NetfilterProtoFamily::Inet, within, decode::chain_of_rule)?;
+        Ok(chains.into_iter().collect())
     }
 
     pub(super) fn rules(&mut self, table: &TableName) -> Result<Vec<RuleMessage>, NftError> {

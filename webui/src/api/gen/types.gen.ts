@@ -4189,6 +4189,40 @@ export type ResetAccountPasswordResponses = {
 
 export type ResetAccountPasswordResponse = ResetAccountPasswordResponses[keyof ResetAccountPasswordResponses];
 
+export type GetServiceBackupData = {
+    body?: never;
+    path: {
+        service: string;
+    };
+    query?: {
+        /**
+         * only says whether there could be one: 204
+         */
+        validate_only?: boolean;
+    };
+    url: '/api/services/{service}/backup';
+};
+
+export type GetServiceBackupErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type GetServiceBackupError = GetServiceBackupErrors[keyof GetServiceBackupErrors];
+
+export type GetServiceBackupResponses = {
+    200: Array<number>;
+    204: void;
+};
+
+export type GetServiceBackupResponse = GetServiceBackupResponses[keyof GetServiceBackupResponses];
+
 export type GetServiceConfigData = {
     body?: never;
     path: {

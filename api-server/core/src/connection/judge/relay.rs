@@ -127,26 +127,36 @@ fn carried(relayed: &Relayed, proof: &Proof, now: i64) -> Judged {
         );
     }
     let is_recent = |at: &i64| now.saturating_sub(*at) < RELAYED_MS;
-    // Who is refused a destination has spoken with the server.
-    let blames_exit = !matches!(&**failure_reason, "REFUSED" | "PAUSED");
-    let failed = failure_unix_ms.filter(|at| is_recent(at) && blames_exit);
+    let failed = failure_unix_ms.filter(|at| is_recent(at) && is_servers(failure_reason));
     let passed = success_unix_ms.filter(is_recent).max(proof.passed(now));
-    match (passed, failed) {
-        (Some(passed), None) => judged(Health::Working, Some(passed), "connections come through"),
-        (Some(passed), Some(failed)) if passed > failed => {
-            judged(Health::Working, Some(passed), "connections come through")
-        }
-        (Some(_) | None, Some(failed)) => judged(Health::Down, Some(failed), why()),
-        (None, None) => match proof.failed(now) {
-            Some(failed) => judged(
-                Health::Down,
-                Some(failed),
-                format!("requests through it are not answered: {}", proof.failure_detail),
-            ),
-            None => {
-                let at = (*success_unix_ms).max(*failure_unix_ms);
-                judged(Health::Unknown, at, "nothing has gone through it of late")
-            }
-        },
+    if let Some(failed) = failed.filter(|failed| passed.is_none_or(|passed| passed <= *failed)) {
+        return judged(Health::Down, Some(failed), why());
     }
+    // What came through within the minute weighs more than its own questions that were lost: their resolver may be away.
+    if let (Some(failed), None) = (proof.failed(now), recent(*success_unix_ms, now)) {
+        let why = format!("requests through it are not answered: {}", proof.failure_detail);
+        return judged(Health::Down, Some(failed), why);
+    }
+    match passed {
+        Some(passed) => judged(Health::Working, Some(passed), "connections come through"),
+        None => {
+            let at = (*success_unix_ms).max(*failure_unix_ms);
+            let mut detail = "nothing has gone through it of late".to_owned();
+            if failure_unix_ms.as_ref().is_some_and(is_recent) {
+                detail.push_str(&format!(", and a connection was not carried: {}", why()));
+            }
+            judged(Health::Unknown, at, detail)
+        }
+    }
+}
+
+/// Whether a connection's failure is the exit's server's own, by its code. The rest may be its destination's, which a device chooses:
+/// one that opens a connection to where nobody answers would else have the exit called down, and all who fail open for it let out
+/// directly. If it is the exit that carries nothing, `cell-egress` finds it by its own questions within a minute. So it does if the
+/// vault gives no secret for longer than a restart takes.
+fn is_servers(failure_reason: &str) -> bool {
+    !matches!(
+        failure_reason,
+        "REFUSED" | "PAUSED" | "HANDSHAKE_TIMEOUT" | "CLOSED" | "SECRET"
+    )
 }

@@ -38,16 +38,65 @@ fn a_tunnel_works_while_its_handshake_is_young() {
 fn a_relay_is_judged_by_what_came_last() {
     assert_eq!(relay_at(None, None), Health::Unknown);
     assert_eq!(relay_at(Some(10), None), Health::Working);
-    assert_eq!(relay_at(Some(10), Some((20, "CLOSED"))), Health::Working);
-    assert_eq!(relay_at(Some(20), Some((10, "CLOSED"))), Health::Down);
-    assert_eq!(relay_at(None, Some((10, "CONNECT_FAILED"))), Health::Down);
-    assert_eq!(relay_at(Some(20), Some((10, "REFUSED"))), Health::Working);
+    for of_server in [
+        "CONNECT_FAILED",
+        "CONNECT_TIMEOUT",
+        "PROTOCOL",
+        "CREDENTIALS",
+        "HOST_ID",
+    ] {
+        assert_eq!(relay_at(Some(10), Some((20, of_server))), Health::Working);
+        assert_eq!(relay_at(Some(20), Some((10, of_server))), Health::Down);
+        assert_eq!(relay_at(None, Some((10, of_server))), Health::Down);
+    }
     assert_eq!(
-        relay_at(Some(300_000), Some((300_000, "CLOSED"))),
+        relay_at(Some(300_000), Some((300_000, "CONNECT_FAILED"))),
         Health::Unknown
     );
     let deaf = Seen::Relay(Relayed::default());
     assert_eq!(judge(None, &deaf, &Proof::default(), NOW).health, Health::Down);
+}
+
+/// One device that opens a connection to where nobody answers must not let all others out directly.
+#[test]
+fn what_a_destination_may_have_done_is_not_the_exits_fault() {
+    for anybodys in ["REFUSED", "PAUSED", "HANDSHAKE_TIMEOUT", "CLOSED", "SECRET"] {
+        assert_eq!(
+            relay_at(Some(20), Some((10, anybodys))),
+            Health::Working,
+            "{anybodys}"
+        );
+        assert_eq!(
+            relay_at(None, Some((10, anybodys))),
+            Health::Unknown,
+            "{anybodys}"
+        );
+        let proven = Seen::Relay(Relayed {
+            listening: true,
+            failure_unix_ms: Some(NOW),
+            failure_reason: anybodys.to_owned(),
+            ..Relayed::default()
+        });
+        let told = |success, failure| judge(None, &proven, &proof(success, failure), NOW);
+        assert_eq!(told(Some(59_999), Some(5)).health, Health::Working, "{anybodys}");
+        let amiss = told(Some(60_000), Some(5));
+        assert_eq!(amiss.health, Health::Down, "its own questions tell, {anybodys}");
+        assert_eq!(amiss.detail, "requests through it are not answered: of the test");
+    }
+}
+
+#[test]
+fn a_relay_that_answers_none_of_its_own_questions_is_down_unless_others_come_through() {
+    let told = |came_through: i64| {
+        let seen = Seen::Relay(Relayed {
+            listening: true,
+            success_unix_ms: Some(NOW - came_through),
+            ..Relayed::default()
+        });
+        judge(None, &seen, &proof(Some(60_000), Some(5)), NOW).health
+    };
+    assert_eq!(told(59_999), Health::Working);
+    assert_eq!(told(60_000), Health::Down);
 }
 
 #[test]
@@ -84,6 +133,7 @@ fn proof(success: Option<i64>, failure: Option<i64>) -> Proof {
         success_unix_ms: success.map(|ago| NOW - ago),
         failure_unix_ms: failure.map(|ago| NOW - ago),
         failure_detail: "of the test".to_owned(),
+        lost: if failure.is_some() { 2 } else { 0 },
         marked: None,
     }
 }
@@ -95,6 +145,7 @@ fn marked(success: Option<i64>, failure: Option<i64>) -> Proof {
             success_unix_ms: success.map(|ago| NOW - ago),
             failure_unix_ms: failure.map(|ago| NOW - ago),
             failure_detail: "192.0.2.53:53: no route".to_owned(),
+            lost: if failure.is_some() { 2 } else { 0 },
         }),
         ..proof(Some(1), None)
     }
@@ -131,6 +182,51 @@ fn an_exit_that_answers_by_its_interface_alone_is_down() {
         (relayed.health, relayed.proven_unix_ms),
         (Health::Working, Some(NOW - 1))
     );
+}
+
+/// One was lost, and then the machine ran short of what questions take, or netd of marks: nobody knows what has become of the exit.
+#[test]
+fn one_lost_question_says_nothing_however_long_nobody_can_ask_again() {
+    let lost = |count: u32, success: Option<i64>| Proof {
+        lost: count,
+        ..proof(success, Some(40_000))
+    };
+    let relay = Seen::Relay(Relayed {
+        listening: true,
+        ..Relayed::default()
+    });
+    let by_relay = |proof: &Proof| judge(None, &relay, proof, NOW).health;
+    let by_tunnel = |proof: &Proof| tunnel_with(Some(10), false, proof).health;
+    let one = lost(1, Some(60_000));
+    assert_eq!(
+        (by_tunnel(&one), by_relay(&one)),
+        (Health::Working, Health::Unknown)
+    );
+    let at_first = lost(1, None);
+    assert_eq!(
+        (by_tunnel(&at_first), by_relay(&at_first)),
+        (Health::Working, Health::Unknown),
+        "after a start nothing is known"
+    );
+    for says in [lost(2, Some(60_000)), lost(2, None)] {
+        assert_eq!(
+            (by_tunnel(&says), by_relay(&says)),
+            (Health::Down, Health::Down),
+            "{says:?}"
+        );
+    }
+    let by_mark = |count: u32, success: Option<i64>| {
+        let mut proof = marked(success, Some(40_000));
+        proof.marked = proof.marked.map(|marked| Marked {
+            lost: count,
+            ..marked
+        });
+        by_tunnel(&proof)
+    };
+    assert_eq!(by_mark(1, Some(60_000)), Health::Working);
+    assert_eq!(by_mark(2, Some(60_000)), Health::Down);
+    assert_eq!(by_mark(1, None), Health::Working);
+    assert_eq!(by_mark(2, None), Health::Down);
 }
 
 fn tunnel_with(handshake: Option<i64>, unanswered: bool, proof: &Proof) -> Judged {
@@ -227,7 +323,7 @@ fn where_there_is_no_tor_it_is_said_what_to_install() {
         told("CONNECT_FAILED"),
         "no; Tor runs where its program is installed: apt install tor (CONNECT_FAILED)"
     );
-    assert_eq!(told("CLOSED"), "no (CLOSED)");
+    assert_eq!(told("PROTOCOL"), "no (PROTOCOL)");
 }
 
 /// Tor's port as it was found `ago`, and what went through it.
@@ -286,14 +382,16 @@ fn a_tor_that_is_not_there_is_told_from_one_that_does_not_get_through() {
         "{}",
         stuck.detail
     );
-    let refusing = tor("", 5, None, Some((10, "CLOSED")), &none);
+    let strange = tor("", 5, None, Some((10, "PROTOCOL")), &none);
     assert_eq!(
-        (refusing.health, &*refusing.detail),
+        (strange.health, &*strange.detail),
         (
             Health::Down,
-            "Tor answers at its port, but does not get through: not carried (CLOSED)"
+            "Tor answers at its port, but does not get through: not carried (PROTOCOL)"
         )
     );
+    let one_destination = tor("", 5, None, Some((10, "CLOSED")), &none);
+    assert_eq!(one_destination.health, Health::Unknown);
 }
 
 #[test]

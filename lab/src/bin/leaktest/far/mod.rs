@@ -9,7 +9,7 @@ mod tor;
 mod wireguard;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use cell_lab::topology::Device;
@@ -20,6 +20,8 @@ use crate::ear::{Ear, SPEAKERS};
 use crate::isp;
 use crate::key::{Meant, RESOLVER, far_host};
 use crate::kind::Kind;
+use crate::said::now;
+use crate::ways::Ways;
 
 /// What one type of far end is.
 pub trait Server {
@@ -65,20 +67,21 @@ pub struct FarEnd<'a> {
     /// What is heard behind it.
     pub ear: Arc<Ear>,
     server: Box<dyn Server + 'a>,
-    ended: Option<Instant>,
+    ended: Option<Duration>,
 }
 
 impl<'a> FarEnd<'a> {
-    /// Makes its internet, its keys and files, and starts it; `helper` is a host for what it needs elsewhere.
+    /// Makes its internet, its keys and files, and starts it; `helper` is a host for what it needs elsewhere, `ways` judge who is
+    /// heard behind it.
     ///
     /// # Errors
     /// With the words of the tool that failed.
-    pub fn start(kind: Kind, device: &'a Device, helper: &'a Device) -> Result<Self> {
+    pub fn start(kind: Kind, device: &'a Device, helper: &'a Device, ways: &Arc<Ways>) -> Result<Self> {
         let hosts = Meant::all().map(Meant::target).chain([far_host(RESOLVER)]);
         for address in hosts.flat_map(|host| host.each()) {
             device.namespace.add_address("lo", address.into())?;
         }
-        let ear = Ear::open(&device.namespace)?;
+        let ear = Ear::open(&device.namespace, Some((kind, Arc::clone(ways))))?;
         isp::install_far(&device.namespace)?;
         let mut server = server(kind, device, helper)?;
         server.up()?;
@@ -98,8 +101,10 @@ impl<'a> FarEnd<'a> {
 
     /// See [`Server::down`].
     pub fn down(&mut self) {
+        // What comes through while it ends counts.
+        let ending = now();
         self.server.down();
-        self.ended = Some(Instant::now());
+        self.ended = Some(ending);
     }
 
     /// Starts it again, and answers how long after its end the last packet of a device came through it: zero, when none did.

@@ -1,8 +1,10 @@
 //! What runs ends and comes back: far ends and their links, and daemons of the cell.
 
+use std::fs;
+
 use anyhow::{Context, Result};
-use cell_lab::process::until;
-use nix::sys::signal::Signal;
+use cell_lab::process::{pid, until};
+use nix::sys::signal::{Signal, kill};
 
 use super::{Lab, PATIENCE};
 use crate::kind::Kind;
@@ -15,6 +17,7 @@ impl Lab<'_> {
             return Ok(None);
         }
         self.far[kind.index()].down();
+        self.note_cut(kind);
         Ok(Some(kind))
     }
 
@@ -34,7 +37,15 @@ impl Lab<'_> {
         let port = self.far[place].device.address.v4.octets()[3];
         self.world.internet.ip(&format!("link set p{port} {to}"))?;
         self.linked[place] = !self.linked[place];
+        self.note_cut(Kind::ALL[place]);
         Ok((!self.linked[place]).then_some(kind))
+    }
+
+    fn note_cut(&mut self, kind: Kind) {
+        let moves = self.peers.iter_mut().filter_map(|peer| peer.moved.as_mut());
+        for one in moves.filter(|one| one.from == kind) {
+            one.cut = true;
+        }
     }
 
     pub(super) fn daemon(&mut self, name: &'static str, signal: Signal) -> Result<()> {
@@ -43,6 +54,18 @@ impl Lab<'_> {
             self.reconnect()?;
         }
         Ok(())
+    }
+
+    /// The programs below cell-openvpn. Answers the type where there was one: it may just wait before the next.
+    pub(super) fn program(&self, signal: Signal) -> Result<Option<Kind>> {
+        let daemon = self.cell.daemon("openvpn")?;
+        let mut ended = None;
+        for program in children(daemon)? {
+            if kill(pid(program)?, signal).is_ok() {
+                ended = Some(Kind::Openvpn);
+            }
+        }
+        Ok(ended)
     }
 
     /// Devices begin new sessions at once; a client that gets no answer would wait up to 15 s, and say nothing meanwhile.
@@ -62,4 +85,16 @@ impl Lab<'_> {
         }
         Ok(())
     }
+}
+
+/// The processes that one has begun itself (proc_pid_task_children(5)); none: it has gone.
+fn children(of: u32) -> Result<Vec<u32>> {
+    let mut all = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{of}/task")).into_iter().flatten() {
+        let list = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        for id in list.split_whitespace() {
+            all.push(id.parse()?);
+        }
+    }
+    Ok(all)
 }

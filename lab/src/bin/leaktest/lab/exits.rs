@@ -1,14 +1,13 @@
 //! What a user does: connections, and which of them carries whom.
 
-use std::time::Instant;
-
 use anyhow::{Context, Result, bail, ensure};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Lab, Peer};
+use super::{Lab, Moved, Peer};
 use crate::key::Meant;
 use crate::kind::Kind;
+use crate::said::now;
 use crate::speaker::Speaker;
 
 const CONNECTIONS: &str = "/api/connectivity/connections";
@@ -58,32 +57,76 @@ impl Lab<'_> {
 
     fn bind(&mut self, peer: usize, id: &str, kind: Kind) -> Result<()> {
         self.note_move(peer);
+        let fallback = self.peers[peer].fallback;
+        let own = self.carries(id, kind).then_some(kind);
+        let ways: Vec<_> = own.into_iter().chain(fallback).collect();
+        self.ways.may_go(peer, &ways);
         let path = format!("/api/connectivity/peers/{}/exit", self.peers[peer].name);
         let bound = self
             .ask(Method::PUT, &path, &json!({"connection_id": id}))?
             .expect(200)?;
-        let said = Instant::now();
+        let said = now();
         ensure!(bound["exit_connection_id"] == id, "{bound}");
         ensure!(
             bound["fail_open"] == false,
             "it is not fail-closed any more: {bound}"
         );
+        let fallback = self.kind_of(&bound["fallback_connection_ids"])?;
+        let ways: Vec<_> = own.into_iter().chain(fallback).collect();
+        self.ways.has(peer, &ways);
+        let before = self.peers[peer].carrier.filter(|before| own != Some(*before));
+        let cut = before.is_some_and(|before| !self.is_there(before));
         let peer = &mut self.peers[peer];
-        let before = peer.exit.replace(kind).filter(|before| *before != kind);
-        // What it is bound to does not stand in for itself any more; with something that does, it may be carried by that at any time.
-        peer.fallback = peer.fallback.filter(|fallback| *fallback != kind);
-        peer.moved = before
-            .filter(|_| peer.fallback.is_none())
-            .map(|before| (before, said));
+        peer.exit = Some(kind);
+        (peer.carrier, peer.fallback) = (own, fallback);
+        // With something that stands in for it, it may be carried by that at any time.
+        peer.moved = before.filter(|_| peer.fallback.is_none()).map(|from| Moved {
+            from,
+            acknowledged: said,
+            cut,
+        });
         Ok(())
     }
 
-    /// Before the peer is bound anew, how long its last exit carried something of it after it had been bound elsewhere.
+    /// The type of the one connection in a list of at most one.
+    fn kind_of(&self, ids: &Value) -> Result<Option<Kind>> {
+        let ids = ids.as_array().context("a list of connections")?;
+        let Some(first) = ids.first() else {
+            return Ok(None);
+        };
+        let place = self.ids.iter().position(|id| first == id);
+        ensure!(ids.len() == 1, "more than one stands in: {ids:?}");
+        Ok(Some(Kind::ALL[place.context("a connection of ours")?]))
+    }
+
+    /// Whether this connection of that type can carry anything: a second one of WireGuard cannot.
+    fn carries(&self, id: &str, kind: Kind) -> bool {
+        kind != Kind::Wireguard || self.ids.get(kind.index()).is_some_and(|first| first == id)
+    }
+
+    /// Before the peer is bound anew, how long its last exit carried something of it after it had been bound elsewhere, and what it
+    /// said after that was in force.
     pub fn note_move(&mut self, peer: usize) {
-        if let Some((kind, said)) = self.peers[peer].moved.take() {
-            let last = self.far[kind.index()].ear.heard_after(peer, said);
-            self.times.after_move.push((kind, last.unwrap_or_default()));
+        let Some(Moved {
+            from,
+            acknowledged,
+            cut,
+        }) = self.peers[peer].moved.take()
+        else {
+            return;
+        };
+        let ear = &self.far[from.index()].ear;
+        let heard = |moment| (from, ear.heard_after(peer, moment).unwrap_or_default());
+        let left = self.ways.left(peer, from);
+        // Where it is not in force yet, it has taken so long already.
+        let in_force = left.unwrap_or_else(now).saturating_sub(acknowledged);
+        self.times.until_force.push((from, in_force));
+        if !cut {
+            self.times.after_move.push(heard(acknowledged));
+            self.times.in_flight.extend(left.map(heard));
         }
+        let said = left.map(|left| ear.said_after(peer, left).unwrap_or_default());
+        self.times.said_after.extend(said.map(|said| (from, said)));
     }
 
     /// Answers the type of what was created; none: there was one already, which the peer is given.
@@ -159,6 +202,9 @@ impl Lab<'_> {
 
     pub(super) fn set_fallback(&mut self, peer: usize, kind: Option<Kind>) -> Result<()> {
         let ids: Vec<_> = kind.iter().map(|kind| &self.ids[kind.index()]).collect();
+        let own = self.peers[peer].carrier;
+        let ways: Vec<_> = own.into_iter().chain(kind).collect();
+        self.ways.may_go(peer, &ways);
         let path = format!("/api/connectivity/peers/{}/fallbacks", self.peers[peer].name);
         let body = json!({"connection_ids": ids});
         let changed = self.ask(Method::PUT, &path, &body)?.expect(200)?;
@@ -166,6 +212,7 @@ impl Lab<'_> {
             changed["fallback_connection_ids"] == body["connection_ids"],
             "{changed}"
         );
+        self.ways.has(peer, &ways);
         self.peers[peer].fallback = kind;
         self.peers[peer].moved = None;
         Ok(())

@@ -21,17 +21,18 @@ impl Lab<'_> {
         self.world.cell.run(program, &arguments).map(drop)
     }
 
-    /// What netd is just making anew is not there.
-    pub(super) fn flap_interface(&self, kind: Kind) -> Result<()> {
-        let _down = self.by_hand("ip", &format!("link set {} down", self.interface(kind)));
+    /// What netd is just making anew is not there: whether it was.
+    pub(super) fn flap_interface(&self, kind: Kind) -> bool {
+        let down = self.by_hand("ip", &format!("link set {} down", self.interface(kind)));
         std::thread::sleep(MOMENT / 4);
         let _up = self.by_hand("ip", &format!("link set {} up", self.interface(kind)));
-        Ok(())
+        down.is_ok()
     }
 
-    pub(super) fn no_interface(&self, kind: Kind) -> Result<()> {
-        let _gone = self.by_hand("ip", &format!("link delete {}", self.interface(kind)));
-        Ok(())
+    /// Answers as [`Lab::flap_interface`].
+    pub(super) fn no_interface(&self, kind: Kind) -> bool {
+        self.by_hand("ip", &format!("link delete {}", self.interface(kind)))
+            .is_ok()
     }
 
     pub(super) fn no_tunnel(&mut self) -> Result<()> {

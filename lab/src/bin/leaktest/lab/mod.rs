@@ -1,12 +1,14 @@
 //! The cell, its exits and its peers, and what is done to them: over REST as a user would ([`exits`]), to what runs ([`ends`]), by
-//! hand as root might ([`hands`]), and with the aim of a leak ([`plant`]).
+//! hand as root might ([`hands`]), so that each type of exit meets it ([`gather`]), and with the aim of a leak ([`plant`]).
 
 mod ends;
 mod exits;
+pub mod gather;
 mod hands;
 mod plant;
 mod services;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -26,7 +28,9 @@ use crate::far::FarEnd;
 use crate::key::{RESOLVER, far_host};
 use crate::kind::Kind;
 use crate::speaker::Speaker;
+use crate::times::Measured;
 use crate::transition::Transition;
+use crate::ways::Ways;
 use services::Service;
 
 /// How long the cell may take to answer while its daemons die, and to be itself again: on a machine that is busy with other things.
@@ -43,10 +47,21 @@ pub struct Peer<'a> {
     pub exit: Option<Kind>,
     /// Whether it has the connection that was created last instead of the first of the type.
     pub on_spare: bool,
+    /// The same, where its connection can carry anything.
+    carrier: Option<Kind>,
     /// What stands in for its exit while that does not work.
     fallback: Option<Kind>,
-    /// When the API said that it is bound to another exit than this.
-    moved: Option<(Kind, Instant)>,
+    moved: Option<Moved>,
+}
+
+/// A peer has been bound to another exit.
+struct Moved {
+    /// Than this.
+    from: Kind,
+    /// When the API said so.
+    acknowledged: Duration,
+    /// Whether the far end of that one or its link was down since: what is in flight arrives whenever they are back.
+    cut: bool,
 }
 
 /// The namespaces that a lab stands on.
@@ -61,15 +76,6 @@ pub struct Places<'a> {
     pub devices: &'a [Device],
     /// Of the services, in the order of [`Kind::ALL`].
     pub containers: &'a [Namespace],
-}
-
-/// How long things took.
-#[derive(Debug, Clone, Default)]
-pub struct Times {
-    /// By exit type, from its far end's end to the last packet of a device through it.
-    pub after_end: Vec<(Kind, Duration)>,
-    /// By exit type, from the moment when the API said that a peer is bound elsewhere to its last packet through it.
-    pub after_move: Vec<(Kind, Duration)>,
 }
 
 /// By what netd holds the policy.
@@ -107,13 +113,17 @@ pub struct Lab<'a> {
     /// The far ends, in the order of [`Kind::ALL`].
     pub far: Vec<FarEnd<'a>>,
     /// What is heard at the ISP.
-    pub direct: std::sync::Arc<Ear>,
+    pub direct: Arc<Ear>,
+    /// By which exits who may go.
+    pub ways: Arc<Ways>,
     /// The bound peers, then the control.
     pub peers: Vec<Peer<'a>>,
     /// The services.
     pub services: Vec<Service>,
     /// What was measured.
-    pub times: Times,
+    pub times: Measured,
+    /// When the last transition was over, on the clock of [`crate::said::now`].
+    pub over: Duration,
     renderer: Renderer,
     docker: Docker<'a>,
     rest: Rest,
@@ -127,10 +137,11 @@ impl<'a> Lab<'a> {
     ///
     /// # Errors
     /// At the first step that fails.
-    pub fn start(places: &Places<'a>, direct: std::sync::Arc<Ear>, renderer: Renderer) -> Result<Self> {
+    pub fn start(places: &Places<'a>, direct: Arc<Ear>, renderer: Renderer) -> Result<Self> {
         let world = places.world;
+        let ways = Arc::new(Ways::default());
         let far = Kind::ALL.into_iter().zip(places.fars);
-        let far = far.map(|(kind, device)| FarEnd::start(kind, device, places.helper));
+        let far = far.map(|(kind, device)| FarEnd::start(kind, device, places.helper, &ways));
         let far: Vec<_> = far.collect::<Result<_>>()?;
         let docker = Docker::start(&world.cell)?;
         let told: Vec<_> = far.iter().filter_map(FarEnd::told_to_the_cell).collect();
@@ -139,9 +150,11 @@ impl<'a> Lab<'a> {
             world,
             far,
             direct,
+            ways,
             peers: Vec::new(),
             services: Vec::new(),
-            times: Times::default(),
+            times: Measured::default(),
+            over: Duration::ZERO,
             renderer,
             docker,
             rest: cell.rest(),
@@ -158,6 +171,7 @@ impl<'a> Lab<'a> {
         }
         let exits = Kind::ALL.into_iter().map(Some).chain([None]);
         for (exit, device) in exits.zip(places.devices) {
+            lab.ways.may_go(lab.peers.len(), exit.as_slice());
             let peer = lab.join(exit, device)?;
             lab.peers.push(peer);
         }
@@ -206,6 +220,7 @@ impl<'a> Lab<'a> {
             client,
             file,
             exit,
+            carrier: exit,
             on_spare: false,
             fallback: None,
             moved: None,
@@ -274,14 +289,15 @@ impl<'a> Lab<'a> {
             Transition::Fallback(peer, kind) => return self.change_fallback(peer, kind),
             Transition::FarEnd(kind) => return self.far_end(kind),
             Transition::FarLink(kind) => return self.far_link(kind),
+            Transition::Interface(kind) => return Ok(self.flap_interface(kind).then_some(kind)),
+            Transition::NoInterface(kind) => return Ok(self.no_interface(kind).then_some(kind)),
+            Transition::Program(signal) => return self.program(signal),
             Transition::DeleteUsed(kind) => self.delete_used(kind, speakers),
             Transition::Assign(peer, kind) => self.assign(peer, kind, speakers),
             Transition::Swap(one, other) => self.swap(one, other, speakers),
             Transition::Service(service, kind) => self.assign_service(service, kind, speakers),
             Transition::SwapServices(one, other) => self.swap_services(one, other, speakers),
             Transition::Bridge(service) => self.flap_bridge(service),
-            Transition::Interface(kind) => self.flap_interface(kind),
-            Transition::NoInterface(kind) => self.no_interface(kind),
             Transition::NoTunnel => self.no_tunnel(),
             Transition::Uplink => self.flap_uplink(),
             Transition::Flush => self.flush(),
@@ -308,14 +324,7 @@ impl<'a> Lab<'a> {
             self.set_fallback(peer, None)?;
             self.assign_service(peer, kind, speakers)?;
         }
-        for kind in Kind::ALL {
-            if !self.far[kind.index()].is_up() {
-                self.bring_up(kind.index())?;
-            }
-        }
-        if let Some(place) = self.linked.iter().position(|linked| !linked) {
-            let _up = self.far_link(Kind::ALL[place])?;
-        }
+        self.raise()?;
         self.converged()
     }
 }

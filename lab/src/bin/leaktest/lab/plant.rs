@@ -8,10 +8,15 @@ use anyhow::Result;
 use cell_lab::process::run_with_input;
 use cell_lab::resolver;
 use cell_lab::topology::GATEWAY;
+use http::Method;
+use serde_json::json;
 
 use super::Lab;
 use super::services::port;
+use crate::ear::FIRST_SERVICE;
 use crate::key::{Key, Meant, Protocol, RESOLVER, far_host};
+use crate::kind::Kind;
+use crate::speaker::Speaker;
 
 /// How long a connection is tried that is only to be seen.
 const TRIED: Duration = Duration::from_secs(1);
@@ -35,7 +40,28 @@ impl Lab<'_> {
         self.world.cell.inside(load)?.map(drop)
     }
 
-    /// Undoes it.
+    /// Leads each peer and each service by the exit so many types after its own, which nobody tells the judge of wrong exits. They
+    /// speak to other targets, as after each move: what goes on between the same hosts stays cut.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub fn lead(&mut self, types: usize, speakers: &[Speaker]) -> Result<()> {
+        for place in 0..Kind::ALL.len() {
+            let next = (place + types) % Kind::ALL.len();
+            let (id, kind) = (self.ids[next].clone(), Kind::ALL[next]);
+            let peer = format!("/api/connectivity/peers/{}/exit", self.peers[place].name);
+            self.ask(Method::PUT, &peer, &json!({"connection_id": id}))?
+                .expect(200)?;
+            let service = format!("/api/connectivity/services/{}/exit", self.services[place].name);
+            let body = json!({"connection_id": id, "fail_open": false});
+            self.ask(Method::PUT, &service, &body)?.expect(200)?;
+            speakers[place].assign(Meant::For(kind));
+            speakers[FIRST_SERVICE + place].assign(Meant::Service(kind));
+        }
+        Ok(())
+    }
+
+    /// Undoes what is planted.
     ///
     /// # Errors
     /// With nft's words.

@@ -15,7 +15,7 @@ use crate::speaker::Speaker;
 
 /// A service with one container.
 pub struct Service {
-    name: String,
+    pub(super) name: String,
     /// Its exit's type.
     pub exit: Kind,
 }
@@ -67,6 +67,7 @@ impl Lab<'_> {
 
     fn bind_service(&mut self, place: usize, kind: Kind) -> Result<()> {
         let id = self.ids[kind.index()].clone();
+        self.ways.may_go(FIRST_SERVICE + place, &[kind]);
         let path = format!("/api/connectivity/services/{}/exit", self.services[place].name);
         let body = json!({"connection_id": id, "fail_open": false});
         let bound = self.ask(Method::PUT, &path, &body)?.expect(200)?;
@@ -74,6 +75,7 @@ impl Lab<'_> {
             bound["network"]["connection_id"] == id && bound["network"]["fail_open"] == false,
             "{bound}"
         );
+        self.ways.has(FIRST_SERVICE + place, &[kind]);
         self.services[place].exit = kind;
         Ok(())
     }

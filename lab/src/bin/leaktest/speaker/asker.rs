@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use cell_lab::resolver;
 
-use super::flow::{Young, any};
+use super::flow::{Says, Young, any};
 use crate::key::{Key, Meant, Protocol};
+use crate::said::now;
 
 const PORT: u16 = 53;
 /// The cell's resolver: its own address in the VPN (`lab`).
@@ -59,7 +60,8 @@ impl Asker {
             protocol,
             v6: self.v6,
         };
-        let name = key.name(self.letter, turn);
+        let asked = u64::try_from(now().as_micros()).unwrap_or(u64::MAX);
+        let name = key.name(self.letter, asked);
         Some(if turn % 4 < 2 {
             self.by_udp(to, &name)
         } else {
@@ -87,7 +89,7 @@ impl Asker {
             return false;
         }
         let question = resolver::framed_question(self.id(), name).ok();
-        let flow = question.and_then(|question| Young::open(to, question));
+        let flow = question.and_then(|question| Young::open(to, Says::Question(question)));
         let sent = flow.is_some();
         self.young.extend(flow);
         sent

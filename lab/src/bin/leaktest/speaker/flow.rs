@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
 use crate::key::Meant;
+use crate::said::Said;
 
 /// How long a new TCP flow waits for its answer.
 const LIFE: Duration = Duration::from_secs(2);
@@ -17,13 +18,31 @@ const LIFE: Duration = Duration::from_secs(2);
 pub struct Young {
     flow: TcpStream,
     opened: Instant,
-    says: Vec<u8>,
+    /// What it says first, once it can.
+    says: Says,
     has_spoken: bool,
+}
+
+/// What a new flow says.
+pub enum Says {
+    /// This.
+    Question(Vec<u8>),
+    /// Who speaks, and when: as soon as there is a connection, not when one is asked for.
+    Speaker(usize, bool),
+}
+
+impl Says {
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Says::Question(bytes) => bytes.clone(),
+            Says::Speaker(speaker, v6) => Said::text(*speaker, *v6).into(),
+        }
+    }
 }
 
 impl Young {
     /// One that is being opened.
-    pub fn open(to: SocketAddr, says: Vec<u8>) -> Option<Self> {
+    pub fn open(to: SocketAddr, says: Says) -> Option<Self> {
         Some(Young {
             flow: begin(to)?,
             opened: Instant::now(),
@@ -35,7 +54,7 @@ impl Young {
     /// Whether there is something to wait for still.
     pub fn goes_on(&mut self) -> bool {
         if !self.has_spoken {
-            match self.flow.write(&self.says) {
+            match self.flow.write(&self.says.bytes()) {
                 Ok(_) => self.has_spoken = true,
                 Err(error) if waits(&error) => {}
                 Err(_refused) => return false,
@@ -50,7 +69,8 @@ impl Young {
 pub struct Long {
     /// The exit.
     pub meant: Meant,
-    letter: char,
+    speaker: usize,
+    v6: bool,
     tcp: Option<TcpStream>,
     udp: UdpSocket,
 }
@@ -60,14 +80,15 @@ impl Long {
     ///
     /// # Errors
     /// As socket(2).
-    pub fn open(meant: Meant, to: SocketAddr, letter: char) -> std::io::Result<Self> {
+    pub fn open(meant: Meant, to: SocketAddr, speaker: usize) -> std::io::Result<Self> {
         let udp = UdpSocket::bind((any(to.is_ipv6()), 0))?;
         udp.connect(to)?;
         udp.set_nonblocking(true)?;
         let tcp = None;
         Ok(Long {
             meant,
-            letter,
+            speaker,
+            v6: to.is_ipv6(),
             tcp,
             udp,
         })
@@ -75,13 +96,14 @@ impl Long {
 
     /// Sends something. A TCP flow that broke is opened anew where it is told to whom.
     pub fn go_on(&mut self, to: Option<SocketAddr>) {
-        let _sent = self.udp.send(format!("still{}", self.letter).as_bytes());
+        let _sent = self.udp.send(self.text().as_bytes());
         while self.udp.recv(&mut [0; 64]).is_ok() {}
         if self.tcp.is_none() {
             self.tcp = to.and_then(begin);
         }
+        let says = self.text();
         let Some(flow) = &mut self.tcp else { return };
-        let written = flow.write(self.letter.to_string().as_bytes()).map(drop);
+        let written = flow.write(says.as_bytes()).map(drop);
         let read = match flow.read(&mut [0; 64]) {
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
             other => other,
@@ -90,6 +112,10 @@ impl Long {
         if errors.iter().flatten().any(|error| !waits(error)) {
             self.tcp = None;
         }
+    }
+
+    fn text(&self) -> String {
+        Said::text(self.speaker, self.v6)
     }
 }
 

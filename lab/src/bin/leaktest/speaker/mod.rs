@@ -13,10 +13,10 @@ use anyhow::{Context, Result};
 use cell_lab::netns::Namespace;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
-use crate::ear;
 use crate::key::{Key, Meant, Protocol, Tally};
+use crate::said::{Said, letter};
 use asker::Asker;
-use flow::{Long, Young, any};
+use flow::{Long, Says, Young, any};
 
 /// Where targets listen.
 pub const PORT: u16 = 7000;
@@ -39,7 +39,7 @@ pub struct Speaker<'a> {
 }
 
 impl<'a> Speaker<'a> {
-    /// Says nothing yet; begins a round each `pause`. Each has a number of its own, by which [`ear::Ear`] knows it.
+    /// Says nothing yet; begins a round each `pause`. Each has a number of its own, by which [`crate::ear::Ear`] knows it.
     pub fn new(namespace: &'a Namespace, number: usize, meant: Meant, pause: Duration) -> Self {
         let speaker = Speaker {
             namespace,
@@ -96,8 +96,6 @@ impl<'a> Speaker<'a> {
 
 struct Family<'s, 'a> {
     speaker: &'s Speaker<'a>,
-    /// What each message ends with.
-    letter: char,
     v6: bool,
     raw: UdpSocket,
     young: Vec<Young>,
@@ -113,15 +111,13 @@ impl<'s, 'a> Family<'s, 'a> {
             (AddressFamily::Inet, SockProtocol::Icmp)
         };
         let raw = socket(family, SockType::Raw, SockFlag::SOCK_NONBLOCK, protocol)?;
-        let letter = ear::letter(speaker.number);
         Ok(Family {
             speaker,
-            letter,
             v6,
             raw: raw.into(),
             young: Vec::new(),
             long: VecDeque::new(),
-            asker: Asker::new(letter, v6),
+            asker: Asker::new(letter(speaker.number), v6),
         })
     }
 
@@ -134,17 +130,21 @@ impl<'s, 'a> Family<'s, 'a> {
                 self.speaker.note(meant, protocol, self.v6);
             }
         };
-        let text = format!("leak?{}", self.letter);
+        let number = self.speaker.number;
+        let text = Said::text(number, self.v6);
         let datagram =
             UdpSocket::bind((any(self.v6), 0)).and_then(|socket| socket.send_to(text.as_bytes(), (to, PORT)));
         note(Protocol::Udp, datagram.is_ok());
-        let ping = self.raw.send_to(&echo_request(self.v6, round), (to, 0));
+        let ping = self.raw.send_to(
+            &echo_request(self.v6, round, &Said::text(number, self.v6)),
+            (to, 0),
+        );
         note(Protocol::Icmp, ping.is_ok());
         // What was answered is of no interest, and must not fill the socket.
         while self.raw.recv(&mut [0; 256]).is_ok() {}
         self.young.retain_mut(Young::goes_on);
         if self.young.len() < YOUNG {
-            let flow = Young::open(SocketAddr::new(to, PORT), self.letter.to_string().into());
+            let flow = Young::open(SocketAddr::new(to, PORT), Says::Speaker(number, self.v6));
             note(Protocol::Tcp, flow.is_some());
             self.young.extend(flow);
         }
@@ -157,7 +157,7 @@ impl<'s, 'a> Family<'s, 'a> {
     fn go_on(&mut self, meant: Meant, to: IpAddr) {
         if self.long.back().is_none_or(|long| long.meant != meant) {
             let to = SocketAddr::new(to, PORT);
-            self.long.extend(Long::open(meant, to, self.letter).ok());
+            self.long.extend(Long::open(meant, to, self.speaker.number).ok());
             while self.long.len() > KEPT {
                 self.long.pop_front();
             }
@@ -170,19 +170,26 @@ impl<'s, 'a> Family<'s, 'a> {
 }
 
 /// RFC 792 and RFC 4443; the kernel adds the second's checksum.
-fn echo_request(v6: bool, number: u16) -> [u8; 8] {
+fn echo_request(v6: bool, number: u16, said: &str) -> Vec<u8> {
     let [high, low] = number.to_be_bytes();
-    let mut packet = [if v6 { 128 } else { 8 }, 0, 0, 0, 0x4c, 0x4b, high, low];
+    let mut packet = vec![if v6 { 128 } else { 8 }, 0, 0, 0, 0x4c, 0x4b, high, low];
+    packet.extend(said.bytes());
     if !v6 {
         let words = packet
-            .chunks_exact(2)
-            .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+            .chunks(2)
+            .map(|word| u32::from(u16::from_be_bytes([word[0], word.get(1).copied().unwrap_or(0)])));
         let sum: u32 = words.sum();
-        let folded = (sum & 0xffff) + (sum >> 16);
+        let folded = fold(sum);
         let [high, low] = (!u16::try_from(folded).unwrap_or(u16::MAX)).to_be_bytes();
         (packet[2], packet[3]) = (high, low);
     }
     packet
+}
+
+/// In ones' complement: the second time for what the first one carries over.
+fn fold(sum: u32) -> u32 {
+    let once = (sum & 0xffff) + (sum >> 16);
+    (once & 0xffff) + (once >> 16)
 }
 
 #[cfg(test)]
@@ -191,11 +198,12 @@ mod tests {
 
     #[test]
     fn a_request_adds_up() {
-        let packet = echo_request(false, 0xfff0);
-        let sum: u32 = packet
-            .chunks(2)
-            .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
-            .sum();
-        assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
+        for said in ["", "a4100;", "a41000;"] {
+            let packet = echo_request(false, 0xfff0, said);
+            let words = packet
+                .chunks(2)
+                .map(|word| u32::from(u16::from_be_bytes([word[0], word.get(1).copied().unwrap_or(0)])));
+            assert_eq!(fold(words.sum()), 0xffff, "{said}");
+        }
     }
 }

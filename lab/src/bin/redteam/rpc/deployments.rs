@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::expected::Attempt::{Instead, NoSuchKey, Refused, Rich, Text};
-use super::expected::{Case, cases, changed};
+use super::expected::{Case, asking, cases, changed};
 use super::{RpcCheck, quiet, run_within, told, worst};
 use crate::attempt::Outcome;
 use crate::ceiling::{IMAGES, MANIFESTS, NOBODY, sign};
@@ -236,23 +236,59 @@ fn all(outcomes: Vec<Outcome>) -> Outcome {
     }
 }
 
-/// The manifest that asks for a case, and what it is refused for.
-fn asking(case: &Case) -> (PutManifestRequest, &'static str) {
+/// A manifest that asks for a case, what it is refused for, and the key that this is said of.
+struct Asked {
+    bundle: PutManifestRequest,
+    code: &'static str,
+    key: Option<String>,
+}
+
+/// Every manifest that asks for a case: where no manifest has a key for it, one for each of Docker's words in its body.
+fn asked(case: &Case) -> Vec<Asked> {
+    let one = |bundle: PutManifestRequest, code: &'static str| {
+        let key = None;
+        vec![Asked { bundle, code, key }]
+    };
     let with = |at: &str, value: &Value, of: &Value| signed(&changed(of, at, value));
     match &case.attempt {
-        NoSuchKey | Instead(..) => (with("/containers/0/body", &json!(case.body), &least()), "S1"),
-        Refused(at, value, code) => (with(at, value, &least()), *code),
-        Rich(at, value, code) => (with(at, value, &rich()), *code),
-        Text(from, to, code) => (signed_text(least().to_string().replacen(from, to, 1)), *code),
+        NoSuchKey | Instead(..) => asking(case, &least())
+            .into_iter()
+            .map(|(key, manifest)| Asked {
+                bundle: signed(&manifest),
+                code: "S1",
+                key: Some(key),
+            })
+            .collect(),
+        Refused(at, value, code) => one(with(at, value, &least()), code),
+        Rich(at, value, code) => one(with(at, value, &rich()), code),
+        Text(from, to, code) => one(signed_text(least().to_string().replacen(from, to, 1)), code),
     }
+}
+
+/// Whether a refusal says that there is no such key.
+fn names(answer: &Result<(), Status>, key: &str) -> bool {
+    let words = format!("unknown field `{key}`");
+    let named = |status: &Status| {
+        let violations = fault::violations(status);
+        violations
+            .iter()
+            .any(|violation| violation.description.starts_with(&words))
+    };
+    answer.as_ref().err().is_some_and(named)
 }
 
 async fn manifests(target: &Target) -> Outcome {
     let broker = Broker::of(target);
     let mut outcomes = Vec::new();
     for case in cases() {
-        let (bundle, code) = asking(&case);
-        outcomes.push(for_its(&case.id, broker.make(bundle).await, code));
+        for Asked { bundle, code, key } in asked(&case) {
+            let answer = broker.make(bundle).await;
+            let unnamed = key.filter(|key| answer.is_err() && !names(&answer, key));
+            outcomes.push(match unnamed {
+                Some(key) => Outcome::Void(format!("{}: refused, and not for {key}", case.id)),
+                None => for_its(&case.id, answer, code),
+            });
+        }
     }
     all(outcomes)
 }

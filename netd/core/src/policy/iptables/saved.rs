@@ -179,7 +179,7 @@ pub fn drops(saved: &Saved) -> BTreeMap<Counter, (u64, u64)> {
         let chain = counter_chain(counter);
         let counts = tables().filter_map(|table| table.get(&chain)?.counts.first().copied());
         let sum = counts.fold((0, 0), |sum: (u64, u64), count| {
-            (sum.0 + count.0, sum.1 + count.1)
+            (sum.0.saturating_add(count.0), sum.1.saturating_add(count.1))
         });
         (counter, sum)
     };
