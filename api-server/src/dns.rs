@@ -2,18 +2,15 @@
 //! there, and until they do not any more ([`before`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cell_api_core::connection::id::ConnectionId;
-use cell_api_core::derive::NetworkSpec;
 use cell_api_core::derive::dns::{self, DnsSpec, Way, Ways, before};
 use cell_api_core::derive::exits::ExitSpec;
 use cell_api_core::derive::services;
+use cell_api_core::derive::{NetworkSpec, PeerSpec};
 use cell_proto::common::v1::{Condition, ConditionStatus};
 use cell_proto::fault::Violation;
-use cell_proto::netd::v1::PeerSpec;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
@@ -55,33 +52,23 @@ enum Said {
     Away,
 }
 
-/// The ways of peers as netd is told of them.
-pub(crate) fn ways_of(peers: &[PeerSpec]) -> Ways {
+/// The ways of peers whom netd is told of.
+pub(crate) fn ways_of<'a>(peers: impl IntoIterator<Item = &'a PeerSpec>) -> Ways {
     let way = |peer: &PeerSpec| Way {
-        addresses: peer
-            .addresses
-            .iter()
-            .filter_map(|ip| IpAddr::try_from(ip).ok())
-            .collect(),
-        exit: ConnectionId::parse(&peer.exit).ok(),
+        addresses: peer.addresses.into(),
+        exit: peer.asks,
     };
-    peers.iter().map(|peer| (peer.name.clone(), way(peer))).collect()
+    peers.into_iter().map(|peer| (peer.name.clone(), way(peer))).collect()
 }
 
 /// The ways of peers and the exits of a whole specification.
 pub(crate) fn all_of(spec: &NetworkSpec) -> (Ways, Vec<ExitSpec>) {
-    let ways = spec.peers.iter().map(|peer| {
-        let way = Way {
-            addresses: peer.addresses.into(),
-            exit: peer.exit,
-        };
-        (peer.name.clone(), way)
-    });
     let services = spec
         .services
         .iter()
         .map(|one| (services::asker(one), services::way(one)));
-    (ways.chain(services).collect(), spec.exits.clone())
+    let ways = ways_of(&spec.peers).into_iter().chain(services);
+    (ways.collect(), spec.exits.clone())
 }
 
 impl Dns {

@@ -180,7 +180,7 @@ mod tests {
         };
         let full = full();
         let exit = ConnectionId::from_random([0xff; 16]);
-        let peers = full.iter().map(|stored| (&stored.peer, Some(exit)));
+        let peers = full.iter().map(|stored| (&stored.peer, Route::Exit(exit)));
         let mut spec = derive::network_spec(&settings, Some(&range()), peers, Vec::new(), None);
         // And what services may be granted to them, with as many entries as there may be.
         let at = |n: usize| Service {

@@ -44,6 +44,7 @@ pub async fn run(app: Arc<App>, channel: Channel, shutdown: CancellationToken) {
         watch: NetworkStatusServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES),
         accepted: None,
         refused: Refused::new(),
+        nowhere: Refused::new(),
         exits: exits::Told::default(),
         retry: None,
         retry_after: FIRST_BACKOFF,
@@ -76,6 +77,8 @@ struct Reconciler {
     accepted: Option<Accepted>,
     /// Peers that netd does not take.
     refused: Refused,
+    /// Peers that nothing carries: on the network, without the internet.
+    nowhere: Refused,
     /// Exits, as netd was told of them last.
     exits: exits::Told,
     /// When everything is tried again, after netd refused it.

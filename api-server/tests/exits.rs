@@ -78,6 +78,14 @@ async fn actions(admin: &Client) -> Vec<(String, String, String)> {
     all["records"].as_array().unwrap().iter().map(one).collect()
 }
 
+/// Whether netd has a peer without an exit, and without the internet.
+fn is_inside(cell: &Cell, peer: &str) -> bool {
+    let state = cell.netd.state.lock().unwrap();
+    let spec = state.spec.clone().unwrap_or_default();
+    let found = spec.peers.into_iter().find(|one| one.name == peer);
+    found.is_some_and(|peer| peer.exit.is_empty() && !peer.access.unwrap_or_default().internet)
+}
+
 fn exit_at_netd(cell: &Cell, peer: &str) -> Option<String> {
     cell.netd.state.lock().unwrap().exit_of(peer)
 }
@@ -426,7 +434,7 @@ async fn a_peer_falls_back_comes_back_and_goes_directly_only_by_its_own_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_exit_that_netd_refuses_takes_its_peers_off_the_network_and_nobody_else() {
+async fn an_exit_that_netd_refuses_takes_its_peers_off_the_internet_and_nobody_off_the_network() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
     cell.netd.state.lock().unwrap().validates = false;
@@ -440,20 +448,27 @@ async fn an_exit_that_netd_refuses_takes_its_peers_off_the_network_and_nobody_el
     cell.netd.state.lock().unwrap().refuses_redirects = true;
     cell.netd.foreign_change();
     eventually("it goes nowhere, and all others stay", || {
-        exit_at_netd(&cell, "bound").is_none()
+        is_inside(&cell, "bound")
             && exit_at_netd(&cell, "other") == Some(home.clone())
             && exit_at_netd(&cell, "own") == Some(String::new())
     })
     .await;
+    // Its names are not looked up by the cell's own way either.
+    let asks = |name: &str| cell.egress.state.lock().unwrap().dns.as_ref().and_then(|dns| {
+        let of = dns.peers.iter().find(|peer| peer.name == name);
+        of.map(|peer| peer.exit.clone())
+    });
+    eventually("the relay has its way", || asks("bound").is_some_and(|exit| !exit.is_empty() && exit != work)).await;
+    assert_eq!(asks("own"), Some(String::new()));
     let status = health(&admin, &work).await;
     assert!(
         status["detail"].as_str().unwrap().contains("no redirects here"),
         "{status}"
     );
     bind(&admin, "own", json!(work)).await.expect(200);
-    assert_eq!(exit_at_netd(&cell, "own"), None, "a difference says the same");
+    eventually("a difference says the same", || is_inside(&cell, "own")).await;
     bind(&admin, "own", Value::Null).await.expect(200);
-    eventually("it is back", || exit_at_netd(&cell, "own") == Some(String::new())).await;
+    eventually("it is back", || !is_inside(&cell, "own")).await;
     cell.netd.state.lock().unwrap().validates = true;
     let refused = bind(&admin, "own", json!(work)).await.expect(409).json();
     assert_eq!(

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use cell_lab::catalog::{Edition, publish};
 use cell_lab::https::Https;
+use cell_proto::broker::v1::ImageSignature;
 use cell_proto::api::v1::remote_catalog_service_client::RemoteCatalogServiceClient;
 use cell_proto::api::v1::{
     AddRemoteCatalogRequest, ListRemoteCatalogsRequest, RefreshRemoteCatalogRequest,
@@ -94,6 +95,11 @@ impl Story {
     fn publish_as(&self, by: u8, serial: u64, manifests: &[Value], lasts_s: i64) -> PathBuf {
         let source = tempfile::tempdir().unwrap();
         catalog::write(source.path(), manifests);
+        for manifest in manifests {
+            let id = manifest["id"].as_str().unwrap();
+            let images = json!([{"payload": format!("{{\"of\": \"{id}\"}}"), "signature": "MEUCIQ=="}]);
+            std::fs::write(source.path().join(id).join("images.json"), images.to_string()).unwrap();
+        }
         let edition = Edition {
             serial,
             issued_s: self.now_s,
@@ -184,6 +190,13 @@ async fn what_somebody_signed_and_serves_is_installed_once_the_broker_takes_its_
     );
     install(&story.admin, "board", json!({"instance": "one"})).await;
     stands(&story.admin, "board-one", "installed").await;
+    // The broker judges the images by what the catalog says of them; of a catalog that says nothing there is nothing.
+    let given: Vec<Vec<String>> = story.broker.with(|state| {
+        let of = |one: &Vec<ImageSignature>| one.iter().map(|one| String::from_utf8(one.payload.clone()).unwrap()).collect();
+        state.image_signatures.values().map(of).collect()
+    });
+    assert!(given.contains(&vec!["{\"of\": \"board\"}".to_owned()]), "{given:?}");
+    assert!(given.contains(&Vec::new()), "{given:?}");
 
     // What was installed stays when the catalog goes, and netd forgets the server.
     story.admin.delete(&format!("{ALL}/more")).await.expect(204);

@@ -1,11 +1,13 @@
 //! The catalog's index, made from its manifests: `compose/catalog/index.json`; and the same signed, as others fetch it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use cell_api_core::services::images::{self, ImageSignature};
 use cell_api_core::services::remote;
 use cell_manifest::{Digest, Manifest, Purpose};
 use p256::ecdsa::signature::Signer as _;
@@ -13,6 +15,9 @@ use p256::ecdsa::{DerSignature, SigningKey};
 use p256::pkcs8::DecodePrivateKey as _;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+
+/// Beside a manifest, OPTIONAL: signatures of its images, a list in JSON of each cosign payload and its signature.
+const IMAGES_FILE: &str = "images.json";
 
 /// The index.
 #[derive(Serialize)]
@@ -31,6 +36,9 @@ struct Entry {
     manifest: String,
     /// Of exactly the file's bytes.
     digest: String,
+    /// Signatures of its images, as [`IMAGES_FILE`] has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<ImageSignature>,
 }
 
 /// The text of the index of all manifests below `catalog`, by id; the cell's own containers too.
@@ -38,17 +46,20 @@ struct Entry {
 /// # Errors
 /// A manifest that is not right, named with all its faults, or that lies in a folder of another name.
 pub fn index(catalog: &Path) -> Result<String> {
-    let services = manifests(catalog)?.into_iter().map(|(bytes, manifest)| Entry {
-        manifest: format!("{}/manifest.json", manifest.id),
-        id: manifest.id.to_string(),
-        title: manifest.title.clone(),
-        description: manifest.description.clone(),
-        version: manifest.version.clone(),
-        digest: digest(&bytes).to_string(),
-    });
+    let entry = |(bytes, manifest): (Vec<u8>, Manifest)| {
+        Ok(Entry {
+            images: images(catalog, &manifest)?,
+            manifest: format!("{}/manifest.json", manifest.id),
+            id: manifest.id.to_string(),
+            title: manifest.title.clone(),
+            description: manifest.description.clone(),
+            version: manifest.version.clone(),
+            digest: digest(&bytes).to_string(),
+        })
+    };
     let index = Index {
         schema_version: 1,
-        services: services.collect(),
+        services: manifests(catalog)?.into_iter().map(entry).collect::<Result<_>>()?,
     };
     Ok(serde_json::to_string_pretty(&index)? + "\n")
 }
@@ -70,6 +81,8 @@ struct SignedEntry {
     description: String,
     version: String,
     digest: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<ImageSignature>,
 }
 
 /// What an index says of itself.
@@ -114,6 +127,7 @@ pub fn publish(catalog: &Path, key: &SigningKey, edition: Edition, out: &Path) -
             description: manifest.description.clone(),
             version: manifest.version.clone(),
             digest: digest.to_string(),
+            images: images(catalog, &manifest)?,
         });
     }
     let index = SignedIndex {
@@ -148,6 +162,21 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn digest(bytes: &[u8]) -> Digest {
     Digest::of_sha256(Sha256::digest(bytes).into())
+}
+
+/// The signatures of a manifest's images; none where there is no such file.
+fn images(catalog: &Path, manifest: &Manifest) -> Result<Vec<ImageSignature>> {
+    let name = format!("{}/{IMAGES_FILE}", manifest.id);
+    let text = match fs::read(catalog.join(&name)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).context(name),
+    };
+    let signatures: Vec<ImageSignature> = serde_json::from_slice(&text).with_context(|| name.clone())?;
+    if let Err(why) = images::check(&signatures) {
+        bail!("{name}: {why}");
+    }
+    Ok(signatures)
 }
 
 /// All manifests below a folder, by id.

@@ -9,6 +9,7 @@ mod wire;
 use std::net::IpAddr;
 
 use cell_api_core::access::{AccessInput, MAX_SERVICES, ServiceInput};
+use cell_api_core::connection::choice::Route;
 use cell_api_core::derive;
 use cell_api_core::peer::{MAX_PEERS, PeerInput};
 use cell_api_core::range::{self, HostIndex, VpnRange};
@@ -35,7 +36,7 @@ fn verdict(input: &PeerInput) -> Option<Result<(), Rejection>> {
         tunnel: new.tunnel,
         exit: Default::default(),
     };
-    let spec = derive::network_spec(&settings(), Some(&range), [(&peer, None)], vec![], None);
+    let spec = derive::network_spec(&settings(), Some(&range), [(&peer, Route::Own)], vec![], None);
     Some(validate(&carried(spec), &ceiling(), None).map(|_| ()))
 }
 
@@ -132,7 +133,7 @@ fn every_range_that_the_api_takes_netd_takes() {
                 tunnel: cell_api_core::access::Tunnel::Split,
                 exit: Default::default(),
             };
-            let spec = derive::network_spec(&settings(), Some(&network.range), [(&peer, None)], vec![], None);
+            let spec = derive::network_spec(&settings(), Some(&network.range), [(&peer, Route::Own)], vec![], None);
             let taken = validate(&carried(spec), &ceiling(), None).map(|_| ());
             assert_eq!(taken, Ok(()), "{v4} {v6} host {host}");
         }

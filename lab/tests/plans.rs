@@ -135,14 +135,9 @@ fn netds_peer(peer: derive::PeerSpec) -> PeerSpec {
     }
 }
 
-/// What netd is told of a peer; none where it is off the network.
-fn told(one: &One) -> Option<PeerSpec> {
-    let exit = match one.route {
-        Route::Own => None,
-        Route::Exit(id) => Some(id),
-        Route::Nowhere => return None,
-    };
-    Some(netds_peer(derive::peer_spec(&home(), &one.peer, exit)))
+/// What netd is told of a peer.
+fn told(one: &One) -> PeerSpec {
+    netds_peer(derive::peer_spec(&home(), &one.peer, one.route))
 }
 
 fn desired(world: &World) -> Desired {
@@ -166,7 +161,7 @@ fn desired(world: &World) -> Desired {
             addresses: wireguard.addresses.map(Ok).into(),
             mtu_bytes: wireguard.mtu_bytes,
         }),
-        peers: world.values().filter_map(told).collect(),
+        peers: world.values().map(told).collect(),
         cell_ports: spec.cell_ports.into_iter().map(port).collect(),
         exits: exits(),
         dns_upstreams: Vec::new(),
@@ -393,7 +388,7 @@ fn facts<'p>(plan: &'p Plan, peer: &'p str) -> impl Iterator<Item = &'p Fact> {
 /// A statement that says of a flow that it is gained (or lost) and that nothing else leads there.
 fn says(fact: &Fact, gained: bool, flow: Flow, world: &World) -> bool {
     match (fact, gained) {
-        (Fact::GoesOff(_), false) => true,
+        (Fact::GoesOff, false) => true,
         (Fact::Gains(reach), true) | (Fact::Loses(reach), false) => leads(reach, flow, world),
         (Fact::Way { from, to }, gained) => {
             is_public(flow.to) && carries(to, flow) == gained && carries(from, flow) != gained
@@ -406,7 +401,7 @@ fn says(fact: &Fact, gained: bool, flow: Flow, world: &World) -> bool {
 /// something else are not promised.
 fn promises(fact: &Fact, flow: Flow, world: &World) -> bool {
     match fact {
-        Fact::Gains(Reach::Cell) | Fact::GoesOff(_) => false,
+        Fact::Gains(Reach::Cell) | Fact::GoesOff => false,
         Fact::Gains(Reach::Service(service)) | Fact::Loses(Reach::Service(service)) => {
             service.besides.is_none() && leads(&Reach::Service(service.clone()), flow, world)
         }
@@ -458,8 +453,8 @@ proptest! {
         let plan = planned(&before, &after);
         let had = desired(&before);
         let delta = DeltaSpec {
-            upserted_peers: after.values().filter_map(told).collect(),
-            removed_peers: NAMES.iter().filter(|name| after.get(*name).and_then(told).is_none()).map(|name| (*name).to_owned()).collect(),
+            upserted_peers: after.values().map(told).collect(),
+            removed_peers: NAMES.iter().filter(|name| !after.contains_key(*name)).map(|name| (*name).to_owned()).collect(),
         };
         let delta = validate_delta(&delta, &had, &ceiling()).unwrap();
         let changes = plan_delta(&had, &delta).changes;
@@ -473,7 +468,7 @@ proptest! {
         // What others gain and lose by it, and what is of the device alone, is no change of netd's.
         let own = told(|fact| matches!(
             fact,
-            Fact::GoesOff(_) | Fact::NewKey | Fact::Way { .. } | Fact::Gains(Reach::Cell | Reach::Internet(_) | Reach::Service(_))
+            Fact::GoesOff | Fact::NewKey | Fact::Way { .. } | Fact::Gains(Reach::Cell | Reach::Internet(_) | Reach::Service(_))
                 | Fact::Loses(Reach::Internet(_) | Reach::Service(_))
         ));
         prop_assert!(own.is_subset(&netds), "{netds:?} {plan:#?}");

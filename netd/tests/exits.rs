@@ -24,7 +24,7 @@ use cell_lab::process::until;
 use cell_lab::topology::{FAR_HOST, LAN_HOST};
 use cell_proto::common::v1::Protocol;
 use cell_proto::netd::v1;
-use support::{PATIENCE, is_legacy};
+use support::{PATIENCE, access, is_legacy};
 
 const LONG: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(20);
@@ -105,6 +105,49 @@ fn a_bound_peer_leaves_by_its_exit_alone() -> Result<()> {
     assert_eq!(setup.answered(), ALL, "the machine's own way again");
     assert!(setup.own_way.packets()[0] >= free[0] + 6);
     assert_eq!(setup.exits[1].1.packets(), left);
+    Ok(())
+}
+
+/// A grant of one service says whether, the exit says by which way (ADR 0047).
+#[test]
+fn a_granted_service_of_the_internet_goes_by_the_exit_too() -> Result<()> {
+    let setup = setup()?;
+    let far = FAR_HOST.each().map(|far| SocketAddr::new(far, 80));
+    let at = far.map(|far| (far.ip().to_string(), 80));
+    let at = at.each_ref().map(|(address, port)| (address.as_str(), *port));
+    for internet in [false, true] {
+        let spec = |exit: &str| {
+            let mut spec = setup.spec(exit);
+            spec.peers[0].access = Some(access(internet, false, &at));
+            spec
+        };
+        let reached = || -> Result<usize> {
+            let echoes = far.map(|far| tcp_echo(&setup.device.namespace, far, LONG));
+            Ok(echoes.into_iter().collect::<Result<Vec<_>>>()?.into_iter().filter(|came| *came).count())
+        };
+        setup.netd.apply(spec(""), "")?;
+        let client = setup.client(&setup.device)?;
+        let before = setup.own_way.packets();
+        assert_eq!(reached()?, 2, "the machine's own way, internet {internet}");
+        let own = setup.own_way.packets();
+        assert!(own[0] > before[0] && own[1] > before[1], "the counters see: {own:?}");
+
+        let mut flow = Flow::open(&setup.device.namespace, far[0], LONG)?;
+        setup.netd.apply(spec("exit0"), "")?;
+        let own = setup.own_way.packets();
+        assert!(flow.echo(SECOND).is_err(), "a flow does not change its way");
+        let through = setup.exits[0].1.packets();
+        assert_eq!(reached()?, 2, "by the exit, internet {internet}");
+        let after = setup.exits[0].1.packets();
+        assert!(after[0] > through[0] && after[1] > through[1], "{after:?}");
+        setup.cell(&format!("ip link set {} down", link(0)))?;
+        assert_eq!(reached()?, 0, "down");
+        assert_eq!(setup.own_way.packets(), own, "leaked packets, internet {internet}");
+        setup.cell(&format!("ip link set {} up", link(0)))?;
+        setup.world.cell.add_address(&link(0), near(0)[1].into())?;
+        setup.netd.apply(spec(""), "")?;
+        drop(client);
+    }
     Ok(())
 }
 

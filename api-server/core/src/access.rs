@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::fault::Faults;
+use crate::public::is_public;
 
 /// Most services that one peer may be given.
 pub const MAX_SERVICES: usize = 256;
@@ -74,6 +75,16 @@ pub struct ServiceInput {
 }
 
 impl AccessPolicy {
+    /// What is left of it without a way to the internet: none, and no service at a public address either.
+    pub fn inside(&self) -> AccessPolicy {
+        let services = self.services.iter().copied();
+        AccessPolicy {
+            internet: false,
+            peer_to_peer: self.peer_to_peer,
+            services: services.filter(|service| !is_public(service.address)).collect(),
+        }
+    }
+
     /// What both allow.
     pub fn common(&self, other: &AccessPolicy) -> AccessPolicy {
         AccessPolicy {

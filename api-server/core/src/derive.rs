@@ -14,6 +14,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::access::{AccessPolicy, Protocol};
+use crate::connection::choice::Route;
 use crate::connection::id::ConnectionId;
 use crate::connection::names::Names;
 use crate::key::PublicKey;
@@ -77,6 +78,8 @@ pub struct PeerSpec {
     pub access: AccessPolicy,
     /// Which exit carries what it sends to the internet; `None`: the machine's own way.
     pub exit: Option<ConnectionId>,
+    /// Which one carries its questions of DNS: the same, or one that DNS does not know where nothing carries it.
+    pub asks: Option<ConnectionId>,
 }
 
 /// A port of the cell and where the process behind it really listens.
@@ -104,11 +107,11 @@ pub struct NetworkSettings {
 }
 
 /// The specification of a cell; `range` is `None` until setup is complete, and then there is nothing to own. Each peer
-/// comes with the exit that carries it ([`crate::connection::choice::route`]). `dns` is `None` where no relay answers DNS.
+/// comes with its way ([`crate::connection::choice::route`]). `dns` is `None` where no relay answers DNS.
 pub fn network_spec<'a>(
     settings: &NetworkSettings,
     range: Option<&VpnRange>,
-    peers: impl IntoIterator<Item = (&'a Peer, Option<ConnectionId>)>,
+    peers: impl IntoIterator<Item = (&'a Peer, Route)>,
     exits: Vec<ExitSpec>,
     dns: Option<&Upstreams>,
 ) -> NetworkSpec {
@@ -117,7 +120,7 @@ pub fn network_spec<'a>(
     };
     let mut peers: Vec<PeerSpec> = peers
         .into_iter()
-        .map(|(peer, exit)| peer_spec(range, peer, exit))
+        .map(|(peer, route)| peer_spec(range, peer, route))
         .collect();
     peers.sort_by(|a, b| a.name.cmp(&b.name));
     let https = CellPort {
@@ -166,14 +169,21 @@ fn is_beyond(ip: IpAddr) -> bool {
     !(link_local || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast())
 }
 
-/// One peer of the specification: what a change of that peer sends.
-pub fn peer_spec(range: &VpnRange, peer: &Peer, exit: Option<ConnectionId>) -> PeerSpec {
+/// One peer of the specification: what a change of that peer sends. One that nothing carries stays on the network, where it reaches the
+/// cell and what lies inside: what becomes of its exit is no reason to lock it out, and nothing of it leaves by another way.
+pub fn peer_spec(range: &VpnRange, peer: &Peer, route: Route) -> PeerSpec {
+    let (access, exit, asks) = match route {
+        Route::Own => (peer.access.clone(), None, None),
+        Route::Exit(id) => (peer.access.clone(), Some(id), Some(id)),
+        Route::Nowhere => (peer.access.inside(), None, Some(dns::no_exit())),
+    };
     PeerSpec {
         name: peer.name.to_string(),
         public_key: peer.public_key,
         addresses: range.addresses_of(peer.host),
-        access: peer.access.clone(),
+        access,
         exit,
+        asks,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod access;
 pub mod key;
 pub mod name;
 pub mod peer;
+pub mod public;
 pub mod range;
 
 pub mod connection;

@@ -29,7 +29,7 @@ pub const SERVICES_TOLD: usize = 8;
 pub struct Standing<'a> {
     /// The peer.
     pub peer: &'a Peer,
-    /// Its way; [`Route::Nowhere`] keeps it off the network.
+    /// Its way; [`Route::Nowhere`] keeps it off the internet.
     pub route: Route,
 }
 
@@ -87,6 +87,8 @@ pub enum Besides {
     Internet(Leaves),
     /// Peer-to-peer.
     Devices,
+    /// Nothing, and the grant does not either: the exit of this name carries it, which carries TCP of internet access alone.
+    NotCarried(String),
 }
 
 /// A service that somebody gains or loses.
@@ -117,15 +119,6 @@ pub enum Reach {
     MoreServices(usize),
 }
 
-/// Why a peer is off the network.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Off {
-    /// It is removed.
-    Removed,
-    /// Nothing carries its exit, and it fails closed.
-    NotCarried(String),
-}
-
 /// Which open connections end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ends {
@@ -143,7 +136,9 @@ pub enum Ends {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fact {
     /// It is on the network no more.
-    GoesOff(Off),
+    GoesOff,
+    /// Nothing carries its exit of this name, and it fails closed: it does not reach the internet.
+    NotCarried(String),
     /// Whoever has its key now is off the network, and whoever has the new one is on it.
     NewKey,
     /// It reaches this no more.
@@ -227,6 +222,16 @@ impl Plan {
     }
 }
 
+impl Leaves {
+    /// Whether it carries more than TCP, or this is TCP.
+    fn carries(&self, protocol: Protocol) -> bool {
+        match self {
+            Leaves::Own => true,
+            Leaves::Through { tcp_alone, .. } => !tcp_alone || protocol == Protocol::Tcp,
+        }
+    }
+}
+
 impl Fact {
     /// The order in which people want to hear of facts.
     fn rank(&self) -> (u8, u8) {
@@ -238,7 +243,8 @@ impl Fact {
             Reach::MoreServices(_) => 4,
         };
         match self {
-            Fact::GoesOff(_) => (0, 0),
+            Fact::GoesOff => (0, 0),
+            Fact::NotCarried(_) => (0, 1),
             Fact::NewKey => (1, 0),
             Fact::Loses(reach) => (2, of(reach)),
             Fact::Gains(reach) => (3, of(reach)),

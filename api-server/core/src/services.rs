@@ -12,6 +12,7 @@ pub mod exits;
 pub mod form;
 pub mod guard;
 pub mod health;
+pub mod images;
 pub mod own;
 pub mod phase;
 pub mod plan;

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use cell_api_core::access::{AccessInput, AccessPolicy, Protocol, Service, ServiceInput, Tunnel};
 use cell_api_core::client_config::{self, CellSide};
-use cell_api_core::connection::choice::ExitChoice;
+use cell_api_core::connection::choice::{ExitChoice, Route};
 use cell_api_core::derive::dns::Upstreams;
 use cell_api_core::derive::{self, NetworkSettings, NetworkSpec};
 use cell_api_core::fault::Faults;
@@ -49,7 +49,7 @@ fn peer(name: &str, host: u32, tunnel: Tunnel, services: &[&str]) -> Peer {
 
 /// What netd is told of these peers.
 fn whole(peers: &[Peer]) -> NetworkSpec {
-    let own_way = peers.iter().map(|peer| (peer, None));
+    let own_way = peers.iter().map(|peer| (peer, Route::Own));
     derive::network_spec(
         &settings(),
         Some(&home()),
@@ -388,7 +388,7 @@ proptest! {
         peers.sort_by_key(|peer| (u64::from(peer.host.get()) ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         prop_assert_eq!(whole(&peers), straight.clone());
         for peer in &peers {
-            prop_assert!(straight.peers.contains(&derive::peer_spec(&home(), peer, None)), "a delta says what the whole says");
+            prop_assert!(straight.peers.contains(&derive::peer_spec(&home(), peer, Route::Own)), "a delta says what the whole says");
         }
     }
 

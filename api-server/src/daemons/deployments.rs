@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cell_api_core::service_network::Place;
+use cell_api_core::services::images;
 use cell_proto::broker::v1::container_service_client::ContainerServiceClient;
 use cell_proto::broker::v1::container_status_service_client::ContainerStatusServiceClient;
 use cell_proto::broker::v1::deployment_service_client::DeploymentServiceClient;
 use cell_proto::broker::v1::{
     Container, DeployRequest, Deployment, GetContainerLogsRequest, GetContainerLogsResponse,
-    GetContainerRequest, ListDeploymentsRequest, ListManifestKeysRequest, Parameter, PullImagesRequest,
+    GetContainerRequest, ImageSignature, ListDeploymentsRequest, ListManifestKeysRequest, Parameter, PullImagesRequest,
     PullImagesResponse, PutManifestRequest, RemoveDeploymentRequest, RestartContainerRequest, ServicePlace,
     StartContainerRequest, StopContainerRequest,
 };
@@ -138,7 +139,7 @@ impl Deployments {
         let request = PutManifestRequest {
             manifest: kept.bytes.clone(),
             signature: kept.signature.clone(),
-            images: Vec::new(),
+            images: kept.images.iter().map(image_signature).collect(),
         };
         within(DEADLINE, self.deploys.clone().put_manifest(request))
             .await
@@ -306,5 +307,12 @@ fn silent() -> BrokerFault {
     BrokerFault::Later {
         code: "UNREACHABLE".to_owned(),
         message: "it did not answer in time".to_owned(),
+    }
+}
+
+fn image_signature(one: &images::ImageSignature) -> ImageSignature {
+    ImageSignature {
+        payload: one.payload.clone().into_bytes(),
+        signature: one.signature.clone(),
     }
 }

@@ -82,6 +82,7 @@ pub fn peer_spec(spec: PeerSpec) -> wire::PeerSpec {
         addresses,
         access,
         exit,
+        asks: _,
     } = spec;
     wire::PeerSpec {
         name,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_api_core::connection::choice::{ExitChoice, Route};
+use cell_api_core::derive::dns::Ways;
 use cell_api_core::derive::services::{core_network, service_spec};
 use cell_api_core::derive::{self, PeerSpec};
 use cell_api_core::domain::Domain;
@@ -42,7 +43,7 @@ pub(super) type Difference = BTreeMap<String, Option<PeerSpec>>;
 #[derive(Default)]
 pub(super) struct Routed {
     pub(super) spec: Difference,
-    /// Those that no exit carries and that may go no other way, with why. They are off the network.
+    /// Those that no exit carries and that may go no other way, with why. They are on the network without the internet.
     pub(super) nowhere: Refused,
 }
 
@@ -105,7 +106,7 @@ impl Reconciler {
         let Routed { spec, nowhere } = self.routed(pending.peers);
         match self.apply_difference(spec).await {
             Ok(()) => {
-                self.refused.extend(nowhere);
+                self.nowhere.extend(nowhere);
                 self.settled(pending.generation);
                 Ok(())
             }
@@ -129,13 +130,11 @@ impl Reconciler {
             let stored = self.app.peers.get(&name);
             let spec = match stored.zip(identity.as_ref()) {
                 None => None,
-                Some((stored, identity)) => match self.exits.way_of(&stored.peer, &self.app.exits) {
-                    Ok(exit) => self.granted(derive::peer_spec(&identity.range, &stored.peer, exit)),
-                    Err(why) => {
-                        routed.nowhere.insert(name.clone(), why);
-                        None
-                    }
-                },
+                Some((stored, identity)) => {
+                    let (route, why_not) = self.exits.way_of(&stored.peer, &self.app.exits);
+                    routed.nowhere.extend(why_not.map(|why| (name.clone(), why)));
+                    self.granted(derive::peer_spec(&identity.range, &stored.peer, route))
+                }
             };
             routed.spec.insert(name, spec);
         }
@@ -364,20 +363,22 @@ impl Reconciler {
     /// Removals go first and alone, so that nothing that netd says of an addition can hold a revocation up.
     pub(super) async fn apply_difference(&mut self, peers: Difference) -> Result<(), Status> {
         let (mut upserted, mut removed) = (Vec::new(), Vec::new());
+        let mut ways = dns::ways_of(peers.values().flatten());
         for (name, spec) in peers {
             self.refused.remove(&name);
+            self.nowhere.remove(&name);
             match spec {
                 Some(spec) => upserted.push(netd::peer_spec(spec)),
                 None => removed.push(name),
             }
         }
         if !removed.is_empty() {
-            self.send_difference(Vec::new(), std::mem::take(&mut removed))
+            self.send_difference(Vec::new(), Ways::new(), std::mem::take(&mut removed))
                 .await?;
         }
         while !upserted.is_empty() {
             let names: Vec<String> = upserted.iter().map(|peer| peer.name.clone()).collect();
-            let Err(status) = self.send_difference(upserted.clone(), removed.clone()).await else {
+            let Err(status) = self.send_difference(upserted.clone(), ways.clone(), removed.clone()).await else {
                 return Ok(());
             };
             let violations = fault::violations(&status);
@@ -390,21 +391,23 @@ impl Reconciler {
             }
             // What netd had of such a peer before is more than it may have now.
             upserted.retain(|peer| !left_out.contains_key(&peer.name));
+            ways.retain(|name, _| !left_out.contains_key(name));
             removed.extend(left_out.keys().cloned());
             self.refused.extend(left_out);
         }
         if removed.is_empty() {
             return Ok(());
         }
-        self.send_difference(upserted, removed).await
+        self.send_difference(upserted, ways, removed).await
     }
 
+    /// `ways`: those of the peers that come or change.
     pub(super) async fn send_difference(
         &mut self,
         upserted_peers: Vec<wire::PeerSpec>,
+        ways: Ways,
         removed_peers: Vec<String>,
     ) -> Result<(), Status> {
-        let ways = dns::ways_of(&upserted_peers);
         self.app.dns.before_some(&self.app, &ways).await;
         let gone = removed_peers.clone();
         let base_etag = self.accepted.as_ref().map(|accepted| accepted.etag.clone());
@@ -469,9 +472,9 @@ impl Reconciler {
     /// netd has a generation, but perhaps some peers.
     pub(super) fn settled(&mut self, generation: u64) {
         self.retry_never();
-        let trouble = refused::trouble(&self.refused);
+        let trouble = refused::trouble(&self.refused).or_else(|| refused::nowhere(&self.nowhere));
         if let Some(trouble) = &trouble {
-            tracing::warn!(message = trouble.message, "netd refuses some peers");
+            tracing::warn!(message = trouble.message, "netd does not take all of it");
         }
         self.tell(generation, trouble);
     }
@@ -499,7 +502,7 @@ impl Reconciler {
         self.exits.shut_entries = shut_entries;
         self.exits.refused_services = refused_services;
         self.exits.refused_entries = refused_entries;
-        self.refused.extend(nowhere);
+        self.nowhere = nowhere;
         Ok((generation, spec))
     }
 }
@@ -536,10 +539,9 @@ async fn desired(
                 if without.contains_key(name) {
                     continue;
                 }
-                match told.way_of(&stored.peer, &known) {
-                    Ok(exit) => ways.push((&stored.peer, exit)),
-                    Err(why) => drop(nowhere.insert(name.to_owned(), why)),
-                }
+                let (route, why_not) = told.way_of(&stored.peer, &known);
+                ways.push((&stored.peer, route));
+                nowhere.extend(why_not.map(|why| (name.to_owned(), why)));
             }
             let range = cell.as_ref().map(|cell| &cell.range);
             let dns = cell.as_ref().map(|cell| &cell.dns_upstreams).filter(|_| has_dns);

@@ -69,16 +69,14 @@ impl Told {
         (told, specs)
     }
 
-    /// The exit that carries a peer now; `None`: the machine's own way.
-    ///
-    /// # Errors
-    /// Why nothing carries it, for people: then it must not be on the network at all.
-    pub(super) fn way_of(&self, peer: &Peer, exits: &Exits) -> Result<Option<ConnectionId>, String> {
-        match self.route(&peer.exit, exits) {
-            Route::Own => Ok(None),
-            Route::Exit(id) => Ok(Some(id)),
-            Route::Nowhere => Err(peer.exit.bound().map_or_else(String::new, |id| self.why_not(&id))),
-        }
+    /// The way that a peer has now, and where that is none why, for people.
+    pub(super) fn way_of(&self, peer: &Peer, exits: &Exits) -> (Route, Option<String>) {
+        let route = self.route(&peer.exit, exits);
+        let why_not = match route {
+            Route::Own | Route::Exit(_) => None,
+            Route::Nowhere => peer.exit.bound().map(|id| self.why_not(&id)),
+        };
+        (route, why_not)
     }
 
     /// Which way a choice leads now.

@@ -61,6 +61,26 @@ pub(super) fn some(
 
 /// What to tell of the peers that netd did not take.
 pub(super) fn trouble(refused: &Refused) -> Option<Trouble> {
+    let shown = shown(refused)?;
+    Some(Trouble {
+        reason: "PEERS_REFUSED".to_owned(),
+        message: format!("netd refuses some devices, which cannot connect until they are changed: {shown}"),
+    })
+}
+
+/// What to tell of the peers that nothing carries.
+pub(super) fn nowhere(nowhere: &Refused) -> Option<Trouble> {
+    let shown = shown(nowhere)?;
+    Some(Trouble {
+        reason: "EXITS_REFUSED".to_owned(),
+        message: format!(
+            "nothing carries some devices, which reach the cell and not the internet until their exits are changed: {shown}"
+        ),
+    })
+}
+
+/// Some of them by name, each with why.
+fn shown(refused: &Refused) -> Option<String> {
     if refused.is_empty() {
         return None;
     }
@@ -72,13 +92,7 @@ pub(super) fn trouble(refused: &Refused) -> Option<Trouble> {
     } else {
         format!(" and {more} more")
     };
-    Some(Trouble {
-        reason: "PEERS_REFUSED".to_owned(),
-        message: format!(
-            "netd refuses some devices, which cannot connect until they are changed: {}{more}",
-            shown.join(", ")
-        ),
-    })
+    Some(format!("{}{more}", shown.join(", ")))
 }
 
 #[cfg(test)]

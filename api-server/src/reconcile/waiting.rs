@@ -1,5 +1,7 @@
 //! The change that waits: sent so that netd takes it back by itself, and put back here too when netd did.
 
+use cell_api_core::connection::id::ConnectionId;
+use cell_api_core::derive::dns::Ways;
 use cell_api_core::waiting::{Said, Sent, Standing, standing};
 use cell_proto::fault;
 use cell_proto::netd::v1 as wire;
@@ -129,7 +131,7 @@ impl Reconciler {
         if !peers.is_empty() {
             let Routed { spec, nowhere } = self.routed(peers);
             self.apply_difference(spec).await?;
-            self.refused.extend(nowhere);
+            self.nowhere.extend(nowhere);
         }
         let routed = self.routed(BTreeSet::from([waiting.subject.clone()]));
         self.send_to_wait(waiting, routed).await
@@ -170,8 +172,10 @@ impl Reconciler {
         Routed { spec, nowhere }: Routed,
     ) -> Result<Option<wire::PendingChange>, Status> {
         let (mut upserted_peers, mut removed_peers) = (Vec::new(), Vec::new());
+        let mut ways = dns::ways_of(spec.values().flatten());
         for (name, spec) in spec {
             self.refused.remove(&name);
+            self.nowhere.remove(&name);
             match spec {
                 Some(spec) => upserted_peers.push(netd::peer_spec(spec)),
                 None => removed_peers.push(name),
@@ -179,7 +183,6 @@ impl Reconciler {
         }
         // Questions follow a new exit from the first one; an exit that is left keeps them until the change stands, since it may
         // come back.
-        let mut ways = dns::ways_of(&upserted_peers);
         ways.retain(|_, way| way.exit.is_some());
         self.app.dns.before_some(&self.app, &ways).await;
         let base_etag = self.accepted.as_ref().map(|accepted| accepted.etag.clone());
@@ -196,7 +199,7 @@ impl Reconciler {
             etag: applied.etag,
             netd_generation: applied.generation,
         }));
-        self.refused.extend(nowhere);
+        self.nowhere.extend(nowhere);
         Ok(applied.pending)
     }
 
@@ -237,6 +240,7 @@ impl Reconciler {
         } else {
             Left::Nothing
         };
+        let ways = dns::ways_of(&wanted.peers);
         let wanted = wanted.peers.into_iter().map(netd::peer_spec);
         let wanted: BTreeMap<String, wire::PeerSpec> = wanted.map(|peer| (peer.name.clone(), peer)).collect();
         let (mut removed, mut reduced) = (Vec::new(), Vec::new());
@@ -250,7 +254,7 @@ impl Reconciler {
             etag: status.etag,
             netd_generation: status.generation,
         }));
-        let done = self.send_in_chunks(removed, reduced).await;
+        let done = self.send_in_chunks(removed, reduced, &ways).await;
         // The network as a whole is still not ours: each change goes this way until it is.
         self.accept(None);
         done.map(|()| left)
@@ -277,16 +281,24 @@ impl Reconciler {
         Box::pin(self.apply_all()).await
     }
 
+    /// What is left keeps the exit that netd has for it, and so do its questions; but who is to go nowhere asks nowhere either.
     async fn send_in_chunks(
         &mut self,
         removed: Vec<String>,
         reduced: Vec<wire::PeerSpec>,
+        wanted: &Ways,
     ) -> Result<(), Status> {
         for chunk in removed.chunks(MAX_DELTA) {
-            self.send_difference(Vec::new(), chunk.to_vec()).await?;
+            self.send_difference(Vec::new(), Ways::new(), chunk.to_vec()).await?;
         }
         for chunk in reduced.chunks(MAX_DELTA) {
-            self.send_difference(chunk.to_vec(), Vec::new()).await?;
+            let way = |peer: &wire::PeerSpec| {
+                let mut way = wanted.get(&peer.name)?.clone();
+                way.exit = ConnectionId::parse(&peer.exit).ok().or(way.exit);
+                Some((peer.name.clone(), way))
+            };
+            let ways = chunk.iter().filter_map(way).collect();
+            self.send_difference(chunk.to_vec(), ways, Vec::new()).await?;
         }
         Ok(())
     }

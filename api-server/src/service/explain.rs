@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use cell_api_core::connection::health::Health;
+use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::flow::FlowInput;
 use cell_proto::netd::v1::ExplainFlowResponse;
 
@@ -102,9 +104,10 @@ fn answer(app: &App, answer: ExplainFlowResponse) -> Result<Explanation, Service
     };
     let source = source.and_then(|address| std::net::IpAddr::try_from(&address).ok());
     let translated_to = translated_to.and_then(|endpoint| SocketAddr::try_from(&endpoint).ok());
+    let down = exit.as_ref().filter(|_| passes).and_then(|exit| down(app, exit));
     Ok(Explanation {
         passes,
-        reason,
+        reason: format!("{reason}{}", down.unwrap_or_default()),
         counter: Some(counter).filter(|counter| !counter.is_empty()),
         target,
         source: source.map(|address| address.to_string()).unwrap_or_default(),
@@ -113,6 +116,14 @@ fn answer(app: &App, answer: ExplainFlowResponse) -> Result<Explanation, Service
         steps,
         exit,
     })
+}
+
+/// What the policy does not know: that nothing comes of what it lets through.
+fn down(app: &App, exit: &ExplainedExit) -> Option<String> {
+    let id = ConnectionId::parse(&exit.connection_id).ok()?;
+    let judged = app.exits.judged(&id).filter(|judged| judged.health == Health::Down)?;
+    let name = exit.connection_name.as_deref().unwrap_or("the exit");
+    Some(format!("; but {name} does not work now ({}), so nothing answers by it", judged.detail))
 }
 
 fn name_of(app: &App, id: &str) -> Result<Option<String>, ServiceError> {

@@ -85,11 +85,7 @@ async fn netd_says(app: &App, before: &Peer, after: Option<&Peer>) -> Result<Opt
     };
     let range = cell::identity(app)?.range;
     let facts = Facts::now(app)?;
-    let spec = after.and_then(|after| match facts.standing(after).route {
-        Route::Own => Some(derive::peer_spec(&range, after, None)),
-        Route::Exit(id) => Some(derive::peer_spec(&range, after, Some(id))),
-        Route::Nowhere => None,
-    });
+    let spec = after.map(|after| derive::peer_spec(&range, after, facts.standing(after).route));
     let spec = spec.map(|spec| granted(app, spec)).transpose()?;
     let removed = spec.is_none().then(|| before.name.to_string());
     let generation = app

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0014_service_secrets.sql"),
     include_str!("../../migrations/0015_domain.sql"),
     include_str!("../../migrations/0016_what_worked.sql"),
+    include_str!("../../migrations/0017_image_signatures.sql"),
 ];
 
 /// A schema that this version cannot use.

@@ -14,6 +14,7 @@ use cell_api_core::services::access::Access;
 use cell_api_core::services::called;
 use cell_api_core::services::entry::{self, Entries, Published};
 use cell_api_core::services::guard::Standing;
+use cell_api_core::services::images::ImageSignature;
 use cell_api_core::services::phase::Phase;
 use cell_manifest::Manifest;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -145,6 +146,8 @@ pub struct KeptManifest {
     pub bytes: Vec<u8>,
     /// Base64 of the signature; empty: the broker finds it in its shipped catalog.
     pub signature: String,
+    /// Signatures of its images, for the broker.
+    pub images: Vec<ImageSignature>,
     /// What they say.
     pub manifest: Manifest,
 }
@@ -199,14 +202,16 @@ pub fn find(connection: &Connection, name: &str) -> Result<Option<StoredService>
 /// # Errors
 /// [`ServiceError::Storage`]: also when it is none any more for this version.
 pub fn manifest(connection: &Connection, digest: &str) -> Result<KeptManifest, ServiceError> {
-    let sql = "SELECT bytes, signature FROM service_manifest WHERE digest = ?1";
-    let (bytes, signature): (Vec<u8>, String) = connection
+    let sql = "SELECT bytes, signature, images FROM service_manifest WHERE digest = ?1";
+    let (bytes, signature, images): (Vec<u8>, String, String) = connection
         .prepare_cached(sql)?
-        .query_row([digest], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row([digest], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let images = serde_json::from_str(&images).map_err(|_| CORRUPT)?;
     let manifest = Manifest::parse(&bytes).map_err(|_| CORRUPT)?;
     Ok(KeptManifest {
         bytes,
         signature,
+        images,
         manifest,
     })
 }

@@ -52,6 +52,8 @@ impl Made {
 #[derive(Default)]
 pub struct State {
     pub manifests: BTreeMap<String, Manifest>,
+    /// What came with them.
+    pub image_signatures: BTreeMap<String, Vec<ImageSignature>>,
     /// Digests of manifests whose images are there.
     pub images: BTreeSet<String>,
     pub made: BTreeMap<String, Made>,
@@ -331,7 +333,7 @@ impl DeploymentService for Broker {
         let PutManifestRequest {
             manifest: bytes,
             signature,
-            images: _,
+            images,
         } = request.into_inner();
         let digest = digest_of(&bytes);
         self.call(format!("put {digest}"), |state| {
@@ -342,6 +344,7 @@ impl DeploymentService for Broker {
             let manifest =
                 Manifest::parse(&bytes).map_err(|_| refusal(Code::InvalidArgument, "MANIFEST_INVALID"))?;
             state.manifests.insert(digest.clone(), manifest);
+            state.image_signatures.insert(digest.clone(), images);
             Ok(())
         })?;
         Ok(Response::new(PutManifestResponse { digest }))

@@ -103,6 +103,11 @@ pub struct Way {
     pub exit: Option<ConnectionId>,
 }
 
+/// Stands for an exit that DNS does not know: whoever has it resolves the cell's own names, and nothing else by any way.
+pub(super) fn no_exit() -> ConnectionId {
+    ConnectionId::from_random([0; 16])
+}
+
 /// The ways of all peers, by name.
 pub type Ways = BTreeMap<String, Way>;
 

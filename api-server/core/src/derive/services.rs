@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddrV4};
 
 use ipnet::Ipv4Net;
 
-use super::dns::Way;
+use super::dns::{Way, no_exit};
 use crate::access::Service;
 use crate::connection::choice::{ExitChoice, Route};
 use crate::connection::id::ConnectionId;
@@ -72,11 +72,6 @@ pub fn core_network(network: CoreNetwork, domain: &Domain) -> ServiceSpec {
         reach: public.map(PublicDomain::reach).unwrap_or_default(),
         called: BTreeSet::new(),
     }
-}
-
-/// Stands for an exit that DNS does not know: whoever has it resolves the cell's own names, and nothing else by any way.
-fn no_exit() -> ConnectionId {
-    ConnectionId::from_random([0; 16])
 }
 
 /// What the containers are called among peers: no peer's name has a colon, and no DNS name.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::place::{Place, Places};
 use super::{
-    Around, Besides, Change, Ends, Fact, Group, Leaves, Off, OwnPath, Plan, Reach, Reached, SERVICES_TOLD,
+    Around, Besides, Change, Ends, Fact, Group, Leaves, OwnPath, Plan, Reach, Reached, SERVICES_TOLD,
     Standing, Statement,
 };
-use crate::access::Service;
+use crate::access::{Protocol, Service};
 use crate::client_config;
 use crate::connection::choice::{ExitChoice, Route};
 use crate::connection::id::ConnectionId;
@@ -62,6 +62,9 @@ impl<'a> Change<'a> {
     }
 }
 
+/// Services, each with whether the exit of who has it refuses it.
+type Granted = BTreeMap<Service, bool>;
+
 /// One of the two states.
 struct Side<'a> {
     /// On the network, with peer-to-peer.
@@ -71,7 +74,7 @@ struct Side<'a> {
 impl<'a> Side<'a> {
     fn of(changed: impl Iterator<Item = Standing<'a>>, around: &Around<'a>) -> Self {
         let all = changed.chain(around.others.iter().copied());
-        let devices = all.filter(|one| one.is_on() && one.peer.access.peer_to_peer);
+        let devices = all.filter(|one| one.peer.access.peer_to_peer);
         Side {
             devices: devices.map(|one| one.peer.name.as_str()).collect(),
         }
@@ -88,10 +91,19 @@ impl<'a> Side<'a> {
 }
 
 impl Standing<'_> {
-    fn is_on(&self) -> bool {
+    /// The services that it reaches: none of the internet's where nothing carries it.
+    fn services(&self) -> BTreeSet<Service> {
         match self.route {
-            Route::Own | Route::Exit(_) => true,
-            Route::Nowhere => false,
+            Route::Own | Route::Exit(_) => self.peer.access.services.clone(),
+            Route::Nowhere => self.peer.access.inside().services,
+        }
+    }
+
+    /// The exit that it is bound to and that nothing carries.
+    fn not_carried(&self) -> Option<ConnectionId> {
+        match self.route {
+            Route::Own | Route::Exit(_) => None,
+            Route::Nowhere => self.peer.exit.bound(),
         }
     }
 }
@@ -125,8 +137,9 @@ fn devices<'a>(
 fn own_path(author: &str, found: &BTreeMap<Fact, BTreeSet<&str>>) -> OwnPath {
     let own = found.iter().filter(|(_, who)| who.contains(author));
     own.map(|(fact, _)| match fact {
-        Fact::GoesOff(_) | Fact::NewKey => OwnPath::Cut,
-        Fact::Loses(_) | Fact::Way { .. } | Fact::Bound { .. } | Fact::WhileDown { .. } | Fact::Ends(_) => {
+        Fact::GoesOff | Fact::NewKey => OwnPath::Cut,
+        Fact::NotCarried(_)
+        | Fact::Loses(_) | Fact::Way { .. } | Fact::Bound { .. } | Fact::WhileDown { .. } | Fact::Ends(_) => {
             OwnPath::Touched
         }
         Fact::Gains(_) | Fact::Reinstall | Fact::AccountsGo(_) => OwnPath::Stays,
@@ -146,12 +159,11 @@ struct Compared<'c, 'a> {
 
 impl<'a> Compared<'_, 'a> {
     fn facts(&self) -> Vec<Fact> {
-        let on = |side: Option<Standing<'a>>| side.filter(Standing::is_on);
-        let (before, after) = (on(self.change.before), on(self.change.after));
+        let (before, after) = (self.change.before, self.change.after);
         let mut facts = Vec::new();
         match (before, after) {
             (None, None) => {}
-            (Some(_), None) => facts.extend([Fact::GoesOff(self.why_off()), Fact::Ends(Ends::All)]),
+            (Some(_), None) => facts.extend([Fact::GoesOff, Fact::Ends(Ends::All)]),
             (None, Some(_)) => facts.push(Fact::Gains(Reach::Cell)),
             (Some(before), Some(after)) if before.peer.public_key != after.peer.public_key => {
                 facts.push(Fact::NewKey);
@@ -168,13 +180,6 @@ impl<'a> Compared<'_, 'a> {
             facts.push(Fact::Reinstall);
         }
         facts
-    }
-
-    fn why_off(&self) -> Off {
-        match self.change.after.and_then(|after| after.peer.exit.bound()) {
-            Some(bound) => Off::NotCarried(self.name_of(&bound)),
-            None => Off::Removed,
-        }
     }
 
     fn internet(&self, before: Option<Standing<'_>>, after: Option<Standing<'_>>, facts: &mut Vec<Fact>) {
@@ -195,17 +200,25 @@ impl<'a> Compared<'_, 'a> {
         }
     }
 
-    fn services<'s>(&self, before: Option<Standing<'s>>, after: Option<Standing<'s>>, facts: &mut Vec<Fact>) {
-        let none = BTreeSet::new();
-        let of = |side: Option<Standing<'s>>| side.map(|side| &side.peer.access.services);
-        let (had, has) = (of(before).unwrap_or(&none), of(after).unwrap_or(&none));
-        let lost: Vec<Reached> = had
-            .difference(has)
-            .map(|service| self.reached(service, after, self.after))
+    fn services(&self, before: Option<Standing<'_>>, after: Option<Standing<'_>>, facts: &mut Vec<Fact>) {
+        let (had, has) = (self.granted(before), self.granted(after));
+        // What its exit refuses is reached on no side; that it is granted, or is no more, is said all the same.
+        let counts = |(service, refused): (&Service, &bool)| (!refused).then_some(*service);
+        let reached_before: BTreeSet<Service> = had.iter().filter_map(counts).collect();
+        let reached_after: BTreeSet<Service> = has.iter().filter_map(counts).collect();
+        let silent = |of: &Granted, other: &Granted| -> Vec<Service> {
+            let refused = of.iter().filter(|(service, refused)| **refused && !other.contains_key(service));
+            refused.map(|(service, _)| *service).collect()
+        };
+        let lost = reached_before.difference(&reached_after).copied();
+        let lost: Vec<Reached> = lost
+            .chain(silent(&had, &has))
+            .map(|service| self.reached(&service, before, (after, self.after)))
             .collect();
-        let gained = has
-            .difference(had)
-            .map(|service| self.reached(service, before, self.before));
+        let gained = reached_after.difference(&reached_before).copied();
+        let gained = gained
+            .chain(silent(&has, &had))
+            .map(|service| self.reached(&service, after, (before, self.before)));
         if after.is_some() && lost.iter().any(Reached::ends) {
             facts.push(Fact::Ends(Ends::Services));
         }
@@ -213,13 +226,28 @@ impl<'a> Compared<'_, 'a> {
         told(gained, Fact::Gains, facts);
     }
 
-    /// A service that is granted on one side alone, with what else leads there on the other one.
-    fn reached(&self, service: &Service, there: Option<Standing<'_>>, side: &Side<'_>) -> Reached {
+    /// The services that are granted on a side, each with whether its exit refuses it.
+    fn granted(&self, side: Option<Standing<'_>>) -> Granted {
+        let Some(side) = side else { return Granted::new() };
+        let refused = |service: &Service| {
+            let place = self.places.find(service.address);
+            self.refusing(&side, service, &place).is_some()
+        };
+        let services = side.services().into_iter();
+        services.map(|service| (service, refused(&service))).collect()
+    }
+
+    /// A service that is granted on one side (`by`) alone, with what else leads there on the other one.
+    fn reached(&self, service: &Service, by: Option<Standing<'_>>, (there, side): (Option<Standing<'_>>, &Side<'_>)) -> Reached {
         let place = self.places.find(service.address);
-        let besides = there.and_then(|there| match &place {
-            Place::Public(_) => self.leaves(&there).map(Besides::Internet),
-            Place::Device(..) => side.may_pass(there.peer, &place).then_some(Besides::Devices),
-            Place::Cell | Place::Private(_) => None,
+        let refused = by.and_then(|by| self.refusing(&by, service, &place)).map(Besides::NotCarried);
+        let besides = refused.or_else(|| {
+            let there = there?;
+            match &place {
+                Place::Public(_) => self.leaves(&there).filter(|way| way.carries(service.protocol)).map(Besides::Internet),
+                Place::Device(..) => side.may_pass(there.peer, &place).then_some(Besides::Devices),
+                Place::Cell | Place::Private(_) => None,
+            }
         });
         Reached {
             place,
@@ -227,6 +255,18 @@ impl<'a> Compared<'_, 'a> {
             port: service.port,
             besides,
         }
+    }
+
+    /// The exit that a service of the internet would go by and that does not carry it: a grant is no way past it.
+    fn refusing(&self, side: &Standing<'_>, service: &Service, place: &Place) -> Option<String> {
+        let (Route::Exit(id), Place::Public(_)) = (side.route, place) else {
+            return None;
+        };
+        let Leaves::Through { exit, tcp_alone } = self.through(&id) else {
+            return None;
+        };
+        let carried = !tcp_alone || (side.peer.access.internet && service.protocol == Protocol::Tcp);
+        (!carried).then_some(exit)
     }
 
     fn binding(&self, before: Option<Standing<'_>>, after: Option<Standing<'_>>, facts: &mut Vec<Fact>) {
@@ -240,7 +280,11 @@ impl<'a> Compared<'_, 'a> {
         let (from, to) = (leaves(before), leaves(after));
         let aim = bound.map_or(Leaves::Own, |id| self.through(&id));
         // Where the way says it all, nothing is said twice.
-        if moved && after.is_some() && (to.as_ref() != Some(&aim) || (from == to && from.is_some())) {
+        let lost = after.and_then(|side| side.not_carried());
+        if let Some(id) = lost.filter(|id| before.and_then(|side| side.not_carried()) != Some(*id)) {
+            facts.push(Fact::NotCarried(self.name_of(&id)));
+        }
+        if moved && after.is_some() && lost.is_none() && (to.as_ref() != Some(&aim) || (from == to && from.is_some())) {
             facts.push(Fact::Bound {
                 to: bound.map(|id| self.name_of(&id)),
                 meanwhile: to,
@@ -333,8 +377,8 @@ impl Reached {
     /// Whether its open connections end with it: what goes on by internet access goes on the cell's own way alone.
     fn ends(&self) -> bool {
         match &self.besides {
-            None | Some(Besides::Internet(Leaves::Through { .. })) => true,
-            Some(Besides::Internet(Leaves::Own) | Besides::Devices) => false,
+            None => true,
+            Some(Besides::Internet(_) | Besides::Devices | Besides::NotCarried(_)) => false,
         }
     }
 }

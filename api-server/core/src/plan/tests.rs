@@ -165,7 +165,7 @@ fn exits_are_told_from_one_to_the_other() {
 }
 
 #[test]
-fn an_exit_that_nothing_carries_takes_its_device_off_the_network() {
+fn an_exit_that_nothing_carries_takes_its_device_off_the_internet_alone() {
     let before = with(&peer("laptop", 2), |peer| peer.access.internet = true);
     let after = with(&before, |peer| {
         peer.exit = ExitChoice::default().bound_to(Some(id(2)))
@@ -187,12 +187,11 @@ fn an_exit_that_nothing_carries_takes_its_device_off_the_network() {
         others: &[],
     };
     let plan = plan(&[change], &around, Some("laptop"));
-    assert_eq!(plan.own_path, OwnPath::Cut);
-    assert!(
-        plan.lines()[0].starts_with("laptop is off the network: nothing carries mullvad"),
-        "{:?}",
-        plan.lines()
-    );
+    assert_eq!(plan.own_path, OwnPath::Touched);
+    let lines = plan.lines();
+    let told = "laptop reaches the internet no more: nothing carries mullvad, and no other way is allowed.";
+    assert_eq!(lines[0], told, "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("off the network")), "{lines:?}");
 }
 
 #[test]

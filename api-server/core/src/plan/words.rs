@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Besides, Ends, Fact, Group, Leaves, Off, OwnPath, Place, Plan, Reach, Reached, Statement};
+use super::{Besides, Ends, Fact, Group, Leaves, OwnPath, Place, Plan, Reach, Reached, Statement};
 
 /// Names that are told; of more, how many there are.
 pub const NAMES_TOLD: usize = 5;
@@ -54,7 +54,8 @@ impl Fact {
     /// What kind it is, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
-            Fact::GoesOff(_) => "off",
+            Fact::GoesOff => "off",
+            Fact::NotCarried(_) => "not_carried",
             Fact::NewKey => "new_key",
             Fact::Loses(_) => "loses",
             Fact::Gains(_) => "gains",
@@ -99,7 +100,15 @@ impl fmt::Display for Statement {
         let one = who.0.len() == 1;
         let verb = |single, plural| if one { single } else { plural };
         match fact {
-            Fact::GoesOff(off) => goes_off(who, off, f),
+            Fact::GoesOff => {
+                let be = verb("is", "are");
+                write!(f, "{who} {be} removed and can reach nothing any more.")
+            }
+            Fact::NotCarried(exit) => write!(
+                f,
+                "{who} {} the internet no more: nothing carries {exit}, and no other way is allowed.",
+                verb("reaches", "reach")
+            ),
             Fact::NewKey => write!(
                 f,
                 "{who} {} a new key: nothing is reached until the new configuration is installed, and whoever has the old key is off the network.",
@@ -146,17 +155,6 @@ impl fmt::Display for Statement {
                 )
             }
         }
-    }
-}
-
-fn goes_off(who: &Group, off: &Off, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let be = if who.0.len() == 1 { "is" } else { "are" };
-    match off {
-        Off::Removed => write!(f, "{who} {be} removed and can reach nothing any more."),
-        Off::NotCarried(exit) => write!(
-            f,
-            "{who} {be} off the network: nothing carries {exit}, and no other way is allowed."
-        ),
     }
 }
 
@@ -248,6 +246,7 @@ impl fmt::Display for Lost<'_> {
                 match &service.besides {
                     Some(Besides::Internet(way)) => write!(f, ", and still gets there {way}"),
                     Some(Besides::Devices) => f.write_str(", and still gets there as to any device"),
+                    Some(Besides::NotCarried(exit)) => write!(f, ", which {exit} does not carry anyway"),
                     None => Ok(()),
                 }
             }
@@ -265,11 +264,9 @@ impl fmt::Display for Gained<'_> {
             Reach::Service(service) => {
                 write!(f, "{service}")?;
                 match &service.besides {
-                    Some(Besides::Internet(Leaves::Own)) => {
-                        f.write_str(", where internet access led already")
-                    }
-                    Some(Besides::Internet(through)) => {
-                        write!(f, " by the cell's own way, where it got {through}")
+                    Some(Besides::Internet(_)) => f.write_str(", where internet access led already"),
+                    Some(Besides::NotCarried(exit)) => {
+                        write!(f, ", which counts once {exit} is not its exit any more: that does not carry it")
                     }
                     Some(Besides::Devices) => f.write_str(", where peer-to-peer led already"),
                     None => Ok(()),

@@ -4,6 +4,8 @@ use cell_manifest::{Digest, Manifest, Name, parse_json};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::images::{self, ImageSignature};
+
 /// Longest index, bytes.
 pub const INDEX_MAX_BYTES: usize = 256 * 1024;
 /// Most services of a catalog.
@@ -22,6 +24,8 @@ pub struct Line {
     pub version: String,
     /// What the manifest's bytes have to be.
     pub digest: Digest,
+    /// Of its images.
+    pub images: Vec<ImageSignature>,
 }
 
 /// What the index says, and what of it cannot be used.
@@ -42,6 +46,8 @@ pub struct Offer {
     pub digest: Digest,
     /// Base64 of a signature over them; empty where the catalog has none: the broker knows the bytes, or refuses them.
     pub signature: String,
+    /// Signatures of its images.
+    pub images: Vec<ImageSignature>,
     /// What they say.
     pub manifest: Manifest,
 }
@@ -68,6 +74,8 @@ struct WrittenLine {
     version: String,
     manifest: String,
     digest: String,
+    #[serde(default)]
+    images: Vec<ImageSignature>,
 }
 
 /// Where the manifest of an id lies, below the catalog's folder.
@@ -117,7 +125,9 @@ fn line(value: serde_json::Value) -> Result<Line, String> {
     if written.manifest != manifest_path(&id) {
         return Err(format!("manifest must be {}", manifest_path(&id)));
     }
+    images::check(&written.images)?;
     Ok(Line {
+        images: written.images,
         digest: Digest::try_from(written.digest.as_str()).map_err(|fault| format!("digest {fault}"))?,
         title: plain(&written.title),
         description: plain(&written.description),
@@ -151,12 +161,13 @@ pub fn offer(line: &Line, bytes: Vec<u8>, signature: Option<&[u8]>) -> Result<Of
         bytes,
         digest,
         signature,
+        images: line.images.clone(),
         manifest,
     })
 }
 
 /// Base64 on one line; what it signs is for the broker to say.
-fn signature_of(bytes: &[u8]) -> Result<String, Vec<String>> {
+pub(super) fn signature_of(bytes: &[u8]) -> Result<String, Vec<String>> {
     let text = bytes.trim_ascii();
     let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
     match std::str::from_utf8(text) {

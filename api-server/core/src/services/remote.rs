@@ -11,6 +11,7 @@ use cell_manifest::{Digest, Key, Manifest, Purpose, parse_json};
 use serde::Deserialize;
 
 use super::catalog::{INDEX_MAX_BYTES, InvalidIndex, Line, digest_of, plain};
+use super::images::{self, ImageSignature};
 
 /// Most remote catalogs.
 pub const CATALOGS_MAX: usize = 16;
@@ -287,6 +288,8 @@ struct WrittenLine {
     description: String,
     version: String,
     digest: String,
+    #[serde(default)]
+    images: Vec<ImageSignature>,
 }
 
 impl RemoteIndex {
@@ -392,7 +395,9 @@ impl RemoteIndex {
 
 fn line(value: serde_json::Value) -> Result<Line, String> {
     let written: WrittenLine = serde_json::from_value(value).map_err(|error| plain(&error.to_string()))?;
+    images::check(&written.images)?;
     Ok(Line {
+        images: written.images,
         id: cell_manifest::Name::try_from(written.id.as_str()).map_err(|fault| format!("id {fault}"))?,
         digest: Digest::try_from(written.digest.as_str()).map_err(|fault| format!("digest {fault}"))?,
         title: plain(&written.title),

@@ -32,7 +32,7 @@ pub struct ChangePlan {
 /// One thing that a change means.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PlanStatement {
-    /// `off`, `new_key`, `loses`, `gains`, `way`, `bound`, `while_down`, `ends`, `reinstall`, `accounts` or `nothing`.
+    /// `off`, `not_carried`, `new_key`, `loses`, `gains`, `way`, `bound`, `while_down`, `ends`, `reinstall`, `accounts` or `nothing`.
     #[schema(example = "loses")]
     pub kind: String,
     /// Names of the peers that it is about, at most the first 20.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_api_core::client_config::{self, CellSide};
-use cell_api_core::connection::choice::ExitChoice;
+use cell_api_core::connection::choice::{ExitChoice, Route};
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::derive;
 use cell_api_core::name::PeerName;
@@ -383,7 +383,8 @@ pub(super) async fn netd_takes(
     peer: &Peer,
     exit: Option<ConnectionId>,
 ) -> Result<(), ServiceError> {
-    let spec = granted(app, derive::peer_spec(range, peer, exit))?;
+    let route = exit.map_or(Route::Own, Route::Exit);
+    let spec = granted(app, derive::peer_spec(range, peer, route))?;
     let generation = app
         .store
         .read(|connection| Ok(transaction::generation(connection)?))?;

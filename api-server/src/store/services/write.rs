@@ -3,6 +3,7 @@
 use cell_api_core::range::{self, HostIndex, VpnRange};
 use cell_api_core::service_network::ServiceName;
 use cell_api_core::services::access::Access;
+use cell_api_core::services::images::ImageSignature;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{Container, Make, StoredService};
@@ -19,13 +20,16 @@ pub fn keep_manifest(
     digest: &str,
     bytes: &[u8],
     signature: &str,
+    images: &[ImageSignature],
 ) -> rusqlite::Result<()> {
-    // Of the same bytes the last signature counts: keys are changed.
-    let sql = "INSERT INTO service_manifest (digest, bytes, signature) VALUES (?1, ?2, ?3) \
-               ON CONFLICT (digest) DO UPDATE SET signature = excluded.signature";
+    // Of the same bytes the last signatures count: keys are changed.
+    let sql = "INSERT INTO service_manifest (digest, bytes, signature, images) VALUES (?1, ?2, ?3, ?4) \
+               ON CONFLICT (digest) DO UPDATE SET signature = excluded.signature, images = excluded.images";
+    let images = serde_json::to_string(images)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     connection
         .prepare_cached(sql)?
-        .execute((digest, bytes, signature))
+        .execute((digest, bytes, signature, images))
         .map(drop)
 }
 

@@ -3,6 +3,7 @@
 //! Its own loop waits a tenth of a second for more changes before that, and reads what is published.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,6 +25,7 @@ use cell_lab::household::{CELL_IN_VPN, DOMAIN};
 use cell_lab::measure::{Goal, median};
 use cell_lab::process::until;
 use cell_lab::resolver::{ask, found};
+use cell_lab::store::CORE_NETWORK;
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::{Lab, click, memory};
@@ -111,6 +113,16 @@ fn state(names: usize, is_granted: bool, backend: SocketAddrV4) -> Result<Publis
     })
 }
 
+/// Of one service's name.
+fn certificate(number: usize) -> Result<LoadedCertificate> {
+    let key = KeyPair::generate()?;
+    let names = CertificateParams::new([format!("s{number}.{DOMAIN}")])?;
+    Ok(LoadedCertificate {
+        chain: names.self_signed(&key)?.pem(),
+        key: key.serialize_pem().into(),
+    })
+}
+
 /// What a change is seen by.
 struct Far {
     /// CoreDNS, by its container's id.
@@ -119,7 +131,8 @@ struct Far {
     backend: SocketAddrV4,
     /// Where the device opens pages.
     address: String,
-    certificate: LoadedCertificate,
+    /// One for each service, as cell-api has them.
+    certificates: Vec<LoadedCertificate>,
 }
 
 impl Far {
@@ -130,24 +143,19 @@ impl Far {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
         let told = lab.docker.say(&["inspect", "--format", format, &id])?;
         let address: Ipv4Addr = told.split_whitespace().next().context(told.clone())?.parse()?;
-        let key = KeyPair::generate()?;
-        let names = CertificateParams::new([format!("*.{DOMAIN}")])?;
-        let chain = names.self_signed(&key)?.pem();
+        let most = lab.size.names.iter().copied().max().unwrap_or_default();
         Ok(Far {
             coredns: lab.docker.say(&["ps", "--quiet", "--filter", "name=coredns"])?,
             backend: SocketAddrV4::new(address, 5232),
             // Services' addresses begin at the range's end.
             address: "10.67.0.254".to_owned(),
-            certificate: LoadedCertificate {
-                chain,
-                key: key.serialize_pem().into(),
-            },
+            certificates: (0..most).map(certificate).collect::<Result<_>>()?,
         })
     }
 
     fn zones(&self, lab: &Lab<'_>, state: &Published, names: usize, serial: u32) -> Result<Duration> {
         let settings = CorefileSettings {
-            relay: CoreNetwork::SHIPPED.bridge(),
+            relay: CoreNetwork::parse(CORE_NETWORK)?.bridge(),
             log: QueryLog::Errors,
             folder: corefile::FOLDER,
             port: dns::PORT,
@@ -159,10 +167,14 @@ impl Far {
         let folder = lab.house.dns();
         for (file, text) in corefile::files(state, &settings, serial) {
             let new = folder.join(".unfinished");
-            std::fs::write(&new, text)?;
+            // As cell-api writes them: no power cut leaves half a zone.
+            let mut writing = File::create(&new)?;
+            writing.write_all(text.as_bytes())?;
+            writing.sync_all()?;
             std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))?;
             std::fs::rename(new, folder.join(file))?;
         }
+        File::open(&folder)?.sync_all()?;
         lab.docker.say(&["kill", "--signal", "SIGUSR1", &self.coredns])?;
         let relay: SocketAddr = format!("{CELL_IN_VPN}:53").parse()?;
         until(PATIENCE, &name, || {
@@ -192,8 +204,8 @@ impl Far {
             log: LogLevel::Error,
         };
         let is_granted = !state.readers.iter().all(|reader| reader.granted.is_empty());
+        let certificates = Certificates::from(self.certificates[..names].to_vec());
         let start = Instant::now();
-        let certificates = Certificates::from(vec![self.certificate.clone()]);
         let (config, _) = caddy::config(state, &settings, &certificates);
         let body = serde_json::to_vec(&config)?;
         let mut command = Command::new("curl");

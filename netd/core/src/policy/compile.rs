@@ -158,6 +158,7 @@ pub(super) struct Compiler<'a> {
 impl Compiler<'_> {
     fn fixed_elements(&self) -> Elements {
         let mut elements = Elements::new();
+        let around = self.neighbours();
         for family in Family::BOTH {
             insert(
                 &mut elements,
@@ -165,7 +166,7 @@ impl Compiler<'_> {
             );
             insert(
                 &mut elements,
-                special::local(family, self.on_link).map(|range| (SetId::Local(family), range)),
+                special::local(family, &around).map(|range| (SetId::Local(family), range)),
             );
         }
         insert(
@@ -193,6 +194,15 @@ impl Compiler<'_> {
         insert(&mut elements, self.resolvers());
         insert(&mut elements, self.tunnel_servers());
         elements
+    }
+
+    /// What lies on the machine's links, and the VPN where its prefix is a public one.
+    fn neighbours(&self) -> BTreeSet<IpNet> {
+        let v4 = self.wireguard.v4.map(IpNet::V4);
+        let v6 = self.wireguard.v6.map(IpNet::V6);
+        let own = v4.into_iter().chain(v6).map(|net| net.trunc());
+        let public = own.filter(|net| !special::is(net.network()));
+        self.on_link.iter().copied().chain(public).collect()
     }
 
     fn chains(&self) -> Vec<Chain> {
@@ -244,15 +254,18 @@ impl Compiler<'_> {
         rules.extend(self.public_answers());
         for (family, icmp) in ICMP {
             let peer = Match::FlowPeer(family, SetId::Peers(family));
+            // Before services: what answers who is bound comes by the exit, whatever it was granted by.
+            for asked in [SetId::Internet(family), SetId::Exited(family)] {
+                rules.push(when(
+                    [
+                        Match::FlowPeer(family, asked),
+                        Match::FlowTargetNot(family, SetId::Special(family)),
+                        Match::FlowTargetNot(family, SetId::Local(family)),
+                    ],
+                    goto(ChainName::InternetAnswer),
+                ));
+            }
             rules.push(when([Match::ServiceAnswer(family)], goto(ChainName::Accept)));
-            rules.push(when(
-                [
-                    Match::FlowPeer(family, SetId::Internet(family)),
-                    Match::FlowTargetNot(family, SetId::Special(family)),
-                    Match::FlowTargetNot(family, SetId::Local(family)),
-                ],
-                goto(ChainName::InternetAnswer),
-            ));
             rules.push(when(
                 [Match::State(CtState::Related), Match::L4(icmp), peer],
                 goto(ChainName::Accept),
@@ -415,17 +428,22 @@ pub(super) fn goto(chain: ChainName) -> Vec<Action> {
     vec![Action::Goto(chain)]
 }
 
-/// What a peer or a container was granted: services, and the internet.
+/// What a peer or a container was granted: the internet, and services. One service of the internet, granted to who is bound to an
+/// exit, is judged as the internet is, before the grant is looked at.
 pub(super) fn granted() -> impl Iterator<Item = Rule> {
     Family::BOTH.into_iter().flat_map(|family| {
-        let internet = [
-            Match::Address(family, Side::Source, Test::In(SetId::Internet(family))),
-            Match::Address(family, Side::Destination, Test::NotIn(SetId::Special(family))),
-            Match::Address(family, Side::Destination, Test::NotIn(SetId::Local(family))),
-        ];
+        let internet = |from: Match| {
+            let to = [SetId::Special(family), SetId::Local(family)]
+                .map(|set| Match::Address(family, Side::Destination, Test::NotIn(set)));
+            [from].into_iter().chain(to)
+        };
+        let from = |set| Match::Address(family, Side::Source, Test::In(set));
+        let service = [Match::ServiceRequest(family)];
+        let bound = internet(from(SetId::Exited(family))).chain(service.clone());
         [
-            when([Match::ServiceRequest(family)], goto(ChainName::Accept)),
-            when(internet, goto(ChainName::Internet)),
+            when(internet(from(SetId::Internet(family))), goto(ChainName::Internet)),
+            when(bound, goto(ChainName::Internet)),
+            when(service, goto(ChainName::Accept)),
         ]
     })
 }

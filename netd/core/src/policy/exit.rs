@@ -45,12 +45,10 @@ impl Compiler<'_> {
     }
 
     /// Marks what peers send to the internet, as [`Compiler::leaving`] understands it, with the mark of their exit, and
-    /// remembers it in the flow when the flow is opened.
+    /// remembers it in the flow when the flow is opened. A grant of one service is no way past an exit: only where it lies among
+    /// neighbours or at a special-purpose address it is none of the internet (ADR 0047).
     pub(super) fn mark(&self) -> Chain {
         let mut rules = self.leave_to_others();
-        for family in Family::BOTH {
-            rules.push(when([Match::ServiceRequest(family)], vec![Action::Accept]));
-        }
         rules.extend(self.public_unmarked());
         for family in Family::BOTH {
             rules.push(when(

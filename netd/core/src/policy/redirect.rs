@@ -47,9 +47,6 @@ impl Compiler<'_> {
     /// Turns new connections of bound peers to the internet, as [`Compiler::leaving`] understands it, to the relay.
     pub(super) fn redirect(&self) -> Chain {
         let mut rules = self.leave_to_others();
-        for family in Family::BOTH {
-            rules.push(when([Match::ServiceRequest(family)], vec![Action::Accept]));
-        }
         rules.extend(self.public_unmarked());
         for (address, hidden) in self.own_addresses() {
             let family = Family::of(address);

@@ -53,6 +53,12 @@ pub(super) fn ranges(family: Family) -> impl Iterator<Item = Element> {
     )
 }
 
+/// Whether an address is in one of them.
+pub(super) fn is(address: IpAddr) -> bool {
+    let around = |range| matches!(range, Element::Range(first, last) if (first..=last).contains(&address));
+    ranges(Family::of(address)).any(around)
+}
+
 /// The prefixes of that family as ranges, neither overlapping nor touching.
 pub(super) fn merged(family: Family, nets: Vec<IpNet>) -> impl Iterator<Item = Element> {
     let of_family = nets.into_iter().filter_map(|net| match (family, net) {
@@ -123,9 +129,7 @@ mod tests {
     use super::*;
 
     fn special(text: &str) -> bool {
-        let address: IpAddr = text.parse().unwrap();
-        ranges(Family::of(address))
-            .any(|range| matches!(range, Element::Range(first, last) if (first..=last).contains(&address)))
+        is(text.parse().unwrap())
     }
 
     #[test]

@@ -1620,7 +1620,7 @@ export type PeerUpdate = {
  */
 export type PlanStatement = {
     /**
-     * `off`, `new_key`, `loses`, `gains`, `way`, `bound`, `while_down`, `ends`, `reinstall`, `accounts` or `nothing`.
+     * `off`, `not_carried`, `new_key`, `loses`, `gains`, `way`, `bound`, `while_down`, `ends`, `reinstall`, `accounts` or `nothing`.
      */
     kind: string;
     /**
