@@ -28,6 +28,8 @@ one() {
     else
       printf 'FAILED  %4d s  %s: exit %d\n' $((SECONDS - started)) "$name" $code; sed 's/^/    /' "$output"
       printf '%s\t%s\t%s\n' "$program" "$2" "$name" >> "$PROGRAMS.failed"
+      # What it died of, for the end of what a run prints: often nobody sees more of it.
+      { echo "$name"; grep -m 3 -A 2 -E 'panicked at|^Error' "$output" | cut -c 1-300 | sed 's/^/    /' || true; } >> "$PROGRAMS.why"
     fi
   } 9< "$PROGRAMS"
   rm -f "$output"
@@ -46,7 +48,9 @@ failed=0; [ $code = 0 ] || failed=$(wc -l < "$PROGRAMS.failed")
 MAY_TWICE='^((api-server|api-server/core|cellctl|compose/accounts|manifest)/[a-z0-9_]*|egress/(authority|catalogs|connect|limits|many|probes|shortage|stuck)|lab/(lab|catalog[a-z_]*|dependencies|first_version[a-z_]*|images|service_addresses))$'
 if [ "$failed" -gt "${CELL_TEST_UNSTEADY:-0}" ] ||
   { [ "$failed" != 0 ] && may="$MAY_TWICE" awk -F'\t' '$3 !~ ENVIRON["may"] || $3 ~ "/guards$" { once = 1 } END { exit !once }' "$PROGRAMS.failed"; }; then
-  echo "cargo-test: $failed programs of tests failed; their output is above" >&2; exit 1
+  { echo "cargo-test: $failed programs of tests failed; their output is above, and this is where they began to:"
+    head -c 12000 "$PROGRAMS.why"; df -h . /tmp | tail -2; free -m | head -2; } >&2
+  echo "cargo-test: $failed programs of tests failed: $(cut -f3 "$PROGRAMS.failed" | tr '\n' ' ')" >&2; exit 1
 fi
 if [ "$failed" != 0 ]; then
   mv "$PROGRAMS.failed" "$PROGRAMS.again"

@@ -58,7 +58,10 @@ pub(crate) fn ways_of<'a>(peers: impl IntoIterator<Item = &'a PeerSpec>) -> Ways
         addresses: peer.addresses.into(),
         exit: peer.asks,
     };
-    peers.into_iter().map(|peer| (peer.name.clone(), way(peer))).collect()
+    peers
+        .into_iter()
+        .map(|peer| (peer.name.clone(), way(peer)))
+        .collect()
 }
 
 /// The ways of peers and the exits of a whole specification.

@@ -93,7 +93,7 @@ mod tests {
     use std::net::{IpAddr, Ipv6Addr};
 
     use cell_api_core::access::{AccessPolicy, MAX_SERVICES, Protocol, Service, Tunnel};
-    use cell_api_core::connection::choice::ExitChoice;
+    use cell_api_core::connection::choice::{ExitChoice, Route};
     use cell_api_core::connection::id::ConnectionId;
     use cell_api_core::derive::{self, NetworkSettings};
     use cell_api_core::key::PublicKey;

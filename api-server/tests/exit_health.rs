@@ -328,7 +328,10 @@ async fn a_device_is_shown_with_the_way_that_it_has_now() {
     let asked = "/api/peers/phone/explain?destination=203.0.113.9&protocol=tcp&port=443";
     let why = admin.get(asked).await.expect(200).json();
     let reason = why["reason"].as_str().unwrap();
-    assert!(reason.starts_with("of the test; but work does not work now ("), "{why}");
+    assert!(
+        reason.starts_with("of the test; but work does not work now ("),
+        "{why}"
+    );
     eventually("browsers hear of it", || peers() > before).await;
     goes(&admin, "tv", ("direct", None)).await;
 }

@@ -442,9 +442,17 @@ async fn an_exit_that_netd_refuses_takes_its_peers_off_the_internet_and_nobody_o
     for (number, name) in [(1, "bound"), (2, "other"), (3, "own")] {
         add(&admin, name, number).await;
     }
+    for name in ["bound", "own"] {
+        let access = json!({"access": {"internet": true}});
+        admin
+            .put(&format!("/api/peers/{name}"), &access)
+            .await
+            .expect(200);
+    }
     bind(&admin, "bound", json!(work)).await.expect(200);
     bind(&admin, "other", json!(home)).await.expect(200);
     assert_eq!(exit_at_netd(&cell, "bound"), Some(work.clone()));
+    assert!(!is_inside(&cell, "bound") && !is_inside(&cell, "own"));
     cell.netd.state.lock().unwrap().refuses_redirects = true;
     cell.netd.foreign_change();
     eventually("it goes nowhere, and all others stay", || {
@@ -454,12 +462,17 @@ async fn an_exit_that_netd_refuses_takes_its_peers_off_the_internet_and_nobody_o
     })
     .await;
     // Its names are not looked up by the cell's own way either.
-    let asks = |name: &str| cell.egress.state.lock().unwrap().dns.as_ref().and_then(|dns| {
-        let of = dns.peers.iter().find(|peer| peer.name == name);
-        of.map(|peer| peer.exit.clone())
-    });
-    eventually("the relay has its way", || asks("bound").is_some_and(|exit| !exit.is_empty() && exit != work)).await;
-    assert_eq!(asks("own"), Some(String::new()));
+    let asks = |host: u8| {
+        let at = std::net::IpAddr::from([10, 86, 0, host]).into();
+        let peers = cell.egress.dns().peers;
+        let of = peers.into_iter().find(|peer| peer.addresses.contains(&at));
+        of.map(|peer| peer.exit_id)
+    };
+    eventually("the relay has its way", || {
+        asks(2).is_some_and(|exit| !exit.is_empty() && exit != work)
+    })
+    .await;
+    assert_eq!(asks(4), Some(String::new()));
     let status = health(&admin, &work).await;
     assert!(
         status["detail"].as_str().unwrap().contains("no redirects here"),

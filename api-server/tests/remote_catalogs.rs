@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use cell_lab::catalog::{Edition, publish};
 use cell_lab::https::Https;
-use cell_proto::broker::v1::ImageSignature;
 use cell_proto::api::v1::remote_catalog_service_client::RemoteCatalogServiceClient;
 use cell_proto::api::v1::{
     AddRemoteCatalogRequest, ListRemoteCatalogsRequest, RefreshRemoteCatalogRequest,
     RemoveRemoteCatalogRequest,
 };
+use cell_proto::broker::v1::ImageSignature;
 use cell_proto::{fault, ipc};
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
@@ -192,10 +192,17 @@ async fn what_somebody_signed_and_serves_is_installed_once_the_broker_takes_its_
     stands(&story.admin, "board-one", "installed").await;
     // The broker judges the images by what the catalog says of them; of a catalog that says nothing there is nothing.
     let given: Vec<Vec<String>> = story.broker.with(|state| {
-        let of = |one: &Vec<ImageSignature>| one.iter().map(|one| String::from_utf8(one.payload.clone()).unwrap()).collect();
+        let of = |one: &Vec<ImageSignature>| {
+            one.iter()
+                .map(|one| String::from_utf8(one.payload.clone()).unwrap())
+                .collect()
+        };
         state.image_signatures.values().map(of).collect()
     });
-    assert!(given.contains(&vec!["{\"of\": \"board\"}".to_owned()]), "{given:?}");
+    assert!(
+        given.contains(&vec!["{\"of\": \"board\"}".to_owned()]),
+        "{given:?}"
+    );
     assert!(given.contains(&Vec::new()), "{given:?}");
 
     // What was installed stays when the catalog goes, and netd forgets the server.

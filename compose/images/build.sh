@@ -97,7 +97,7 @@ debian() {
   done
   [ ${#sources[@]} -gt 0 ] || { echo "apt of this machine has no archive of Debian's: say which with --mirror https://deb.debian.org/debian" >&2; exit 1; }
   mmdebstrap --quiet --variant=extract --mode=root \
-    --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
+    --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "5"' \
     --setup-hook='for d in bin sbin lib lib64; do mkdir -p "$1/usr/$d"; ln -s usr/$d "$1/$d"; done' \
     --extract-hook='mkdir -p "$1/usr/share/cell"; for deb in "$1"/var/cache/apt/archives/*.deb; do basename "$deb" .deb; done > "$1/usr/share/cell/packages"' \
     --include="$(IFS=,; echo "$*")" "$suite" "$root" "${sources[@]}"
@@ -148,7 +148,9 @@ memory_at() {
 # go_program FOLDER OUTPUT [ARGUMENT...]: a Go program, static, from modules that go.sum pins.
 go_program() {
   local folder=$1 output=$2; shift 2
-  (cd "$folder" && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' "$@" -o "$output" .)
+  # All modules first, and again where their server had a bad moment.
+  (cd "$folder" && { go mod download || { sleep 5; go mod download; } || { sleep 20; go mod download; }; } &&
+    CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' "$@" -o "$output" .)
 }
 
 # certificates ROOT: the authorities of the web, for what speaks TLS to the internet.

@@ -59,7 +59,10 @@ pub fn index(catalog: &Path) -> Result<String> {
     };
     let index = Index {
         schema_version: 1,
-        services: manifests(catalog)?.into_iter().map(entry).collect::<Result<_>>()?,
+        services: manifests(catalog)?
+            .into_iter()
+            .map(entry)
+            .collect::<Result<_>>()?,
     };
     Ok(serde_json::to_string_pretty(&index)? + "\n")
 }

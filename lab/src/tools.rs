@@ -105,6 +105,12 @@ fn kept(name: &str, file: &Path, make: impl FnOnce(&Path) -> Result<String>) -> 
     if wanted.exists() {
         return Ok(wanted);
     }
+    // Who comes second waits for it: two would take twice as long each.
+    let lock = fs::File::create(cache.join(format!(".{name}.lock")))?;
+    lock.lock()?;
+    if wanted.exists() {
+        return Ok(wanted);
+    }
     let making = tempfile::Builder::new().prefix(name).tempdir_in(&cache)?;
     let folder = making.path().to_owned();
     make(&folder).with_context(|| format!("making {name}"))?;

@@ -133,7 +133,13 @@ fn every_range_that_the_api_takes_netd_takes() {
                 tunnel: cell_api_core::access::Tunnel::Split,
                 exit: Default::default(),
             };
-            let spec = derive::network_spec(&settings(), Some(&network.range), [(&peer, Route::Own)], vec![], None);
+            let spec = derive::network_spec(
+                &settings(),
+                Some(&network.range),
+                [(&peer, Route::Own)],
+                vec![],
+                None,
+            );
             let taken = validate(&carried(spec), &ceiling(), None).map(|_| ());
             assert_eq!(taken, Ok(()), "{v4} {v6} host {host}");
         }

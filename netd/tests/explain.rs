@@ -28,7 +28,7 @@ use support::{ceiling, exit, leaving, network, peer, redirect, service, spec, th
 
 /// Of peers: none of anything, internet and peer-to-peer, services, an exit of the relay, the same without internet, an exit with
 /// an interface, one whose rule somebody has deleted; and of nobody.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 18] = [
     "10.86.0.2",
     "10.86.0.3",
     "10.86.0.4",
@@ -36,11 +36,13 @@ const SOURCES: [&str; 16] = [
     "10.86.0.8",
     "10.86.0.9",
     "10.86.0.10",
+    "10.86.0.11",
     "10.86.0.99",
     "fd86::2",
     "fd86::3",
     "fd86::4",
     "fd86::7",
+    "fd86::b",
     "fd86::8",
     "fd86::9",
     "fd86::a",
@@ -136,9 +138,16 @@ fn wanted() -> NetworkSpec {
             with_access(peer(6), true, false, &[("203.0.113.9", 443), ("2600::7", 443)]),
             "exit10",
         ),
-        through(with_access(peer(7), false, true, &[]), "exit11"),
+        through(
+            with_access(peer(7), false, true, &[("203.0.113.9", 443), ("2600::7", 443)]),
+            "exit11",
+        ),
         through(with_access(peer(8), true, false, &[]), "exit0"),
         through(with_access(peer(9), true, true, &[]), "exit1"),
+        through(
+            with_access(peer(10), false, false, &[("203.0.113.9", 443), ("2600::7", 443)]),
+            "exit0",
+        ),
     ];
     let mut wanted = spec(peers);
     wanted.exits = vec![exit(0), exit(1), redirect(10), redirect(11)];

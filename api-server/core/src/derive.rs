@@ -172,18 +172,36 @@ fn is_beyond(ip: IpAddr) -> bool {
 /// One peer of the specification: what a change of that peer sends. One that nothing carries stays on the network, where it reaches the
 /// cell and what lies inside: what becomes of its exit is no reason to lock it out, and nothing of it leaves by another way.
 pub fn peer_spec(range: &VpnRange, peer: &Peer, route: Route) -> PeerSpec {
-    let (access, exit, asks) = match route {
-        Route::Own => (peer.access.clone(), None, None),
-        Route::Exit(id) => (peer.access.clone(), Some(id), Some(id)),
-        Route::Nowhere => (peer.access.inside(), None, Some(dns::no_exit())),
-    };
-    PeerSpec {
+    let by = |exit| PeerSpec {
         name: peer.name.to_string(),
         public_key: peer.public_key,
         addresses: range.addresses_of(peer.host),
-        access,
+        access: peer.access.clone(),
         exit,
-        asks,
+        asks: exit,
+    };
+    match route {
+        Route::Own => by(None),
+        Route::Exit(id) => by(Some(id)),
+        Route::Nowhere => by(None).without_exit(),
+    }
+}
+
+impl PeerSpec {
+    /// Whether it is bound to what does not carry it, and fails closed.
+    pub fn is_nowhere(&self) -> bool {
+        self.exit.is_none() && self.asks.is_some()
+    }
+
+    /// The same where its exit cannot be had.
+    #[must_use]
+    pub fn without_exit(self) -> Self {
+        PeerSpec {
+            access: self.access.inside(),
+            exit: None,
+            asks: Some(dns::no_exit()),
+            ..self
+        }
     }
 }
 

@@ -10,9 +10,9 @@ use cell_proto::broker::v1::container_status_service_client::ContainerStatusServ
 use cell_proto::broker::v1::deployment_service_client::DeploymentServiceClient;
 use cell_proto::broker::v1::{
     Container, DeployRequest, Deployment, GetContainerLogsRequest, GetContainerLogsResponse,
-    GetContainerRequest, ImageSignature, ListDeploymentsRequest, ListManifestKeysRequest, Parameter, PullImagesRequest,
-    PullImagesResponse, PutManifestRequest, RemoveDeploymentRequest, RestartContainerRequest, ServicePlace,
-    StartContainerRequest, StopContainerRequest,
+    GetContainerRequest, ImageSignature, ListDeploymentsRequest, ListManifestKeysRequest, Parameter,
+    PullImagesRequest, PullImagesResponse, PutManifestRequest, RemoveDeploymentRequest,
+    RestartContainerRequest, ServicePlace, StartContainerRequest, StopContainerRequest,
 };
 use cell_proto::fault;
 use tonic::transport::Channel;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_api_core::connection::choice::{ExitChoice, Route};
+use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::derive::dns::Ways;
 use cell_api_core::derive::services::{core_network, service_spec};
 use cell_api_core::derive::{self, PeerSpec};
@@ -305,7 +306,12 @@ impl Reconciler {
             .map(|peer| (peer.name.clone(), peer))
             .collect();
         let mut changes = Difference::new();
-        for peer in wanted.peers.clone() {
+        // An exit that it has not is none that it can take.
+        let has_exit = |id: ConnectionId| spec.exits.iter().any(|exit| exit.id == id.to_string());
+        for mut peer in wanted.peers.clone() {
+            if peer.exit.is_some_and(|id| !has_exit(id)) {
+                peer = peer.without_exit();
+            }
             if has.remove(&peer.name) != Some(netd::peer_spec(peer.clone())) {
                 changes.insert(peer.name.clone(), Some(peer));
             }
@@ -378,7 +384,10 @@ impl Reconciler {
         }
         while !upserted.is_empty() {
             let names: Vec<String> = upserted.iter().map(|peer| peer.name.clone()).collect();
-            let Err(status) = self.send_difference(upserted.clone(), ways.clone(), removed.clone()).await else {
+            let Err(status) = self
+                .send_difference(upserted.clone(), ways.clone(), removed.clone())
+                .await
+            else {
                 return Ok(());
             };
             let violations = fault::violations(&status);

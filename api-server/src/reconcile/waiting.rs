@@ -240,7 +240,8 @@ impl Reconciler {
         } else {
             Left::Nothing
         };
-        let ways = dns::ways_of(&wanted.peers);
+        let all = dns::ways_of(&wanted.peers);
+        let nowhere = dns::ways_of(wanted.peers.iter().filter(|peer| peer.is_nowhere()));
         let wanted = wanted.peers.into_iter().map(netd::peer_spec);
         let wanted: BTreeMap<String, wire::PeerSpec> = wanted.map(|peer| (peer.name.clone(), peer)).collect();
         let (mut removed, mut reduced) = (Vec::new(), Vec::new());
@@ -250,14 +251,26 @@ impl Reconciler {
                 Some(wanted) => reduced.extend(netd::reduced(has, wanted)),
             }
         }
+        self.ask_nowhere(&spec.peers, &nowhere).await;
         self.accept(Some(Accepted {
             etag: status.etag,
             netd_generation: status.generation,
         }));
-        let done = self.send_in_chunks(removed, reduced, &ways).await;
+        let done = self.send_in_chunks(removed, reduced, (&all, &nowhere)).await;
         // The network as a whole is still not ours: each change goes this way until it is.
         self.accept(None);
         done.map(|()| left)
+    }
+
+    /// Who is to go nowhere, and has no exit at netd, asks nowhere from now on, also where there is nothing to take from it.
+    async fn ask_nowhere(&self, has: &[wire::PeerSpec], nowhere: &Ways) {
+        let is_bound = |name: &String| has.iter().any(|peer| peer.name == *name && !peer.exit.is_empty());
+        let mut ways = nowhere.clone();
+        ways.retain(|name, _| !is_bound(name));
+        if !ways.is_empty() {
+            self.app.dns.before_some(&self.app, &ways).await;
+            self.app.dns.after_some(ways, &[]);
+        }
     }
 
     /// Everyone reaches by netd's state what they must not any more, and beside a change that waits netd takes nothing of that. So
@@ -286,15 +299,17 @@ impl Reconciler {
         &mut self,
         removed: Vec<String>,
         reduced: Vec<wire::PeerSpec>,
-        wanted: &Ways,
+        (all, nowhere): (&Ways, &Ways),
     ) -> Result<(), Status> {
         for chunk in removed.chunks(MAX_DELTA) {
-            self.send_difference(Vec::new(), Ways::new(), chunk.to_vec()).await?;
+            self.send_difference(Vec::new(), Ways::new(), chunk.to_vec())
+                .await?;
         }
         for chunk in reduced.chunks(MAX_DELTA) {
             let way = |peer: &wire::PeerSpec| {
-                let mut way = wanted.get(&peer.name)?.clone();
-                way.exit = ConnectionId::parse(&peer.exit).ok().or(way.exit);
+                let mut way = all.get(&peer.name)?.clone();
+                let without = || nowhere.get(&peer.name).and_then(|way| way.exit);
+                way.exit = ConnectionId::parse(&peer.exit).ok().or_else(without);
                 Some((peer.name.clone(), way))
             };
             let ways = chunk.iter().filter_map(way).collect();

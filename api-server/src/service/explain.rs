@@ -121,9 +121,15 @@ fn answer(app: &App, answer: ExplainFlowResponse) -> Result<Explanation, Service
 /// What the policy does not know: that nothing comes of what it lets through.
 fn down(app: &App, exit: &ExplainedExit) -> Option<String> {
     let id = ConnectionId::parse(&exit.connection_id).ok()?;
-    let judged = app.exits.judged(&id).filter(|judged| judged.health == Health::Down)?;
+    let judged = app
+        .exits
+        .judged(&id)
+        .filter(|judged| judged.health == Health::Down)?;
     let name = exit.connection_name.as_deref().unwrap_or("the exit");
-    Some(format!("; but {name} does not work now ({}), so nothing answers by it", judged.detail))
+    Some(format!(
+        "; but {name} does not work now ({}), so nothing answers by it",
+        judged.detail
+    ))
 }
 
 fn name_of(app: &App, id: &str) -> Result<Option<String>, ServiceError> {

@@ -222,7 +222,11 @@ fn is_relayed(exit: Option<&Carrier>, explanation: &Explanation) -> bool {
         return false;
     };
     let redirected = explanation.translated.is_some_and(|(_, port)| port == way.port);
-    redirected || explanation.verdict == Verdict::Refused(Counter::ExitRefused)
+    let is_left = [
+        Verdict::Refused(Counter::ExitRefused),
+        Verdict::Dropped(Counter::ExitMoved),
+    ];
+    redirected || is_left.contains(&explanation.verdict)
 }
 
 fn target(desired: &Desired, wireguard: &Wireguard, ceiling: &Ceiling, destination: IpAddr) -> Target {
@@ -255,13 +259,19 @@ impl Fate {
                 "the service has internet access, or this is granted to it"
             }
             (Verdict::Passes, Target::Exit) if self.by_container => {
-                "the service has internet access, and its exit carries it"
+                "the service has internet access, or this is granted to it, and its exit carries it"
             }
             (Verdict::Passes, Target::Service) => "the service is granted, or it is the same service's",
             (Verdict::Passes, Target::Cell) => "the cell answers there to every device",
             (Verdict::Passes, Target::Peers) => "both devices have peer-to-peer, or the service is granted",
             (Verdict::Passes, Target::Out) => "the device has internet access, or the service is granted",
-            (Verdict::Passes, Target::Exit) => "the device has internet access, and its exit carries it",
+            (Verdict::Passes, Target::Exit) => {
+                "the device has internet access, or the service is granted, and its exit carries it"
+            }
+            // Asked about is what opens a flow: it has not moved.
+            (Verdict::Dropped(Counter::ExitMoved), Target::Exit) => {
+                "its exit carries what has internet access alone, and this is granted without"
+            }
             (Verdict::Unreachable, _) => "the device's exit does not carry this family of addresses",
             (Verdict::Dropped(counter) | Verdict::Refused(counter), _) => meaning(counter),
             (Verdict::DroppedUncounted, _) => "a rule drops it",

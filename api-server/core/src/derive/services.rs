@@ -10,6 +10,7 @@ use crate::access::Service;
 use crate::connection::choice::{ExitChoice, Route};
 use crate::connection::id::ConnectionId;
 use crate::domain::{Domain, PublicDomain};
+use crate::public::is_public;
 use crate::service_network::{Egress, Place, ServiceNetwork};
 use crate::services::{self, core_network::CoreNetwork};
 
@@ -38,14 +39,18 @@ pub fn service_spec(
     called: BTreeSet<SocketAddrV4>,
     route: impl Fn(&ExitChoice) -> Route,
 ) -> ServiceSpec {
+    let mut reach = network.reach.clone();
     let (internet, exit) = match &network.egress {
         Egress::Nowhere => (false, None),
         Egress::Direct => (true, None),
         Egress::Exit(choice) => match route(choice) {
             Route::Own => (true, None),
             Route::Exit(id) => (true, Some(id)),
-            // netd would not take the exit, and without one they would go directly.
-            Route::Nowhere => (false, None),
+            Route::Nowhere => {
+                // netd would not take the exit, and without one they would go directly.
+                reach.retain(|service| !is_public(service.address));
+                (false, None)
+            }
         },
     };
     ServiceSpec {
@@ -54,7 +59,7 @@ pub fn service_spec(
         subnet: network.place.subnet,
         internet,
         exit,
-        reach: network.reach.clone(),
+        reach,
         called,
     }
 }

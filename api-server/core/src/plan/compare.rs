@@ -139,9 +139,11 @@ fn own_path(author: &str, found: &BTreeMap<Fact, BTreeSet<&str>>) -> OwnPath {
     own.map(|(fact, _)| match fact {
         Fact::GoesOff | Fact::NewKey => OwnPath::Cut,
         Fact::NotCarried(_)
-        | Fact::Loses(_) | Fact::Way { .. } | Fact::Bound { .. } | Fact::WhileDown { .. } | Fact::Ends(_) => {
-            OwnPath::Touched
-        }
+        | Fact::Loses(_)
+        | Fact::Way { .. }
+        | Fact::Bound { .. }
+        | Fact::WhileDown { .. }
+        | Fact::Ends(_) => OwnPath::Touched,
         Fact::Gains(_) | Fact::Reinstall | Fact::AccountsGo(_) => OwnPath::Stays,
     })
     .max()
@@ -185,7 +187,15 @@ impl<'a> Compared<'_, 'a> {
     fn internet(&self, before: Option<Standing<'_>>, after: Option<Standing<'_>>, facts: &mut Vec<Fact>) {
         let leaves = |side: Option<Standing<'_>>| side.and_then(|side| self.leaves(&side));
         match (leaves(before), leaves(after)) {
-            (None, None) => {}
+            (None, None) => {
+                // Granted services of the internet go the same way as all of it would.
+                let way = |side: Option<Standing<'_>>| side.and_then(|side| self.way_of_services(&side));
+                if let (Some(from), Some(to)) = (way(before), way(after))
+                    && from != to
+                {
+                    facts.extend([Fact::Way { from, to }, Fact::Ends(Ends::Internet)]);
+                }
+            }
             (Some(way), None) => {
                 facts.push(Fact::Loses(Reach::Internet(way)));
                 if after.is_some() {
@@ -207,7 +217,9 @@ impl<'a> Compared<'_, 'a> {
         let reached_before: BTreeSet<Service> = had.iter().filter_map(counts).collect();
         let reached_after: BTreeSet<Service> = has.iter().filter_map(counts).collect();
         let silent = |of: &Granted, other: &Granted| -> Vec<Service> {
-            let refused = of.iter().filter(|(service, refused)| **refused && !other.contains_key(service));
+            let refused = of
+                .iter()
+                .filter(|(service, refused)| **refused && !other.contains_key(service));
             refused.map(|(service, _)| *service).collect()
         };
         let lost = reached_before.difference(&reached_after).copied();
@@ -238,13 +250,23 @@ impl<'a> Compared<'_, 'a> {
     }
 
     /// A service that is granted on one side (`by`) alone, with what else leads there on the other one.
-    fn reached(&self, service: &Service, by: Option<Standing<'_>>, (there, side): (Option<Standing<'_>>, &Side<'_>)) -> Reached {
+    fn reached(
+        &self,
+        service: &Service,
+        by: Option<Standing<'_>>,
+        (there, side): (Option<Standing<'_>>, &Side<'_>),
+    ) -> Reached {
         let place = self.places.find(service.address);
-        let refused = by.and_then(|by| self.refusing(&by, service, &place)).map(Besides::NotCarried);
+        let refused = by
+            .and_then(|by| self.refusing(&by, service, &place))
+            .map(Besides::NotCarried);
         let besides = refused.or_else(|| {
             let there = there?;
             match &place {
-                Place::Public(_) => self.leaves(&there).filter(|way| way.carries(service.protocol)).map(Besides::Internet),
+                Place::Public(_) => self
+                    .leaves(&there)
+                    .filter(|way| way.carries(service.protocol))
+                    .map(Besides::Internet),
                 Place::Device(..) => side.may_pass(there.peer, &place).then_some(Besides::Devices),
                 Place::Cell | Place::Private(_) => None,
             }
@@ -276,7 +298,9 @@ impl<'a> Compared<'_, 'a> {
         let unbound = ExitChoice::default();
         let had = self.change.before.map_or(&unbound, |before| &before.peer.exit);
         let (bound, moved) = (choice.bound(), choice.bound() != had.bound());
-        let leaves = |side: Option<Standing<'_>>| side.and_then(|side| self.leaves(&side));
+        let leaves = |side: Option<Standing<'_>>| {
+            side.and_then(|side| self.leaves(&side).or_else(|| self.way_of_services(&side)))
+        };
         let (from, to) = (leaves(before), leaves(after));
         let aim = bound.map_or(Leaves::Own, |id| self.through(&id));
         // Where the way says it all, nothing is said twice.
@@ -284,7 +308,11 @@ impl<'a> Compared<'_, 'a> {
         if let Some(id) = lost.filter(|id| before.and_then(|side| side.not_carried()) != Some(*id)) {
             facts.push(Fact::NotCarried(self.name_of(&id)));
         }
-        if moved && after.is_some() && lost.is_none() && (to.as_ref() != Some(&aim) || (from == to && from.is_some())) {
+        if moved
+            && after.is_some()
+            && lost.is_none()
+            && (to.as_ref() != Some(&aim) || (from == to && from.is_some()))
+        {
             facts.push(Fact::Bound {
                 to: bound.map(|id| self.name_of(&id)),
                 meanwhile: to,
@@ -338,8 +366,21 @@ impl<'a> Compared<'_, 'a> {
 
     /// The way that a peer on the network takes to the internet; `None`: it may not.
     fn leaves(&self, side: &Standing<'_>) -> Option<Leaves> {
+        side.peer.access.internet.then(|| self.way(side)).flatten()
+    }
+
+    /// The way that it takes to the services of the internet that it was granted; `None`: it reaches none.
+    fn way_of_services(&self, side: &Standing<'_>) -> Option<Leaves> {
+        let mut granted = self.granted(Some(*side)).into_iter();
+        let is_there = |service: &Service| matches!(self.places.find(service.address), Place::Public(_));
+        granted
+            .any(|(service, refused)| !refused && is_there(&service))
+            .then(|| self.way(side))
+            .flatten()
+    }
+
+    fn way(&self, side: &Standing<'_>) -> Option<Leaves> {
         match side.route {
-            _ if !side.peer.access.internet => None,
             Route::Own => Some(Leaves::Own),
             Route::Exit(id) => Some(self.through(&id)),
             Route::Nowhere => None,

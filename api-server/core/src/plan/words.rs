@@ -106,8 +106,8 @@ impl fmt::Display for Statement {
             }
             Fact::NotCarried(exit) => write!(
                 f,
-                "{who} {} the internet no more: nothing carries {exit}, and no other way is allowed.",
-                verb("reaches", "reach")
+                "{who} {} not reach the internet: nothing carries {exit}, and no other way is allowed.",
+                verb("does", "do")
             ),
             Fact::NewKey => write!(
                 f,
@@ -266,7 +266,10 @@ impl fmt::Display for Gained<'_> {
                 match &service.besides {
                     Some(Besides::Internet(_)) => f.write_str(", where internet access led already"),
                     Some(Besides::NotCarried(exit)) => {
-                        write!(f, ", which counts once {exit} is not its exit any more: that does not carry it")
+                        write!(
+                            f,
+                            ", which counts once {exit} is not its exit any more: that does not carry it"
+                        )
                     }
                     Some(Besides::Devices) => f.write_str(", where peer-to-peer led already"),
                     None => Ok(()),

@@ -27,7 +27,9 @@ pub fn check(signatures: &[ImageSignature]) -> Result<(), String> {
     }
     for (place, one) in signatures.iter().enumerate() {
         if !(1..=PAYLOAD_MAX_BYTES).contains(&one.payload.len()) {
-            return Err(format!("images[{place}].payload must be 1 to {PAYLOAD_MAX_BYTES} bytes"));
+            return Err(format!(
+                "images[{place}].payload must be 1 to {PAYLOAD_MAX_BYTES} bytes"
+            ));
         }
         let read = super::catalog::signature_of(one.signature.as_bytes());
         if one.signature.is_empty() || read.as_ref() != Ok(&one.signature) {
@@ -56,7 +58,10 @@ mod tests {
         for (bad, word) in [
             (vec![one("{}", "MEUCIQ=="); MOST + 1], "at most 16"),
             (vec![one("", "MEUCIQ==")], "images[0].payload"),
-            (vec![one("{}", "MEUCIQ=="), one(&long, "MEUCIQ==")], "images[1].payload"),
+            (
+                vec![one("{}", "MEUCIQ=="), one(&long, "MEUCIQ==")],
+                "images[1].payload",
+            ),
             (vec![one("{}", "")], "images[0].signature"),
             (vec![one("{}", "a b")], "images[0].signature"),
             (vec![one("{}", " MEUCIQ==")], "images[0].signature"),

@@ -576,7 +576,13 @@ pub async fn set_access(
 }
 
 fn keep(tx: &Tx<'_>, offer: &Offer) -> rusqlite::Result<()> {
-    table::keep_manifest(tx, offer.digest.as_str(), &offer.bytes, &offer.signature, &offer.images)
+    table::keep_manifest(
+        tx,
+        offer.digest.as_str(),
+        &offer.bytes,
+        &offer.signature,
+        &offer.images,
+    )
 }
 
 /// Refuses what lacks services that it needs.

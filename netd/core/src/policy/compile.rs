@@ -254,11 +254,16 @@ impl Compiler<'_> {
         rules.extend(self.public_answers());
         for (family, icmp) in ICMP {
             let peer = Match::FlowPeer(family, SetId::Peers(family));
-            // Before services: what answers who is bound comes by the exit, whatever it was granted by.
-            for asked in [SetId::Internet(family), SetId::Exited(family)] {
+            // Before what is granted: an answer of the internet comes by the flow's exit, whatever the flow was granted by.
+            let asked = [
+                Match::FlowPeer(family, SetId::Internet(family)),
+                Match::FlowPeer(family, SetId::Exited(family)),
+                Match::ServiceAnswer(family),
+            ];
+            for asked in asked {
                 rules.push(when(
                     [
-                        Match::FlowPeer(family, asked),
+                        asked,
                         Match::FlowTargetNot(family, SetId::Special(family)),
                         Match::FlowTargetNot(family, SetId::Local(family)),
                     ],
@@ -428,22 +433,21 @@ pub(super) fn goto(chain: ChainName) -> Vec<Action> {
     vec![Action::Goto(chain)]
 }
 
-/// What a peer or a container was granted: the internet, and services. One service of the internet, granted to who is bound to an
-/// exit, is judged as the internet is, before the grant is looked at.
+/// What a peer or a container was granted: the internet, and services. One service of the internet is judged as the internet is: by
+/// the sender's exit, and by that of the flow, which the sender may have left since.
 pub(super) fn granted() -> impl Iterator<Item = Rule> {
     Family::BOTH.into_iter().flat_map(|family| {
-        let internet = |from: Match| {
+        let internet = |granted: Match| {
             let to = [SetId::Special(family), SetId::Local(family)]
                 .map(|set| Match::Address(family, Side::Destination, Test::NotIn(set)));
-            [from].into_iter().chain(to)
+            [granted].into_iter().chain(to)
         };
-        let from = |set| Match::Address(family, Side::Source, Test::In(set));
-        let service = [Match::ServiceRequest(family)];
-        let bound = internet(from(SetId::Exited(family))).chain(service.clone());
+        let all = Match::Address(family, Side::Source, Test::In(SetId::Internet(family)));
+        let service = Match::ServiceRequest(family);
         [
-            when(internet(from(SetId::Internet(family))), goto(ChainName::Internet)),
-            when(bound, goto(ChainName::Internet)),
-            when(service, goto(ChainName::Accept)),
+            when(internet(all), goto(ChainName::Internet)),
+            when(internet(service.clone()), goto(ChainName::Internet)),
+            when([service], goto(ChainName::Accept)),
         ]
     })
 }
