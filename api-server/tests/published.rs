@@ -314,6 +314,7 @@ async fn a_caddy_that_hangs_keeps_no_word_from_coredns() {
         lab.install(id).await;
     }
     lab.told().await;
+    eventually("Caddy has its route", || lab.has("notes.")).await;
     let socket = lab.place.path().join("admin.sock");
     fs::remove_file(&socket).unwrap();
     let hung = std::os::unix::net::UnixListener::bind(&socket).unwrap();

@@ -22,7 +22,6 @@ use crate::docker::Docker;
 use crate::process::run;
 
 /// Where the containers of the cell itself lie: elsewhere than as shipped, so that nobody has that in his code.
-/// Where the cell's own containers lie: not where they do as shipped.
 pub const CORE_NETWORK: &str = "10.44.20.0/24";
 /// Caddy's user in its image.
 const CADDY: u32 = 20002;
