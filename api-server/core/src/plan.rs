@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 pub use compare::plan;
 pub use place::Place;
+pub(crate) use place::is_public4;
 pub use words::Told;
 
 use crate::access::Protocol;

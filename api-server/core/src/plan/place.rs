@@ -95,7 +95,8 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-fn is_public4(address: Ipv4Addr) -> bool {
+/// Whether it is an address of the internet.
+pub(crate) fn is_public4(address: Ipv4Addr) -> bool {
     let holds = |(octets, length): &([u8; 4], u8)| {
         Ipv4Net::new_assert(Ipv4Addr::from(*octets), *length).contains(&address)
     };
