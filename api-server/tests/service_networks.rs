@@ -13,7 +13,6 @@ use std::time::Duration;
 use cell_api::service::Actor;
 use cell_api::store::service_networks as table;
 use cell_api::store::transaction::Origin;
-use cell_api_core::access::{Protocol, Service};
 use cell_api_core::connection::health::Health;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::service_network::ServiceName;
@@ -35,12 +34,13 @@ fn name(text: &str) -> ServiceName {
     ServiceName::parse(text).unwrap()
 }
 
-async fn register(cell: &Cell, service: &str, reach: Vec<Service>) {
+async fn register(cell: &Cell, service: &str) {
     let (origin, service) = (Origin::new(&Actor::cell(), START_MS), name(service));
     let pool = cell.app.config.service_pool;
     let vpn = cell.app.identity().unwrap().range.v4();
     let done = cell.app.store.commit(origin, move |tx| {
-        table::register_service_network(tx, pool, vpn, &service, &reach)
+        tx.audit("service.install", &service, "");
+        table::register_service_network(tx, pool, vpn, &service)
     });
     done.await.unwrap();
 }
@@ -91,14 +91,8 @@ fn asks_by(cell: &Cell, first: &str) -> Option<String> {
 async fn a_service_gets_a_network_of_its_own_and_no_way_out() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
-    let reach = Service {
-        address: "172.21.0.18".parse().unwrap(),
-        protocol: Protocol::Tcp,
-        port: 443,
-    };
-    register(&cell, "files", vec![reach]).await;
-    register(&cell, "mail", vec![]).await;
-    register(&cell, "files", vec![reach]).await;
+    register(&cell, "files").await;
+    register(&cell, "mail").await;
     let listed = admin.get(ALL).await.expect(200).json();
     let first = &listed["services"][0];
     for (field, value) in [
@@ -116,7 +110,7 @@ async fn a_service_gets_a_network_of_its_own_and_no_way_out() {
     let files = at_netd(&cell, "files").unwrap();
     assert_eq!(
         (files.bridge.as_str(), files.internet, files.reach.len()),
-        ("cellsvc1", false, 1)
+        ("cellsvc1", false, 0)
     );
     let subnet = IpPrefix {
         address: Some("172.21.0.0".parse::<std::net::IpAddr>().unwrap().into()),
@@ -129,7 +123,7 @@ async fn a_service_gets_a_network_of_its_own_and_no_way_out() {
 
     // What is gone is free, and what stays has what it had.
     remove(&cell, "files").await;
-    register(&cell, "calendar", vec![]).await;
+    register(&cell, "calendar").await;
     let listed = admin.get(ALL).await.expect(200).json();
     let of = |at: usize| listed["services"][at]["subnet"].clone();
     assert_eq!((of(0), of(1)), (json!("172.21.0.0/28"), json!("172.21.0.16/28")));
@@ -137,11 +131,37 @@ async fn a_service_gets_a_network_of_its_own_and_no_way_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_was_granted_a_service_was_not_granted_the_one_that_gets_its_subnet() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    register(&cell, "files").await;
+    register(&cell, "mail").await;
+    let place = |address: &str| json!({"address": address, "protocol": "tcp", "port": 443});
+    let (mail, disk) = (place("172.21.0.18"), place("192.168.1.20"));
+    let reach = async || admin.get(ALL).await.expect(200).json()["services"][0]["reach"].clone();
+    let path = format!("{ALL}/files/reach");
+    admin
+        .put(&path, &json!({"reach": [mail, disk]}))
+        .await
+        .expect(200);
+    register(&cell, "files").await;
+    assert_eq!(reach().await, json!([mail, disk]), "it stays as it is");
+    remove(&cell, "mail").await;
+    assert_eq!(reach().await, json!([mail, disk]), "nobody is there");
+    register(&cell, "notes").await;
+    assert_eq!(reach().await, json!([disk]));
+    eventually("netd takes it away", || {
+        at_netd(&cell, "files").is_some_and(|network| network.reach.len() == 1)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_carries_a_service_and_nothing_else_does() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
     let id = proxy(&admin, "work").await;
-    register(&cell, "files", vec![]).await;
+    register(&cell, "files").await;
     let bound = bind(
         &admin,
         "files",
@@ -213,7 +233,7 @@ async fn a_plan_says_what_it_would_do_and_does_nothing() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
     proxy(&admin, "work").await;
-    register(&cell, "files", vec![]).await;
+    register(&cell, "files").await;
     bind(&admin, "files", json!({"connection_id": "direct"}))
         .await
         .expect(200);
@@ -256,7 +276,7 @@ async fn a_plan_says_what_it_would_do_and_does_nothing() {
 async fn what_cannot_be_is_refused_with_its_reason() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
-    register(&cell, "files", vec![]).await;
+    register(&cell, "files").await;
     bind(&admin, "mail", json!({"connection_id": null}))
         .await
         .refused(404, "NO_SERVICE_NETWORK");
@@ -325,7 +345,7 @@ async fn egress_of(admin: &Client) -> String {
 async fn another_way_waits_for_its_confirmation_and_comes_back_without() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
-    register(&cell, "files", vec![]).await;
+    register(&cell, "files").await;
     eventually("netd hears of it", || at_netd(&cell, "files").is_some()).await;
     let waits = format!("{ALL}/files/exit?confirm_within=60");
     let direct = json!({"connection_id": "direct"});
@@ -382,11 +402,11 @@ async fn another_way_waits_for_its_confirmation_and_comes_back_without() {
 async fn what_else_was_changed_neither_waits_nor_comes_back() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
-    register(&cell, "files", vec![]).await;
+    register(&cell, "files").await;
     eventually("netd hears of it", || at_netd(&cell, "files").is_some()).await;
     // Committed in one breath with the change that waits: netd hears of both at once.
     let waits = format!("{ALL}/files/exit?confirm_within=60");
-    register(&cell, "mail", vec![]).await;
+    register(&cell, "mail").await;
     admin
         .put(&waits, &json!({"connection_id": "direct"}))
         .await
@@ -406,7 +426,7 @@ async fn what_else_was_changed_neither_waits_nor_comes_back() {
 async fn those_that_are_listed_stand_in_and_no_others() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
-    register(&cell, "files", vec![]).await;
+    register(&cell, "files").await;
     let (work, spare) = (proxy(&admin, "work").await, proxy(&admin, "spare").await);
     let other = proxy(&admin, "other").await;
     let body = json!({"connection_id": "work", "fallback_connection_ids": ["spare"], "fail_open": false});
@@ -451,7 +471,7 @@ async fn the_automation_socket_has_the_same() {
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
     let id = proxy(&admin, "work").await;
-    register(&cell, "files", vec![]).await;
+    register(&cell, "files").await;
     let mut client = ServiceNetworkServiceClient::new(ipc::connect(cell.automation.clone()));
     let set = |service: &str, to: &str, validate_only| SetServiceExitRequest {
         service: service.to_owned(),
@@ -505,7 +525,7 @@ async fn what_becomes_of_a_containers_packet_is_told_with_the_exit_that_decides(
     let cell = Cell::ready().await;
     let admin = cell.admin().await;
     let id = proxy(&admin, "work").await;
-    register(&cell, "files", vec![]).await;
+    register(&cell, "files").await;
     bind(&admin, "files", json!({"connection_id": "work"}))
         .await
         .expect(200);

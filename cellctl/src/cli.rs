@@ -16,7 +16,7 @@ pub(crate) use catalog::{Catalog, CatalogAdd};
 pub(crate) use connection::{Connection, Import};
 pub(crate) use first_version::FirstVersion;
 pub(crate) use peer::{FailOpen, How, Peer, PeerAdd, PeerConfig, PeerSet, ServiceUrl};
-pub(crate) use service::{Access, Configuration, Install, LogsOf, Removal, Service, Store, Way};
+pub(crate) use service::{Access, Configuration, Install, LogsOf, Reach, Removal, Service, Store, Way};
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -139,6 +139,7 @@ pub(crate) async fn run(cell: &Cell, output: Output, command: Service) -> Result
         Service::Restart { service } => act(&mut client, output, service, wire::ServiceRun::Restart).await,
         Service::Networks => services::list(cell, output).await,
         Service::Exit(way) => services::exit(cell, output, way).await,
+        Service::Reach(wanted) => services::reach(cell, output, wanted).await,
     }
 }
 

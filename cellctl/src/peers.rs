@@ -279,7 +279,8 @@ async fn config_of(cell: &Cell, output: Output, options: PeerConfig) -> Result<(
     Ok(())
 }
 
-fn service(url: &ServiceUrl) -> ServiceAccess {
+/// A place as the cell has it.
+pub(crate) fn service(url: &ServiceUrl) -> ServiceAccess {
     ServiceAccess {
         address: url.at.ip().to_string(),
         protocol: url.protocol.to_owned(),

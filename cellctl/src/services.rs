@@ -1,4 +1,6 @@
-//! `cellctl service networks` and `exit`: how containers of services get to the internet.
+//! `cellctl service networks`, `exit` and `reach`: how containers of services get to the internet, and what they may reach besides.
+
+mod reach;
 
 use cell_proto::api::v1 as wire;
 use cell_proto::api::v1::{ListServiceNetworksRequest, SetServiceExitRequest};
@@ -25,6 +27,15 @@ struct Network {
     way: String,
     has_way_out: bool,
     exit_types: Vec<String>,
+    reach: Vec<Place>,
+}
+
+/// A place that its containers may reach besides.
+#[derive(Debug, Serialize)]
+struct Place {
+    address: String,
+    protocol: String,
+    port: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,6 +61,8 @@ pub(crate) async fn list(cell: &Cell, output: Output) -> Result<(), Failure> {
     };
     output.result(&list, || text(&list.services))
 }
+
+pub(crate) use reach::reach;
 
 /// Says what carries a service's containers to the internet.
 pub(crate) async fn exit(cell: &Cell, output: Output, way: Way) -> Result<(), Failure> {
@@ -106,6 +119,7 @@ impl From<wire::ServiceNetwork> for Network {
             fallback_connection_names,
             has_way_out,
             exit_types,
+            reach,
         } = network;
         let given = |text: String| Some(text).filter(|text| !text.is_empty());
         Network {
@@ -121,6 +135,22 @@ impl From<wire::ServiceNetwork> for Network {
             way,
             has_way_out,
             exit_types,
+            reach: reach.into_iter().map(Place::from).collect(),
+        }
+    }
+}
+
+impl From<wire::ServiceAccess> for Place {
+    fn from(place: wire::ServiceAccess) -> Self {
+        let wire::ServiceAccess {
+            address,
+            protocol,
+            port,
+        } = place;
+        Place {
+            address,
+            protocol,
+            port,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::fault::Faults;
 use crate::public::is_public;
@@ -123,7 +123,26 @@ impl AccessInput {
 
 impl ServiceInput {
     fn check(&self, path: &str, faults: &mut Faults) -> Option<Service> {
-        let address = faults.keep(format!("{path}.address"), parse_address(&self.address));
+        self.checked(path, parse_address(&self.address), faults)
+    }
+
+    /// As of a peer, but of IPv4 alone: containers have no IPv6.
+    pub(crate) fn check_v4(&self, path: &str, faults: &mut Faults) -> Option<Service> {
+        let is_v4 = self.address.parse::<Ipv4Addr>().is_ok();
+        let address = match is_v4 {
+            true => parse_address(&self.address),
+            false => Err("must be an IPv4 address: containers have no IPv6"),
+        };
+        self.checked(path, address, faults)
+    }
+
+    fn checked(
+        &self,
+        path: &str,
+        address: Result<IpAddr, &'static str>,
+        faults: &mut Faults,
+    ) -> Option<Service> {
+        let address = faults.keep(format!("{path}.address"), address);
         let protocol = faults.keep(format!("{path}.protocol"), Protocol::parse(&self.protocol));
         let port = u16::try_from(self.port)
             .ok()
@@ -213,6 +232,12 @@ impl Tunnel {
     }
 }
 
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.address, self.protocol.as_str(), self.port)
+    }
+}
+
 impl fmt::Display for AccessPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -225,6 +250,6 @@ impl fmt::Display for AccessPolicy {
         }
         self.services
             .iter()
-            .try_for_each(|s| write!(f, " {}/{}/{}", s.address, s.protocol.as_str(), s.port))
+            .try_for_each(|service| write!(f, " {service}"))
     }
 }

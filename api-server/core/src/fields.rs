@@ -218,6 +218,19 @@ impl Fields {
         }
     }
 
+    /// A list of objects that must be there; empty after a fault.
+    pub fn required_objects<T>(
+        &mut self,
+        name: &str,
+        faults: &mut Faults,
+        read: impl FnMut(&mut Fields, &mut Faults) -> T,
+    ) -> Vec<T> {
+        if matches!(self.map.get(name), None | Some(Value::Null)) {
+            faults.add(self.path_of(name), "is required: a list, which may be empty");
+        }
+        self.objects(name, faults, read)
+    }
+
     /// A list of objects; empty when absent or null.
     pub fn objects<T>(
         &mut self,

@@ -1,5 +1,7 @@
 //! Networks of services: a subnet and a bridge for the containers of each, and what carries them to the internet.
 
+pub mod reach;
+
 use std::collections::BTreeSet;
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Peers.
 
-use cell_api_core::access::{AccessInput, ServiceInput};
+use cell_api_core::access::{AccessInput, Service, ServiceInput};
 use cell_api_core::fault::Faults;
 use cell_api_core::flow::FlowInput;
 use cell_api_core::peer::{PeerInput, PeerUpdateInput};
@@ -260,26 +260,33 @@ impl Automation {
 }
 
 fn access_input(access: PeerAccess) -> AccessInput {
-    let services = access.services.into_iter().map(|service| ServiceInput {
-        address: service.address,
-        protocol: service.protocol,
-        port: service.port.into(),
-    });
     AccessInput {
         internet: access.internet,
         peer_to_peer: access.peer_to_peer,
-        services: services.collect(),
+        services: access.services.into_iter().map(service_input).collect(),
+    }
+}
+
+pub(super) fn service_input(service: ServiceAccess) -> ServiceInput {
+    ServiceInput {
+        address: service.address,
+        protocol: service.protocol,
+        port: service.port.into(),
+    }
+}
+
+pub(super) fn service_access(service: &Service) -> ServiceAccess {
+    ServiceAccess {
+        address: service.address.to_string(),
+        protocol: service.protocol.as_str().to_owned(),
+        port: service.port.into(),
     }
 }
 
 fn peer(view: PeerView) -> Peer {
     let (way, way_connection_id) = view.way();
     let access = &view.peer.access;
-    let services = access.services.iter().map(|service| ServiceAccess {
-        address: service.address.to_string(),
-        protocol: service.protocol.as_str().to_owned(),
-        port: service.port.into(),
-    });
+    let services = access.services.iter().map(service_access);
     Peer {
         version: view.version,
         way: way.to_owned(),

@@ -3,18 +3,20 @@
 use cell_api_core::connection::choice::Route;
 use cell_api_core::flow::FlowInput;
 use cell_api_core::service_network::Egress;
+use cell_api_core::service_network::reach::ReachInput;
 use cell_proto::api::v1::service_network_service_server::ServiceNetworkService;
 use cell_proto::api::v1::{
     ExplainServiceFlowRequest, ExplainServiceFlowResponse, ListServiceNetworksRequest,
     ListServiceNetworksResponse, ServiceNetwork, SetServiceExitRequest, SetServiceExitResponse,
+    SetServiceReachRequest, SetServiceReachResponse,
 };
 use tonic::{Request, Response, Status};
 
-use super::peers::explained;
+use super::peers::{explained, service_access, service_input};
 use super::waiting::wait;
 use super::{Automation, refused};
 use crate::service::explain;
-use crate::service::service_networks::{self, ExitInput, NetworkView};
+use crate::service::service_networks::{self, ExitInput, NetworkView, reach};
 
 #[tonic::async_trait]
 impl ServiceNetworkService for Automation {
@@ -57,6 +59,32 @@ impl ServiceNetworkService for Automation {
             (set.map_err(refused)?, Vec::new())
         };
         Ok(Response::new(SetServiceExitResponse {
+            network: Some(network(view)),
+            plan,
+        }))
+    }
+
+    async fn set_service_reach(
+        &self,
+        request: Request<SetServiceReachRequest>,
+    ) -> Result<Response<SetServiceReachResponse>, Status> {
+        let actor = self.actor(&request)?;
+        self.set_up()?;
+        let SetServiceReachRequest {
+            service,
+            reach,
+            validate_only,
+        } = request.into_inner();
+        let input = ReachInput(reach.into_iter().map(service_input).collect());
+        let (view, plan) = if validate_only {
+            let planned = reach::plan(&self.app, &actor, &service, input).await;
+            let planned = planned.map_err(refused)?;
+            (planned.view, planned.sentences)
+        } else {
+            let set = reach::set(&self.app, &actor, &service, input).await;
+            (set.map_err(refused)?, Vec::new())
+        };
+        Ok(Response::new(SetServiceReachResponse {
             network: Some(network(view)),
             plan,
         }))
@@ -120,5 +148,6 @@ fn network(view: NetworkView) -> ServiceNetwork {
         service: network.service.to_string(),
         has_way_out: way_out.is_open(),
         exit_types: way_out.kinds().map(|kind| kind.to_string()).collect(),
+        reach: network.reach.iter().map(service_access).collect(),
     }
 }

@@ -101,6 +101,12 @@ pub enum ServiceError {
         /// Whose manifest.
         manifest: &'static str,
     },
+    /// Containers of the service have no route out of their network, to whatever is granted to them.
+    #[error(
+        "containers of {0} have no way out of their network, so that nothing beyond it can be granted to them: its manifest has no egress. \
+         Ask its author for a version whose manifest has it"
+    )]
+    NoReach(String),
     /// The service does not take exits of this type.
     #[error(
         "{service} cannot go out through a connection of type {kind}: {manifest} allows {} alone (egress.allowed). Choose one of these \
@@ -359,7 +365,7 @@ impl ServiceError {
             ServiceError::TooManyGrants => (Kind::NoRoom, "GRANTS_EXHAUSTED"),
             ServiceError::BrokerRefuses(_) => (Kind::Precondition, "BROKER_REFUSES"),
             ServiceError::ExitNotCarried(_) => (Kind::Precondition, "EXIT_NOT_CARRIED"),
-            ServiceError::NoWayOut { .. } => (Kind::Conflict, "NO_WAY_OUT"),
+            ServiceError::NoWayOut { .. } | ServiceError::NoReach(_) => (Kind::Conflict, "NO_WAY_OUT"),
             ServiceError::ExitNotAllowed { .. } => (Kind::Conflict, "EXIT_NOT_ALLOWED"),
             ServiceError::ConnectionInUse(..) => (Kind::Conflict, "CONNECTION_IN_USE"),
             ServiceError::ConnectionsExhausted(_) => (Kind::NoRoom, "CONNECTIONS_EXHAUSTED"),

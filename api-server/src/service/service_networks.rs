@@ -1,5 +1,7 @@
 //! Networks of services as others see them, and what carries them to the internet.
 
+pub mod reach;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,9 +44,9 @@ pub struct NetworkView {
     pub way_out: WayOut,
 }
 
-/// What a change of a service's exit would do.
+/// What a change of a service's network would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExitPlan {
+pub struct NetworkPlan {
     /// The network after it.
     pub view: NetworkView,
     /// For people, a sentence each; none: nothing changes.
@@ -123,7 +125,7 @@ pub async fn plan_exit(
     actor: &Actor,
     service: &str,
     input: ExitInput,
-) -> Result<ExitPlan, ServiceError> {
+) -> Result<NetworkPlan, ServiceError> {
     let service = parse(service)?;
     cell::identity(app)?;
     let trying = app.store.try_out(Origin::new(actor, app.now()), move |tx| {
@@ -140,7 +142,7 @@ pub async fn plan_exit(
         view(&facts, way_out, after),
     );
     let sentences = sentences(&facts, &before, &after);
-    Ok(ExitPlan {
+    Ok(NetworkPlan {
         view: after,
         sentences,
     })

@@ -1,6 +1,7 @@
 //! The tables of networks of services. There are few, so that each look reads them from the database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use cell_api_core::access::{Protocol, Service};
 use cell_api_core::connection::id::ConnectionId;
@@ -20,7 +21,7 @@ const CORRUPT: ServiceError = ServiceError::Storage("a stored network of a servi
 /// [`ServiceError::Storage`].
 pub fn list(connection: &Connection) -> Result<Vec<ServiceNetwork>, ServiceError> {
     let mut reach: BTreeMap<String, Vec<Service>> = BTreeMap::new();
-    let sql = "SELECT service, address, protocol, port FROM service_reach ORDER BY 1, 2, 3, 4";
+    let sql = "SELECT service, address, protocol, port FROM service_reach";
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map((), |row| {
         let reached: (String, String, u16) = (row.get(1)?, row.get(2)?, row.get(3)?);
@@ -39,7 +40,9 @@ pub fn list(connection: &Connection) -> Result<Vec<ServiceNetwork>, ServiceError
         .collect::<Result<Vec<_>, _>>()?;
     rows.into_iter()
         .map(|raw| {
-            let own = reach.remove(&raw.service).unwrap_or_default();
+            let mut own = reach.remove(&raw.service).unwrap_or_default();
+            // By number, as everywhere else: SQLite orders addresses as texts.
+            own.sort_unstable();
             let fallbacks = fallbacks.remove(&raw.service).unwrap_or_default();
             raw.into_network(own, fallbacks)
         })
@@ -57,8 +60,8 @@ pub fn get(connection: &Connection, service: &ServiceName) -> Result<ServiceNetw
         .ok_or(ServiceError::NoServiceNetwork)
 }
 
-/// Gives a service its network, if it has none: the lowest that is free, without a way to the internet. What it may reach besides
-/// is replaced. The network that it has already stays as it is.
+/// Gives a service its network, if it has none: the lowest that is free, without a way to the internet and with nothing that it may
+/// reach besides. The network that it has already stays as it is, and so do its grants: they are the owner's, not the manifest's.
 ///
 /// # Errors
 /// [`ServiceError::NoServiceRoom`], [`ServiceError::Storage`].
@@ -67,40 +70,62 @@ pub fn register_service_network(
     pool: Pool,
     vpn: Ipv4Net,
     service: &ServiceName,
-    reach: &[Service],
 ) -> Result<ServiceNetwork, ServiceError> {
     let all = list(tx)?;
-    let used: Vec<Place> = all.iter().map(|network| network.place.clone()).collect();
-    if all.iter().any(|network| network.service == *service) {
-        let detail = format!("{} service(s) that it may reach", reach.len());
-        tx.audit("service.network.reach", service, detail);
-    } else {
-        let place = service_network::allocate(pool, vpn, &used)?;
-        let sql = "INSERT INTO service_network (service, number, subnet, egress) VALUES (?1, ?2, ?3, 'none')";
-        tx.prepare_cached(sql)?
-            .execute((service.as_str(), place.number, place.subnet.to_string()))?;
-        let detail = format!("{} on {}", place.subnet, place.bridge());
-        tx.audit("service.network.add", service, detail);
+    if let Some(known) = all.iter().find(|network| network.service == *service) {
+        return Ok(known.clone());
     }
-    tx.prepare_cached("DELETE FROM service_reach WHERE service = ?1")?
-        .execute([service.as_str()])?;
-    let sql =
-        "INSERT OR IGNORE INTO service_reach (service, address, protocol, port) VALUES (?1, ?2, ?3, ?4)";
-    for reached in reach {
-        let Service {
-            address,
-            protocol,
-            port,
-        } = reached;
-        let protocol = word_of(*protocol);
-        tx.prepare_cached(sql)?
-            .execute((service.as_str(), address.to_string(), protocol, port))?;
+    let used: Vec<Place> = all.iter().map(|network| network.place.clone()).collect();
+    let place = service_network::allocate(pool, vpn, &used)?;
+    let sql = "INSERT INTO service_network (service, number, subnet, egress) VALUES (?1, ?2, ?3, 'none')";
+    tx.prepare_cached(sql)?
+        .execute((service.as_str(), place.number, place.subnet.to_string()))?;
+    let detail = format!("{} on {}", place.subnet, place.bridge());
+    tx.audit("service.network.add", service, detail);
+    // Whoever was granted an address there was not granted this service.
+    for other in all {
+        let (lost, kept): (BTreeSet<Service>, BTreeSet<Service>) = other
+            .reach
+            .iter()
+            .copied()
+            .partition(|one| matches!(one.address, IpAddr::V4(v4) if place.subnet.contains(&v4)));
+        if !lost.is_empty() {
+            set_reach(tx, &other.service, &kept)?;
+        }
     }
     changed(tx);
     get(tx, service)
 }
 
-/// Takes a service's network away; its number and its subnet are free from now on. The absent is left as it is.
+/// Says what a service's containers may reach besides: the whole.
+///
+/// # Errors
+/// SQLite's.
+pub fn set_reach(
+    tx: &mut Tx<'_>,
+    service: &ServiceName,
+    reach: &BTreeSet<Service>,
+) -> Result<(), ServiceError> {
+    tx.prepare_cached("DELETE FROM service_reach WHERE service = ?1")?
+        .execute([service.as_str()])?;
+    let sql = "INSERT INTO service_reach (service, address, protocol, port) VALUES (?1, ?2, ?3, ?4)";
+    for one in reach {
+        let at = (one.address.to_string(), one.protocol.as_str(), one.port);
+        tx.prepare_cached(sql)?
+            .execute((service.as_str(), &at.0, at.1, at.2))?;
+    }
+    let words: Vec<String> = reach.iter().map(Service::to_string).collect();
+    let detail = match words.is_empty() {
+        true => "nothing besides".to_owned(),
+        false => words.join(" "),
+    };
+    tx.audit("service.network.reach", service, detail);
+    changed(tx);
+    Ok(())
+}
+
+/// Takes a service's network away, with what it may reach besides; its number and its subnet are free from now on. The absent is left
+/// as it is.
 ///
 /// # Errors
 /// SQLite's.
@@ -175,21 +200,10 @@ fn changed(tx: &mut Tx<'_>) {
     tx.effects.topics.extend([Topic::Services, Topic::Connections]);
 }
 
-fn word_of(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    }
-}
-
 fn reached_of((address, protocol, port): &(String, String, u16)) -> Result<Service, ServiceError> {
     Ok(Service {
         address: address.parse().map_err(|_| CORRUPT)?,
-        protocol: match protocol.as_str() {
-            "tcp" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            _ => return Err(CORRUPT),
-        },
+        protocol: Protocol::parse(protocol).map_err(|_| CORRUPT)?,
         port: *port,
     })
 }

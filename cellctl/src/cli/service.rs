@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::ServiceUrl;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Store {
     /// What can be installed.
@@ -105,6 +107,9 @@ pub(crate) enum Service {
     Networks,
     /// Says what carries a service's containers to the internet. Their open connections end.
     Exit(Way),
+    /// Shows or says what single places a service's containers may reach besides, at home or at another service. Without an option it shows
+    /// them.
+    Reach(Reach),
 }
 
 #[derive(Debug, Args)]
@@ -200,6 +205,25 @@ pub(crate) struct Way {
     pub(crate) at_once: bool,
     /// Only says what it would do.
     #[arg(long, conflicts_with = "confirm_within")]
+    pub(crate) validate_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reach {
+    /// The service.
+    pub(crate) service: String,
+    /// Lets its containers reach one place more, e.g. tcp://192.168.1.20:445; IPv4 alone. Another service is reached at its container's
+    /// address (`cellctl service status`). Can be given many times.
+    #[arg(long = "add", value_name = "PROTOCOL://ADDRESS:PORT")]
+    pub(crate) add: Vec<ServiceUrl>,
+    /// Takes one place away; what is open to it ends. Can be given many times.
+    #[arg(long = "remove", value_name = "PROTOCOL://ADDRESS:PORT")]
+    pub(crate) remove: Vec<ServiceUrl>,
+    /// Takes all places away.
+    #[arg(long, conflicts_with_all = ["add", "remove"])]
+    pub(crate) none: bool,
+    /// Only says what it would do.
+    #[arg(long)]
     pub(crate) validate_only: bool,
 }
 

@@ -8,6 +8,7 @@
 
 pub mod accounts;
 mod managers;
+mod networks;
 pub mod store;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use cell_proto::api::v1::connection_service_server::{ConnectionService, Connecti
 use cell_proto::api::v1::manager_service_server::ManagerServiceServer;
 use cell_proto::api::v1::network_change_service_server::{NetworkChangeService, NetworkChangeServiceServer};
 use cell_proto::api::v1::peer_service_server::{PeerService, PeerServiceServer};
+use cell_proto::api::v1::service_network_service_server::ServiceNetworkServiceServer;
 use cell_proto::api::v1::setup_service_server::{SetupService, SetupServiceServer};
 use cell_proto::api::v1::store_service_server::StoreServiceServer;
 use cell_proto::api::v1::user_service_server::{UserService, UserServiceServer};
@@ -66,6 +68,7 @@ pub struct State {
     /// What was imported of the first version.
     pub first_versions: Vec<ImportFirstVersionRequest>,
     pub store: store::Store,
+    pub networks: Vec<ServiceNetwork>,
     /// Accounts, with the device of each.
     pub accounts: std::collections::BTreeMap<String, String>,
 }
@@ -98,6 +101,7 @@ impl FakeCell {
                 .add_service(StoreServiceServer::new(cell.clone()))
                 .add_service(AccountServiceServer::new(cell.clone()))
                 .add_service(ManagerServiceServer::new(cell.clone()))
+                .add_service(ServiceNetworkServiceServer::new(cell.clone()))
                 .add_service(CellServiceServer::new(cell));
             let callers = CallerPolicy {
                 uids: vec![nix::unistd::geteuid().as_raw()],

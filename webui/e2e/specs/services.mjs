@@ -318,7 +318,7 @@ async function oneService(world) {
             {
               ...{ service: 'files', bridge: 'cellsvc1', subnet: '172.21.0.0/28', egress: 'none', connection_id: null },
               ...{ connection_name: null, fail_open: null, way: 'nowhere', fallback_connection_ids: [] },
-              ...{ fallback_connection_names: [], has_way_out: true, exit_types: ['wireguard_ext', 'tor'] },
+              ...{ fallback_connection_names: [], has_way_out: true, exit_types: ['wireguard_ext', 'tor'], reach: [] },
             },
           ],
         }),

@@ -353,6 +353,13 @@ export const services = {
     safe: 'Take it back unless I keep it',
     safeHelp: (seconds: number) => `Without your word within ${seconds} seconds all is as before.`,
   },
+  reach: {
+    title: 'May reach besides',
+    text: 'Single addresses at home, e.g. a disk or a printer, or of another service’s container. An update leaves them as they are.',
+    noWayOut: 'Its manifest asks for no way out of its network: nothing can be granted to it.',
+    add: 'Add a place',
+    remove: (place: string) => `Remove: ${place}`,
+  },
   secrets: {
     title: 'Secrets',
     text: 'They go to the vault, and are never shown again. The service starts anew with each change.',

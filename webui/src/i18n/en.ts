@@ -188,6 +188,7 @@ export const en = {
       'service.exit': 'Changed the way out of',
       'service.gone': 'Service is gone:',
       'service.install': 'Installed',
+      'service.network.reach': 'Changed what may be reached by',
       'service.phase': 'Service moved on:',
       'service.remove': 'Removed service',
       'service.restart': 'Restarted',

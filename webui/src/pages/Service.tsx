@@ -19,6 +19,7 @@ import { ServiceConfig } from '../components/ServiceConfig';
 import { ServiceHealth } from '../components/ServiceHealth';
 import { ServiceLogs } from '../components/ServiceLogs';
 import { ServiceProgress } from '../components/ServiceProgress';
+import { ServiceReach } from '../components/ServiceReach';
 import { ServiceSecrets } from '../components/ServiceSecrets';
 import { ServiceState } from '../components/ServiceState';
 import { ServiceTest } from '../components/ServiceTest';
@@ -100,6 +101,11 @@ function Details({ service }: { service: Installed }) {
                 {!isCore && (
                   <Card title={s.way.title}>
                     <ServiceWay service={service.name} />
+                  </Card>
+                )}
+                {!isCore && (
+                  <Card title={s.reach.title}>
+                    <ServiceReach service={service.name} />
                   </Card>
                 )}
               </>

@@ -52,6 +52,7 @@ const NETWORK: ServiceNetwork = {
   way: 'nowhere',
   has_way_out: true,
   exit_types: ['wireguard_ext', 'tor'],
+  reach: [],
 };
 
 function cell(one: Installed, accounts: Account[] = []) {
@@ -237,6 +238,48 @@ describe('the page of a service', () => {
     const onion = connection('onion').id;
     const body = { connection_id: bound.connection_id, fail_open: null, fallback_connection_ids: [onion] };
     await waitFor(() => expect(sent).toEqual([['?confirm_within=60', body]]));
+  });
+
+  it('grants single places with faults at their fields, and asks before it takes one', async () => {
+    cell(FILES);
+    const disk = { address: '192.168.1.20', protocol: 'tcp', port: 445 };
+    const state = { network: NETWORK };
+    const sent: unknown[] = [];
+    server.use(
+      http.get('/api/connectivity/services', () => HttpResponse.json({ services: [state.network] })),
+      http.put('/api/connectivity/services/files/reach', async ({ request }) => {
+        const body = (await request.json()) as { reach: ServiceNetwork['reach'] };
+        const bad = body.reach.findIndex((one) => one.address === '10.86.0.2');
+        if (bad >= 0) {
+          const violation = { field: `reach[${bad}].address`, description: 'must not be in the VPN' };
+          return problem(400, 'INVALID_REQUEST', { violations: [violation] });
+        }
+        const network = { ...NETWORK, ...body };
+        if (onlyAsks(request)) return HttpResponse.json({ network, plan: ['Files loses the disk.'] });
+        sent.push(body.reach);
+        state.network = network;
+        return HttpResponse.json({ network, plan: [] });
+      }),
+    );
+    show(<Service name="files" />);
+    const user = userEvent.setup();
+    const address = await screen.findByLabelText('Address');
+    await user.type(address, '10.86.0.2');
+    await user.type(screen.getByLabelText('Port'), '445');
+    await user.click(screen.getByRole('button', { name: 'Add a place' }));
+    await waitFor(() => expect(address).toHaveAccessibleDescription(expect.stringContaining('must not be in the VPN')));
+    await user.clear(address);
+    await user.type(address, disk.address);
+    await user.click(screen.getByRole('button', { name: 'Add a place' }));
+    const list = await screen.findByRole('list', { name: 'May reach besides' });
+    expect(within(list).getByText('192.168.1.20 TCP 445')).toBeVisible();
+    await waitFor(() => expect(address).toHaveValue(''));
+    await user.click(within(list).getByRole('button', { name: 'Remove: 192.168.1.20 TCP 445' }));
+    await screen.findByText('Files loses the disk.');
+    expect(sent).toEqual([[disk]]);
+    await user.click(screen.getByRole('button', { name: 'Make the change' }));
+    await waitFor(() => expect(sent).toEqual([[disk], []]));
+    await waitFor(() => expect(screen.queryByRole('list', { name: 'May reach besides' })).toBeNull());
   });
 
   it('sets, replaces and removes secrets, and never shows one', async () => {

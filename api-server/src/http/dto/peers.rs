@@ -1,6 +1,6 @@
 //! Peers.
 
-use cell_api_core::access::{AccessInput, AccessPolicy, ServiceInput};
+use cell_api_core::access::{AccessInput, AccessPolicy, Service, ServiceInput};
 use cell_api_core::fault::Faults;
 use cell_api_core::fields::Fields;
 use cell_api_core::peer::{PeerInput, PeerUpdateInput};
@@ -26,7 +26,7 @@ pub struct PeerAccess {
     pub services: Vec<ServiceAccess>,
 }
 
-/// A service that a peer may reach.
+/// A service that a peer, or a service's container, may reach.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceAccess {
@@ -222,30 +222,40 @@ impl From<Activity> for PeerActivity {
 
 impl From<&AccessPolicy> for PeerAccess {
     fn from(access: &AccessPolicy) -> Self {
-        let services = access.services.iter().map(|service| ServiceAccess {
-            address: service.address.to_string(),
-            protocol: service.protocol.as_str().to_owned(),
-            port: service.port.into(),
-        });
         PeerAccess {
             internet: access.internet,
             peer_to_peer: access.peer_to_peer,
-            services: services.collect(),
+            services: access.services.iter().map(ServiceAccess::from).collect(),
+        }
+    }
+}
+
+impl From<&Service> for ServiceAccess {
+    fn from(service: &Service) -> Self {
+        ServiceAccess {
+            address: service.address.to_string(),
+            protocol: service.protocol.as_str().to_owned(),
+            port: service.port.into(),
+        }
+    }
+}
+
+impl From<ServiceAccess> for ServiceInput {
+    fn from(service: ServiceAccess) -> Self {
+        ServiceInput {
+            address: service.address,
+            protocol: service.protocol,
+            port: service.port,
         }
     }
 }
 
 impl From<PeerAccess> for AccessInput {
     fn from(access: PeerAccess) -> Self {
-        let services = access.services.into_iter().map(|service| ServiceInput {
-            address: service.address,
-            protocol: service.protocol,
-            port: service.port,
-        });
         AccessInput {
             internet: access.internet,
             peer_to_peer: access.peer_to_peer,
-            services: services.collect(),
+            services: access.services.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -285,7 +295,7 @@ impl PeerAccess {
 }
 
 impl ServiceAccess {
-    fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
+    pub(super) fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
         ServiceAccess {
             address: fields.string("address", faults),
             protocol: fields.string("protocol", faults),

@@ -4,11 +4,13 @@ use cell_api_core::connection::choice::Route;
 use cell_api_core::fault::Faults;
 use cell_api_core::fields::Fields;
 use cell_api_core::service_network::Egress;
+use cell_api_core::service_network::reach::{Around, ReachInput};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::peers::ServiceAccess;
 use crate::http::input::FromFields;
-use crate::service::service_networks::{ExitInput, ExitPlan, NetworkView};
+use crate::service::service_networks::{ExitInput, NetworkPlan, NetworkView};
 
 /// The network of a service: where its containers lie, and what carries them to the internet.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,6 +42,8 @@ pub struct ServiceNetwork {
     pub has_way_out: bool,
     /// Types of connections that may carry it, as its manifest says.
     pub exit_types: Vec<String>,
+    /// What its containers may reach besides: what was granted to them.
+    pub reach: Vec<ServiceAccess>,
 }
 
 /// How a service gets to the internet.
@@ -88,6 +92,14 @@ pub struct ServiceExit {
     pub fallback_connection_ids: Vec<String>,
 }
 
+/// Says what a service's containers may reach besides: the whole.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceReach {
+    /// At most 256, by IPv4: at home, or containers of other services. What is named twice counts once.
+    pub reach: Vec<ServiceAccess>,
+}
+
 /// The network as it is now, or what the change would do.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ServiceNetworkOrPlan {
@@ -128,6 +140,7 @@ impl From<NetworkView> for ServiceNetwork {
             service: network.service.to_string(),
             has_way_out: way_out.is_open(),
             exit_types: way_out.kinds().map(|kind| kind.to_string()).collect(),
+            reach: network.reach.iter().map(ServiceAccess::from).collect(),
         }
     }
 }
@@ -141,8 +154,8 @@ impl From<NetworkView> for ServiceNetworkOrPlan {
     }
 }
 
-impl From<ExitPlan> for ServiceNetworkOrPlan {
-    fn from(planned: ExitPlan) -> Self {
+impl From<NetworkPlan> for ServiceNetworkOrPlan {
+    fn from(planned: NetworkPlan) -> Self {
         ServiceNetworkOrPlan {
             network: planned.view.into(),
             plan: planned.sentences,
@@ -173,5 +186,25 @@ impl FromFields for ServiceExit {
 
     fn check(self) -> Faults {
         Faults::default()
+    }
+}
+
+impl From<ServiceReach> for ReachInput {
+    fn from(reach: ServiceReach) -> Self {
+        ReachInput(reach.reach.into_iter().map(Into::into).collect())
+    }
+}
+
+impl FromFields for ServiceReach {
+    fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
+        ServiceReach {
+            reach: fields.required_objects("reach", faults, ServiceAccess::read),
+        }
+    }
+
+    fn check(self) -> Faults {
+        let mut faults = Faults::default();
+        ReachInput::from(self).check(&Around::default(), &mut faults);
+        faults
     }
 }

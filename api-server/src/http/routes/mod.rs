@@ -79,6 +79,7 @@ pub fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(exits::set_fallbacks))
         .routes(routes!(services::list))
         .routes(routes!(services::set_exit))
+        .routes(routes!(services::set_reach))
         .routes(routes!(services::explain))
         .merge(of_services())
         .routes(routes!(audit::list))

@@ -7,13 +7,15 @@ use axum::extract::State;
 
 use super::Answer;
 use super::network::Asked;
+use super::store::Query;
 use crate::app::App;
 use crate::http::dto::explain::Explanation;
 use crate::http::dto::problem::Problems;
-use crate::http::dto::services::{ServiceExit, ServiceNetworkList, ServiceNetworkOrPlan};
+use crate::http::dto::services::{ServiceExit, ServiceNetworkList, ServiceNetworkOrPlan, ServiceReach};
 use crate::http::extract::{Segment, Who};
 use crate::http::input::{FlowQuery, Input};
-use crate::service::{explain as service_explain, service_networks};
+use crate::service::explain as service_explain;
+use crate::service::service_networks::{self, reach};
 
 /// Networks of all services, and which way each has to the internet.
 #[utoipa::path(get, path = "/api/connectivity/services", tag = "connections", operation_id = "list_service_networks",
@@ -45,6 +47,31 @@ pub async fn set_exit(
             .into()
     } else {
         service_networks::set_exit(&app, &who.actor(), &service, exit.into(), asked.wait)
+            .await?
+            .into()
+    };
+    Ok(Json(answer))
+}
+
+/// Says what single places a service's containers may reach besides: the whole. What is taken away ends at once.
+#[utoipa::path(put, path = "/api/connectivity/services/{service}/reach", tag = "connections",
+    operation_id = "set_service_reach", params(("service" = String, Path),
+        ("validate_only" = Option<bool>, Query, description = "only says what it would do")),
+    request_body = ServiceReach,
+    responses((status = 200, body = ServiceNetworkOrPlan), Problems))]
+pub async fn set_reach(
+    State(app): State<Arc<App>>,
+    who: Who,
+    Segment(service): Segment,
+    query: Query,
+    Input(reach): Input<ServiceReach>,
+) -> Answer<ServiceNetworkOrPlan> {
+    let answer = if query.only_flag("validate_only")? {
+        reach::plan(&app, &who.actor(), &service, reach.into())
+            .await?
+            .into()
+    } else {
+        reach::set(&app, &who.actor(), &service, reach.into())
             .await?
             .into()
     };

@@ -228,8 +228,7 @@ impl Wanted {
             Purpose::Core => (None, None),
             Purpose::Store => {
                 let range = &self.identity.range;
-                let network =
-                    service_networks::register_service_network(tx, self.pool, range.v4(), &name, &[])?;
+                let network = service_networks::register_service_network(tx, self.pool, range.v4(), &name)?;
                 let host = table::allocate_host(tx, range)?;
                 // Whoever was granted the address was not granted this service.
                 table::purge_grants(tx, range, host)?;

@@ -1885,7 +1885,7 @@ export type Service = {
 };
 
 /**
- * A service that a peer may reach.
+ * A service that a peer, or a service's container, may reach.
  */
 export type ServiceAccess = {
     /**
@@ -2077,6 +2077,10 @@ export type ServiceNetwork = {
      */
     has_way_out: boolean;
     /**
+     * What its containers may reach besides: what was granted to them.
+     */
+    reach: Array<ServiceAccess>;
+    /**
      * The service's name.
      */
     service: string;
@@ -2150,6 +2154,16 @@ export type ServiceProgress = {
      * Of so many.
      */
     total_bytes: number;
+};
+
+/**
+ * Says what a service's containers may reach besides: the whole.
+ */
+export type ServiceReach = {
+    /**
+     * At most 256, by IPv4: at home, or containers of other services. What is named twice counts once.
+     */
+    reach: Array<ServiceAccess>;
 };
 
 /**
@@ -3354,6 +3368,39 @@ export type ExplainServiceFlowResponses = {
 };
 
 export type ExplainServiceFlowResponse = ExplainServiceFlowResponses[keyof ExplainServiceFlowResponses];
+
+export type SetServiceReachData = {
+    body: ServiceReach;
+    path: {
+        service: string;
+    };
+    query?: {
+        /**
+         * only says what it would do
+         */
+        validate_only?: boolean;
+    };
+    url: '/api/connectivity/services/{service}/reach';
+};
+
+export type SetServiceReachErrors = {
+    /**
+     * The request is refused; `code` says why.
+     */
+    '4XX': Problem;
+    /**
+     * The cell cannot answer now; `code` says why.
+     */
+    '5XX': Problem;
+};
+
+export type SetServiceReachError = SetServiceReachErrors[keyof SetServiceReachErrors];
+
+export type SetServiceReachResponses = {
+    200: ServiceNetworkOrPlan;
+};
+
+export type SetServiceReachResponse = SetServiceReachResponses[keyof SetServiceReachResponses];
 
 export type ListContainersData = {
     body?: never;
