@@ -253,3 +253,54 @@ async fn a_netd_without_dns_still_has_the_network() {
         .clone();
     assert_eq!(egress["conditions"][0]["reason"], "NETD_REFUSES", "{egress}");
 }
+
+/// It may live, and go by the table that it has: by that, whoever is bound now would ask by the cell's own way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_does_not_hear_of_an_exit_in_time_is_asked_by_nobody() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    add(&admin, "phone", 1).await;
+    let import = json!({"url": "socks5://192.0.2.9:1080"});
+    let work = connect(&admin, json!({"name": "work", "type": "proxy", "import": import})).await;
+    eventually("it knows the device", || {
+        way(&cell.egress.dns(), 2) == Some(String::new())
+    })
+    .await;
+    let seen = || {
+        let spec = cell.netd.with(|state| state.spec.clone().unwrap());
+        let exit = spec
+            .peers
+            .first()
+            .map(|peer| peer.exit.clone())
+            .unwrap_or_default();
+        (
+            exit,
+            spec.cell_ports.iter().filter(|port| port.port == 53).count(),
+        )
+    };
+    assert_eq!(seen(), (String::new(), 2), "control");
+    cell.egress.state.lock().unwrap().hangs = true;
+    bind(&admin, "phone", json!(work)).await;
+    // Never bound with the ports of DNS.
+    eventually("netd has the binding and no DNS", || {
+        let now = seen();
+        assert_ne!(
+            now,
+            (work.clone(), 2),
+            "its questions would go by the cell's own way"
+        );
+        now == (work.clone(), 0)
+    })
+    .await;
+    // Nothing is held up meanwhile.
+    admin.delete("/api/peers/phone").await.expect(204);
+    eventually("it is gone", || {
+        cell.netd
+            .with(|state| state.spec.clone().unwrap())
+            .peers
+            .is_empty()
+    })
+    .await;
+    cell.egress.state.lock().unwrap().hangs = false;
+    eventually("it may be asked again", || seen().1 == 2).await;
+}

@@ -498,3 +498,34 @@ async fn waits(client: &Client, name: &str) {
     }
     panic!("no change of {name} waits");
 }
+
+/// What would be refused at the end costs nothing at the beginning.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_beside_a_change_that_waits_touches_no_secret() {
+    let (cell, admin) = ready().await;
+    let url = |password: &str| json!({"url": format!("socks5://anna:{password}@192.0.2.9:1080")});
+    let body = json!({"name": "work", "type": "proxy", "import": url("first")});
+    let made = admin
+        .post("/api/connectivity/connections", &body)
+        .await
+        .expect(201)
+        .json();
+    let id = made["connection"]["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/connectivity/connections/{id}");
+    let kept = || format!("{:?}", cell.vault.secrets.lock().unwrap().kept);
+    let before = (kept(), admin.get(&path).await.expect(200).json());
+    admin
+        .put("/api/peers/laptop?confirm_within=60", &internet())
+        .await
+        .expect(200);
+    let again = json!({"import": url("second")});
+    admin.put(&path, &again).await.refused(409, "CHANGE_PENDING");
+    let asks = format!("{path}?validate_only=true");
+    admin.put(&asks, &again).await.refused(409, "CHANGE_PENDING");
+    assert_eq!((kept(), admin.get(&path).await.expect(200).json()), before);
+    // Another name concerns nobody's network.
+    admin.put(&path, &json!({"name": "office"})).await.expect(200);
+    admin.post("/api/network/confirm", &json!({})).await.expect(204);
+    admin.put(&path, &again).await.expect(200);
+    assert_ne!(kept(), before.0, "control");
+}

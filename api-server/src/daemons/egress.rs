@@ -22,7 +22,7 @@ use cell_proto::egress::v1::{
 use cell_proto::fault::{self, Violation};
 use cell_proto::ipc::serve::MAX_MESSAGE_BYTES;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use super::{READ_DEADLINE, read};
 
@@ -51,8 +51,10 @@ pub struct EgressClient(EgressServiceClient<Channel>);
 /// Why it did not do what it was asked.
 #[derive(Debug)]
 pub enum EgressError {
-    /// It is away, or does not answer in time.
+    /// It is away.
     Away,
+    /// It did not answer in time: it may live, and go by what it was told before.
+    Late,
     /// It has no DNS relay.
     NoDns,
     /// It finds faults.
@@ -81,7 +83,7 @@ impl EgressClient {
     /// What it saw.
     ///
     /// # Errors
-    /// [`EgressError::Away`].
+    /// [`EgressError::Away`], [`EgressError::Late`].
     pub async fn status(&self) -> Result<Seen, EgressError> {
         let mut client = self.0.clone();
         let answer = within(client.get_status(read(GetStatusRequest {}))).await?;
@@ -117,7 +119,9 @@ impl EgressClient {
         let mut client = self.0.clone();
         let answered = match within(client.resolve(request)).await {
             Ok(answered) => answered.names.into_iter().next().unwrap_or_default(),
-            Err(EgressError::Away) => return Answer::Failure("cell-egress does not answer".to_owned()),
+            Err(EgressError::Away | EgressError::Late) => {
+                return Answer::Failure("cell-egress does not answer".to_owned());
+            }
             Err(EgressError::NoDns) => return Answer::Failure("cell-egress has no DNS relay".to_owned()),
             Err(EgressError::Refuses(_)) => {
                 return Answer::Failure("cell-egress takes it for no name of a host".to_owned());
@@ -139,7 +143,7 @@ impl EgressClient {
     /// What its DNS relay saw.
     ///
     /// # Errors
-    /// [`EgressError::Away`].
+    /// [`EgressError::Away`], [`EgressError::Late`].
     pub async fn dns_status(&self) -> Result<DnsSeen, EgressError> {
         let mut client = self.0.clone();
         let answer = within(client.get_dns_status(read(GetDnsStatusRequest {}))).await?;
@@ -162,13 +166,15 @@ async fn within_time<T>(
             tracing::debug!(code = ?status.code(), message = status.message(), "cell-egress did not do it");
             if fault::reason(&status).as_deref() == Some("NO_DNS") {
                 Err(EgressError::NoDns)
+            } else if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) {
+                Err(EgressError::Late)
             } else if violations.is_empty() {
                 Err(EgressError::Away)
             } else {
                 Err(EgressError::Refuses(violations))
             }
         }
-        Err(_) => Err(EgressError::Away),
+        Err(_) => Err(EgressError::Late),
     }
 }
 

@@ -92,16 +92,21 @@ pub(super) fn closed(
     (left != has).then_some(left)
 }
 
-/// Takes from networks that netd has the ports that are not to be called any more, and adds none; whether there were any.
+/// Takes from networks that netd has the ports that are not to be called any more, and what their containers may not reach any more, and
+/// adds none; whether there were any.
 pub(super) fn close_ports(has: &mut [wire::ServiceNetwork], wanted: &[wire::ServiceNetwork]) -> bool {
     let mut is_less = false;
     for network in has {
         let same = wanted.iter().find(|one| one.name == network.name);
-        let before = network.called.len();
+        let before = (network.called.len(), network.reach.len(), network.internet);
         network
             .called
             .retain(|port| same.is_some_and(|one| one.called.contains(port)));
-        is_less |= network.called.len() < before;
+        network
+            .reach
+            .retain(|service| same.is_some_and(|one| one.reach.contains(service)));
+        network.internet &= same.is_some_and(|one| one.internet);
+        is_less |= before != (network.called.len(), network.reach.len(), network.internet);
     }
     is_less
 }
@@ -236,6 +241,30 @@ mod tests {
         assert!(close_ports(&mut has, &wanted));
         assert_eq!(has, [network("notes", &["172.21.0.2:80"]), network("gone", &[])]);
         assert!(!close_ports(&mut has, &wanted), "nothing is left to close");
+    }
+
+    #[test]
+    fn what_containers_may_reach_no_more_is_taken_and_nothing_is_given() {
+        let network = |ports: &[u16], internet| wire::ServiceNetwork {
+            name: "notes".to_owned(),
+            reach: ports
+                .iter()
+                .map(|port| wire::Service {
+                    port: u32::from(*port),
+                    ..wire::Service::default()
+                })
+                .collect(),
+            internet,
+            ..wire::ServiceNetwork::default()
+        };
+        let mut has = [network(&[53, 445], true)];
+        assert!(close_ports(&mut has, &[network(&[445, 8080], false)]));
+        assert_eq!(has, [network(&[445], false)]);
+        assert!(
+            !close_ports(&mut has, &[network(&[445, 53], true)]),
+            "it gives nothing"
+        );
+        assert_eq!(has, [network(&[445], false)]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use cell_api_core::connection::choice::{MAX_FALLBACKS, Route};
 use cell_api_core::connection::health::Health;
 use cell_api_core::connection::id::ConnectionId;
+use cell_api_core::derive::dns;
 use cell_api_core::fault::Faults;
 use cell_api_core::service_network::{Egress, ServiceName, ServiceNetwork};
 use cell_api_core::services::exits::WayOut;
@@ -310,7 +311,17 @@ fn sentences(facts: &Facts, before: &NetworkView, after: &NetworkView) -> Vec<St
         sentences.push("Connections to the internet that they have open now end.".to_owned());
     }
     if let Egress::Exit(choice) = &after.network.egress {
-        sentences.push("Their DNS goes by the same way, whichever resolver they ask.".to_owned());
+        let asks_others = after
+            .network
+            .reach
+            .iter()
+            .any(|granted| granted.port == dns::PORT);
+        sentences.push(match asks_others {
+            false => "Their DNS goes by the same way, whichever resolver they ask.".to_owned(),
+            true => "Their DNS goes by the same way, but what they ask of the resolvers that were granted to them by address: that is \
+                     answered past the connection."
+                .to_owned(),
+        });
         if !after.fallbacks.is_empty() {
             sentences.push(format!(
                 "While it does not work they go through {}.",

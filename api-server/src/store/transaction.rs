@@ -102,7 +102,8 @@ impl Tx<'_> {
         self.effects.topics.insert(Topic::Audit);
     }
 
-    /// This makes a change that waits, or ends it. Anything else is refused while one waits, but what takes away alone.
+    /// This makes a change that waits, or ends it, or has to be written down beside one. Anything else is refused while one waits, but
+    /// what takes away alone.
     pub fn settles_change(&mut self) {
         self.settles_change = true;
     }

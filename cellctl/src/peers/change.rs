@@ -76,6 +76,11 @@ pub(super) async fn set(cell: &Cell, output: Output, mut options: PeerSet) -> Re
         (None, None)
     };
     let mut answer = (None, None);
+    // First what closes: the exit that it gets may not work yet, and be of a type that fails open.
+    let closes = matches!(options.fail_open, Some(FailOpen(Some(false))));
+    if closes {
+        answer = set_fail_open(&mut client, &options, Some(false)).await?;
+    }
     if updates {
         answer = update(&mut client, &options, access, if_version).await?;
     }
@@ -83,7 +88,9 @@ pub(super) async fn set(cell: &Cell, output: Output, mut options: PeerSet) -> Re
     if falls_back {
         answer = set_fallbacks(&mut client, &options).await?;
     }
-    if let Some(FailOpen(fail_open)) = options.fail_open {
+    if let Some(FailOpen(fail_open)) = options.fail_open
+        && !closes
+    {
         answer = set_fail_open(&mut client, &options, fail_open).await?;
     }
     let (peer, planned) = answer;

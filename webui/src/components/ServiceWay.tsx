@@ -7,7 +7,7 @@ import { connectionsQuery, networkChangeQuery, serviceNetworksQuery } from '../a
 import type { Connection, ServiceNetwork } from '../api/types';
 import { t } from '../i18n';
 import { s } from '../i18n/services';
-import { isCarried } from '../lib/exits';
+import { failOpenOf, isCarried, ownWord } from '../lib/exits';
 import { ONLY_ASK } from '../lib/plan';
 import { useAction } from '../lib/useAction';
 import { Confirm } from './Confirm';
@@ -43,13 +43,14 @@ function chosenWay({ egress, connection_id }: ServiceNetwork): string {
 interface Wish {
   way: string;
   standIns: readonly string[];
+  failOpen: boolean | null;
 }
 
-function bodyOf(network: ServiceNetwork, { way, standIns }: Wish) {
+function bodyOf({ way, standIns, failOpen }: Wish) {
   const isExit = way !== NONE && way !== DIRECT;
   return {
     connection_id: way === NONE ? null : way,
-    fail_open: isExit ? network.fail_open : null,
+    fail_open: isExit ? failOpen : null,
     fallback_connection_ids: isExit ? standIns.filter((id) => id !== way) : [],
   };
 }
@@ -69,7 +70,7 @@ function useWay(network: ServiceNetwork) {
   const action = useAction();
   const [asked, setAsked] = useState<{ wish: Wish; plan: string[] }>();
   const [safe, setSafe] = useState(false);
-  const request = (wish: Wish) => ({ path: { service: network.service }, body: bodyOf(network, wish) });
+  const request = (wish: Wish) => ({ path: { service: network.service }, body: bodyOf(wish) });
   const make = async (wish: Wish, query: { confirm_within?: number } = {}) => {
     await data(sdk.setServiceExit({ ...request(wish), query }));
     void queries.invalidateQueries({ queryKey: networkChangeQuery.queryKey });
@@ -103,6 +104,7 @@ function Way({ network }: { network: ServiceNetwork }) {
   const { action, choose, question } = useWay(network);
   const way = chosenWay(network);
   const standIns = network.fallback_connection_ids;
+  const failOpen = network.fail_open;
   // What was chosen before the cell knew better can be taken away.
   if (!network.has_way_out && way === NONE) return <p className="text-muted text-sm">{s.way.noWayOut}</p>;
   const offered = offeredExits(exits, network.exit_types, network.connection_id);
@@ -120,16 +122,25 @@ function Way({ network }: { network: ServiceNetwork }) {
         options={options}
         value={way}
         disabled={action.pending}
-        onChange={(event) => choose({ way: event.target.value, standIns })}
+        onChange={(event) => choose({ way: event.target.value, standIns, failOpen })}
         help={s.way.now[network.way]}
       />
+      {network.has_way_out && network.connection_id && (
+        <Select
+          label={t.exits.whenDown}
+          options={t.exits.failOptions}
+          value={failOpenOf(network)}
+          disabled={action.pending}
+          onChange={(event) => choose({ way, standIns, failOpen: ownWord(event.target.value) })}
+        />
+      )}
       {network.has_way_out && network.connection_id && (
         <StandIns
           exit={network.connection_id}
           chosen={standIns}
           connections={exits.filter((one) => network.exit_types.includes(one.type) || standIns.includes(one.id))}
           pending={action.pending}
-          set={(ids) => choose({ way, standIns: ids })}
+          set={(ids) => choose({ way, standIns: ids, failOpen })}
         />
       )}
       {question}

@@ -14,7 +14,7 @@ export const isCarried = (connection: Connection): boolean => CARRIED.includes(c
 /** A device's own word, as the options of a select. */
 export type FailOpen = 'default' | 'no' | 'yes';
 
-export function failOpenOf(peer: Peer): FailOpen {
+export function failOpenOf(peer: { fail_open?: boolean | null }): FailOpen {
   if (peer.fail_open === null || peer.fail_open === undefined) return 'default';
   return peer.fail_open ? 'yes' : 'no';
 }

@@ -240,6 +240,23 @@ describe('the page of a service', () => {
     await waitFor(() => expect(sent).toEqual([['?confirm_within=60', body]]));
   });
 
+  it('says what happens while its exit does not work', async () => {
+    cell(FILES);
+    const bound: ServiceNetwork = { ...NETWORK, egress: 'exit', way: 'exit', connection_id: connection('vpn').id };
+    const sent: unknown[] = [];
+    server.use(
+      get('/api/connectivity/services', { services: [bound] }),
+      http.put('/api/connectivity/services/files/exit', async ({ request }) => {
+        if (!onlyAsks(request)) sent.push(await request.json());
+        return HttpResponse.json({ network: bound, plan: [] });
+      }),
+    );
+    show(<Service name="files" />);
+    await userEvent.selectOptions(await screen.findByLabelText('While that does not work'), 'no');
+    const body = { connection_id: bound.connection_id, fail_open: false, fallback_connection_ids: [] };
+    await waitFor(() => expect(sent).toEqual([body]));
+  });
+
   it('grants single places with faults at their fields, and asks before it takes one', async () => {
     cell(FILES);
     const disk = { address: '192.168.1.20', protocol: 'tcp', port: 445 };

@@ -425,9 +425,15 @@ pub(super) async fn whole(
     make: &Make,
 ) -> Result<Result<Vec<Container>, Not>, ServiceError> {
     let kept = kept(app, make)?;
+    let mut is_handed_in = false;
     for _ in 0..=RETURNS {
         let missing = match deploy(app, service, make).await {
             Err(Not::Ended(outcome @ (Outcome::NoManifest | Outcome::NoImage), _)) => outcome,
+            // It goes by the signatures that it was given once, and there may be others since.
+            Err(Not::Ended(Outcome::Refused, _)) if !is_handed_in => {
+                is_handed_in = true;
+                Outcome::NoManifest
+            }
             other => return Ok(other),
         };
         let mended = match missing {

@@ -19,6 +19,7 @@ use crate::store::peers;
 use crate::store::remote_catalogs;
 use crate::store::service_networks;
 use crate::store::transaction::{NetworkChange, Origin};
+use crate::store::waiting;
 
 /// How long a change waits for netd before it is answered anyway.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -112,8 +113,8 @@ async fn insert(
 ///
 /// # Errors
 /// [`ServiceError::Invalid`], [`ServiceError::NoConnection`], [`ServiceError::Stale`],
-/// [`ServiceError::ConnectionExists`], [`ServiceError::VaultRefuses`], [`ServiceError::Unreachable`] without vaultd. When
-/// vaultd fails between two secrets, the connection says that it is broken until it is imported again.
+/// [`ServiceError::ConnectionExists`], [`ServiceError::VaultRefuses`], [`ServiceError::Unreachable`] without vaultd; of an import
+/// [`ServiceError::ChangePending`], before anything is touched. When vaultd fails between two secrets, the connection says that it is broken until it is imported again.
 pub async fn update(
     app: &Arc<App>,
     actor: &Actor,
@@ -143,6 +144,10 @@ async fn alter(
         app.store.read(|connection| table::check_free(connection, name))?;
     }
     let imports = imported.is_some();
+    if imports {
+        // What would be refused when all is done must not cost the secrets that are there.
+        refuse_while_a_change_waits(&app)?;
+    }
     let (mut after, mut notes) = (before.clone(), Vec::new());
     if let Some(imported) = imported {
         let Imported {
@@ -165,6 +170,11 @@ async fn alter(
     let (stored, generation) = app
         .store
         .commit(Origin::new(&actor, app.now()), move |tx| {
+            if imports {
+                // One that began to wait since: the vault has the new secrets, and they are of this record. netd hears of it when
+                // that one is settled.
+                tx.settles_change();
+            }
             table::update(tx, &after)?;
             tx.audit("connection.update", &after.name, detail);
             if imports {
@@ -181,6 +191,20 @@ async fn alter(
         view: ConnectionView::of(&app, stored),
         notes,
     })
+}
+
+/// While a change waits for its confirmation, nothing else is given to the network.
+///
+/// # Errors
+/// [`ServiceError::ChangePending`], [`ServiceError::Storage`].
+pub(super) fn refuse_while_a_change_waits(app: &App) -> Result<(), ServiceError> {
+    match app
+        .store
+        .read(|connection| Ok::<_, ServiceError>(waiting::any(connection)?))?
+    {
+        true => Err(ServiceError::ChangePending),
+        false => Ok(()),
+    }
 }
 
 /// Gives vaultd other secrets for a connection that is there. From before the first until its record says otherwise the

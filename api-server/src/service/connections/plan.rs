@@ -9,6 +9,7 @@ use cell_api_core::derive::exits::exit_spec;
 use cell_api_core::plan::replace::{Replaced, Replacement, Users};
 use cell_api_core::service_network::Egress;
 
+use super::change::refuse_while_a_change_waits;
 use super::parse_id;
 use crate::app::App;
 use crate::daemons::check::Verdict;
@@ -49,6 +50,9 @@ pub async fn plan_update(
     let name = name.filter(|name| *name != before.name);
     if let Some(name) = &name {
         app.store.read(|connection| table::check_free(connection, name))?;
+    }
+    if imported.is_some() {
+        refuse_while_a_change_waits(app)?;
     }
     let author = match author {
         Author::ByVpn(remote) => peers::at_address(app, &remote)?,

@@ -22,9 +22,11 @@ pub fn keep_manifest(
     signature: &str,
     images: &[ImageSignature],
 ) -> rusqlite::Result<()> {
-    // Of the same bytes the last signatures count: keys are changed.
+    // Of the same bytes the last signatures count, for keys are changed; but a catalog that has none takes none away.
     let sql = "INSERT INTO service_manifest (digest, bytes, signature, images) VALUES (?1, ?2, ?3, ?4) \
-               ON CONFLICT (digest) DO UPDATE SET signature = excluded.signature, images = excluded.images";
+               ON CONFLICT (digest) DO UPDATE SET \
+               signature = CASE excluded.signature WHEN '' THEN signature ELSE excluded.signature END, \
+               images = CASE excluded.images WHEN '[]' THEN images ELSE excluded.images END";
     let images = serde_json::to_string(images)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     connection
