@@ -126,7 +126,10 @@ impl Refused {
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let reason = fault::reason(&status).unwrap_or_default();
-        if matches!(status.code(), Code::Unavailable | Code::Unknown) && reason.is_empty() {
+        // What the server says has no cause here; what became of the connection has, whatever code it is given.
+        let is_of_connection = matches!(status.code(), Code::Unavailable | Code::Unknown)
+            || std::error::Error::source(&status).is_some();
+        if is_of_connection && reason.is_empty() {
             return Failure::Unreachable {
                 socket: PathBuf::new(),
                 cause: "the connection ended".to_owned(),

@@ -437,7 +437,11 @@ fn a_cell_that_is_not_there_has_its_own_exit_code() {
     let mute = dir.path().join("mute.sock");
     let listener = std::os::unix::net::UnixListener::bind(&mute).unwrap();
     std::thread::spawn(move || listener.incoming().for_each(drop));
-    assert_eq!(run(&mute).status.code(), Some(3));
+    // When it hangs up is a matter of luck, and so what it breaks.
+    for _ in 0..20 {
+        let output = run(&mute);
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    }
 }
 
 #[test]
