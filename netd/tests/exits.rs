@@ -111,11 +111,12 @@ fn a_bound_peer_leaves_by_its_exit_alone() -> Result<()> {
 /// A grant of one service says whether, the exit says by which way (ADR 0047).
 #[test]
 fn a_granted_service_of_the_internet_goes_by_the_exit_too() -> Result<()> {
-    let setup = setup()?;
     let far = FAR_HOST.each().map(|far| SocketAddr::new(far, 80));
     let at = far.map(|far| (far.ip().to_string(), 80));
     let at = at.each_ref().map(|(address, port)| (address.as_str(), *port));
     for internet in [false, true] {
+        // Of its own: what waits in a flow that was closed is sent again by whatever way there is then.
+        let setup = setup()?;
         let spec = |exit: &str| {
             let mut spec = setup.spec(exit);
             spec.peers[0].access = Some(access(internet, false, &at));
