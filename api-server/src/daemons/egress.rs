@@ -194,6 +194,7 @@ fn exit(spec: &RelaySpec) -> Exit {
         id: spec.id.to_string(),
         redirect_port: spec.port.into(),
         kind: Some(kind),
+        secret_revision: spec.secret_revision,
     }
 }
 
