@@ -66,6 +66,7 @@ fn candidate(number: u32, kind: Kind) -> StoredConnection {
         secret_fields: vec!["a".to_owned(), "b".to_owned()],
         secrets_whole: true,
         revision: 1,
+        secret_revision: 1,
         created_unix_ms: 1,
     }
 }

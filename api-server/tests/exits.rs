@@ -17,6 +17,7 @@ use cell_proto::api::v1::{
     DeleteConnectionRequest, GetPeerRequest, SetPeerExitRequest, SetPeerFailOpenRequest,
     SetPeerFallbacksRequest, UpdatePeerRequest,
 };
+use cell_proto::egress::v1::exit::Kind;
 use cell_proto::netd::v1::exit_spec::Way;
 use cell_proto::{fault, ipc};
 use serde_json::{Value, json};
@@ -674,4 +675,51 @@ fn peers_from_before_there_were_exits_keep_the_cells_own_way() {
     );
     assert!(database.execute("UPDATE peer SET fail_open = 2", ()).is_err());
     assert!(database.execute("UPDATE peer SET fail_open = 1", ()).is_ok());
+}
+
+/// cell-egress is told of which import an exit's secret is, and vaultd keeps it with it: by that no server is told another's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_import_has_another_secret_and_a_new_name_has_not() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let url = |host: &str, password: &str| json!({"url": format!("socks5://anna:{password}@{host}:1080")});
+    let body = json!({"name": "work", "type": "proxy", "import": url("192.0.2.9", "old")});
+    let work = connect(&admin, body).await;
+    let path = format!("{ALL}/{work}");
+    let secret = format!("conn_{}_password", work.replace('-', ""));
+    let has = |host: [u8; 4], revision: u64| {
+        let server = std::net::SocketAddr::from((host, 1080));
+        let told = cell.egress.state.lock().unwrap().exits.iter().any(|exit| {
+            let Some(Kind::Socks5(socks)) = &exit.kind else {
+                return false;
+            };
+            (exit.secret_revision, &socks.server) == (revision, &Some(server.into()))
+        });
+        let kept = cell.vault.secrets.lock().unwrap().revisions[&secret];
+        assert!(!told || kept == revision, "vaultd has it first: {kept}");
+        told
+    };
+    eventually("it is told", || has([192, 0, 2, 9], 1)).await;
+    admin.put(&path, &json!({"name": "job"})).await.expect(200);
+    admin
+        .put(&path, &json!({"import": url("192.0.2.10", "new")}))
+        .await
+        .expect(200);
+    // The name was a change of its own.
+    eventually("it is told of the other", || has([192, 0, 2, 10], 3)).await;
+    admin.put(&path, &json!({"name": "work"})).await.expect(200);
+    // Whatever is told next, a name moves nothing of it.
+    tor(&admin, "onion").await;
+    eventually("it is told again", || cell.egress.ids().len() == 2).await;
+    assert!(has([192, 0, 2, 10], 3));
+
+    // A vaultd of before there were any would leave the exit with a secret of no import.
+    cell.vault.secrets.lock().unwrap().is_old = true;
+    let import = json!({"import": url("192.0.2.11", "newest")});
+    let refused = admin.put(&path, &import).await.expect(409);
+    assert!(refused.text.contains("start vaultd anew"), "{}", refused.text);
+    eventually("no server is told it", || cell.egress.ids().len() == 1).await;
+    cell.vault.secrets.lock().unwrap().is_old = false;
+    admin.put(&path, &import).await.expect(200);
+    eventually("it works again", || has([192, 0, 2, 11], 5)).await;
 }

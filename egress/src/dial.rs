@@ -62,7 +62,7 @@ impl Dialer {
         match &exit.kind {
             Kind::Socks5(..) | Kind::HttpConnect(..) | Kind::Tor(_) => Dialer::Proxy,
             Kind::Ssh(server, user, pins) => Dialer::Ssh(ssh::Sessions::new(
-                exit.id.clone(),
+                exit.secret(ssh::PRIVATE_KEY),
                 *server,
                 user.clone(),
                 pins.clone(),
@@ -122,10 +122,10 @@ async fn login(
     secrets: &dyn Secrets,
 ) -> Result<Option<Credentials>, Failure> {
     let Some(user) = user else { return Ok(None) };
-    let name = exit.id.secret_name(PASSWORD);
-    let password = secrets.read(&name).await?;
+    let wanted = exit.secret(PASSWORD);
+    let password = secrets.read(&wanted).await?;
     let credentials = Credentials::try_new(user.as_str(), password).map_err(|why| NoSecret::Unusable {
-        name,
+        name: wanted.to_string(),
         why: why.to_string(),
     })?;
     Ok(Some(credentials))

@@ -108,6 +108,7 @@ impl Engine {
         for id in running.table.changes_to(&table).stopped {
             if let Some(exit) = running.exits.remove(&id) {
                 exit.stop().await;
+                self.shared.secrets.forget(&id);
                 tracing::info!(%id, "exit stopped");
             }
         }

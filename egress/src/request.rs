@@ -38,6 +38,7 @@ fn asked(exit: &v1::Exit) -> AskedExit<'_> {
         id: &exit.id,
         port: exit.redirect_port,
         kind,
+        secret_revision: exit.secret_revision,
     }
 }
 

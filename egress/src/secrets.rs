@@ -1,5 +1,7 @@
 //! Where the secrets of exits come from. They are never part of a request: egress reads them itself, when it needs them.
 
+use cell_egress_core::exit::ExitId;
+use cell_egress_core::secret::Wanted;
 use zeroize::Zeroizing;
 
 /// A secret's bytes, wiped when they go.
@@ -11,6 +13,9 @@ pub enum NoSecret {
     /// The source does not have it.
     #[error("there is no secret {0}")]
     Absent(String),
+    /// The source has one of another import of the connection, which may be another server's. ApplyExits tells of which it is to be.
+    #[error("the vault has another secret {0} than this exit was told of")]
+    Other(String),
     /// The source was not asked: this machine has too little of something, which says nothing of the source or the secret.
     #[error("this machine lacks what it takes to read the secret {0}")]
     Shortage(String),
@@ -32,12 +37,15 @@ pub enum NoSecret {
     },
 }
 
-/// Gives out secrets by their vault names, `conn_<id>_<field>`.
+/// Gives out secrets by their vault names, `conn_<id>_<field>`, of the import that is meant and of no other.
 #[tonic::async_trait]
 pub trait Secrets: Send + Sync + 'static {
     /// Reads one.
     ///
     /// # Errors
     /// [`NoSecret`]; the connection that needs it is then refused.
-    async fn read(&self, name: &str) -> Result<Secret, NoSecret>;
+    async fn read(&self, wanted: &Wanted) -> Result<Secret, NoSecret>;
+
+    /// What is held of an exit is no longer needed: it is gone, or means another secret now.
+    fn forget(&self, _exit: &ExitId) {}
 }

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use cell_egress_core::backoff;
 use cell_egress_core::destination::Destination;
-use cell_egress_core::exit::{ExitId, Server, User};
+use cell_egress_core::exit::{Server, User};
 use cell_egress_core::pin::HostKey;
 use cell_egress_core::policy::Timeouts;
+use cell_egress_core::secret::Wanted;
 use russh::client::{self, AuthResult, Handle};
 use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, decode_secret_key};
 use russh::{Error, Preferred};
@@ -27,7 +28,7 @@ use crate::failure::{Failure, is_shortage};
 use crate::secrets::{NoSecret, Secret, Secrets};
 
 /// The vault's field for the key that logs in.
-const PRIVATE_KEY: &str = "private_key";
+pub const PRIVATE_KEY: &str = "private_key";
 /// What is told to the server of who asks: nothing of the peer's address is its business.
 const ORIGINATOR: (&str, u32) = ("127.0.0.1", 0);
 /// How long a session that carries nothing is kept, and how often the sessions are looked through.
@@ -65,7 +66,7 @@ impl fmt::Debug for Session {
 /// All sessions of one exit.
 #[derive(Debug)]
 pub struct Sessions {
-    id: ExitId,
+    key: Wanted,
     server: Server,
     user: User,
     pins: Vec<HostKey>,
@@ -87,8 +88,8 @@ struct Slot {
 }
 
 impl Sessions {
-    /// Without a session: the first connection makes one.
-    pub fn new(id: ExitId, server: Server, user: User, pins: Vec<HostKey>) -> Self {
+    /// Without a session: the first connection makes one, with `key`.
+    pub fn new(key: Wanted, server: Server, user: User, pins: Vec<HostKey>) -> Self {
         let now = Instant::now();
         let state = State {
             peers: BTreeMap::new(),
@@ -97,7 +98,7 @@ impl Sessions {
             again: now,
         };
         Sessions {
-            id,
+            key,
             server,
             user,
             pins,
@@ -171,9 +172,11 @@ impl Sessions {
     }
 
     async fn make(&self, timeouts: &Timeouts, secrets: &dyn Secrets) -> Result<Session, Failure> {
-        let name = self.id.secret_name(PRIVATE_KEY);
-        let secret = secrets.read(&name).await?;
-        let key = private_key(&secret).map_err(|why| NoSecret::Unusable { name, why })?;
+        let secret = secrets.read(&self.key).await?;
+        let key = private_key(&secret).map_err(|why| NoSecret::Unusable {
+            name: self.key.to_string(),
+            why,
+        })?;
         let stream = connect(self.server, timeouts).await?;
         let logging_in = async {
             let pinned = Pinned(self.pins.clone());

@@ -18,7 +18,9 @@ use support::inside::{Inside, Kept};
 use support::servers::{self, Asked, Login, echo, serve};
 use support::sshd::{self, key, private_text, public_line};
 use support::vault::Vault;
-use support::{Ceiling, Daemon, FAR, Lab, SECOND, beyond, echoed, exit, http, is_reset, server, socks5};
+use support::{
+    Ceiling, Daemon, FAR, Lab, SECOND, beyond, echoed, exit, exit_of, http, is_reset, server, socks5,
+};
 
 fn far(port: u16) -> SocketAddr {
     format!("{FAR}:{port}").parse().unwrap()
@@ -230,10 +232,7 @@ fn the_program_reads_its_secrets_from_vaultd_and_takes_a_new_one_within_seconds(
     is_reset(lab.connect(beyond(0, 2)));
     let told = daemon.settles(2, |exit| exit.failed_connections == 1)?;
     assert_eq!(told.last_failure_reason, "SECRET", "vaultd has none");
-    {
-        let mut kept = vault.secrets.lock().unwrap();
-        *kept = kept.clone().with(0, "password", "hunter2");
-    }
+    vault.put(0, "password", "hunter2", 0);
     let carried = until(2 * KEPT, "the new password works", || {
         let stream = lab.connect(beyond(0, 0)).ok()?;
         echoed(stream, b"new").ok().filter(|answer| answer == b"new")
@@ -241,4 +240,57 @@ fn the_program_reads_its_secrets_from_vaultd_and_takes_a_new_one_within_seconds(
     carried?;
     assert!(!daemon.process.output().contains("hunter2"), "a secret is logged");
     lab.nothing_went_directly()
+}
+
+/// A connection that is imported again has another server and another password, and neither server is told the other's: not while
+/// vaultd has the new one and ApplyExits has not come, and not from what is kept for a few seconds.
+#[test]
+fn no_server_is_told_the_password_of_another_import() -> Result<()> {
+    let lab = Lab::new()?;
+    let (old, new) = (Asked::default(), Asked::default());
+    serve(&lab.far, far(1080), servers::socks5_listening(old.clone()));
+    serve(&lab.far, far(1081), servers::socks5_listening(new.clone()));
+    let vault = Vault::start(Kept::default().with_of(0, "password", "hunter-first", 1))?;
+    let ceiling = Ceiling {
+        vault: vault.socket(),
+        ..Ceiling::default()
+    };
+    let daemon = Daemon::start(&lab, &ceiling)?;
+    let import = |port, revision| daemon.apply(vec![exit_of(0, socks5(far(port), "hans"), revision)]);
+    let carries = || -> Result<bool> { Ok(echoed(lab.connect(beyond(0, 0))?, b"in")? == b"in") };
+    import(1080, 1)?;
+    assert!(carries()?);
+
+    vault.put(0, "password", "hunter-second", 2);
+    let refused = until(2 * KEPT, "what was kept is let go", || {
+        is_carried_or_reset(&lab);
+        let told = daemon.status(0);
+        (told.failed_connections > 0).then_some(told)
+    })?;
+    assert_eq!(refused.last_failure_reason, "SECRET");
+    let words = refused.last_failure_detail;
+    assert!(words.contains("than this exit was told of"), "{words}");
+    assert!(refused.listening, "it is no end of the exit");
+
+    import(1081, 2)?;
+    assert!(carries()?, "with ApplyExits it works, at once");
+    // The next import follows while the last one's is kept.
+    vault.put(0, "password", "hunter-third", 3);
+    import(1080, 3)?;
+    assert!(carries()?, "at once again");
+
+    let mut told = old.lock().unwrap().clone();
+    told.dedup();
+    assert_eq!(told, ["hunter-first", "hunter-third"], "the one server");
+    assert_eq!(*new.lock().unwrap(), ["hunter-second"], "the other");
+    assert!(!daemon.process.output().contains("hunter"), "a secret is logged");
+    lab.nothing_went_directly()
+}
+
+/// A connection of which it is not known yet whether it is carried.
+fn is_carried_or_reset(lab: &Lab) {
+    if let Ok(stream) = lab.connect(beyond(0, 0)) {
+        let _ = echoed(stream, b"in");
+    }
+    thread::sleep(SECOND / 4);
 }

@@ -309,6 +309,7 @@ fn filled_with_keys() -> [(String, String); 9] {
                 name: text(),
                 value: bytes(),
                 expected_version: 1,
+                revision: 1,
             },
         ),
         shown(
@@ -317,7 +318,10 @@ fn filled_with_keys() -> [(String, String); 9] {
         ),
         shown(
             "cell.vault.v1.ReadExitSecretResponse",
-            vault::v1::ReadExitSecretResponse { value: bytes() },
+            vault::v1::ReadExitSecretResponse {
+                value: bytes(),
+                revision: 1,
+            },
         ),
         shown(
             "cell.vault.v1.ReadServiceSecretResponse",

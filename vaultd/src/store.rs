@@ -174,15 +174,31 @@ impl Store {
         Ok(Some(Zeroizing::new(value.to_vec())))
     }
 
-    /// Writes an item whose version is `expected` (0: there is none).
+    /// [`Store::write_of`] no revision.
     ///
     /// # Errors
-    /// See [`StoreError`]; nothing has changed unless it is [`StoreError::Unsettled`].
+    /// See there.
     pub fn write(
         &mut self,
         name: &ItemName,
         value: &[u8],
         expected: u64,
+        secrets_max: u32,
+        now: Timestamp,
+    ) -> Result<Entry, StoreError> {
+        self.write_of(name, value, expected, 0, secrets_max, now)
+    }
+
+    /// Writes an item whose version is `expected` (0: there is none), of a revision ([`Entry::revision`]).
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing has changed unless it is [`StoreError::Unsettled`].
+    pub fn write_of(
+        &mut self,
+        name: &ItemName,
+        value: &[u8],
+        expected: u64,
+        revision: u64,
         secrets_max: u32,
         now: Timestamp,
     ) -> Result<Entry, StoreError> {
@@ -192,7 +208,9 @@ impl Store {
         }
         let size = sealed::sealed_length(&name.to_string(), padded.len()) as u64;
         let replaced = self.index.items.get(name).copied();
-        let (next, entry) = self.index.with_written(name, expected, secrets_max, size, now)?;
+        let (next, entry) = self
+            .index
+            .with_written_of(name, expected, revision, secrets_max, size, now)?;
         let file = self
             .keyring
             .seal(&name.to_string(), entry.version, entry.generation, padded)?;

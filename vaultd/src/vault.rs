@@ -24,6 +24,7 @@ use crate::log::AccessLog;
 use crate::store::Store;
 
 pub use certificates::{CertificateRequest, Chain};
+pub use exits::ExitSecret;
 pub use opening::{Surroundings, open};
 pub use secrets::SecretInfo;
 pub use status::{Aspect, Status};

@@ -190,7 +190,7 @@ type Verb = fn(&mut Vault) -> Result<(), VaultError>;
 
 const VERBS: [(&str, Verb); 6] = [
     ("put", |vault| {
-        vault.put_secret(&API, "conn_new", &value(b"v"), 0).map(drop)
+        vault.put_secret(&API, "conn_new", &value(b"v"), 0, 0).map(drop)
     }),
     ("rotate", |vault| {
         vault.rotate_secret(&API, "conn_old", 1).map(drop)
@@ -220,7 +220,7 @@ fn seen(vault: &mut Vault) -> (Vec<(String, u64)>, Vec<u64>) {
 fn prepared_vault() -> Arc<MemoryFiles> {
     let files = Arc::new(MemoryFiles::default());
     let mut vault = open_with(Arc::clone(&files) as Arc<dyn Files>, some_day(), &KEK).unwrap();
-    vault.put_secret(&API, "conn_old", &value(b"v"), 0).unwrap();
+    vault.put_secret(&API, "conn_old", &value(b"v"), 0, 0).unwrap();
     vault.append_anchor(&API, 5, &[5; 32]).unwrap();
     files
 }
@@ -299,7 +299,12 @@ fn child_that_rotates_until_it_is_killed() {
     let known = vault.list_secrets(&API, "").unwrap();
     let mut version = match known.first() {
         Some(info) => info.version,
-        None => vault.put_secret(&API, "conn_a", &value(b"v"), 0).unwrap().version,
+        None => {
+            vault
+                .put_secret(&API, "conn_a", &value(b"v"), 0, 0)
+                .unwrap()
+                .version
+        }
     };
     while let Ok(info) = vault.rotate_secret(&API, "conn_a", version) {
         version = info.version;

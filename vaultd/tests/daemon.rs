@@ -204,6 +204,7 @@ fn in_its_sandbox_it_serves_keeps_its_state_over_a_restart_and_ends_cleanly() {
             name: "conn_a".into(),
             value: vec![1],
             expected_version: 0,
+            revision: 0,
         };
         secrets.put_secret(put).await.unwrap();
         key

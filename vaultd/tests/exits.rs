@@ -8,7 +8,9 @@ use cell_proto::fault;
 use cell_proto::vault::v1::exit_secret_service_client::ExitSecretServiceClient;
 use cell_proto::vault::v1::secret_service_client::SecretServiceClient;
 use cell_proto::vault::v1::wireguard_key_service_client::WireguardKeyServiceClient;
-use cell_proto::vault::v1::{GetWireguardPrivateKeyRequest, ReadExitSecretRequest};
+use cell_proto::vault::v1::{
+    GetWireguardPrivateKeyRequest, ListSecretsRequest, PutSecretRequest, ReadExitSecretRequest,
+};
 use cell_vaultd::vault::EXIT_READS_PER_MINUTE;
 use cell_vaultd_core::seal::SealReason;
 use common::served::{Served, put};
@@ -91,6 +93,40 @@ async fn each_daemon_reads_its_own_and_the_api_none() {
         });
         assert!(told.count() > 0, "{expected}: {log}");
     }
+}
+
+/// Which import a secret is of comes with it, also from a vault that was started anew.
+#[tokio::test]
+async fn a_secret_says_of_which_import_it_is() {
+    let mut served = Served::open();
+    let name = name("password");
+    let put_of = |value: &'static [u8], version, revision| {
+        let request = PutSecretRequest {
+            revision,
+            ..put(&name, value, version)
+        };
+        let mut secrets = SecretServiceClient::new(served.channel("api"));
+        async move { secrets.put_secret(request).await.unwrap().into_inner().metadata }
+    };
+    let told = async |served: &Served| {
+        let mut client = ExitSecretServiceClient::new(served.channel("egress"));
+        let request = ReadExitSecretRequest { name: name.clone() };
+        let answer = client.read_exit_secret(request).await.unwrap().into_inner();
+        (answer.value, answer.revision)
+    };
+    assert_eq!(put_of(b"a", 0, 0).await.unwrap().revision, 0);
+    assert_eq!(
+        told(&served).await,
+        (b"a".to_vec(), 0),
+        "as before there were any"
+    );
+    assert_eq!(put_of(b"b", 1, 4).await.unwrap().revision, 4);
+    assert_eq!(told(&served).await, (b"b".to_vec(), 4));
+    let mut secrets = SecretServiceClient::new(served.channel("api"));
+    let listed = secrets.list_secrets(ListSecretsRequest::default()).await.unwrap();
+    assert_eq!(listed.into_inner().secrets[0].revision, 4);
+    served = served.restarted();
+    assert_eq!(told(&served).await, (b"b".to_vec(), 4), "after a restart");
 }
 
 /// Whatever exits read, the cell's own key is told.

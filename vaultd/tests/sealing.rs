@@ -46,7 +46,7 @@ fn a_missing_short_or_wrong_key_seals_and_touches_no_byte() {
     let folder = tempfile::tempdir().unwrap();
     open_in(folder.path())
         .unwrap()
-        .put_secret(&API, "conn_a", &value(b"alpha"), 0)
+        .put_secret(&API, "conn_a", &value(b"alpha"), 0, 0)
         .unwrap();
     let before = content(folder.path());
     assert_eq!(
@@ -109,8 +109,8 @@ fn two_vaults_with_the_same_key_share_nothing() {
         first.trust_bundle(&API).unwrap(),
         second.trust_bundle(&API).unwrap()
     );
-    first.put_secret(&API, "conn_a", &value(b"alpha"), 0).unwrap();
-    second.put_secret(&API, "conn_a", &value(b"alpha"), 0).unwrap();
+    first.put_secret(&API, "conn_a", &value(b"alpha"), 0, 0).unwrap();
+    second.put_secret(&API, "conn_a", &value(b"alpha"), 0, 0).unwrap();
     drop((first, second));
     let from = common::file_of(one.path(), "secret-conn_a");
     fs::copy(&from, common::file_of(other.path(), "secret-conn_a")).unwrap();
@@ -128,7 +128,7 @@ fn no_value_and_no_key_lies_in_the_folder_in_the_clear() {
     let folder = tempfile::tempdir().unwrap();
     let mut vault = open_in(folder.path()).unwrap();
     let secret = b"correct horse battery staple";
-    vault.put_secret(&API, "conn_a", &value(secret), 0).unwrap();
+    vault.put_secret(&API, "conn_a", &value(secret), 0, 0).unwrap();
     let key = vault.wireguard_private_key(&NETD).unwrap();
     for (path, bytes) in content(folder.path()) {
         for needle in [secret.as_slice(), key.as_slice(), KEK.as_slice()] {

@@ -65,6 +65,24 @@ fn what_is_written_is_read_back_now_and_after_a_restart() {
 }
 
 #[test]
+fn a_revision_stays_with_its_value_over_a_restart() {
+    on_both(|mut store, reopen| {
+        store.write(&secret("a"), b"old", 0, 9, NOW).unwrap();
+        for (version, revision) in [(1, 7), (2, 0), (3, u64::MAX)] {
+            let revised = |store: &Store| store.index().items[&secret("a")].revision;
+            let entry = store
+                .write_of(&secret("a"), b"new", version, revision, 9, NOW)
+                .unwrap();
+            assert_eq!(
+                (entry.revision, revised(&store), revised(&reopen())),
+                (revision, revision, revision)
+            );
+            assert_eq!(**reopen().read(&secret("a")).unwrap().unwrap(), *b"new");
+        }
+    });
+}
+
+#[test]
 fn a_removed_item_is_gone_and_its_name_is_free() {
     on_both(|mut store, reopen| {
         store.write(&secret("a"), b"1", 0, 9, NOW).unwrap();

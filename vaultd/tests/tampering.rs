@@ -18,8 +18,8 @@ type Files = BTreeMap<PathBuf, Vec<u8>>;
 /// A vault with two secrets of the same length, a WireGuard key, records and anchors.
 fn prepared(folder: &Path) -> Files {
     let mut vault = open_in(folder).unwrap();
-    vault.put_secret(&API, "conn_a", &value(b"alpha"), 0).unwrap();
-    vault.put_secret(&API, "conn_b", &value(b"bravo"), 0).unwrap();
+    vault.put_secret(&API, "conn_a", &value(b"alpha"), 0, 0).unwrap();
+    vault.put_secret(&API, "conn_b", &value(b"bravo"), 0, 0).unwrap();
     vault.wireguard_private_key(&NETD).unwrap();
     vault.append_anchor(&API, 1, &[1; 32]).unwrap();
     vault.append_anchor(&API, 2, &[2; 32]).unwrap();
@@ -132,16 +132,16 @@ fn two_secrets_that_changed_places_are_found() {
 fn the_older_file_of_a_secret_is_found_even_from_an_earlier_life_of_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let mut vault = open_in(folder.path()).unwrap();
-    vault.put_secret(&API, "conn_a", &value(b"first"), 0).unwrap();
+    vault.put_secret(&API, "conn_a", &value(b"first"), 0, 0).unwrap();
     let first = fs::read(file_of(folder.path(), "secret-conn_a")).unwrap();
-    vault.put_secret(&API, "conn_a", &value(b"second"), 1).unwrap();
+    vault.put_secret(&API, "conn_a", &value(b"second"), 1, 0).unwrap();
     let write = |bytes| fs::write(file_of(folder.path(), "secret-conn_a"), bytes).unwrap();
     write(&first);
     assert_eq!(verdict(folder.path()), Ok(vec!["SECRET_DAMAGED"]));
     vault.delete_secret(&API, "conn_a", 2).unwrap();
     assert_eq!(
         vault
-            .put_secret(&API, "conn_a", &value(b"third"), 0)
+            .put_secret(&API, "conn_a", &value(b"third"), 0, 0)
             .unwrap()
             .version,
         1
@@ -163,7 +163,7 @@ fn a_damaged_secret_is_replaced_or_removed_and_then_all_is_well() {
     }
     let mut vault = open_in(folder.path()).unwrap();
     assert_eq!(failing(&mut vault), ["SECRET_DAMAGED"]);
-    vault.put_secret(&API, "conn_a", &value(b"again"), 1).unwrap();
+    vault.put_secret(&API, "conn_a", &value(b"again"), 1, 0).unwrap();
     vault.delete_secret(&API, "conn_b", 1).unwrap();
     assert_eq!(failing(&mut vault), [""; 0]);
     assert_eq!(verdict(folder.path()), Ok(vec![]));
@@ -199,10 +199,10 @@ fn an_older_vault_under_a_newer_log_is_found() {
 fn an_older_index_alone_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let mut vault = open_in(folder.path()).unwrap();
-    vault.put_secret(&API, "conn_a", &value(b"first"), 0).unwrap();
+    vault.put_secret(&API, "conn_a", &value(b"first"), 0, 0).unwrap();
     let index = folder.path().join("vault/index.sealed");
     let older = fs::read(&index).unwrap();
-    vault.put_secret(&API, "conn_a", &value(b"second"), 1).unwrap();
+    vault.put_secret(&API, "conn_a", &value(b"second"), 1, 0).unwrap();
     fs::write(&index, older).unwrap();
     assert_eq!(
         verdict(folder.path()),
@@ -255,7 +255,7 @@ fn damaged_anchors_are_reported_and_neither_told_nor_repaired() {
     );
     assert_eq!(fs::read(&path).unwrap(), bytes);
     assert!(
-        vault.put_secret(&API, "conn_c", &value(b"x"), 0).is_ok(),
+        vault.put_secret(&API, "conn_c", &value(b"x"), 0, 0).is_ok(),
         "the rest works"
     );
 }

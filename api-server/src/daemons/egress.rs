@@ -200,6 +200,7 @@ fn exit(spec: &RelaySpec) -> Exit {
         id: spec.id.to_string(),
         redirect_port: spec.port.into(),
         kind: Some(kind),
+        secret_revision: spec.secret_revision,
     }
 }
 

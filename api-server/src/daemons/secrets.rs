@@ -27,17 +27,32 @@ impl Secrets {
         Secrets(SecretServiceClient::new(channel))
     }
 
-    /// Stores a secret whose version is `expected_version`; 0: there is none.
+    /// Stores a secret whose version is `expected_version`; 0: there is none. `revision` is kept with it, and given to its reader.
     ///
     /// # Errors
     /// [`ServiceError::VaultRefuses`], [`ServiceError::Busy`], [`ServiceError::Unreachable`]: then it may be stored, or not.
-    pub async fn put(&self, name: String, value: &str, expected_version: u64) -> Result<(), ServiceError> {
+    pub async fn put(
+        &self,
+        name: String,
+        value: &str,
+        expected_version: u64,
+        revision: u64,
+    ) -> Result<(), ServiceError> {
         let request = within(PutSecretRequest {
             name,
             value: value.as_bytes().to_vec(),
             expected_version,
+            revision,
         });
-        answered(self.0.clone().put_secret(request)).await.map(|_| ())
+        let stored = answered(self.0.clone().put_secret(request)).await?.metadata;
+        // One that ran before an update drops what it does not know, and its secret would be of no import: its reader would not
+        // use it, and nobody would know why.
+        match stored.map_or(0, |metadata| metadata.revision) == revision {
+            true => Ok(()),
+            false => Err(ServiceError::VaultRefuses(
+                "it is older than the API, and keeps a secret without saying of which import it is: start vaultd anew",
+            )),
+        }
     }
 
     /// Has vaultd make a secret that is not there, of `length` random bytes, 16-64, written as base64url. Nobody here sees it.

@@ -96,7 +96,7 @@ pub async fn set(app: &Arc<App>, actor: &Actor, input: DomainInput) -> Result<Do
     let has_new = match (provider(&domain), &input.token) {
         (Some(_), Some(token)) => {
             app.secrets
-                .put(TOKEN.to_owned(), token, version(app).await?)
+                .put(TOKEN.to_owned(), token, version(app).await?, 0)
                 .await?;
             true
         }

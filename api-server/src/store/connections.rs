@@ -18,7 +18,7 @@ use crate::events::Topic;
 use crate::service::ServiceError;
 
 const COLUMNS: &str = "id, name, type, mark, routing_table, iface, redirect_port, config_json, secrets_whole, \
-                       revision, created_unix_ms";
+                       revision, created_unix_ms, secret_revision";
 const CORRUPT: ServiceError = ServiceError::Storage("a stored connection is not one");
 
 /// A connection as stored.
@@ -38,6 +38,8 @@ pub struct StoredConnection {
     pub secrets_whole: bool,
     /// Counts from 1 with each change.
     pub revision: u64,
+    /// The revision of the import that its secrets are of, as vaultd keeps it with them; 0: they are of before it kept any.
+    pub secret_revision: u64,
     /// When it was made, milliseconds since 1970-01-01T00:00:00Z.
     pub created_unix_ms: i64,
 }
@@ -164,8 +166,9 @@ pub fn secret_names(connection: &Connection) -> Result<BTreeSet<String>, Service
 /// [`ServiceError::ConnectionExists`].
 pub fn insert(tx: &mut Tx<'_>, stored: &StoredConnection) -> Result<(), ServiceError> {
     let (iface, port) = columns_of(&stored.allocation.device);
-    let sql =
-        format!("INSERT INTO connection ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
+    let sql = format!(
+        "INSERT INTO connection ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+    );
     let done = tx.prepare_cached(&sql)?.execute((
         stored.id.to_string(),
         stored.name.as_str(),
@@ -178,6 +181,7 @@ pub fn insert(tx: &mut Tx<'_>, stored: &StoredConnection) -> Result<(), ServiceE
         stored.secrets_whole,
         stored.revision,
         stored.created_unix_ms,
+        stored.secret_revision,
     ));
     done.map_err(conflict)?;
     insert_fields(tx, stored)?;
@@ -190,14 +194,15 @@ pub fn insert(tx: &mut Tx<'_>, stored: &StoredConnection) -> Result<(), ServiceE
 /// # Errors
 /// [`ServiceError::ConnectionExists`].
 pub fn update(tx: &mut Tx<'_>, stored: &StoredConnection) -> Result<(), ServiceError> {
-    let sql =
-        "UPDATE connection SET name = ?2, config_json = ?3, secrets_whole = ?4, revision = ?5 WHERE id = ?1";
+    let sql = "UPDATE connection SET name = ?2, config_json = ?3, secrets_whole = ?4, revision = ?5, \
+               secret_revision = ?6 WHERE id = ?1";
     let done = tx.prepare_cached(sql)?.execute((
         stored.id.to_string(),
         stored.name.as_str(),
         json(&stored.config)?,
         stored.secrets_whole,
         stored.revision,
+        stored.secret_revision,
     ));
     done.map_err(conflict)?;
     tx.prepare_cached("DELETE FROM connection_secret WHERE connection = ?1")?
@@ -280,6 +285,7 @@ impl StoredConnection {
             config: &self.config,
             secrets_whole: self.secrets_whole,
             revision: self.revision,
+            secret_revision: self.secret_revision,
             tor,
             names,
             pushed: pushed.get(&self.id),
@@ -323,6 +329,7 @@ struct Raw {
     secrets_whole: bool,
     revision: u64,
     created_unix_ms: i64,
+    secret_revision: u64,
 }
 
 impl Raw {
@@ -335,6 +342,7 @@ impl Raw {
             secrets_whole: row.get(8)?,
             revision: row.get(9)?,
             created_unix_ms: row.get(10)?,
+            secret_revision: row.get(11)?,
         })
     }
 
@@ -352,6 +360,7 @@ impl Raw {
             secret_fields,
             secrets_whole: self.secrets_whole,
             revision: self.revision,
+            secret_revision: self.secret_revision,
             created_unix_ms: self.created_unix_ms,
         })
     }

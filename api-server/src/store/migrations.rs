@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0015_domain.sql"),
     include_str!("../../migrations/0016_what_worked.sql"),
     include_str!("../../migrations/0017_image_signatures.sql"),
+    include_str!("../../migrations/0018_secret_revisions.sql"),
 ];
 
 /// A schema that this version cannot use.

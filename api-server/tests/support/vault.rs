@@ -30,6 +30,10 @@ pub struct FakeVault {
 pub struct Secrets {
     /// By name: version and value.
     pub kept: BTreeMap<String, (u64, Vec<u8>)>,
+    /// By name: what was put with it.
+    pub revisions: BTreeMap<String, u64>,
+    /// It is of before there were revisions, and drops them.
+    pub is_old: bool,
     /// How long a put takes before and after it is done.
     pub delay: Duration,
     /// The reason with which puts of names that end so are refused.
@@ -239,6 +243,7 @@ impl Service {
         name: String,
         value: Vec<u8>,
         expected: u64,
+        revision: u64,
     ) -> Result<Response<PutSecretResponse>, Status> {
         let mut secrets = self.secrets.lock().unwrap();
         if let Some((_, reason)) = secrets.refuses.filter(|(end, _)| name.ends_with(end)) {
@@ -248,8 +253,18 @@ impl Service {
         if version != expected {
             return Err(refusal(Code::Aborted, "VERSION_MISMATCH"));
         }
-        secrets.kept.insert(name, (version + 1, value));
-        Ok(Response::new(PutSecretResponse::default()))
+        let revision = if secrets.is_old { 0 } else { revision };
+        secrets.kept.insert(name.clone(), (version + 1, value));
+        secrets.revisions.insert(name.clone(), revision);
+        let metadata = SecretMetadata {
+            name,
+            version: version + 1,
+            updated_unix_ms: 1,
+            revision,
+        };
+        Ok(Response::new(PutSecretResponse {
+            metadata: Some(metadata),
+        }))
     }
 }
 
@@ -267,10 +282,11 @@ impl SecretService for Service {
             name,
             value,
             expected_version,
+            revision,
         } = request.into_inner();
         let delay = self.secrets.lock().unwrap().delay;
         tokio::time::sleep(delay).await;
-        let done = self.store(name, value, expected_version);
+        let done = self.store(name, value, expected_version, revision);
         tokio::time::sleep(delay).await;
         done
     }
@@ -286,6 +302,7 @@ impl SecretService for Service {
             name: name.clone(),
             version: *version,
             updated_unix_ms: 1,
+            revision: secrets.revisions.get(name).copied().unwrap_or(0),
         });
         Ok(Response::new(ListSecretsResponse {
             secrets: listed.collect(),
@@ -309,7 +326,7 @@ impl SecretService for Service {
             expected_version,
         } = request.into_inner();
         let value = vec![b'g'; length as usize];
-        self.store(name, value, expected_version)?;
+        self.store(name, value, expected_version, 0)?;
         Ok(Response::new(GenerateSecretResponse::default()))
     }
 

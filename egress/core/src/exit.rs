@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::credentials;
 use crate::pin::HostKey;
+use crate::secret::Wanted;
 
 /// Ports that connections are redirected to, inclusive.
 pub const REDIRECT_PORTS: (u16, u16) = (9100, 9199);
@@ -150,6 +151,15 @@ pub struct Exit {
     pub port: RedirectPort,
     /// How it carries them.
     pub kind: Kind,
+    /// Of which import of the connection its secret is; 0: of none.
+    pub secret_revision: u64,
+}
+
+impl Exit {
+    /// Its secret in a field.
+    pub fn secret(&self, field: &str) -> Wanted {
+        Wanted::new(&self.id, field, self.secret_revision)
+    }
 }
 
 #[cfg(test)]

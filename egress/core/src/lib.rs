@@ -10,6 +10,7 @@ pub mod destination;
 pub mod exit;
 pub mod pin;
 pub mod request;
+pub mod secret;
 pub mod table;
 
 pub mod credentials;

@@ -29,6 +29,8 @@ pub struct AskedExit<'a> {
     pub port: u32,
     /// Its kind; none where the wire had none.
     pub kind: Option<AskedKind<'a>>,
+    /// Of which import its secret is: any number.
+    pub secret_revision: u64,
 }
 
 /// See [`AskedExit`].
@@ -100,6 +102,7 @@ impl Faults {
             id: id?,
             port: port?,
             kind: kind?,
+            secret_revision: asked.secret_revision,
         })
     }
 
@@ -197,7 +200,12 @@ mod tests {
 
     fn tor<'a>(id: &'a str, port: u32, server: &str) -> AskedExit<'a> {
         let kind = Some(AskedKind::Tor(Ok(server.parse().unwrap())));
-        AskedExit { id, port, kind }
+        AskedExit {
+            id,
+            port,
+            kind,
+            secret_revision: 0,
+        }
     }
 
     fn faults(asked: &[AskedExit<'_>]) -> Vec<String> {
@@ -218,9 +226,12 @@ mod tests {
                 id: OTHER,
                 port: 9101,
                 kind: Some(ssh),
+                secret_revision: 3,
             },
         ];
-        assert_eq!(table(&asked, &reach()).unwrap().exits().len(), 2);
+        let taken = table(&asked, &reach()).unwrap();
+        let revisions: Vec<_> = taken.exits().map(|exit| exit.secret_revision).collect();
+        assert!(revisions.len() == 2 && revisions.contains(&3) && revisions.contains(&0));
         assert_eq!(table(&[], &reach()).unwrap(), Table::default());
     }
 
@@ -245,6 +256,7 @@ mod tests {
                 id: "x",
                 port: 80,
                 kind,
+                secret_revision: 0,
             })
             .collect();
         let named = faults(&asked);

@@ -78,6 +78,7 @@ mod tests {
             id: ExitId::parse(&format!("6f1d2c3a-0b4e-4d5f-8a9b-0c1d2e3f4a{id:02x}")).unwrap(),
             port: RedirectPort::try_new(port).unwrap(),
             kind: Kind::Tor(Server::try_new(([192, 0, 2, host], 9050).into()).unwrap()),
+            secret_revision: 0,
         }
     }
 
@@ -110,6 +111,19 @@ mod tests {
             [exit(2, 9102, 1), exit(3, 9101, 1), exit(4, 9103, 1)]
         );
         assert_eq!(new.changes_to(&new), Changes::default());
+    }
+
+    #[test]
+    fn with_another_secret_it_is_another_exit() {
+        let mut next = Table::default();
+        let imported = Exit {
+            secret_revision: 2,
+            ..exit(1, 9100, 1)
+        };
+        next.add(imported.clone()).unwrap();
+        let changes = table(&[(1, 9100, 1)]).changes_to(&next);
+        assert_eq!(changes.stopped, std::slice::from_ref(&imported.id));
+        assert_eq!(changes.started, [imported]);
     }
 
     prop_compose! {

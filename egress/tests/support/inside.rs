@@ -10,30 +10,39 @@ use cell_egress::engine::Engine;
 use cell_egress::request;
 use cell_egress::secrets::{NoSecret, Secret, Secrets};
 use cell_egress_core::dns::table::Table;
+use cell_egress_core::secret::Wanted;
 use cell_lab::process::until;
 use cell_proto::egress::v1;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Ceiling, Lab, PATIENCE, id};
 
-/// Secrets by name.
+/// Secrets by name, each with its revision.
 #[derive(Clone, Default)]
-pub struct Kept(pub BTreeMap<String, Vec<u8>>);
+pub struct Kept(pub BTreeMap<String, (Vec<u8>, u64)>);
 
 impl Kept {
     /// Adds the secret of an exit.
-    pub fn with(mut self, number: u16, field: &str, value: &str) -> Self {
+    pub fn with(self, number: u16, field: &str, value: &str) -> Self {
+        self.with_of(number, field, value, 0)
+    }
+
+    /// Adds the secret of an exit, of a revision.
+    pub fn with_of(mut self, number: u16, field: &str, value: &str, revision: u64) -> Self {
         let name = format!("conn_{}_{field}", id(number).replace('-', ""));
-        self.0.insert(name, value.as_bytes().to_vec());
+        self.0.insert(name, (value.as_bytes().to_vec(), revision));
         self
     }
 }
 
 #[tonic::async_trait]
 impl Secrets for Kept {
-    async fn read(&self, name: &str) -> Result<Secret, NoSecret> {
-        let kept = self.0.get(name).cloned().map(Secret::new);
-        kept.ok_or_else(|| NoSecret::Absent(name.to_owned()))
+    async fn read(&self, wanted: &Wanted) -> Result<Secret, NoSecret> {
+        match self.0.get(wanted.name()) {
+            Some((value, revision)) if wanted.is_of(*revision) => Ok(Secret::new(value.clone())),
+            Some(_) => Err(NoSecret::Other(wanted.to_string())),
+            None => Err(NoSecret::Absent(wanted.to_string())),
+        }
     }
 }
 

@@ -188,6 +188,15 @@ pub fn exit(number: u16, kind: Kind) -> v1::Exit {
         id: id(number),
         redirect_port: (9100 + number).into(),
         kind: Some(kind),
+        secret_revision: 0,
+    }
+}
+
+/// Of an import that has a number.
+pub fn exit_of(number: u16, kind: Kind, secret_revision: u64) -> v1::Exit {
+    v1::Exit {
+        secret_revision,
+        ..exit(number, kind)
     }
 }
 

@@ -118,6 +118,22 @@ pub fn socks5(login: Login, asked: Asked) -> impl Fn(TcpStream) -> io::Result<()
     }
 }
 
+/// RFC 1928 and 1929 for whoever comes. Each entry of `told` is a password.
+pub fn socks5_listening(told: Asked) -> impl Fn(TcpStream) -> io::Result<()> {
+    move |mut stream| {
+        exactly::<3>(&mut stream)?;
+        stream.write_all(&[5, 2])?;
+        exactly::<1>(&mut stream)?;
+        let (_, password) = (counted(&mut stream)?, counted(&mut stream)?);
+        told.lock().unwrap().push(password);
+        stream.write_all(&[1, 0])?;
+        // An IPv4 address and a port.
+        exactly::<10>(&mut stream)?;
+        stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+        echo(stream)
+    }
+}
+
 /// RFC 9110, section 9.3.6. `login` is what must stand after `Basic `.
 pub fn http(login: Option<&'static str>, asked: Asked) -> impl Fn(TcpStream) -> io::Result<()> {
     move |mut stream| {

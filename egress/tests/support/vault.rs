@@ -31,9 +31,8 @@ impl ExitSecretService for Served {
         request: Request<ReadExitSecretRequest>,
     ) -> Result<Response<ReadExitSecretResponse>, Status> {
         let kept = self.0.lock().unwrap();
-        let value = kept.0.get(&request.get_ref().name).cloned();
-        value
-            .map(|value| Response::new(ReadExitSecretResponse { value }))
+        let kept = kept.0.get(&request.get_ref().name).cloned();
+        kept.map(|(value, revision)| Response::new(ReadExitSecretResponse { value, revision }))
             .ok_or_else(|| Status::not_found("no secret"))
     }
 }
@@ -58,6 +57,12 @@ impl Vault {
             _runtime: runtime,
             folder,
         })
+    }
+
+    /// As when a connection is imported again.
+    pub fn put(&self, number: u16, field: &str, value: &str, revision: u64) {
+        let mut kept = self.secrets.lock().unwrap();
+        *kept = std::mem::take(&mut *kept).with_of(number, field, value, revision);
     }
 
     pub fn socket(&self) -> PathBuf {

@@ -91,7 +91,7 @@ impl ExitSecretService for ExitVault {
             ))
         };
         let value = value.ok_or_else(absent)?;
-        Ok(Response::new(ReadExitSecretResponse { value }))
+        Ok(Response::new(ReadExitSecretResponse { value, revision: 0 }))
     }
 }
 

@@ -238,7 +238,7 @@ impl ExitSecretService for Vault {
         request: Request<ReadExitSecretRequest>,
     ) -> Result<Response<ReadExitSecretResponse>, Status> {
         let value = self.0.get(&request.get_ref().name).cloned();
-        let answer = value.map(|value| Response::new(ReadExitSecretResponse { value }));
+        let answer = value.map(|value| Response::new(ReadExitSecretResponse { value, revision: 0 }));
         answer.ok_or_else(|| Status::not_found("no secret"))
     }
 }
@@ -329,6 +329,7 @@ impl Egress {
                 id: id(number),
                 redirect_port: 9100 + u32::from(number),
                 kind: Some(kind),
+                secret_revision: 0,
             })
             .collect();
         let socket = self.socket();

@@ -39,7 +39,7 @@ impl ExitSecretService for Vault {
     ) -> Result<Response<ReadExitSecretResponse>, Status> {
         let value = self.0.lock().unwrap().get(&request.get_ref().name).cloned();
         let value = value.ok_or_else(|| Status::not_found("no secret"))?.into_bytes();
-        Ok(Response::new(ReadExitSecretResponse { value }))
+        Ok(Response::new(ReadExitSecretResponse { value, revision: 0 }))
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Entry {
     pub updated: Timestamp,
     /// Length of its sealed file, bytes.
     pub size: u64,
+    /// What the caller counts it by: of which import of a connection it is. 0: by nothing. It is only kept.
+    pub revision: u64,
 }
 
 /// Why a change is not made.
@@ -79,7 +81,7 @@ impl Index {
         u32::try_from(self.secrets().count()).unwrap_or(u32::MAX)
     }
 
-    /// The index in which `name` is written anew, if `expected` is its version now (0: it must not exist).
+    /// The index in which `name` is written anew, if `expected` is its version now (0: it must not exist). It has no revision.
     ///
     /// # Errors
     /// See [`ChangeRefused`].
@@ -87,6 +89,22 @@ impl Index {
         &self,
         name: &ItemName,
         expected: u64,
+        secrets_max: u32,
+        size: u64,
+        now: Timestamp,
+    ) -> Result<(Index, Entry), ChangeRefused> {
+        self.with_written_of(name, expected, 0, secrets_max, size, now)
+    }
+
+    /// [`Index::with_written`], of a revision.
+    ///
+    /// # Errors
+    /// See [`ChangeRefused`].
+    pub fn with_written_of(
+        &self,
+        name: &ItemName,
+        expected: u64,
+        revision: u64,
         secrets_max: u32,
         size: u64,
         now: Timestamp,
@@ -114,6 +132,7 @@ impl Index {
             generation: next.generation,
             updated: now,
             size,
+            revision,
         };
         next.items.insert(name.clone(), entry);
         Ok((next, entry))
@@ -137,7 +156,7 @@ impl Index {
         Ok((next, entry))
     }
 
-    /// As text, to be sealed.
+    /// As text, to be sealed. A revision stands in it where there is one: what has none reads as it always did.
     pub fn encode(&self) -> String {
         let mut text = format!("generation {}\n", self.generation);
         for (
@@ -147,11 +166,16 @@ impl Index {
                 generation,
                 updated,
                 size,
+                revision,
             },
         ) in &self.items
         {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{name} {version} {generation} {} {size}", updated.0);
+            let _ = write!(text, "{name} {version} {generation} {} {size}", updated.0);
+            let _ = match revision {
+                0 => writeln!(text),
+                revision => writeln!(text, " {revision}"),
+            };
         }
         text
     }
@@ -193,6 +217,7 @@ fn decode_entry(line: &str) -> Option<(ItemName, Entry)> {
         generation: fields.next()?.parse().ok()?,
         updated: Timestamp(fields.next()?.parse().ok()?),
         size: fields.next()?.parse().ok()?,
+        revision: fields.next().map_or(Some(0), |revision| revision.parse().ok())?,
     };
     (fields.next().is_none() && entry.version > 0).then_some((name, entry))
 }

@@ -275,7 +275,8 @@ fn versions_are_compared_and_generations_never_come_back() {
             version: 1,
             generation: 1,
             updated: now,
-            size: 100
+            size: 100,
+            revision: 0
         }
     );
     assert_eq!(
@@ -335,6 +336,25 @@ fn count_and_total_are_bounded() {
             .unwrap_err(),
         ChangeRefused::TooLarge
     );
+}
+
+#[test]
+fn a_revision_is_kept_and_what_was_written_without_reads_as_none() {
+    let now = Timestamp(9);
+    let old = "generation 2\na 1 1 9 100\nb 1 2 9 100\n";
+    let index = Index::decode(old).unwrap();
+    assert!(index.items.values().all(|entry| entry.revision == 0));
+    assert_eq!(index.encode(), old, "what has none is written as before");
+    let (index, entry) = index
+        .with_written_of(&secret("a"), 1, u64::MAX, 3, 100, now)
+        .unwrap();
+    assert_eq!((entry.version, entry.revision), (2, u64::MAX));
+    let read = Index::decode(&index.encode()).unwrap();
+    assert_eq!(read.items[&secret("a")], entry);
+    assert_eq!(read.items[&secret("b")].revision, 0);
+    let (index, entry) = read.with_written(&secret("a"), 2, 3, 100, now).unwrap();
+    assert_eq!(entry.revision, 0, "each write says its own");
+    assert_eq!(Index::decode(&index.encode()).unwrap(), index);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use cell_vaultd_core::Role;
 use tonic::{Request, Response, Status};
 
 use super::{EgressListener, NetdListener, OpenvpnListener, Shared};
+use crate::vault::ExitSecret;
 
 #[tonic::async_trait]
 impl ExitSecretService for NetdListener {
@@ -43,8 +44,9 @@ async fn read(
     request: Request<ReadExitSecretRequest>,
 ) -> Result<Response<ReadExitSecretResponse>, Status> {
     let (_, extensions, ReadExitSecretRequest { name }) = request.into_parts();
-    let encode = |value: zeroize::Zeroizing<Vec<u8>>| ReadExitSecretResponse {
-        value: value.to_vec(),
+    let encode = |secret: ExitSecret| ReadExitSecretResponse {
+        value: secret.value.to_vec(),
+        revision: secret.revision,
     };
     vault
         .answer(

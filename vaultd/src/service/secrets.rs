@@ -26,6 +26,7 @@ impl SecretService for ApiListener {
                 name,
                 value,
                 expected_version,
+                revision,
             },
         ) = request.into_parts();
         let value = Zeroizing::new(value);
@@ -36,7 +37,7 @@ impl SecretService for ApiListener {
             .answer(
                 Role::Api,
                 &extensions,
-                move |vault, asker| vault.put_secret(asker, &name, &value, expected_version),
+                move |vault, asker| vault.put_secret(asker, &name, &value, expected_version, revision),
                 encode,
             )
             .await
@@ -137,10 +138,12 @@ fn metadata(info: SecretInfo) -> SecretMetadata {
         name,
         version,
         updated,
+        revision,
     } = info;
     SecretMetadata {
         name: name.to_string(),
         version,
         updated_unix_ms: updated.0,
+        revision,
     }
 }

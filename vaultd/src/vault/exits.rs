@@ -8,12 +8,20 @@ use super::{Asker, Vault};
 use crate::error::VaultError;
 use crate::store::StoreError;
 
+/// A secret of an exit.
+pub struct ExitSecret {
+    /// As it was stored.
+    pub value: Zeroizing<Vec<u8>>,
+    /// Of which import of its connection it is; 0: of none that is known.
+    pub revision: u64,
+}
+
 impl Vault {
     /// A secret of an exit that the asker drives.
     ///
     /// # Errors
     /// See the proto.
-    pub fn read_exit_secret(&mut self, asker: &Asker, name: &str) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+    pub fn read_exit_secret(&mut self, asker: &Asker, name: &str) -> Result<ExitSecret, VaultError> {
         self.read(asker, Action::ReadExitSecret, name)
     }
 
@@ -27,13 +35,20 @@ impl Vault {
         name: &str,
     ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         self.read(asker, Action::ReadServiceSecret, name)
+            .map(|secret| secret.value)
     }
 
-    fn read(&mut self, asker: &Asker, action: Action, name: &str) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+    fn read(&mut self, asker: &Asker, action: Action, name: &str) -> Result<ExitSecret, VaultError> {
         let judged = self.judge_read(asker, action, name);
-        let name = self.record_named(asker, action, judged)?;
-        let stored = self.store.read(&ItemName::Secret(name))?;
-        stored.ok_or_else(|| StoreError::Refused(ChangeRefused::Absent).into())
+        let name = ItemName::Secret(self.record_named(asker, action, judged)?);
+        let absent = || StoreError::Refused(ChangeRefused::Absent);
+        let value = self.store.read(&name)?.ok_or_else(absent)?;
+        // Nothing is written meanwhile: it is of this very value.
+        let entry = self.store.index().items.get(&name).ok_or_else(absent)?;
+        Ok(ExitSecret {
+            value,
+            revision: entry.revision,
+        })
     }
 
     fn judge_read(&self, asker: &Asker, action: Action, name: &str) -> Result<SecretName, VaultError> {

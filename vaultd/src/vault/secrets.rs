@@ -26,10 +26,12 @@ pub struct SecretInfo {
     pub version: u64,
     /// When it was written.
     pub updated: Timestamp,
+    /// Of which import it is; 0: of none.
+    pub revision: u64,
 }
 
 impl Vault {
-    /// Stores a secret whose version is `expected` (0: there is none).
+    /// Stores a secret whose version is `expected` (0: there is none), with the number that the caller knows it by.
     ///
     /// # Errors
     /// See the proto.
@@ -39,12 +41,13 @@ impl Vault {
         name: &str,
         value: &Zeroizing<Vec<u8>>,
         expected: u64,
+        revision: u64,
     ) -> Result<SecretInfo, VaultError> {
         let action = Action::PutSecret;
         let judged =
             check_put(name, value.len()).and_then(|name| self.judge_write(asker, action, name, expected));
         let name = self.record_named(asker, action, judged)?;
-        self.write_secret(name, value, expected)
+        self.write_secret(name, value, expected, revision)
     }
 
     /// Names, versions and times of the secrets that the asker may write, in the order of names.
@@ -82,7 +85,7 @@ impl Vault {
         let judged = self.judge_existing(asker, Action::RotateSecret, name, expected);
         let name = self.record_named(asker, Action::RotateSecret, judged)?;
         let value = Zeroizing::new(random::<ROTATED_BYTES>()?);
-        self.write_secret(name, value.as_slice(), expected)
+        self.write_secret(name, value.as_slice(), expected, 0)
     }
 
     /// Stores `length` fresh random bytes, written as base64url without padding, as a secret whose version is `expected` (0: there is
@@ -102,7 +105,7 @@ impl Vault {
             check_generate(name, length).and_then(|name| self.judge_write(asker, action, name, expected));
         let name = self.record_named(asker, action, judged)?;
         let value = generated(length)?;
-        self.write_secret(name, &value, expected)
+        self.write_secret(name, &value, expected, 0)
     }
 
     /// Removes a secret.
@@ -176,12 +179,13 @@ impl Vault {
         name: SecretName,
         value: &[u8],
         expected: u64,
+        revision: u64,
     ) -> Result<SecretInfo, VaultError> {
         let now = self.now();
         let item = ItemName::Secret(name.clone());
         let entry = self
             .store
-            .write(&item, value, expected, self.policy.secrets_max, now)?;
+            .write_of(&item, value, expected, revision, self.policy.secrets_max, now)?;
         self.findings
             .damaged_secrets
             .retain(|damaged| *damaged != name.as_str());
@@ -194,6 +198,7 @@ fn info(name: SecretName, entry: Entry) -> SecretInfo {
         name,
         version: entry.version,
         updated: entry.updated,
+        revision: entry.revision,
     }
 }
 

@@ -63,6 +63,18 @@ impl Served {
         Served::start(vault, folder, own_uid())
     }
 
+    /// Another one over the same state.
+    pub fn restarted(mut self) -> Served {
+        self.tasks.drain(..).for_each(|task| task.abort());
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        for listener in ["api", "netd", "egress", "openvpn", "broker"] {
+            std::fs::remove_file(folder.path().join(listener)).unwrap();
+        }
+        let vault = open_with(Arc::new(StateFolder::new(folder.path())), machine_clock(), &KEK);
+        assert!(vault.is_ok());
+        Served::start(vault, folder, own_uid())
+    }
+
     pub fn sealed(reason: SealReason) -> Served {
         Served::start(Err(reason), tempfile::tempdir().unwrap(), own_uid())
     }
@@ -85,6 +97,7 @@ pub fn put(name: &str, value: &[u8], expected_version: u64) -> PutSecretRequest 
         name: name.to_owned(),
         value: value.to_vec(),
         expected_version,
+        revision: 0,
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Source<'a> {
     pub secrets_whole: bool,
     /// Counts with each change.
     pub revision: u64,
+    /// Of which import vaultd has its secrets; 0: of none that vaultd knows.
+    pub secret_revision: u64,
     /// Where Tor's SOCKS port is on the cell.
     pub tor: SocketAddr,
     /// What names of servers lead to.
@@ -110,6 +112,8 @@ pub struct RelaySpec {
     pub server: SocketAddr,
     /// How.
     pub kind: RelayKind,
+    /// Of which import its secret is: `cell-egress` uses no other with this server. 0: of none, and where it has no secret.
+    pub secret_revision: u64,
 }
 
 /// See [`RelaySpec`].
@@ -128,6 +132,17 @@ pub enum RelayKind {
         /// The server's keys.
         host_keys: Vec<String>,
     },
+}
+
+impl RelayKind {
+    /// Whether it needs a secret.
+    fn logs_in(&self) -> bool {
+        match self {
+            RelayKind::Socks5(username) | RelayKind::HttpConnect(username) => username.is_some(),
+            RelayKind::Tor => false,
+            RelayKind::Ssh { .. } => true,
+        }
+    }
 }
 
 /// The DNS names of a connection's servers.
@@ -208,11 +223,14 @@ pub fn relay_spec(source: &Source<'_>) -> Option<RelaySpec> {
         }
         Config::WireguardExt(_) | Config::Openvpn(_) | Config::CellRelay => return None,
     };
+    // Without a secret it is the same exit after each import that leads to the same server, and keeps its connections.
+    let secret_revision = if kind.logs_in() { source.secret_revision } else { 0 };
     Some(RelaySpec {
         id: source.id,
         port,
         server: server.filter(|_| source.secrets_whole)?,
         kind,
+        secret_revision,
     })
 }
 

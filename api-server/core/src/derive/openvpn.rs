@@ -153,6 +153,7 @@ mod tests {
             config: &config(),
             secrets_whole,
             revision: 7,
+            secret_revision: 7,
             tor: "127.0.0.1:9150".parse().unwrap(),
             names: const { &Names::new() },
             pushed,

@@ -23,6 +23,8 @@ use crate::store::waiting;
 
 /// How long a change waits for netd before it is answered anyway.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// The revision of a connection that is new.
+pub(super) const FIRST_REVISION: u64 = 1;
 /// Peers that are named to who would remove their connection.
 const USERS_NAMED: usize = 10;
 
@@ -67,10 +69,11 @@ async fn add(app: Arc<App>, actor: Actor, new: NewConnection) -> Result<Stored, 
         config,
         secret_fields: fields_of(&secrets),
         secrets_whole: true,
-        revision: 1,
+        revision: FIRST_REVISION,
+        secret_revision: FIRST_REVISION,
         created_unix_ms: app.now(),
     };
-    let sealed = vault::put(&app, &id, &secrets, &Default::default()).await;
+    let sealed = vault::put(&app, &id, &secrets, &Default::default(), FIRST_REVISION).await;
     drop(secrets);
     let stored = match sealed {
         Ok(()) => insert(&app, &actor, candidate).await,
@@ -149,18 +152,20 @@ async fn alter(
         refuse_while_a_change_waits(&app)?;
     }
     let (mut after, mut notes) = (before.clone(), Vec::new());
+    after.revision += 1;
     if let Some(imported) = imported {
         let Imported {
             config,
             secrets,
             notes: told,
         } = imported;
-        replace_secrets(&app, &before, &secrets).await?;
+        // cell-egress uses them with the new servers alone, and the old ones with nobody, from here until it is told of the import.
+        after.secret_revision = after.revision;
+        replace_secrets(&app, &before, &secrets, after.secret_revision).await?;
         (after.config, notes) = (config, told);
         (after.secret_fields, after.secrets_whole) = (fields_of(&secrets), true);
     }
     after.name = name.unwrap_or(after.name);
-    after.revision += 1;
     let detail = match (after.name != before.name, imports) {
         (true, true) => format!("renamed from {}; imported again", before.name),
         (true, false) => format!("renamed from {}", before.name),
@@ -213,6 +218,7 @@ async fn replace_secrets(
     app: &App,
     before: &StoredConnection,
     secrets: &[Secret],
+    revision: u64,
 ) -> Result<(), ServiceError> {
     if secrets.is_empty() {
         return Ok(());
@@ -220,7 +226,7 @@ async fn replace_secrets(
     let (id, was_whole) = (before.id, before.secrets_whole);
     let known = vault::versions(app, &id).await?;
     app.store.note(move |tx| table::set_whole(tx, &id, false)).await?;
-    let put = vault::put(app, &id, secrets, &known).await;
+    let put = vault::put(app, &id, secrets, &known, revision).await;
     if put.is_err() {
         if was_whole && vault::versions(app, &id).await.is_ok_and(|now| now == known) {
             app.store.note(move |tx| table::set_whole(tx, &id, true)).await?;

@@ -20,7 +20,7 @@ use cell_api_core::migrate::{self, Cell, File, First, Plan, Texts};
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
-use super::change::{PATIENCE, new_id, to_the_end};
+use super::change::{FIRST_REVISION, PATIENCE, new_id, to_the_end};
 use super::vault;
 use crate::app::App;
 use crate::peers::Peers;
@@ -217,7 +217,7 @@ async fn begin(app: &App, plan: &Plan) -> Result<BTreeMap<Kind, ConnectionId>, S
 async fn seal(app: &App, work: &Work) -> Result<(), ServiceError> {
     for (candidate, secrets) in &work.connections {
         let known = vault::versions(app, &candidate.id).await?;
-        vault::put(app, &candidate.id, secrets, &known).await?;
+        vault::put(app, &candidate.id, secrets, &known, FIRST_REVISION).await?;
     }
     Ok(())
 }

@@ -30,17 +30,19 @@ pub async fn versions(app: &App, id: &ConnectionId) -> Result<BTreeMap<String, u
     app.secrets.list(id.secret_name("")).await
 }
 
-/// Gives vaultd a connection's secrets, in the place of what it has.
+/// Gives vaultd a connection's secrets, in the place of what it has. `revision`: of which import they are, a number that no other import
+/// of the connection has that its daemons are told of.
 pub async fn put(
     app: &App,
     id: &ConnectionId,
     secrets: &[Secret],
     versions: &BTreeMap<String, u64>,
+    revision: u64,
 ) -> Result<(), ServiceError> {
     for secret in secrets {
         let name = id.secret_name(&secret.field);
         let version = versions.get(&name).copied().unwrap_or(0);
-        app.secrets.put(name, &secret.value, version).await?;
+        app.secrets.put(name, &secret.value, version, revision).await?;
     }
     Ok(())
 }

@@ -60,7 +60,7 @@ pub async fn set(
     let there = at_vault(app, &service).await?;
     let version = there.get(&secret).copied().unwrap_or(0);
     let stored = in_vault(&service, &secret)?;
-    app.secrets.put(stored.clone(), &value, version).await?;
+    app.secrets.put(stored.clone(), &value, version, 0).await?;
     drop(value);
     // It may have gone meanwhile, with all of its secrets but this.
     let is_gone = match app.store.read(|connection| table::get(connection, name)) {

@@ -159,6 +159,7 @@ impl ExitSecretService for Vault {
         let exit = exit.ok_or_else(|| Status::not_found("no exit has this secret"))?;
         Ok(Response::new(ReadExitSecretResponse {
             value: state::near_key(exit).to_vec(),
+            revision: 0,
         }))
     }
 }

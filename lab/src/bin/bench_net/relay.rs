@@ -255,6 +255,7 @@ pub fn start_egress(cell: &Namespace, folder: &Path, peers: &str, proxy: SocketA
             server: Some(proxy.into()),
             username: String::new(),
         })),
+        secret_revision: 0,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

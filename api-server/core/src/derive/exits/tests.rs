@@ -22,6 +22,7 @@ fn source<'a>(allocation: &'a Allocation, config: &'a Config, secrets_whole: boo
         config,
         secrets_whole,
         revision: 7,
+        secret_revision: 5,
         tor: "127.0.0.1:9150".parse().unwrap(),
         names: const { &Names::new() },
         pushed: None,
@@ -91,15 +92,24 @@ fn a_relay_is_told_to_both_daemons_or_leads_nowhere() {
         user: "anna".to_owned(),
         host_keys: vec!["ssh-ed25519 AAAA".to_owned()],
     });
-    for (config, server) in [
-        (Config::Tor, "127.0.0.1:9150"),
-        (ssh, "[2001:db8::7]:22"),
-        (proxy("192.0.2.9"), "192.0.2.9:1080"),
+    let Config::Proxy(anonymous) = proxy("192.0.2.8") else {
+        unreachable!()
+    };
+    let anonymous = Config::Proxy(ProxyExit {
+        username: None,
+        ..anonymous
+    });
+    for (config, server, secret) in [
+        (Config::Tor, "127.0.0.1:9150", 0),
+        (ssh, "[2001:db8::7]:22", 5),
+        (proxy("192.0.2.9"), "192.0.2.9:1080", 5),
+        (anonymous, "192.0.2.8:1080", 0),
     ] {
         let server: SocketAddr = server.parse().unwrap();
         let source = source(&allocation, &config, true);
         let relay = relay_spec(&source).unwrap();
         assert_eq!((relay.id, relay.port, relay.server), (id(), 9100, server));
+        assert_eq!(relay.secret_revision, secret, "{server}");
         let way = exit_spec(&source).unwrap().way;
         assert_eq!(way, redirect(vec![server]));
     }

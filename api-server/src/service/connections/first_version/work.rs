@@ -10,7 +10,7 @@ use cell_api_core::connection::kind::Kind;
 use cell_api_core::migrate::{Bind, Make, Plan, Target};
 use cell_api_core::range::VpnRange;
 
-use super::super::change::{fields_of, new_id};
+use super::super::change::{FIRST_REVISION, fields_of, new_id};
 use crate::events::Topic;
 use crate::service::ServiceError;
 use crate::service::peers::ExitChange;
@@ -119,7 +119,8 @@ fn insert(
         config: make.imported.config,
         secret_fields,
         secrets_whole: true,
-        revision: 1,
+        revision: FIRST_REVISION,
+        secret_revision: FIRST_REVISION,
         created_unix_ms: tx.now(),
     };
     table::insert(tx, &stored)?;

@@ -67,6 +67,7 @@ async fn apply(target: &Target, server: Option<&str>) -> Outcome {
         kind: Some(Kind::Tor(TorExit {
             server: Some(at.into()),
         })),
+        secret_revision: 0,
     };
     let mut client = EgressServiceClient::new(connect(target.socket("egress/egress.sock")));
     let answer = client.apply_exits(ApplyExitsRequest { exits: vec![exit] }).await;

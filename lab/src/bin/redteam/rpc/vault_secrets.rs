@@ -74,6 +74,7 @@ fn put(name: &str, value: &[u8], expected_version: u64) -> PutSecretRequest {
         name: name.to_owned(),
         value: value.to_vec(),
         expected_version,
+        revision: 0,
     }
 }
 
