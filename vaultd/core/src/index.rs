@@ -96,7 +96,7 @@ impl Index {
         self.with_written_of(name, expected, 0, secrets_max, size, now)
     }
 
-    /// [`Index::with_written`], of a revision.
+    /// [`Index::with_written`], of a revision, which secrets alone have.
     ///
     /// # Errors
     /// See [`ChangeRefused`].
@@ -132,7 +132,8 @@ impl Index {
             generation: next.generation,
             updated: now,
             size,
-            revision,
+            // The vault's own items are of no import.
+            revision: name.as_secret().map_or(0, |_| revision),
         };
         next.items.insert(name.clone(), entry);
         Ok((next, entry))
@@ -211,7 +212,7 @@ impl Index {
 
 fn decode_entry(line: &str) -> Option<(ItemName, Entry)> {
     let mut fields = line.split(' ');
-    let name = fields.next()?.parse().ok()?;
+    let name: ItemName = fields.next()?.parse().ok()?;
     let entry = Entry {
         version: fields.next()?.parse().ok()?,
         generation: fields.next()?.parse().ok()?,
@@ -219,5 +220,6 @@ fn decode_entry(line: &str) -> Option<(ItemName, Entry)> {
         size: fields.next()?.parse().ok()?,
         revision: fields.next().map_or(Some(0), |revision| revision.parse().ok())?,
     };
-    (fields.next().is_none() && entry.version > 0).then_some((name, entry))
+    let may_have = entry.revision == 0 || name.as_secret().is_some();
+    (fields.next().is_none() && entry.version > 0 && may_have).then_some((name, entry))
 }

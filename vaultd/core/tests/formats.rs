@@ -341,7 +341,7 @@ fn count_and_total_are_bounded() {
 #[test]
 fn a_revision_is_kept_and_what_was_written_without_reads_as_none() {
     let now = Timestamp(9);
-    let old = "generation 2\na 1 1 9 100\nb 1 2 9 100\n";
+    let old = "generation 2\nsecret-a 1 1 9 100\nsecret-b 1 2 9 100\n";
     let index = Index::decode(old).unwrap();
     assert!(index.items.values().all(|entry| entry.revision == 0));
     assert_eq!(index.encode(), old, "what has none is written as before");
@@ -354,6 +354,8 @@ fn a_revision_is_kept_and_what_was_written_without_reads_as_none() {
     assert_eq!(read.items[&secret("b")].revision, 0);
     let (index, entry) = read.with_written(&secret("a"), 2, 3, 100, now).unwrap();
     assert_eq!(entry.revision, 0, "each write says its own");
+    let own = index.with_written_of(&ItemName::WireguardKey, 0, 5, 3, 10, now);
+    assert_eq!(own.unwrap().1.revision, 0, "the vault's own are of no import");
     assert_eq!(Index::decode(&index.encode()).unwrap(), index);
 }
 
@@ -368,6 +370,9 @@ fn odd_indexes_are_refused() {
         "generation 1\nca-root 0 1 3 4\n",
         "generation 1\nca-root 1 1 3 4 5\n",
         "generation 1\nca-root 1 1 3\n",
+        "generation 1\nsecret-a 1 1 3 4 0\n",
+        "generation 1\nsecret-a 1 1 3 4 x\n",
+        "generation 1\nsecret-a 1 1 3 4 5 6\n",
         "generation 1\nother 1 1 3 4\n",
         "generation 1\nsecret-A 1 1 3 4\n",
         "generation 2\nca-root 1 1 3 4\nca-root 2 2 3 4\n",
