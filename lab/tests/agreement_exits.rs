@@ -129,6 +129,7 @@ fn spec(id: ConnectionId, config: &Config, allocation: &Allocation) -> ExitSpec 
         config,
         secrets_whole: true,
         revision: 1,
+        secret_revision: 1,
         // `tor_socks` of api.toml.
         tor: SocketAddr::from(([127, 0, 0, 1], 9150)),
         names: &Names::new(),
