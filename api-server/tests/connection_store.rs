@@ -159,7 +159,7 @@ fn the_database_itself_refuses_what_clashes_or_is_of_no_pool() {
         number += 1;
         let mut id = ConnectionId::from_random([number; 16]).to_string();
         id.truncate(36);
-        let sql = "INSERT INTO connection VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '{}', 1, 1, 0)";
+        let sql = "INSERT INTO connection VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '{}', 1, 1, 0, 0)";
         database.execute(sql, (id, format!("n{number}"), kind, mark, routes, iface, port))
     };
     insert("wireguard_ext", 0x1000, 1000, Some("wgext_0"), None).unwrap();

@@ -425,7 +425,8 @@ pub(super) async fn whole(
     make: &Make,
 ) -> Result<Result<Vec<Container>, Not>, ServiceError> {
     let kept = kept(app, make)?;
-    let mut is_handed_in = false;
+    // Without signatures there is nothing that it could go by instead.
+    let mut is_handed_in = kept.signature.is_empty() && kept.images.is_empty();
     for _ in 0..=RETURNS {
         let missing = match deploy(app, service, make).await {
             Err(Not::Ended(outcome @ (Outcome::NoManifest | Outcome::NoImage), _)) => outcome,
