@@ -2,7 +2,6 @@
 //! there, and until they do not any more ([`before`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use cell_proto::common::v1::{Condition, ConditionStatus};
 use cell_proto::fault::Violation;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
 use crate::app::App;
 use crate::daemons::egress::{EgressClient, EgressError};
@@ -34,9 +32,6 @@ pub struct Dns {
     wake: Notify,
     /// netd's words, where its ceiling has no DNS.
     refused_by_netd: StdMutex<Option<String>>,
-    /// Whether the relay was to hear of somebody's exit and did not answer in time. It may live and go by its former table, by which
-    /// that one's questions take the former way: until it answers, netd lets nobody ask it.
-    late: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -55,17 +50,6 @@ enum Said {
     TookAllBut(String),
     NoRelay,
     Away,
-    Late,
-}
-
-/// The relay was to hear of somebody's exit, and did not answer in time.
-#[derive(Debug)]
-pub(crate) struct Late;
-
-impl From<Late> for Status {
-    fn from(Late: Late) -> Status {
-        Status::aborted("cell-egress did not answer in time when it was told whose questions go by an exit")
-    }
 }
 
 /// The ways of peers whom netd is told of.
@@ -92,10 +76,7 @@ pub(crate) fn all_of(spec: &NetworkSpec) -> (Ways, Vec<ExitSpec>) {
 
 impl Dns {
     /// Before netd hears of a difference. Costs what it changes, but where somebody is bound: the relay is told everything.
-    ///
-    /// # Errors
-    /// [`Late`]: netd has to hear of everything instead, and so that nobody asks the relay.
-    pub(crate) async fn before_some(&self, app: &App, upserted: &Ways) -> Result<(), Late> {
+    pub(crate) async fn before_some(&self, app: &App, upserted: &Ways) {
         let is_binding = {
             let mut wanted = self.wanted();
             let of_them = upserted.keys().filter_map(|name| wanted.ways.get_key_value(name));
@@ -103,7 +84,9 @@ impl Dns {
             wanted.ways.extend(before(&had, upserted));
             binds(&had, upserted)
         };
-        self.bind(app, is_binding).await
+        if is_binding {
+            self.tell(app).await;
+        }
     }
 
     /// After netd took it.
@@ -118,14 +101,7 @@ impl Dns {
     }
 
     /// Before netd hears of everything.
-    ///
-    /// # Errors
-    /// [`Late`], and not again until the relay has answered.
-    pub(crate) async fn before_all(
-        &self,
-        app: &App,
-        (ways, exits): &(Ways, Vec<ExitSpec>),
-    ) -> Result<(), Late> {
+    pub(crate) async fn before_all(&self, app: &App, (ways, exits): &(Ways, Vec<ExitSpec>)) {
         let is_binding = {
             let mut wanted = self.wanted();
             let is_binding = binds(&wanted.ways, ways);
@@ -135,24 +111,9 @@ impl Dns {
             wanted.exits.extend(exits.iter().cloned());
             is_binding
         };
-        self.bind(app, is_binding).await
-    }
-
-    /// Whether the relay may go by what is not so any more.
-    pub(crate) fn is_late(&self) -> bool {
-        self.late.load(Ordering::SeqCst)
-    }
-
-    async fn bind(&self, app: &App, is_binding: bool) -> Result<(), Late> {
-        // One that is late already is asked again by [`run`], and holds nothing up.
-        if !is_binding || self.is_late() {
-            return Ok(());
+        if is_binding {
+            self.tell(app).await;
         }
-        if !self.tell(app).await {
-            return Ok(());
-        }
-        self.late.store(true, Ordering::SeqCst);
-        Err(Late)
     }
 
     /// After netd took it.
@@ -197,15 +158,13 @@ impl Dns {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the relay, unless it has it. Whether it did not answer in time.
-    async fn tell(&self, app: &App) -> bool {
-        let Some(egress) = &app.egress else { return false };
+    /// Tells the relay, unless it has it.
+    async fn tell(&self, app: &App) {
+        let Some(egress) = &app.egress else { return };
         let mut told = self.told.lock().await;
-        let Some(wanted) = self.spec(app) else {
-            return false;
-        };
+        let Some(wanted) = self.spec(app) else { return };
         if told.as_ref().is_some_and(|(told, _)| *told == wanted) {
-            return false;
+            return;
         }
         *told = None;
         let said = match apply(egress, wanted.clone()).await {
@@ -219,22 +178,10 @@ impl Dns {
             }
             Err(EgressError::NoDns) => Said::NoRelay,
             Err(EgressError::Away) => Said::Away,
-            Err(EgressError::Late) => Said::Late,
             Err(EgressError::Refuses(faults)) => Said::TookAllBut(words(&faults)),
         };
         drop(told);
-        let (is_late, has_answered) = match said {
-            Said::Late => (true, false),
-            // Who is not there answers nobody; but one that was late may only be hard to reach.
-            Said::Away | Said::Nothing => (false, false),
-            Said::Took | Said::TookAllBut(_) | Said::NoRelay => (false, true),
-        };
-        if has_answered && self.late.swap(false, Ordering::SeqCst) {
-            tracing::info!("cell-egress answers again: it may be asked for names");
-            app.network.again();
-        }
         self.say(app, said);
-        is_late
     }
 
     fn spec(&self, app: &App) -> Option<DnsSpec> {
@@ -266,7 +213,7 @@ impl Dns {
             Ok(status) => {
                 status.names == 0 || usize::try_from(status.peer_addresses).is_ok_and(|n| n != *addresses)
             }
-            Err(EgressError::Away | EgressError::Late | EgressError::NoDns | EgressError::Refuses(_)) => true,
+            Err(EgressError::Away | EgressError::NoDns | EgressError::Refuses(_)) => true,
         };
         if is_lost {
             *told = None;
@@ -316,12 +263,6 @@ impl Dns {
                 "it has no DNS relay: give egress.toml the table [dns]".to_owned(),
             ),
             Said::Away => (ConditionStatus::Unknown, "AWAY", "it does not answer".to_owned()),
-            Said::Late => (
-                ConditionStatus::Unknown,
-                "LATE",
-                "it does not answer in time, and may go by what is not so any more: nobody may ask it until it does"
-                    .to_owned(),
-            ),
         };
         vec![Condition {
             r#type: "DnsAccepted".to_owned(),
@@ -353,7 +294,7 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
             () = app.dns.wake.notified() => {}
             () = tokio::time::sleep(INTERVAL) => app.dns.forget_if_lost(&egress).await,
         }
-        let _is_late = app.dns.tell(&app).await;
+        app.dns.tell(&app).await;
     }
 }
 
@@ -370,7 +311,7 @@ async fn apply(
         let faults = match egress.apply_dns(&spec).await {
             Ok(()) => return Ok((left_out, addresses(&spec))),
             Err(EgressError::Refuses(faults)) => faults,
-            Err(error @ (EgressError::Away | EgressError::Late | EgressError::NoDns)) => return Err(error),
+            Err(error @ (EgressError::Away | EgressError::NoDns)) => return Err(error),
         };
         if !leave_out(&mut spec, &faults) {
             match (spec == DnsSpec::default(), spec.peers.is_empty()) {

@@ -252,6 +252,23 @@ fn a_device_is_bound_to_a_connection_and_says_what_happens_when_that_fails() {
     ];
     let all = [json!("work"), json!(false), json!(["spare", "other"])];
     assert_eq!(shown(&set), all);
+    // Before it has the exit, which may be of a type that fails open and not work yet; and what else is changed is of what there is then.
+    assert_eq!(cell.state.lock().unwrap().closed_on, "");
+    cell.say(&["peer", "set", "phone", "--fail-open", "default"]);
+    let with_access = [
+        "peer",
+        "set",
+        "phone",
+        "--internet",
+        "on",
+        "--exit",
+        "home",
+        "--fail-open",
+        "no",
+    ];
+    cell.say(&with_access);
+    assert_eq!(cell.state.lock().unwrap().closed_on, "work");
+    assert_eq!(shown(&set), all);
     let said = cell.say(&["peer", "show", "phone"]);
     assert!(said.contains("goes nowhere while that does not work"), "{said}");
     assert_eq!(shown(&["set", "phone", "--fail-open", "yes"])[1], json!(true));

@@ -22,7 +22,7 @@ use cell_proto::egress::v1::{
 use cell_proto::fault::{self, Violation};
 use cell_proto::ipc::serve::MAX_MESSAGE_BYTES;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 
 use super::{READ_DEADLINE, read};
 
@@ -51,10 +51,8 @@ pub struct EgressClient(EgressServiceClient<Channel>);
 /// Why it did not do what it was asked.
 #[derive(Debug)]
 pub enum EgressError {
-    /// It is away.
+    /// It is away, or does not answer in time.
     Away,
-    /// It did not answer in time: it may live, and go by what it was told before.
-    Late,
     /// It has no DNS relay.
     NoDns,
     /// It finds faults.
@@ -83,7 +81,7 @@ impl EgressClient {
     /// What it saw.
     ///
     /// # Errors
-    /// [`EgressError::Away`], [`EgressError::Late`].
+    /// [`EgressError::Away`].
     pub async fn status(&self) -> Result<Seen, EgressError> {
         let mut client = self.0.clone();
         let answer = within(client.get_status(read(GetStatusRequest {}))).await?;
@@ -119,9 +117,7 @@ impl EgressClient {
         let mut client = self.0.clone();
         let answered = match within(client.resolve(request)).await {
             Ok(answered) => answered.names.into_iter().next().unwrap_or_default(),
-            Err(EgressError::Away | EgressError::Late) => {
-                return Answer::Failure("cell-egress does not answer".to_owned());
-            }
+            Err(EgressError::Away) => return Answer::Failure("cell-egress does not answer".to_owned()),
             Err(EgressError::NoDns) => return Answer::Failure("cell-egress has no DNS relay".to_owned()),
             Err(EgressError::Refuses(_)) => {
                 return Answer::Failure("cell-egress takes it for no name of a host".to_owned());
@@ -143,7 +139,7 @@ impl EgressClient {
     /// What its DNS relay saw.
     ///
     /// # Errors
-    /// [`EgressError::Away`], [`EgressError::Late`].
+    /// [`EgressError::Away`].
     pub async fn dns_status(&self) -> Result<DnsSeen, EgressError> {
         let mut client = self.0.clone();
         let answer = within(client.get_dns_status(read(GetDnsStatusRequest {}))).await?;
@@ -166,15 +162,13 @@ async fn within_time<T>(
             tracing::debug!(code = ?status.code(), message = status.message(), "cell-egress did not do it");
             if fault::reason(&status).as_deref() == Some("NO_DNS") {
                 Err(EgressError::NoDns)
-            } else if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) {
-                Err(EgressError::Late)
             } else if violations.is_empty() {
                 Err(EgressError::Away)
             } else {
                 Err(EgressError::Refuses(violations))
             }
         }
-        Err(_) => Err(EgressError::Late),
+        Err(_) => Err(EgressError::Away),
     }
 }
 

@@ -217,14 +217,9 @@ impl Reconciler {
         loop {
             let (generation, spec) = self.desired(before).await.map_err(|status| (0, status))?;
             let listed = Listed::of(&spec);
-            let is_late = self.app.dns.is_late();
             let Err(status) = self.send_all(generation, spec).await else {
                 return Ok(generation);
             };
-            if self.app.dns.is_late() != is_late {
-                // Without DNS, or with it again.
-                continue;
-            }
             let violations = fault::violations(&status);
             let is_left_out = has_answered(&status)
                 && (self.app.dns.note_refusal(&violations)
@@ -422,7 +417,7 @@ impl Reconciler {
         ways: Ways,
         removed_peers: Vec<String>,
     ) -> Result<(), Status> {
-        self.app.dns.before_some(&self.app, &ways).await?;
+        self.app.dns.before_some(&self.app, &ways).await;
         let gone = removed_peers.clone();
         let base_etag = self.accepted.as_ref().map(|accepted| accepted.etag.clone());
         let request = wire::ApplyNetworkDeltaRequest {
@@ -444,7 +439,7 @@ impl Reconciler {
     async fn send_all(&mut self, generation: u64, spec: derive::NetworkSpec) -> Result<(), Status> {
         let dns = dns::all_of(&spec);
         let has_interface = spec.wireguard.is_some();
-        self.app.dns.before_all(&self.app, &dns).await?;
+        self.app.dns.before_all(&self.app, &dns).await;
         let mut request = wire::ApplyNetworkRequest {
             spec: Some(netd::network_spec(spec)),
             etag: String::new(),
@@ -532,7 +527,7 @@ async fn desired(
     let settings = app.config.network.clone();
     let (tor, core) = (app.config.tor_socks, app.config.core_network);
     let (known, own) = (Arc::clone(&app.exits), Arc::clone(app));
-    let has_dns = app.egress.is_some() && !app.dns.is_refused_by_netd() && !app.dns.is_late();
+    let has_dns = app.egress.is_some() && !app.dns.is_refused_by_netd();
     let has_names = has_dns && app.config.core_dns_dir.is_some();
     app.store
         .read_much(move |connection| {

@@ -105,7 +105,8 @@ pub(super) fn close_ports(has: &mut [wire::ServiceNetwork], wanted: &[wire::Serv
         network
             .reach
             .retain(|service| same.is_some_and(|one| one.reach.contains(service)));
-        network.internet &= same.is_some_and(|one| one.internet);
+        // By another way it is to leave by that alone, and it cannot be given one here.
+        network.internet &= same.is_some_and(|one| one.internet && one.exit == network.exit);
         is_less |= before != (network.called.len(), network.reach.len(), network.internet);
     }
     is_less

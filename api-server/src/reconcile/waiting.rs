@@ -149,7 +149,7 @@ impl Reconciler {
         let (_, spec) = self.desired(None).await?;
         // As of one peer: questions follow a new exit from the first one, and an exit that is left keeps them until the change stands.
         let dns = dns::all_of(&spec);
-        self.app.dns.before_all(&self.app, &dns).await?;
+        self.app.dns.before_all(&self.app, &dns).await;
         let etag = self.accepted.as_ref().map(|accepted| accepted.etag.clone());
         let request = wire::ApplyNetworkRequest {
             spec: Some(netd::network_spec(spec)),
@@ -184,7 +184,7 @@ impl Reconciler {
         // Questions follow a new exit from the first one; an exit that is left keeps them until the change stands, since it may
         // come back.
         ways.retain(|_, way| way.exit.is_some());
-        self.app.dns.before_some(&self.app, &ways).await?;
+        self.app.dns.before_some(&self.app, &ways).await;
         let base_etag = self.accepted.as_ref().map(|accepted| accepted.etag.clone());
         let request = wire::ApplyNetworkDeltaRequest {
             base_etag: base_etag.ok_or_else(|| Status::aborted("netd has nothing of ours"))?,
@@ -268,12 +268,7 @@ impl Reconciler {
         let mut ways = nowhere.clone();
         ways.retain(|name, _| !is_bound(name));
         if !ways.is_empty() {
-            if let Err(late) = self.app.dns.before_some(&self.app, &ways).await {
-                tracing::warn!(
-                    ?late,
-                    "whose exit netd does not take may ask for names by the cell's own way"
-                );
-            }
+            self.app.dns.before_some(&self.app, &ways).await;
             self.app.dns.after_some(ways, &[]);
         }
     }

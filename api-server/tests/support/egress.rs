@@ -30,8 +30,6 @@ pub struct State {
     pub refused_port: Option<u32>,
     /// Fields of DNS that are refused while there is something in them, as `upstreams[0]` or `peers`.
     pub refused_dns: Vec<&'static str>,
-    /// Whether it takes no DNS now, and refuses none.
-    pub hangs: bool,
     /// Where it was asked to connect to.
     pub connected: Vec<SocketAddr>,
     /// Where servers of catalogs really listen, by where they are said to be; there are no others.
@@ -178,9 +176,6 @@ impl EgressService for Service {
         &self,
         request: Request<ApplyDnsRequest>,
     ) -> Result<Response<ApplyDnsResponse>, Status> {
-        while self.0.lock().unwrap().hangs {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
         let mut state = self.0.lock().unwrap();
         let dns = request.into_inner().dns;
         let asked = dns.clone().unwrap_or_default();

@@ -70,17 +70,18 @@ pub(super) async fn set(cell: &Cell, output: Output, mut options: PeerSet) -> Re
     alone(&options, updates, falls_back)?;
     let (confirm_within, dry_run) = (options.how.confirm_within, options.how.dry_run);
     let mut client = cell.peers()?;
-    let (access, if_version) = if changes_access {
-        changed_access(&mut client, &options).await?
-    } else {
-        (None, None)
-    };
     let mut answer = (None, None);
     // First what closes: the exit that it gets may not work yet, and be of a type that fails open.
     let closes = matches!(options.fail_open, Some(FailOpen(Some(false))));
     if closes {
         answer = set_fail_open(&mut client, &options, Some(false)).await?;
     }
+    // Read after that: it is another version of the device.
+    let (access, if_version) = if changes_access {
+        changed_access(&mut client, &options).await?
+    } else {
+        (None, None)
+    };
     if updates {
         answer = update(&mut client, &options, access, if_version).await?;
     }

@@ -48,6 +48,8 @@ pub struct State {
     pub broken_audit: bool,
     /// What somebody else makes of the first peer between our reading and our writing.
     pub changed_meanwhile: Option<PeerAccess>,
+    /// The exit that the last peer had when it was told to fail closed.
+    pub closed_on: String,
     /// Of the last change of a peer.
     pub confirm_within: u32,
     /// What a change that is only asked about would do.
@@ -415,8 +417,15 @@ impl Service {
     fn changed(&self, name: &str, change: impl FnOnce(&mut Peer)) -> Option<Peer> {
         let mut state = self.0.lock().unwrap();
         let peer = state.peers.iter_mut().find(|peer| peer.name == name)?;
+        let was_open = peer.fail_open != Some(false);
         change(peer);
-        Some(peer.clone())
+        // As the cell has it: its version is of all that was chosen.
+        peer.version.push('.');
+        let peer = peer.clone();
+        if was_open && peer.fail_open == Some(false) {
+            state.closed_on.clone_from(&peer.exit_connection_id);
+        }
+        Some(peer)
     }
 }
 

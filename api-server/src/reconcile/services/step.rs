@@ -431,7 +431,7 @@ pub(super) async fn whole(
         let missing = match deploy(app, service, make).await {
             Err(Not::Ended(outcome @ (Outcome::NoManifest | Outcome::NoImage), _)) => outcome,
             // It goes by the signatures that it was given once, and there may be others since.
-            Err(Not::Ended(Outcome::Refused, _)) if !is_handed_in => {
+            Err(Not::Ended(Outcome::Refused, Some(fault))) if !is_handed_in && fault.code == "DENIED" => {
                 is_handed_in = true;
                 Outcome::NoManifest
             }

@@ -147,6 +147,9 @@ async fn alter(
         app.store.read(|connection| table::check_free(connection, name))?;
     }
     let imports = imported.is_some();
+    let has_secrets = imported
+        .as_ref()
+        .is_some_and(|imported| !imported.secrets.is_empty());
     if imports {
         // What would be refused when all is done must not cost the secrets that are there.
         refuse_while_a_change_waits(&app)?;
@@ -175,7 +178,7 @@ async fn alter(
     let (stored, generation) = app
         .store
         .commit(Origin::new(&actor, app.now()), move |tx| {
-            if imports {
+            if has_secrets {
                 // One that began to wait since: the vault has the new secrets, and they are of this record. netd hears of it when
                 // that one is settled.
                 tx.settles_change();
