@@ -559,7 +559,10 @@ async fn a_public_domain_stands_beside_the_cells_own() {
     let is_own = |(names, _): &support::vault::Names| names.iter().all(|name| !name.contains("example"));
     assert!(issued.iter().all(is_own));
     assert!(lab.issued("notes.home.cell") >= 1);
-    assert!(lab.corefile().contains("home.example.org:53"));
+    eventually("CoreDNS has the domain", || {
+        lab.corefile().contains("home.example.org:53")
+    })
+    .await;
     let spec = || lab.cell.netd.with(|state| state.spec.clone().unwrap_or_default());
     let core = |spec: &cell_proto::netd::v1::NetworkSpec| {
         spec.service_networks
@@ -632,7 +635,10 @@ async fn names_that_are_proven_by_http_are_published_and_the_internet_reaches_th
     })
     .await;
     says(&lab.admin, "ProxyConfigured", ("true", "TOLD")).await;
-    assert!(lab.corefile().contains("home.example.org:53"));
+    eventually("CoreDNS has the domain", || {
+        lab.corefile().contains("home.example.org:53")
+    })
+    .await;
 
     // Root takes the port away: nothing else is held up, and it is told what is missing.
     lab.cell.netd.with(|state| state.opens_http = false);

@@ -260,7 +260,7 @@ fn a_device_is_bound_to_a_connection_and_says_what_happens_when_that_fails() {
         "set",
         "phone",
         "--internet",
-        "on",
+        "yes",
         "--exit",
         "home",
         "--fail-open",
