@@ -62,5 +62,8 @@ fn lines(text: &str) -> Result<impl Iterator<Item = (usize, &str)>, NotOurs> {
             why: "a line is short and of plain letters",
         });
     }
-    Ok(text.lines().enumerate().map(|(index, line)| (index + 1, line)))
+    Ok(text
+        .split_terminator('\n')
+        .enumerate()
+        .map(|(index, line)| (index + 1, line)))
 }

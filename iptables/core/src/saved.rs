@@ -6,7 +6,7 @@ use crate::{PREFIX, word};
 /// may have a jump to Cell's.
 pub fn own_rules(text: &str) -> String {
     let mut kept = String::new();
-    for line in text.lines().filter(|line| concerns(line)) {
+    for line in text.split_terminator('\n').filter(|line| concerns(line)) {
         kept += line;
         kept.push('\n');
     }
@@ -38,7 +38,7 @@ fn concerns(line: &str) -> bool {
 /// Of `ipset save`: the lines of Cell's sets.
 pub fn own_sets(text: &str) -> String {
     let mut kept = String::new();
-    for line in text.lines() {
+    for line in text.split_terminator('\n') {
         if line.split(' ').nth(1).is_some_and(|set| set.starts_with(PREFIX)) {
             kept += line;
             kept.push('\n');

@@ -600,3 +600,12 @@ proptest! {
         prop_assert_eq!(members(&machine), after);
     }
 }
+
+/// What is read is what was printed, to the last letter.
+#[test]
+fn a_carriage_return_is_the_rules_own() {
+    let text = "*filter\n:INPUT ACCEPT [0:0]\n[1:2] -A INPUT -j odd\r\r\nCOMMIT\n";
+    let read = parse_rules(text).unwrap();
+    let chains: Vec<_> = read.values().flat_map(|chains| chains.values()).collect();
+    assert_eq!(chains[0].rules, ["-j odd\r\r"]);
+}

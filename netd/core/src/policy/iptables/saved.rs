@@ -53,14 +53,15 @@ pub struct InvalidSave {
     pub line: usize,
 }
 
-/// Reads the output of `iptables-save -c` or `ip6tables-save -c`.
+/// Reads the output of `iptables-save -c` or `ip6tables-save -c`. A line ends with a line feed, and a carriage return before it is
+/// the rule's own.
 ///
 /// # Errors
 /// At a line that it does not print.
 pub fn parse_rules(text: &str) -> Result<BTreeMap<Table, SavedTable>, InvalidSave> {
     let mut tables = BTreeMap::<Table, SavedTable>::new();
     let mut table = None;
-    for (index, line) in text.lines().enumerate() {
+    for (index, line) in text.split_terminator('\n').enumerate() {
         let invalid = || InvalidSave {
             program: "iptables-save",
             line: index + 1,
@@ -101,7 +102,7 @@ fn rule_or_chain(chains: &mut SavedTable, line: &str) -> Option<()> {
 /// At a line that it does not print.
 pub fn parse_sets(text: &str) -> Result<BTreeMap<String, SavedSet>, InvalidSave> {
     let mut sets = BTreeMap::<String, SavedSet>::new();
-    for (index, line) in text.lines().enumerate() {
+    for (index, line) in text.split_terminator('\n').enumerate() {
         let invalid = || InvalidSave {
             program: "ipset",
             line: index + 1,
