@@ -199,6 +199,11 @@ impl Lab {
     fn corefile(&self) -> String {
         fs::read_to_string(self.dns.join("Corefile")).unwrap()
     }
+
+    /// CoreDNS and Caddy are told apart, and neither waits for the other.
+    async fn serves(&self, text: &str) {
+        eventually(text, || self.corefile().contains(text)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -559,10 +564,7 @@ async fn a_public_domain_stands_beside_the_cells_own() {
     let is_own = |(names, _): &support::vault::Names| names.iter().all(|name| !name.contains("example"));
     assert!(issued.iter().all(is_own));
     assert!(lab.issued("notes.home.cell") >= 1);
-    eventually("CoreDNS has the domain", || {
-        lab.corefile().contains("home.example.org:53")
-    })
-    .await;
+    lab.serves("home.example.org:53").await;
     let spec = || lab.cell.netd.with(|state| state.spec.clone().unwrap_or_default());
     let core = |spec: &cell_proto::netd::v1::NetworkSpec| {
         spec.service_networks
@@ -635,10 +637,7 @@ async fn names_that_are_proven_by_http_are_published_and_the_internet_reaches_th
     })
     .await;
     says(&lab.admin, "ProxyConfigured", ("true", "TOLD")).await;
-    eventually("CoreDNS has the domain", || {
-        lab.corefile().contains("home.example.org:53")
-    })
-    .await;
+    lab.serves("home.example.org:53").await;
 
     // Root takes the port away: nothing else is held up, and it is told what is missing.
     lab.cell.netd.with(|state| state.opens_http = false);
