@@ -330,8 +330,8 @@ impl Reconciler {
         done
     }
 
-    /// Closes entries of netd's own accepted state that are not wanted, or not for everyone, and ports that the cell itself is not to
-    /// open; opens none.
+    /// Closes entries of netd's own accepted state that are not wanted, or not for everyone, ports that the cell itself is not to
+    /// open, and what containers are not to reach; opens none.
     async fn close_services(&mut self, wanted: &wire::NetworkSpec) -> Result<(), Status> {
         let request = wire::GetNetworkRequest { include_spec: true };
         let current = in_time(self.watch.get_network(request)).await?;
@@ -339,7 +339,7 @@ impl Reconciler {
             return Ok(());
         };
         let left = entries::closed(&spec.entries, &wanted.entries);
-        let is_less = entries::close_ports(&mut spec.service_networks, &wanted.service_networks);
+        let is_less = entries::close_networks(&mut spec.service_networks, &wanted.service_networks);
         if left.is_none() && !is_less {
             return Ok(());
         }

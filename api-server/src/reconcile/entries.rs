@@ -94,7 +94,7 @@ pub(super) fn closed(
 
 /// Takes from networks that netd has the ports that are not to be called any more, and what their containers may not reach any more, and
 /// adds none; whether there were any.
-pub(super) fn close_ports(has: &mut [wire::ServiceNetwork], wanted: &[wire::ServiceNetwork]) -> bool {
+pub(super) fn close_networks(has: &mut [wire::ServiceNetwork], wanted: &[wire::ServiceNetwork]) -> bool {
     let mut is_less = false;
     for network in has {
         let same = wanted.iter().find(|one| one.name == network.name);
@@ -239,9 +239,9 @@ mod tests {
             network("notes", &["172.21.0.2:80", "172.21.0.2:81"]),
             network("gone", &["172.21.0.18:80"]),
         ];
-        assert!(close_ports(&mut has, &wanted));
+        assert!(close_networks(&mut has, &wanted));
         assert_eq!(has, [network("notes", &["172.21.0.2:80"]), network("gone", &[])]);
-        assert!(!close_ports(&mut has, &wanted), "nothing is left to close");
+        assert!(!close_networks(&mut has, &wanted), "nothing is left to close");
     }
 
     #[test]
@@ -259,10 +259,10 @@ mod tests {
             ..wire::ServiceNetwork::default()
         };
         let mut has = [network(&[53, 445], true)];
-        assert!(close_ports(&mut has, &[network(&[445, 8080], false)]));
+        assert!(close_networks(&mut has, &[network(&[445, 8080], false)]));
         assert_eq!(has, [network(&[445], false)]);
         assert!(
-            !close_ports(&mut has, &[network(&[445, 53], true)]),
+            !close_networks(&mut has, &[network(&[445, 53], true)]),
             "it gives nothing"
         );
         assert_eq!(has, [network(&[445], false)]);

@@ -181,8 +181,8 @@ fn made<'c, T>(
         NetworkChange::Closed | NetworkChange::Reduced(_) | NetworkChange::Removed(_) => true,
         NetworkChange::All | NetworkChange::Peer(_) => false,
     };
-    if !tx.settles_change && !tx.effects.network.iter().all(takes_away) && waiting::any(&tx)? {
-        return Err(ServiceError::ChangePending);
+    if !tx.settles_change && !tx.effects.network.iter().all(takes_away) {
+        waiting::refuse_beside(&tx)?;
     }
     Ok((value, tx))
 }

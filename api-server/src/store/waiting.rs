@@ -124,6 +124,17 @@ pub fn any(connection: &Connection) -> rusqlite::Result<bool> {
     connection.prepare_cached(sql)?.query_row((), |row| row.get(0))
 }
 
+/// Refuses what has to wait for the change that waits.
+///
+/// # Errors
+/// [`ServiceError::ChangePending`] while there is one, [`ServiceError::Storage`].
+pub fn refuse_beside(connection: &Connection) -> Result<(), ServiceError> {
+    match any(connection)? {
+        true => Err(ServiceError::ChangePending),
+        false => Ok(()),
+    }
+}
+
 /// The change that waits.
 ///
 /// # Errors
@@ -191,9 +202,7 @@ fn write(
     before: &impl Serialize,
     wait: &Wait,
 ) -> Result<(), ServiceError> {
-    if any(tx)? {
-        return Err(ServiceError::ChangePending);
-    }
+    refuse_beside(tx)?;
     let before_json = serde_json::to_string(before).map_err(|_| CORRUPT)?;
     let sql =
         "INSERT INTO waiting_change (one, subject, action, before_json, window_seconds, author, remote, by_vpn)

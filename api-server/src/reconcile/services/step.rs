@@ -323,14 +323,19 @@ async fn withdraw(app: &App, service: &StoredService) -> Result<(), ServiceError
         .await
 }
 
+/// Whether the broker is known to have it as it is to be: it was seen there, or it is to stay stopped.
+fn is_looked_after(app: &App, service: &StoredService) -> bool {
+    let name = service.name.as_str();
+    if service.stopped {
+        app.services.saw(name);
+    }
+    app.services.is_seen(name)
+}
+
 /// What is installed is there as it is to be: asked for again, which changes nothing where it is.
 async fn look_after(app: &App, mut service: StoredService) -> Result<Stepped, ServiceError> {
     let name = service.name.to_string();
-    if app.services.is_seen(&name) {
-        return Ok(Stepped::Idle);
-    }
-    if service.stopped {
-        app.services.saw(&name);
+    if is_looked_after(app, &service) {
         return Ok(Stepped::Idle);
     }
     let made = match whole(app, &service, &service.make).await? {
@@ -363,11 +368,7 @@ async fn look_after(app: &App, mut service: StoredService) -> Result<Stepped, Se
 /// for people to go on from there.
 async fn keep_up(app: &App, service: StoredService) -> Result<Stepped, ServiceError> {
     let name = service.name.to_string();
-    if app.services.is_seen(&name) {
-        return Ok(Stepped::Idle);
-    }
-    if service.stopped {
-        app.services.saw(&name);
+    if is_looked_after(app, &service) {
         return Ok(Stepped::Idle);
     }
     let made = match whole(app, &service, service.in_force()).await? {

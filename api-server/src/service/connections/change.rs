@@ -147,12 +147,9 @@ async fn alter(
         app.store.read(|connection| table::check_free(connection, name))?;
     }
     let imports = imported.is_some();
-    let has_secrets = imported
-        .as_ref()
-        .is_some_and(|imported| !imported.secrets.is_empty());
     if imports {
         // What would be refused when all is done must not cost the secrets that are there.
-        refuse_while_a_change_waits(&app)?;
+        app.store.read(waiting::refuse_beside)?;
     }
     let (mut after, mut notes) = (before.clone(), Vec::new());
     after.revision += 1;
@@ -178,7 +175,7 @@ async fn alter(
     let (stored, generation) = app
         .store
         .commit(Origin::new(&actor, app.now()), move |tx| {
-            if has_secrets {
+            if imports && !after.secret_fields.is_empty() {
                 // One that began to wait since: the vault has the new secrets, and they are of this record. netd hears of it when
                 // that one is settled.
                 tx.settles_change();
@@ -199,20 +196,6 @@ async fn alter(
         view: ConnectionView::of(&app, stored),
         notes,
     })
-}
-
-/// While a change waits for its confirmation, nothing else is given to the network.
-///
-/// # Errors
-/// [`ServiceError::ChangePending`], [`ServiceError::Storage`].
-pub(super) fn refuse_while_a_change_waits(app: &App) -> Result<(), ServiceError> {
-    match app
-        .store
-        .read(|connection| Ok::<_, ServiceError>(waiting::any(connection)?))?
-    {
-        true => Err(ServiceError::ChangePending),
-        false => Ok(()),
-    }
 }
 
 /// Gives vaultd other secrets for a connection that is there. From before the first until its record says otherwise the

@@ -171,9 +171,7 @@ fn read_all(app: &App, files: &FirstVersion) -> Result<Read, ServiceError> {
 }
 
 fn planned(connection: &Connection, peers: &Peers, first: First) -> Result<Plan, ServiceError> {
-    if waiting_table::any(connection)? {
-        return Err(ServiceError::ChangePending);
-    }
+    waiting_table::refuse_beside(connection)?;
     let names = table::names(connection)?;
     let connections: Vec<Known<'_>> = names
         .iter()

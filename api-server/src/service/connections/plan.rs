@@ -9,7 +9,6 @@ use cell_api_core::derive::exits::exit_spec;
 use cell_api_core::plan::replace::{Replaced, Replacement, Users};
 use cell_api_core::service_network::Egress;
 
-use super::change::refuse_while_a_change_waits;
 use super::parse_id;
 use crate::app::App;
 use crate::daemons::check::Verdict;
@@ -17,6 +16,7 @@ use crate::service::plan::{Author, Facts};
 use crate::service::{ServiceError, cell, peers};
 use crate::store::connections::{self as table, StoredConnection};
 use crate::store::service_networks;
+use crate::store::waiting;
 
 /// What a change of a connection would do.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub async fn plan_update(
         app.store.read(|connection| table::check_free(connection, name))?;
     }
     if imported.is_some() {
-        refuse_while_a_change_waits(app)?;
+        app.store.read(waiting::refuse_beside)?;
     }
     let author = match author {
         Author::ByVpn(remote) => peers::at_address(app, &remote)?,
