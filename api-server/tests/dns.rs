@@ -95,12 +95,12 @@ async fn the_relay_knows_the_cells_names_and_each_peers_way() {
     {
         let state = cell.netd.state.lock().unwrap();
         let spec = state.spec.as_ref().unwrap();
-        let ports: Vec<(u32, u32)> = spec
+        let ports: Vec<(u32, u32, u32)> = spec
             .cell_ports
             .iter()
-            .map(|port| (port.port, port.target_port))
+            .map(|port| (port.port, port.target_port, port.bound_target_port))
             .collect();
-        assert_eq!(ports, [(443, 3443), (53, 9053), (53, 9053)]);
+        assert_eq!(ports, [(443, 3443, 0), (53, 9053, 9054), (53, 9053, 9054)]);
         assert_eq!(spec.dns_upstreams, dns.upstreams);
     }
     let config = admin.get("/api/peers/tv/config").await.expect(200);

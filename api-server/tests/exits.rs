@@ -14,7 +14,7 @@ use cell_api_core::range::{self, VpnRange};
 use cell_proto::api::v1::connection_service_client::ConnectionServiceClient;
 use cell_proto::api::v1::peer_service_client::PeerServiceClient;
 use cell_proto::api::v1::{
-    DeleteConnectionRequest, GetPeerRequest, SetPeerExitRequest, SetPeerFailOpenRequest,
+    DeleteConnectionRequest, FailOpen, Fallbacks, GetPeerRequest, SetPeerExitRequest, SetPeerFailOpenRequest,
     SetPeerFallbacksRequest, UpdatePeerRequest,
 };
 use cell_proto::egress::v1::exit::Kind;
@@ -226,6 +226,77 @@ async fn a_connection_is_named_in_every_old_way() {
         Some(work),
         "what is refused changes nothing"
     );
+}
+
+/// A connection may be of a type that fails open and not work yet: with a change for each there would be a moment in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_failing_open_and_stand_ins_are_one_change() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    let (onion, spare) = (tor(&admin, "onion").await, proxy(&admin, "spare").await);
+    let of = |peer: &Value| {
+        let of = |field: &str| peer[field].clone();
+        [
+            of("exit_connection_id"),
+            of("fail_open"),
+            of("fallback_connection_ids"),
+        ]
+    };
+    let all = [json!(onion), json!(false), json!([spare])];
+    let key = support::key(7);
+    let body = json!({"name": "new", "public_key": key, "exit_connection_id": "onion", "fail_open": false,
+        "fallback_connection_ids": ["spare"], "access": {"internet": true}});
+    let made = admin.post("/api/peers", &body).await.expect(201).json();
+    assert_eq!(of(&made["peer"]), all);
+    add(&admin, "phone", 1).await;
+    let body = json!({"connection_id": "onion", "fail_open": false, "fallback_connection_ids": ["spare"]});
+    let path = "/api/connectivity/peers/phone/exit";
+    assert_eq!(of(&admin.put(path, &body).await.expect(200).json()), all);
+    // What is absent stays; what is there is said, null too.
+    let body = json!({"fail_open": null});
+    let peer = admin.put("/api/peers/phone", &body).await.expect(200).json();
+    assert_eq!(of(&peer), [json!(onion), Value::Null, json!([spare])]);
+    let body = json!({"exit_connection_id": spare, "fail_open": true});
+    let peer = admin.put("/api/peers/phone", &body).await.expect(200).json();
+    assert_eq!(of(&peer), [json!(spare), json!(true), json!([])]);
+    // One of them is wrong: none is done.
+    for (body, field) in [
+        (
+            json!({"fail_open": "no", "exit_connection_id": "onion"}),
+            "fail_open",
+        ),
+        (
+            json!({"fail_open": false, "fallback_connection_ids": ["nowhere"]}),
+            "fallback_connection_ids[0]",
+        ),
+        (
+            json!({"fail_open": false, "fallback_connection_ids": ["spare"]}),
+            "fallback_connection_ids",
+        ),
+    ] {
+        let refused = admin.put("/api/peers/phone", &body).await.expect(400).json();
+        assert_eq!(refused["errors"][0]["field"], field, "{refused}");
+    }
+    let now = admin.get("/api/peers/phone").await.expect(200).json();
+    assert_eq!(of(&now), of(&peer));
+    let of_phone: Vec<_> = actions(&admin)
+        .await
+        .into_iter()
+        .filter(|(_, subject, _)| subject == "phone")
+        .map(|(action, ..)| action)
+        .collect();
+    let expected = [
+        "peer.create",
+        "peer.exit",
+        "peer.failopen",
+        "peer.fallbacks",
+        "peer.failopen",
+        "peer.exit",
+        "peer.failopen",
+    ];
+    let mut of_phone = of_phone;
+    of_phone.reverse();
+    assert_eq!(of_phone, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -623,14 +694,29 @@ async fn the_automation_socket_does_the_same() {
     }
     let mut connections = ConnectionServiceClient::new(channel);
     let refused = connections
-        .delete_connection(DeleteConnectionRequest { id: work })
+        .delete_connection(DeleteConnectionRequest { id: work.clone() })
         .await
         .unwrap_err();
     assert_eq!(fault::reason(&refused).as_deref(), Some("CONNECTION_IN_USE"));
     assert!(refused.message().contains("phone"), "{refused}");
+    let whole = UpdatePeerRequest {
+        name: name(),
+        exit: Some("spare".to_owned()),
+        fail_open: Some(FailOpen { own: Some(false) }),
+        fallbacks: Some(Fallbacks {
+            connections: vec!["work".to_owned()],
+        }),
+        ..UpdatePeerRequest::default()
+    };
+    let now = peers.update_peer(whole).await.unwrap().into_inner().peer.unwrap();
+    assert_eq!(
+        (now.exit_connection_id, now.fail_open, now.fallback_connection_ids),
+        (spare, Some(false), vec![work.clone()])
+    );
     let update = UpdatePeerRequest {
         name: name(),
         exit: Some(String::new()),
+        fail_open: Some(FailOpen { own: None }),
         ..UpdatePeerRequest::default()
     };
     let free = peers

@@ -31,6 +31,8 @@ async fn a_read_after_an_acknowledged_write_sees_it_on_every_listener() {
             exit: None,
             confirm_within_seconds: 0,
             validate_only: false,
+            fail_open: None,
+            fallbacks: None,
         };
         peers.update_peer(update).await.unwrap();
         let seen = admin.get(&path).await.expect(200).json();
@@ -127,6 +129,8 @@ async fn a_malformed_name_is_named_on_every_listener() {
             exit: None,
             confirm_within_seconds: 0,
             validate_only: false,
+            fail_open: None,
+            fallbacks: None,
         };
         let update = peers.update_peer(update).await;
         for (refused, fields) in [

@@ -13,7 +13,7 @@ use cell_proto::api::v1::{
 use zeroize::Zeroizing;
 
 use crate::cell::Cell;
-use crate::cli::{Peer, PeerAdd, PeerConfig, ServiceUrl};
+use crate::cli::{FailOpen, Peer, PeerAdd, PeerConfig, ServiceUrl};
 use crate::failure::Failure;
 use crate::keys::KeyPair;
 use crate::output::Output;
@@ -214,6 +214,8 @@ async fn add(cell: &Cell, output: Output, options: PeerAdd) -> Result<(), Failur
         }),
         tunnel: options.tunnel.unwrap_or_default(),
         exit: options.exit.unwrap_or_default(),
+        fail_open: options.fail_open.and_then(|FailOpen(own)| own),
+        fallbacks: options.fallbacks,
     };
     let answer = client.create_peer(request).await?.into_inner();
     let given = Zeroizing::new(answer.config);

@@ -252,23 +252,15 @@ fn a_device_is_bound_to_a_connection_and_says_what_happens_when_that_fails() {
     ];
     let all = [json!("work"), json!(false), json!(["spare", "other"])];
     assert_eq!(shown(&set), all);
-    // Before it has the exit, which may be of a type that fails open and not work yet; and what else is changed is of what there is then.
-    assert_eq!(cell.state.lock().unwrap().closed_on, "");
-    cell.say(&["peer", "set", "phone", "--fail-open", "default"]);
-    let with_access = [
-        "peer",
-        "set",
-        "phone",
-        "--internet",
-        "yes",
-        "--exit",
-        "home",
-        "--fail-open",
-        "no",
-    ];
-    cell.say(&with_access);
-    assert_eq!(cell.state.lock().unwrap().closed_on, "work");
-    assert_eq!(shown(&set), all);
+    // What is not named stays, and a new device has all of it at once.
+    assert_eq!(shown(&["set", "phone", "--internet", "yes"]), all);
+    let added = ["tv", "--exit", "work", "--fail-open", "no", "--fallback", "spare"];
+    let added = shown(&[&["add"], &added[..]].concat());
+    assert_eq!(
+        shown(&["show", "tv"]),
+        [json!("work"), json!(false), json!(["spare"])]
+    );
+    assert_eq!(added[0], Value::Null, "the answer is the configuration");
     let said = cell.say(&["peer", "show", "phone"]);
     assert!(said.contains("goes nowhere while that does not work"), "{said}");
     assert_eq!(shown(&["set", "phone", "--fail-open", "yes"])[1], json!(true));

@@ -82,7 +82,6 @@ fn a_dry_run_is_of_one_change_and_waits_for_nothing() {
     cell.say(&["peer", "add", "laptop"]);
     for wrong in [
         &["--dry-run", "--confirm-within", "60", "--tunnel", "split"][..],
-        &["--dry-run", "--tunnel", "split", "--fail-open", "yes"],
         &["--dry-run"],
     ] {
         let output = cell.run(&[&["peer", "set", "laptop"], wrong].concat());

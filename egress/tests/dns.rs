@@ -12,8 +12,8 @@ use cell_proto::fault;
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::{DNSClass, RData, RecordType};
 use support::dns::{
-    DEFAULT, DnsLab, FIRST, Heard, OF_FIRST, OF_NONE, OF_REDIRECT, OF_SECOND, Relay, SECOND, STRANGER,
-    UNBOUND, addresses, question, resolver, spec,
+    DEFAULT, DnsLab, FIRST, Heard, OF_FIRST, OF_NONE, OF_REDIRECT, OF_SECOND, RELAY_OF_BOUND, Relay, SECOND,
+    STRANGER, UNBOUND, addresses, question, resolver, spec,
 };
 use support::servers::{self, Asked, Login, serve};
 use support::{FAR, PATIENCE, exit, socks5};
@@ -67,6 +67,43 @@ fn each_peer_is_answered_by_its_own_way() -> Result<()> {
     }
     let log = relay.process.output();
     assert!(!log.contains("example"), "a name is in the log:\n{log}");
+    Ok(())
+}
+
+/// Whatever the table says: netd has bound whoever comes by the second port.
+#[test]
+fn what_comes_by_the_port_of_bound_peers_never_goes_the_default_way() -> Result<()> {
+    let Ready { lab, relay, heard } = ready()?;
+    let udp = |source, name: &str| {
+        let question = question(name, RecordType::A).to_vec().unwrap();
+        let answer = lab.send_to(RELAY_OF_BOUND, source, &question, PATIENCE);
+        let answer = Message::from_vec(&answer.expect("an answer")).unwrap();
+        (answer.metadata.response_code, addresses(&answer))
+    };
+    let tcp = |source, name: &str| {
+        let answer = lab.ask_tcp_of(RELAY_OF_BOUND, source, name, RecordType::A);
+        answer.map(|answer| addresses(&answer))
+    };
+    assert_eq!(udp(UNBOUND, "example.org"), (ResponseCode::ServFail, Vec::new()));
+    assert_eq!(
+        tcp(UNBOUND, "example.org"),
+        None,
+        "it opens another, by the other port"
+    );
+    assert_eq!(relay.status().without_way, 2);
+    assert_eq!((lab.by_default()?, count(&heard[0])), (0, 0));
+    for (source, by) in [(OF_FIRST, FIRST), (OF_SECOND, SECOND)] {
+        assert_eq!(udp(source, "example.org"), (ResponseCode::NoError, vec![by]));
+        assert_eq!(tcp(source, "example.org"), Some(vec![by]));
+    }
+    for source in [UNBOUND, OF_FIRST] {
+        assert_eq!(udp(source, "nas.home.arpa").1.len(), 1, "the cell's own names");
+        assert_eq!(tcp(source, "nas.home.arpa").map(|all| all.len()), Some(1));
+    }
+    assert_eq!(udp(STRANGER, "example.org").0, ResponseCode::Refused);
+    assert_eq!(lab.by_default()?, 0);
+    assert_eq!(lab.addresses(UNBOUND, "example.org"), [DEFAULT], "control");
+    assert!(lab.by_default()? > 0, "control: the counter counts");
     Ok(())
 }
 

@@ -22,6 +22,8 @@ use support::{Ceiling, Daemon, FAR, Lab, NOBODY, beyond, echoed, exit, http, is_
 
 /// An exit that works is proven every 15-25 s.
 const NEXT: Duration = Duration::from_secs(60);
+/// How long the program's descriptors must stay as they are.
+const REST: Duration = Duration::from_millis(500);
 
 /// How many descriptors the program may have: the soft limit, as prlimit(1) writes it.
 fn limit(process: &Process, most: &str) -> Result<()> {
@@ -36,13 +38,27 @@ fn limit(process: &Process, most: &str) -> Result<()> {
     Ok(())
 }
 
-/// Leaves the program one descriptor: enough to take a connection, and none to carry it by.
-fn leave_one(process: &Process) -> Result<()> {
+/// The descriptors that the program has open.
+fn open(process: &Process) -> Result<BTreeSet<u32>> {
     let mut open = BTreeSet::new();
     for entry in std::fs::read_dir(format!("/proc/{}/fd", process.id()))? {
         open.insert(entry?.file_name().to_string_lossy().parse::<u32>()?);
     }
-    let free = (0..).find(|number| !open.contains(number)).unwrap_or_default();
+    Ok(open)
+}
+
+/// Leaves the program one descriptor: enough to take a connection, and none to carry it by. What it still closes of a connection
+/// that has ended would be a second one, which carries the next: so it must have come to rest before.
+fn leave_one(process: &Process) -> Result<()> {
+    let mut before = open(process)?;
+    let rest = until(NEXT, "the same descriptors for a while", || {
+        std::thread::sleep(REST);
+        let now = open(process).ok()?;
+        let rest = (now == before).then(|| now.clone());
+        before = now;
+        rest
+    })?;
+    let free = (0..).find(|number| !rest.contains(number)).unwrap_or_default();
     limit(process, &format!("{}:", free + 1))
 }
 
@@ -200,6 +216,7 @@ fn a_session_that_cannot_be_made_for_want_of_descriptors_makes_no_pause() -> Res
     // A session of its own, and vaultd's socket is open.
     assert_eq!(echoed(lab.connect(beyond(0, 0))?, b"first")?, b"first");
 
+    daemon.settles(0, |exit| exit.open_connections == 0)?;
     leave_one(&daemon.process)?;
     for refused in 1..=8 {
         is_reset(lab.connect_from("10.8.0.3", beyond(0, 0)));

@@ -153,6 +153,7 @@ fn desired(world: &World) -> Desired {
         protocol: Ok(protocol(port.protocol)),
         port: port.port.into(),
         target_port: port.target_port.into(),
+        bound_target_port: port.bound_target_port.unwrap_or_default().into(),
     };
     let spec = NetworkSpec {
         wireguard: Some(WireguardSpec {

@@ -233,11 +233,13 @@ fn cell_port(wire: v1::CellPort) -> CellPortSpec {
         protocol,
         port,
         target_port,
+        bound_target_port,
     } = wire;
     CellPortSpec {
         protocol: protocol_of(protocol),
         port,
         target_port,
+        bound_target_port,
     }
 }
 
@@ -258,7 +260,11 @@ pub fn from_desired(desired: &Desired) -> v1::NetworkSpec {
     let cell_ports = desired.cell_ports().iter().map(|(port, target)| v1::CellPort {
         protocol: from_protocol(port.protocol),
         port: port.number.into(),
-        target_port: target.unwrap_or_default().into(),
+        target_port: target.map(|target| target.port).unwrap_or_default().into(),
+        bound_target_port: target
+            .and_then(|target| target.of_bound)
+            .unwrap_or_default()
+            .into(),
     });
     let redirects = desired.redirects().values().map(from_redirect);
     let exits = desired.exits().values().map(from_exit).chain(redirects);

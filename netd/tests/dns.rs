@@ -15,7 +15,8 @@ mod servers;
 mod sshd;
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,6 +98,7 @@ impl Setup {
             protocol: protocol.into(),
             port: 53,
             target_port: 9053,
+            bound_target_port: 9054,
         });
         spec.cell_ports.extend(dns);
         spec.exits = self.providers.iter().map(|provider| provider.exit(0)).collect();
@@ -237,6 +239,95 @@ fn a_bound_peers_questions_go_by_its_exit_whomever_it_asks() -> Result<()> {
     }
     assert!(setup.leaked() > 0, "control: the counters count");
     assert_eq!(setup.netd.dropped("egress_stranger")?, held);
+    Ok(())
+}
+
+/// A question from a port that stays the same, as some resolvers ask, and one in a connection that stays open.
+struct Kept {
+    udp: UdpSocket,
+    tcp: TcpStream,
+}
+
+impl Kept {
+    fn open(device: &Device) -> Result<Self> {
+        let cell = SocketAddr::new(CELL_INSIDE.into(), 53);
+        let (udp, tcp) = device.namespace.inside(|| -> std::io::Result<_> {
+            let udp = UdpSocket::bind("0.0.0.0:0")?;
+            udp.connect(cell)?;
+            Ok((udp, TcpStream::connect_timeout(&cell, PATIENCE)?))
+        })??;
+        udp.set_read_timeout(Some(Duration::from_secs(2)))?;
+        tcp.set_read_timeout(Some(Duration::from_secs(2)))?;
+        Ok(Kept { udp, tcp })
+    }
+
+    /// Whether either is answered: [UDP, TCP].
+    fn answered(&mut self, name: &str) -> [bool; 2] {
+        let mut buffer = [0; 512];
+        // What an earlier question brought, and errors that the kernel told.
+        self.udp.set_nonblocking(true).unwrap();
+        while self.udp.recv(&mut buffer).is_ok() {}
+        self.udp.set_nonblocking(false).unwrap();
+        let _ = self.udp.send(&resolver::question(7, name).unwrap());
+        let _ = self.tcp.write_all(&resolver::framed_question(7, name).unwrap());
+        [
+            self.udp.recv(&mut buffer).is_ok(),
+            self.tcp.read(&mut buffer).is_ok_and(|length| length > 0),
+        ]
+    }
+}
+
+/// A relay that is not told in time goes by its table of before, and netd binds the peer all the same: by which port a question comes
+/// says what netd has, so that the table is no way past the exit.
+#[test]
+fn a_relay_that_was_not_told_asks_for_no_bound_peer_by_the_way_of_before() -> Result<()> {
+    let setup = Setup::new()?;
+    setup.egress.apply_dns(&Setup::dns(None))?;
+    setup.netd.apply(setup.spec(None), "")?;
+    let (device, providers) = (Arc::clone(&setup.device), Arc::clone(&setup.providers));
+    let _client = setup.client(&device)?;
+    let _far = providers[0].up()?;
+    setup.is_proven(0)?;
+    let mut kept = Kept::open(&device)?;
+    assert_eq!(kept.answered("kept.example"), [true; 2], "control");
+    assert_eq!(
+        setup.ask(CELL_INSIDE.into(), "control.example", false),
+        Some(found(DEFAULT))
+    );
+    let before = setup.leaked();
+    assert!(before > 0, "control: the counters count");
+
+    setup.netd.delta(vec![setup.peer(Some(0))], &[])?;
+    let moved = setup.netd.dropped("exit_moved")?;
+    assert_eq!(kept.answered("late.example"), [false; 2]);
+    assert!(setup.netd.dropped("exit_moved")? > moved);
+    for (number, at) in [NOBODY.into(), FAR_HOST.v6.into(), CELL_INSIDE.into()]
+        .into_iter()
+        .enumerate()
+    {
+        let name = format!("late{number}.example");
+        assert_eq!(setup.ask(at, &name, false), Some(FAILED), "{at}");
+        assert_eq!(setup.ask(at, &name, true), None, "{at}: it is closed");
+        for tcp in [false, true] {
+            assert_eq!(setup.ask(at, NAS, tcp), Some(found(CELL_INSIDE)), "{at} {tcp}");
+        }
+    }
+    assert_eq!(setup.leaked(), before, "nothing went the way of before");
+
+    setup.egress.apply_dns(&Setup::dns(Some(0)))?;
+    setup.whoever_is_asked("told", found(BY[0]));
+    // The other way round the relay's word holds: netd has let the peer go, and its questions go by the exit until the relay hears of it.
+    setup.netd.delta(vec![setup.peer(None)], &[])?;
+    assert_eq!(
+        setup.ask(CELL_INSIDE.into(), "last.example", false),
+        Some(found(BY[0]))
+    );
+    assert_eq!(setup.leaked(), before);
+    setup.egress.apply_dns(&Setup::dns(None))?;
+    assert_eq!(
+        setup.ask(CELL_INSIDE.into(), "own.example", true),
+        Some(found(DEFAULT))
+    );
     Ok(())
 }
 
@@ -460,6 +551,18 @@ fn a_containers_questions_go_by_its_services_exit_whomever_it_asks() -> Result<(
     // Control: the machine's own way is counted.
     service.bind(true, "")?;
     service.whoever_is_asked("directN.example", Some(found(DEFAULT)));
-    assert!(service.setup.leaked() > 0);
+    let before = service.setup.leaked();
+    assert!(before > 0);
+    // netd binds it, and the relay was not told.
+    let mut spec = service.setup.spec(None);
+    spec.service_networks = vec![network(1, true, &id(0))];
+    service.setup.netd.apply(spec, "")?;
+    service.whoever_is_asked(NAS, Some(found(CELL_INSIDE)));
+    for at in [NOBODY.into(), "172.30.1.1".parse()?] {
+        let to = SocketAddr::new(at, 53);
+        let ask = |tcp| resolver::ask(&service.container.namespace, to, "late.example", tcp, PATIENCE);
+        assert_eq!([ask(false)?, ask(true)?], [Some(FAILED), None], "{at}");
+    }
+    assert_eq!(service.setup.leaked(), before);
     Ok(())
 }

@@ -489,6 +489,7 @@ fn relayed(setup: &Setup, exit: &str) -> v1::NetworkSpec {
             protocol: protocol.into(),
             port: 53,
             target_port: 9053,
+            bound_target_port: 9054,
         }));
     spec
 }

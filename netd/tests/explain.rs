@@ -155,6 +155,7 @@ fn wanted() -> NetworkSpec {
         protocol: Ok(protocol),
         port: 53,
         target_port: 9053,
+        bound_target_port: 9054,
     });
     wanted.cell_ports.retain(|port| port.port != 53);
     wanted.cell_ports.extend(dns);
@@ -167,7 +168,7 @@ fn wanted() -> NetworkSpec {
 /// As it is shipped: the relay answers DNS.
 fn ceiling_with_dns() -> Ceiling {
     let mut ceiling = ceiling();
-    for port in ["udp/9053", "tcp/9053"] {
+    for port in ["udp/9053", "tcp/9053", "udp/9054", "tcp/9054"] {
         ceiling.service_targets.insert(port.parse().unwrap());
     }
     ceiling
@@ -489,6 +490,7 @@ fn what_is_explained_is_what_the_kernel_does() {
                     for (fate, met) in [
                         ("redirected", port == Some(9110)),
                         ("asked the cell", port == Some(9053) && passes),
+                        ("asked the cell, bound", port == Some(9054) && passes),
                         ("by the exit", explanation.mark == MARKS[0] && passes),
                         ("without its rule", explanation.mark == MARKS[1]),
                     ] {

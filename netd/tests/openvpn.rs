@@ -219,10 +219,20 @@ fn what_is_amiss_is_told_and_put_right_by_itself() -> Result<()> {
     supervisor.apply(vec![exit(&setup.server, 4)])?;
     told("NO_SECRET")?;
     supervisor.put("key", &setup.server.file("client.key"));
-    supervisor.apply(vec![exit(&setup.server, 5)])?;
+    // What the vault has is of another import than the exit: its server is told nothing of it.
+    let mut of_another = exit(&setup.server, 5);
+    of_another.secret_revision = 1;
+    supervisor.apply(vec![of_another])?;
+    told("NO_SECRET")?;
+    assert!(
+        supervisor.status()?.detail.contains("another import"),
+        "{:?}",
+        supervisor.status()
+    );
+    supervisor.apply(vec![exit(&setup.server, 6)])?;
     supervisor.connected()?;
 
-    let mut bad = exit(&setup.server, 6);
+    let mut bad = exit(&setup.server, 7);
     bad.directives[0].words = vec!["up".to_owned(), "/bin/sh".to_owned()];
     let refused = supervisor.apply(vec![bad]).unwrap_err();
     assert_eq!(

@@ -39,6 +39,7 @@ fn asked(exit: &v1::Exit) -> AskedExit<'_> {
         sealed_blocks,
         has_login,
         revision,
+        secret_revision,
     } = exit;
     let remote = |wire: &v1::Remote| {
         let server = wire
@@ -65,6 +66,7 @@ fn asked(exit: &v1::Exit) -> AskedExit<'_> {
         sealed: sealed_blocks,
         has_login: *has_login,
         revision: *revision,
+        secret_revision: *secret_revision,
     }
 }
 

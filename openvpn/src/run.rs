@@ -195,7 +195,7 @@ impl Driven {
             let said = match session.hear(&line) {
                 Answer::None => Ok(()),
                 Answer::Say(words) => writer.write_all(words.as_bytes()).await,
-                Answer::Login => match self.shared.vault.login(&self.exit.id, REALM).await {
+                Answer::Login => match self.shared.vault.login(&self.exit, REALM).await {
                     Ok(answer) => writer.write_all(answer.as_bytes()).await,
                     Err(error) => return Some(Trouble::NoSecret(error.to_string())),
                 },

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cell_openvpn_core::exit::{Exit, ExitId, PASSWORD, USERNAME};
+use cell_openvpn_core::exit::{Exit, PASSWORD, USERNAME};
 use cell_openvpn_core::profile::{Sealed, login};
 use cell_proto::vault::v1::ReadExitSecretRequest;
 use cell_proto::vault::v1::exit_secret_service_client::ExitSecretServiceClient;
@@ -42,7 +42,7 @@ impl Vault {
     pub async fn sealed(&self, exit: &Exit) -> Result<Vec<Sealed>, NoSecret> {
         let mut sealed = Vec::with_capacity(exit.sealed.len());
         for block in &exit.sealed {
-            sealed.push((*block, self.read(&exit.id, block.field()).await?));
+            sealed.push((*block, self.read(exit, block.field()).await?));
         }
         Ok(sealed)
     }
@@ -51,7 +51,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`NoSecret`] names the first that is not there.
-    pub async fn login(&self, exit: &ExitId, realm: &str) -> Result<Zeroizing<String>, NoSecret> {
+    pub async fn login(&self, exit: &Exit, realm: &str) -> Result<Zeroizing<String>, NoSecret> {
         let username = self.read(exit, USERNAME).await?;
         let password = self.read(exit, PASSWORD).await?;
         login(realm, &username, &password).ok_or_else(|| NoSecret {
@@ -60,14 +60,15 @@ impl Vault {
         })
     }
 
-    async fn read(&self, exit: &ExitId, field: &'static str) -> Result<Zeroizing<String>, NoSecret> {
+    /// What was put by the import that the exit is of: what another one brought would be told to this one's server.
+    async fn read(&self, exit: &Exit, field: &'static str) -> Result<Zeroizing<String>, NoSecret> {
         let none = |why: &str| NoSecret {
             field,
             why: why.to_owned(),
         };
         let mut client = self.0.clone();
         let request = || ReadExitSecretRequest {
-            name: exit.secret_name(field),
+            name: exit.id.secret_name(field),
         };
         let mut answer = tokio::time::timeout(PATIENCE, client.read_exit_secret(request())).await;
         // The first call after vaultd was started anew finds the old connection broken.
@@ -79,8 +80,11 @@ impl Vault {
             Some(reason) => none(&format!("is not given by vaultd: {reason}")),
             None => none("is not given: vaultd is not reachable"),
         })?;
-        match String::from_utf8(answer.into_inner().value) {
-            Ok(text) => Ok(Zeroizing::new(text)),
+        let answer = answer.into_inner();
+        let is_of = answer.revision == exit.secret_revision;
+        match String::from_utf8(answer.value).map(Zeroizing::new) {
+            Ok(text) if is_of => Ok(text),
+            Ok(_) => Err(none("is not this exit's: the vault has another import's")),
             Err(error) => {
                 error.into_bytes().zeroize();
                 Err(none("is no text"))

@@ -91,6 +91,8 @@ pub struct CellPort {
     pub port: u16,
     /// The port on the hidden service addresses.
     pub target_port: u16,
+    /// The same for whoever is bound to an exit, where it is another.
+    pub bound_target_port: Option<u16>,
 }
 
 /// What the policy file says of the network.
@@ -127,6 +129,7 @@ pub fn network_spec<'a>(
         protocol: Protocol::Tcp,
         port: settings.https_port,
         target_port: settings.https_target_port,
+        bound_target_port: None,
     };
     NetworkSpec {
         wireguard: Some(WireguardSpec {

@@ -104,6 +104,12 @@ impl Fields {
         None
     }
 
+    /// A boolean or null that may be absent, which is `None`.
+    pub fn nullable_flag_if_there(&mut self, name: &str, faults: &mut Faults) -> Option<Option<bool>> {
+        let is_there = self.map.contains_key(name);
+        is_there.then(|| self.nullable_flag(name, faults))
+    }
+
     /// A boolean that may be absent or null, which is `None`.
     pub fn optional_flag(&mut self, name: &str, faults: &mut Faults) -> Option<bool> {
         if self.map.contains_key(name) {

@@ -3,8 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::access::{AccessInput, AccessPolicy, Tunnel};
-use crate::connection::choice::ExitChoice;
-use crate::connection::id::ConnectionId;
+use crate::connection::choice::{ExitChoice, ExitInput};
 use crate::fault::Faults;
 use crate::key::PublicKey;
 use crate::name::PeerName;
@@ -87,8 +86,8 @@ pub struct PeerInput {
     pub access: Option<AccessInput>,
     /// Absent: by [`Tunnel::default_for`].
     pub tunnel: Option<String>,
-    /// Names a connection ([`crate::connection::reference`]); absent: the machine's own way.
-    pub exit: Option<String>,
+    /// Absent: the machine's own way.
+    pub exit: ExitInput,
 }
 
 /// A new peer, checked.
@@ -102,8 +101,8 @@ pub struct NewPeer {
     pub access: AccessPolicy,
     /// What its device sends into the tunnel.
     pub tunnel: Tunnel,
-    /// What names the connection that is to carry it; to be looked up.
-    pub exit: Option<String>,
+    /// What is to carry it; to be looked up.
+    pub exit: ExitInput,
 }
 
 /// A change of a peer as received, unchecked. What is absent stays.
@@ -115,8 +114,8 @@ pub struct PeerUpdateInput {
     pub access: Option<AccessInput>,
     /// `full` or `split`.
     pub tunnel: Option<String>,
-    /// Names a connection; empty: the machine's own way.
-    pub exit: Option<String>,
+    /// What carries it.
+    pub exit: ExitInput,
 }
 
 /// A change of a peer, checked.
@@ -128,8 +127,8 @@ pub struct PeerUpdate {
     pub access: Option<AccessPolicy>,
     /// A new tunnel.
     pub tunnel: Option<Tunnel>,
-    /// What names the connection that carries it from now on; to be looked up.
-    pub exit: Option<String>,
+    /// What carries it from now on; to be looked up.
+    pub exit: ExitInput,
 }
 
 impl PeerInput {
@@ -203,7 +202,7 @@ impl PeerUpdateInput {
         if faults.is_empty() && update == PeerUpdate::default() {
             faults.add(
                 "",
-                "must name at least one of public_key, access, tunnel, exit_connection_id",
+                "must name at least one of public_key, access, tunnel, exit_connection_id, fail_open, fallback_connection_ids",
             );
         }
         if faults.is_empty() {
@@ -215,18 +214,25 @@ impl PeerUpdateInput {
 }
 
 impl PeerUpdate {
-    /// The peer after the change; `exit` is the connection that [`PeerUpdate::exit`] was found to name, if it is set.
-    pub fn applied_to(&self, peer: &Peer, exit: Option<ConnectionId>) -> Peer {
+    /// Whether it is of what carries the peer alone.
+    pub fn is_of_exit_alone(&self) -> bool {
+        let exit = self.exit.clone();
+        *self
+            == PeerUpdate {
+                exit,
+                ..PeerUpdate::default()
+            }
+    }
+
+    /// The peer after the change; `exit` is what [`PeerUpdate::exit`] makes of the one that it has.
+    pub fn applied_to(&self, peer: &Peer, exit: ExitChoice) -> Peer {
         Peer {
             name: peer.name.clone(),
             public_key: self.public_key.unwrap_or(peer.public_key),
             host: peer.host,
             access: self.access.clone().unwrap_or_else(|| peer.access.clone()),
             tunnel: self.tunnel.unwrap_or(peer.tunnel),
-            exit: match self.exit {
-                Some(_) => peer.exit.bound_to(exit),
-                None => peer.exit.clone(),
-            },
+            exit,
         }
     }
 }

@@ -406,6 +406,6 @@ proptest! {
     #[test]
     fn an_empty_change_changes_nothing(host in 2u32..200) {
         let before = peer("a", host, Tunnel::Split, &["10.0.5.7"]);
-        prop_assert_eq!(PeerUpdate::default().applied_to(&before, None), before);
+        prop_assert_eq!(PeerUpdate::default().applied_to(&before, before.exit.clone()), before);
     }
 }

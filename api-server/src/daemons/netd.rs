@@ -169,11 +169,13 @@ fn cell_port(port: CellPort) -> wire::CellPort {
         protocol: transport,
         port,
         target_port,
+        bound_target_port,
     } = port;
     wire::CellPort {
         protocol: protocol(transport).into(),
         port: port.into(),
         target_port: target_port.into(),
+        bound_target_port: bound_target_port.unwrap_or_default().into(),
     }
 }
 

@@ -95,6 +95,7 @@ fn exit(spec: &OpenvpnSpec) -> wire::Exit {
         sealed,
         has_login,
         revision,
+        secret_revision,
     } = spec;
     let remote = |remote: &Remote| wire::Remote {
         server: Some(remote.server.into()),
@@ -114,6 +115,7 @@ fn exit(spec: &OpenvpnSpec) -> wire::Exit {
         sealed_blocks: sealed.clone(),
         has_login: *has_login,
         revision: *revision,
+        secret_revision: *secret_revision,
     }
 }
 

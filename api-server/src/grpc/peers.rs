@@ -1,6 +1,7 @@
 //! Peers.
 
 use cell_api_core::access::{AccessInput, Service, ServiceInput};
+use cell_api_core::connection::choice::ExitInput;
 use cell_api_core::fault::Faults;
 use cell_api_core::flow::FlowInput;
 use cell_api_core::peer::{PeerInput, PeerUpdateInput};
@@ -73,6 +74,8 @@ impl PeerService for Automation {
             access,
             tunnel,
             exit,
+            fail_open,
+            fallbacks,
         } = request.into_inner();
         let input = PeerInput {
             name,
@@ -80,7 +83,11 @@ impl PeerService for Automation {
             server_makes_key,
             access: access.map(access_input),
             tunnel: Some(tunnel),
-            exit: Some(exit),
+            exit: ExitInput {
+                exit: Some(exit),
+                fail_open: Some(fail_open),
+                fallbacks: Some(fallbacks),
+            },
         };
         let created = peers::create(&self.app, &actor, input).await.map_err(refused)?;
         let config = created.config.to_string();
@@ -105,13 +112,19 @@ impl PeerService for Automation {
             exit,
             confirm_within_seconds,
             validate_only,
+            fail_open,
+            fallbacks,
         } = request.into_inner();
         let wait = wait(&actor, confirm_within_seconds)?;
         let input = PeerUpdateInput {
             public_key,
             access: access.map(access_input),
             tunnel,
-            exit,
+            exit: ExitInput {
+                exit,
+                fail_open: fail_open.map(|word| word.own),
+                fallbacks: fallbacks.map(|list| list.connections),
+            },
         };
         if validate_only {
             let by = Author::Otherwise;
@@ -142,7 +155,7 @@ impl PeerService for Automation {
             validate_only,
         } = request.into_inner();
         let how = (wait(&actor, confirm_within_seconds)?, validate_only);
-        let change = ExitChange::Exit(exit);
+        let change = ExitChange::exit(exit);
         let (peer, plan) = self.set_exit(&actor, &name, change, how).await?;
         Ok(Response::new(SetPeerExitResponse { peer, plan }))
     }
@@ -159,7 +172,7 @@ impl PeerService for Automation {
             validate_only,
         } = request.into_inner();
         let how = (wait(&actor, confirm_within_seconds)?, validate_only);
-        let change = ExitChange::FailOpen(fail_open);
+        let change = ExitChange::fail_open(fail_open);
         let (peer, plan) = self.set_exit(&actor, &name, change, how).await?;
         Ok(Response::new(SetPeerFailOpenResponse { peer, plan }))
     }
@@ -176,7 +189,7 @@ impl PeerService for Automation {
             validate_only,
         } = request.into_inner();
         let how = (wait(&actor, confirm_within_seconds)?, validate_only);
-        let change = ExitChange::Fallbacks(connections);
+        let change = ExitChange::fallbacks(connections);
         let (peer, plan) = self.set_exit(&actor, &name, change, how).await?;
         Ok(Response::new(SetPeerFallbacksResponse { peer, plan }))
     }

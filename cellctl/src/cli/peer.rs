@@ -61,6 +61,13 @@ pub(crate) struct PeerAdd {
     /// The connection that carries what it sends to the Internet: its name or id [default: the cell's own way].
     #[arg(long, value_name = "CONNECTION")]
     pub(crate) exit: Option<String>,
+    /// While that connection does not work: "yes", the device goes out directly; "no", it goes nowhere [default: as the
+    /// connection's type says; tor goes out directly, all others nowhere].
+    #[arg(long, value_name = "yes|no|default", value_parser = fail_open)]
+    pub(crate) fail_open: Option<FailOpen>,
+    /// A connection that stands in while that one does not work. Can be given many times, the first first.
+    #[arg(long = "fallback", value_name = "CONNECTION", requires = "exit")]
+    pub(crate) fallbacks: Vec<String>,
     /// The device has a key pair already: its public key, base64.
     #[arg(long, conflicts_with = "server_key", value_name = "KEY")]
     pub(crate) public_key: Option<String>,

@@ -48,8 +48,6 @@ pub struct State {
     pub broken_audit: bool,
     /// What somebody else makes of the first peer between our reading and our writing.
     pub changed_meanwhile: Option<PeerAccess>,
-    /// The exit that the last peer had when it was told to fail closed.
-    pub closed_on: String,
     /// Of the last change of a peer.
     pub confirm_within: u32,
     /// What a change that is only asked about would do.
@@ -417,15 +415,10 @@ impl Service {
     fn changed(&self, name: &str, change: impl FnOnce(&mut Peer)) -> Option<Peer> {
         let mut state = self.0.lock().unwrap();
         let peer = state.peers.iter_mut().find(|peer| peer.name == name)?;
-        let was_open = peer.fail_open != Some(false);
         change(peer);
         // As the cell has it: its version is of all that was chosen.
         peer.version.push('.');
-        let peer = peer.clone();
-        if was_open && peer.fail_open == Some(false) {
-            state.closed_on.clone_from(&peer.exit_connection_id);
-        }
-        Some(peer)
+        Some(peer.clone())
     }
 }
 
@@ -512,6 +505,8 @@ impl PeerService for Service {
             created_unix_ms: 1_700_000_000_000,
             version: "v1".to_owned(),
             exit_connection_id: request.exit,
+            fail_open: request.fail_open,
+            fallback_connection_ids: request.fallbacks,
             ..Peer::default()
         };
         state.peers.push(peer.clone());
@@ -539,6 +534,8 @@ impl PeerService for Service {
             exit,
             confirm_within_seconds,
             validate_only,
+            fail_open,
+            fallbacks,
         } = request.into_inner();
         if validate_only {
             return Ok(Response::new(UpdatePeerResponse {
@@ -571,6 +568,10 @@ impl PeerService for Service {
         peer.tunnel = tunnel.unwrap_or_else(|| peer.tunnel.clone());
         peer.public_key = public_key.unwrap_or_else(|| peer.public_key.clone());
         peer.exit_connection_id = exit.unwrap_or_else(|| peer.exit_connection_id.clone());
+        peer.fail_open = fail_open.map_or(peer.fail_open, |word| word.own);
+        if let Some(fallbacks) = fallbacks {
+            peer.fallback_connection_ids = fallbacks.connections;
+        }
         Ok(Response::new(UpdatePeerResponse {
             peer: Some(peer.clone()),
             plan: None,

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::authority;
 use super::counters::{RelayCounters, count};
+use super::listen::Door;
 use super::marker::Marker;
 use super::upstream::{Asker, Path};
 use super::way::{FLIGHTS_OWN, Way};
@@ -164,7 +165,7 @@ impl Relay {
 
     /// Lets what came from `source` be looked at; None: the peer asks too much. A stranger is counted nowhere: it is refused
     /// without anything being kept of it.
-    pub fn admit(self: &Arc<Self>, source: IpAddr) -> Option<Admitted> {
+    pub fn admit(self: &Arc<Self>, source: IpAddr, door: Door) -> Option<Admitted> {
         if self.state().table.peer(source).is_some() && !self.begin(source) {
             count(&self.counters.dropped);
             return None;
@@ -172,14 +173,15 @@ impl Relay {
         Some(Admitted {
             relay: Arc::clone(self),
             source,
+            door,
         })
     }
 
-    /// The answer to what came from `source`; None: there is none.
-    async fn answer(&self, bytes: &[u8], source: IpAddr, transport: Transport) -> Option<Vec<u8>> {
+    /// The answer to what came from `from`; None: there is none.
+    async fn answer(&self, bytes: &[u8], from: Source, transport: Transport) -> Option<Vec<u8>> {
         let state = self.state();
         match read(bytes) {
-            Incoming::Question(question) => self.decided(&state, &question, source, transport).await,
+            Incoming::Question(question) => self.decided(&state, &question, from, transport).await,
             Incoming::Refused(answer) => {
                 count(&self.counters.refused);
                 Some(answer)
@@ -195,7 +197,7 @@ impl Relay {
         &self,
         state: &State,
         question: &Question,
-        source: IpAddr,
+        (source, door): Source,
         transport: Transport,
     ) -> Option<Vec<u8>> {
         let asker = decide::Asker::Peer(source);
@@ -207,6 +209,15 @@ impl Relay {
             Decision::Refuse(_) => {
                 count(&self.counters.refused);
                 return question.refused(transport);
+            }
+            // The table may be behind netd, or before it where the peer was let out of its exit: a connection that is closed is
+            // opened anew, by the other door.
+            Decision::Default if door == Door::Bound => {
+                count(&self.counters.without_way);
+                return match transport {
+                    Transport::Udp => question.failed(transport),
+                    Transport::Tcp => None,
+                };
             }
             Decision::NoWay => {
                 count(&self.counters.without_way);
@@ -363,12 +374,17 @@ impl Relay {
 pub struct Admitted {
     relay: Arc<Relay>,
     source: IpAddr,
+    door: Door,
 }
+
+/// Who asks, and where.
+type Source = (IpAddr, Door);
 
 impl Admitted {
     /// The answer; None: there is none.
     pub async fn answer(self, bytes: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        self.relay.answer(bytes, self.source, transport).await
+        let from = (self.source, self.door);
+        self.relay.answer(bytes, from, transport).await
     }
 }
 

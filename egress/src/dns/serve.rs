@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::listen::Sockets;
+use super::listen::{Door, Sockets};
 use super::relay::Relay;
 use super::wire::Transport;
 
@@ -36,12 +36,13 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub async fn serve(relay: Arc<Relay>, sockets: Sockets) -> io::Result<()> {
     let mut serving = JoinSet::new();
     let connections = Arc::new(Connections::default());
-    for socket in sockets.datagrams {
-        serving.spawn(datagrams(Arc::clone(&relay), UdpSocket::from_std(socket)?));
+    for (door, socket) in sockets.datagrams {
+        serving.spawn(datagrams(Arc::clone(&relay), door, UdpSocket::from_std(socket)?));
     }
-    for listener in sockets.connections {
+    for (door, listener) in sockets.connections {
         let listener = TcpListener::from_std(listener)?;
-        serving.spawn(accept(Arc::clone(&relay), listener, Arc::clone(&connections)));
+        let connections = Arc::clone(&connections);
+        serving.spawn(accept(Arc::clone(&relay), door, listener, connections));
     }
     while let Some(ended) = serving.join_next().await {
         tracing::error!(panicked = ended.is_err(), "a DNS listener ended");
@@ -49,7 +50,7 @@ pub async fn serve(relay: Arc<Relay>, sockets: Sockets) -> io::Result<()> {
     std::future::pending().await
 }
 
-async fn datagrams(relay: Arc<Relay>, socket: UdpSocket) {
+async fn datagrams(relay: Arc<Relay>, door: Door, socket: UdpSocket) {
     let socket = Arc::new(socket);
     let places = Arc::new(Semaphore::new(DATAGRAMS));
     let mut buffer = vec![0; QUESTION_MAX];
@@ -63,7 +64,7 @@ async fn datagrams(relay: Arc<Relay>, socket: UdpSocket) {
             }
         };
         // Before anything is done about it, so that a flood of one peer is read faster than it comes.
-        let Some(admitted) = relay.admit(source.ip()) else {
+        let Some(admitted) = relay.admit(source.ip(), door) else {
             continue;
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
@@ -82,13 +83,13 @@ async fn datagrams(relay: Arc<Relay>, socket: UdpSocket) {
     }
 }
 
-async fn accept(relay: Arc<Relay>, listener: TcpListener, connections: Arc<Connections>) {
+async fn accept(relay: Arc<Relay>, door: Door, listener: TcpListener, connections: Arc<Connections>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 // Dropped without one, the connection is closed.
                 if let Some(place) = Connections::enter(&connections, peer.ip()) {
-                    tokio::spawn(connection(Arc::clone(&relay), stream, peer, place));
+                    tokio::spawn(connection(Arc::clone(&relay), door, stream, peer, place));
                 }
             }
             Err(error) => {
@@ -99,18 +100,18 @@ async fn accept(relay: Arc<Relay>, listener: TcpListener, connections: Arc<Conne
     }
 }
 
-async fn connection(relay: Arc<Relay>, mut stream: TcpStream, peer: SocketAddr, place: Place) {
-    if let Err(error) = questions(&relay, &mut stream, peer.ip()).await {
+async fn connection(relay: Arc<Relay>, door: Door, mut stream: TcpStream, peer: SocketAddr, place: Place) {
+    if let Err(error) = questions(&relay, door, &mut stream, peer.ip()).await {
         tracing::debug!(%error, "a connection for DNS ended");
     }
     drop(place);
 }
 
 /// One question after the other (RFC 7766), until one gets no answer.
-async fn questions(relay: &Arc<Relay>, stream: &mut TcpStream, peer: IpAddr) -> io::Result<()> {
+async fn questions(relay: &Arc<Relay>, door: Door, stream: &mut TcpStream, peer: IpAddr) -> io::Result<()> {
     loop {
         let question = timeout(IDLE, question(stream)).await??;
-        let Some(admitted) = relay.admit(peer) else {
+        let Some(admitted) = relay.admit(peer, door) else {
             return Ok(());
         };
         let Some(answer) = admitted.answer(&question, Transport::Tcp).await else {

@@ -27,6 +27,8 @@ use super::{Ceiling, id};
 const NOBODY: u32 = 65534;
 /// Where the relay listens.
 pub const RELAY: &str = "169.254.67.1:9053";
+/// And where netd turns to it what comes from whoever is bound.
+pub const RELAY_OF_BOUND: &str = "169.254.67.1:9054";
 /// The resolver of every way.
 pub const RESOLVER: &str = "198.51.100.53:53";
 /// What each way's resolver answers.
@@ -120,9 +122,14 @@ impl DnsLab {
 
     /// Sends bytes from a peer's address, and answers what comes back within `patience`.
     pub fn send(&self, source: &str, bytes: &[u8], patience: Duration) -> Option<Vec<u8>> {
+        self.send_to(RELAY, source, bytes, patience)
+    }
+
+    /// The same, to either port of the relay.
+    pub fn send_to(&self, relay: &str, source: &str, bytes: &[u8], patience: Duration) -> Option<Vec<u8>> {
         let sent = self.peer.inside(|| -> io::Result<Vec<u8>> {
             let socket = UdpSocket::bind((source, 0))?;
-            socket.connect(RELAY)?;
+            socket.connect(relay)?;
             socket.set_read_timeout(Some(patience))?;
             socket.send(bytes)?;
             let mut answer = vec![0; 4096];
@@ -145,6 +152,11 @@ impl DnsLab {
 
     /// Asks by TCP.
     pub fn ask_tcp(&self, source: &str, name: &str, kind: RecordType) -> Message {
+        self.ask_tcp_of(RELAY, source, name, kind).expect("an answer")
+    }
+
+    /// The same, of either port of the relay. None: the connection ends without an answer.
+    pub fn ask_tcp_of(&self, relay: &str, source: &str, name: &str, kind: RecordType) -> Option<Message> {
         let question = question(name, kind).to_vec().unwrap();
         let answer = self.peer.inside(|| -> io::Result<Vec<u8>> {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -153,14 +165,14 @@ impl DnsLab {
             let stream = runtime.block_on(async {
                 let socket = tokio::net::TcpSocket::new_v4()?;
                 socket.bind(SocketAddr::new(source.parse().unwrap(), 0))?;
-                socket.connect(RELAY.parse().unwrap()).await?.into_std()
+                socket.connect(relay.parse().unwrap()).await?.into_std()
             })?;
             stream.set_nonblocking(false)?;
             stream.set_read_timeout(Some(super::PATIENCE))?;
             write_framed(&stream, &question)?;
             read_framed(&stream)
         });
-        Message::from_vec(&answer.unwrap().unwrap()).unwrap()
+        Some(Message::from_vec(&answer.unwrap().ok()?).unwrap())
     }
 
     /// The addresses that a name has for a peer.

@@ -19,6 +19,9 @@ struct Options {
     /// Fail where one of these was not run, or found that something does not hold.
     #[arg(long, value_delimiter = ',')]
     require: Vec<String>,
+    /// Show what did not hold, line by line, and nothing else: what is read first of a run that failed.
+    #[arg(long, conflicts_with = "require")]
+    failures: bool,
 }
 
 /// What is proven, by the target that proves it.
@@ -60,6 +63,9 @@ fn main() -> Result<ExitCode> {
     if let Some(unknown) = options.require.iter().find(|name| !known(name)) {
         bail!("--require: there is no proof {unknown}");
     }
+    if options.failures {
+        return failures(&options.reports);
+    }
     let mut report = Report::new("proofs");
     let mut missed = false;
     for (target, what) in PROOFS {
@@ -82,6 +88,24 @@ fn main() -> Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Every line of every report that does not hold.
+fn failures(folder: &Path) -> Result<ExitCode> {
+    let mut report = Report::new("failures");
+    for (target, _) in PROOFS {
+        let (rows, when) = read(folder, target)?.unwrap_or_default();
+        for row in rows.into_iter().filter(|row| !row.ok) {
+            let name = format!("make {target}, {when}: {}", row.name);
+            report.add(name, row.value, &row.unit, &row.goal, false);
+        }
+    }
+    if report.rows().is_empty() {
+        println!("no proof that was run has a line that does not hold");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{report}");
+    Ok(ExitCode::FAILURE)
 }
 
 /// The lines of a report and when it was written; none: there is no such report.

@@ -31,7 +31,7 @@ pub fn ceiling() -> Ceiling {
         cell_ports: ["tcp/443", "udp/53", "tcp/53"]
             .map(|port| port.parse().unwrap())
             .into(),
-        service_targets: ["tcp/3443", "udp/9053", "tcp/9053"]
+        service_targets: ["tcp/3443", "udp/9053", "tcp/9053", "udp/9054", "tcp/9054"]
             .map(|port| port.parse().unwrap())
             .into(),
         service_v4: "169.254.67.1".parse().unwrap(),
@@ -134,6 +134,7 @@ pub fn carried(spec: derive::NetworkSpec) -> NetworkSpec {
                 protocol: Ok(protocol(port.protocol)),
                 port: port.port.into(),
                 target_port: port.target_port.into(),
+                bound_target_port: port.bound_target_port.unwrap_or_default().into(),
             })
             .collect(),
     }

@@ -217,12 +217,21 @@ impl Peer {
     }
 }
 
+/// Ports on the hidden service addresses that a port of the cell is translated to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CellTarget {
+    /// Of everybody's.
+    pub port: u16,
+    /// Of what comes from whoever is bound to an exit, in its stead; of questions of DNS alone.
+    pub of_bound: Option<u16>,
+}
+
 /// Everything that netd should own. The default is nothing at all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Desired {
     wireguard: Option<Wireguard>,
     own_key: Option<PublicKey>,
-    cell_ports: BTreeMap<Port, Option<u16>>,
+    cell_ports: BTreeMap<Port, Option<CellTarget>>,
     exits: BTreeMap<ExitId, Exit>,
     redirects: BTreeMap<ExitId, Redirect>,
     resolvers: BTreeSet<SocketAddr>,
@@ -241,7 +250,7 @@ impl Desired {
     pub(crate) fn new(
         wireguard: Option<Wireguard>,
         own_key: Option<PublicKey>,
-        cell_ports: BTreeMap<Port, Option<u16>>,
+        cell_ports: BTreeMap<Port, Option<CellTarget>>,
         exits: BTreeMap<ExitId, Exit>,
         redirects: BTreeMap<ExitId, Redirect>,
         resolvers: BTreeSet<SocketAddr>,
@@ -287,8 +296,8 @@ impl Desired {
         self.own_key = Some(key);
     }
 
-    /// Ports of the cell and the port on the hidden service addresses that each is translated to, if it is.
-    pub fn cell_ports(&self) -> &BTreeMap<Port, Option<u16>> {
+    /// Ports of the cell and what on the hidden service addresses each is translated to, if it is.
+    pub fn cell_ports(&self) -> &BTreeMap<Port, Option<CellTarget>> {
         &self.cell_ports
     }
 

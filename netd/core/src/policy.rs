@@ -21,6 +21,7 @@ mod special;
 mod text;
 mod tunnel;
 
+pub(crate) use compile::DNS;
 pub use compile::{compile, peer_elements};
 pub use element::{Element, ElementDelta, Elements, SetId, SetKind};
 pub use ruleset::{

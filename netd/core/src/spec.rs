@@ -209,6 +209,8 @@ pub struct CellPortSpec {
     pub port: u32,
     /// A port on the hidden service addresses; 0: no translation.
     pub target_port: u32,
+    /// The same, for whoever is bound to an exit; 0: as for everybody.
+    pub bound_target_port: u32,
 }
 
 /// A change of some peers.

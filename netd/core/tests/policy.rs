@@ -104,6 +104,7 @@ fn networks_of_services() {
         protocol: Ok(Protocol::Udp),
         port: 53,
         target_port: 9053,
+        bound_target_port: 9054,
     }];
     spec.service_networks = vec![
         network(1),
@@ -376,7 +377,9 @@ fn a_bound_peers_question_is_explained_by_the_relay() {
     use cell_netd_core::spec::CellPortSpec;
 
     let mut ceiling = ceiling();
-    ceiling.service_targets.insert("udp/9053".parse().unwrap());
+    for port in ["udp/9053", "udp/9054"] {
+        ceiling.service_targets.insert(port.parse().unwrap());
+    }
     let mut spec = spec(vec![
         through(with_access(peer(1), true, false, &[]), "exit0"),
         with_access(peer(2), true, false, &[]),
@@ -387,6 +390,7 @@ fn a_bound_peers_question_is_explained_by_the_relay() {
         protocol: Ok(Protocol::Udp),
         port: 53,
         target_port: 9053,
+        bound_target_port: 9054,
     }];
     let desired = validate(&spec, &ceiling, None).unwrap();
     let ask = |name: &str, to: &str, protocol, port| {

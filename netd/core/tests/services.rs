@@ -25,6 +25,7 @@ fn with(networks: Vec<ServiceNetworkSpec>) -> NetworkSpec {
             protocol: Ok(protocol),
             port: 53,
             target_port: 9053,
+            bound_target_port: 9054,
         })
         .into();
     spec.service_networks = networks;

@@ -238,6 +238,12 @@ fn whole_spec(whole: &Whole) -> v1::NetworkSpec {
         protocol: (*protocol).into(),
         port: *port,
         target_port: *target_port,
+        // Of those that draw an interface without IPv6 too: as it is shipped, and as it need not be.
+        bound_target_port: if *target_port == 9053 && cell.mtu == 0 {
+            9054
+        } else {
+            0
+        },
     };
     let endpoints = |texts: &[&str]| texts.iter().map(|text| endpoint(text)).collect();
     state = v1::NetworkSpec {

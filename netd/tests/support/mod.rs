@@ -523,7 +523,7 @@ pub fn policy(folder: &Path, legacy: bool) -> String {
 listen_ports = [[1024, 65535]]
 vpn_prefixes = ["10.0.0.0/8", "fc00::/7"]
 cell_ports = ["tcp/443", "udp/53", "tcp/53"]
-service_targets = ["tcp/3443", "tcp/3444", "udp/9053", "tcp/9053"]
+service_targets = ["tcp/3443", "tcp/3444", "udp/9053", "tcp/9053", "udp/9054", "tcp/9054"]
 service_addresses = ["169.254.67.1", "fd43:454c:4c00::1"]
 max_peers = 20000
 accept_mark = "0x2000/0x2000"
@@ -611,6 +611,7 @@ pub fn spec(peers: Vec<v1::PeerSpec>) -> v1::NetworkSpec {
             protocol: common::Protocol::Tcp.into(),
             port: 443,
             target_port: 3443,
+            bound_target_port: 0,
         }],
         exits: Vec::new(),
         dns_upstreams: Vec::new(),

@@ -198,6 +198,7 @@ pub fn exit(server: &OpenvpnServer, revision: u64) -> v1::Exit {
         sealed_blocks: ["key", "tls-crypt"].map(str::to_owned).into(),
         has_login: true,
         revision,
+        secret_revision: 0,
     }
 }
 

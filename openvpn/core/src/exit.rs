@@ -192,6 +192,8 @@ pub struct Exit {
     pub has_login: bool,
     /// With another one than before it begins anew.
     pub revision: u64,
+    /// Of which import of the connection its secrets are; 0: of before there were any such numbers.
+    pub secret_revision: u64,
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub struct AskedExit<'a> {
     pub has_login: bool,
     /// See [`Exit::revision`].
     pub revision: u64,
+    /// See [`Exit::secret_revision`].
+    pub secret_revision: u64,
 }
 
 /// The exits that were asked for, by id.
@@ -127,6 +129,7 @@ impl Faults {
             sealed,
             has_login: asked.has_login,
             revision: asked.revision,
+            secret_revision: asked.secret_revision,
         };
         (self.0.len() == before).then_some(exit)
     }

@@ -31,6 +31,7 @@ fn asked<'a>(id: &'a str, interface: &'a str) -> AskedExit<'a> {
         sealed: &[],
         has_login: true,
         revision: 1,
+        secret_revision: 1,
     }
 }
 
@@ -111,6 +112,7 @@ fn every_fault_is_named() {
         sealed: &sealed,
         has_login: false,
         revision: 0,
+        secret_revision: 0,
     };
     let named = faults(&[wrong]);
     for field in [

@@ -1,13 +1,15 @@
 // What a visitor on a slow phone notices (https://web.dev/articles/vitals): a processor four times slower, slow 4G, nothing in
-// the cache. A goal is the budget; a row fails where the definition of the number says "poor", since the machine that
-// runs this is slow enough by itself.
+// the cache. Times by the clock are told beside their goals and judge nothing, since a busy neighbour of this machine is no
+// fault of the page; what is judged is the work that the page makes its main thread do, which no neighbour adds to, and bytes.
 
-import { assert } from '../lib.mjs';
+import { assert, threadMillis } from '../lib.mjs';
 
 export const specs = [
   ['slow phone: the largest thing is painted (LCP), worst of two pages', largestPaint],
   ['slow phone: nothing jumps (CLS), 200 devices', steady],
   ['slow phone: the page answers (INP), 200 devices', answers],
+  ['work of a page until it is there, 200 devices', drawn],
+  ['work of finding one of 200 devices and of a dialog', used],
   ['scripts of the first page, all that is loaded', scripts],
   ['memory of scripts after all that', heap],
 ];
@@ -15,6 +17,9 @@ export const specs = [
 const SLOW_4G = { offline: false, latency: 150, downloadThroughput: 1.6e6 / 8, uploadThroughput: 0.75e6 / 8 };
 const SLOWER = 4;
 const COUNT = 200;
+/** Of the page's main thread; a slow phone takes four times as long. */
+const DRAWN_MILLIS = 600;
+const USED_MILLIS = 1000;
 
 /** Keeps the entries of a kind from the start of the page on. */
 function observe() {
@@ -85,14 +90,12 @@ async function largestPaint(world) {
   };
   const worst = Math.max(await of('/', 'Last changes'), await of('/devices', 'in all'));
   assert(worst > 0, 'nothing was painted');
-  return { value: worst.toFixed(0), unit: 'ms', goal: '<= 2500 (poor: 4000)', ok: worst < 4000 };
+  return { value: worst.toFixed(0), unit: 'ms', goal: '<= 2500 on an idle machine' };
 }
 
 async function steady(world) {
   const shift = await slowly(world, async (page) => {
-    await manyDevices(page);
-    await page.goto(`${world.url}/devices`);
-    await page.getByText(`${COUNT} in all`).waitFor();
+    await openDevices(world, page);
     await page.getByRole('searchbox').pressSequentially('device-1');
     await page.getByRole('searchbox').fill('');
     await page.getByText(`${COUNT} in all`).waitFor();
@@ -101,21 +104,52 @@ async function steady(world) {
   return { value: shift.toFixed(3), unit: '', goal: '<= 0.05', ok: shift <= 0.05 };
 }
 
+/** Somebody looks for a device, opens a dialog and closes it again. */
+async function use(page) {
+  await page.getByRole('searchbox').pressSequentially('device-19');
+  await page.getByText(`of ${COUNT}`).waitFor();
+  await page.getByRole('button', { name: 'Add device' }).first().click();
+  await page.getByLabel('Name of the device').waitFor();
+  await page.keyboard.press('Escape');
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
+}
+
+async function openDevices(world, page) {
+  await manyDevices(page);
+  await page.goto(`${world.url}/devices`);
+  await page.getByText(`${COUNT} in all`).waitFor();
+}
+
 async function answers(world) {
   const slowest = await slowly(world, async (page) => {
-    await manyDevices(page);
-    await page.goto(`${world.url}/devices`);
-    await page.getByText(`${COUNT} in all`).waitFor();
-    await page.getByRole('searchbox').pressSequentially('device-19');
-    await page.getByText(`of ${COUNT}`).waitFor();
-    await page.getByRole('button', { name: 'Add device' }).first().click();
-    await page.getByLabel('Name of the device').waitFor();
-    await page.keyboard.press('Escape');
-    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await openDevices(world, page);
+    await use(page);
     return (await vitals(page)).inp;
   });
   assert(slowest > 0, 'no interaction was seen');
-  return { value: slowest.toFixed(0), unit: 'ms', goal: '<= 200 (poor: 500)', ok: slowest < 500 };
+  return { value: slowest.toFixed(0), unit: 'ms', goal: '<= 200 on an idle machine' };
+}
+
+/** What the main thread does for it in a page of its own, which is not slowed down. */
+async function work(world, most, prepare, act) {
+  const page = await world.context.newPage();
+  try {
+    await prepare(page);
+    const took = await threadMillis(page, () => act(page));
+    return { value: took.toFixed(0), unit: 'ms of processor', goal: `< ${most}`, ok: took < most };
+  } finally {
+    await page.close();
+  }
+}
+
+/** From another page of the cell, so that it is the same process of the browser that is asked before and after. */
+function drawn(world) {
+  const elsewhere = (page) => page.goto(`${world.url}/`);
+  return work(world, DRAWN_MILLIS, elsewhere, (page) => openDevices(world, page));
+}
+
+function used(world) {
+  return work(world, USED_MILLIS, (page) => openDevices(world, page), use);
 }
 
 async function scripts(world) {

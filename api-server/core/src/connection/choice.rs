@@ -109,6 +109,32 @@ impl ExitChoice {
     }
 }
 
+/// What is asked of it, unchecked: what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExitInput {
+    /// Names a connection ([`super::reference`]); empty: the machine's own way.
+    pub exit: Option<String>,
+    /// Its own word on failing open; `Some(None)`: as the connection's type says.
+    pub fail_open: Option<Option<bool>>,
+    /// What stands in, each named as the connection is, the first first.
+    pub fallbacks: Option<Vec<String>>,
+}
+
+impl ExitInput {
+    /// Another connection, or none, and nothing else.
+    pub fn exit(text: String) -> Self {
+        ExitInput {
+            exit: Some(text),
+            ..ExitInput::default()
+        }
+    }
+
+    /// Whether nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        *self == ExitInput::default()
+    }
+}
+
 impl fmt::Display for ExitChoice {
     /// All of it, in one form: it is part of a peer's version.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

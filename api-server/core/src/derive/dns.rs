@@ -20,19 +20,19 @@ use crate::range::{HostIndex, VpnRange};
 pub const PORT: u16 = 53;
 /// Where the relay listens on the hidden service addresses (`docs/runtime.md`).
 pub const RELAY_PORT: u16 = 9053;
+/// Where it asks for nobody by the machine's own way: netd turns to it what comes from whoever is bound to an exit (ADR 0048).
+pub const RELAY_BOUND_PORT: u16 = 9054;
 /// The ports that peers ask the cell's names at.
-pub const PORTS: [CellPort; 2] = [
+pub const PORTS: [CellPort; 2] = [asked_by(Protocol::Udp), asked_by(Protocol::Tcp)];
+
+const fn asked_by(protocol: Protocol) -> CellPort {
     CellPort {
-        protocol: Protocol::Udp,
+        protocol,
         port: PORT,
         target_port: RELAY_PORT,
-    },
-    CellPort {
-        protocol: Protocol::Tcp,
-        port: PORT,
-        target_port: RELAY_PORT,
-    },
-];
+        bound_target_port: Some(RELAY_BOUND_PORT),
+    }
+}
 
 /// How long an answer of the cell's own may be kept, seconds: a device that is removed is soon forgotten.
 pub const TTL_SECONDS: u32 = 60;

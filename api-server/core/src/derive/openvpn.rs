@@ -58,6 +58,8 @@ pub struct OpenvpnSpec {
     pub has_login: bool,
     /// Another number than before: it begins anew.
     pub revision: u64,
+    /// Of which import its secrets are.
+    pub secret_revision: u64,
 }
 
 /// What `cell-openvpn` is to have of a connection; `None` for one that it does not carry, or whose secrets or servers are not
@@ -77,6 +79,7 @@ pub fn openvpn_spec(source: &Source<'_>) -> Option<OpenvpnSpec> {
         sealed: exit.sealed.clone(),
         has_login: exit.user_password,
         revision: source.revision,
+        secret_revision: source.secret_revision,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What carries a peer to the internet.
 
+use cell_api_core::connection::choice::ExitInput;
 use cell_api_core::fault::Faults;
 use cell_api_core::fields::Fields;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,21 @@ pub struct PeerExit {
     /// A connection's id, its name, or its type where one connection alone has it. Null or `default`: the cell's own way.
     #[schema(required)]
     pub connection_id: Option<String>,
+    /// As [`PeerFailOpen::fail_open`]; absent: it stays.
+    #[schema(value_type = Option<bool>)]
+    pub fail_open: Option<Option<bool>>,
+    /// As [`PeerFallbacks::connection_ids`]; absent: they stay, but for the connection itself.
+    pub fallback_connection_ids: Option<Vec<String>>,
+}
+
+impl From<PeerExit> for ExitInput {
+    fn from(exit: PeerExit) -> Self {
+        ExitInput {
+            exit: Some(exit.connection_id.unwrap_or_default()),
+            fail_open: exit.fail_open,
+            fallbacks: exit.fallback_connection_ids,
+        }
+    }
 }
 
 /// Binds a peer to a connection, or to none, in the words of the first version.
@@ -90,6 +106,8 @@ impl FromFields for PeerExit {
     fn read(fields: &mut Fields, faults: &mut Faults) -> Self {
         PeerExit {
             connection_id: Some(fields.required_nullable_string("connection_id", faults)),
+            fail_open: fields.nullable_flag_if_there("fail_open", faults),
+            fallback_connection_ids: fields.optional_strings("fallback_connection_ids", faults),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Peers.
 
 use cell_api_core::access::{AccessInput, AccessPolicy, Service, ServiceInput};
+use cell_api_core::connection::choice::ExitInput;
 use cell_api_core::fault::Faults;
 use cell_api_core::fields::Fields;
 use cell_api_core::peer::{PeerInput, PeerUpdateInput};
@@ -66,6 +67,12 @@ pub struct PeerCreate {
     /// The same, by another old name.
     #[schema(deprecated)]
     pub exit_via: Option<String>,
+    /// What happens while that connection does not work: true, it goes out directly; false, it goes nowhere; null, as the connection's
+    /// type says.
+    #[schema(value_type = Option<bool>)]
+    pub fail_open: Option<Option<bool>>,
+    /// What stands in for it meanwhile, each named as it is, the first first; at most 8.
+    pub fallback_connection_ids: Option<Vec<String>>,
 }
 
 /// A change of a peer; what is absent stays.
@@ -86,6 +93,12 @@ pub struct PeerUpdate {
     /// The same, by another old name.
     #[schema(deprecated)]
     pub exit_via: Option<String>,
+    /// What happens while that connection does not work: true, it goes out directly; false, it goes nowhere; null, as the connection's
+    /// type says.
+    #[schema(value_type = Option<bool>)]
+    pub fail_open: Option<Option<bool>>,
+    /// What stands in for it meanwhile, each named as it is, the first first; at most 8.
+    pub fallback_connection_ids: Option<Vec<String>>,
 }
 
 /// What moves about a peer.
@@ -268,7 +281,11 @@ impl From<PeerCreate> for PeerInput {
             server_makes_key: create.server_makes_key,
             access: create.access.map(AccessInput::from),
             tunnel: create.tunnel,
-            exit: create.exit_connection_id.or(create.route_via).or(create.exit_via),
+            exit: ExitInput {
+                exit: create.exit_connection_id.or(create.route_via).or(create.exit_via),
+                fail_open: create.fail_open,
+                fallbacks: create.fallback_connection_ids,
+            },
         }
     }
 }
@@ -279,7 +296,11 @@ impl From<PeerUpdate> for PeerUpdateInput {
             public_key: update.public_key,
             access: update.access.map(AccessInput::from),
             tunnel: update.tunnel,
-            exit: update.exit_connection_id.or(update.route_via).or(update.exit_via),
+            exit: ExitInput {
+                exit: update.exit_connection_id.or(update.route_via).or(update.exit_via),
+                fail_open: update.fail_open,
+                fallbacks: update.fallback_connection_ids,
+            },
         }
     }
 }
@@ -315,6 +336,8 @@ impl FromFields for PeerCreate {
             exit_connection_id: exit::read(fields, faults),
             route_via: None,
             exit_via: None,
+            fail_open: fields.nullable_flag_if_there("fail_open", faults),
+            fallback_connection_ids: fields.optional_strings("fallback_connection_ids", faults),
         }
     }
 
@@ -332,6 +355,8 @@ impl FromFields for PeerUpdate {
             exit_connection_id: exit::read(fields, faults),
             route_via: None,
             exit_via: None,
+            fail_open: fields.nullable_flag_if_there("fail_open", faults),
+            fallback_connection_ids: fields.optional_strings("fallback_connection_ids", faults),
         }
     }
 

@@ -24,7 +24,7 @@ pub async fn health(State(app): State<Arc<App>>, Segment(id): Segment) -> Answer
     Ok(Json(connections::get(&app, &id).await?.into()))
 }
 
-/// Binds a peer to a connection, or to none. Flows of the peer that are open end.
+/// Binds a peer to a connection, or to none, and says in the same change what happens while that does not work. Flows of the peer that are open end.
 #[utoipa::path(put, path = "/api/connectivity/peers/{name}/exit", tag = "connections",
     operation_id = "set_peer_exit", params(("name" = String, Path),
         ("confirm_within" = Option<u32>, Query, description = "seconds, 5-3600: taken back unless confirmed in time"),
@@ -38,7 +38,7 @@ pub async fn set_exit(
     asked: Asked,
     Input(exit): Input<PeerExit>,
 ) -> Answer<PeerOrPlan> {
-    let change = ExitChange::Exit(exit.connection_id.unwrap_or_default());
+    let change = ExitChange::new(exit.into());
     asked_for(&app, &who, &name, change, asked).await
 }
 
@@ -56,7 +56,7 @@ pub async fn set_route_via(
     asked: Asked,
     Input(route): Input<PeerRouteVia>,
 ) -> Answer<PeerOrPlan> {
-    let change = ExitChange::Exit(route.via_cell.unwrap_or_default());
+    let change = ExitChange::exit(route.via_cell.unwrap_or_default());
     asked_for(&app, &who, &name, change, asked).await
 }
 
@@ -74,7 +74,7 @@ pub async fn set_fail_open(
     asked: Asked,
     Input(own): Input<PeerFailOpen>,
 ) -> Answer<PeerOrPlan> {
-    let change = ExitChange::FailOpen(own.fail_open);
+    let change = ExitChange::fail_open(own.fail_open);
     asked_for(&app, &who, &name, change, asked).await
 }
 
@@ -92,7 +92,7 @@ pub async fn set_fallbacks(
     asked: Asked,
     Input(fallbacks): Input<PeerFallbacks>,
 ) -> Answer<PeerOrPlan> {
-    let change = ExitChange::Fallbacks(fallbacks.connection_ids);
+    let change = ExitChange::fallbacks(fallbacks.connection_ids);
     asked_for(&app, &who, &name, change, asked).await
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cell_api_core::client_config::{self, CellSide};
-use cell_api_core::connection::choice::{ExitChoice, Route};
+use cell_api_core::connection::choice::{ExitChoice, ExitInput, Route};
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::derive;
 use cell_api_core::name::PeerName;
@@ -15,7 +15,7 @@ use cell_proto::fault::Violation;
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
-use super::exit::{self, ExitChange, find};
+use super::exit::{self, OF_PEER, chosen};
 use super::{Activity, Look, PeerView, parse_name, room};
 use crate::app::App;
 use crate::events::Topic;
@@ -31,9 +31,6 @@ use crate::store::waiting::{self as waiting_table, Action, Wait};
 
 /// How long a change waits for netd before it is answered anyway: accepted and converged are two facts.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The field that names the connection of a peer.
-const EXIT: &str = "exit_connection_id";
 
 /// A peer that was added.
 pub struct CreatedPeer {
@@ -62,7 +59,6 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
         tunnel,
         exit,
     } = input.check()?;
-    let exit = exit.unwrap_or_default();
     let identity = cell::identity(app)?;
     let side = side(app, &identity).await?;
     let (public_key, private_key) = match key {
@@ -80,7 +76,7 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
             .read(|connection| table::next_host(connection, &side.range))?,
         access,
         tunnel,
-        exit: ExitChoice::default().bound_to(app.store.read(|connection| find(connection, EXIT, &exit))?),
+        exit: app.store.read(|connection| first(connection, &exit))?,
     };
     netd_takes(app, &side.range, &candidate, candidate.exit.bound()).await?;
     let (peers, cell_side) = (Arc::clone(&app.peers), side.clone());
@@ -94,12 +90,12 @@ pub async fn create(app: &App, actor: &Actor, input: PeerInput) -> Result<Create
         .commit(Origin::new(actor, app.now()), move |tx| {
             let peer = Peer {
                 // The connection may have gone meanwhile.
-                exit: ExitChoice::default().bound_to(find(tx, EXIT, &exit)?),
+                exit: first(tx, &exit)?,
                 // Another peer may have taken the address meanwhile.
                 host: table::allocate(tx, &cell_side.range)?,
                 ..candidate
             };
-            add(tx, &peers, &cell_side, peer, made)
+            add(tx, &peers, &cell_side, peer, (made, &exit))
         })
         .await?;
     let observed_generation = app.network.wait_for(generation, PATIENCE).await;
@@ -118,7 +114,7 @@ fn add(
     peers: &Peers,
     cell_side: &CellSide,
     peer: Peer,
-    made: &str,
+    (made, exit): (&str, &ExitInput),
 ) -> Result<Arc<StoredPeer>, ServiceError> {
     let stored = Arc::new(StoredPeer {
         config_fingerprint: client_config::fingerprint(cell_side, &peer),
@@ -132,8 +128,8 @@ fn add(
     table::insert(tx, &stored)?;
     note(tx, "peer.create", &stored.peer, made);
     tx.network(NetworkChange::Peer(stored.peer.name.to_string()));
-    if let Some(id) = stored.peer.exit.bound() {
-        note_exit(tx, &stored.peer, id.to_string())?;
+    if stored.peer.exit != ExitChoice::default() {
+        note_exit(tx, &stored.peer, exit)?;
     }
     Ok(stored)
 }
@@ -160,9 +156,12 @@ pub async fn update(
     }
     let (identity, range) = (Arc::clone(&asked.identity), asked.identity.range);
     if let Some(now) = app.peers.get(asked.name.as_str()) {
-        let exit = app.store.read(|connection| exit_of(connection, &asked.update))?;
+        let exit = app
+            .store
+            .read(|connection| chosen(connection, &now.peer.exit, &asked.update.exit, OF_PEER))?;
         // What the change leaves alone must not hold it up: it may take something away.
-        netd_takes(app, &range, &asked.update.applied_to(&now.peer, exit), exit).await?;
+        let bound = exit.bound().filter(|_| asked.update.exit.exit.is_some());
+        netd_takes(app, &range, &asked.update.applied_to(&now.peer, exit), bound).await?;
     }
     let (peers, name, waits) = (Arc::clone(&app.peers), asked.name.clone(), wait.clone());
     let ((_, stored), generation) = app
@@ -239,7 +238,10 @@ impl Update {
             return Err(ServiceError::Stale);
         }
         let after = Arc::new(StoredPeer {
-            peer: self.update.applied_to(&before.peer, exit_of(tx, &self.update)?),
+            peer: self.update.applied_to(
+                &before.peer,
+                chosen(tx, &before.peer.exit, &self.update.exit, OF_PEER)?,
+            ),
             ..before.clone()
         });
         peers.room_for(Some(&before), &after)?;
@@ -253,7 +255,11 @@ impl Update {
         } else {
             "new key"
         };
-        note(tx, "peer.update", &after.peer, key);
+        if self.update.is_of_exit_alone() {
+            tx.effects.topics.insert(Topic::Peers);
+        } else {
+            note(tx, "peer.update", &after.peer, key);
+        }
         let name = after.peer.name.to_string();
         if wait.is_none() && before.peer.loses_alone(&after.peer) {
             waiting_table::take_away(tx, &after.peer.name, &after.peer.access)?;
@@ -261,8 +267,8 @@ impl Update {
         } else {
             tx.network(NetworkChange::Peer(name));
         }
-        if let Some(exit) = self.update.exit {
-            note_exit(tx, &after.peer, exit)?;
+        if !self.update.exit.is_empty() {
+            note_exit(tx, &after.peer, &self.update.exit)?;
         }
         Ok((before, after))
     }
@@ -362,17 +368,14 @@ fn note(tx: &mut Tx<'_>, action: &str, peer: &Peer, key: &str) {
 }
 
 /// The same of what carries it: who uses a connection is shown with the connection, too.
-fn note_exit(tx: &mut Tx<'_>, peer: &Peer, exit: String) -> Result<(), ServiceError> {
+fn note_exit(tx: &mut Tx<'_>, peer: &Peer, exit: &ExitInput) -> Result<(), ServiceError> {
     tx.effects.topics.insert(Topic::Connections);
-    exit::note(tx, peer, &ExitChange::Exit(exit))
+    exit::note(tx, peer, exit)
 }
 
-/// The connection that a change names, if it names one.
-fn exit_of(connection: &Connection, update: &PeerUpdate) -> Result<Option<ConnectionId>, ServiceError> {
-    match &update.exit {
-        Some(text) => find(connection, EXIT, text),
-        None => Ok(None),
-    }
+/// What a new peer's is asked to be.
+fn first(connection: &Connection, asked: &ExitInput) -> Result<ExitChoice, ServiceError> {
+    chosen(connection, &ExitChoice::default(), asked, OF_PEER)
 }
 
 /// Asks netd whether it takes a peer, so that its no is heard before anything is written down. Its sentences are told

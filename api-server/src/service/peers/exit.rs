@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cell_api_core::connection::choice::{ExitChoice, MAX_FALLBACKS};
+use cell_api_core::connection::choice::{ExitChoice, ExitInput, MAX_FALLBACKS};
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::reference::{Known, resolve};
 use cell_api_core::fault::Faults;
@@ -23,57 +23,102 @@ use crate::store::peers::{self as table, StoredPeer};
 use crate::store::transaction::{NetworkChange, Origin, Tx};
 use crate::store::waiting::{self as waiting_table, Action, Wait};
 
-/// A change of what carries a peer.
+/// How the parts of a change are named where it came from, for its faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExitFields {
+    exit: &'static str,
+    fallbacks: &'static str,
+}
+
+/// As a peer's own fields.
+pub const OF_PEER: ExitFields = ExitFields {
+    exit: "exit_connection_id",
+    fallbacks: "fallback_connection_ids",
+};
+
+/// A change of what carries a peer, as a whole: a connection, what happens while it does not work, and what stands in meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ExitChange {
-    /// Binds it to the connection of this id, name or lone type; empty or `default`: to none.
-    Exit(String),
-    /// Its own word on what happens while that connection does not work.
-    FailOpen(Option<bool>),
-    /// What stands in for that connection meanwhile: ids, names or lone types, the first first.
-    Fallbacks(Vec<String>),
+pub struct ExitChange {
+    asked: ExitInput,
+    fields: ExitFields,
 }
 
 impl ExitChange {
-    fn field(&self) -> &'static str {
-        match self {
-            ExitChange::Exit(_) => "connection_id",
-            ExitChange::FailOpen(_) => "fail_open",
-            ExitChange::Fallbacks(_) => "connection_ids",
-        }
+    /// Any of the three.
+    pub fn new(asked: ExitInput) -> Self {
+        let fields = ExitFields {
+            exit: "connection_id",
+            ..OF_PEER
+        };
+        ExitChange { asked, fields }
     }
 
-    /// The audit's name of it, and what was done, for people.
+    /// Binds it to the connection of this id, name or lone type; empty or `default`: to none.
+    pub fn exit(text: String) -> Self {
+        ExitChange::new(ExitInput::exit(text))
+    }
+
+    /// Its own word on what happens while that connection does not work.
+    pub fn fail_open(own: Option<bool>) -> Self {
+        ExitChange::new(ExitInput {
+            fail_open: Some(own),
+            ..ExitInput::default()
+        })
+    }
+
+    /// What stands in for that connection meanwhile: ids, names or lone types, the first first.
+    pub fn fallbacks(texts: Vec<String>) -> Self {
+        let asked = ExitInput {
+            fallbacks: Some(texts),
+            ..ExitInput::default()
+        };
+        let fields = ExitFields {
+            fallbacks: "connection_ids",
+            ..OF_PEER
+        };
+        ExitChange { asked, fields }
+    }
+
+    /// The audit's names of what was done, each with it for people.
     pub(crate) fn told(
         &self,
         exit: &ExitChoice,
         name_of: impl Fn(&ConnectionId) -> String,
-    ) -> (&'static str, String) {
-        match self {
-            ExitChange::Exit(_) => match exit.bound() {
-                Some(id) => ("peer.exit", format!("through {} ({id})", name_of(&id))),
-                None => ("peer.exit", "by the cell's own way".to_owned()),
-            },
-            ExitChange::FailOpen(Some(true)) => (
-                "peer.failopen",
-                "goes out directly while its exit does not work".to_owned(),
-            ),
-            ExitChange::FailOpen(Some(false)) => (
-                "peer.failopen",
-                "goes nowhere while its exit does not work".to_owned(),
-            ),
-            ExitChange::FailOpen(None) => ("peer.failopen", "as the type of its exit says".to_owned()),
-            ExitChange::Fallbacks(_) => {
-                let names: Vec<String> = exit.fallbacks().iter().map(name_of).collect();
-                let detail = if names.is_empty() {
-                    "nothing stands in for its exit".to_owned()
-                } else {
-                    format!("stand-ins for its exit: {}", names.join(", "))
-                };
-                ("peer.fallbacks", detail)
-            }
-        }
+    ) -> Vec<(&'static str, String)> {
+        told(&self.asked, exit, name_of)
     }
+}
+
+fn told(
+    asked: &ExitInput,
+    exit: &ExitChoice,
+    name_of: impl Fn(&ConnectionId) -> String,
+) -> Vec<(&'static str, String)> {
+    let bound = asked.exit.as_ref().map(|_| match exit.bound() {
+        Some(id) => format!("through {} ({id})", name_of(&id)),
+        None => "by the cell's own way".to_owned(),
+    });
+    let fail_open = asked.fail_open.map(|own| match own {
+        Some(true) => "goes out directly while its exit does not work",
+        Some(false) => "goes nowhere while its exit does not work",
+        None => "as the type of its exit says",
+    });
+    let fallbacks = asked.fallbacks.as_ref().map(|_| {
+        let names: Vec<String> = exit.fallbacks().iter().map(name_of).collect();
+        if names.is_empty() {
+            "nothing stands in for its exit".to_owned()
+        } else {
+            format!("stand-ins for its exit: {}", names.join(", "))
+        }
+    });
+    let all = [
+        ("peer.exit", bound),
+        ("peer.failopen", fail_open.map(str::to_owned)),
+        ("peer.fallbacks", fallbacks),
+    ];
+    all.into_iter()
+        .filter_map(|(action, detail)| Some((action, detail?)))
+        .collect()
 }
 
 /// Changes what carries a peer. netd hears of this peer alone, however many there are. With `wait` the change is taken back
@@ -138,21 +183,22 @@ pub(super) fn make(
         waiting_table::begin(tx, Action::Update, &before, wait)?;
     }
     table::update(tx, &after)?;
-    note(tx, &after.peer, change)?;
+    note(tx, &after.peer, &change.asked)?;
     tx.network(NetworkChange::Peer(name.to_string()));
     tx.effects.topics.extend([Topic::Peers, Topic::Connections]);
     Ok((before, after))
 }
 
 /// Writes down in the audit what carries a peer from now on.
-pub(super) fn note(tx: &mut Tx<'_>, peer: &Peer, change: &ExitChange) -> Result<(), ServiceError> {
+pub(super) fn note(tx: &mut Tx<'_>, peer: &Peer, asked: &ExitInput) -> Result<(), ServiceError> {
     let names = connections::names(tx)?;
     let name_of = |id: &ConnectionId| {
         let found = names.iter().find(|(one, _, _)| one == id);
         found.map_or_else(|| id.to_string(), |(_, name, _)| name.clone())
     };
-    let (action, detail) = change.told(&peer.exit, name_of);
-    tx.audit(action, &peer.name, detail);
+    for (action, detail) in told(asked, &peer.exit, name_of) {
+        tx.audit(action, &peer.name, detail);
+    }
     Ok(())
 }
 
@@ -180,31 +226,48 @@ pub(in crate::service) fn find(
 }
 
 fn changed(connection: &Connection, peer: &Peer, change: &ExitChange) -> Result<Peer, ServiceError> {
-    let field = change.field();
-    let exit = match change {
-        ExitChange::Exit(text) => peer.exit.bound_to(find(connection, field, text)?),
-        ExitChange::FailOpen(own) => peer.exit.failing_open(*own),
-        ExitChange::Fallbacks(texts) => {
-            // Before each is looked up: a list of any length would be so many looks.
-            if texts.len() > MAX_FALLBACKS {
-                return Err(
-                    Faults::one(field, format!("must have at most {MAX_FALLBACKS} connections")).into(),
-                );
-            }
-            let ids = texts.iter().enumerate().map(|(index, text)| {
-                let field = format!("{field}[{index}]");
-                let own_way = || {
-                    Faults::one(
-                        &field,
-                        "must be a connection: to go out directly is for fail_open to say",
-                    )
-                };
-                find(connection, &field, text)?.ok_or_else(|| own_way().into())
-            });
-            let ids = ids.collect::<Result<Vec<_>, ServiceError>>()?;
-            let choice = peer.exit.falling_back_to(ids);
-            choice.map_err(|error| Faults::one(field, error))?
-        }
-    };
+    let exit = chosen(connection, &peer.exit, &change.asked, change.fields)?;
     Ok(Peer { exit, ..peer.clone() })
+}
+
+/// What is asked of a choice, made of the one that there is: first what is bound, since what stands in is of that.
+pub(super) fn chosen(
+    connection: &Connection,
+    now: &ExitChoice,
+    asked: &ExitInput,
+    fields: ExitFields,
+) -> Result<ExitChoice, ServiceError> {
+    let mut exit = now.clone();
+    if let Some(text) = &asked.exit {
+        exit = exit.bound_to(find(connection, fields.exit, text)?);
+    }
+    if let Some(texts) = &asked.fallbacks {
+        let field = fields.fallbacks;
+        let ids = found(connection, field, texts)?;
+        let choice = exit.falling_back_to(ids);
+        exit = choice.map_err(|error| Faults::one(field, error))?;
+    }
+    if let Some(own) = asked.fail_open {
+        exit = exit.failing_open(own);
+    }
+    Ok(exit)
+}
+
+/// The connections that stand in.
+fn found(connection: &Connection, field: &str, texts: &[String]) -> Result<Vec<ConnectionId>, ServiceError> {
+    // Before each is looked up: a list of any length would be so many looks.
+    if texts.len() > MAX_FALLBACKS {
+        return Err(Faults::one(field, format!("must have at most {MAX_FALLBACKS} connections")).into());
+    }
+    let ids = texts.iter().enumerate().map(|(index, text)| {
+        let field = format!("{field}[{index}]");
+        let own_way = || {
+            Faults::one(
+                &field,
+                "must be a connection: to go out directly is for fail_open to say",
+            )
+        };
+        find(connection, &field, text)?.ok_or_else(|| own_way().into())
+    });
+    ids.collect()
 }

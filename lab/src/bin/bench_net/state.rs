@@ -98,6 +98,7 @@ impl Size {
                 protocol: common::Protocol::Tcp.into(),
                 port: 443,
                 target_port: 3443,
+                bound_target_port: 0,
             }],
             exits: (0..self.exits).map(|exit| self.exit(exit)).collect(),
             dns_upstreams: vec![],

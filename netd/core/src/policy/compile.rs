@@ -1,6 +1,7 @@
 //! A desired state becomes a ruleset. Read top down: this is what the cell lets through.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,12 +17,12 @@ use super::service;
 use super::skeleton::shut;
 use super::special;
 use crate::ceiling::Ceiling;
-use crate::desired::{Desired, ExitWay, Peer, Wireguard};
+use crate::desired::{CellTarget, Desired, ExitWay, Peer, Wireguard};
 use crate::model::{Family, InterfaceName, Port};
 use crate::redirect::{Carrier, RelayWay};
 
 /// The port of resolvers, over UDP and TCP (RFC 1035, section 4.2).
-pub(super) const DNS: u16 = 53;
+pub(crate) const DNS: u16 = 53;
 /// ICMP and ICMPv6 in the IP header.
 pub(super) const ICMP: [(Family, u8); 2] = [(Family::V4, 1), (Family::V6, 58)];
 
@@ -142,6 +143,23 @@ fn of_peers<'a>(peers: impl Iterator<Item = &'a Peer>) -> Elements {
     found.into_iter().map(collected).collect()
 }
 
+/// What peers may be let to for a port of the cell.
+fn of_cell_port((port, target): (&Port, &Option<CellTarget>)) -> Vec<(SetId, Element)> {
+    let Some(CellTarget {
+        port: number,
+        of_bound,
+    }) = target
+    else {
+        return vec![(SetId::CellPorts, Element::Port(*port))];
+    };
+    let numbers = iter::once(*number).chain(*of_bound);
+    let target = |number| {
+        let protocol = port.protocol;
+        (SetId::CellTargets, Element::Port(Port { protocol, number }))
+    };
+    numbers.map(target).collect()
+}
+
 fn insert(into: &mut Elements, elements: impl IntoIterator<Item = (SetId, Element)>) {
     for (set, element) in elements {
         into.entry(set).or_default().insert(element);
@@ -171,19 +189,7 @@ impl Compiler<'_> {
         }
         insert(
             &mut elements,
-            self.desired
-                .cell_ports()
-                .iter()
-                .map(|(port, target)| match target {
-                    None => (SetId::CellPorts, Element::Port(*port)),
-                    Some(number) => (
-                        SetId::CellTargets,
-                        Element::Port(Port {
-                            protocol: port.protocol,
-                            number: *number,
-                        }),
-                    ),
-                }),
+            self.desired.cell_ports().iter().flat_map(of_cell_port),
         );
         let links = self.desired.exits().values();
         insert(
@@ -351,12 +357,14 @@ impl Compiler<'_> {
         for (address, hidden) in self.own_addresses() {
             let family = Family::of(address);
             let own = Match::Address(family, Side::Destination, Test::Is(address));
+            let before = self.asked_before_bound(hidden);
             let hidden = Match::Address(family, Side::Destination, Test::Is(hidden));
             rules.push(when(
                 [own.clone(), Match::EchoRequest(family)],
                 vec![Action::Accept],
             ));
             rules.push(when([own, Match::PortIn(SetId::CellPorts)], vec![Action::Accept]));
+            rules.extend(before);
             // Translated: the hidden address itself is not to be spoken to.
             rules.push(when(
                 [hidden, Match::Translated, Match::PortIn(SetId::CellTargets)],

@@ -1,5 +1,7 @@
 //! The base chains: where packets are taken from the kernel's way, and handed to the chains of [`super::compile`].
 
+use std::net::IpAddr;
+
 use super::compile::{Compiler, DNS, base, drop, interface, when};
 use super::element::SetId;
 use super::ruleset::{Action, Chain, ChainName, Counter, HookPoint, Match, Rule, Side, Test};
@@ -37,15 +39,21 @@ impl Compiler<'_> {
         for (own, hidden) in self.own_addresses() {
             for (port, target) in self.desired.cell_ports() {
                 let Some(target) = target else { continue };
-                rules.push(when(
-                    [
-                        self.incoming(true),
-                        Match::Address(Family::of(own), Side::Destination, Test::Is(own)),
-                        Match::L4(port.protocol.number()),
-                        Match::DestinationPort(port.number),
-                    ],
-                    vec![Action::Dnat(hidden, *target)],
-                ));
+                let family = Family::of(own);
+                let asked = [
+                    self.incoming(true),
+                    Match::Address(family, Side::Destination, Test::Is(own)),
+                    Match::L4(port.protocol.number()),
+                    Match::DestinationPort(port.number),
+                ];
+                if let Some(of_bound) = target.of_bound {
+                    let bound = Match::Address(family, Side::Source, Test::In(SetId::Exited(family)));
+                    rules.push(when(
+                        asked.clone().into_iter().chain([bound]),
+                        vec![Action::Dnat(hidden, of_bound)],
+                    ));
+                }
+                rules.push(when(asked, vec![Action::Dnat(hidden, target.port)]));
             }
         }
         rules.extend(self.to_public());
@@ -79,10 +87,30 @@ impl Compiler<'_> {
                     .into_iter()
                     .chain([Match::ServiceRequest(family)]);
                 rules.push(when(granted, vec![Action::Accept]));
-                rules.push(when(question, vec![Action::Dnat(hidden, *target)]));
+                let to = target.of_bound.unwrap_or(target.port);
+                rules.push(when(question, vec![Action::Dnat(hidden, to)]));
             }
         }
         rules
+    }
+
+    /// Whoever was bound to an exit since goes on asking at the port of those that are not, while the flow lasts: a flow's translation is its
+    /// first packet's. The other way round the process itself tells: it asks by no way but the exit that it knows of.
+    pub(super) fn asked_before_bound(&self, hidden: IpAddr) -> Vec<Rule> {
+        let family = Family::of(hidden);
+        let of_bound = self.resolver().filter(|(_, target)| target.of_bound.is_some());
+        let moved = of_bound.map(|(protocol, target)| {
+            when(
+                [
+                    Match::Address(family, Side::Destination, Test::Is(hidden)),
+                    Match::L4(protocol.number()),
+                    Match::DestinationPort(target.port),
+                    Match::Address(family, Side::Source, Test::In(SetId::Exited(family))),
+                ],
+                drop(Counter::ExitMoved),
+            )
+        });
+        moved.collect()
     }
 
     pub(super) fn forward(&self) -> Chain {

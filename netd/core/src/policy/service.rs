@@ -6,9 +6,12 @@
 //! Their questions of DNS are all turned to the relay, whomever they ask: nothing else knows which exit carries them, and the
 //! resolver of the house is none that they may reach.
 
+use std::iter;
+
 use super::compile::{Compiler, DNS, ICMP, drop, goto, granted, interface, plain, when};
 use super::element::{Element, SetId};
 use super::ruleset::{Action, Chain, ChainName, Counter, CtDirection, CtState, Match, Rule, Side, Test};
+use crate::desired::CellTarget;
 use crate::model::{Family, InterfaceName, Protocol};
 use crate::service::ServiceNetwork;
 
@@ -120,23 +123,28 @@ impl Compiler<'_> {
             let family = Family::of(hidden);
             let set = SetId::ServiceAddresses(family);
             for (protocol, target) in self.resolver() {
-                rules.push(when(
-                    [
-                        from.clone(),
-                        Match::Address(family, Side::Source, Test::In(set)),
-                        host(family, Side::Destination, Side::Source, false),
-                        Match::L4(protocol.number()),
-                        Match::DestinationPort(DNS),
-                    ],
-                    vec![Action::Dnat(hidden, target)],
-                ));
+                let asked = [
+                    from.clone(),
+                    Match::Address(family, Side::Source, Test::In(set)),
+                    host(family, Side::Destination, Side::Source, false),
+                    Match::L4(protocol.number()),
+                    Match::DestinationPort(DNS),
+                ];
+                if let Some(of_bound) = target.of_bound {
+                    let bound = Match::Address(family, Side::Source, Test::In(SetId::Exited(family)));
+                    rules.push(when(
+                        asked.clone().into_iter().chain([bound]),
+                        vec![Action::Dnat(hidden, of_bound)],
+                    ));
+                }
+                rules.push(when(asked, vec![Action::Dnat(hidden, target.port)]));
             }
         }
         rules
     }
 
-    /// By which protocols the cell answers DNS, and at which port of the hidden service addresses.
-    fn resolver(&self) -> impl Iterator<Item = (Protocol, u16)> {
+    /// By which protocols the cell answers DNS, and at which ports of the hidden service addresses.
+    pub(super) fn resolver(&self) -> impl Iterator<Item = (Protocol, CellTarget)> {
         let ports = self.desired.cell_ports().iter();
         ports.filter_map(|(port, target)| match (port.number, target) {
             (DNS, Some(target)) => Some((port.protocol, *target)),
@@ -204,16 +212,19 @@ impl Compiler<'_> {
         }
         for (_, hidden) in self.own_addresses() {
             let family = Family::of(hidden);
+            rules.extend(self.asked_before_bound(hidden));
             for (protocol, target) in self.resolver() {
-                rules.push(when(
-                    [
-                        Match::Address(family, Side::Destination, Test::Is(hidden)),
-                        Match::Translated,
-                        Match::L4(protocol.number()),
-                        Match::DestinationPort(target),
-                    ],
-                    vec![Action::Accept],
-                ));
+                for port in iter::once(target.port).chain(target.of_bound) {
+                    rules.push(when(
+                        [
+                            Match::Address(family, Side::Destination, Test::Is(hidden)),
+                            Match::Translated,
+                            Match::L4(protocol.number()),
+                            Match::DestinationPort(port),
+                        ],
+                        vec![Action::Accept],
+                    ));
+                }
             }
         }
         rules.extend(self.to_relay());

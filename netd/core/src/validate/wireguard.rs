@@ -7,8 +7,9 @@ use ipnet::IpNet;
 
 use super::{CELL_PORTS_MAX, Faults};
 use crate::ceiling::Ceiling;
-use crate::desired::Wireguard;
+use crate::desired::{CellTarget, Wireguard};
 use crate::model::{InterfaceName, Mtu, Port};
+use crate::policy::DNS;
 use crate::spec::{CellPortSpec, Parsed, WireguardSpec};
 
 pub(super) fn interface(spec: &WireguardSpec, ceiling: &Ceiling, faults: &mut Faults) -> Option<Wireguard> {
@@ -105,7 +106,7 @@ pub(super) fn cell_ports(
     specs: &[CellPortSpec],
     ceiling: &Ceiling,
     faults: &mut Faults,
-) -> BTreeMap<Port, Option<u16>> {
+) -> BTreeMap<Port, Option<CellTarget>> {
     let mut ports = BTreeMap::new();
     if specs.len() > CELL_PORTS_MAX {
         faults.invalid(
@@ -120,14 +121,15 @@ pub(super) fn cell_ports(
             protocol,
             port: number,
             target_port,
+            bound_target_port,
         } = spec;
         let protocol = faults.parsed(protocol.clone(), format_args!("{field}.protocol"));
         let number = port(*number, format_args!("{field}.port"), faults);
-        let target = match target_port {
-            0 => Some(None),
-            number => port(*number, format_args!("{field}.target_port"), faults).map(Some),
-        };
-        let (Some(protocol), Some(number), Some(target)) = (protocol, number, target) else {
+        let target = named(*target_port, format_args!("{field}.target_port"), faults);
+        let of_bound = format!("{field}.bound_target_port");
+        let bound = named(*bound_target_port, &of_bound, faults);
+        let (Some(protocol), Some(number), Some(target), Some(bound)) = (protocol, number, target, bound)
+        else {
             continue;
         };
         let port = Port { protocol, number };
@@ -137,19 +139,39 @@ pub(super) fn cell_ports(
                 format!("peers may not be let to {port}"),
             );
         }
-        if let Some(number) = target
-            && !ceiling.service_targets.contains(&Port { protocol, number })
-        {
-            faults.above(
-                format_args!("{field}.target_port"),
-                format!("{protocol}/{number} is not a service target"),
+        for (number, field) in [
+            (target, format!("{field}.target_port")),
+            (bound, of_bound.clone()),
+        ] {
+            if let Some(number) = number
+                && !ceiling.service_targets.contains(&Port { protocol, number })
+            {
+                faults.above(field, format!("{protocol}/{number} is not a service target"));
+            }
+        }
+        if bound.is_some() && (port.number != DNS || target.is_none() || bound == target) {
+            faults.invalid(
+                of_bound,
+                format!("is for port {DNS} alone, with another target_port beside it"),
             );
         }
+        let target = target.map(|port| CellTarget {
+            port,
+            of_bound: bound,
+        });
         if ports.insert(port, target).is_some() {
             faults.invalid(field, format!("{port} is named twice"));
         }
     }
     ports
+}
+
+/// A port, or none where it is 0; None: it is neither.
+fn named(number: u32, field: impl fmt::Display, faults: &mut Faults) -> Option<Option<u16>> {
+    match number {
+        0 => Some(None),
+        number => port(number, field, faults).map(Some),
+    }
 }
 
 pub(super) fn port(number: u32, field: impl fmt::Display, faults: &mut Faults) -> Option<u16> {

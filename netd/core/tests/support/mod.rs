@@ -18,7 +18,7 @@ pub fn ceiling() -> Ceiling {
         cell_ports: ["tcp/443", "udp/53", "tcp/53"]
             .map(|port| port.parse().unwrap())
             .into(),
-        service_targets: ["tcp/3443", "udp/9053", "tcp/9053"]
+        service_targets: ["tcp/3443", "udp/9053", "tcp/9053", "udp/9054", "tcp/9054"]
             .map(|port| port.parse().unwrap())
             .into(),
         service_v4: "169.254.67.1".parse().unwrap(),
@@ -234,6 +234,7 @@ pub fn spec(peers: Vec<PeerSpec>) -> NetworkSpec {
         protocol: Ok(protocol),
         port,
         target_port,
+        bound_target_port: 0,
     };
     NetworkSpec {
         wireguard: Some(wireguard()),

@@ -198,7 +198,7 @@ export const importConnectivity = <ThrowOnError extends boolean = true>(options:
 });
 
 /**
- * Binds a peer to a connection, or to none. Flows of the peer that are open end.
+ * Binds a peer to a connection, or to none, and says in the same change what happens while that does not work. Flows of the peer that are open end.
  */
 export const setPeerExit = <ThrowOnError extends boolean = true>(options: Options<SetPeerExitData, ThrowOnError>) => (options.client ?? client).put<SetPeerExitResponses, SetPeerExitErrors, ThrowOnError>({
     url: '/api/connectivity/peers/{name}/exit',

@@ -1483,6 +1483,15 @@ export type PeerCreate = {
      */
     exit_via?: string | null;
     /**
+     * What happens while that connection does not work: true, it goes out directly; false, it goes nowhere; null, as the connection's
+     * type says.
+     */
+    fail_open?: boolean | null;
+    /**
+     * What stands in for it meanwhile, each named as it is, the first first; at most 8.
+     */
+    fallback_connection_ids?: Array<string> | null;
+    /**
      * 1-64 characters of A-Z, a-z, 0-9, _, . and -, starting with a letter or digit.
      */
     name: string;
@@ -1537,6 +1546,14 @@ export type PeerExit = {
      * A connection's id, its name, or its type where one connection alone has it. Null or `default`: the cell's own way.
      */
     connection_id: string | null;
+    /**
+     * As [`PeerFailOpen::fail_open`]; absent: it stays.
+     */
+    fail_open?: boolean | null;
+    /**
+     * As [`PeerFallbacks::connection_ids`]; absent: they stay, but for the connection itself.
+     */
+    fallback_connection_ids?: Array<string> | null;
 };
 
 /**
@@ -1599,6 +1616,15 @@ export type PeerUpdate = {
      * @deprecated
      */
     exit_via?: string | null;
+    /**
+     * What happens while that connection does not work: true, it goes out directly; false, it goes nowhere; null, as the connection's
+     * type says.
+     */
+    fail_open?: boolean | null;
+    /**
+     * What stands in for it meanwhile, each named as it is, the first first; at most 8.
+     */
+    fallback_connection_ids?: Array<string> | null;
     /**
      * A new WireGuard public key of the same peer.
      */

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cell_api_core::connection::choice::ExitChoice;
+use cell_api_core::connection::choice::{ExitChoice, ExitInput};
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::import::Secret;
 use cell_api_core::connection::kind::Kind;
@@ -147,13 +147,13 @@ fn rebind(
     else {
         return Ok(None);
     };
-    let changes = [
-        (exit.bound() != before.peer.exit.bound()).then(|| ExitChange::Exit(String::new())),
-        (exit.fail_open() != before.peer.exit.fail_open()).then(|| ExitChange::FailOpen(exit.fail_open())),
-    ];
-    for change in changes.iter().flatten() {
-        let name_of = |id: &ConnectionId| names.get(id).cloned().unwrap_or_else(|| id.to_string());
-        let (action, detail) = change.told(&exit, name_of);
+    let change = ExitChange::new(ExitInput {
+        exit: (exit.bound() != before.peer.exit.bound()).then(String::new),
+        fail_open: (exit.fail_open() != before.peer.exit.fail_open()).then(|| exit.fail_open()),
+        fallbacks: None,
+    });
+    let name_of = |id: &ConnectionId| names.get(id).cloned().unwrap_or_else(|| id.to_string());
+    for (action, detail) in change.told(&exit, name_of) {
         tx.audit(action, &before.peer.name, detail);
     }
     let mut after = StoredPeer { ..before };

@@ -156,6 +156,7 @@ fn open(spec: &mut NetworkSpec, port: u32, target_port: u32) {
         protocol: Protocol::Tcp.into(),
         port,
         target_port,
+        bound_target_port: 0,
     }];
 }
 
