@@ -446,10 +446,10 @@ fn sockets_that_are_bound_to_an_exit_go_by_it() -> Result<()> {
     Ok(())
 }
 
-/// Echoes on the hidden addresses, as cell-egress listens there, and counts what it gets.
+/// Echoes on the hidden addresses, as cell-egress listens there for whoever is bound, and counts what it gets.
 fn relay(setup: &Setup) -> Result<Arc<AtomicUsize>> {
     let heard = Arc::new(AtomicUsize::new(0));
-    for at in ["169.254.67.1:9053", "[fd43:454c:4c00::1]:9053"] {
+    for at in ["169.254.67.1:9054", "[fd43:454c:4c00::1]:9054"] {
         let bound = setup
             .world
             .cell
