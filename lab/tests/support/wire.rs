@@ -127,16 +127,7 @@ pub fn carried(spec: derive::NetworkSpec) -> NetworkSpec {
             mtu_bytes: wireguard.mtu_bytes,
         }),
         peers: spec.peers.into_iter().map(peer).collect(),
-        cell_ports: spec
-            .cell_ports
-            .into_iter()
-            .map(|port| CellPortSpec {
-                protocol: Ok(protocol(port.protocol)),
-                port: port.port.into(),
-                target_port: port.target_port.into(),
-                bound_target_port: port.bound_target_port.unwrap_or_default().into(),
-            })
-            .collect(),
+        cell_ports: spec.cell_ports.into_iter().map(cell_port).collect(),
     }
 }
 
@@ -237,4 +228,13 @@ pub fn addresses() -> impl Iterator<Item = IpAddr> {
     ];
     let named = named.into_iter().map(|text| text.parse().unwrap());
     every_eighth.chain(every_tenth_bit).chain(named)
+}
+
+fn cell_port(port: derive::CellPort) -> CellPortSpec {
+    CellPortSpec {
+        protocol: Ok(protocol(port.protocol)),
+        port: port.port.into(),
+        target_port: port.target_port.into(),
+        bound_target_port: port.bound_target_port.unwrap_or_default().into(),
+    }
 }
