@@ -115,7 +115,7 @@ pub fn iptables(programs: &[&Path], lock: &Path) -> Sandbox {
 }
 
 /// The relay behind redirect exits and of DNS: parses what exits, peers and resolvers send, and is the one process that speaks TCP
-/// and UDP of its own. No capability; over TCP it listens on the redirect ports alone, and on the port for DNS that it has bound
+/// and UDP of its own. No capability; over TCP it listens on the redirect ports alone, and on the ports for DNS that it has bound
 /// before. Where it sends to is held by netd's rules for its user.
 ///
 /// - `vault`: vaultd's socket for the secrets of its exits.

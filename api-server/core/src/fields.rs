@@ -112,11 +112,7 @@ impl Fields {
 
     /// A boolean that may be absent or null, which is `None`.
     pub fn optional_flag(&mut self, name: &str, faults: &mut Faults) -> Option<bool> {
-        if self.map.contains_key(name) {
-            self.nullable_flag(name, faults)
-        } else {
-            None
-        }
+        self.nullable_flag_if_there(name, faults).flatten()
     }
 
     /// A list of strings that may be absent or null.

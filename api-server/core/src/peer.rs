@@ -214,14 +214,9 @@ impl PeerUpdateInput {
 }
 
 impl PeerUpdate {
-    /// Whether it is of what carries the peer alone.
+    /// Whether it is of what carries the peer and of nothing else.
     pub fn is_of_exit_alone(&self) -> bool {
-        let exit = self.exit.clone();
-        *self
-            == PeerUpdate {
-                exit,
-                ..PeerUpdate::default()
-            }
+        self.public_key.is_none() && self.access.is_none() && self.tunnel.is_none()
     }
 
     /// The peer after the change; `exit` is what [`PeerUpdate::exit`] makes of the one that it has.

@@ -7,8 +7,8 @@ mod room;
 
 pub use change::{Accounts, CreatedPeer, create, delete, deliver_config, update};
 
-pub(super) use exit::find as find_exit;
 pub use exit::{ExitChange, set as set_exit};
+pub(super) use exit::{find as find_exit, told as exit_told};
 pub use plan::{plan_delete, plan_exit, plan_update};
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

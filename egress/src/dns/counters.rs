@@ -13,7 +13,7 @@ pub struct RelayCounters {
     pub refused: AtomicU64,
     /// Beyond limits.
     pub dropped: AtomicU64,
-    /// Of peers whose exit has no DNS.
+    /// Of peers whose exit has no DNS, or of whoever netd has bound and the table has not.
     pub without_way: AtomicU64,
     /// The authority was asked.
     pub authority_asked: AtomicU64,

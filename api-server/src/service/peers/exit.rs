@@ -78,18 +78,10 @@ impl ExitChange {
         };
         ExitChange { asked, fields }
     }
-
-    /// The audit's names of what was done, each with it for people.
-    pub(crate) fn told(
-        &self,
-        exit: &ExitChoice,
-        name_of: impl Fn(&ConnectionId) -> String,
-    ) -> Vec<(&'static str, String)> {
-        told(&self.asked, exit, name_of)
-    }
 }
 
-fn told(
+/// The audit's names of what was done, each with it for people.
+pub(in crate::service) fn told(
     asked: &ExitInput,
     exit: &ExitChoice,
     name_of: impl Fn(&ConnectionId) -> String,

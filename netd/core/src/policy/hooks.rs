@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::compile::{Compiler, DNS, base, drop, interface, when};
 use super::element::SetId;
 use super::ruleset::{Action, Chain, ChainName, Counter, HookPoint, Match, Rule, Side, Test};
+use crate::desired::CellTarget;
 use crate::model::{Family, InterfaceName, Protocol};
 
 impl Compiler<'_> {
@@ -39,21 +40,13 @@ impl Compiler<'_> {
         for (own, hidden) in self.own_addresses() {
             for (port, target) in self.desired.cell_ports() {
                 let Some(target) = target else { continue };
-                let family = Family::of(own);
                 let asked = [
                     self.incoming(true),
-                    Match::Address(family, Side::Destination, Test::Is(own)),
+                    Match::Address(Family::of(own), Side::Destination, Test::Is(own)),
                     Match::L4(port.protocol.number()),
                     Match::DestinationPort(port.number),
                 ];
-                if let Some(of_bound) = target.of_bound {
-                    let bound = Match::Address(family, Side::Source, Test::In(SetId::Exited(family)));
-                    rules.push(when(
-                        asked.clone().into_iter().chain([bound]),
-                        vec![Action::Dnat(hidden, of_bound)],
-                    ));
-                }
-                rules.push(when(asked, vec![Action::Dnat(hidden, target.port)]));
+                rules.extend(turned(asked, hidden, *target));
             }
         }
         rules.extend(self.to_public());
@@ -71,15 +64,12 @@ impl Compiler<'_> {
         for (own, hidden) in self.own_addresses() {
             let family = Family::of(own);
             let of = |side, test| Match::Address(family, side, test);
-            for (port, target) in self.desired.cell_ports() {
-                let (DNS, Some(target)) = (port.number, target) else {
-                    continue;
-                };
+            for (protocol, target) in self.resolver() {
                 let question = [
                     self.incoming(true),
                     of(Side::Source, Test::In(SetId::Exited(family))),
                     of(Side::Source, Test::In(SetId::Internet(family))),
-                    Match::L4(port.protocol.number()),
+                    Match::L4(protocol.number()),
                     Match::DestinationPort(DNS),
                 ];
                 let granted = question
@@ -155,4 +145,16 @@ impl Compiler<'_> {
         rules.extend(self.masquerade_bridged());
         base(ChainName::Postrouting, true, HookPoint::Postrouting, 100, rules)
     }
+}
+
+/// Turns what is asked of the cell to the process on the hidden address: what comes from whoever is bound to an exit to its port for those.
+pub(super) fn turned<const N: usize>(asked: [Match; N], hidden: IpAddr, target: CellTarget) -> Vec<Rule> {
+    let family = Family::of(hidden);
+    let bound = Match::Address(family, Side::Source, Test::In(SetId::Exited(family)));
+    let of_bound = target.of_bound.map(|port| {
+        let asked = asked.clone().into_iter().chain([bound]);
+        when(asked, vec![Action::Dnat(hidden, port)])
+    });
+    let of_others = when(asked, vec![Action::Dnat(hidden, target.port)]);
+    of_bound.into_iter().chain([of_others]).collect()
 }

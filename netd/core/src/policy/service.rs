@@ -10,6 +10,7 @@ use std::iter;
 
 use super::compile::{Compiler, DNS, ICMP, drop, goto, granted, interface, plain, when};
 use super::element::{Element, SetId};
+use super::hooks::turned;
 use super::ruleset::{Action, Chain, ChainName, Counter, CtDirection, CtState, Match, Rule, Side, Test};
 use crate::desired::CellTarget;
 use crate::model::{Family, InterfaceName, Protocol};
@@ -130,14 +131,7 @@ impl Compiler<'_> {
                     Match::L4(protocol.number()),
                     Match::DestinationPort(DNS),
                 ];
-                if let Some(of_bound) = target.of_bound {
-                    let bound = Match::Address(family, Side::Source, Test::In(SetId::Exited(family)));
-                    rules.push(when(
-                        asked.clone().into_iter().chain([bound]),
-                        vec![Action::Dnat(hidden, of_bound)],
-                    ));
-                }
-                rules.push(when(asked, vec![Action::Dnat(hidden, target.port)]));
+                rules.extend(turned(asked, hidden, target));
             }
         }
         rules

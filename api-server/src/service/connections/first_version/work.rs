@@ -13,7 +13,7 @@ use cell_api_core::range::VpnRange;
 use super::super::change::{FIRST_REVISION, fields_of, new_id};
 use crate::events::Topic;
 use crate::service::ServiceError;
-use crate::service::peers::ExitChange;
+use crate::service::peers::exit_told;
 use crate::store::connections::{self as table, StoredConnection};
 use crate::store::first_version as record;
 use crate::store::peers::{self, StoredPeer};
@@ -147,13 +147,13 @@ fn rebind(
     else {
         return Ok(None);
     };
-    let change = ExitChange::new(ExitInput {
+    let change = ExitInput {
         exit: (exit.bound() != before.peer.exit.bound()).then(String::new),
         fail_open: (exit.fail_open() != before.peer.exit.fail_open()).then(|| exit.fail_open()),
         fallbacks: None,
-    });
+    };
     let name_of = |id: &ConnectionId| names.get(id).cloned().unwrap_or_else(|| id.to_string());
-    for (action, detail) in change.told(&exit, name_of) {
+    for (action, detail) in exit_told(&change, &exit, name_of) {
         tx.audit(action, &before.peer.name, detail);
     }
     let mut after = StoredPeer { ..before };
