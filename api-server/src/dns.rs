@@ -30,8 +30,17 @@ pub struct Dns {
     told: Mutex<Option<(DnsSpec, usize)>>,
     said: StdMutex<Said>,
     wake: Notify,
-    /// netd's words, where its ceiling has no DNS.
-    refused_by_netd: StdMutex<Option<String>>,
+    /// What netd does not take, where its ceiling is without DNS or from before.
+    refused_by_netd: StdMutex<Option<Refusal>>,
+}
+
+/// What netd does not take, with its words.
+#[derive(Debug)]
+enum Refusal {
+    /// The port where whoever is bound asks, and nothing else: its ceiling is from before ADR 0048.
+    BoundPort(String),
+    /// Ports or resolvers: DNS.
+    All(String),
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +59,43 @@ enum Said {
     TookAllBut(String),
     NoRelay,
     Away,
+}
+
+/// Status, reason and message of a condition.
+type Told = (ConditionStatus, &'static str, String);
+
+impl Said {
+    fn condition(self) -> Told {
+        use ConditionStatus::{False, True, Unknown};
+        match self {
+            Said::Nothing => (Unknown, "NOT_TOLD", "it has not been told of DNS yet".to_owned()),
+            Said::Took => (True, "ACCEPTED", "it goes by all that it was told".to_owned()),
+            Said::TookAllBut(words) => (
+                False,
+                "REFUSED",
+                format!("it does not take all that it was told: {words}"),
+            ),
+            Said::NoRelay => (
+                False,
+                "NO_DNS",
+                "it has no DNS relay: give egress.toml the table [dns]".to_owned(),
+            ),
+            Said::Away => (Unknown, "AWAY", "it does not answer".to_owned()),
+        }
+    }
+}
+
+fn refused_by_netd(words: &str) -> Told {
+    let message = format!("netd lets nobody ask it: {words}; see service_targets in netd.toml");
+    (ConditionStatus::False, "NETD_REFUSES", message)
+}
+
+fn bound_port_refused(words: &str) -> Told {
+    let message = format!(
+        "whoever has an exit asks through it by the relay's table alone, not by a port of its own too: {words}; \
+         add \"udp/9054\" and \"tcp/9054\" to service_targets in netd.toml and start netd anew"
+    );
+    (ConditionStatus::False, "NETD_REFUSES", message)
 }
 
 /// The ways of peers whom netd is told of.
@@ -124,7 +170,12 @@ impl Dns {
 
     /// Whether netd refused the ports of DNS or the resolvers: then it is told of neither.
     pub(crate) fn is_refused_by_netd(&self) -> bool {
-        self.refused().is_some()
+        matches!(*self.refused(), Some(Refusal::All(_)))
+    }
+
+    /// Whether netd refused the port of whoever is bound alone: then all ask at one.
+    pub(crate) fn is_bound_port_refused(&self) -> bool {
+        matches!(*self.refused(), Some(Refusal::BoundPort(_)))
     }
 
     /// What netd says of the whole. Whether it is of DNS, and news.
@@ -133,12 +184,21 @@ impl Dns {
             fault.field.starts_with("spec.cell_ports") || fault.field.starts_with("spec.dns_upstreams")
         };
         let faults: Vec<Violation> = violations.iter().filter(is_of_dns).cloned().collect();
+        let is_of_bound = |fault: &Violation| fault.field.ends_with(".bound_target_port");
+        let refusal = match faults.as_slice() {
+            [] => return false,
+            all if all.iter().all(is_of_bound) => Refusal::BoundPort(words(all)),
+            all => Refusal::All(words(all)),
+        };
         let mut refused = self.refused();
-        if faults.is_empty() || refused.is_some() {
+        if !matches!(
+            (&*refused, &refusal),
+            (None, _) | (Some(Refusal::BoundPort(_)), Refusal::All(_))
+        ) {
             return false;
         }
-        tracing::warn!(faults = words(&faults), "netd refuses DNS");
-        *refused = Some(words(&faults));
+        tracing::warn!(?refusal, "netd refuses DNS, or a part of it");
+        *refused = Some(refusal);
         true
     }
 
@@ -152,7 +212,7 @@ impl Dns {
         *self.refused() = None;
     }
 
-    fn refused(&self) -> MutexGuard<'_, Option<String>> {
+    fn refused(&self) -> MutexGuard<'_, Option<Refusal>> {
         self.refused_by_netd
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -230,47 +290,24 @@ impl Dns {
         }
     }
 
-    /// Whether the relay goes by what it was told, as a condition of `cell-egress`.
+    /// As conditions of `cell-egress`: whether the relay goes by what it was told, and whether it is asked apart by whoever is bound.
     pub fn conditions(&self) -> Vec<Condition> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (status, reason, message) = match said {
-            _ if self.is_refused_by_netd() => (
-                ConditionStatus::False,
-                "NETD_REFUSES",
-                format!(
-                    "netd lets nobody ask it: {}; see service_targets in netd.toml",
-                    self.refused().as_deref().unwrap_or_default()
-                ),
-            ),
-            Said::Nothing => (
-                ConditionStatus::Unknown,
-                "NOT_TOLD",
-                "it has not been told of DNS yet".to_owned(),
-            ),
-            Said::Took => (
-                ConditionStatus::True,
-                "ACCEPTED",
-                "it goes by all that it was told".to_owned(),
-            ),
-            Said::TookAllBut(words) => (
-                ConditionStatus::False,
-                "REFUSED",
-                format!("it does not take all that it was told: {words}"),
-            ),
-            Said::NoRelay => (
-                ConditionStatus::False,
-                "NO_DNS",
-                "it has no DNS relay: give egress.toml the table [dns]".to_owned(),
-            ),
-            Said::Away => (ConditionStatus::Unknown, "AWAY", "it does not answer".to_owned()),
+        let (accepted, of_bound) = match &*self.refused() {
+            Some(Refusal::All(words)) => (refused_by_netd(words), None),
+            Some(Refusal::BoundPort(words)) => (said.condition(), Some(bound_port_refused(words))),
+            None => (said.condition(), None),
         };
-        vec![Condition {
-            r#type: "DnsAccepted".to_owned(),
+        let named = [("DnsAccepted", Some(accepted)), ("DnsBoundApart", of_bound)];
+        let told = named.into_iter().filter_map(|(name, told)| Some((name, told?)));
+        told.map(|(name, (status, reason, message))| Condition {
+            r#type: name.to_owned(),
             status: status.into(),
             reason: reason.to_owned(),
             message,
             last_transition_unix_ms: 0,
-        }]
+        })
+        .collect()
     }
 
     fn wanted(&self) -> MutexGuard<'_, Wanted> {

@@ -253,3 +253,44 @@ async fn a_netd_without_dns_still_has_the_network() {
         .clone();
     assert_eq!(egress["conditions"][0]["reason"], "NETD_REFUSES", "{egress}");
 }
+
+/// An edited `netd.toml` is kept when Cell is updated, and so is that of `make run`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_netd_whose_ceiling_is_from_before_loses_the_port_of_the_bound_alone() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    add(&admin, "phone", 1).await;
+    let egress = async || {
+        let status = admin.get("/api/status").await.expect(200).json();
+        let daemons = status["daemons"].as_array().unwrap().clone();
+        daemons
+            .into_iter()
+            .find(|daemon| daemon["name"] == "egress")
+            .unwrap()
+    };
+    let ports = |cell: &Cell| {
+        let state = cell.netd.state.lock().unwrap();
+        let ports = &state.spec.as_ref().unwrap().cell_ports;
+        let asked = ports.iter().filter(|port| port.port == 53);
+        asked
+            .map(|port| (port.target_port, port.bound_target_port))
+            .collect::<Vec<_>>()
+    };
+    eventually("control: it has all", || ports(&cell) == [(9053, 9054); 2]).await;
+    assert_eq!(egress().await["conditions"].as_array().unwrap().len(), 1);
+
+    cell.netd.state.lock().unwrap().refuses_bound_port = true;
+    cell.netd.foreign_change();
+    eventually("DNS is there still", || ports(&cell) == [(9053, 0); 2]).await;
+    let conditions = egress().await["conditions"].clone();
+    assert_eq!(conditions[0]["type"], "DnsAccepted", "{conditions}");
+    assert_eq!(conditions[1]["type"], "DnsBoundApart", "{conditions}");
+    assert_eq!(conditions[1]["reason"], "NETD_REFUSES");
+    let message = conditions[1]["message"].as_str().unwrap();
+    assert!(message.contains("\"udp/9054\" and \"tcp/9054\""), "{message}");
+
+    cell.netd.state.lock().unwrap().refuses_bound_port = false;
+    cell.netd.foreign_change();
+    eventually("it has all again", || ports(&cell) == [(9053, 9054); 2]).await;
+    assert_eq!(egress().await["conditions"].as_array().unwrap().len(), 1);
+}

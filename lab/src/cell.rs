@@ -195,7 +195,7 @@ impl Cell {
     /// # Errors
     /// As kill(2).
     pub fn hold_launcher(&self) -> Result<()> {
-        self.launcher.signal(Signal::SIGSTOP)
+        self.launcher.hold()
     }
 
     /// Lets the launcher go on (SIGCONT).

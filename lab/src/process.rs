@@ -13,6 +13,8 @@ use nix::unistd::Pid;
 
 /// Between two looks at something that is waited for.
 const POLL: Duration = Duration::from_millis(10);
+/// How long a process may take to stand still.
+const STANDSTILL: Duration = Duration::from_secs(10);
 /// How long the output of a process that has ended may take to arrive.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -194,6 +196,14 @@ impl Process {
         kill(pid(self.id())?, signal).with_context(|| format!("{signal} to {}", self.name))
     }
 
+    /// As [`hold`]; SIGCONT lets it go on.
+    ///
+    /// # Errors
+    /// As [`hold`].
+    pub fn hold(&self) -> Result<()> {
+        hold(pid(self.id())?).with_context(|| self.name.clone())
+    }
+
     /// Asks it to end (SIGTERM) and waits for that.
     ///
     /// # Errors
@@ -215,6 +225,30 @@ impl Drop for Process {
             eprintln!("--- output of {}:\n{}", self.name, self.output());
         }
     }
+}
+
+/// Stops a process (SIGSTOP) and waits until it stands still: kill(2) answers before it does, and until then each of its threads goes on.
+///
+/// # Errors
+/// As kill(2), and when it does not stand still in time.
+pub fn hold(process: Pid) -> Result<()> {
+    kill(process, Signal::SIGSTOP).with_context(|| format!("SIGSTOP to {process}"))?;
+    until(STANDSTILL, &format!("{process} stands still"), || {
+        stands_still(process).then_some(())
+    })
+}
+
+/// Whether every thread is stopped (`T`, proc_pid_stat(5)).
+fn stands_still(process: Pid) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else {
+        return false;
+    };
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        // The name may hold anything; what follows its last bracket is the state.
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 /// A process id as nix has it.

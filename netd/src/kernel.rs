@@ -16,6 +16,7 @@ mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use cell_netd_core::desired::Exit;
@@ -143,6 +144,12 @@ pub trait Kernel: Send + 'static {
     fn remove_tunnel(
         &mut self,
         interface: &ExitInterface,
+    ) -> impl Future<Output = Result<(), KernelError>> + Send;
+
+    /// Ends flows without connections (UDP, ICMP) that began at these addresses: their next packet is judged as the first of one.
+    fn end_datagrams(
+        &mut self,
+        from: BTreeSet<IpAddr>,
     ) -> impl Future<Output = Result<(), KernelError>> + Send;
 
     /// What the policy dropped, by reason.

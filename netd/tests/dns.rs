@@ -242,6 +242,10 @@ fn a_bound_peers_questions_go_by_its_exit_whomever_it_asks() -> Result<()> {
     Ok(())
 }
 
+/// NOERROR and SERVFAIL (RFC 1035 section 4.1.1).
+const ANSWERED: u8 = 0;
+const SERVER_FAILURE: u8 = 2;
+
 /// A question from a port that stays the same, as some resolvers ask, and one in a connection that stays open.
 struct Kept {
     udp: UdpSocket,
@@ -261,8 +265,8 @@ impl Kept {
         Ok(Kept { udp, tcp })
     }
 
-    /// Whether either is answered: [UDP, TCP].
-    fn answered(&mut self, name: &str) -> [bool; 2] {
+    /// With which code (RFC 1035 section 4.1.1) either is answered: [UDP, TCP].
+    fn answered(&mut self, name: &str) -> [Option<u8>; 2] {
         let mut buffer = [0; 512];
         // What an earlier question brought, and errors that the kernel told.
         self.udp.set_nonblocking(true).unwrap();
@@ -270,10 +274,11 @@ impl Kept {
         self.udp.set_nonblocking(false).unwrap();
         let _ = self.udp.send(&resolver::question(7, name).unwrap());
         let _ = self.tcp.write_all(&resolver::framed_question(7, name).unwrap());
-        [
-            self.udp.recv(&mut buffer).is_ok(),
-            self.tcp.read(&mut buffer).is_ok_and(|length| length > 0),
-        ]
+        let code = |answer: &[u8]| Some(answer.get(3)? & 0xf);
+        let udp = self.udp.recv(&mut buffer).ok();
+        let udp = udp.and_then(|length| code(&buffer[..length]));
+        let tcp = self.tcp.read(&mut buffer).ok();
+        [udp, tcp.and_then(|length| code(buffer[..length].get(2..)?))]
     }
 }
 
@@ -289,7 +294,7 @@ fn a_relay_that_was_not_told_asks_for_no_bound_peer_by_the_way_of_before() -> Re
     let _far = providers[0].up()?;
     setup.is_proven(0)?;
     let mut kept = Kept::open(&device)?;
-    assert_eq!(kept.answered("kept.example"), [true; 2], "control");
+    assert_eq!(kept.answered("kept.example"), [Some(ANSWERED); 2], "control");
     assert_eq!(
         setup.ask(CELL_INSIDE.into(), "control.example", false),
         Some(found(DEFAULT))
@@ -299,7 +304,8 @@ fn a_relay_that_was_not_told_asks_for_no_bound_peer_by_the_way_of_before() -> Re
 
     setup.netd.delta(vec![setup.peer(Some(0))], &[])?;
     let moved = setup.netd.dropped("exit_moved")?;
-    assert_eq!(kept.answered("late.example"), [false; 2]);
+    // netd has ended its flow, so that the question is turned anew.
+    assert_eq!(kept.answered("late.example"), [Some(SERVER_FAILURE), None]);
     assert!(setup.netd.dropped("exit_moved")? > moved);
     for (number, at) in [NOBODY.into(), FAR_HOST.v6.into(), CELL_INSIDE.into()]
         .into_iter()
@@ -316,6 +322,8 @@ fn a_relay_that_was_not_told_asks_for_no_bound_peer_by_the_way_of_before() -> Re
 
     setup.egress.apply_dns(&Setup::dns(Some(0)))?;
     setup.whoever_is_asked("told", found(BY[0]));
+    assert_eq!(kept.answered("told.example"), [Some(ANSWERED), None]);
+    assert_eq!(setup.leaked(), before, "by the exit");
     // The other way round the relay's word holds: netd has let the peer go, and its questions go by the exit until the relay hears of it.
     setup.netd.delta(vec![setup.peer(None)], &[])?;
     assert_eq!(
@@ -328,6 +336,9 @@ fn a_relay_that_was_not_told_asks_for_no_bound_peer_by_the_way_of_before() -> Re
         setup.ask(CELL_INSIDE.into(), "own.example", true),
         Some(found(DEFAULT))
     );
+    let own = setup.leaked();
+    assert_eq!(kept.answered("owned.example"), [Some(ANSWERED), None]);
+    assert!(setup.leaked() > own, "by the machine's own way again");
     Ok(())
 }
 

@@ -10,17 +10,18 @@ mod cell;
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use cell::{ALL, SECOND, Setup, link, near, setup};
 use cell_lab::probe::{EchoServer, Flow, tcp_echo, udp_echo};
 use cell_lab::prober::Prober;
-use cell_lab::process::until;
+use cell_lab::process::{Process, until};
 use cell_lab::topology::{FAR_HOST, LAN_HOST};
 use cell_proto::common::v1::Protocol;
 use cell_proto::netd::v1;
@@ -105,6 +106,87 @@ fn a_bound_peer_leaves_by_its_exit_alone() -> Result<()> {
     assert_eq!(setup.answered(), ALL, "the machine's own way again");
     assert!(setup.own_way.packets()[0] >= free[0] + 6);
     assert_eq!(setup.exits[1].1.packets(), left);
+    Ok(())
+}
+
+/// Senders that keep their port, as WireGuard, calls and ping do, have no end that they could notice.
+struct Steady {
+    sockets: Vec<UdpSocket>,
+    pings: Vec<Process>,
+}
+
+impl Steady {
+    fn start(setup: &Setup) -> Result<Self> {
+        let device = &setup.device.namespace;
+        let open = |far| -> Result<UdpSocket> {
+            let any = if matches!(far, IpAddr::V4(_)) {
+                "0.0.0.0:0"
+            } else {
+                "[::]:0"
+            };
+            let socket = device.inside(|| UdpSocket::bind(any))??;
+            socket.connect(SocketAddr::new(far, 80))?;
+            socket.set_read_timeout(Some(SECOND))?;
+            Ok(socket)
+        };
+        let ping =
+            |far: IpAddr| device.spawn("ping", Command::new("ping").args(["-i", "0.2", &far.to_string()]));
+        let far = FAR_HOST.each();
+        Ok(Steady {
+            sockets: far.into_iter().map(open).collect::<Result<_>>()?,
+            pings: far.into_iter().map(ping).collect::<Result<_>>()?,
+        })
+    }
+
+    /// All of them are answered, what is sent from now on.
+    fn go_on(&mut self) -> Result<()> {
+        for socket in &self.sockets {
+            // Of before.
+            socket.set_nonblocking(true)?;
+            while socket.recv(&mut [0; 64]).is_ok() {}
+            socket.set_nonblocking(false)?;
+            let what = format!("the port that stays is answered by {}", socket.peer_addr()?);
+            until(PATIENCE, &what, || {
+                socket.send(b"on").ok();
+                socket.recv(&mut [0; 64]).ok()
+            })?;
+        }
+        for ping in &mut self.pings {
+            let count = |output: &str| output.matches("bytes from").count();
+            let before = count(&ping.output());
+            ping.wait_for(PATIENCE, "answer", |output| {
+                (count(output) > before + 1).then_some(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn who_sends_without_a_connection_goes_on_by_the_way_of_now() -> Result<()> {
+    let setup = setup()?;
+    setup.netd.apply(setup.spec(""), "")?;
+    let _client = setup.client(&setup.device)?;
+    let mut steady = Steady::start(&setup)?;
+    steady.go_on()?;
+    for (exit, number) in [("exit0", 0), ("exit1", 1), ("exit0", 0)] {
+        setup.bind(exit)?;
+        let (own, by) = (setup.own_way.packets(), setup.exits[number].1.packets());
+        let other = setup.exits[1 - number].1.packets();
+        steady.go_on().context(exit)?;
+        let now = setup.exits[number].1.packets();
+        assert!(now[0] > by[0] && now[1] > by[1], "{exit}: {by:?} {now:?}");
+        assert_eq!(setup.own_way.packets(), own, "{exit}: leaked packets");
+        assert_eq!(setup.exits[1 - number].1.packets(), other, "{exit}: by the other");
+    }
+    let own = setup.own_way.packets();
+    setup.bind("")?;
+    steady.go_on()?;
+    let now = setup.own_way.packets();
+    assert!(now[0] > own[0] && now[1] > own[1], "{own:?} {now:?}");
+    let by = setup.exits[0].1.packets();
+    steady.go_on()?;
+    assert_eq!(setup.exits[0].1.packets(), by, "by none");
     Ok(())
 }
 

@@ -148,7 +148,7 @@ fn a_socket_that_lingers_holds_up_marks_alone() -> Result<()> {
     let stream = lingering(&listener)?;
 
     // netd does not read before its copy is the last.
-    setup.netd.process.signal(Signal::SIGSTOP)?;
+    setup.netd.process.hold()?;
     let connection = marks::connected(&setup.at(), 2 * LINGER)?;
     marks::send(&connection, &id(0), &stream)?;
     drop(stream);

@@ -206,7 +206,7 @@ fn nobody_but_the_relays_user_is_given_a_mark() -> Result<()> {
     let _far = setup.provider.up()?;
     setup.proven_after(0)?;
     // A netd that does not answer says nothing of the exit.
-    setup.netd.process.signal(Signal::SIGSTOP)?;
+    setup.netd.process.hold()?;
     let way = setup.way()?;
     let (before, failed) = (way.last_proven_unix_ms, way.last_marked_failure_unix_ms);
     until(NEXT, "the next proof", || {

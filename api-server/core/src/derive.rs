@@ -108,6 +108,15 @@ pub struct NetworkSettings {
     pub https_target_port: u16,
 }
 
+impl NetworkSpec {
+    /// For a netd that refuses the port of whoever is bound: all ask the relay at one, and it knows the bound by its table alone.
+    pub fn ask_at_one_port(&mut self) {
+        for port in &mut self.cell_ports {
+            port.bound_target_port = None;
+        }
+    }
+}
+
 /// The specification of a cell; `range` is `None` until setup is complete, and then there is nothing to own. Each peer
 /// comes with its way ([`crate::connection::choice::route`]). `dns` is `None` where no relay answers DNS.
 pub fn network_spec<'a>(

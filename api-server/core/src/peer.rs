@@ -219,6 +219,11 @@ impl PeerUpdate {
         self.public_key.is_none() && self.access.is_none() && self.tunnel.is_none()
     }
 
+    /// Whether netd has to do with it before anything fails: what it does of the peer's own, or the exit itself.
+    pub fn is_of_netd(&self) -> bool {
+        !self.is_of_exit_alone() || self.exit.exit.is_some()
+    }
+
     /// The peer after the change; `exit` is what [`PeerUpdate::exit`] makes of the one that it has.
     pub fn applied_to(&self, peer: &Peer, exit: ExitChoice) -> Peer {
         Peer {

@@ -84,9 +84,9 @@ impl PeerService for Automation {
             access: access.map(access_input),
             tunnel: Some(tunnel),
             exit: ExitInput {
-                exit: Some(exit),
-                fail_open: Some(fail_open),
-                fallbacks: Some(fallbacks),
+                exit: Some(exit).filter(|exit| !exit.is_empty()),
+                fail_open: fail_open.map(Some),
+                fallbacks: Some(fallbacks).filter(|list| !list.is_empty()),
             },
         };
         let created = peers::create(&self.app, &actor, input).await.map_err(refused)?;

@@ -555,6 +555,9 @@ async fn desired(
             let range = cell.as_ref().map(|cell| &cell.range);
             let dns = cell.as_ref().map(|cell| &cell.dns_upstreams).filter(|_| has_dns);
             let mut spec = derive::network_spec(&settings, range, ways, specs, dns);
+            if own.dns.is_bound_port_refused() {
+                spec.ask_at_one_port();
+            }
             if range.is_some() {
                 let urls = match own.egress {
                     Some(_) => crate::store::remote_catalogs::direct(connection)?,

@@ -29,6 +29,8 @@ pub struct State {
     pub exits: Vec<ExitStatus>,
     /// Whether it refuses ports that are led to the DNS relay, as one whose ceiling is older.
     pub refuses_dns: bool,
+    /// Whether it refuses a port of their own for whoever is bound, as one whose ceiling is from before ADR 0048.
+    pub refuses_bound_port: bool,
     /// Called before a difference is taken.
     pub on_apply: Option<OnApply>,
     pub generation: u64,
@@ -77,6 +79,7 @@ impl Default for State {
         State {
             exits: Vec::new(),
             refuses_dns: false,
+            refuses_bound_port: false,
             on_apply: None,
             generation: 0,
             etag: String::new(),
@@ -461,6 +464,12 @@ impl NetworkService for Service {
             return Err(above(vec![Violation::new(
                 "spec.cell_ports[1].target_port",
                 "is not allowed",
+            )]));
+        }
+        if state.refuses_bound_port && spec.cell_ports.iter().any(|port| port.bound_target_port != 0) {
+            return Err(above(vec![Violation::new(
+                "spec.cell_ports[1].bound_target_port",
+                "udp/9054 is not a service target",
             )]));
         }
         state.judge("spec.peers", &spec.peers, 0)?;

@@ -19,6 +19,7 @@ pub mod validate;
 
 pub mod policy;
 pub mod priorities;
+pub mod rebound;
 pub mod redirect;
 pub mod routing;
 pub mod service;

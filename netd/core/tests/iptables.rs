@@ -40,6 +40,10 @@ fn whole() -> NetworkSpec {
         with_access(peer(4), false, false, &[("10.0.5.7", 443), ("fd00::7", 8443)]),
     ]);
     spec.exits = vec![exit(0), redirect(10), redirect(11)];
+    (
+        spec.cell_ports[1].target_port,
+        spec.cell_ports[1].bound_target_port,
+    ) = (9053, 9054);
     spec.dns_upstreams = vec![
         Ok("9.9.9.9:53".parse().unwrap()),
         Ok("[2620:fe::fe]:53".parse().unwrap()),

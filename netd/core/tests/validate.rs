@@ -5,9 +5,10 @@ mod support;
 
 use cell_netd_core::ceiling::{InvalidExits, TunnelCeiling};
 use cell_netd_core::desired::Tunnel;
-use cell_netd_core::model::{Family, PublicKey};
+use cell_netd_core::model::{Family, Protocol, PublicKey};
 use cell_netd_core::spec::{
-    AccessSpec, DeltaSpec, NetworkSpec, PeerSpec, RedirectSpec, UserTunnelSpec, WaySpec, WireguardExitSpec,
+    AccessSpec, CellPortSpec, DeltaSpec, NetworkSpec, PeerSpec, RedirectSpec, UserTunnelSpec, WaySpec,
+    WireguardExitSpec,
 };
 use cell_netd_core::validate::{Rejection, validate, validate_delta};
 use proptest::prelude::*;
@@ -183,6 +184,53 @@ fn faults_of_access_and_ports() {
         spec.cell_ports.push(spec.cell_ports[0].clone())
     });
     invalid("spec.peers", |spec| spec.wireguard = None);
+}
+
+/// The port of the relay for who is bound to an exit (ADR 0048).
+#[test]
+fn faults_of_the_port_for_the_bound() {
+    let apart = |spec: &mut NetworkSpec, target| {
+        spec.cell_ports[1].target_port = target;
+        spec.cell_ports[1].bound_target_port = 9054;
+    };
+    let mut good = spec(vec![peer(1)]);
+    apart(&mut good, 9053);
+    assert!(validate(&good, &ceiling(), None).is_ok(), "control");
+    // cell-api goes by this field alone: it does without that port under a ceiling from before it.
+    let mut before = ceiling();
+    before.service_targets.remove(&"udp/9054".parse().unwrap());
+    let refused = validate(&good, &before, None).unwrap_err();
+    assert!(matches!(refused, Rejection::AboveCeiling(_)));
+    assert_eq!(fields(&refused), ["spec.cell_ports[1].bound_target_port"]);
+
+    invalid("spec.cell_ports[1].bound_target_port", |spec| apart(spec, 0));
+    invalid("spec.cell_ports[1].bound_target_port", |spec| apart(spec, 9054));
+    invalid("spec.cell_ports[0].bound_target_port", |spec| {
+        spec.cell_ports[0] = CellPortSpec {
+            port: 443,
+            protocol: Ok(Protocol::Tcp),
+            target_port: 9053,
+            bound_target_port: 9054,
+        };
+    });
+    // Who came by the other port would be taken for somebody who has been bound since, or the bound for who is not.
+    for target in [9053, 9054] {
+        let mut two = good.clone();
+        let mut ceiling = ceiling();
+        ceiling.cell_ports.insert("udp/123".parse().unwrap());
+        let other = |protocol| CellPortSpec {
+            port: 123,
+            protocol: Ok(protocol),
+            target_port: target,
+            bound_target_port: 0,
+        };
+        two.cell_ports.push(other(Protocol::Udp));
+        let refused = validate(&two, &ceiling, None).unwrap_err();
+        assert_eq!(fields(&refused), ["spec.cell_ports"], "{refused:?}");
+        ceiling.cell_ports.insert("tcp/123".parse().unwrap());
+        two.cell_ports[2] = other(Protocol::Tcp);
+        assert!(validate(&two, &ceiling, None).is_ok(), "another protocol");
+    }
 }
 
 #[test]

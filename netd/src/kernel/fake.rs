@@ -1,6 +1,7 @@
 //! The core's strict model behind the trait of the real kernel, for tests of the service without root.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cell_netd_core::desired::{Exit, Tunnel as Wanted};
@@ -366,6 +367,11 @@ impl Kernel for Fake {
         // As the kernel does it.
         let leads = cell_netd_core::routing::RouteTo::Interface(*interface);
         inner.kernel.routing.routes.retain(|route| route.to != leads);
+        Ok(())
+    }
+
+    /// It has no flows.
+    async fn end_datagrams(&mut self, _: BTreeSet<IpAddr>) -> Result<(), KernelError> {
         Ok(())
     }
 

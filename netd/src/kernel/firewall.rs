@@ -1,7 +1,8 @@
 //! Where the policy stands: our table of nftables, or chains of legacy iptables with sets of ipset. Which, says the ceiling.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use cell_netd_core::policy::iptables::Way;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, skeleton};
 
 use super::legacy::Legacy;
-use super::nft::{Drops, Nft, NftError, Ownership, blockers, passage};
+use super::nft::{Drops, Nft, NftError, Ownership, blockers, flows, passage};
 use super::{KernelError, Passage};
 
 /// What renders the policy.
@@ -220,6 +221,12 @@ impl Firewall {
             Some(legacy) => Ok(legacy.drops().await?),
             None => self.nft(Nft::drops).await,
         }
+    }
+
+    /// Flows are neither renderer's.
+    pub(super) async fn end_datagrams(&mut self, from: BTreeSet<IpAddr>) -> Result<(), KernelError> {
+        self.nft(move |nft| flows::end_datagrams(nft.socket(), &from))
+            .await
     }
 
     pub(super) fn name(&self) -> &'static str {

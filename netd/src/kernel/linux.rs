@@ -1,6 +1,7 @@
 //! The real thing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -409,6 +410,10 @@ impl Kernel for Linux {
             Some(_) => self.links.remove(&name).await,
             None => Ok(()),
         }
+    }
+
+    async fn end_datagrams(&mut self, from: BTreeSet<IpAddr>) -> Result<(), KernelError> {
+        self.firewall.end_datagrams(from).await
     }
 
     async fn drops(&mut self) -> Result<BTreeMap<Counter, Drops>, KernelError> {

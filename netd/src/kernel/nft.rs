@@ -7,6 +7,7 @@ mod decode;
 mod element;
 mod encode;
 mod expression;
+pub mod flows;
 pub mod passage;
 mod read;
 mod socket;

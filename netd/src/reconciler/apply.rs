@@ -1,11 +1,14 @@
 //! A request is validated, planned, performed, read back, and only then accepted.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use cell_netd_core::confirm::{Refusal, Window};
 use cell_netd_core::desired::Delta;
 use cell_netd_core::plan::{Plan, expected_peers, peers_hold, plan, plan_delta};
 use cell_netd_core::policy::{Ruleset, compile};
+use cell_netd_core::rebound::{rebound, rebound_by};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use cell_netd_core::{Desired, Step};
@@ -88,8 +91,10 @@ impl<K: Kernel> Reconciler<K> {
         if self.accepted.as_ref() != Some(&desired) {
             self.status.generation += 1;
         }
+        let moved = self.accepted.as_ref().map(|before| rebound(before, &desired));
         self.accepted = Some(desired);
         self.on_link = on_link;
+        self.lead_on(moved.unwrap_or_default()).await;
         self.accept().await;
         self.try_tunnels_at_once();
         self.tend_tunnels(false).await;
@@ -137,10 +142,12 @@ impl<K: Kernel> Reconciler<K> {
             self.go_back().await;
             return Err(error);
         }
+        let moved = rebound_by(&delta);
         if let Some(accepted) = &mut self.accepted {
             let _inverse = accepted.apply(delta);
         }
         self.status.generation += 1;
+        self.lead_on(moved).await;
         self.accept().await;
         Ok(self.applied(plan))
     }
@@ -234,6 +241,17 @@ impl<K: Kernel> Reconciler<K> {
             tracing::error!(%change, "not done after the apply");
         }
         Err(ApplyError::NotConverged(left.changes.len()))
+    }
+
+    /// What the policy in force has cut goes on by the way of now, where its sender would not notice. It lets nothing through that the
+    /// policy does not, so nothing depends on it.
+    async fn lead_on(&mut self, moved: BTreeSet<IpAddr>) {
+        if moved.is_empty() {
+            return;
+        }
+        if let Err(error) = self.kernel.end_datagrams(moved).await {
+            tracing::warn!(%error, "flows that were moved stay cut until they are idle");
+        }
     }
 
     /// After a failure: the kernel is led back to what was accepted before, as far as it lets itself be led.

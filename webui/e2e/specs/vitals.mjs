@@ -136,6 +136,7 @@ async function work(world, most, prepare, act) {
   try {
     await prepare(page);
     const took = await threadMillis(page, () => act(page));
+    assert(took > 1, 'the main thread did nothing');
     return { value: took.toFixed(0), unit: 'ms of processor', goal: `< ${most}`, ok: took < most };
   } finally {
     await page.close();

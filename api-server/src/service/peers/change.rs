@@ -156,12 +156,15 @@ pub async fn update(
     }
     let (identity, range) = (Arc::clone(&asked.identity), asked.identity.range);
     if let Some(now) = app.peers.get(asked.name.as_str()) {
+        asked.is_of(&now.peer)?;
         let exit = app
             .store
             .read(|connection| chosen(connection, &now.peer.exit, &asked.update.exit, OF_PEER))?;
         // What the change leaves alone must not hold it up: it may take something away.
         let bound = exit.bound().filter(|_| asked.update.exit.exit.is_some());
-        netd_takes(app, &range, &asked.update.applied_to(&now.peer, exit), bound).await?;
+        if asked.update.is_of_netd() {
+            netd_takes(app, &range, &asked.update.applied_to(&now.peer, exit), bound).await?;
+        }
     }
     let (peers, name, waits) = (Arc::clone(&app.peers), asked.name.clone(), wait.clone());
     let ((_, stored), generation) = app
@@ -219,6 +222,14 @@ impl Update {
         })
     }
 
+    /// Whether the peer is as the caller has seen it.
+    fn is_of(&self, now: &Peer) -> Result<(), ServiceError> {
+        match &self.if_version {
+            Some(version) if *version != now.version() => Err(ServiceError::Stale),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes it; the peer before and after.
     ///
     /// # Errors
@@ -231,12 +242,7 @@ impl Update {
     ) -> Result<(StoredPeer, Arc<StoredPeer>), ServiceError> {
         let range = self.identity.range;
         let before = table::get(tx, &range, self.name.as_str())?.ok_or(ServiceError::NoPeer)?;
-        if self
-            .if_version
-            .is_some_and(|version| version != before.peer.version())
-        {
-            return Err(ServiceError::Stale);
-        }
+        self.is_of(&before.peer)?;
         let after = Arc::new(StoredPeer {
             peer: self.update.applied_to(
                 &before.peer,

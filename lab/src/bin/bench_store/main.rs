@@ -16,7 +16,7 @@ use cell_lab::cell::Cell;
 use cell_lab::docker::Docker;
 use cell_lab::household::{claimed, join};
 use cell_lab::measure::Bench;
-use cell_lab::process::pid;
+use cell_lab::process::{hold, pid};
 use cell_lab::report::Report;
 use cell_lab::store::{Apartment, CORE, CORE_IMAGES, Storehouse, Wishes};
 use cell_lab::topology::{Device, World};
@@ -65,7 +65,7 @@ impl Lab<'_> {
     /// While cell-api stands still, nobody puts right what is measured.
     pub fn without_api<T>(&mut self, measure: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let api = pid(self.cell.daemon("api")?)?;
-        kill(api, Signal::SIGSTOP)?;
+        hold(api)?;
         let measured = measure(self);
         kill(api, Signal::SIGCONT)?;
         measured

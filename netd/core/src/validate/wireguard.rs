@@ -163,7 +163,25 @@ pub(super) fn cell_ports(
             faults.invalid(field, format!("{port} is named twice"));
         }
     }
+    shared_targets(&ports, faults);
     ports
+}
+
+/// What comes to the target of a port that turns the bound aside is told by that target alone: it is nobody else's.
+fn shared_targets(ports: &BTreeMap<Port, Option<CellTarget>>, faults: &mut Faults) {
+    let led = || ports.iter().filter_map(|(port, target)| Some((port, (*target)?)));
+    for (port, apart) in led().filter(|(_, target)| target.of_bound.is_some()) {
+        let others = led().filter(|(other, _)| other.protocol == port.protocol && *other != port);
+        let to =
+            others.flat_map(|(other, target)| [Some(target.port), target.of_bound].map(|to| (other, to)));
+        for (other, _) in to.filter(|(_, to)| [Some(apart.port), apart.of_bound].contains(to) && to.is_some())
+        {
+            faults.invalid(
+                "spec.cell_ports",
+                format!("{port} and {other} have one target, and {port} turns the bound aside"),
+            );
+        }
+    }
 }
 
 /// A port, or none where it is 0; None: it is neither.

@@ -196,12 +196,12 @@ impl NftSocket {
     }
 
     /// Sends one request and collects what comes back until its end.
-    fn exchange_with<T>(
+    pub(super) fn exchange_with<T>(
         &mut self,
         family: NetfilterProtoFamily,
-        request: NfTablesMessage,
+        request: impl Into<NetfilterMessageInner>,
         flags: u16,
-        read: fn(&[u8], &mut Vec<T>) -> Result<(), DecodeError>,
+        read: impl Fn(&[u8], &mut Vec<T>) -> Result<(), DecodeError>,
     ) -> Result<Vec<T>, NftError> {
         self.sequence += 1;
         let mut bytes = Vec::new();
