@@ -94,7 +94,9 @@ fn main() -> Result<ExitCode> {
 fn failures(folder: &Path) -> Result<ExitCode> {
     let mut report = Report::new("failures");
     for (target, _) in PROOFS {
-        let Some((rows, when)) = read(folder, target)? else { continue };
+        let Some((rows, when)) = read(folder, target)? else {
+            continue;
+        };
         if rows.is_empty() {
             report.add(format!("make {target}, {when}"), "no lines", "", "some", false);
         }
