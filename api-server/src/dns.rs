@@ -178,13 +178,14 @@ impl Dns {
         matches!(*self.refused(), Some(Refusal::BoundPort(_)))
     }
 
-    /// What netd says of the whole. Whether it is of DNS, and news.
-    pub(crate) fn note_refusal(&self, violations: &[Violation]) -> bool {
+    /// What netd says of the whole. Whether it is of DNS, and news. That it does without the port of the bound is for its ceiling alone to
+    /// say (`is_above`).
+    pub(crate) fn note_refusal(&self, violations: &[Violation], is_above: bool) -> bool {
         let is_of_dns = |fault: &&Violation| {
             fault.field.starts_with("spec.cell_ports") || fault.field.starts_with("spec.dns_upstreams")
         };
         let faults: Vec<Violation> = violations.iter().filter(is_of_dns).cloned().collect();
-        let is_of_bound = |fault: &Violation| fault.field.ends_with(".bound_target_port");
+        let is_of_bound = |fault: &Violation| is_above && fault.field.ends_with(".bound_target_port");
         let refusal = match faults.as_slice() {
             [] => return false,
             all if all.iter().all(is_of_bound) => Refusal::BoundPort(words(all)),

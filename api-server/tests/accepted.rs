@@ -21,6 +21,7 @@ use cell_api_core::domain::{Domain, DomainFields};
 use cell_api_core::published::Published;
 use cell_egress_core::dns::proxied::{Over, header};
 use cell_lab::netns::Namespace;
+use cell_lab::process::until;
 use cell_lab::tools;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -64,6 +65,14 @@ fn asked(peer: IpAddr, name: &str) -> (ResponseCode, Vec<Ipv4Addr>) {
     (answer.metadata.response_code, addresses.collect())
 }
 
+/// The same, once CoreDNS has more to say than that it cannot tell (SERVFAIL), as it does for a moment on a busy machine.
+fn settled(peer: IpAddr, name: &str) -> (ResponseCode, Vec<Ipv4Addr>) {
+    until(PATIENCE, &format!("CoreDNS knows {name} for {peer}"), || {
+        Some(asked(peer, name)).filter(|(code, _)| *code != ResponseCode::ServFail)
+    })
+    .unwrap()
+}
+
 /// Each name for each peer, by both of its addresses, against what its view has.
 fn compare(published: &Published) {
     let views = views(published);
@@ -79,7 +88,7 @@ fn compare(published: &Published) {
                         .into_iter()
                         .map(move |domain| (*label, domain))
                 }) {
-                    let (code, found) = asked(*address, domain.child(label).unwrap().as_str());
+                    let (code, found) = settled(*address, domain.child(label).unwrap().as_str());
                     let expected = if is_mine {
                         (ResponseCode::NoError, vec![service.address])
                     } else {

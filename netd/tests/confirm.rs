@@ -7,6 +7,7 @@ mod core_support;
 mod support;
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ use tonic::{Code, Response, Status};
 /// The shortest window, seconds.
 const SHORT: u32 = 5;
 const LONG: u32 = 600;
+const EXIT: &str = "exit0";
 
 /// A netd, and what outlives it.
 struct Service {
@@ -251,6 +253,63 @@ async fn an_unconfirmed_change_is_taken_back_at_its_deadline() {
         ([1, 2].into(), "ROLLED_BACK")
     );
     refused(service.confirm(&changed.etag).await, Code::Aborted, "NOT_PENDING");
+}
+
+/// One of the relay, which needs no tunnel.
+fn exit() -> v1::ExitSpec {
+    v1::ExitSpec {
+        id: EXIT.to_owned(),
+        mark: 0x1000,
+        table: 0,
+        interface: String::new(),
+        way: Some(v1::exit_spec::Way::Redirect(v1::RedirectExit {
+            port: 9100,
+            servers: vec!["198.51.100.9:1080".parse::<SocketAddr>().unwrap().into()],
+        })),
+    }
+}
+
+/// Of who is carried another way and of nobody else (ADR 0049), whatever made the change.
+#[tokio::test]
+async fn flows_of_who_is_carried_another_way_are_ended() {
+    let bound = |index, exit: &str| v1::PeerSpec {
+        exit: exit.to_owned(),
+        ..one(index)
+    };
+    let whole = |exits: [&str; 2]| v1::NetworkSpec {
+        exits: vec![exit()],
+        ..spec(vec![bound(1, exits[0]), bound(2, exits[1])])
+    };
+    let addresses = |index: u8| -> BTreeSet<IpAddr> {
+        let texts = [format!("10.86.0.{}", index + 1), format!("fd86::{}", index + 1)];
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    };
+    let service = Service::start().await;
+    let ended = || std::mem::take(&mut service.kernel.inner().ended);
+    let first = service.apply(whole(["", ""]), "", 0).await.unwrap();
+    assert!(ended().is_empty(), "nobody had any flow that netd knew of");
+    let etag = service
+        .apply(whole([EXIT, ""]), &first.etag, 0)
+        .await
+        .unwrap()
+        .etag;
+    assert_eq!(ended(), [addresses(1)], "by the whole");
+    let etag = service
+        .delta(&etag, vec![bound(2, EXIT)], &[], 0)
+        .await
+        .unwrap()
+        .etag;
+    assert_eq!(ended(), [addresses(2)], "by a difference");
+    let narrowed = v1::PeerSpec {
+        access: Some(access(true, false, &[])),
+        ..bound(2, EXIT)
+    };
+    let etag = service.delta(&etag, vec![narrowed], &[], 0).await.unwrap().etag;
+    assert!(ended().is_empty(), "it is carried as before");
+    let changed = service.apply(whole(["", EXIT]), &etag, SHORT).await.unwrap();
+    assert_eq!(ended(), [addresses(1)], "a change that waits");
+    service.roll_back(&changed.etag).await.unwrap();
+    assert_eq!(ended(), [addresses(1)], "and its end");
 }
 
 #[tokio::test]

@@ -221,8 +221,9 @@ impl Reconciler {
                 return Ok(generation);
             };
             let violations = fault::violations(&status);
+            let is_above = fault::reason(&status).as_deref() == Some("ABOVE_CEILING");
             let is_left_out = has_answered(&status)
-                && (self.app.dns.note_refusal(&violations)
+                && (self.app.dns.note_refusal(&violations, is_above)
                     || self.app.remote.note_refusal(&listed.relay_servers, &violations)
                     || self.app.public_http.note_refusal(&violations)
                     || self.leave_out(&listed, &violations, &mut excess));

@@ -29,4 +29,5 @@ pub use ruleset::{
     Side, Test,
 };
 pub use skeleton::{shut, skeleton};
+pub use special::is as is_special;
 pub use text::{render, render_delta};

@@ -45,6 +45,8 @@ pub struct Inner {
     pub tunnels: BTreeMap<ExitInterface, TunnelSeen>,
     /// Interfaces of exits whose keys vaultd does not have.
     pub keyless: BTreeSet<ExitInterface>,
+    /// Whose flows were ended, each time.
+    pub ended: Vec<BTreeSet<IpAddr>>,
     /// Interfaces of exits that cannot be brought up.
     pub broken: BTreeSet<ExitInterface>,
 }
@@ -371,7 +373,8 @@ impl Kernel for Fake {
     }
 
     /// It has no flows.
-    async fn end_datagrams(&mut self, _: BTreeSet<IpAddr>) -> Result<(), KernelError> {
+    async fn end_datagrams(&mut self, from: BTreeSet<IpAddr>) -> Result<(), KernelError> {
+        self.inner().ended.push(from);
         Ok(())
     }
 

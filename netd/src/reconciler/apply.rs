@@ -243,9 +243,9 @@ impl<K: Kernel> Reconciler<K> {
         Err(ApplyError::NotConverged(left.changes.len()))
     }
 
-    /// What the policy in force has cut goes on by the way of now, where its sender would not notice. It lets nothing through that the
-    /// policy does not, so nothing depends on it.
-    async fn lead_on(&mut self, moved: BTreeSet<IpAddr>) {
+    /// What the policy in force has cut goes on by the way of now, where its sender would not notice. Each packet is judged by the
+    /// policy all the same, so nothing depends on it.
+    pub(super) async fn lead_on(&mut self, moved: BTreeSet<IpAddr>) {
         if moved.is_empty() {
             return;
         }

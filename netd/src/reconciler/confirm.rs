@@ -5,6 +5,7 @@ use cell_netd_core::Desired;
 use cell_netd_core::confirm::{Beside, Pending, Phase, Reason, Refusal, Rollback, Way, takes_away};
 use cell_netd_core::desired::Delta;
 use cell_netd_core::model::PeerName;
+use cell_netd_core::rebound::rebound;
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::validate;
 use cell_proto::netd::v1::KeptState;
@@ -336,11 +337,15 @@ impl<K: Kernel> Reconciler<K> {
             tracing::error!(%error, "tunnels of the change are not gone yet");
         }
         let restored = self.try_repair(&last_good).await;
+        let moved = self.accepted.as_ref().map(|before| rebound(before, &last_good));
         self.accepted = Some(last_good);
         self.status.generation += 1;
         self.status.etag = self.etag();
         match restored {
-            Ok(_) => self.accept().await,
+            Ok(_) => {
+                self.lead_on(moved.unwrap_or_default()).await;
+                self.accept().await;
+            }
             Err(error) => {
                 tracing::error!(%error, "the last good state is not in force yet");
                 self.seen = None;

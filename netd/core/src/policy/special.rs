@@ -53,8 +53,8 @@ pub(super) fn ranges(family: Family) -> impl Iterator<Item = Element> {
     )
 }
 
-/// Whether an address is in one of them.
-pub(super) fn is(address: IpAddr) -> bool {
+/// Whether an address is in one of the special-purpose ranges, which are none of the internet.
+pub fn is(address: IpAddr) -> bool {
     let around = |range| matches!(range, Element::Range(first, last) if (first..=last).contains(&address));
     ranges(Family::of(address)).any(around)
 }

@@ -1,11 +1,12 @@
 //! Ends flows in the kernel's table of them (nf_conntrack, include/uapi/linux/netfilter/nfnetlink_conntrack.h).
 //!
-//! The kernel's own filter (CTA_FILTER) is not used: it is not there before Linux 6.8, and Linux 6.18 finds no flow by its IPv6
-//! address (ADR 0049).
+//! The kernel's own filter (CTA_FILTER) is not used: older kernels have none for this, and Linux 6.18 takes IPv6 addresses in it the
+//! wrong way round (ADR 0049).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use cell_netd_core::rebound::may_be_moved;
 use netlink_packet_core::{DecodeError, NLM_F_ACK, NLM_F_DUMP, NetlinkMessage, NetlinkPayload, Nla};
 use netlink_packet_netfilter::conntrack::{
     ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple,
@@ -18,36 +19,60 @@ use super::socket::{NftError, NftSocket};
 const ID: u16 = 12;
 /// CTA_ZONE.
 const ZONE: u16 = 18;
-/// Flows that are ended at once; whoever keeps more open has the rest of them cut until they are idle.
-const AT_MOST: usize = 4096;
+/// Flows of one address that are ended at once: whoever keeps more open has the rest of them cut until they are idle.
+const OF_ONE: usize = 256;
+/// And of all addresses.
+const OF_ALL: usize = 8192;
 
-/// What names a flow.
+/// What names a flow, and where it began.
 struct Flow {
-    family: NetfilterProtoFamily,
+    from: IpAddr,
     name: Vec<ConntrackAttribute>,
 }
 
-/// Ends flows without connections (UDP, ICMP) that began at these addresses. Reads all flows that there are.
+/// Ends flows without connections (UDP, ICMP) that began at these addresses and may be of the way before. Reads all flows that there
+/// are.
+///
+/// # Errors
+/// The first of the kernel's, after the others were tried.
 pub(in crate::kernel) fn end_datagrams(
     socket: &mut NftSocket,
     from: &BTreeSet<IpAddr>,
 ) -> Result<(), NftError> {
     let read = |message: &[u8], found: &mut Vec<Flow>| -> Result<(), DecodeError> {
-        if found.len() < AT_MOST {
+        if found.len() < OF_ALL {
             found.extend(datagrams(message, from));
         }
         Ok(())
     };
     let all = ConntrackMessage::Get(Vec::new());
-    for flow in socket.exchange_with(NetfilterProtoFamily::Unspec, all, NLM_F_DUMP, read)? {
-        let end = ConntrackMessage::Delete(flow.name);
-        match socket.exchange_with(flow.family, end, NLM_F_ACK, |_, _: &mut Vec<()>| Ok(())) {
-            // It has ended by itself.
-            Err(error) if error.errno() == Some(libc::ENOENT) => {}
-            outcome => drop(outcome?),
+    let flows = socket.exchange_with(NetfilterProtoFamily::Unspec, all, NLM_F_DUMP, read)?;
+    let mut ended: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    let mut refused = Ok(());
+    for flow in flows {
+        let count = ended.entry(flow.from).or_default();
+        *count += 1;
+        if *count <= OF_ONE
+            && let Err(error) = end(socket, flow)
+        {
+            refused = refused.and(Err(error));
         }
     }
-    Ok(())
+    refused
+}
+
+fn end(socket: &mut NftSocket, flow: Flow) -> Result<(), NftError> {
+    let family = match flow.from {
+        IpAddr::V4(_) => NetfilterProtoFamily::IPv4,
+        IpAddr::V6(_) => NetfilterProtoFamily::IPv6,
+    };
+    let message = ConntrackMessage::Delete(flow.name);
+    let acknowledged = |_: &[u8], _: &mut Vec<()>| Ok(());
+    match socket.exchange_with(family, message, NLM_F_ACK, acknowledged) {
+        // It has ended by itself.
+        Err(error) if error.errno() == Some(libc::ENOENT) => Ok(()),
+        outcome => outcome.map(drop),
+    }
 }
 
 /// The flow of a message, if it is one of these.
@@ -64,33 +89,54 @@ fn datagrams(message: &[u8], from: &BTreeSet<IpAddr>) -> Option<Flow> {
         ConntrackAttribute::CtaTupleOrig(tuple) => Some(tuple),
         _ => None,
     })?;
-    let source = source(original).filter(|source| from.contains(source))?;
-    is_of_datagrams(original).then(|| Flow {
-        family: match source {
-            IpAddr::V4(_) => NetfilterProtoFamily::IPv4,
-            IpAddr::V6(_) => NetfilterProtoFamily::IPv6,
-        },
+    let ends = Ends::of(original);
+    let source = ends.source.filter(|source| from.contains(source))?;
+    let concerns = ends.is_of_datagrams && may_be_moved(ends.destination?, ends.port);
+    concerns.then(|| Flow {
+        from: source,
         name: attributes.into_iter().filter(is_name).collect(),
     })
 }
 
-fn source(tuple: &[Tuple]) -> Option<IpAddr> {
-    tuple.iter().find_map(|part| match part {
-        Tuple::Ip(ip) => ip.iter().find_map(|one| match one {
-            IPTuple::SourceAddress(address) => Some(*address),
-            _ => None,
-        }),
-        _ => None,
-    })
+/// What counts of a tuple.
+#[derive(Default)]
+struct Ends {
+    source: Option<IpAddr>,
+    destination: Option<IpAddr>,
+    port: Option<u16>,
+    is_of_datagrams: bool,
 }
 
-fn is_of_datagrams(tuple: &[Tuple]) -> bool {
-    use Protocol::{Icmp, Ipv6Icmp, Udp};
-    tuple.iter().any(|part| {
-        let Tuple::Proto(of) = part else { return false };
-        let is = |protocol| of.contains(&ProtoTuple::Protocol(protocol));
-        is(Udp) || is(Icmp) || is(Ipv6Icmp)
-    })
+impl Ends {
+    fn of(tuple: &[Tuple]) -> Self {
+        let mut ends = Ends::default();
+        for part in tuple {
+            match part {
+                Tuple::Ip(ip) => ip.iter().for_each(|one| ends.take_address(one)),
+                Tuple::Proto(of) => of.iter().for_each(|one| ends.take_protocol(one)),
+                _ => {}
+            }
+        }
+        ends
+    }
+
+    fn take_address(&mut self, one: &IPTuple) {
+        match one {
+            IPTuple::SourceAddress(address) => self.source = Some(*address),
+            IPTuple::DestinationAddress(address) => self.destination = Some(*address),
+            _ => {}
+        }
+    }
+
+    fn take_protocol(&mut self, one: &ProtoTuple) {
+        match one {
+            ProtoTuple::Protocol(Protocol::Udp | Protocol::Icmp | Protocol::Ipv6Icmp) => {
+                self.is_of_datagrams = true;
+            }
+            ProtoTuple::DestinationPort(port) => self.port = Some(*port),
+            _ => {}
+        }
+    }
 }
 
 fn is_name(attribute: &ConntrackAttribute) -> bool {
