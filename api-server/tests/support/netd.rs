@@ -157,6 +157,18 @@ impl State {
         Err(above(violations))
     }
 
+    fn judge_ports(&self, ports: &[CellPort]) -> Result<(), Status> {
+        let refused = |field, words| Err(above(vec![Violation::new(field, words)]));
+        if self.refuses_dns && ports.len() > 1 {
+            return refused("spec.cell_ports[1].target_port", "is not allowed");
+        }
+        if self.refuses_bound_port && ports.iter().any(|port| port.bound_target_port != 0) {
+            let words = "udp/9054 is not a service target";
+            return refused("spec.cell_ports[1].bound_target_port", words);
+        }
+        Ok(())
+    }
+
     /// As the real one: while a network has faults, entries are not looked at.
     fn judge_services(&self, spec: &NetworkSpec) -> Result<(), Status> {
         let networks = spec.service_networks.iter().enumerate();
@@ -460,18 +472,7 @@ impl NetworkService for Service {
             let field = "spec.wireguard.listen_port";
             return Err(above(vec![Violation::new(field, "is taken by another program")]));
         }
-        if state.refuses_dns && spec.cell_ports.len() > 1 {
-            return Err(above(vec![Violation::new(
-                "spec.cell_ports[1].target_port",
-                "is not allowed",
-            )]));
-        }
-        if state.refuses_bound_port && spec.cell_ports.iter().any(|port| port.bound_target_port != 0) {
-            return Err(above(vec![Violation::new(
-                "spec.cell_ports[1].bound_target_port",
-                "udp/9054 is not a service target",
-            )]));
-        }
+        state.judge_ports(&spec.cell_ports)?;
         state.judge("spec.peers", &spec.peers, 0)?;
         state.judge_exits("spec.peers", &spec.exits, &spec.peers)?;
         state.judge_services(&spec)?;
