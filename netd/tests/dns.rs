@@ -169,11 +169,8 @@ impl Setup {
         for (number, resolver) in resolvers.into_iter().enumerate() {
             for tcp in [false, true] {
                 let name = format!("{round}{number}{tcp}.example");
-                assert_eq!(
-                    self.ask(resolver, &name, tcp),
-                    Some(expected),
-                    "{resolver} tcp {tcp} {round}"
-                );
+                let told = patiently(Some(expected), || self.ask(resolver, &name, tcp));
+                assert_eq!(told, Some(expected), "{resolver} tcp {tcp} {round}");
             }
         }
     }
@@ -240,6 +237,20 @@ fn a_bound_peers_questions_go_by_its_exit_whomever_it_asks() -> Result<()> {
     assert!(setup.leaked() > 0, "control: the counters count");
     assert_eq!(setup.netd.dropped("egress_stranger")?, held);
     Ok(())
+}
+
+/// Asks again, as resolvers do, where the relay had no answer in time (it gives a resolver 1.5 s, which a busy machine may not take):
+/// any other answer stands, and where none is expected the first one does.
+fn patiently(expected: Option<Ended>, ask: impl Fn() -> Option<Ended>) -> Option<Ended> {
+    const TIMES: usize = 3;
+    let mut told = ask();
+    for _ in 1..TIMES {
+        if told != Some(FAILED) || told == expected {
+            break;
+        }
+        told = ask();
+    }
+    told
 }
 
 /// NOERROR and SERVFAIL (RFC 1035 section 4.1.1).
@@ -529,8 +540,9 @@ impl Service {
             for tcp in [false, true] {
                 let name = name.replace('N', &format!("{number}{tcp}"));
                 let to = SocketAddr::new(at, 53);
-                let told = resolver::ask(&self.container.namespace, to, &name, tcp, 3 * PATIENCE / 4);
-                assert_eq!(told.unwrap(), expected, "{at} tcp {tcp} {name}");
+                let ask =
+                    || resolver::ask(&self.container.namespace, to, &name, tcp, 3 * PATIENCE / 4).unwrap();
+                assert_eq!(patiently(expected, ask), expected, "{at} tcp {tcp} {name}");
             }
         }
     }
