@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
@@ -224,6 +225,13 @@ pub struct CellTarget {
     pub port: u16,
     /// Of what comes from whoever is bound to an exit, in its stead; of questions of DNS alone.
     pub of_bound: Option<u16>,
+}
+
+impl CellTarget {
+    /// Both.
+    pub fn ports(self) -> impl Iterator<Item = u16> {
+        iter::once(self.port).chain(self.of_bound)
+    }
 }
 
 /// Everything that netd should own. The default is nothing at all.

@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::desired::{Delta, Desired, Peer};
-use crate::policy::is_special;
-
-/// The port of DNS.
-const DNS: u16 = 53;
+use crate::policy::{DNS, is_special};
 
 /// Addresses of peers whom another exit carries, or the machine's own way.
 pub fn rebound(before: &Desired, after: &Desired) -> BTreeSet<IpAddr> {

@@ -1,7 +1,6 @@
 //! A desired state becomes a ruleset. Read top down: this is what the cell lets through.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -145,19 +144,14 @@ fn of_peers<'a>(peers: impl Iterator<Item = &'a Peer>) -> Elements {
 
 /// What peers may be let to for a port of the cell.
 fn of_cell_port((port, target): (&Port, &Option<CellTarget>)) -> Vec<(SetId, Element)> {
-    let Some(CellTarget {
-        port: number,
-        of_bound,
-    }) = target
-    else {
+    let Some(target) = target else {
         return vec![(SetId::CellPorts, Element::Port(*port))];
     };
-    let numbers = iter::once(*number).chain(*of_bound);
-    let target = |number| {
+    let element = |number| {
         let protocol = port.protocol;
         (SetId::CellTargets, Element::Port(Port { protocol, number }))
     };
-    numbers.map(target).collect()
+    target.ports().map(element).collect()
 }
 
 fn insert(into: &mut Elements, elements: impl IntoIterator<Item = (SetId, Element)>) {

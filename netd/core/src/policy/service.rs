@@ -6,8 +6,6 @@
 //! Their questions of DNS are all turned to the relay, whomever they ask: nothing else knows which exit carries them, and the
 //! resolver of the house is none that they may reach.
 
-use std::iter;
-
 use super::compile::{Compiler, DNS, ICMP, drop, goto, granted, interface, plain, when};
 use super::element::{Element, SetId};
 use super::hooks::turned;
@@ -208,7 +206,7 @@ impl Compiler<'_> {
             let family = Family::of(hidden);
             rules.extend(self.asked_before_bound(hidden));
             for (protocol, target) in self.resolver() {
-                for port in iter::once(target.port).chain(target.of_bound) {
+                for port in target.ports() {
                     rules.push(when(
                         [
                             Match::Address(family, Side::Destination, Test::Is(hidden)),

@@ -172,10 +172,7 @@ fn shared_targets(ports: &BTreeMap<Port, Option<CellTarget>>, faults: &mut Fault
     let led = || ports.iter().filter_map(|(port, target)| Some((port, (*target)?)));
     for (port, apart) in led().filter(|(_, target)| target.of_bound.is_some()) {
         let others = led().filter(|(other, _)| other.protocol == port.protocol && *other != port);
-        let to =
-            others.flat_map(|(other, target)| [Some(target.port), target.of_bound].map(|to| (other, to)));
-        for (other, _) in to.filter(|(_, to)| [Some(apart.port), apart.of_bound].contains(to) && to.is_some())
-        {
+        for (other, _) in others.filter(|(_, to)| to.ports().any(|to| apart.ports().any(|own| own == to))) {
             faults.invalid(
                 "spec.cell_ports",
                 format!("{port} and {other} have one target, and {port} turns the bound aside"),

@@ -39,26 +39,23 @@ pub(in crate::kernel) fn end_datagrams(
     socket: &mut NftSocket,
     from: &BTreeSet<IpAddr>,
 ) -> Result<(), NftError> {
+    let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
     let read = |message: &[u8], found: &mut Vec<Flow>| -> Result<(), DecodeError> {
-        if found.len() < OF_ALL {
-            found.extend(datagrams(message, from));
+        let Some(flow) = datagrams(message, from).filter(|_| found.len() < OF_ALL) else {
+            return Ok(());
+        };
+        let count = counts.entry(flow.from).or_default();
+        *count += 1;
+        if *count <= OF_ONE {
+            found.push(flow);
         }
         Ok(())
     };
     let all = ConntrackMessage::Get(Vec::new());
     let flows = socket.exchange_with(NetfilterProtoFamily::Unspec, all, NLM_F_DUMP, read)?;
-    let mut ended: BTreeMap<IpAddr, usize> = BTreeMap::new();
-    let mut refused = Ok(());
-    for flow in flows {
-        let count = ended.entry(flow.from).or_default();
-        *count += 1;
-        if *count <= OF_ONE
-            && let Err(error) = end(socket, flow)
-        {
-            refused = refused.and(Err(error));
-        }
-    }
-    refused
+    let ended = flows.into_iter().map(|flow| end(socket, flow));
+    // Each is tried, whatever becomes of another.
+    ended.fold(Ok(()), Result::and)
 }
 
 fn end(socket: &mut NftSocket, flow: Flow) -> Result<(), NftError> {

@@ -201,7 +201,7 @@ impl NftSocket {
         family: NetfilterProtoFamily,
         request: impl Into<NetfilterMessageInner>,
         flags: u16,
-        read: impl Fn(&[u8], &mut Vec<T>) -> Result<(), DecodeError>,
+        mut read: impl FnMut(&[u8], &mut Vec<T>) -> Result<(), DecodeError>,
     ) -> Result<Vec<T>, NftError> {
         self.sequence += 1;
         let mut bytes = Vec::new();
