@@ -80,8 +80,6 @@ impl Deck {
 /// Each kind, with each exit type or signal that it may have; who meets it is drawn.
 fn all(random: &mut Random, peers: usize, has_wg: bool) -> Vec<Transition> {
     let mut cards = vec![
-        Transition::Swap(random.place(peers), random.place(peers)),
-        Transition::SwapServices(random.place(peers), random.place(peers)),
         Transition::Bridge(random.place(peers)),
         Transition::Fallback(random.place(peers), None),
         Transition::Uplink,
@@ -100,7 +98,9 @@ fn all(random: &mut Random, peers: usize, has_wg: bool) -> Vec<Transition> {
             Transition::Delete,
             Transition::DeleteUsed(kind),
             Transition::Assign(random.place(peers), kind),
+            Transition::Swap(random.place(peers), kind),
             Transition::Service(random.place(peers), kind),
+            Transition::SwapServices(random.place(peers), kind),
             Transition::Fallback(random.place(peers), Some(kind)),
             Transition::FarEnd(kind),
             Transition::FarLink(kind),
@@ -172,7 +172,7 @@ mod tests {
             for kind in Kind::ALL {
                 let of_type = cards.iter().filter(|card| card.exit_type() == Some(kind));
                 let kinds: BTreeSet<_> = of_type.map(|card| card.kind()).collect();
-                let many = if Kind::TUNNELS.contains(&kind) { 9 } else { 7 };
+                let many = if Kind::TUNNELS.contains(&kind) { 11 } else { 9 };
                 assert_eq!(kinds.len(), many, "{kind}: {kinds:?}");
             }
         }

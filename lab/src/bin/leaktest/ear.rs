@@ -27,13 +27,19 @@ const SOMEWHERE: std::net::Ipv4Addr = std::net::Ipv4Addr::new(198, 51, 100, 99);
 /// Before a socket that failed is read again.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// When a speaker was heard last, by protocol and family; microseconds, 0: never.
+#[derive(Debug, Default)]
+struct Moments {
+    heard: [AtomicU64; Protocol::ALL.len() * 2],
+    /// When it said the last of what came.
+    said: [AtomicU64; Protocol::ALL.len() * 2],
+}
+
 /// One place's.
 #[derive(Debug)]
 pub struct Ear {
-    /// By device, microseconds; 0: never.
-    last: [AtomicU64; SPEAKERS],
-    /// The same of the last thing that it said of all that came.
-    said: [AtomicU64; SPEAKERS],
+    /// By speaker.
+    of: [Moments; SPEAKERS],
     /// By key, of questions alone.
     questions: [AtomicU64; Key::COUNT],
     /// Of a far end: its type, and who may be heard there.
@@ -48,8 +54,7 @@ impl Ear {
     /// When a port is taken.
     pub fn open(namespace: &Namespace, judge: Option<(Kind, Arc<Ways>)>) -> Result<Arc<Self>> {
         let ear = Arc::new(Ear {
-            last: std::array::from_fn(|_| AtomicU64::new(0)),
-            said: std::array::from_fn(|_| AtomicU64::new(0)),
+            of: std::array::from_fn(|_| Moments::default()),
             questions: std::array::from_fn(|_| AtomicU64::new(0)),
             judge,
         });
@@ -71,8 +76,9 @@ impl Ear {
 
     fn note(&self, protocol: Protocol, all: impl IntoIterator<Item = Said>) {
         for said in all {
-            self.last[said.speaker].store(micros(now()), Ordering::Relaxed);
-            self.said[said.speaker].fetch_max(micros(said.at), Ordering::Relaxed);
+            let (of, kind) = (&self.of[said.speaker], kind(protocol, said.v6));
+            of.heard[kind].store(micros(now()), Ordering::Relaxed);
+            of.said[kind].fetch_max(micros(said.at), Ordering::Relaxed);
             if let Some((exit, ways)) = &self.judge {
                 let (exit, v6) = (*exit, said.v6);
                 ways.heard(Place { exit, protocol, v6 }, said);
@@ -89,14 +95,25 @@ impl Ear {
 
     /// How long after `moment` the device was heard last; none: not since then.
     pub fn heard_after(&self, speaker: usize, moment: Duration) -> Option<Duration> {
-        let last = self.last[speaker].load(Ordering::Relaxed);
-        Duration::from_micros(last).checked_sub(moment)
+        last(&self.of[speaker].heard).checked_sub(moment)
     }
 
     /// How long after `moment` the device said the last of what came; none: nothing since then.
     pub fn said_after(&self, speaker: usize, moment: Duration) -> Option<Duration> {
-        let said = self.said[speaker].load(Ordering::Relaxed);
-        Duration::from_micros(said).checked_sub(moment)
+        last(&self.of[speaker].said).checked_sub(moment)
+    }
+
+    /// Whether the speaker was heard since `heard` by this protocol and family, and of what it said since `said`.
+    pub fn hears(
+        &self,
+        speaker: usize,
+        (protocol, v6): (Protocol, bool),
+        heard: Duration,
+        said: Duration,
+    ) -> bool {
+        let (of, kind) = (&self.of[speaker], kind(protocol, v6));
+        let is_since = |at: &AtomicU64, since| at.load(Ordering::Relaxed) >= micros(since);
+        is_since(&of.heard[kind], heard) && is_since(&of.said[kind], said)
     }
 
     /// What its resolver was asked.
@@ -114,6 +131,17 @@ impl Ear {
         }
         all
     }
+}
+
+/// The place of a protocol and family among [`Moments`].
+fn kind(protocol: Protocol, v6: bool) -> usize {
+    protocol as usize * 2 + usize::from(v6)
+}
+
+/// The last of all kinds.
+fn last(moments: &[AtomicU64]) -> Duration {
+    let all = moments.iter().map(|one| one.load(Ordering::Relaxed));
+    Duration::from_micros(all.max().unwrap_or_default())
 }
 
 fn micros(moment: Duration) -> u64 {

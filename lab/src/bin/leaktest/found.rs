@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use cell_lab::report::Report;
 
+use crate::each::Each;
 use crate::isp;
 use crate::key::{Key, Meant, Protocol, Tally};
 use crate::kind::Kind;
@@ -32,9 +33,9 @@ pub struct Form {
 /// What was found.
 pub struct Found {
     transitions: BTreeMap<String, usize>,
-    /// What really met an exit of this type.
-    of_types: BTreeMap<(String, Kind), usize>,
-    /// What met each type of exit at work.
+    /// What met each type of exit at work, of what happens to one.
+    pub each: Each,
+    /// The same of what happens to the whole machine.
     pub met: Met,
     /// What came by a wrong exit.
     pub wrong: Wrong,
@@ -54,10 +55,10 @@ pub struct Found {
 
 impl Found {
     /// Nothing yet, of kinds each of which must happen.
-    pub fn expecting(kinds: &BTreeSet<String>, met: Met) -> Self {
+    pub fn expecting(kinds: &BTreeSet<String>, each: Each, met: Met) -> Self {
         Found {
             transitions: kinds.iter().map(|kind| (kind.clone(), 0)).collect(),
-            of_types: BTreeMap::new(),
+            each,
             met,
             wrong: Wrong::default(),
             recent: VecDeque::new(),
@@ -73,12 +74,9 @@ impl Found {
         }
     }
 
-    /// Keeps that it happened, and to which type of exit.
-    pub fn happened(&mut self, number: usize, transition: Transition, met: Option<Kind>, took: Duration) {
+    /// Keeps that it happened.
+    pub fn happened(&mut self, number: usize, transition: Transition, took: Duration) {
         *self.transitions.entry(transition.kind()).or_default() += 1;
-        if let Some(kind) = met {
-            *self.of_types.entry((transition.kind(), kind)).or_default() += 1;
-        }
         self.recent
             .push_back(format!("{number}, {transition} ({} ms)", took.as_millis()));
         while self.recent.len() > RECENT {
@@ -116,8 +114,18 @@ impl Found {
         Ok(())
     }
 
+    /// How far it is.
+    pub fn tell(&self, number: usize, of: usize, since: Duration, lab: &Lab) {
+        println!(
+            "  {number} of {of} transitions, {} s, {} packets leaked, {} by a wrong exit",
+            since.as_secs(),
+            self.leaked(),
+            lab.ways.wrong()
+        );
+    }
+
     /// Packets of bound peers that the ISP saw.
-    pub fn leaked(&self) -> u64 {
+    fn leaked(&self) -> u64 {
         self.seen
             .bound()
             .into_iter()
@@ -141,6 +149,7 @@ impl Found {
             }
         }
         self.times.clone_from(&lab.times);
+        self.each.settle(&lab.back);
         self.wrong.settle(&lab.ways);
         Ok(())
     }
@@ -188,15 +197,7 @@ impl Found {
         for (kind, times) in &self.transitions {
             report.add(format!("of these: {kind}"), times, "times", ">= 1", *times > 0);
         }
-        for (kind, types) in Transition::each_type_meets() {
-            for of in types {
-                let times = self.of_types.get(&(kind.to_owned(), *of)).copied();
-                let times = times.unwrap_or_default();
-                let goal = if form.each_type { ">= 1" } else { "" };
-                let ok = times > 0 || !form.each_type;
-                report.add(format!("of these, {of}: {kind}"), times, "times", goal, ok);
-            }
-        }
+        self.each.report(report);
     }
 
     fn controls(&self, report: &mut Report) {

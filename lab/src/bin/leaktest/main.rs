@@ -4,8 +4,10 @@
 
 #![forbid(unsafe_code)]
 
+mod back;
 mod controls;
 mod deck;
+mod each;
 mod ear;
 mod far;
 mod found;
@@ -35,6 +37,7 @@ use cell_lab::topology::{Device, World};
 use clap::Parser;
 
 use crate::deck::Deck;
+use crate::each::Each;
 use crate::ear::{FIRST_SERVICE, SPEAKERS};
 use crate::found::{Form, Found};
 use crate::key::{Key, Meant, Tally};
@@ -174,7 +177,7 @@ fn prove(lab: &mut Lab, speakers: &[Speaker], options: &Options, seed: u64) -> R
     let bound = Kind::ALL.len();
     let mut deck = Deck::new(seed, bound, lab.cell.daemon("wg").is_ok());
     let met = Met::expecting(deck.of_the_machine().iter().copied(), options.form().1);
-    let mut found = Found::expecting(deck.kinds(), met);
+    let mut found = Found::expecting(deck.kinds(), Each::expecting(options.form().1), met);
     let mut pauses = Random::new(!seed);
     let start = Instant::now();
     for number in 1..=options.transitions() {
@@ -182,16 +185,21 @@ fn prove(lab: &mut Lab, speakers: &[Speaker], options: &Options, seed: u64) -> R
         let named = || format!("transition {number}: {transition}");
         if let Some(patience) = found.met.wants(transition) {
             lab.gather(speakers, patience).with_context(named)?;
+        } else if let Some(patience) = found.each.wants(transition, &lab.touched(transition)) {
+            lab.bring(transition, speakers, patience).with_context(named)?;
         }
-        found.met.happened(transition, &lab.carrying());
+        let carrying = lab.carrying(transition.whose());
+        found.met.happened(transition, &carrying, &lab.carrying_all());
         let happened = Instant::now();
         let met = lab.happen(transition, speakers).with_context(named)?;
         lab.over = now();
+        found.each.happened(transition, &met, &carrying);
         std::thread::sleep(Duration::from_millis(BETWEEN.0 + pauses.below(BETWEEN.1)));
-        found.happened(number, transition, met, happened.elapsed());
+        found.happened(number, transition, happened.elapsed());
+        lab.look_what_is_back();
         found.look(lab)?;
         if number.is_multiple_of(50) {
-            tell(number, options.transitions(), start, &found, lab);
+            found.tell(number, options.transitions(), start.elapsed(), lab);
         }
     }
     (0..bound).for_each(|peer| lab.note_move(peer));
@@ -200,16 +208,6 @@ fn prove(lab: &mut Lab, speakers: &[Speaker], options: &Options, seed: u64) -> R
     found.settle(lab, speakers)?;
     controls::planted(lab, &mut found, speakers)?;
     Ok(found)
-}
-
-/// How far it is.
-fn tell(number: usize, of: usize, start: Instant, found: &Found, lab: &Lab) {
-    println!(
-        "  {number} of {of} transitions, {} s, {} packets leaked, {} by a wrong exit",
-        start.elapsed().as_secs(),
-        found.leaked(),
-        lab.ways.wrong()
-    );
 }
 
 /// What is made of a Tor that does not carry.

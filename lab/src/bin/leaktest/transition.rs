@@ -7,6 +7,15 @@ use nix::sys::signal::Signal;
 
 use crate::kind::Kind;
 
+/// Who is bound to exits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Peers.
+    Devices,
+    /// Containers of services.
+    Services,
+}
+
 /// One thing that happens. Peers are numbers from 0, and so are services, of which there are as many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
@@ -16,14 +25,14 @@ pub enum Transition {
     Delete,
     /// The deletion of an exit that is in use is asked for, and refused.
     DeleteUsed(Kind),
-    /// A peer is given an exit.
+    /// A peer is given an exit: the first from this one on that has another.
     Assign(usize, Kind),
-    /// Two peers exchange their exits.
-    Swap(usize, usize),
-    /// A service is given an exit.
+    /// Two peers exchange their exits: the first from this one on that has one of another type, and one that has one of this type.
+    Swap(usize, Kind),
+    /// A service is given an exit, as a peer is.
     Service(usize, Kind),
-    /// Two services exchange their exits.
-    SwapServices(usize, usize),
+    /// Two services exchange their exits, found as [`Transition::Swap`] finds peers.
+    SwapServices(usize, Kind),
     /// The bridge of a service is set down and up by hand.
     Bridge(usize),
     /// Another exit stands in for the peer's while that does not work; none: nothing does any more.
@@ -127,7 +136,9 @@ impl Transition {
             Transition::Create(kind, _)
             | Transition::DeleteUsed(kind)
             | Transition::Assign(_, kind)
+            | Transition::Swap(_, kind)
             | Transition::Service(_, kind)
+            | Transition::SwapServices(_, kind)
             | Transition::FarEnd(kind)
             | Transition::FarLink(kind)
             | Transition::Interface(kind)
@@ -139,11 +150,20 @@ impl Transition {
 
     /// The names of kinds that each exit type must meet, and of which.
     pub fn each_type_meets() -> impl Iterator<Item = (&'static str, &'static [Kind])> {
-        let of_all = [0, 1, 2, 3, 5, 6, 17, 19].map(|place| (Transition::KINDS[place], &Kind::ALL[..]));
+        let of_all =
+            [0, 1, 2, 3, 4, 5, 6, 17, 19, 20].map(|place| (Transition::KINDS[place], &Kind::ALL[..]));
         let of_tunnels = [7, 8].map(|place| (Transition::KINDS[place], &Kind::TUNNELS[..]));
         let of_openvpn = ["SIGKILL of openvpn(8) itself", "SIGTERM of openvpn(8) itself"];
         let of_openvpn = of_openvpn.map(|name| (name, &[Kind::Openvpn][..]));
         of_all.into_iter().chain(of_tunnels).chain(of_openvpn)
+    }
+
+    /// Who is bound to the exits that it is about.
+    pub fn whose(self) -> Whose {
+        match self {
+            Transition::Service(..) | Transition::SwapServices(..) | Transition::Bridge(_) => Whose::Services,
+            _ => Whose::Devices,
+        }
     }
 
     /// Whether it happens to the whole machine, whoever uses which exit.
@@ -168,7 +188,7 @@ impl Transition {
     pub fn draw(random: &mut Random, peers: usize, rarely: bool, has_wg: bool) -> Self {
         let kind = Kind::ALL[random.place(Kind::ALL.len())];
         let tunnel = Kind::TUNNELS[random.place(Kind::TUNNELS.len())];
-        let (one, other) = (random.place(peers), random.place(peers));
+        let one = random.place(peers);
         let stands_in = (random.below(2) == 0).then_some(kind);
         let hard = random.below(2) == 0;
         let signal = if hard { Signal::SIGKILL } else { Signal::SIGTERM };
@@ -185,8 +205,8 @@ impl Transition {
             9..12 => Transition::DeleteUsed(kind),
             12..20 => Transition::Assign(one, kind),
             20..25 => Transition::Service(one, kind),
-            25..29 => Transition::Swap(one, other),
-            29..31 => Transition::SwapServices(one, other),
+            25..29 => Transition::Swap(one, kind),
+            29..31 => Transition::SwapServices(one, kind),
             31..33 => Transition::Bridge(one),
             33..36 => Transition::Fallback(one, stands_in),
             36..44 => Transition::FarEnd(kind),

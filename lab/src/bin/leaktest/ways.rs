@@ -30,10 +30,13 @@ pub struct Place {
 impl Place {
     /// All where something can be heard.
     pub fn all() -> impl Iterator<Item = Place> {
-        let carried = |exit: Kind| Protocol::ALL.into_iter().filter(move |one| exit.carries(*one));
-        Kind::ALL.into_iter().flat_map(move |exit| {
-            carried(exit).flat_map(move |protocol| [false, true].map(|v6| Place { exit, protocol, v6 }))
-        })
+        Kind::ALL.into_iter().flat_map(Place::of)
+    }
+
+    /// All of one far end: what an exit of this type carries, by both families.
+    pub fn of(exit: Kind) -> impl Iterator<Item = Place> {
+        let carried = Protocol::ALL.into_iter().filter(move |one| exit.carries(*one));
+        carried.flat_map(move |protocol| [false, true].map(|v6| Place { exit, protocol, v6 }))
     }
 }
 

@@ -7,7 +7,10 @@ use cell_lab::process::{pid, until};
 use nix::sys::signal::{Signal, kill};
 
 use super::{Lab, PATIENCE};
+use crate::back::Part;
+use crate::ear::SPEAKERS;
 use crate::kind::Kind;
+use crate::said::now;
 
 impl Lab<'_> {
     /// One at a time, or nothing would be carried most of the time. Answers the type of what went down; none: one came back.
@@ -17,6 +20,7 @@ impl Lab<'_> {
             return Ok(None);
         }
         self.far[kind.index()].down();
+        self.back.ended(Part::FarEnd, kind);
         self.note_cut(kind);
         Ok(Some(kind))
     }
@@ -25,6 +29,7 @@ impl Lab<'_> {
         let far = &mut self.far[place];
         if let Some(last) = far.up()? {
             self.times.after_end.push((far.kind, last));
+            self.back.may_carry(Part::FarEnd, far.kind, now());
         }
         Ok(())
     }
@@ -37,6 +42,10 @@ impl Lab<'_> {
         let port = self.far[place].device.address.v4.octets()[3];
         self.world.internet.ip(&format!("link set p{port} {to}"))?;
         self.linked[place] = !self.linked[place];
+        match self.linked[place] {
+            true => self.back.may_carry(Part::Link, Kind::ALL[place], now()),
+            false => self.back.ended(Part::Link, Kind::ALL[place]),
+        }
         self.note_cut(Kind::ALL[place]);
         Ok((!self.linked[place]).then_some(kind))
     }
@@ -57,15 +66,41 @@ impl Lab<'_> {
     }
 
     /// The programs below cell-openvpn. Answers the type where there was one: it may just wait before the next.
-    pub(super) fn program(&self, signal: Signal) -> Result<Option<Kind>> {
+    pub(super) fn program(&mut self, signal: Signal) -> Result<Option<Kind>> {
         let daemon = self.cell.daemon("openvpn")?;
-        let mut ended = None;
+        let mut ended = Vec::new();
         for program in children(daemon)? {
             if kill(pid(program)?, signal).is_ok() {
-                ended = Some(Kind::Openvpn);
+                ended.push(program);
             }
         }
-        Ok(ended)
+        if ended.is_empty() {
+            return Ok(None);
+        }
+        self.back.ended(Part::Program, Kind::Openvpn);
+        self.ended = ended;
+        Ok(Some(Kind::Openvpn))
+    }
+
+    /// Keeps what came back and carries somebody again.
+    pub fn look_what_is_back(&mut self) {
+        // One that was asked to end may carry something until it has; where the daemon itself is dead nothing is known.
+        let programs = match self.ended.is_empty() {
+            true => Vec::new(),
+            false => {
+                let daemon = self.cell.daemon("openvpn");
+                daemon.and_then(children).unwrap_or_default()
+            }
+        };
+        if !programs.is_empty() && !programs.iter().any(|one| self.ended.contains(one)) {
+            self.ended.clear();
+            self.back.may_carry(Part::Program, Kind::Openvpn, now());
+        }
+        let far = &self.far;
+        self.back.look(|kind, since| {
+            let ear = &far[kind.index()].ear;
+            (0..SPEAKERS).any(|speaker| ear.said_after(speaker, since).is_some())
+        });
     }
 
     /// Devices begin new sessions at once; a client that gets no answer would wait up to 15 s, and say nothing meanwhile.

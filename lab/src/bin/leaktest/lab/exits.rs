@@ -12,6 +12,16 @@ use crate::speaker::Speaker;
 
 const CONNECTIONS: &str = "/api/connectivity/connections";
 
+/// What is said of failing open with a connection of this type, of this peer or service: that it fails closed; and of each second one
+/// nothing, where its type does so by itself, as all do but Tor.
+pub(super) fn own_word(place: usize, kind: Kind) -> Value {
+    if place.is_multiple_of(2) || kind == Kind::Tor {
+        json!(false)
+    } else {
+        Value::Null
+    }
+}
+
 impl Lab<'_> {
     pub(super) fn create(&mut self, kind: Kind, name: &str, is_first: bool) -> Result<String> {
         let mut body = json!({"name": name, "type": kind.api_type()});
@@ -47,14 +57,6 @@ impl Lab<'_> {
         Ok(())
     }
 
-    pub(super) fn swap(&mut self, one: usize, other: usize, speakers: &[Speaker]) -> Result<()> {
-        let (Some(to), Some(back)) = (self.peers[other].exit, self.peers[one].exit) else {
-            bail!("a peer without an exit is not swapped");
-        };
-        self.assign(one, to, speakers)?;
-        self.assign(other, back, speakers)
-    }
-
     fn bind(&mut self, peer: usize, id: &str, kind: Kind) -> Result<()> {
         self.note_move(peer);
         let fallback = self.peers[peer].fallback;
@@ -62,14 +64,14 @@ impl Lab<'_> {
         let ways: Vec<_> = own.into_iter().chain(fallback).collect();
         self.ways.may_go(peer, &ways);
         let path = format!("/api/connectivity/peers/{}/exit", self.peers[peer].name);
-        let bound = self
-            .ask(Method::PUT, &path, &json!({"connection_id": id}))?
-            .expect(200)?;
+        let word = own_word(peer, kind);
+        let body = json!({"connection_id": id, "fail_open": word});
+        let bound = self.ask(Method::PUT, &path, &body)?.expect(200)?;
         let said = now();
         ensure!(bound["exit_connection_id"] == id, "{bound}");
         ensure!(
-            bound["fail_open"] == false,
-            "it is not fail-closed any more: {bound}"
+            bound["fail_open"] == word,
+            "it is not fail-closed as it was: {bound}"
         );
         let fallback = self.kind_of(&bound["fallback_connection_ids"])?;
         let ways: Vec<_> = own.into_iter().chain(fallback).collect();
@@ -149,16 +151,17 @@ impl Lab<'_> {
         Ok(is_new.then_some(kind))
     }
 
-    /// Answers the type of what was deleted; none: there was nothing but what is in use, and that was asked for.
+    /// Answers the type of what was deleted and its peers moved from; none: nobody had it, or there was nothing but what is in use, and
+    /// that was asked for.
     pub(super) fn delete_spare(&mut self, speakers: &[Speaker]) -> Result<Option<Kind>> {
         let Some((id, kind)) = self.spare.clone() else {
             self.delete_used(Kind::Wireguard, speakers)?;
             return Ok(None);
         };
-        for peer in 0..self.peers.len() {
-            if self.peers[peer].on_spare {
-                self.assign(peer, kind, speakers)?;
-            }
+        let all = 0..self.peers.len();
+        let its: Vec<usize> = all.filter(|peer| self.peers[*peer].on_spare).collect();
+        for peer in &its {
+            self.assign(*peer, kind, speakers)?;
         }
         let answer = self.ask(Method::DELETE, &format!("{CONNECTIONS}/{id}"), &Value::Null)?;
         ensure!(
@@ -168,7 +171,7 @@ impl Lab<'_> {
             answer.code()
         );
         self.spare = None;
-        Ok(Some(kind))
+        Ok((!its.is_empty()).then_some(kind))
     }
 
     /// Somebody uses it: if nobody does, the first peer is given it first.
@@ -183,8 +186,8 @@ impl Lab<'_> {
         Ok(())
     }
 
-    /// Another exit stands in for the peer's from now on; none: nothing does any more. Of a peer that is bound to that exit itself it
-    /// is the next one. Answers which stands in.
+    /// Another exit stands in for the peer's from now on; none: nothing does any more. Of a peer that is bound to that exit itself, or
+    /// has it for that already, it is the next one. Answers which stands in.
     pub(super) fn change_fallback(&mut self, peer: usize, kind: Option<Kind>) -> Result<Option<Kind>> {
         let Some(kind) = kind else {
             self.set_fallback(peer, None)?;
@@ -192,7 +195,10 @@ impl Lab<'_> {
         };
         let bound = Kind::ALL.len();
         let mut from_here = (0..bound).map(|more| (peer + more) % bound);
-        let other = from_here.find(|place| self.peers[*place].exit != Some(kind));
+        let other = from_here.find(|place| {
+            let peer = &self.peers[*place];
+            peer.exit != Some(kind) && peer.fallback != Some(kind)
+        });
         let Some(peer) = other else {
             return Ok(None);
         };

@@ -10,9 +10,11 @@ use cell_lab::rest::Rest;
 
 use super::Lab;
 use crate::kind::Kind;
+use crate::met::Patience;
 use crate::said::now;
 use crate::speaker::Speaker;
-use crate::ways::Ways;
+use crate::transition::{Transition, Whose};
+use crate::ways::{Place, Ways};
 
 /// A peer of which something came out within this time is being carried: it speaks each 25 ms.
 const LATELY: Duration = Duration::from_secs(1);
@@ -23,23 +25,28 @@ const SAID_LATELY: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Lab<'_> {
-    /// The types whose far end is there and heard a peer lately that is bound to them, of what it said after the last that happened:
-    /// what was killed just now carries nothing. All bound peers are fail-closed.
-    pub fn carrying(&self) -> Vec<Kind> {
+    /// The types that carry one of these, by any protocol. All that are bound are fail-closed.
+    pub fn carrying(&self, whose: Whose) -> Vec<Kind> {
+        let carries = |kind: &Kind| Place::of(*kind).any(|place| self.is_heard(whose, place));
+        Kind::ALL.into_iter().filter(carries).collect()
+    }
+
+    /// The types that carry devices by all protocols that they can, IPv4 and IPv6: one of them could be dead all the while, which
+    /// another would hide.
+    pub fn carrying_all(&self) -> Vec<Kind> {
+        let carries = |kind: &Kind| Place::of(*kind).all(|place| self.is_heard(Whose::Devices, place));
+        Kind::ALL.into_iter().filter(carries).collect()
+    }
+
+    /// Whether that far end is there and heard one of these lately, who is bound to it, by this protocol and family, of what was said
+    /// after the last that happened: what was killed just now carries nothing.
+    fn is_heard(&self, whose: Whose, place: Place) -> bool {
         let [heard, said] = [LATELY, SAID_LATELY].map(|time| now().saturating_sub(time));
         let said = said.max(self.over);
-        let is_heard = |kind: Kind| {
-            let ear = &self.far[kind.index()].ear;
-            let mut peers = self.peers.iter().enumerate();
-            peers.any(|(place, peer)| {
-                peer.carrier == Some(kind)
-                    && ear.heard_after(place, heard).is_some()
-                    && ear.said_after(place, said).is_some()
-            })
-        };
-        let all = Kind::ALL.into_iter();
-        all.filter(|kind| self.is_there(*kind) && is_heard(*kind))
-            .collect()
+        let Place { exit, protocol, v6 } = place;
+        let ear = &self.far[exit.index()].ear;
+        let mut speakers = self.carried_by(whose, exit);
+        self.is_there(exit) && speakers.any(|speaker| ear.hears(speaker, (protocol, v6), heard, said))
     }
 
     /// Whether its far end runs and has its link.
@@ -47,56 +54,74 @@ impl Lab<'_> {
         self.far[kind.index()].is_up() && self.linked[kind.index()]
     }
 
-    /// Sees to it that each type carries somebody, and waits for that so long. As little as possible is changed for it.
+    /// Sees to it that each type carries a device, and waits for that so long, and then for all protocols that it can carry. As little as
+    /// possible is changed for it.
     ///
     /// # Errors
     /// When the cell does not do as it must.
-    pub fn gather(&mut self, speakers: &[Speaker], patience: Duration) -> Result<()> {
-        let carrying = self.carrying();
+    pub fn gather(&mut self, speakers: &[Speaker], patience: Patience) -> Result<()> {
+        let carrying = self.carrying(Whose::Devices);
         self.raise()?;
         for kind in Kind::ALL.into_iter().filter(|kind| !carrying.contains(kind)) {
-            let carried = self.carried_by(kind).next();
-            match carried {
-                // What stands in for it may carry it still.
-                Some(peer) if self.peers[peer].fallback.is_some() => self.set_fallback(peer, None)?,
-                Some(_) => {}
-                None => self.assign_free(kind, speakers)?,
-            }
+            self.bring_to(Whose::Devices, kind, speakers)?;
         }
         // Those that are late are not counted.
-        let _late = until(patience, "each type to carry", || {
-            (self.carrying().len() == Kind::ALL.len()).then_some(())
+        let _late = until(patience.carrying, "each type to carry", || {
+            (self.carrying(Whose::Devices).len() == Kind::ALL.len()).then_some(())
+        });
+        let _late = until(patience.whole, "each type to carry all that it can", || {
+            (self.carrying_all().len() == Kind::ALL.len()).then_some(())
         });
         Ok(())
     }
 
-    /// A peer that is not the only one of its type. There are as many as types: where one has none, another has two, or one has
-    /// what carries nothing.
-    fn assign_free(&mut self, kind: Kind, speakers: &[Speaker]) -> Result<()> {
-        let mut bound = 0..Kind::ALL.len();
-        let free = bound.find(|peer| match self.peers[*peer].carrier {
-            Some(carrier) => self.carried_by(carrier).count() > 1,
-            None => true,
+    /// Sees to it that the types that this is about to meet carry somebody, and waits for that so long. Other types stay as they are.
+    ///
+    /// # Errors
+    /// When the cell does not do as it must.
+    pub fn bring(&mut self, transition: Transition, speakers: &[Speaker], patience: Duration) -> Result<()> {
+        let whose = transition.whose();
+        let carrying = self.carrying(whose);
+        let mut late = self.touched(transition);
+        late.retain(|kind| !carrying.contains(kind));
+        for kind in &late {
+            self.raise_one(*kind)?;
+            self.bring_to(whose, *kind, speakers)?;
+        }
+        if transition == Transition::Delete {
+            self.seat_on_spare(speakers)?;
+        }
+        // As above.
+        let _late = until(patience, "a type to carry", || {
+            let carrying = self.carrying(whose);
+            late.iter().all(|kind| carrying.contains(kind)).then_some(())
         });
-        let peer = free.unwrap_or_default();
-        self.assign(peer, kind, speakers)?;
-        self.set_fallback(peer, None)
+        Ok(())
     }
 
-    fn carried_by(&self, kind: Kind) -> impl Iterator<Item = usize> {
-        let peers = self.peers.iter().enumerate();
-        peers.filter_map(move |(place, peer)| (peer.carrier == Some(kind)).then_some(place))
+    fn bring_to(&mut self, whose: Whose, kind: Kind, speakers: &[Speaker]) -> Result<()> {
+        let carried = self.carried_by(whose, kind).next();
+        match carried {
+            // What stands in for it may carry it still.
+            Some(peer) if whose == Whose::Devices && self.peers[peer].fallback.is_some() => {
+                self.set_fallback(peer, None)
+            }
+            Some(_) => Ok(()),
+            None => self.seat(whose, kind, speakers),
+        }
     }
 
     /// All far ends and their links are there again.
     pub(super) fn raise(&mut self) -> Result<()> {
-        for kind in Kind::ALL {
-            if !self.far[kind.index()].is_up() {
-                self.bring_up(kind.index())?;
-            }
+        Kind::ALL.into_iter().try_for_each(|kind| self.raise_one(kind))
+    }
+
+    fn raise_one(&mut self, kind: Kind) -> Result<()> {
+        if !self.far[kind.index()].is_up() {
+            self.bring_up(kind.index())?;
         }
-        if let Some(place) = self.linked.iter().position(|linked| !linked) {
-            let _up = self.far_link(Kind::ALL[place])?;
+        if !self.linked[kind.index()] {
+            let _up = self.far_link(kind)?;
         }
         Ok(())
     }

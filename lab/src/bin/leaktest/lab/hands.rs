@@ -6,7 +6,9 @@ use cell_lab::process::pid;
 use nix::sys::signal::{Signal, kill};
 
 use super::{Lab, MOMENT, Renderer};
+use crate::back::Part;
 use crate::kind::Kind;
+use crate::said::now;
 
 impl Lab<'_> {
     /// Of a type of [`Kind::TUNNELS`].
@@ -30,9 +32,12 @@ impl Lab<'_> {
     }
 
     /// Answers as [`Lab::flap_interface`].
-    pub(super) fn no_interface(&self, kind: Kind) -> bool {
-        self.by_hand("ip", &format!("link delete {}", self.interface(kind)))
-            .is_ok()
+    pub(super) fn no_interface(&mut self, kind: Kind) -> bool {
+        let deleted = self.by_hand("ip", &format!("link delete {}", self.interface(kind)));
+        if deleted.is_ok() {
+            self.back.may_carry(Part::Interface, kind, now());
+        }
+        deleted.is_ok()
     }
 
     pub(super) fn no_tunnel(&mut self) -> Result<()> {

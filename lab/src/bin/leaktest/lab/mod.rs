@@ -1,12 +1,15 @@
 //! The cell, its exits and its peers, and what is done to them: over REST as a user would ([`exits`]), to what runs ([`ends`]), by
-//! hand as root might ([`hands`]), so that each type of exit meets it ([`gather`]), and with the aim of a leak ([`plant`]).
+//! hand as root might ([`hands`]), so that each type of exit meets it at work ([`gather`], [`who`]), and with the aim of a leak
+//! ([`plant`]).
 
 mod ends;
 mod exits;
 pub mod gather;
 mod hands;
+mod happen;
 mod plant;
 mod services;
+mod who;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,14 +26,15 @@ use cell_launch::house::Daemon;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::back::Back;
 use crate::ear::Ear;
 use crate::far::FarEnd;
 use crate::key::{RESOLVER, far_host};
 use crate::kind::Kind;
 use crate::speaker::Speaker;
 use crate::times::Measured;
-use crate::transition::Transition;
 use crate::ways::Ways;
+use exits::own_word;
 use services::Service;
 
 /// How long the cell may take to answer while its daemons die, and to be itself again: on a machine that is busy with other things.
@@ -122,6 +126,8 @@ pub struct Lab<'a> {
     pub services: Vec<Service>,
     /// What was measured.
     pub times: Measured,
+    /// What came back.
+    pub back: Back,
     /// When the last transition was over, on the clock of [`crate::said::now`].
     pub over: Duration,
     renderer: Renderer,
@@ -130,6 +136,8 @@ pub struct Lab<'a> {
     ids: Vec<String>,
     spare: Option<(String, Kind)>,
     linked: [bool; Kind::ALL.len()],
+    /// Programs below cell-openvpn that were ended last, until others are there.
+    ended: Vec<u32>,
 }
 
 impl<'a> Lab<'a> {
@@ -154,6 +162,7 @@ impl<'a> Lab<'a> {
             peers: Vec::new(),
             services: Vec::new(),
             times: Measured::default(),
+            back: Back::default(),
             over: Duration::ZERO,
             renderer,
             docker,
@@ -162,6 +171,7 @@ impl<'a> Lab<'a> {
             ids: Vec::new(),
             spare: None,
             linked: [true; Kind::ALL.len()],
+            ended: Vec::new(),
         };
         lab.sign_in()?;
         lab.set_resolvers()?;
@@ -206,13 +216,9 @@ impl<'a> Lab<'a> {
             "access": {"internet": true, "peer_to_peer": false, "services": []}});
         if let Some(kind) = exit {
             asked["exit_connection_id"] = json!(self.ids[kind.index()]);
+            asked["fail_open"] = own_word(self.peers.len(), kind);
         }
         let (_, file) = self.rest.add_peer(&asked)?;
-        if exit.is_some() {
-            let path = format!("/api/connectivity/peers/{name}/failopen");
-            self.ask(Method::PUT, &path, &json!({"fail_open": false}))?
-                .expect(200)?;
-        }
         let client = Client::up(&device.namespace, &file)?;
         client.wait_for_handshake()?;
         Ok(Peer {
@@ -275,42 +281,6 @@ impl<'a> Lab<'a> {
         let peers = self.ask(Method::GET, "/api/peers", &Value::Null);
         let peers = peers.map_or_else(|error| format!("{error:#}"), |answer| answer.json().to_string());
         format!("{}\n{peers}", shown.join("\n"))
-    }
-
-    /// Lets it happen; the speakers of bound peers learn what they are assigned to. Answers the exit type that it really met: what
-    /// is asked of a type may find nothing there to do.
-    ///
-    /// # Errors
-    /// When the cell does not do as it must.
-    pub fn happen(&mut self, transition: Transition, speakers: &[Speaker]) -> Result<Option<Kind>> {
-        match transition {
-            Transition::Create(kind, peer) => return self.create_spare(kind, peer, speakers),
-            Transition::Delete => return self.delete_spare(speakers),
-            Transition::Fallback(peer, kind) => return self.change_fallback(peer, kind),
-            Transition::FarEnd(kind) => return self.far_end(kind),
-            Transition::FarLink(kind) => return self.far_link(kind),
-            Transition::Interface(kind) => return Ok(self.flap_interface(kind).then_some(kind)),
-            Transition::NoInterface(kind) => return Ok(self.no_interface(kind).then_some(kind)),
-            Transition::Program(signal) => return self.program(signal),
-            Transition::DeleteUsed(kind) => self.delete_used(kind, speakers),
-            Transition::Assign(peer, kind) => self.assign(peer, kind, speakers),
-            Transition::Swap(one, other) => self.swap(one, other, speakers),
-            Transition::Service(service, kind) => self.assign_service(service, kind, speakers),
-            Transition::SwapServices(one, other) => self.swap_services(one, other, speakers),
-            Transition::Bridge(service) => self.flap_bridge(service),
-            Transition::NoTunnel => self.no_tunnel(),
-            Transition::Uplink => self.flap_uplink(),
-            Transition::Flush => self.flush(),
-            Transition::NoRules => self.no_rules(),
-            Transition::NoRoutes => self.no_routes(),
-            Transition::ForeignRule => self.foreign_rule(),
-            Transition::Conntrack => self.no_flows(),
-            Transition::Daemon(name, signal) => self.daemon(name, signal),
-            Transition::Headless => self.headless(),
-            Transition::FlushHeadless => self.flush_headless(),
-            Transition::Docker(signal) => self.docker.restart(signal),
-        }?;
-        Ok(transition.exit_type())
     }
 
     /// All far ends are there, and the cell has put everything right.

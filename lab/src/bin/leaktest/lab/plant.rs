@@ -50,8 +50,12 @@ impl Lab<'_> {
             let next = (place + types) % Kind::ALL.len();
             let (id, kind) = (self.ids[next].clone(), Kind::ALL[next]);
             let peer = format!("/api/connectivity/peers/{}/exit", self.peers[place].name);
-            self.ask(Method::PUT, &peer, &json!({"connection_id": id}))?
-                .expect(200)?;
+            self.ask(
+                Method::PUT,
+                &peer,
+                &json!({"connection_id": id, "fail_open": false}),
+            )?
+            .expect(200)?;
             let service = format!("/api/connectivity/services/{}/exit", self.services[place].name);
             let body = json!({"connection_id": id, "fail_open": false});
             self.ask(Method::PUT, &service, &body)?.expect(200)?;

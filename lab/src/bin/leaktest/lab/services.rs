@@ -7,6 +7,7 @@ use http::Method;
 use rusqlite::Connection;
 use serde_json::json;
 
+use super::exits::own_word;
 use super::{Lab, MOMENT};
 use crate::ear::FIRST_SERVICE;
 use crate::key::Meant;
@@ -59,20 +60,14 @@ impl Lab<'_> {
         Ok(())
     }
 
-    pub(super) fn swap_services(&mut self, one: usize, other: usize, speakers: &[Speaker]) -> Result<()> {
-        let (to, back) = (self.services[other].exit, self.services[one].exit);
-        self.assign_service(one, to, speakers)?;
-        self.assign_service(other, back, speakers)
-    }
-
     fn bind_service(&mut self, place: usize, kind: Kind) -> Result<()> {
-        let id = self.ids[kind.index()].clone();
+        let (id, word) = (self.ids[kind.index()].clone(), own_word(place, kind));
         self.ways.may_go(FIRST_SERVICE + place, &[kind]);
         let path = format!("/api/connectivity/services/{}/exit", self.services[place].name);
-        let body = json!({"connection_id": id, "fail_open": false});
+        let body = json!({"connection_id": id, "fail_open": word});
         let bound = self.ask(Method::PUT, &path, &body)?.expect(200)?;
         ensure!(
-            bound["network"]["connection_id"] == id && bound["network"]["fail_open"] == false,
+            bound["network"]["connection_id"] == id && bound["network"]["fail_open"] == word,
             "{bound}"
         );
         self.ways.has(FIRST_SERVICE + place, &[kind]);
