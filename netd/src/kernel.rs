@@ -146,11 +146,8 @@ pub trait Kernel: Send + 'static {
         interface: &ExitInterface,
     ) -> impl Future<Output = Result<(), KernelError>> + Send;
 
-    /// Ends flows without connections (UDP, ICMP) that began at these addresses: their next packet is judged as the first of one.
-    fn end_datagrams(
-        &mut self,
-        from: BTreeSet<IpAddr>,
-    ) -> impl Future<Output = Result<(), KernelError>> + Send;
+    /// Ends flows without connections (UDP, ICMP) that began at these addresses, soon: their next packet is judged as the first of one.
+    fn end_datagrams(&mut self, from: BTreeSet<IpAddr>);
 
     /// What the policy dropped, by reason.
     fn drops(&mut self) -> impl Future<Output = Result<BTreeMap<Counter, Drops>, KernelError>> + Send;

@@ -308,8 +308,15 @@ async fn flows_of_who_is_carried_another_way_are_ended() {
     assert!(ended().is_empty(), "it is carried as before");
     let changed = service.apply(whole(["", EXIT]), &etag, SHORT).await.unwrap();
     assert_eq!(ended(), [addresses(1)], "a change that waits");
-    service.roll_back(&changed.etag).await.unwrap();
+    let etag = service.roll_back(&changed.etag).await.unwrap().etag;
     assert_eq!(ended(), [addresses(1)], "and its end");
+    let renamed = v1::PeerSpec {
+        name: "renamed".to_owned(),
+        ..bound(2, "")
+    };
+    let gone = bound(2, "").name;
+    service.delta(&etag, vec![renamed], &[&gone], 0).await.unwrap();
+    assert_eq!(ended(), [addresses(2)], "whatever it is called");
 }
 
 #[tokio::test]

@@ -1,24 +1,28 @@
 //! Who is carried another way after a change, and which flows that concerns (ADR 0049). The policy cuts flows of the way before; those
 //! without connections have no end that a sender could notice, and would stay cut for as long as it sends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::desired::{Delta, Desired, Peer};
 use crate::policy::{DNS, is_special};
+use crate::redirect::Carrier;
 
-/// Addresses of peers whom another exit carries, or the machine's own way.
+/// Addresses of peers that another exit carries, or the machine's own way, whatever their peers are called.
 pub fn rebound(before: &Desired, after: &Desired) -> BTreeSet<IpAddr> {
-    let peers = after.peers().iter();
-    let both = peers.filter_map(|(name, now)| Some((&**before.peers().get(name)?, &**now)));
-    both.flat_map(|(was, now)| moved(was, now)).collect()
+    moved(
+        before.peers().values().map(|peer| &**peer),
+        after.peers().values().map(|peer| &**peer),
+    )
 }
 
 /// The same of some peers.
 pub fn rebound_by(delta: &Delta) -> BTreeSet<IpAddr> {
-    let changes = delta.changes().values();
-    let both = changes.filter_map(|change| change.before.as_deref().zip(change.after.as_deref()));
-    both.flat_map(|(was, now)| moved(was, now)).collect()
+    let changes = || delta.changes().values();
+    moved(
+        changes().filter_map(|change| change.before.as_deref()),
+        changes().filter_map(|change| change.after.as_deref()),
+    )
 }
 
 /// Whether a flow from such an address may be of the way before: to the internet, or of questions, which netd turns to the relay. What
@@ -27,10 +31,25 @@ pub fn may_be_moved(destination: IpAddr, port: Option<u16>) -> bool {
     port == Some(DNS) || !is_special(destination)
 }
 
-fn moved(was: &Peer, now: &Peer) -> impl Iterator<Item = IpAddr> {
-    let addresses = [was.v4.map(IpAddr::V4), was.v6.map(IpAddr::V6)];
-    let is_moved = was.exit != now.exit;
-    addresses.into_iter().flatten().filter(move |_| is_moved)
+fn moved<'a>(
+    before: impl Iterator<Item = &'a Peer>,
+    after: impl Iterator<Item = &'a Peer>,
+) -> BTreeSet<IpAddr> {
+    let was: BTreeMap<IpAddr, &Option<Carrier>> = before.flat_map(exits).collect();
+    let is_moved = |(address, now)| {
+        was.get(&address)
+            .is_some_and(|was| *was != now)
+            .then_some(address)
+    };
+    after.flat_map(exits).filter_map(is_moved).collect()
+}
+
+fn exits(peer: &Peer) -> impl Iterator<Item = (IpAddr, &Option<Carrier>)> {
+    let addresses = [peer.v4.map(IpAddr::V4), peer.v6.map(IpAddr::V6)];
+    addresses
+        .into_iter()
+        .flatten()
+        .map(|address| (address, &peer.exit))
 }
 
 #[cfg(test)]

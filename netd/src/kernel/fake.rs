@@ -373,9 +373,8 @@ impl Kernel for Fake {
     }
 
     /// It has no flows.
-    async fn end_datagrams(&mut self, from: BTreeSet<IpAddr>) -> Result<(), KernelError> {
+    fn end_datagrams(&mut self, from: BTreeSet<IpAddr>) {
         self.inner().ended.push(from);
-        Ok(())
     }
 
     async fn drops(&mut self) -> Result<BTreeMap<Counter, Drops>, KernelError> {

@@ -43,6 +43,7 @@ pub(super) struct Firewall {
     has_nft: bool,
     legacy: Option<Legacy>,
     ceiling: Ceiling,
+    ender: flows::Ender,
 }
 
 impl Firewall {
@@ -64,6 +65,7 @@ impl Firewall {
                 Renderer::Iptables(socket) => Some(Legacy::new(socket)),
             },
             ceiling: ceiling.clone(),
+            ender: flows::Ender::default(),
         })
     }
 
@@ -224,9 +226,8 @@ impl Firewall {
     }
 
     /// Flows are neither renderer's.
-    pub(super) async fn end_datagrams(&mut self, from: BTreeSet<IpAddr>) -> Result<(), KernelError> {
-        self.nft(move |nft| flows::end_datagrams(nft.socket(), &from))
-            .await
+    pub(super) fn end_datagrams(&self, from: BTreeSet<IpAddr>) {
+        self.ender.end(from);
     }
 
     pub(super) fn name(&self) -> &'static str {

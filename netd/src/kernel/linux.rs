@@ -412,8 +412,8 @@ impl Kernel for Linux {
         }
     }
 
-    async fn end_datagrams(&mut self, from: BTreeSet<IpAddr>) -> Result<(), KernelError> {
-        self.firewall.end_datagrams(from).await
+    fn end_datagrams(&mut self, from: BTreeSet<IpAddr>) {
+        self.firewall.end_datagrams(from);
     }
 
     async fn drops(&mut self) -> Result<BTreeMap<Counter, Drops>, KernelError> {

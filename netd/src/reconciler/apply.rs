@@ -94,7 +94,7 @@ impl<K: Kernel> Reconciler<K> {
         let moved = self.accepted.as_ref().map(|before| rebound(before, &desired));
         self.accepted = Some(desired);
         self.on_link = on_link;
-        self.lead_on(moved.unwrap_or_default()).await;
+        self.lead_on(moved.unwrap_or_default());
         self.accept().await;
         self.try_tunnels_at_once();
         self.tend_tunnels(false).await;
@@ -147,7 +147,7 @@ impl<K: Kernel> Reconciler<K> {
             let _inverse = accepted.apply(delta);
         }
         self.status.generation += 1;
-        self.lead_on(moved).await;
+        self.lead_on(moved);
         self.accept().await;
         Ok(self.applied(plan))
     }
@@ -245,12 +245,9 @@ impl<K: Kernel> Reconciler<K> {
 
     /// What the policy in force has cut goes on by the way of now, where its sender would not notice. Each packet is judged by the
     /// policy all the same, so nothing depends on it.
-    pub(super) async fn lead_on(&mut self, moved: BTreeSet<IpAddr>) {
-        if moved.is_empty() {
-            return;
-        }
-        if let Err(error) = self.kernel.end_datagrams(moved).await {
-            tracing::warn!(%error, "flows that were moved stay cut until they are idle");
+    pub(super) fn lead_on(&mut self, moved: BTreeSet<IpAddr>) {
+        if !moved.is_empty() {
+            self.kernel.end_datagrams(moved);
         }
     }
 

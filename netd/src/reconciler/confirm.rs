@@ -343,7 +343,7 @@ impl<K: Kernel> Reconciler<K> {
         self.status.etag = self.etag();
         match restored {
             Ok(_) => {
-                self.lead_on(moved.unwrap_or_default()).await;
+                self.lead_on(moved.unwrap_or_default());
                 self.accept().await;
             }
             Err(error) => {

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{mem, thread};
 
 use cell_netd_core::rebound::may_be_moved;
 use netlink_packet_core::{DecodeError, NLM_F_ACK, NLM_F_DUMP, NetlinkMessage, NetlinkPayload, Nla};
@@ -23,6 +25,8 @@ const ZONE: u16 = 18;
 const OF_ONE: usize = 256;
 /// And of all addresses.
 const OF_ALL: usize = 8192;
+/// The table is read again where it changed its size while it was read.
+const ATTEMPTS: usize = 5;
 
 /// What names a flow, and where it began.
 struct Flow {
@@ -30,15 +34,79 @@ struct Flow {
     name: Vec<ConntrackAttribute>,
 }
 
-/// Ends flows without connections (UDP, ICMP) that began at these addresses and may be of the way before. Reads all flows that there
-/// are.
-///
-/// # Errors
-/// The first of the kernel's, after the others were tried.
-pub(in crate::kernel) fn end_datagrams(
-    socket: &mut NftSocket,
-    from: &BTreeSet<IpAddr>,
-) -> Result<(), NftError> {
+/// Ends flows of some addresses beside all else: nothing depends on them, and a full table of flows takes seconds to be read.
+#[derive(Debug, Default)]
+pub(in crate::kernel) struct Ender(Arc<Mutex<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    from: BTreeSet<IpAddr>,
+    is_under_way: bool,
+}
+
+impl Ender {
+    /// Ends flows without connections (UDP, ICMP) that began at these addresses and may be of the way before, soon. What cannot be done
+    /// is logged.
+    pub(in crate::kernel) fn end(&self, from: BTreeSet<IpAddr>) {
+        let mut waiting = lock(&self.0);
+        waiting.from.extend(from);
+        if waiting.is_under_way {
+            return;
+        }
+        let shared = Arc::clone(&self.0);
+        // Not of the runtime, which would wait for it when netd ends.
+        let begun = thread::Builder::new()
+            .name("flows".to_owned())
+            .spawn(move || work(&shared));
+        match begun {
+            Ok(_) => waiting.is_under_way = true,
+            Err(error) => say(&error.into()),
+        }
+    }
+}
+
+fn work(shared: &Mutex<Waiting>) {
+    loop {
+        let from = {
+            let mut waiting = lock(shared);
+            waiting.is_under_way = !waiting.from.is_empty();
+            if !waiting.is_under_way {
+                return;
+            }
+            mem::take(&mut waiting.from)
+        };
+        let ended = NftSocket::open()
+            .map_err(NftError::from)
+            .and_then(|mut socket| end_datagrams(&mut socket, &from));
+        if let Err(error) = ended {
+            say(&error);
+        }
+    }
+}
+
+fn say(error: &NftError) {
+    tracing::warn!(%error, "flows that were moved stay cut until they are idle");
+}
+
+fn lock(shared: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads all flows that there are. Answers with the first error of the kernel's, after the others were tried.
+fn end_datagrams(socket: &mut NftSocket, from: &BTreeSet<IpAddr>) -> Result<(), NftError> {
+    let mut flows = found(socket, from);
+    for _ in 0..ATTEMPTS {
+        if !matches!(flows, Err(NftError::Restless)) {
+            break;
+        }
+        flows = found(socket, from);
+    }
+    let ended = flows?.into_iter().map(|flow| end(socket, flow));
+    // Each is tried, whatever becomes of another.
+    ended.fold(Ok(()), Result::and)
+}
+
+fn found(socket: &mut NftSocket, from: &BTreeSet<IpAddr>) -> Result<Vec<Flow>, NftError> {
     let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
     let read = |message: &[u8], found: &mut Vec<Flow>| -> Result<(), DecodeError> {
         let Some(flow) = datagrams(message, from).filter(|_| found.len() < OF_ALL) else {
@@ -52,10 +120,7 @@ pub(in crate::kernel) fn end_datagrams(
         Ok(())
     };
     let all = ConntrackMessage::Get(Vec::new());
-    let flows = socket.exchange_with(NetfilterProtoFamily::Unspec, all, NLM_F_DUMP, read)?;
-    let ended = flows.into_iter().map(|flow| end(socket, flow));
-    // Each is tried, whatever becomes of another.
-    ended.fold(Ok(()), Result::and)
+    socket.exchange_with(NetfilterProtoFamily::Unspec, all, NLM_F_DUMP, read)
 }
 
 fn end(socket: &mut NftSocket, flow: Flow) -> Result<(), NftError> {
