@@ -1,23 +1,15 @@
 //! A peer's connection: what it says and gets is counted, and it ends with a reset unless all was carried.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::counters::Counters;
-
-/// After how long without a word a peer is asked whether it is still there, seconds. Not sooner: it wakes a phone that sleeps.
-const QUIET_SECONDS: u32 = 900;
-/// How often it is asked again, and how many times, until it is not.
-const AGAIN_SECONDS: u32 = 60;
-const TIMES: u32 = 4;
 
 /// See the module.
 #[derive(Debug)]
@@ -31,15 +23,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Takes a connection over.
+    /// Takes a connection over, which [`crate::listener`] accepted.
     pub fn new(stream: TcpStream, counters: Arc<Counters>) -> Self {
-        // An answer that waits for more to go with it is slower than the way it took.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-        if let Err(error) = keep_alive(&stream) {
-            tracing::debug!(%error, "SO_KEEPALIVE");
-        }
         Client {
             stream,
             counters,
@@ -68,15 +53,6 @@ impl Client {
         counter.fetch_add(bytes as u64, Ordering::Relaxed);
         self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
     }
-}
-
-/// A peer that is gone, or that another exit carries by now, says nothing any more (tcp(7)): its connection would count among what it may
-/// have for as long as one may be idle.
-fn keep_alive(stream: &impl AsFd) -> nix::Result<()> {
-    setsockopt(stream, sockopt::KeepAlive, &true)?;
-    setsockopt(stream, sockopt::TcpKeepIdle, &QUIET_SECONDS)?;
-    setsockopt(stream, sockopt::TcpKeepInterval, &AGAIN_SECONDS)?;
-    setsockopt(stream, sockopt::TcpKeepCount, &TIMES)
 }
 
 /// A connection that is cut short must not look like one that was finished.

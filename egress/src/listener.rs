@@ -15,6 +15,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// After how long without a word a peer is asked whether it is still there, seconds. Not sooner: it wakes a phone that sleeps.
+const QUIET_SECONDS: u32 = 900;
+/// How often it is asked again, and how many times, until it is not.
+const AGAIN_SECONDS: u32 = 60;
+const TIMES: u32 = 4;
 
 /// Listens on each address, also where it does not exist yet (ip(7), IP_FREEBIND); a machine may lack IPv6.
 ///
@@ -41,7 +46,21 @@ pub(crate) fn lacks_family(address: IpAddr, error: &io::Error) -> bool {
 }
 
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::from_std(listening(address)?)
+    let socket = listening(address)?;
+    handed_on(&socket)?;
+    TcpListener::from_std(socket)
+}
+
+/// What connections have from the socket that accepted them (tcp(7)); set here once, it costs none of them anything.
+fn handed_on(socket: &impl AsFd) -> nix::Result<()> {
+    // An answer that waits for more to go with it is slower than the way it took.
+    setsockopt(socket, sockopt::TcpNoDelay, &true)?;
+    // A peer that is gone, or that another exit carries by now, says nothing any more: its connection would count among what it may have
+    // for as long as one may be idle.
+    setsockopt(socket, sockopt::KeepAlive, &true)?;
+    setsockopt(socket, sockopt::TcpKeepIdle, &QUIET_SECONDS)?;
+    setsockopt(socket, sockopt::TcpKeepInterval, &AGAIN_SECONDS)?;
+    setsockopt(socket, sockopt::TcpKeepCount, &TIMES)
 }
 
 /// Takes connections at an address, also where it does not exist yet.
@@ -92,4 +111,30 @@ fn original_v4(stream: &impl AsFd) -> nix::Result<SocketAddr> {
 fn original_v6(stream: &impl AsFd) -> nix::Result<SocketAddr> {
     let raw = getsockopt(stream, sockopt::Ip6tOriginalDst)?;
     Ok(std::net::SocketAddrV6::from(SockaddrIn6::from(raw)).into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[tokio::test]
+    async fn an_accepted_connection_is_asked_whether_it_is_there_and_holds_no_answer_back() {
+        for loopback in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = listener(loopback.parse().unwrap()).unwrap();
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            assert!(getsockopt(&accepted, sockopt::TcpNoDelay).unwrap());
+            assert!(getsockopt(&accepted, sockopt::KeepAlive).unwrap());
+            assert_eq!(
+                getsockopt(&accepted, sockopt::TcpKeepIdle).unwrap(),
+                QUIET_SECONDS
+            );
+            assert_eq!(
+                getsockopt(&accepted, sockopt::TcpKeepInterval).unwrap(),
+                AGAIN_SECONDS
+            );
+            assert_eq!(getsockopt(&accepted, sockopt::TcpKeepCount).unwrap(), TIMES);
+        }
+    }
 }
