@@ -14,7 +14,7 @@ use clap::Parser;
 /// Panics for one input in particular, so that it must be found.
 const PLANTED: &str = "planted";
 /// A target that ran less has not run.
-const EXECUTIONS_LEAST: u64 = 200;
+const EXECUTIONS_LEAST: u64 = 2_000;
 /// Longest input, bytes, of a target that is not among [`BOUNDS`].
 const INPUT_MOST: usize = 4096;
 /// What an input has beside what the bound is for: other parts, and a first byte that chooses.
