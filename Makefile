@@ -115,9 +115,9 @@ badinput: build-test users ## Send malformed requests; each must be refused, not
 chaos: build-test users ## Kill daemons at random moments, 100 times, while they work (KILLS=520: each a hundred times).
 	@$(BIN)/cell-chaos $(if $(KILLS),--kills $(KILLS))
 
-# Programs of netd's tests that speak to the kernel, all of which hold with either renderer; those of the short form take no time.
-IPTABLES_SHORT := world services entries public_http shut
-IPTABLES_LONG := exits marked redirects leaks dns explain tunnels openvpn user_tunnels tor intent lockout confirm service_relay callers
+# Programs of netd's tests that speak to the kernel, all of which hold with either renderer; those of the short form are of where packets go.
+IPTABLES_SHORT := world services entries public_http shut exits redirects leaks dns
+IPTABLES_LONG := marked explain tunnels openvpn user_tunnels tor intent lockout confirm service_relay callers
 
 .PHONY: test-iptables
 test-iptables: build-test users ## netd's namespace tests once more, with the policy in legacy iptables (some ten minutes; a part of them in `make test`).
