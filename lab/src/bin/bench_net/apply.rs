@@ -204,13 +204,37 @@ fn wireguard_go(namespace: &Namespace, size: Size) -> Result<Vec<Process>> {
     Ok(processes)
 }
 
-/// Adds the rows of one peer that goes from a tunnel to a relay and back, in a large and in a small cell in turn.
+/// Flows that are open for each peer.
+const FLOWS: u32 = 5;
+
+/// Puts so many flows of UDP into the kernel's table.
+fn open(namespace: &Namespace, flows: u32) -> Result<()> {
+    let line = |number: u32| {
+        let [_, a, b, c] = (number / 50_000).to_be_bytes();
+        let port = 1024 + number % 50_000;
+        format!(
+            "-I -p udp -t 3600 -s 10.{a}.{b}.{c} -d 9.9.9.9 --sport {port} --dport 443 \
+             -r 9.9.9.9 -q 198.51.100.1 --reply-port-src 443 --reply-port-dst {port}\n"
+        )
+    };
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(&file, (0..flows).map(line).collect::<String>())?;
+    let path = file.path().to_str().context("path")?;
+    namespace.run("conntrack", &["-R", path])?;
+    let there: u32 = namespace.run("conntrack", &["-C"])?.trim().parse()?;
+    ensure!(there >= flows, "{there} flows of {flows}");
+    Ok(())
+}
+
+/// Adds the rows of one peer that goes from a tunnel to a relay and back, in a large and in a small cell in turn; each has as many flows open
+/// as its peers would have.
 pub fn assignments(bench: &mut Bench, size: Size) -> Result<()> {
     const SAMPLES: u32 = 40;
     let sizes = [FEW, size];
     let mut cells = Vec::new();
     for size in sizes {
         let namespace = place("bench-assign")?;
+        open(&namespace, size.peers * FLOWS)?;
         let mut netd = Netd::start(&namespace)?;
         netd.apply(size.spec())?;
         cells.push((netd, size, namespace, Vec::new()));
@@ -225,12 +249,17 @@ pub fn assignments(bench: &mut Bench, size: Size) -> Result<()> {
     let (few, many) = few.zip(many).context("no sample")?;
     bench.time(
         format!(
-            "another exit of one peer at {} peers, request to answer (median)",
-            FEW.peers
+            "another exit of one peer at {} peers with {} flows, request to answer (median)",
+            FEW.peers,
+            FEW.peers * FLOWS
         ),
         few,
     );
-    bench.time(format!("the same at {} peers", size.peers), many);
+    let flows = size.peers * FLOWS;
+    bench.time(
+        format!("the same at {} peers with {flows} flows", size.peers),
+        many,
+    );
     bench.ratio(
         format!(
             "another exit of one peer, {} peers / {} peers",
