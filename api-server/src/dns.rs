@@ -1,7 +1,10 @@
 //! Keeps the DNS relay of `cell-egress` in step with netd: who is bound to an exit asks through it before its packets go
 //! there, and until they do not any more ([`before`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod refused;
+mod whole;
+
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +22,8 @@ use crate::daemons::egress::{EgressClient, EgressError};
 use crate::events::Topic;
 use crate::service::published;
 
+use refused::{Refusal, bound_port_refused, refused_by_netd};
+
 /// How often it is looked whether the relay still has what it was told.
 const INTERVAL: Duration = Duration::from_secs(3);
 
@@ -26,21 +31,21 @@ const INTERVAL: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub struct Dns {
     wanted: StdMutex<Wanted>,
-    /// What the relay was told last, as a whole, and how many addresses of peers it took.
-    told: Mutex<Option<(DnsSpec, usize)>>,
+    /// What the relay was told last, as a whole.
+    has: Mutex<Option<Has>>,
     said: StdMutex<Said>,
     wake: Notify,
     /// What netd does not take, where its ceiling is without DNS or from before.
     refused_by_netd: StdMutex<Option<Refusal>>,
 }
 
-/// What netd does not take, with its words.
+/// What the relay goes by.
 #[derive(Debug)]
-enum Refusal {
-    /// The port where whoever is bound asks, and nothing else: its ceiling is from before ADR 0048.
-    BoundPort(String),
-    /// Ports or resolvers: DNS.
-    All(String),
+struct Has {
+    /// As it was told, though it may have left something out.
+    spec: DnsSpec,
+    /// As it names that.
+    revision: u64,
 }
 
 #[derive(Debug, Default)]
@@ -85,19 +90,6 @@ impl Said {
     }
 }
 
-fn refused_by_netd(words: &str) -> Told {
-    let message = format!("netd lets nobody ask it: {words}; see service_targets in netd.toml");
-    (ConditionStatus::False, "NETD_REFUSES", message)
-}
-
-fn bound_port_refused(words: &str) -> Told {
-    let message = format!(
-        "whoever has an exit asks through it by the relay's table alone, not by a port of its own too: {words}; \
-         add \"udp/9054\" and \"tcp/9054\" to service_targets in netd.toml and start netd anew"
-    );
-    (ConditionStatus::False, "NETD_REFUSES", message)
-}
-
 /// The ways of peers whom netd is told of.
 pub(crate) fn ways_of<'a>(peers: impl IntoIterator<Item = &'a PeerSpec>) -> Ways {
     let way = |peer: &PeerSpec| Way {
@@ -121,29 +113,33 @@ pub(crate) fn all_of(spec: &NetworkSpec) -> (Ways, Vec<ExitSpec>) {
 }
 
 impl Dns {
-    /// Before netd hears of a difference. Costs what it changes, but where somebody is bound: the relay is told everything.
+    /// Before netd hears of a difference. Costs what it changes, where the relay knows the peers and their exits.
     pub(crate) async fn before_some(&self, app: &App, upserted: &Ways) {
-        let is_binding = {
+        let (is_binding, now) = {
             let mut wanted = self.wanted();
             let of_them = upserted.keys().filter_map(|name| wanted.ways.get_key_value(name));
             let had: Ways = of_them.map(|(name, way)| (name.clone(), way.clone())).collect();
-            wanted.ways.extend(before(&had, upserted));
-            binds(&had, upserted)
+            let now = before(&had, upserted);
+            wanted.ways.extend(now.clone());
+            (binds(&had, upserted), now)
         };
-        if is_binding {
+        if is_binding && self.lead(app, &now).await == Led::NotAlone {
             self.tell(app).await;
         }
     }
 
     /// After netd took it.
     pub(crate) fn after_some(&self, upserted: Ways, removed: &[String]) {
+        let has_it = removed.is_empty() && self.has_already(&upserted);
         let mut wanted = self.wanted();
         wanted.ways.extend(upserted);
         for name in removed {
             wanted.ways.remove(name);
         }
         drop(wanted);
-        self.wake.notify_one();
+        if !has_it {
+            self.wake.notify_one();
+        }
     }
 
     /// Before netd hears of everything.
@@ -181,21 +177,11 @@ impl Dns {
     /// What netd says of the whole. Whether it is of DNS, and news. That it does without the port of the bound is for its ceiling alone to
     /// say (`is_above`).
     pub(crate) fn note_refusal(&self, violations: &[Violation], is_above: bool) -> bool {
-        let is_of_dns = |fault: &&Violation| {
-            fault.field.starts_with("spec.cell_ports") || fault.field.starts_with("spec.dns_upstreams")
-        };
-        let faults: Vec<Violation> = violations.iter().filter(is_of_dns).cloned().collect();
-        let is_of_bound = |fault: &Violation| is_above && fault.field.ends_with(".bound_target_port");
-        let refusal = match faults.as_slice() {
-            [] => return false,
-            all if all.iter().all(is_of_bound) => Refusal::BoundPort(words(all)),
-            all => Refusal::All(words(all)),
+        let Some(refusal) = Refusal::of(violations, is_above) else {
+            return false;
         };
         let mut refused = self.refused();
-        if !matches!(
-            (&*refused, &refusal),
-            (None, _) | (Some(Refusal::BoundPort(_)), Refusal::All(_))
-        ) {
+        if !refusal.is_news_after(refused.as_ref()) {
             return false;
         }
         tracing::warn!(?refusal, "netd refuses DNS, or a part of it");
@@ -219,18 +205,52 @@ impl Dns {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the relay, unless it has it.
+    /// Whether the relay was told of these ways as they are; while it is being told something, that is not known.
+    fn has_already(&self, ways: &Ways) -> bool {
+        let Ok(has) = self.has.try_lock() else {
+            return false;
+        };
+        let led = has.as_ref().and_then(|has| dns::led(&has.spec, ways));
+        led.is_some_and(|led| led.is_empty())
+    }
+
+    /// Tells the relay of these ways alone.
+    async fn lead(&self, app: &App, ways: &Ways) -> Led {
+        let Some(egress) = &app.egress else {
+            return Led::NotAlone;
+        };
+        let mut has = self.has.lock().await;
+        let known = has
+            .as_mut()
+            .and_then(|known| Some((dns::led(&known.spec, ways)?, known)));
+        let Some((led, known)) = known else {
+            return Led::NotAlone;
+        };
+        let led = known.lead(egress, led).await;
+        if led == Led::Away {
+            *has = None;
+            drop(has);
+            self.say(app, Said::Away);
+        }
+        led
+    }
+
+    /// Tells the relay, unless it has it: all of it, or whom it is to lead another way where that is all.
     async fn tell(&self, app: &App) {
         let Some(egress) = &app.egress else { return };
-        let mut told = self.told.lock().await;
+        let mut has = self.has.lock().await;
         let Some(wanted) = self.spec(app) else { return };
-        if told.as_ref().is_some_and(|(told, _)| *told == wanted) {
+        if let Some(known) = has.as_mut()
+            && let Some(led) = dns::led_alone(&known.spec, &wanted)
+            && known.lead(egress, led).await == Led::Is
+        {
             return;
         }
-        *told = None;
-        let said = match apply(egress, wanted.clone()).await {
-            Ok((left_out, addresses)) => {
-                *told = Some((wanted, addresses));
+        *has = None;
+        let said = match whole::apply(egress, wanted.clone()).await {
+            Ok((left_out, revision)) => {
+                let spec = wanted;
+                *has = Some(Has { spec, revision });
                 if left_out.is_empty() {
                     Said::Took
                 } else {
@@ -238,10 +258,10 @@ impl Dns {
                 }
             }
             Err(EgressError::NoDns) => Said::NoRelay,
-            Err(EgressError::Away) => Said::Away,
+            Err(EgressError::Away | EgressError::OtherDns) => Said::Away,
             Err(EgressError::Refuses(faults)) => Said::TookAllBut(words(&faults)),
         };
-        drop(told);
+        drop(has);
         self.say(app, said);
     }
 
@@ -264,20 +284,13 @@ impl Dns {
         })
     }
 
-    /// One that was started anew between two looks has nothing.
+    /// One that was started anew between two looks goes by nothing.
     async fn forget_if_lost(&self, egress: &EgressClient) {
-        let mut told = self.told.lock().await;
-        let Some((_, addresses)) = told.as_ref() else {
-            return;
-        };
-        let is_lost = match egress.dns_status().await {
-            Ok(status) => {
-                status.names == 0 || usize::try_from(status.peer_addresses).is_ok_and(|n| n != *addresses)
-            }
-            Err(EgressError::Away | EgressError::NoDns | EgressError::Refuses(_)) => true,
-        };
-        if is_lost {
-            *told = None;
+        let mut has = self.has.lock().await;
+        let Some(known) = has.as_ref() else { return };
+        let goes_by = egress.dns_status().await.map(|status| status.revision);
+        if !goes_by.is_ok_and(|revision| revision != 0 && revision == known.revision) {
+            *has = None;
         }
     }
 
@@ -316,6 +329,41 @@ impl Dns {
     }
 }
 
+impl Has {
+    /// Most peers that are led at once; more of them are told of with everything.
+    const LED_MAX: usize = 300;
+
+    /// Has it lead these another way.
+    async fn lead(&mut self, egress: &EgressClient, ways: Ways) -> Led {
+        if ways.is_empty() {
+            return Led::Is;
+        }
+        if self.revision == 0 || ways.len() > Self::LED_MAX {
+            return Led::NotAlone;
+        }
+        match egress.lead_peers(self.revision, &ways).await {
+            Ok(revision) => {
+                self.revision = revision;
+                self.spec.peers.extend(ways);
+                Led::Is
+            }
+            Err(EgressError::Away) => Led::Away,
+            Err(EgressError::OtherDns | EgressError::NoDns | EgressError::Refuses(_)) => Led::NotAlone,
+        }
+    }
+}
+
+/// What became of peers that were to be led another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Led {
+    /// They are.
+    Is,
+    /// It has to be told everything.
+    NotAlone,
+    /// It does not answer.
+    Away,
+}
+
 /// Whether somebody gets another exit. The relay hears of that before netd; nothing that is taken away is held up by it.
 fn binds(had: &Ways, will: &Ways) -> bool {
     let bound = |name: &String| had.get(name).and_then(|way| way.exit);
@@ -334,85 +382,6 @@ pub async fn run(app: Arc<App>, shutdown: CancellationToken) {
         }
         app.dns.tell(&app).await;
     }
-}
-
-/// Whatever it says of one exit, name, resolver or peer, it is told of the others; what it did not take, by its place. A peer whose exit it
-/// does not take has no DNS but the cell's, and no other way; one that it does not take is a stranger to it. A table of which it takes
-/// nothing else has no peers at all, and at last nothing: in the one before, whoever was bound since would ask by the machine's own way.
-/// Answers with how many addresses of peers it has.
-async fn apply(
-    egress: &EgressClient,
-    mut spec: DnsSpec,
-) -> Result<(BTreeMap<String, String>, usize), EgressError> {
-    let mut left_out = BTreeMap::new();
-    loop {
-        let faults = match egress.apply_dns(&spec).await {
-            Ok(()) => return Ok((left_out, addresses(&spec))),
-            Err(EgressError::Refuses(faults)) => faults,
-            Err(error @ (EgressError::Away | EgressError::NoDns)) => return Err(error),
-        };
-        if !leave_out(&mut spec, &faults) {
-            match (spec == DnsSpec::default(), spec.peers.is_empty()) {
-                (true, _) => return Err(EgressError::Refuses(faults)),
-                (false, false) => spec.peers.clear(),
-                (false, true) => spec = DnsSpec::default(),
-            }
-        }
-        let named = faults
-            .into_iter()
-            .map(|fault| (fault.field.clone(), words(&[fault])));
-        left_out.extend(named);
-    }
-}
-
-fn addresses(spec: &DnsSpec) -> usize {
-    spec.peers.values().map(|way| way.addresses.len()).sum()
-}
-
-/// Takes out what is at fault; whether that was something.
-fn leave_out(spec: &mut DnsSpec, faults: &[Violation]) -> bool {
-    let of = |path| places(path, faults);
-    let (exits, records) = (of("dns.exits"), of("dns.records"));
-    let (upstreams, peers) = (of("dns.upstreams"), of("dns.peers"));
-    // One that it may not ask: the other names are there all the same.
-    let is_of_authority = |fault: &Violation| fault.field.starts_with("dns.authority");
-    let without_authority = spec.authority.is_some() && faults.iter().any(is_of_authority);
-    if without_authority {
-        spec.authority = None;
-    }
-    let counts = |spec: &DnsSpec| {
-        [
-            spec.exits.len(),
-            spec.records.len(),
-            spec.upstreams.len(),
-            spec.peers.len(),
-        ]
-    };
-    let before = counts(spec);
-    spec.exits = without(std::mem::take(&mut spec.exits), &exits);
-    spec.records = without(std::mem::take(&mut spec.records), &records);
-    spec.upstreams = without(std::mem::take(&mut spec.upstreams), &upstreams);
-    spec.peers = without(std::mem::take(&mut spec.peers), &peers);
-    without_authority || counts(spec) != before
-}
-
-fn without<T, C>(all: C, places: &BTreeSet<usize>) -> C
-where
-    C: IntoIterator<Item = T> + FromIterator<T>,
-{
-    let kept = all
-        .into_iter()
-        .enumerate()
-        .filter(|(place, _)| !places.contains(place));
-    kept.map(|(_, one)| one).collect()
-}
-
-fn places(path: &str, faults: &[Violation]) -> BTreeSet<usize> {
-    let place = |fault: &Violation| {
-        let rest = fault.field.strip_prefix(path)?.strip_prefix('[')?;
-        rest.split_once(']')?.0.parse().ok()
-    };
-    faults.iter().filter_map(place).collect()
 }
 
 fn words(faults: &[Violation]) -> String {

@@ -136,6 +136,13 @@ async fn a_relay_that_refuses_what_it_is_told_sends_nobodys_questions_another_wa
     let refuses = |fields: &[&'static str]| cell.egress.state.lock().unwrap().refused_dns = fields.to_vec();
     // One resolver: the others, and who is bound, are taken.
     refuses(&["upstreams[0]"]);
+    cell.egress.forget();
+    eventually("it has the others", || {
+        upstreams(&cell.egress.dns().upstreams)
+            .first()
+            .is_some_and(|first| first == "149.112.112.112:53")
+    })
+    .await;
     bind(&admin, "phone", json!(work)).await;
     eventually("the relay has who is bound", || {
         way(&cell.egress.dns(), 2) == Some(work.clone())
@@ -186,6 +193,60 @@ async fn no_question_goes_directly_while_packets_do_not() {
         way(&cell.egress.dns(), 2) == Some(String::new())
     })
     .await;
+}
+
+/// What it costs does not grow with the number of peers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_exit_tells_the_relay_of_nobody_else() {
+    let cell = Cell::ready().await;
+    let admin = cell.admin().await;
+    add(&admin, "phone", 1).await;
+    add(&admin, "tv", 2).await;
+    let import = json!({"url": "socks5://192.0.2.9:1080"});
+    let work = connect(&admin, json!({"name": "work", "type": "proxy", "import": import})).await;
+    eventually("it knows both, and the exit", || {
+        let dns = cell.egress.dns();
+        dns.peers.len() == 2 && dns.exits.len() == 1
+    })
+    .await;
+    let counted = || {
+        let state = cell.egress.state.lock().unwrap();
+        let led = state
+            .led
+            .iter()
+            .map(|peers| peers.iter().map(|peer| peer.exit_id.clone()).collect());
+        (state.dns_applies, led.collect::<Vec<Vec<String>>>())
+    };
+    let (applies, _) = counted();
+    bind(&admin, "phone", json!(work)).await;
+    assert_eq!(counted(), (applies, vec![vec![work.clone()]]));
+    assert_eq!(
+        way(&cell.egress.dns(), 3),
+        Some(String::new()),
+        "and the other goes as before"
+    );
+    // What is taken away is told after netd took it, alone too.
+    bind(&admin, "phone", Value::Null).await;
+    eventually("it goes directly", || counted().1.len() == 2).await;
+    assert_eq!(
+        counted(),
+        (applies, vec![vec![work.clone()], vec![String::new()]])
+    );
+    // Longer than the relay is looked at.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(counted().0, applies, "it has all that it is to have");
+
+    // One that goes by something else is told everything, before netd hears of it.
+    cell.egress.state.lock().unwrap().revision += 1_000_000;
+    bind(&admin, "tv", json!(work)).await;
+    assert_eq!(way(&cell.egress.dns(), 3), Some(work.clone()));
+    assert_eq!((counted().0, counted().1.len()), (applies + 1, 2));
+    bind(&admin, "phone", json!(work)).await;
+    assert_eq!(
+        (counted().0, counted().1.len()),
+        (applies + 1, 3),
+        "and from then on of what changes"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

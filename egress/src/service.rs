@@ -95,6 +95,21 @@ impl EgressService for Service {
         Ok(Response::new(v1::ApplyDnsResponse { status }))
     }
 
+    async fn lead_peers(
+        &self,
+        request: Request<v1::LeadPeersRequest>,
+    ) -> Result<Response<v1::LeadPeersResponse>, Status> {
+        let (relay, _) = self.dns()?;
+        let request = request.get_ref();
+        let led = relay.lead(request.revision, |table| dns::request::lead_peers(request, table));
+        let (revision, table) = led.map_err(invalid)?.ok_or_else(|| {
+            let message = "the DNS relay goes by another revision: ApplyDns tells it all";
+            Status::from(Fault::new(Code::FailedPrecondition, DOMAIN, "OTHER_DNS", message))
+        })?;
+        self.engine.lead_by(table);
+        Ok(Response::new(v1::LeadPeersResponse { revision }))
+    }
+
     async fn get_dns_status(
         &self,
         _: Request<v1::GetDnsStatusRequest>,

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -67,6 +68,73 @@ fn each_peer_is_answered_by_its_own_way() -> Result<()> {
     }
     let log = relay.process.output();
     assert!(!log.contains("example"), "a name is in the log:\n{log}");
+    Ok(())
+}
+
+/// Of nobody else anything is told, and nothing of them changes.
+#[test]
+fn peers_that_are_led_another_way_ask_by_it_from_then_on() -> Result<()> {
+    let Ready { lab, relay, .. } = ready()?;
+    let all = spec().peers;
+    let of = |source: &str| {
+        let source = source.parse::<IpAddr>().unwrap().into();
+        let is_it = |peer: &&v1::DnsPeer| peer.addresses.contains(&source);
+        all.iter().find(is_it).unwrap().clone()
+    };
+    let led = |exit_id: &str| v1::DnsPeer {
+        exit_id: exit_id.to_owned(),
+        ..of(OF_FIRST)
+    };
+    assert_eq!(lab.addresses(OF_FIRST, "example.org"), [FIRST]);
+    let told = relay.status();
+    let revision = relay.lead(told.revision, vec![led(&of(OF_SECOND).exit_id)])?;
+    assert_eq!(lab.addresses(OF_FIRST, "example.org"), [SECOND]);
+    assert_eq!(lab.addresses(OF_SECOND, "example.org"), [SECOND]);
+    assert_eq!(lab.by_default()?, 0);
+    let now = relay.status();
+    assert_eq!(
+        (now.revision, now.names, now.peer_addresses),
+        (revision, told.names, told.peer_addresses)
+    );
+    assert_eq!(now.ways.len(), told.ways.len());
+
+    let refused = |revision, peer| {
+        let status = relay.lead(revision, vec![peer]).unwrap_err();
+        let fields = fault::violations(&status).into_iter().map(|fault| fault.field);
+        (fault::reason(&status).unwrap(), fields.collect::<Vec<_>>())
+    };
+    for stale in [0, told.revision, revision.wrapping_add(1)] {
+        assert_eq!(refused(stale, led("")).0, "OTHER_DNS");
+    }
+    let stranger = v1::DnsPeer {
+        addresses: vec![STRANGER.parse::<IpAddr>()?.into()],
+        exit_id: String::new(),
+    };
+    let of_stranger = (
+        "INVALID_REQUEST".to_owned(),
+        vec!["peers[0].addresses[0]".to_owned()],
+    );
+    assert_eq!(refused(revision, stranger), of_stranger);
+    let of_nothing = ("INVALID_REQUEST".to_owned(), vec!["peers[0].exit_id".to_owned()]);
+    assert_eq!(refused(revision, led("first")), of_nothing);
+    assert_eq!(
+        lab.addresses(OF_FIRST, "example.org"),
+        [SECOND],
+        "all is as it was"
+    );
+    assert_eq!(relay.status().revision, revision);
+
+    let revision = relay.lead(revision, vec![led("")])?;
+    assert_eq!(lab.addresses(OF_FIRST, "example.org"), [DEFAULT]);
+    drop(relay);
+    let relay = Relay::start(&lab)?;
+    relay.apply(spec())?;
+    let status = relay.lead(revision, vec![led("")]).unwrap_err();
+    assert_eq!(
+        fault::reason(&status).as_deref(),
+        Some("OTHER_DNS"),
+        "of another process"
+    );
     Ok(())
 }
 

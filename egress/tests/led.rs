@@ -27,7 +27,13 @@ fn ways(peers: &[(&str, Option<u16>)]) -> Arc<Table> {
         (peer.parse::<IpAddr>().unwrap(), exit)
     };
     let peers: BTreeMap<_, _> = peers.iter().map(way).collect();
-    Arc::new(Table::new(Zones::default(), Vec::new(), BTreeMap::new(), peers))
+    Arc::new(Table::new(
+        Zones::default(),
+        Vec::new(),
+        BTreeMap::new(),
+        peers,
+        None,
+    ))
 }
 
 /// A SOCKS 5 server that is every destination itself: it sends back what it gets, and says how each of its connections ended.

@@ -10,6 +10,7 @@ use cell_egress::config::Config;
 use cell_egress::{dns, request as to_egress};
 use cell_egress_core::dns::decide::{Asker, Decision, Kind, decide};
 use cell_egress_core::dns::name::Name;
+use cell_egress_core::exit::ExitId;
 use cell_fuzz::{again, chosen, request, uid_of};
 use cell_openvpn::request as to_openvpn;
 use cell_openvpn_core::profile::render;
@@ -69,6 +70,29 @@ fn names(bytes: &[u8]) {
                     Decision::Default => assert!(exit.is_empty(), "no question of a peer leaves past its exit"),
                     Decision::NoWay => assert!(!exit.is_empty()),
                     Decision::Answer(_) | Decision::Authority(..) | Decision::Refuse(_) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Two messages, the second behind four times as many bytes as its first byte says: DNS, and peers that are led another way.
+fn led(bytes: &[u8]) {
+    let Some((length, rest)) = chosen(bytes) else { return };
+    let (first, second) = rest.split_at(rest.len().min(4 * usize::from(length)));
+    let Some(before) = request::<egress::v1::ApplyDnsRequest>(first) else { return };
+    let ceiling = &EGRESS.dns.as_ref().expect("the shipped policy has it");
+    let Ok(table) = dns::request::apply_dns(&before, ceiling) else { return };
+    let Some(message) = request::<egress::v1::LeadPeersRequest>(second) else { return };
+    match dns::request::lead_peers(&message, &table) {
+        Err(faults) => assert!((1..=100).contains(&faults.len())),
+        Ok(led) => {
+            assert_eq!((led.peers(), led.zones()), (table.peers(), table.zones()), "nobody comes, nobody goes");
+            for peer in &message.peers {
+                let exit = ExitId::parse(&peer.exit_id).ok();
+                for address in &peer.addresses {
+                    let address = IpAddr::try_from(address).expect("it was accepted");
+                    assert_eq!(led.peer(address), Some(exit.as_ref()), "by its own exit");
                 }
             }
         }
@@ -175,6 +199,7 @@ fuzz_target!(|input: &[u8]| {
     match chosen(input) {
         Some((b'e', bytes)) => exits(bytes),
         Some((b'n', bytes)) => names(bytes),
+        Some((b'l', bytes)) => led(bytes),
         Some((b'r', bytes)) => resolve(bytes),
         Some((b'o', bytes)) => tunnels(bytes),
         Some((b'w', bytes)) => devices(bytes),

@@ -10,14 +10,14 @@ use std::time::Duration;
 use cell_api_core::connection::id::ConnectionId;
 use cell_api_core::connection::judge::{Marked, Probe, Proof, Relayed};
 use cell_api_core::connection::names::Answer;
-use cell_api_core::derive::dns::DnsSpec;
+use cell_api_core::derive::dns::{DnsSpec, Ways};
 use cell_api_core::derive::exits::{RelayKind, RelaySpec};
 use cell_proto::common::v1::Endpoint;
 use cell_proto::egress::v1::egress_service_client::EgressServiceClient;
 use cell_proto::egress::v1::exit::Kind;
 use cell_proto::egress::v1::{
     ApplyDnsRequest, ApplyExitsRequest, DnsStatus, Exit, ExitStatus, GetDnsStatusRequest, GetStatusRequest,
-    HttpConnectExit, ResolveRequest, Socks5Exit, SshExit, TorExit,
+    HttpConnectExit, LeadPeersRequest, ResolveRequest, Socks5Exit, SshExit, TorExit,
 };
 use cell_proto::fault::{self, Violation};
 use cell_proto::ipc::serve::MAX_MESSAGE_BYTES;
@@ -36,10 +36,8 @@ pub type Seen = BTreeMap<ConnectionId, Relayed>;
 /// What it says of its DNS relay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DnsSeen {
-    /// Names of the cell that it knows.
-    pub names: u32,
-    /// Addresses of peers that it knows.
-    pub peer_addresses: u32,
+    /// What it goes by; 0: nothing.
+    pub revision: u64,
     /// What became of its own questions, by exit.
     pub proofs: BTreeMap<ConnectionId, Proof>,
 }
@@ -55,6 +53,8 @@ pub enum EgressError {
     Away,
     /// It has no DNS relay.
     NoDns,
+    /// Its DNS relay goes by something else than what was to be changed.
+    OtherDns,
     /// It finds faults.
     Refuses(Vec<Violation>),
 }
@@ -88,19 +88,32 @@ impl EgressClient {
         Ok(seen(answer.exits))
     }
 
-    /// Gives its DNS relay all that it goes by.
+    /// Gives its DNS relay all that it goes by. Answers the revision.
     ///
     /// # Errors
     /// [`EgressError`]; nothing is changed when it refuses.
-    pub async fn apply_dns(&self, spec: &DnsSpec) -> Result<(), EgressError> {
+    pub async fn apply_dns(&self, spec: &DnsSpec) -> Result<u64, EgressError> {
         let mut request = Request::new(ApplyDnsRequest {
             dns: Some(dns::spec(spec)),
         });
         request.set_timeout(DNS_DEADLINE);
         let mut client = self.0.clone().max_encoding_message_size(MAX_MESSAGE_BYTES);
-        within_time(DNS_DEADLINE, client.apply_dns(request))
-            .await
-            .map(drop)
+        let answer = within_time(DNS_DEADLINE, client.apply_dns(request)).await?;
+        Ok(answer.status.unwrap_or_default().revision)
+    }
+
+    /// Leads questions of peers that its DNS relay knows another way, and changes nothing else of `revision`. Answers the next one.
+    ///
+    /// # Errors
+    /// [`EgressError`]; nothing is changed when it refuses.
+    pub async fn lead_peers(&self, revision: u64, ways: &Ways) -> Result<u64, EgressError> {
+        let request = read(LeadPeersRequest {
+            revision,
+            peers: ways.values().map(dns::peer).collect(),
+        });
+        let mut client = self.0.clone();
+        let answer = within(client.lead_peers(request)).await?;
+        Ok(answer.revision)
     }
 
     /// Where a name leads to.
@@ -118,7 +131,9 @@ impl EgressClient {
         let answered = match within(client.resolve(request)).await {
             Ok(answered) => answered.names.into_iter().next().unwrap_or_default(),
             Err(EgressError::Away) => return Answer::Failure("cell-egress does not answer".to_owned()),
-            Err(EgressError::NoDns) => return Answer::Failure("cell-egress has no DNS relay".to_owned()),
+            Err(EgressError::NoDns | EgressError::OtherDns) => {
+                return Answer::Failure("cell-egress has no DNS relay".to_owned());
+            }
             Err(EgressError::Refuses(_)) => {
                 return Answer::Failure("cell-egress takes it for no name of a host".to_owned());
             }
@@ -160,13 +175,12 @@ async fn within_time<T>(
         Ok(Err(status)) => {
             let violations = fault::violations(&status);
             tracing::debug!(code = ?status.code(), message = status.message(), "cell-egress did not do it");
-            if fault::reason(&status).as_deref() == Some("NO_DNS") {
-                Err(EgressError::NoDns)
-            } else if violations.is_empty() {
-                Err(EgressError::Away)
-            } else {
-                Err(EgressError::Refuses(violations))
-            }
+            Err(match fault::reason(&status).as_deref() {
+                Some("NO_DNS") => EgressError::NoDns,
+                Some("OTHER_DNS") => EgressError::OtherDns,
+                _ if violations.is_empty() => EgressError::Away,
+                _ => EgressError::Refuses(violations),
+            })
         }
         Err(_) => Err(EgressError::Away),
     }
@@ -236,8 +250,7 @@ fn dns_seen(status: DnsStatus) -> DnsSeen {
         Some((ConnectionId::parse(&way.exit_id).ok()?, proof))
     });
     DnsSeen {
-        names: status.names,
-        peer_addresses: status.peer_addresses,
+        revision: status.revision,
         proofs: ways.collect(),
     }
 }

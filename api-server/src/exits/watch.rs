@@ -229,7 +229,7 @@ impl Watcher {
                     self.told = Some(wanted);
                     return Some(seen);
                 }
-                Err(EgressError::Away | EgressError::NoDns) => return None,
+                Err(EgressError::Away | EgressError::NoDns | EgressError::OtherDns) => return None,
                 Err(EgressError::Refuses(violations)) => {
                     let named = violations.iter().filter_map(|violation| {
                         let index = violation.field.strip_prefix("exits[")?.split_once(']')?.0;

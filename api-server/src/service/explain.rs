@@ -121,15 +121,16 @@ fn answer(app: &App, answer: ExplainFlowResponse) -> Result<Explanation, Service
 /// What the policy does not know: that nothing comes of what it lets through.
 fn down(app: &App, exit: &ExplainedExit) -> Option<String> {
     let id = ConnectionId::parse(&exit.connection_id).ok()?;
-    let judged = app
-        .exits
-        .judged(&id)
-        .filter(|judged| judged.health == Health::Down)?;
+    let judged = app.exits.judged(&id)?;
     let name = exit.connection_name.as_deref().unwrap_or("the exit");
-    Some(format!(
-        "; but {name} does not work now ({}), so nothing answers by it",
-        judged.detail
-    ))
+    let detail = &judged.detail;
+    match judged.health {
+        Health::Working => None,
+        Health::Down => Some(format!(
+            "; but {name} does not work now ({detail}), so nothing answers by it"
+        )),
+        Health::Unknown => Some(format!("; whether {name} works is not known yet ({detail})")),
+    }
 }
 
 fn name_of(app: &App, id: &str) -> Result<Option<String>, ServiceError> {

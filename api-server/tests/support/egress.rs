@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cell_proto::egress::v1::egress_service_server::{EgressService, EgressServiceServer};
@@ -22,6 +23,10 @@ pub struct State {
     pub applies: u32,
     pub dns: Option<DnsSpec>,
     pub dns_applies: u32,
+    /// What it goes by; no two fakes ever go by the same.
+    pub revision: u64,
+    /// Peers that were led another way, by request.
+    pub led: Vec<Vec<DnsPeer>>,
     /// What names lead to; all others are unknown.
     pub hosts: BTreeMap<String, Vec<std::net::IpAddr>>,
     /// What became of its own questions, by exit.
@@ -73,7 +78,7 @@ impl FakeEgress {
     pub fn forget(&self) {
         let mut state = self.state.lock().unwrap();
         (state.exits, state.statuses) = (Vec::new(), Vec::new());
-        (state.dns, state.ways) = (None, Vec::new());
+        (state.dns, state.ways, state.revision) = (None, Vec::new(), 0);
     }
 
     /// Its own questions through an exit were answered last, or not, at this time.
@@ -127,6 +132,14 @@ impl FakeEgress {
 }
 
 struct Service(Arc<Mutex<State>>);
+
+static REVISIONS: AtomicU64 = AtomicU64::new(1);
+
+fn invalid(violations: Vec<Violation>) -> Status {
+    let text = "the request has faults";
+    let fault = Fault::new(Code::InvalidArgument, "egress.cell", "INVALID_REQUEST", text);
+    fault.violations(violations).into()
+}
 
 #[tonic::async_trait]
 impl EgressService for Service {
@@ -191,13 +204,45 @@ impl EgressService for Service {
             .map(|field| Violation::new(format!("dns.{field}"), "is above the ceiling"))
             .collect();
         if !violations.is_empty() {
-            let text = "the request has faults";
-            let fault = Fault::new(Code::InvalidArgument, "egress.cell", "INVALID_REQUEST", text);
-            return Err(fault.violations(violations).into());
+            return Err(invalid(violations));
         }
         state.dns = dns;
         state.dns_applies += 1;
-        Ok(Response::new(ApplyDnsResponse::default()))
+        state.revision = REVISIONS.fetch_add(1, Ordering::Relaxed);
+        let status = DnsStatus {
+            revision: state.revision,
+            ..DnsStatus::default()
+        };
+        Ok(Response::new(ApplyDnsResponse { status: Some(status) }))
+    }
+
+    async fn lead_peers(
+        &self,
+        request: Request<LeadPeersRequest>,
+    ) -> Result<Response<LeadPeersResponse>, Status> {
+        let mut state = self.0.lock().unwrap();
+        let LeadPeersRequest { revision, peers } = request.into_inner();
+        if revision == 0 || revision != state.revision {
+            let text = "it goes by another revision";
+            let fault = Fault::new(Code::FailedPrecondition, "egress.cell", "OTHER_DNS", text);
+            return Err(fault.into());
+        }
+        if state.refused_dns.contains(&"peers") {
+            return Err(invalid(vec![Violation::new("peers", "are above the ceiling")]));
+        }
+        let known = &mut state.dns.as_mut().unwrap().peers;
+        for peer in &peers {
+            let is_it = |one: &&mut DnsPeer| one.addresses == peer.addresses;
+            let Some(there) = known.iter_mut().find(is_it) else {
+                return Err(invalid(vec![Violation::new("peers[0]", "is no peer's")]));
+            };
+            *there = peer.clone();
+        }
+        state.led.push(peers);
+        state.revision = REVISIONS.fetch_add(1, Ordering::Relaxed);
+        Ok(Response::new(LeadPeersResponse {
+            revision: state.revision,
+        }))
     }
 
     async fn get_dns_status(
@@ -205,11 +250,8 @@ impl EgressService for Service {
         _: Request<GetDnsStatusRequest>,
     ) -> Result<Response<GetDnsStatusResponse>, Status> {
         let state = self.0.lock().unwrap();
-        let dns = state.dns.clone().unwrap_or_default();
         let status = DnsStatus {
-            names: u32::try_from(dns.records.len()).unwrap(),
-            peer_addresses: u32::try_from(dns.peers.iter().map(|peer| peer.addresses.len()).sum::<usize>())
-                .unwrap(),
+            revision: state.revision,
             ways: state.ways.clone(),
             ..DnsStatus::default()
         };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::credentials;
 use crate::pin::HostKey;
@@ -14,7 +15,7 @@ const SSH_USER_MAX: usize = 64;
 
 /// The id of the connection that the exit belongs to: a UUID in lower case with hyphens.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExitId(String);
+pub struct ExitId(Arc<str>);
 
 /// Text that is no [`ExitId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +33,7 @@ impl ExitId {
             _ => matches!(c, '0'..='9' | 'a'..='f'),
         });
         if text.len() == 36 && fits {
-            Ok(ExitId(text.to_owned()))
+            Ok(ExitId(text.into()))
         } else {
             Err(InvalidId)
         }

@@ -46,6 +46,9 @@ pub struct Relay {
 
 /// What is gone by, as a whole: a question sees one state from its beginning to its end.
 struct State {
+    /// Another after each change, 0 before the first. It begins at random with the process: nobody takes a relay that was started anew for
+    /// the one that was told.
+    revision: u64,
     table: Arc<Table>,
     default: Arc<Way>,
     exits: BTreeMap<ExitId, Arc<Way>>,
@@ -53,6 +56,8 @@ struct State {
 
 /// What is told of the relay.
 pub struct Seen {
+    /// What it goes by.
+    pub revision: u64,
     /// Names with records.
     pub names: usize,
     /// Addresses of peers.
@@ -76,6 +81,7 @@ impl Relay {
     /// Without anything to go by: every question is refused.
     pub fn new(engine: Arc<Engine>, marker: Option<Marker>) -> Self {
         let state = State {
+            revision: 0,
             table: Arc::default(),
             default: Arc::new(Way::new(Path::Default, Vec::new())),
             exits: BTreeMap::new(),
@@ -108,11 +114,36 @@ impl Relay {
             .collect();
         let table = Arc::new(table);
         *state = Arc::new(State {
+            revision: next(state.revision),
             table: Arc::clone(&table),
             default,
             exits,
         });
         table
+    }
+
+    /// Goes by what `led` makes of the table of `revision`, from the next question on: the same ways, and peers that are led otherwise. Answers
+    /// what it goes by. None: it goes by another revision.
+    ///
+    /// # Errors
+    /// Those of `led`, and nothing changed.
+    pub fn lead<E>(
+        &self,
+        revision: u64,
+        led: impl FnOnce(&Table) -> Result<Table, E>,
+    ) -> Result<Option<(u64, Arc<Table>)>, E> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if revision == 0 || state.revision != revision {
+            return Ok(None);
+        }
+        let (revision, table) = (next(revision), Arc::new(led(&state.table)?));
+        *state = Arc::new(State {
+            revision,
+            table: Arc::clone(&table),
+            default: Arc::clone(&state.default),
+            exits: state.exits.clone(),
+        });
+        Ok(Some((revision, table)))
     }
 
     /// Forgets what the resolvers of these redirect exits answered: under their ids there are others now, or none.
@@ -125,6 +156,7 @@ impl Relay {
             }
         }
         *state = Arc::new(State {
+            revision: state.revision,
             table: Arc::clone(&state.table),
             default: Arc::clone(&state.default),
             exits: ways,
@@ -140,6 +172,7 @@ impl Relay {
             .iter()
             .map(|(id, way)| (Some(id.clone()), Arc::clone(way)));
         Seen {
+            revision: state.revision,
             names: state.table.zones().names(),
             peers: state.table.peers(),
             ways: std::iter::once(default).chain(exits).collect(),
@@ -392,6 +425,17 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         self.relay.allowances().0.end(self.source);
     }
+}
+
+/// Another revision than this, and than those of processes before.
+fn next(revision: u64) -> u64 {
+    if revision != 0 {
+        return revision.wrapping_add(1).max(1);
+    }
+    let mut first = [0; 8];
+    // Without randomness it is known by no revision, and is told all each time.
+    let _ = getrandom::fill(&mut first);
+    u64::from_le_bytes(first)
 }
 
 fn of_local(local: &Local) -> (Vec<IpAddr>, u32) {

@@ -35,6 +35,18 @@ pub fn apply_dns(request: &v1::ApplyDnsRequest, ceiling: &DnsCeiling) -> Result<
     })
 }
 
+/// `LeadPeersRequest`, checked against the table that it is a change of.
+///
+/// # Errors
+/// The faults of the request.
+pub fn lead_peers(request: &v1::LeadPeersRequest, table: &Table) -> Result<Table, Vec<Violation>> {
+    let asked: Vec<_> = request.peers.iter().map(peer).collect();
+    checked::led(table, &asked).map_err(|faults| {
+        let told = |fault: Fault| Violation::new(fault.field, fault.description);
+        faults.into_iter().map(told).collect()
+    })
+}
+
 fn asked(spec: &v1::DnsSpec) -> AskedDns<'_> {
     AskedDns {
         zones: spec.zones.iter().map(String::as_str).collect(),
@@ -162,5 +174,6 @@ pub fn status(relay: &Relay) -> v1::DnsStatus {
         ways: ways.collect(),
         authority_asked: counters.authority_asked.load(Ordering::Relaxed),
         authority_failed: counters.authority_failed.load(Ordering::Relaxed),
+        revision: seen.revision,
     }
 }

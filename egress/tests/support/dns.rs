@@ -369,6 +369,12 @@ impl Relay {
         Ok(applied.into_inner().status.unwrap())
     }
 
+    pub fn lead(&self, revision: u64, peers: Vec<v1::DnsPeer>) -> Result<u64, tonic::Status> {
+        let request = v1::LeadPeersRequest { revision, peers };
+        let led = self.runtime.block_on(self.client.clone().lead_peers(request))?;
+        Ok(led.into_inner().revision)
+    }
+
     pub fn apply_exits(&self, exits: Vec<v1::Exit>) -> Result<(), tonic::Status> {
         let request = v1::ApplyExitsRequest { exits };
         self.runtime

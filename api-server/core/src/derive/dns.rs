@@ -249,5 +249,45 @@ pub fn before(had: &Ways, will: &Ways) -> Ways {
     ways
 }
 
+/// Those of `ways` that `told` has otherwise, where the relay can be told of these alone: it knows the peers by the same addresses, and
+/// the exits. None: it has to be told everything.
+pub fn led(told: &DnsSpec, ways: &Ways) -> Option<Ways> {
+    let mut led = Ways::new();
+    for (name, way) in ways {
+        let had = told
+            .peers
+            .get(name)
+            .filter(|had| had.addresses == way.addresses)?;
+        if had.exit != way.exit {
+            let is_known = |exit| told.exits.iter().any(|known| known.id == exit);
+            if !way.exit.is_none_or(is_known) {
+                return None;
+            }
+            led.insert(name.clone(), way.clone());
+        }
+    }
+    Some(led)
+}
+
+/// The same of everything: what leads from `told` to `wanted`, where that is nothing but ways of peers that it knows.
+pub fn led_alone(told: &DnsSpec, wanted: &DnsSpec) -> Option<Ways> {
+    // All of its parts: a new one has to be compared here.
+    let DnsSpec {
+        zones,
+        records,
+        upstreams,
+        exits,
+        peers,
+        authority,
+    } = told;
+    let rest = zones == &wanted.zones
+        && records == &wanted.records
+        && upstreams == &wanted.upstreams
+        && exits == &wanted.exits
+        && authority == &wanted.authority
+        && peers.len() == wanted.peers.len();
+    if rest { led(told, &wanted.peers) } else { None }
+}
+
 #[cfg(test)]
 mod tests;

@@ -44,7 +44,8 @@ fn exit(exit: &ExitDns) -> wire::DnsExit {
     }
 }
 
-fn peer(way: &Way) -> wire::DnsPeer {
+/// One peer.
+pub(super) fn peer(way: &Way) -> wire::DnsPeer {
     wire::DnsPeer {
         addresses: way.addresses.iter().copied().map(IpAddr::into).collect(),
         exit_id: way.exit.map(|id| id.to_string()).unwrap_or_default(),

@@ -24,6 +24,8 @@ pub const RESOLVERS_MAX: usize = 8;
 pub const EXITS_MAX: usize = 256;
 /// Most addresses of peers.
 pub const PEERS_MAX: usize = 50_000;
+/// Most addresses of peers that are led another way by one request.
+pub const LED_MAX: usize = 1_000;
 /// Longest lifetime of a record, seconds: a day.
 pub const TTL_MAX: u32 = 86_400;
 /// Most faults that are named.
@@ -129,7 +131,31 @@ pub fn table(asked: &AskedDns<'_>, ceiling: &DnsCeiling) -> Result<Table, Vec<Vi
     let peers = faults.peers(&asked.peers);
     let authority = faults.authority(asked, ceiling);
     faults.ended()?;
-    Ok(Table::new(zones, defaults, exits, peers).with_authority(authority))
+    Ok(Table::new(zones, defaults, exits, peers, authority))
+}
+
+/// `table`, where some of its peers go by other exits.
+///
+/// # Errors
+/// The faults of the request, at most a hundred: also that an address is no peer's in `table`.
+pub fn led(table: &Table, asked: &[AskedPeer<'_>]) -> Result<Table, Vec<Violation>> {
+    let mut faults = Faults(Vec::new());
+    let addresses = asked.iter().map(|peer| peer.addresses.len()).sum();
+    faults.count("peers", addresses, LED_MAX);
+    faults.ended()?;
+    let ways = faults.peers(asked);
+    for (index, peer) in asked.iter().enumerate() {
+        for (number, address) in peer.addresses.iter().enumerate() {
+            if let Ok(address) = address
+                && table.peer(*address).is_none()
+            {
+                let field = format!("peers[{index}].addresses[{number}]");
+                faults.add(field, "is no peer's: ApplyDns tells of new ones");
+            }
+        }
+    }
+    faults.ended()?;
+    Ok(table.led(ways))
 }
 
 /// An authority that the ceiling lists: it is told who asks, so it is nobody that could be anywhere.

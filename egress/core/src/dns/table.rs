@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::address::Resolver;
 use super::name::Name;
@@ -74,10 +75,16 @@ pub struct Authority {
 /// See the module. Without anything in it every question is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
+    /// What is not of single peers: shared with the tables that differ in peers' exits alone.
+    rest: Arc<Rest>,
+    peers: BTreeMap<IpAddr, Option<ExitId>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Rest {
     zones: Zones,
     defaults: Vec<Resolver>,
     exits: BTreeMap<ExitId, ExitDns>,
-    peers: BTreeMap<IpAddr, Option<ExitId>>,
     authority: Option<Authority>,
 }
 
@@ -88,45 +95,54 @@ impl Table {
         defaults: Vec<Resolver>,
         exits: BTreeMap<ExitId, ExitDns>,
         peers: BTreeMap<IpAddr, Option<ExitId>>,
+        authority: Option<Authority>,
     ) -> Self {
-        Table {
+        let rest = Rest {
             zones,
             defaults,
             exits,
+            authority,
+        };
+        Table {
+            rest: Arc::new(rest),
             peers,
-            authority: None,
         }
     }
 
-    /// The same, where somebody else has the names that the cell itself does not have.
+    /// The same, where these addresses of peers go by these exits. Names and ways are not copied.
     #[must_use]
-    pub fn with_authority(self, authority: Option<Authority>) -> Self {
-        Table { authority, ..self }
+    pub fn led(&self, ways: BTreeMap<IpAddr, Option<ExitId>>) -> Self {
+        let mut peers = self.peers.clone();
+        peers.extend(ways);
+        Table {
+            rest: Arc::clone(&self.rest),
+            peers,
+        }
     }
 
     /// Who has the names that the cell itself does not have.
     pub fn authority(&self) -> Option<&Authority> {
-        self.authority.as_ref()
+        self.rest.authority.as_ref()
     }
 
     /// The cell's own names.
     pub fn zones(&self) -> &Zones {
-        &self.zones
+        &self.rest.zones
     }
 
     /// Resolvers for those who have no exit.
     pub fn defaults(&self) -> &[Resolver] {
-        &self.defaults
+        &self.rest.defaults
     }
 
     /// The exits in the order of their ids.
     pub fn exits(&self) -> impl ExactSizeIterator<Item = (&ExitId, &ExitDns)> {
-        self.exits.iter()
+        self.rest.exits.iter()
     }
 
     /// DNS of an exit.
     pub fn exit(&self, id: &ExitId) -> Option<&ExitDns> {
-        self.exits.get(id)
+        self.rest.exits.get(id)
     }
 
     /// Whether an address is a peer's, and that peer's exit.
@@ -156,7 +172,7 @@ mod tests {
             [1, 2].map(|id| ExitId::parse(&format!("00000000-0000-0000-0000-{id:012}")).unwrap());
         let [bound, free, stranger] = [2, 3, 4].map(|host| IpAddr::from([10, 86, 0, host]));
         let peers = BTreeMap::from([(bound, Some(here.clone())), (free, None)]);
-        let table = Table::new(Zones::default(), Vec::new(), BTreeMap::new(), peers);
+        let table = Table::new(Zones::default(), Vec::new(), BTreeMap::new(), peers, None);
         let mapped = IpAddr::from(std::net::Ipv4Addr::new(10, 86, 0, 2).to_ipv6_mapped());
         for source in [bound, mapped] {
             assert!(!table.leads_elsewhere(source, &here));
@@ -164,6 +180,25 @@ mod tests {
         }
         assert!(table.leads_elsewhere(free, &here));
         assert!(!table.leads_elsewhere(stranger, &here));
+    }
+
+    #[test]
+    fn who_is_led_another_way_leaves_the_others_and_the_names_as_they_are() {
+        let [here, other] =
+            [1, 2].map(|id| ExitId::parse(&format!("00000000-0000-0000-0000-{id:012}")).unwrap());
+        let [one, two] = [2, 3].map(|host| IpAddr::from([10, 86, 0, host]));
+        let peers = BTreeMap::from([(one, Some(here.clone())), (two, Some(here.clone()))]);
+        let table = Table::new(Zones::default(), Vec::new(), BTreeMap::new(), peers, None);
+        let led = table.led(BTreeMap::from([(one, Some(other.clone()))]));
+        assert_eq!(led.peer(one), Some(Some(&other)));
+        assert_eq!(led.peer(two), Some(Some(&here)));
+        assert_eq!(
+            table.peer(one),
+            Some(Some(&here)),
+            "what goes by the table of before goes on by it"
+        );
+        assert_eq!(led.led(BTreeMap::from([(one, Some(here))])), table);
+        assert!(Arc::ptr_eq(&led.rest, &table.rest));
     }
 
     #[test]

@@ -50,16 +50,49 @@ pub fn run(bench: &mut Bench, scratch: &Path, peers: u32) -> Result<()> {
         few,
         Goal::AtMost(2.0),
     );
+    assign_in_turn(bench, &mut small, &mut large, peers)?;
     large.memory(bench, &format!("{peers} peers"), None)?;
     http::run(bench, scratch, &large.target(peers)?, peers)
 }
 
 /// The median time of adding one peer to each of two cells.
 fn in_turn(one: &mut Scale, other: &mut Scale) -> Result<(Duration, Duration)> {
+    medians([one, other], |scale, _| scale.add_one())
+}
+
+/// Adds the rows of giving one device another exit, on a cell of few and on one of many, in turn.
+fn assign_in_turn(bench: &mut Bench, one: &mut Scale, other: &mut Scale, peers: u32) -> Result<()> {
+    let exits = [one.exits()?, other.exits()?];
+    let mut place = 0;
+    let (few, many) = medians([one, other], |scale, round| {
+        let exits = &exits[place % 2];
+        place += 1;
+        scale.assign(&exits[round % exits.len()])
+    })?;
+    bench.time(
+        format!("another exit for one peer at {FEW} peers, REST to kernel and DNS relay to answer (median)"),
+        few,
+    );
+    bench.time(format!("another exit at {peers} peers"), many);
+    bench.ratio(
+        format!("another exit for one peer, {peers} peers / {FEW} peers"),
+        many,
+        few,
+        Goal::AtMost(2.0),
+    );
+    Ok(())
+}
+
+/// The median time of what is done to each of two cells, in turn; it is told which round it is.
+fn medians(
+    scales: [&mut Scale; 2],
+    mut act: impl FnMut(&mut Scale, usize) -> Result<Duration>,
+) -> Result<(Duration, Duration)> {
     let mut times = [Vec::new(), Vec::new()];
-    for _ in 0..SAMPLES {
+    let [one, other] = scales;
+    for round in 0..SAMPLES {
         for (times, scale) in times.iter_mut().zip([&mut *one, &mut *other]) {
-            times.push(scale.add_one()?);
+            times.push(act(scale, round)?);
         }
     }
     let [one, other] = times.map(|mut times| {
@@ -157,6 +190,35 @@ impl Scale {
         );
         self.next += 1;
         Ok(took)
+    }
+
+    /// Two exits by proxies that are there for nobody: none is asked for anything.
+    fn exits(&mut self) -> Result<[String; 2]> {
+        let mut make = |name: &str, host: u8| {
+            let import = json!({"url": format!("socks5://192.0.2.{host}:1080")});
+            let body = json!({"name": name, "type": "proxy", "import": import});
+            let made = self
+                .rest
+                .post("/api/connectivity/connections", &body)?
+                .expect(201)?;
+            made["connection"]["id"]
+                .as_str()
+                .map(str::to_owned)
+                .context("no id")
+        };
+        let exits = [make("one", 9)?, make("other", 10)?];
+        self.converge()?;
+        Ok(exits)
+    }
+
+    /// Gives the first peer this exit; the time from the request to the answer, which comes after the relay and the kernel have it.
+    fn assign(&mut self, exit: &str) -> Result<Duration> {
+        let path = format!("/api/connectivity/peers/{}/exit", name(0));
+        let start = Instant::now();
+        self.rest
+            .put(&path, &json!({"connection_id": exit}))?
+            .expect(200)?;
+        Ok(start.elapsed())
     }
 
     /// The resources of some peers with the session, for the load.
