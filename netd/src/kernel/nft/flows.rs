@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::{mem, thread};
 
 use cell_netd_core::rebound::may_be_moved;
@@ -41,7 +42,8 @@ pub(in crate::kernel) struct Ender(Arc<Mutex<Waiting>>);
 #[derive(Debug, Default)]
 struct Waiting {
     from: BTreeSet<IpAddr>,
-    is_under_way: bool,
+    /// Whoever ends them now looks here once more before it is done; none: nobody does.
+    worker: Option<JoinHandle<()>>,
 }
 
 impl Ender {
@@ -50,7 +52,12 @@ impl Ender {
     pub(in crate::kernel) fn end(&self, from: BTreeSet<IpAddr>) {
         let mut waiting = lock(&self.0);
         waiting.from.extend(from);
-        if waiting.is_under_way {
+        // One that has panicked is finished and did not say so.
+        if waiting
+            .worker
+            .as_ref()
+            .is_some_and(|worker| !worker.is_finished())
+        {
             return;
         }
         let shared = Arc::clone(&self.0);
@@ -59,7 +66,7 @@ impl Ender {
             .name("flows".to_owned())
             .spawn(move || work(&shared));
         match begun {
-            Ok(_) => waiting.is_under_way = true,
+            Ok(worker) => waiting.worker = Some(worker),
             Err(error) => say(&error.into()),
         }
     }
@@ -69,8 +76,8 @@ fn work(shared: &Mutex<Waiting>) {
     loop {
         let from = {
             let mut waiting = lock(shared);
-            waiting.is_under_way = !waiting.from.is_empty();
-            if !waiting.is_under_way {
+            if waiting.from.is_empty() {
+                waiting.worker = None;
                 return;
             }
             mem::take(&mut waiting.from)
