@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cell_api_core::derive::dns::{self, DnsSpec, Way, Ways, before};
+use cell_api_core::derive::dns::{self, DnsSpec, ExitDns, Way, Ways, before};
 use cell_api_core::derive::exits::ExitSpec;
 use cell_api_core::derive::services;
 use cell_api_core::derive::{NetworkSpec, PeerSpec};
@@ -123,8 +123,14 @@ impl Dns {
             wanted.ways.extend(now.clone());
             (binds(&had, upserted), now)
         };
-        if is_binding && self.lead(app, &now).await == Led::NotAlone {
-            self.tell(app).await;
+        if !is_binding {
+            return;
+        }
+        match self.lead(app, &now).await {
+            Led::Is => {}
+            // Without a port of the bound the table alone keeps them from asking directly: it is waited for as long as for everything.
+            Led::Away if !self.is_bound_port_refused() => {}
+            Led::Away | Led::NotAlone => self.tell(app).await,
         }
     }
 
@@ -214,16 +220,17 @@ impl Dns {
         led.is_some_and(|led| led.is_empty())
     }
 
-    /// Tells the relay of these ways alone.
+    /// Tells the relay of these ways alone, where it has the exits as they are.
     async fn lead(&self, app: &App, ways: &Ways) -> Led {
         let Some(egress) = &app.egress else {
             return Led::NotAlone;
         };
         let mut has = self.has.lock().await;
+        let exits = self.exits(app);
         let known = has
             .as_mut()
-            .and_then(|known| Some((dns::led(&known.spec, ways)?, known)));
-        let Some((led, known)) = known else {
+            .filter(|known| exits.as_ref() == Some(&known.spec.exits));
+        let Some((led, known)) = known.and_then(|known| Some((dns::led(&known.spec, ways)?, known))) else {
             return Led::NotAlone;
         };
         let led = known.lead(egress, led).await;
@@ -242,9 +249,17 @@ impl Dns {
         let Some(wanted) = self.spec(app) else { return };
         if let Some(known) = has.as_mut()
             && let Some(led) = dns::led_alone(&known.spec, &wanted)
-            && known.lead(egress, led).await == Led::Is
         {
-            return;
+            match known.lead(egress, led).await {
+                Led::Is => return,
+                Led::NotAlone => {}
+                // Whoever waits is not to wait for it twice.
+                Led::Away => {
+                    *has = None;
+                    drop(has);
+                    return self.say(app, Said::Away);
+                }
+            }
         }
         *has = None;
         let said = match whole::apply(egress, wanted.clone()).await {
@@ -263,6 +278,12 @@ impl Dns {
         };
         drop(has);
         self.say(app, said);
+    }
+
+    /// The exits as they are to be told; none: the cell is not set up.
+    fn exits(&self, app: &App) -> Option<Vec<ExitDns>> {
+        let cell = app.identity()?;
+        Some(dns::exits(&self.wanted().exits, &cell.dns_upstreams))
     }
 
     fn spec(&self, app: &App) -> Option<DnsSpec> {

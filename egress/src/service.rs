@@ -90,7 +90,7 @@ impl EgressService for Service {
     ) -> Result<Response<v1::ApplyDnsResponse>, Status> {
         let (relay, ceiling) = self.dns()?;
         let table = dns::request::apply_dns(request.get_ref(), ceiling).map_err(invalid)?;
-        self.engine.lead_by(relay.apply(table));
+        relay.apply(table, |table| self.engine.lead_by(table));
         let status = Some(dns::request::status(relay));
         Ok(Response::new(v1::ApplyDnsResponse { status }))
     }
@@ -101,12 +101,15 @@ impl EgressService for Service {
     ) -> Result<Response<v1::LeadPeersResponse>, Status> {
         let (relay, _) = self.dns()?;
         let request = request.get_ref();
-        let led = relay.lead(request.revision, |table| dns::request::lead_peers(request, table));
-        let (revision, table) = led.map_err(invalid)?.ok_or_else(|| {
+        let led = relay.lead(
+            request.revision,
+            |table| dns::request::lead_peers(request, table),
+            |table| self.engine.lead_by(table),
+        );
+        let revision = led.map_err(invalid)?.ok_or_else(|| {
             let message = "the DNS relay goes by another revision: ApplyDns tells it all";
             Status::from(Fault::new(Code::FailedPrecondition, DOMAIN, "OTHER_DNS", message))
         })?;
-        self.engine.lead_by(table);
         Ok(Response::new(v1::LeadPeersResponse { revision }))
     }
 

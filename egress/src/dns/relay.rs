@@ -97,8 +97,9 @@ impl Relay {
         }
     }
 
-    /// Goes by `table` from the next question on. A way that stays as it is keeps what it knows. Answers what it goes by.
-    pub fn apply(&self, table: Table) -> Arc<Table> {
+    /// Goes by `table` from the next question on. A way that stays as it is keeps what it knows. It is told to `then`
+    /// before anything else changes.
+    pub fn apply(&self, table: Table, then: impl FnOnce(Arc<Table>)) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let kept = |known: Option<&Arc<Way>>, path: Path, resolvers: &[_]| match known {
             Some(way) if way.is(&path, resolvers) => Arc::clone(way),
@@ -119,11 +120,11 @@ impl Relay {
             default,
             exits,
         });
-        table
+        then(table);
     }
 
-    /// Goes by what `led` makes of the table of `revision`, from the next question on: the same ways, and peers that are led otherwise. Answers
-    /// what it goes by. None: it goes by another revision.
+    /// Goes by what `led` makes of the table of `revision`, from the next question on: the same ways, and peers that are led otherwise. It is
+    /// told to `then` before anything else changes. Answers what it goes by. None: it goes by another revision.
     ///
     /// # Errors
     /// Those of `led`, and nothing changed.
@@ -131,19 +132,28 @@ impl Relay {
         &self,
         revision: u64,
         led: impl FnOnce(&Table) -> Result<Table, E>,
-    ) -> Result<Option<(u64, Arc<Table>)>, E> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if revision == 0 || state.revision != revision {
+        then: impl FnOnce(Arc<Table>),
+    ) -> Result<Option<u64>, E> {
+        let is_it = |state: &State| revision != 0 && state.revision == revision;
+        let before = self.state();
+        if !is_it(&before) {
             return Ok(None);
         }
-        let (revision, table) = (next(revision), Arc::new(led(&state.table)?));
+        // Made while questions go on by what is.
+        let table = Arc::new(led(&before.table)?);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if !is_it(&state) {
+            return Ok(None);
+        }
+        let revision = next(revision);
         *state = Arc::new(State {
             revision,
             table: Arc::clone(&table),
             default: Arc::clone(&state.default),
             exits: state.exits.clone(),
         });
-        Ok(Some((revision, table)))
+        then(table);
+        Ok(Some(revision))
     }
 
     /// Forgets what the resolvers of these redirect exits answered: under their ids there are others now, or none.
