@@ -38,61 +38,50 @@ pub fn run(bench: &mut Bench, scratch: &Path, peers: u32) -> Result<()> {
         filled.as_secs_f64(),
         "s",
     );
-    let (few, many) = in_turn(&mut small, &mut large)?;
-    bench.time(
+    let added = medians([&mut small, &mut large], |_, _, scale| scale.add_one())?;
+    let names = [
         format!("adding one peer at {FEW} peers, REST to kernel to answer (median)"),
-        few,
-    );
-    bench.time(format!("the same at {peers} peers"), many);
-    bench.ratio(
+        format!("the same at {peers} peers"),
         format!("adding one peer, {peers} peers / {FEW} peers"),
-        many,
-        few,
-        Goal::AtMost(2.0),
-    );
+    ];
+    compared(bench, names, added);
     assign_in_turn(bench, &mut small, &mut large, peers)?;
     large.memory(bench, &format!("{peers} peers"), None)?;
     http::run(bench, scratch, &large.target(peers)?, peers)
 }
 
-/// The median time of adding one peer to each of two cells.
-fn in_turn(one: &mut Scale, other: &mut Scale) -> Result<(Duration, Duration)> {
-    medians([one, other], |scale, _| scale.add_one())
-}
-
 /// Adds the rows of giving one device another exit, on a cell of few and on one of many, in turn.
 fn assign_in_turn(bench: &mut Bench, one: &mut Scale, other: &mut Scale, peers: u32) -> Result<()> {
     let exits = [one.exits()?, other.exits()?];
-    let mut place = 0;
-    let (few, many) = medians([one, other], |scale, round| {
-        let exits = &exits[place % 2];
-        place += 1;
-        scale.assign(&exits[round % exits.len()])
+    let assigned = medians([one, other], |round, place, scale| {
+        scale.assign(&exits[place][round % 2])
     })?;
-    bench.time(
+    let names = [
         format!("another exit for one peer at {FEW} peers, REST to kernel and DNS relay to answer (median)"),
-        few,
-    );
-    bench.time(format!("another exit at {peers} peers"), many);
-    bench.ratio(
+        format!("another exit at {peers} peers"),
         format!("another exit for one peer, {peers} peers / {FEW} peers"),
-        many,
-        few,
-        Goal::AtMost(2.0),
-    );
+    ];
+    compared(bench, names, assigned);
     Ok(())
 }
 
-/// The median time of what is done to each of two cells, in turn; it is told which round it is.
+/// Adds the rows of both times, of few and of many, and of what many cost beside few.
+fn compared(bench: &mut Bench, [of_few, of_many, of_both]: [String; 3], (few, many): (Duration, Duration)) {
+    bench.time(of_few, few);
+    bench.time(of_many, many);
+    bench.ratio(of_both, many, few, Goal::AtMost(2.0));
+}
+
+/// The median time of what is done to each of two cells, in turn; it is told which round and which of them it is.
 fn medians(
     scales: [&mut Scale; 2],
-    mut act: impl FnMut(&mut Scale, usize) -> Result<Duration>,
+    mut act: impl FnMut(usize, usize, &mut Scale) -> Result<Duration>,
 ) -> Result<(Duration, Duration)> {
     let mut times = [Vec::new(), Vec::new()];
     let [one, other] = scales;
     for round in 0..SAMPLES {
-        for (times, scale) in times.iter_mut().zip([&mut *one, &mut *other]) {
-            times.push(act(scale, round)?);
+        for (place, scale) in [&mut *one, &mut *other].into_iter().enumerate() {
+            times[place].push(act(round, place, scale)?);
         }
     }
     let [one, other] = times.map(|mut times| {

@@ -16,7 +16,7 @@ use netlink_packet_netfilter::conntrack::{
 };
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 
-use super::socket::{NftError, NftSocket};
+use super::socket::{NftError, NftSocket, again};
 
 /// CTA_ID, by which a flow is told from one that takes its place.
 const ID: u16 = 12;
@@ -26,8 +26,6 @@ const ZONE: u16 = 18;
 const OF_ONE: usize = 256;
 /// And of all addresses.
 const OF_ALL: usize = 8192;
-/// The table is read again where it changed its size while it was read.
-const ATTEMPTS: usize = 5;
 
 /// What names a flow, and where it began.
 struct Flow {
@@ -101,14 +99,8 @@ fn lock(shared: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 
 /// Reads all flows that there are. Answers with the first error of the kernel's, after the others were tried.
 fn end_datagrams(socket: &mut NftSocket, from: &BTreeSet<IpAddr>) -> Result<(), NftError> {
-    let mut flows = found(socket, from);
-    for _ in 0..ATTEMPTS {
-        if !matches!(flows, Err(NftError::Restless)) {
-            break;
-        }
-        flows = found(socket, from);
-    }
-    let ended = flows?.into_iter().map(|flow| end(socket, flow));
+    let flows = again(|| found(socket, from))?;
+    let ended = flows.into_iter().map(|flow| end(socket, flow));
     // Each is tried, whatever becomes of another.
     ended.fold(Ok(()), Result::and)
 }

@@ -56,6 +56,19 @@ impl NftError {
     }
 }
 
+/// Reads once more where what is read was changed meanwhile.
+pub(super) fn again<T>(mut read: impl FnMut() -> Result<T, NftError>) -> Result<T, NftError> {
+    const ATTEMPTS: usize = 10;
+    for _ in 0..ATTEMPTS {
+        match read() {
+            Err(NftError::Restless) => {}
+            Err(error) if error.errno() == Some(libc::EINTR) => {}
+            outcome => return outcome,
+        }
+    }
+    Err(NftError::Restless)
+}
+
 /// The kernel's address; for bind(2), any.
 const KERNEL: u32 = 0;
 
@@ -174,16 +187,10 @@ impl NftSocket {
         request: impl Fn() -> NfTablesMessage,
         read: fn(&[u8], &mut Vec<T>) -> Result<(), DecodeError>,
     ) -> Result<Vec<T>, NftError> {
-        const ATTEMPTS: usize = 10;
-        for _ in 0..ATTEMPTS {
-            match self.exchange_with(family, request(), NLM_F_DUMP, read) {
-                Err(NftError::Restless) => {}
-                Err(error) if error.errno() == Some(libc::EINTR) => {}
-                Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(Vec::new()),
-                outcome => return outcome,
-            }
+        match again(|| self.exchange_with(family, request(), NLM_F_DUMP, read)) {
+            Err(error) if error.errno() == Some(libc::ENOENT) => Ok(Vec::new()),
+            outcome => outcome,
         }
-        Err(NftError::Restless)
     }
 
     pub(super) fn exchange(
