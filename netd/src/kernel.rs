@@ -16,7 +16,6 @@ mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use cell_netd_core::desired::Exit;
@@ -24,6 +23,7 @@ use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, PublicKey};
 use cell_netd_core::observed::{Device, Identity};
 use cell_netd_core::plan::Group;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
+use cell_netd_core::rebound::Moved;
 use cell_netd_core::tunnel::{TunnelSeen, TunnelStep};
 use cell_netd_core::{Observed, Plan, Step};
 use ipnet::IpNet;
@@ -146,8 +146,9 @@ pub trait Kernel: Send + 'static {
         interface: &ExitInterface,
     ) -> impl Future<Output = Result<(), KernelError>> + Send;
 
-    /// Ends flows without connections (UDP, ICMP) that began at these addresses, soon: their next packet is judged as the first of one.
-    fn end_datagrams(&mut self, from: BTreeSet<IpAddr>);
+    /// Ends flows without connections (UDP, ICMP) that began at these addresses and go by another way, soon: their next packet is judged
+    /// as the first of one.
+    fn end_datagrams(&mut self, moved: Moved);
 
     /// What the policy dropped, by reason.
     fn drops(&mut self) -> impl Future<Output = Result<BTreeMap<Counter, Drops>, KernelError>> + Send;

@@ -16,6 +16,7 @@ use cell_netd::kept::Kept;
 use cell_netd::kernel::fake::Fake;
 use cell_netd::reconciler::Reconciler;
 use cell_netd::service::routes;
+use cell_netd_core::rebound::Moved;
 use cell_proto::fault::{reason, violations};
 use cell_proto::ipc::{self, CallerPolicy};
 use cell_proto::netd::v1;
@@ -285,7 +286,11 @@ async fn flows_of_who_is_carried_another_way_are_ended() {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     };
     let service = Service::start().await;
-    let ended = || std::mem::take(&mut service.kernel.inner().ended);
+    let ended = || -> Vec<BTreeSet<IpAddr>> {
+        let ended = std::mem::take(&mut service.kernel.inner().ended);
+        let addresses = |moved: Moved| moved.into_keys().collect();
+        ended.into_iter().map(addresses).collect()
+    };
     let first = service.apply(whole(["", ""]), "", 0).await.unwrap();
     assert!(ended().is_empty(), "nobody had any flow that netd knew of");
     let etag = service

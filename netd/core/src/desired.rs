@@ -13,6 +13,7 @@ use crate::model::{
     ExitId, ExitInterface, ExitMark, Family, InterfaceName, Mtu, PeerName, Port, Protocol, PublicKey,
     ServiceName, TableId,
 };
+use crate::policy::DNS;
 use crate::redirect::{Carrier, Redirect};
 use crate::service::ServiceNetwork;
 
@@ -307,6 +308,16 @@ impl Desired {
     /// Ports of the cell and what on the hidden service addresses each is translated to, if it is.
     pub fn cell_ports(&self) -> &BTreeMap<Port, Option<CellTarget>> {
         &self.cell_ports
+    }
+
+    /// By which protocols the cell answers DNS, and at which ports of the hidden service addresses.
+    pub fn resolver(&self) -> impl Iterator<Item = (Protocol, CellTarget)> {
+        self.cell_ports
+            .iter()
+            .filter_map(|(port, target)| match (port.number, target) {
+                (DNS, Some(target)) => Some((port.protocol, *target)),
+                (_, _) => None,
+            })
     }
 
     /// Ways out by interfaces that peers may be bound to, by id. Marks, tables and interfaces are of one exit each.

@@ -1,7 +1,6 @@
 //! The core's strict model behind the trait of the real kernel, for tests of the service without root.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cell_netd_core::desired::{Exit, Tunnel as Wanted};
@@ -9,6 +8,7 @@ use cell_netd_core::fake::{FAKE_PUBLIC_KEY, FakeKernel};
 use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, PublicKey};
 use cell_netd_core::observed::Device;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
+use cell_netd_core::rebound::Moved;
 use cell_netd_core::tunnel::{SecretRecord, TunnelSeen, TunnelStep, device_peers};
 use cell_netd_core::{Observed, Plan, Step};
 
@@ -46,7 +46,7 @@ pub struct Inner {
     /// Interfaces of exits whose keys vaultd does not have.
     pub keyless: BTreeSet<ExitInterface>,
     /// Whose flows were ended, each time.
-    pub ended: Vec<BTreeSet<IpAddr>>,
+    pub ended: Vec<Moved>,
     /// Interfaces of exits that cannot be brought up.
     pub broken: BTreeSet<ExitInterface>,
 }
@@ -373,8 +373,8 @@ impl Kernel for Fake {
     }
 
     /// It has no flows.
-    fn end_datagrams(&mut self, from: BTreeSet<IpAddr>) {
-        self.inner().ended.push(from);
+    fn end_datagrams(&mut self, moved: Moved) {
+        self.inner().ended.push(moved);
     }
 
     async fn drops(&mut self) -> Result<BTreeMap<Counter, Drops>, KernelError> {

@@ -1,8 +1,7 @@
 //! Where the policy stands: our table of nftables, or chains of legacy iptables with sets of ipset. Which, says the ceiling.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use cell_netd_core::model::{Mark, TableName};
 use cell_netd_core::observed::Policy;
 use cell_netd_core::policy::iptables::Way;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset, skeleton};
+use cell_netd_core::rebound::Moved;
 
 use super::legacy::Legacy;
 use super::nft::{Drops, Nft, NftError, Ownership, blockers, flows, passage};
@@ -65,7 +65,7 @@ impl Firewall {
                 Renderer::Iptables(socket) => Some(Legacy::new(socket)),
             },
             ceiling: ceiling.clone(),
-            ender: flows::Ender::default(),
+            ender: flows::Ender::new(ceiling.exits.mask()),
         })
     }
 
@@ -226,8 +226,8 @@ impl Firewall {
     }
 
     /// Flows are neither renderer's.
-    pub(super) fn end_datagrams(&self, from: BTreeSet<IpAddr>) {
-        self.ender.end(from);
+    pub(super) fn end_datagrams(&self, moved: Moved) {
+        self.ender.end(moved);
     }
 
     pub(super) fn name(&self) -> &'static str {

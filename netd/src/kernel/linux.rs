@@ -1,7 +1,6 @@
 //! The real thing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, Mtu, PublicKey, 
 use cell_netd_core::observed::{Device, Link};
 use cell_netd_core::plan::Group;
 use cell_netd_core::policy::{Counter, ElementDelta, Ruleset};
+use cell_netd_core::rebound::Moved;
 use cell_netd_core::tunnel::{SecretRecord, TunnelStep, device_peers};
 use cell_netd_core::{Ceiling, Observed, Plan, Step};
 use ipnet::IpNet;
@@ -412,8 +412,8 @@ impl Kernel for Linux {
         }
     }
 
-    fn end_datagrams(&mut self, from: BTreeSet<IpAddr>) {
-        self.firewall.end_datagrams(from);
+    fn end_datagrams(&mut self, moved: Moved) {
+        self.firewall.end_datagrams(moved);
     }
 
     async fn drops(&mut self) -> Result<BTreeMap<Counter, Drops>, KernelError> {

@@ -1,14 +1,12 @@
 //! A request is validated, planned, performed, read back, and only then accepted.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use cell_netd_core::confirm::{Refusal, Window};
 use cell_netd_core::desired::Delta;
 use cell_netd_core::plan::{Plan, expected_peers, peers_hold, plan, plan_delta};
 use cell_netd_core::policy::{Ruleset, compile};
-use cell_netd_core::rebound::{rebound, rebound_by};
+use cell_netd_core::rebound::{Moved, rebound, rebound_by};
 use cell_netd_core::spec::{DeltaSpec, NetworkSpec};
 use cell_netd_core::validate::{validate, validate_delta};
 use cell_netd_core::{Desired, Step};
@@ -142,8 +140,9 @@ impl<K: Kernel> Reconciler<K> {
             self.go_back().await;
             return Err(error);
         }
-        let moved = rebound_by(&delta);
+        let mut moved = Moved::new();
         if let Some(accepted) = &mut self.accepted {
+            moved = rebound_by(accepted, &delta);
             let _inverse = accepted.apply(delta);
         }
         self.status.generation += 1;
@@ -245,7 +244,7 @@ impl<K: Kernel> Reconciler<K> {
 
     /// What the policy in force has cut goes on by the way of now, where its sender would not notice. Each packet is judged by the
     /// policy all the same, so nothing depends on it.
-    pub(super) fn lead_on(&mut self, moved: BTreeSet<IpAddr>) {
+    pub(super) fn lead_on(&mut self, moved: Moved) {
         if !moved.is_empty() {
             self.kernel.end_datagrams(moved);
         }

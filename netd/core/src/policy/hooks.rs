@@ -64,7 +64,7 @@ impl Compiler<'_> {
         for (own, hidden) in self.own_addresses() {
             let family = Family::of(own);
             let of = |side, test| Match::Address(family, side, test);
-            for (protocol, target) in self.resolver() {
+            for (protocol, target) in self.desired.resolver() {
                 let question = [
                     self.incoming(true),
                     of(Side::Source, Test::In(SetId::Exited(family))),
@@ -88,7 +88,10 @@ impl Compiler<'_> {
     /// first packet's. The other way round the process itself tells: it asks by no way but the exit that it knows of.
     pub(super) fn asked_before_bound(&self, hidden: IpAddr) -> Vec<Rule> {
         let family = Family::of(hidden);
-        let of_bound = self.resolver().filter(|(_, target)| target.of_bound.is_some());
+        let of_bound = self
+            .desired
+            .resolver()
+            .filter(|(_, target)| target.of_bound.is_some());
         let moved = of_bound.map(|(protocol, target)| {
             when(
                 [

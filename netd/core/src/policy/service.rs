@@ -10,7 +10,6 @@ use super::compile::{Compiler, DNS, ICMP, drop, goto, granted, interface, plain,
 use super::element::{Element, SetId};
 use super::hooks::turned;
 use super::ruleset::{Action, Chain, ChainName, Counter, CtDirection, CtState, Match, Rule, Side, Test};
-use crate::desired::CellTarget;
 use crate::model::{Family, InterfaceName, Protocol};
 use crate::service::ServiceNetwork;
 
@@ -114,14 +113,14 @@ impl Compiler<'_> {
             return vec![];
         };
         let mut rules = Vec::new();
-        if self.resolver().next().is_some() {
+        if self.desired.resolver().next().is_some() {
             let is_granted = [from.clone(), Match::ServiceRequest(Family::V4)];
             rules.push(when(is_granted, vec![Action::Accept]));
         }
         for (_, hidden) in self.own_addresses() {
             let family = Family::of(hidden);
             let set = SetId::ServiceAddresses(family);
-            for (protocol, target) in self.resolver() {
+            for (protocol, target) in self.desired.resolver() {
                 let asked = [
                     from.clone(),
                     Match::Address(family, Side::Source, Test::In(set)),
@@ -133,15 +132,6 @@ impl Compiler<'_> {
             }
         }
         rules
-    }
-
-    /// By which protocols the cell answers DNS, and at which ports of the hidden service addresses.
-    pub(super) fn resolver(&self) -> impl Iterator<Item = (Protocol, CellTarget)> {
-        let ports = self.desired.cell_ports().iter();
-        ports.filter_map(|(port, target)| match (port.number, target) {
-            (DNS, Some(target)) => Some((port.protocol, *target)),
-            (_, _) => None,
-        })
     }
 
     /// From and to bridges, of what neither comes from a peer nor goes to one.
@@ -205,7 +195,7 @@ impl Compiler<'_> {
         for (_, hidden) in self.own_addresses() {
             let family = Family::of(hidden);
             rules.extend(self.asked_before_bound(hidden));
-            for (protocol, target) in self.resolver() {
+            for (protocol, target) in self.desired.resolver() {
                 for port in target.ports() {
                     rules.push(when(
                         [

@@ -3,13 +3,13 @@
 //! The kernel's own filter (CTA_FILTER) is not used: older kernels have none for this, and Linux 6.18 takes IPv6 addresses in it the
 //! wrong way round (ADR 0049).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::{mem, thread};
 
-use cell_netd_core::rebound::may_be_moved;
+use cell_netd_core::rebound::{Datagrams, Moved};
 use netlink_packet_core::{DecodeError, NLM_F_ACK, NLM_F_DUMP, NetlinkMessage, NetlinkPayload, Nla};
 use netlink_packet_netfilter::conntrack::{
     ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple,
@@ -34,22 +34,31 @@ struct Flow {
 }
 
 /// Ends flows of some addresses beside all else: nothing depends on them, and a full table of flows takes seconds to be read.
-#[derive(Debug, Default)]
-pub(in crate::kernel) struct Ender(Arc<Mutex<Waiting>>);
+#[derive(Debug)]
+pub(in crate::kernel) struct Ender {
+    waiting: Arc<Mutex<Waiting>>,
+    /// The bits of a flow's mark that say which exit.
+    mask: u32,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
-    from: BTreeSet<IpAddr>,
+    moved: Moved,
     /// Whoever ends them now looks here once more before it is done; none: nobody does.
     worker: Option<JoinHandle<()>>,
 }
 
 impl Ender {
-    /// Ends flows without connections (UDP, ICMP) that began at these addresses and may be of the way before, soon. What cannot be done
+    pub(in crate::kernel) fn new(mask: u32) -> Self {
+        let waiting = Arc::default();
+        Ender { waiting, mask }
+    }
+
+    /// Ends flows without connections (UDP, ICMP) that began at these addresses and are of the way before, soon. What cannot be done
     /// is logged.
-    pub(in crate::kernel) fn end(&self, from: BTreeSet<IpAddr>) {
-        let mut waiting = lock(&self.0);
-        waiting.from.extend(from);
+    pub(in crate::kernel) fn end(&self, moved: Moved) {
+        let mut waiting = lock(&self.waiting);
+        waiting.moved.extend(moved);
         // One that has panicked is finished and did not say so.
         if waiting
             .worker
@@ -58,11 +67,11 @@ impl Ender {
         {
             return;
         }
-        let shared = Arc::clone(&self.0);
+        let (shared, mask) = (Arc::clone(&self.waiting), self.mask);
         // Not of the runtime, which would wait for it when netd ends.
         let begun = thread::Builder::new()
             .name("flows".to_owned())
-            .spawn(move || work(&shared));
+            .spawn(move || work(&shared, mask));
         match begun {
             Ok(worker) => waiting.worker = Some(worker),
             Err(error) => say(&error.into()),
@@ -70,19 +79,19 @@ impl Ender {
     }
 }
 
-fn work(shared: &Mutex<Waiting>) {
+fn work(shared: &Mutex<Waiting>, mask: u32) {
     loop {
-        let from = {
+        let moved = {
             let mut waiting = lock(shared);
-            if waiting.from.is_empty() {
+            if waiting.moved.is_empty() {
                 waiting.worker = None;
                 return;
             }
-            mem::take(&mut waiting.from)
+            mem::take(&mut waiting.moved)
         };
         let ended = NftSocket::open()
             .map_err(NftError::from)
-            .and_then(|mut socket| end_datagrams(&mut socket, &from));
+            .and_then(|mut socket| end_datagrams(&mut socket, &moved, mask));
         if let Err(error) = ended {
             say(&error);
         }
@@ -98,17 +107,17 @@ fn lock(shared: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 }
 
 /// Reads all flows that there are. Answers with the first error of the kernel's, after the others were tried.
-fn end_datagrams(socket: &mut NftSocket, from: &BTreeSet<IpAddr>) -> Result<(), NftError> {
-    let flows = again(|| found(socket, from))?;
+fn end_datagrams(socket: &mut NftSocket, moved: &Moved, mask: u32) -> Result<(), NftError> {
+    let flows = again(|| found(socket, moved, mask))?;
     let ended = flows.into_iter().map(|flow| end(socket, flow));
     // Each is tried, whatever becomes of another.
     ended.fold(Ok(()), Result::and)
 }
 
-fn found(socket: &mut NftSocket, from: &BTreeSet<IpAddr>) -> Result<Vec<Flow>, NftError> {
+fn found(socket: &mut NftSocket, moved: &Moved, mask: u32) -> Result<Vec<Flow>, NftError> {
     let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
     let read = |message: &[u8], found: &mut Vec<Flow>| -> Result<(), DecodeError> {
-        let Some(flow) = datagrams(message, from).filter(|_| found.len() < OF_ALL) else {
+        let Some(flow) = of_before(message, moved, mask).filter(|_| found.len() < OF_ALL) else {
             return Ok(());
         };
         let count = counts.entry(flow.from).or_default();
@@ -137,7 +146,7 @@ fn end(socket: &mut NftSocket, flow: Flow) -> Result<(), NftError> {
 }
 
 /// The flow of a message, if it is one of these.
-fn datagrams(message: &[u8], from: &BTreeSet<IpAddr>) -> Option<Flow> {
+fn of_before(message: &[u8], moved: &Moved, mask: u32) -> Option<Flow> {
     let message = NetlinkMessage::<NetfilterMessage>::deserialize(message).ok()?;
     let NetlinkPayload::InnerMessage(NetfilterMessage {
         inner: NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)),
@@ -146,15 +155,25 @@ fn datagrams(message: &[u8], from: &BTreeSet<IpAddr>) -> Option<Flow> {
     else {
         return None;
     };
-    let original = attributes.iter().find_map(|attribute| match attribute {
-        ConntrackAttribute::CtaTupleOrig(tuple) => Some(tuple),
-        _ => None,
-    })?;
-    let ends = Ends::of(original);
-    let source = ends.source.filter(|source| from.contains(source))?;
-    let concerns = ends.is_of_datagrams && may_be_moved(ends.destination?, ends.port);
-    concerns.then(|| Flow {
-        from: source,
+    let (mut sent, mut answered, mut mark) = (Ends::default(), Ends::default(), 0);
+    for attribute in &attributes {
+        match attribute {
+            ConntrackAttribute::CtaTupleOrig(tuple) => sent = Ends::of(tuple),
+            ConntrackAttribute::CtaTupleReply(tuple) => answered = Ends::of(tuple),
+            ConntrackAttribute::CtaMark(all) => mark = all & mask,
+            _ => {}
+        }
+    }
+    let from = sent.source.filter(|_| sent.is_of_datagrams)?;
+    let way = moved.get(&from)?;
+    let flow = Datagrams {
+        destination: sent.destination?,
+        port: sent.to_port,
+        answers: (answered.source?, answered.from_port),
+        mark,
+    };
+    (!way.is_of(&flow)).then(|| Flow {
+        from,
         name: attributes.into_iter().filter(is_name).collect(),
     })
 }
@@ -164,7 +183,8 @@ fn datagrams(message: &[u8], from: &BTreeSet<IpAddr>) -> Option<Flow> {
 struct Ends {
     source: Option<IpAddr>,
     destination: Option<IpAddr>,
-    port: Option<u16>,
+    from_port: Option<u16>,
+    to_port: Option<u16>,
     is_of_datagrams: bool,
 }
 
@@ -194,7 +214,8 @@ impl Ends {
             ProtoTuple::Protocol(Protocol::Udp | Protocol::Icmp | Protocol::Ipv6Icmp) => {
                 self.is_of_datagrams = true;
             }
-            ProtoTuple::DestinationPort(port) => self.port = Some(*port),
+            ProtoTuple::SourcePort(port) => self.from_port = Some(*port),
+            ProtoTuple::DestinationPort(port) => self.to_port = Some(*port),
             _ => {}
         }
     }
