@@ -33,6 +33,17 @@ pub fn until<T>(deadline: Duration, what: &str, mut look: impl FnMut() -> Option
     }
 }
 
+/// Bytes of memory that a process has (proc(5), VmRSS).
+///
+/// # Errors
+/// When there is no such process.
+pub fn resident_bytes(id: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.context("no VmRSS")?.trim().trim_end_matches(" kB");
+    Ok(kibibytes.parse::<u64>()? * 1024)
+}
+
 /// Runs a program to its end and answers its standard output.
 ///
 /// # Errors

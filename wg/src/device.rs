@@ -6,21 +6,17 @@ use std::time::{Duration, SystemTime};
 
 use gotatun::device;
 use ipnet::IpNet;
-use ipnetwork::IpNetwork;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use x25519_dalek::{PublicKey, StaticSecret};
 
+use crate::door;
 use crate::handover::{HandOver, InterfaceName};
-use crate::peers::{self, Changes, Peer, Peers};
+use crate::peers::{self, Peer};
+use crate::running::Running;
 use crate::tun::{Lost, LostSender, Tun};
 use crate::udp::Sockets;
 
-/// Removals and modifications per turn of the device's lock, each of which walks the table of allowed IPs: traffic goes
-/// on between the turns.
-const COSTLY_PER_TURN: usize = 8;
-/// Additions per turn, each of which costs one X25519.
-const ADDED_PER_TURN: usize = 256;
 /// Most devices: the cell's own, and those of 256 exits.
 pub const DEVICES_MAX: usize = 257;
 /// How long the parts of a stopped device may take to let go of the TUN.
@@ -113,12 +109,6 @@ struct Slot {
     running: Option<Running>,
 }
 
-struct Running {
-    device: device::Device<(Sockets, Tun, Tun)>,
-    public_key: PublicKey,
-    peers: Peers,
-}
-
 impl Engine {
     /// An engine without a device. The loss of a descriptor is told to `lost`, with the number of the device.
     pub fn new(lost: mpsc::UnboundedSender<(u64, Lost)>) -> Self {
@@ -179,17 +169,16 @@ impl Engine {
         let mut slots = self.slots.lock().await;
         let slot = slots.by_name.get_mut(interface).ok_or(DeviceError::NoDevice)?;
         let public_key = PublicKey::from(&private_key);
-        let mut running = match slot.running.take() {
+        let running = match slot.running.take() {
             Some(running) if running.public_key == public_key => running,
             before => {
                 if let Some(before) = before {
-                    before.device.stop().await;
+                    before.stop().await;
                 }
                 slot.start(private_key, public_key).await?
             }
         };
-        let changes = running.peers.replace(all);
-        running.apply(changes).await?;
+        running.change(|peers| peers.replace(all)).await?;
         slot.running = Some(running);
         Ok(())
     }
@@ -206,9 +195,8 @@ impl Engine {
     ) -> Result<(), DeviceError> {
         let mut slots = self.slots.lock().await;
         let slot = slots.by_name.get_mut(interface).ok_or(DeviceError::NoDevice)?;
-        let mut running = slot.running.take().ok_or(DeviceError::NoKey)?;
-        let changes = running.peers.update(upserted, removed);
-        running.apply(changes).await?;
+        let running = slot.running.take().ok_or(DeviceError::NoKey)?;
+        running.change(|peers| peers.update(upserted, removed)).await?;
         slot.running = Some(running);
         Ok(())
     }
@@ -256,8 +244,9 @@ impl Engine {
 
 impl Slot {
     async fn start(&self, private_key: StaticSecret, public_key: PublicKey) -> Result<Running, DeviceError> {
+        let (door, porter) = door::open(private_key.clone());
         let device = device::build()
-            .with_udp(self.sockets.try_clone()?)
+            .with_udp(self.sockets.try_clone()?.behind(door))
             .with_ip(self.tun.clone())
             .with_listen_port(self.port)
             .with_private_key(private_key)
@@ -266,18 +255,14 @@ impl Slot {
         // A device that is built without peers never starts to carry packets when peers are added (gotatun 0.10.2,
         // `DeviceBuilder::build`); clearing its peers does start it.
         device.clear_peers().await?;
-        Ok(Running {
-            device,
-            public_key,
-            peers: Peers::default(),
-        })
+        Ok(Running::new(device, public_key, porter))
     }
 
     async fn shut_down(self) {
         self.watchman.abort();
         let tun = self.tun.watch();
         if let Some(running) = self.running {
-            running.device.stop().await;
+            running.stop().await;
         }
         drop((self.tun, self.sockets));
         let _ = self.watchman.await;
@@ -291,124 +276,4 @@ impl Slot {
             tracing::warn!("the former TUN is still held by a task of the former device");
         }
     }
-}
-
-impl Running {
-    async fn apply(&self, changes: Changes) -> Result<(), DeviceError> {
-        let Changes {
-            removed,
-            modified,
-            added,
-        } = changes;
-        if self.peers.is_empty() && !removed.is_empty() {
-            self.device.clear_peers().await?;
-            return Ok(());
-        }
-        // Each is confirmed: what is kept in `peers` is told as what the device has.
-        let mut taken = true;
-        for turn in removed.chunks(COSTLY_PER_TURN) {
-            self.device
-                .write(async |device| {
-                    for key in turn {
-                        taken &= device.remove_peer(&PublicKey::from(*key)).await;
-                    }
-                })
-                .await?;
-        }
-        for turn in modified.chunks(COSTLY_PER_TURN) {
-            self.device
-                .write(async |device| {
-                    for peer in turn {
-                        let key = PublicKey::from(peer.key);
-                        taken &= device.modify_peer(&key, |present| modify(present, peer)).await;
-                    }
-                })
-                .await?;
-        }
-        for turn in added.chunks(ADDED_PER_TURN) {
-            taken &= self.device.add_peers(turn.iter().map(new_peer)).await?;
-        }
-        if taken { Ok(()) } else { Err(DeviceError::NotTaken) }
-    }
-
-    async fn get(&self, asked: Asked) -> BTreeMap<peers::PublicKey, PeerState> {
-        let Asked {
-            only,
-            configuration_only,
-        } = asked;
-        // The library reads all peers or none.
-        match only {
-            Some(key) if self.peers.get(&key).is_none() => BTreeMap::new(),
-            Some(key) if configuration_only => self.peers.get(&key).map(configured).into_iter().collect(),
-            None if configuration_only => self.peers.iter().map(configured).collect(),
-            Some(_) | None => self.observe(only).await,
-        }
-    }
-
-    async fn observe(&self, only: Option<peers::PublicKey>) -> BTreeMap<peers::PublicKey, PeerState> {
-        let now = SystemTime::now();
-        let wanted = |key: &peers::PublicKey| only.is_none_or(|only| only == *key);
-        self.device
-            .peers()
-            .await
-            .into_iter()
-            .map(|device::configure::PeerStats { peer, stats, .. }| {
-                let state = PeerState {
-                    keepalive: peer.keepalive.unwrap_or(0),
-                    endpoint: peer.endpoint,
-                    allowed_ips: peer.allowed_ips.iter().filter_map(ip_net).collect(),
-                    latest_handshake: stats.last_handshake.and_then(|age| now.checked_sub(age)),
-                    received_bytes: stats.rx_bytes as u64,
-                    sent_bytes: stats.tx_bytes as u64,
-                    preshared: peer.preshared_key.is_some(),
-                };
-                (peer.public_key.to_bytes(), state)
-            })
-            .filter(|(key, _)| wanted(key))
-            .collect()
-    }
-}
-
-fn configured(peer: &Peer) -> (peers::PublicKey, PeerState) {
-    let state = PeerState {
-        keepalive: peer.keepalive,
-        endpoint: peer.endpoint,
-        allowed_ips: peer.allowed_ips.iter().copied().collect(),
-        latest_handshake: None,
-        received_bytes: 0,
-        sent_bytes: 0,
-        preshared: peer.preshared.is_some(),
-    };
-    (peer.key, state)
-}
-
-fn new_peer(peer: &Peer) -> device::Peer {
-    let mut new = device::Peer::new(PublicKey::from(peer.key))
-        .with_allowed_ips(peer.allowed_ips.iter().filter_map(ip_network));
-    new.endpoint = peer.endpoint;
-    new.keepalive = keepalive(peer);
-    new.preshared_key = peer.preshared.as_ref().map(|key| *key.expose());
-    new
-}
-
-fn modify(present: &mut device::configure::PeerMut, peer: &Peer) {
-    present.clear_allowed_ips();
-    present.add_allowed_ips(peer.allowed_ips.iter().filter_map(ip_network));
-    present.set_keepalive(keepalive(peer));
-    if peer.endpoint.is_some() {
-        present.set_endpoint(peer.endpoint);
-    }
-}
-
-fn keepalive(peer: &Peer) -> Option<u16> {
-    (peer.keepalive != 0).then_some(peer.keepalive)
-}
-
-// Both types check the same rule, a prefix length that fits the family, so neither conversion loses anything.
-fn ip_network(net: &IpNet) -> Option<IpNetwork> {
-    IpNetwork::new(net.addr(), net.prefix_len()).ok()
-}
-
-fn ip_net(network: &IpNetwork) -> Option<IpNet> {
-    IpNet::new(network.ip(), network.prefix()).ok()
 }

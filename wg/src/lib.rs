@@ -11,9 +11,11 @@ pub mod datagram;
 pub mod udp;
 
 pub mod device;
+pub mod door;
 pub mod request;
+pub mod running;
 pub mod service;
 
 pub mod listener;
 
-pub use cell_wg_core::{peers, sources};
+pub use cell_wg_core::{dormant, peers, sources};

@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use crate::datagram::{self, Received};
+use crate::door::Door;
 use crate::sources::Sources;
 use crate::tun::{Lost, LostSender};
 
@@ -25,6 +26,8 @@ pub struct Sockets {
     v4: std::net::UdpSocket,
     v6: std::net::UdpSocket,
     lost: LostSender,
+    /// Where initiations go first; none: to the device.
+    door: Option<Door>,
 }
 
 impl Sockets {
@@ -37,7 +40,12 @@ impl Sockets {
         v6.set_nonblocking(true)?;
         datagram::ask_for_local_address(&v4, false)?;
         datagram::ask_for_local_address(&v6, true)?;
-        Ok(Sockets { v4, v6, lost })
+        Ok(Sockets {
+            v4,
+            v6,
+            lost,
+            door: None,
+        })
     }
 
     /// Further descriptors of the same sockets.
@@ -49,7 +57,17 @@ impl Sockets {
             v4: self.v4.try_clone()?,
             v6: self.v6.try_clone()?,
             lost: self.lost.clone(),
+            door: self.door.clone(),
         })
+    }
+
+    /// The same, with a door before the device.
+    #[must_use]
+    pub fn behind(self, door: Door) -> Self {
+        Sockets {
+            door: Some(door),
+            ..self
+        }
     }
 }
 
@@ -59,7 +77,7 @@ impl UdpTransportFactory for Sockets {
 
     // The parameters (address, port, mark) are netd's business and done already.
     async fn bind(&mut self, _: &UdpTransportFactoryParams) -> io::Result<(Sender, Receiver)> {
-        let Sockets { v4, v6, lost } = self.try_clone()?;
+        let Sockets { v4, v6, lost, door } = self.try_clone()?;
         let sender = Sender {
             v4: Arc::new(UdpSocket::from_std(v4)?),
             v6: Arc::new(UdpSocket::from_std(v6)?),
@@ -73,6 +91,7 @@ impl UdpTransportFactory for Sockets {
                 v6_first: false,
                 control,
                 lost,
+                door,
             },
         ))
     }
@@ -140,6 +159,7 @@ pub struct Receiver {
     v6_first: bool,
     control: Vec<u8>,
     lost: LostSender,
+    door: Option<Door>,
 }
 
 impl Receiver {
@@ -152,10 +172,14 @@ impl Receiver {
         let Sender { v4, v6, .. } = &self.sockets;
         let order = if self.v6_first { [v6, v4] } else { [v4, v6] };
         for socket in order {
-            if let Poll::Ready(received) = poll_one(socket, cx, buffer, &mut self.control) {
+            while let Poll::Ready(received) = poll_one(socket, cx, buffer, &mut self.control) {
                 let Received { length, from, to } = received?;
                 if let Some(local) = to {
                     self.sockets.sources().learn(from, local);
+                }
+                let door = self.door.as_ref();
+                if door.is_some_and(|door| door.takes(&buffer[..length], from)) {
+                    continue;
                 }
                 return Poll::Ready(Ok((length, from)));
             }
@@ -163,9 +187,25 @@ impl Receiver {
         Poll::Pending
     }
 
+    /// What the door lets through comes before what is new.
+    fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        if let Some(door) = &self.door
+            && let Poll::Ready(Some(call)) = door.poll_answered(cx)
+            && let Some(room) = buffer.get_mut(..call.datagram.len())
+        {
+            room.copy_from_slice(&call.datagram);
+            return Poll::Ready(Ok((call.datagram.len(), call.from)));
+        }
+        self.poll_receive(cx, buffer)
+    }
+
     async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         loop {
-            match poll_fn(|cx| self.poll_receive(cx, buffer)).await {
+            match poll_fn(|cx| self.poll_first(cx, buffer)).await {
                 Err(e) if is_passing(&e) => {}
                 Err(e) => {
                     self.lost.tell(Lost::Udp);

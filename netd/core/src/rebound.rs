@@ -62,7 +62,7 @@ impl Way {
             return flow.answers.1 == self.resolver;
         }
         if is_special(flow.destination) {
-            return !(is_question && self.is_bound);
+            return !(is_question && self.is_bound && self.resolver.is_some());
         }
         self.mark == Some(flow.mark)
     }
@@ -169,6 +169,14 @@ mod tests {
             let question = to(destination, Some(DNS), 0);
             assert!(OWN.is_of(&question), "{destination}: nobody turns it");
             assert!(!BOUND.is_of(&question), "{destination}: it was not turned");
+            let alone = Way {
+                resolver: None,
+                ..BOUND
+            };
+            assert!(
+                alone.is_of(&question),
+                "{destination}: there is nobody to turn it to"
+            );
         }
     }
 

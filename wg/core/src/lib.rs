@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dormant;
 pub mod peers;
 pub mod request;
 pub mod sources;

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cell_lab::cell::Cell;
 use cell_lab::netns::Namespace;
-use cell_lab::process::until;
+use cell_lab::process::{resident_bytes, until};
 use cell_lab::rest::{Rest, Setup};
 use serde_json::json;
 
@@ -136,7 +136,7 @@ impl Scale {
     fn memory(&self, bench: &mut Bench, when: &str, goal: Option<Goal>) -> Result<()> {
         let mut sum = 0.0;
         for name in DAEMONS {
-            let mebibytes = resident(self.cell.daemon(name)?)?;
+            let mebibytes = resident_bytes(self.cell.daemon(name)?)? as f64 / f64::from(1 << 20);
             bench.number(format!("memory of {name}, {when}"), mebibytes, "MiB");
             sum += mebibytes;
         }
@@ -243,15 +243,4 @@ impl Scale {
 
 fn name(number: u32) -> String {
     format!("peer-{number}")
-}
-
-/// Resident set of a process (proc(5), VmRSS), MiB.
-fn resident(id: u32) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
-    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes / 1024.0)
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use cell_lab::activation::{self, Listener};
 use cell_lab::cell::program;
 use cell_lab::netns::Namespace;
-use cell_lab::process::Process;
+use cell_lab::process::{Process, resident_bytes};
 use cell_netd::kept::Kept;
 use cell_netd::kernel::Renderer;
 use cell_netd::kernel::linux::{Choice, Linux, has_wireguard};
@@ -41,7 +41,7 @@ pub struct Netd {
     etag: String,
     /// Which WireGuard it drives.
     pub in_kernel: bool,
-    _wg: Option<Process>,
+    wg: Option<Process>,
     _folder: tempfile::TempDir,
 }
 
@@ -96,9 +96,14 @@ impl Netd {
             client,
             etag: String::new(),
             in_kernel,
-            _wg: wg,
+            wg,
             _folder: folder,
         })
+    }
+
+    /// Bytes of memory of its cell-wg, if it has one.
+    pub fn wg_bytes(&self) -> Result<Option<u64>> {
+        self.wg.as_ref().map(|wg| resident_bytes(wg.id())).transpose()
     }
 
     /// The whole state, from the request to the answer, which says that the kernel was read back.
