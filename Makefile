@@ -130,8 +130,8 @@ test-iptables-short: build-test users
 	@CELL_TEST_RENDERER=iptables CELL_TEST_PACKAGE=netd bash lab/cargo-test.sh --workspace $(addprefix --test ,$(IPTABLES_SHORT))
 
 .PHONY: leaktest
-leaktest: build-test users ## Break and change everything around exits 2,000 times, each kind with each type of exit; no packet of a bound peer or service leaks (some half an hour).
-	@$(BIN)/cell-leaktest $(if $(SEED),--seed $(SEED))
+leaktest: build users ## Break and change everything around exits 2,000 times, each kind with each type of exit; no packet of a bound peer or service leaks (some half an hour).
+	@$(RUN)/cell-leaktest $(if $(SEED),--seed $(SEED))
 
 .PHONY: leaktest-short
 leaktest-short: build-test users ## The same 200 times, each kind (some four minutes).

@@ -244,7 +244,7 @@ impl Engine {
 
 impl Slot {
     async fn start(&self, private_key: StaticSecret, public_key: PublicKey) -> Result<Running, DeviceError> {
-        let (door, porter) = door::open(private_key.clone());
+        let (door, staff) = door::open(private_key.clone());
         let device = device::build()
             .with_udp(self.sockets.try_clone()?.behind(door))
             .with_ip(self.tun.clone())
@@ -255,7 +255,7 @@ impl Slot {
         // A device that is built without peers never starts to carry packets when peers are added (gotatun 0.10.2,
         // `DeviceBuilder::build`); clearing its peers does start it.
         device.clear_peers().await?;
-        Ok(Running::new(device, public_key, porter))
+        Ok(Running::new(device, public_key, staff))
     }
 
     async fn shut_down(self) {

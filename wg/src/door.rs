@@ -1,5 +1,11 @@
 //! Where initiations of handshakes wait while it is found out whether they are a dormant peer's, which the device has to have before
 //! it hears of them.
+//!
+//! ```text
+//! sockets -> Door::takes --calls--> Porter --> somebody awake ----------- answered --> Door::poll_answered -> device
+//!                 |                    \--> somebody dormant --> Waker --/
+//!                 \--> all else: to the device at once
+//! ```
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +17,7 @@ use gotatun::noise::handshake::parse_handshake_anon;
 use gotatun::noise::rate_limiter::RateLimiter;
 use gotatun::packet::{Packet, WgKind};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::dormant::Dormant;
@@ -20,10 +27,10 @@ use crate::running::{Device, Table};
 /// The first byte of `handshake_initiation`, and its length (WireGuard, section 5.4.2). The library looks at nothing else either.
 const INITIATION: u8 = 1;
 const INITIATION_BYTES: usize = 148;
-/// Initiations that wait at most. Whoever comes when it is full is not held up: the device hears of it at once.
-const WAITING_MAX: usize = 64;
-/// Initiations with a valid first MAC of one address and second, as many as the library takes before it asks for a cookie
-/// (`HANDSHAKE_RATE_LIMIT`): with more, all are woken, so that its answers are the ones that count.
+/// Initiations that wait at most: more than the sockets are read for at one go.
+const WAITING_MAX: usize = 256;
+/// Initiations of one address and second, as many as the library takes before it asks for a cookie (`HANDSHAKE_RATE_LIMIT`): with more,
+/// all are woken, so that its answers are the ones that count.
 const PER_SECOND: u64 = 100;
 
 /// A datagram, and whom it is from.
@@ -43,20 +50,32 @@ pub struct Door {
     shared: Arc<Shared>,
 }
 
-/// What both sides see.
-#[derive(Debug, Default)]
+/// What all sides see.
 pub struct Shared {
     dormant: Mutex<Dormant>,
     /// More callers than can be asked.
     is_flooded: AtomicBool,
-    /// The porter waits for a change of peers, so that many may be before the door.
-    is_held_up: AtomicBool,
+    limiter: RateLimiter,
 }
 
 impl Shared {
     /// The peers that the device does without.
     pub fn dormant(&self) -> MutexGuard<'_, Dormant> {
         lock(&self.dormant)
+    }
+
+    /// Whether the device's public key was known to whoever made this, and no more come from there than are to be asked.
+    fn is_due(&self, call: &Call) -> bool {
+        self.limiter.try_reset_count();
+        let packet = Packet::copy_from(&call.datagram[..]);
+        match self.limiter.verify_packet(call.from, packet) {
+            Ok(_) => true,
+            Err(TunnResult::WriteToNetwork(_)) => {
+                self.is_flooded.store(true, Ordering::Relaxed);
+                true
+            }
+            Err(_) => false,
+        }
     }
 }
 
@@ -70,11 +89,12 @@ impl Door {
         let Ok(datagram) = <[u8; INITIATION_BYTES]>::try_from(datagram) else {
             return false;
         };
-        if datagram[0] != INITIATION || self.shared.dormant().is_empty() {
+        let call = Call { datagram, from };
+        if datagram[0] != INITIATION || self.shared.dormant().is_empty() || !self.shared.is_due(&call) {
             return false;
         }
-        let is_taken = self.calls.try_send(Call { datagram, from }).is_ok();
-        if !is_taken && !self.shared.is_held_up.load(Ordering::Relaxed) {
+        let is_taken = self.calls.try_send(call).is_ok();
+        if !is_taken {
             self.shared.is_flooded.store(true, Ordering::Relaxed);
         }
         is_taken
@@ -86,105 +106,136 @@ impl Door {
     }
 }
 
-/// The other side: finds out who calls.
-pub struct Porter {
+/// Somebody who waits for the waker; without a key: for all to be woken.
+type Waiting = (Option<peers::PublicKey>, Call);
+
+/// Finds out who calls.
+struct Porter {
     calls: mpsc::Receiver<Call>,
     answered: mpsc::Sender<Call>,
+    waker: mpsc::Sender<Waiting>,
     shared: Arc<Shared>,
     private_key: StaticSecret,
     public_key: PublicKey,
-    limiter: RateLimiter,
 }
 
-/// Whose an initiation is.
-enum Caller {
-    /// Nobody who knows the device's key.
-    Nobody,
-    /// Of this key, as it says.
-    Peer(peers::PublicKey),
-    /// There are too many to ask each.
-    Many,
+/// Gives the device whom it does without.
+struct Waker {
+    callers: mpsc::Receiver<Waiting>,
+    answered: mpsc::Sender<Call>,
+    shared: Arc<Shared>,
+}
+
+/// The other side, until the device is there.
+pub struct Staff {
+    porter: Porter,
+    waker: Waker,
 }
 
 /// Both sides for a device with that key.
-pub fn open(private_key: StaticSecret) -> (Door, Porter) {
+pub fn open(private_key: StaticSecret) -> (Door, Staff) {
     let (calls, at_porter) = mpsc::channel(WAITING_MAX);
     let (answered, at_door) = mpsc::channel(WAITING_MAX);
-    let shared = Arc::new(Shared::default());
+    let (to_waker, callers) = mpsc::channel(WAITING_MAX);
     let public_key = PublicKey::from(&private_key);
+    let shared = Arc::new(Shared {
+        dormant: Mutex::default(),
+        is_flooded: AtomicBool::default(),
+        limiter: RateLimiter::new(&public_key, PER_SECOND),
+    });
     let door = Door {
         calls,
         answered: Arc::new(Mutex::new(at_door)),
         shared: Arc::clone(&shared),
     };
+    let waker = Waker {
+        callers,
+        answered: answered.clone(),
+        shared: Arc::clone(&shared),
+    };
     let porter = Porter {
         calls: at_porter,
         answered,
+        waker: to_waker,
         shared,
-        limiter: RateLimiter::new(&public_key, PER_SECOND),
         private_key,
         public_key,
     };
-    (door, porter)
+    (door, Staff { porter, waker })
+}
+
+impl Staff {
+    /// What their door sees too.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.porter.shared)
+    }
+
+    /// They work until the device or its sockets are gone, or the set is dropped.
+    pub fn work(self, device: Weak<Device>, table: Arc<tokio::sync::Mutex<Table>>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.porter.work());
+        tasks.spawn(self.waker.work(device, table));
+        tasks
+    }
 }
 
 impl Porter {
-    /// What its door sees too.
-    pub fn shared(&self) -> Arc<Shared> {
-        Arc::clone(&self.shared)
+    /// Nobody who is awake waits for anybody.
+    async fn work(mut self) {
+        while let Some(call) = self.calls.recv().await {
+            // Where too many wait already, it sends again.
+            if self.shared.is_flooded.load(Ordering::Relaxed) {
+                let _ = self.waker.try_send((None, call));
+                continue;
+            }
+            let Some(key) = self.caller(&call) else {
+                continue;
+            };
+            if self.shared.dormant().contains(&key) {
+                let _ = self.waker.try_send((Some(key), call));
+            } else if self.answered.send(call).await.is_err() {
+                return;
+            }
+        }
     }
 
-    /// Works until the device or its sockets are gone.
-    pub async fn work(mut self, device: Weak<Device>, table: Arc<tokio::sync::Mutex<Table>>) {
-        while let Some(call) = self.calls.recv().await {
-            let caller = match self.shared.is_flooded.load(Ordering::Relaxed) {
-                true => Caller::Many,
-                false => self.caller(&call),
-            };
+    /// The key that an initiation names; none: it was not made for this device.
+    fn caller(&self, call: &Call) -> Option<peers::PublicKey> {
+        let packet = Packet::copy_from(&call.datagram[..]).try_into_wg().ok()?;
+        let WgKind::HandshakeInit(packet) = packet else {
+            return None;
+        };
+        let half = parse_handshake_anon(&self.private_key, &self.public_key, &packet).ok()?;
+        Some(half.peer_static_public)
+    }
+}
+
+impl Waker {
+    async fn work(mut self, device: Weak<Device>, table: Arc<tokio::sync::Mutex<Table>>) {
+        let mut waiting = Vec::new();
+        // All that wait at one go: each turn of the device's lock holds up its packets.
+        while self.callers.recv_many(&mut waiting, WAITING_MAX).await > 0 {
+            let mut table = table.lock().await;
             let Some(device) = device.upgrade() else {
                 return;
             };
-            if matches!(caller, Caller::Nobody) {
-                continue;
+            let woken = match self.shared.is_flooded.load(Ordering::Relaxed) {
+                true => table.wake_all(&device).await,
+                false => {
+                    table
+                        .wake(&device, waiting.iter().filter_map(|(key, _)| *key))
+                        .await
+                }
+            };
+            drop((table, device));
+            if let Err(error) = woken {
+                tracing::error!(%error, "peers that spoke could not be added");
             }
-            self.wake(&device, caller, &table).await;
-            drop(device);
-            if self.answered.send(call).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    async fn wake(&self, device: &Device, caller: Caller, table: &tokio::sync::Mutex<Table>) {
-        if matches!(&caller, Caller::Peer(key) if !self.shared.dormant().contains(key)) {
-            return;
-        }
-        self.shared.is_held_up.store(true, Ordering::Relaxed);
-        let mut table = table.lock().await;
-        self.shared.is_held_up.store(false, Ordering::Relaxed);
-        let woken = match caller {
-            Caller::Nobody => Ok(()),
-            Caller::Peer(key) => table.wake(device, &key).await,
-            Caller::Many => table.wake_all(device).await,
-        };
-        if let Err(error) = woken {
-            tracing::error!(%error, "a peer that spoke could not be added");
-        }
-    }
-
-    fn caller(&self, call: &Call) -> Caller {
-        self.limiter.try_reset_count();
-        let packet = Packet::copy_from(&call.datagram[..]);
-        match self.limiter.verify_packet(call.from, packet) {
-            Ok(WgKind::HandshakeInit(packet)) => {
-                match parse_handshake_anon(&self.private_key, &self.public_key, &packet) {
-                    Ok(half) => Caller::Peer(half.peer_static_public),
-                    Err(_) => Caller::Nobody,
+            for (_, call) in waiting.drain(..) {
+                if self.answered.send(call).await.is_err() {
+                    return;
                 }
             }
-            // It would be asked for a cookie.
-            Err(TunnResult::WriteToNetwork(_)) => Caller::Many,
-            _ => Caller::Nobody,
         }
     }
 }

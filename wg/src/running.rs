@@ -1,6 +1,6 @@
 //! A device of the library that runs, and its peers: those that it has, and those that it does without ([`crate::dormant`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,11 +8,11 @@ use gotatun::device;
 use ipnet::IpNet;
 use ipnetwork::IpNetwork;
 use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use x25519_dalek::PublicKey;
 
 use crate::device::{Asked, DeviceError, PeerState};
-use crate::door::{Porter, Shared};
+use crate::door::{Shared, Staff};
 use crate::peers::{self, Changes, Peer, Peers};
 use crate::tun::Tun;
 use crate::udp::Sockets;
@@ -31,7 +31,8 @@ pub struct Running {
     device: Arc<Device>,
     pub(crate) public_key: PublicKey,
     table: Arc<Mutex<Table>>,
-    porter: JoinHandle<()>,
+    /// They end with it.
+    staff: JoinSet<()>,
 }
 
 /// All peers, and which of them the device does without. Whoever changes the device's peers holds it.
@@ -42,18 +43,18 @@ pub struct Table {
 
 impl Running {
     /// One without peers.
-    pub fn new(device: Device, public_key: PublicKey, porter: Porter) -> Self {
+    pub fn new(device: Device, public_key: PublicKey, staff: Staff) -> Self {
         let device = Arc::new(device);
         let table = Arc::new(Mutex::new(Table {
             peers: Peers::default(),
-            shared: porter.shared(),
+            shared: staff.shared(),
         }));
-        let porter = tokio::spawn(porter.work(Arc::downgrade(&device), Arc::clone(&table)));
+        let staff = staff.work(Arc::downgrade(&device), Arc::clone(&table));
         Running {
             device,
             public_key,
             table,
-            porter,
+            staff,
         }
     }
 
@@ -96,10 +97,9 @@ impl Running {
     }
 
     /// Ends it, and waits until it has ended.
-    pub async fn stop(self) {
-        self.porter.abort();
-        // It holds the device no longer.
-        let _ = self.porter.await;
+    pub async fn stop(mut self) {
+        // None of them holds the device any longer.
+        self.staff.shutdown().await;
         if let Some(device) = Arc::into_inner(self.device) {
             device.stop().await;
         }
@@ -107,15 +107,23 @@ impl Running {
 }
 
 impl Table {
-    /// The device has that peer from now on.
+    /// The device has those of these peers from now on that are dormant.
     ///
     /// # Errors
-    /// [`DeviceError`]; then the peer is dormant as before.
-    pub async fn wake(&mut self, device: &Device, key: &peers::PublicKey) -> Result<(), DeviceError> {
-        if !self.shared.dormant().contains(key) {
-            return Ok(());
+    /// [`DeviceError`]; then they are dormant as before.
+    pub async fn wake(
+        &mut self,
+        device: &Device,
+        keys: impl Iterator<Item = peers::PublicKey>,
+    ) -> Result<(), DeviceError> {
+        let keys: BTreeSet<_> = {
+            let dormant = self.shared.dormant();
+            keys.filter(|key| dormant.contains(key)).collect()
+        };
+        match keys.is_empty() {
+            true => Ok(()),
+            false => self.add(device, &keys.into_iter().collect::<Vec<_>>()).await,
         }
-        self.add(device, &[*key]).await
     }
 
     /// The device has all peers from now on, whatever comes.
@@ -124,16 +132,16 @@ impl Table {
     /// [`DeviceError`]; then those that it does not have are dormant as before.
     pub async fn wake_all(&mut self, device: &Device) -> Result<(), DeviceError> {
         let keys: Vec<_> = self.shared.dormant().iter().copied().collect();
+        for turn in keys.chunks(ADDED_PER_TURN) {
+            self.add(device, turn).await?;
+        }
+        self.shared.dormant().end();
         if !keys.is_empty() {
             tracing::info!(
                 peers = keys.len(),
                 "too many handshakes begin to ask who calls: no peer is left out"
             );
         }
-        for turn in keys.chunks(ADDED_PER_TURN) {
-            self.add(device, turn).await?;
-        }
-        self.shared.dormant().end();
         Ok(())
     }
 

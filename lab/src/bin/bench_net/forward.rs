@@ -125,7 +125,6 @@ fn medians(roads: &[Tunnelled<'_>; 2], rounds: usize) -> Result<([f64; 2], [Dura
             times[index].push(roads[index].latency()?);
         }
     }
-    eprintln!("{gigabits:?} {times:?}");
     let middle = |all| median(all).context("no round");
     let ([few, many], [few_times, many_times]) = (gigabits, times);
     let rate = |gigabit: Duration| 1e9 / gigabit.as_secs_f64();

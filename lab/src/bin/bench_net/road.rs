@@ -93,9 +93,14 @@ impl Road {
         Ok(rate)
     }
 
-    /// As [`latency`], decided by the policy.
+    /// As [`latency`] of echoes, decided by the policy.
     pub fn latency(&self) -> Result<Duration> {
-        let time = latency(&self.client)?;
+        // A third of a second for either.
+        let echoes = match self.by {
+            By::Netd => 30_000,
+            By::Chains => 1000,
+        };
+        let time = latency(&self.client, echoes)?;
         self.carried()?;
         Ok(time)
     }
@@ -144,15 +149,16 @@ pub fn throughput(client: &Namespace) -> Result<f64> {
         .context("iperf3 measured nothing")
 }
 
-/// The mean round trip of an echo to the server, of some thousand one after another.
-pub fn latency(client: &Namespace) -> Result<Duration> {
-    let address = SERVER.to_string();
-    let told = client.run("ping", &["-q", "-f", "-c", "3000", &address])?;
-    // rtt min/avg/max/mdev = 0.012/0.016/0.156/0.005 ms, ...
-    let times = told.rsplit_once("= ").map(|(_, times)| times);
-    let mean = times.and_then(|times| times.split('/').nth(1));
-    let mean: f64 = mean.context("ping told no time")?.parse()?;
-    Ok(Duration::from_secs_f64(mean / 1e3))
+/// The mean of so many echoes to the server, each sent when the one before has come. ping's own mean is told in microseconds, which
+/// is not fine enough.
+pub fn latency(client: &Namespace, echoes: u32) -> Result<Duration> {
+    let (address, count) = (SERVER.to_string(), echoes.to_string());
+    let told = client.run("ping", &["-q", "-f", "-c", &count, &address])?;
+    // 3000 packets transmitted, 3000 received, 0% packet loss, time 19ms
+    let time = told.split_once("loss, time ").map(|(_, after)| after);
+    let time = time.and_then(|time| time.split_once("ms"));
+    let (milliseconds, _) = time.context("ping told no time")?;
+    Ok(Duration::from_millis(milliseconds.parse()?) / echoes)
 }
 
 /// A pair of cards without a search for neighbours, as a tunnel is.

@@ -118,7 +118,7 @@ impl<'a> Tunnelled<'a> {
 
     /// As [`road::latency`], all of it by the tunnel of the exit.
     pub fn latency(&self) -> Result<Duration> {
-        self.by_the_exit(|| road::latency(&self.machines.client))
+        self.by_the_exit(|| road::latency(&self.machines.client, 3000))
     }
 
     fn by_the_exit<T>(&self, measure: impl FnOnce() -> Result<T>) -> Result<T> {

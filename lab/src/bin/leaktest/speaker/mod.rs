@@ -21,9 +21,9 @@ use flow::{Long, Says, Young, any};
 /// Where targets listen.
 pub const PORT: u16 = 7000;
 /// Between two rounds of new flows of a device.
-pub const ROUND: Duration = Duration::from_millis(25);
+pub const ROUND: Duration = Duration::from_millis(50);
 /// And of a service: there are as many, and the machine has other things to do.
-pub const ROUND_OF_SERVICES: Duration = Duration::from_millis(100);
+pub const ROUND_OF_SERVICES: Duration = Duration::from_millis(150);
 /// How many new TCP flows of a family may be without an answer: what an exit is slow to open is not buried under more of it.
 const YOUNG: usize = 8;
 /// How many long-lived flows of exits before the last one are gone on with, of each family.
