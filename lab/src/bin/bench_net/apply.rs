@@ -1,5 +1,6 @@
 //! The whole state at once, beside `nft -f`, `ip -batch` and `wg setconf` of the same; and one peer's other exit.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -119,12 +120,11 @@ impl Stock {
             namespace.run(program, arguments)?;
             anyhow::Ok(start.elapsed())
         };
-        let start = Instant::now();
         let processes = match in_kernel {
             true => None,
             false => Some(wireguard_go(&namespace, size)?),
         };
-        let go = processes.is_some().then(|| start.elapsed());
+        let go = processes.as_ref().map(|(_, took)| *took);
         let mut wg = Duration::ZERO;
         let links = timed("ip", &["-batch", &written.links])?;
         for (interface, file) in &written.devices {
@@ -181,8 +181,27 @@ impl Files {
     }
 }
 
-/// The stock devices where the kernel has none. In the foreground, so that they end with their owner.
-fn wireguard_go(namespace: &Namespace, size: Size) -> Result<Vec<Process>> {
+/// How often the stock devices are begun anew.
+const TRIES: usize = 5;
+
+/// The stock devices where the kernel has none, and how long they took to start. In the foreground, so that they end with their owner.
+///
+/// Each needs an inotify(7) instance, of which a user has 128, and those of the round before may be given back late: then some end
+/// at once, and all are begun anew.
+fn wireguard_go(namespace: &Namespace, size: Size) -> Result<(Vec<Process>, Duration)> {
+    for _ in 1..TRIES {
+        let start = Instant::now();
+        if let Ok(processes) = try_wireguard_go(namespace, size) {
+            return Ok((processes, start.elapsed()));
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let start = Instant::now();
+    let processes = try_wireguard_go(namespace, size)?;
+    Ok((processes, start.elapsed()))
+}
+
+fn try_wireguard_go(namespace: &Namespace, size: Size) -> Result<Vec<Process>> {
     let start = |name: String| {
         // What a process that was killed left there says nothing.
         let _ = std::fs::remove_file(stock::socket(&name));
@@ -192,16 +211,20 @@ fn wireguard_go(namespace: &Namespace, size: Size) -> Result<Vec<Process>> {
     };
     let mut processes = size.interfaces().map(start).collect::<Result<Vec<Process>>>()?;
     for (process, name) in processes.iter_mut().zip(size.interfaces()) {
-        process.wait_for(Duration::from_secs(60), "wireguard-go's device", |_| {
-            UnixStream::connect(stock::socket(&name)).ok()
+        // Its socket is there before it has the instance: what it answers is there after.
+        process.wait_for(Duration::from_secs(60), "wireguard-go's answer", |_| {
+            answers(&stock::socket(&name)).ok()
         })?;
     }
-    for process in &mut processes {
-        // It ends after its socket was there where it gets no inotify(7) instance, of which a user has 128.
-        let ended = process.ended()?;
-        ensure!(ended.is_none(), "wireguard-go ended: {}", process.output());
-    }
     Ok(processes)
+}
+
+/// That a device answers there (the configuration protocol of the stock tools).
+fn answers(socket: &Path) -> std::io::Result<()> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(b"get=1\n\n")?;
+    stream.read_exact(&mut [0])
 }
 
 /// Flows that are open for each peer.
