@@ -76,24 +76,23 @@ impl Running {
             configuration_only,
         } = asked;
         let table = self.table.lock().await;
-        // As they were set: of who is dormant nothing moves.
-        let mut known: BTreeMap<_, _> = match only {
-            Some(key) => table.peers.get(&key).into_iter().map(configured).collect(),
-            None => table.peers.iter().map(configured).collect(),
+        let wanted: Vec<_> = match only {
+            Some(key) => table.peers.get(&key).into_iter().collect(),
+            None => table.peers.iter().collect(),
         };
-        let is_awake = {
+        // As it was set: of who is dormant nothing moves.
+        let (still, moving): (Vec<_>, Vec<_>) = {
             let dormant = table.shared.dormant();
-            known.keys().any(|key| !dormant.contains(key))
+            let is_still = |peer: &&Peer| configuration_only || dormant.contains(&peer.key);
+            wanted.into_iter().partition(is_still)
         };
-        if is_awake && !configuration_only {
+        let mut all: BTreeMap<_, _> = still.into_iter().map(configured).collect();
+        if !moving.is_empty() {
             // The library reads all peers or none.
-            for (key, state) in observe(&self.device).await {
-                if let Some(known) = known.get_mut(&key) {
-                    *known = state;
-                }
-            }
+            let awake = observe(&self.device).await;
+            all.extend(awake.filter(|(key, _)| only.is_none_or(|only| only == *key)));
         }
-        known
+        all
     }
 
     /// Ends it, and waits until it has ended.

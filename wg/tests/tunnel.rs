@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
 use cell_lab::probe::{Pings, ping};
-use cell_lab::process::until;
+use cell_lab::process::{resident_bytes, until};
 use cell_lab::stock::Client;
 use nix::sys::signal::Signal;
 use support::{Daemon, Descriptors, Keys, SECOND, base64, device_file, network, peer};
@@ -359,12 +359,8 @@ fn devices_up_to_the_limit_and_no_more() -> Result<()> {
         daemon.get_of("wgext_7").err()
     })?;
     make(7)?.give(&daemon)?;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.process.id()))?;
-    let resident = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .unwrap_or_default();
-    println!("257 devices: {resident}");
+    let resident = resident_bytes(daemon.process.id())?;
+    println!("257 devices: {resident} bytes");
     Ok(())
 }
 

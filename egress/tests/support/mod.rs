@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use cell_lab::activation::{self, Listener};
 use cell_lab::netns::{self, Namespace};
-use cell_lab::process::{Process, run_with_input, until};
+use cell_lab::process::{Process, resident_bytes, run_with_input, until};
 use cell_proto::egress::v1;
 use cell_proto::egress::v1::egress_service_client::EgressServiceClient;
 use cell_proto::egress::v1::exit::Kind;
@@ -337,11 +337,6 @@ impl Daemon {
 
     /// Resident memory, KiB.
     pub fn memory(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS"))
-            .context("VmRSS")?;
-        Ok(line.split_whitespace().nth(1).context("a number")?.parse()?)
+        Ok(resident_bytes(self.process.id())? / 1024)
     }
 }

@@ -17,8 +17,6 @@ pub type Moved = BTreeMap<IpAddr, Way>;
 pub struct Way {
     /// What marks its flows to the internet, 0 for the machine's own way. None: what was marked before had the same mark.
     mark: Option<u32>,
-    /// Its exit, if it has one, is to have its questions.
-    is_bound: bool,
     /// The port of the relay that questions over UDP are turned to; none: they are turned nowhere.
     resolver: Option<u16>,
 }
@@ -49,9 +47,13 @@ impl Way {
         });
         Way {
             mark: (before != after).then_some(after),
-            is_bound: now.is_some(),
             resolver,
         }
+    }
+
+    /// Whether an exit carries it: no exit has the mark 0.
+    fn is_bound(&self) -> bool {
+        self.mark != Some(0)
     }
 
     /// Whether a flow goes as it would if it began now. What a peer has with the cell, the machine's neighbours, containers and other
@@ -62,7 +64,7 @@ impl Way {
             return flow.answers.1 == self.resolver;
         }
         if is_special(flow.destination) {
-            return !(is_question && self.is_bound && self.resolver.is_some());
+            return !(is_question && self.is_bound() && self.resolver.is_some());
         }
         self.mark == Some(flow.mark)
     }
@@ -115,12 +117,10 @@ mod tests {
 
     const OWN: Way = Way {
         mark: Some(0),
-        is_bound: false,
         resolver: Some(5300),
     };
     const BOUND: Way = Way {
         mark: Some(0x1010),
-        is_bound: true,
         resolver: Some(5301),
     };
 
