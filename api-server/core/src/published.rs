@@ -147,10 +147,15 @@ impl Published {
             .collect()
     }
 
-    /// The linked zones that are asked of others, each once.
+    /// The linked zones that are asked of others, each once. None that is a domain of this cell or the name of one of its services:
+    /// CoreDNS takes the closest zone, so another cell would answer for it.
     pub fn foreign(&self) -> Vec<&LinkedZone> {
-        let mut seen: BTreeSet<&HostName> = self.domains.iter().collect();
-        self.links.iter().filter(|link| seen.insert(&link.zone)).collect()
+        let services = self.labels().into_iter().flatten();
+        let names = services.flat_map(|label| self.domains.iter().filter_map(|domain| domain.child(label)));
+        let mut seen: BTreeSet<HostName> = self.domains.iter().cloned().chain(names).collect();
+        (self.links.iter())
+            .filter(|link| seen.insert(link.zone.clone()))
+            .collect()
     }
 
     /// The labels that each service really has, in the order of services: of two that claim one, the first has it.
@@ -217,5 +222,36 @@ mod tests {
         let below = |other: &str| child.is_below(&HostName::parse(other).unwrap());
         assert!(below("home.cell") && below("cell"));
         assert!(!below("calendar.home.cell") && !below("ome.cell") && !below("home.example"));
+    }
+
+    #[test]
+    fn no_other_cell_answers_for_this_ones_names() {
+        let name = |text: &str| HostName::parse(text).unwrap();
+        let link = |zone: &str| LinkedZone {
+            zone: name(zone),
+            resolver: "10.9.0.1:53".parse().unwrap(),
+        };
+        let zones = [
+            "home.cell",
+            "mail.home.cell",
+            "cottage.home.cell",
+            "friend.cell",
+            "friend.cell",
+        ];
+        let published = Published {
+            domains: vec![name("home.cell"), name("home.example")],
+            services: vec![ServiceRecord {
+                name: ServiceName::parse("email").unwrap(),
+                subdomains: BTreeSet::from([Label::parse("mail").unwrap()]),
+                address: Ipv4Addr::new(10, 8, 1, 1),
+                ports: BTreeSet::new(),
+                everyone: false,
+                web: None,
+            }],
+            readers: Vec::new(),
+            links: zones.map(link).to_vec(),
+        };
+        let foreign = published.foreign().into_iter().map(|link| link.zone.as_str());
+        assert_eq!(foreign.collect::<Vec<_>>(), ["cottage.home.cell", "friend.cell"]);
     }
 }

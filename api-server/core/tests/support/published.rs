@@ -14,6 +14,8 @@ fn label() -> impl Strategy<Value = Label> {
         prop::sample::select(vec![
             "mail",
             "www",
+            // With a linked zone of this name below.
+            "x",
             "files",
             "in",
             "soa",
