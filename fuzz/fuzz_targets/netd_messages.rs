@@ -1,5 +1,6 @@
 //! The rest of what netd reads from outside: the first byte says whether it is a change of some peers or a question about a flow, both
-//! from `cell-api`, or what its state folder has as the last good state. (`apply_network` has whole specs.)
+//! from `cell-api`, what cell-egress asks of a socket's mark, or what the state folder has as the last good state. (`apply_network` has
+//! whole specs.)
 #![no_main]
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use cell_netd::proto::{delta_spec, from_desired, network_spec};
 use cell_netd::{explain, kept};
 use cell_netd_core::confirm::Window;
 use cell_netd_core::explain::fate;
+use cell_netd_core::mark_request;
 use cell_netd_core::plan::element_delta;
 use cell_netd_core::policy::{ElementDelta, compile};
 use cell_netd_core::validate::{validate, validate_delta};
@@ -74,6 +76,13 @@ fn question(bytes: &[u8]) {
     }
 }
 
+/// A message that names an exit is the one that cell-egress would send for it.
+fn mark(bytes: &[u8]) {
+    let Ok(exit) = mark_request::exit_of(bytes) else { return };
+    assert_eq!([&[1], exit.as_str().as_bytes()].concat(), bytes);
+    assert!(bytes.len() <= mark_request::BYTES_MAX, "it fits where it is read to");
+}
+
 /// The first byte of it says where a bit is flipped.
 fn last_good(bytes: &[u8]) {
     let Some((at, body)) = bytes.split_first() else { return };
@@ -100,6 +109,7 @@ fuzz_target!(|input: &[u8]| {
     match chosen(input) {
         Some((b'd', bytes)) => delta(bytes),
         Some((b'q', bytes)) => question(bytes),
+        Some((b'm', bytes)) => mark(bytes),
         Some((b'k', bytes)) => last_good(bytes),
         _ => {}
     }

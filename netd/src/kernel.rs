@@ -5,6 +5,7 @@ pub mod linux;
 pub mod nft;
 pub mod wireguard;
 
+mod bridges;
 mod changes;
 mod events;
 pub mod firewall;
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
+use cell_netd_core::bridges::Bridge;
 use cell_netd_core::desired::Exit;
 use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, PublicKey};
 use cell_netd_core::observed::{Device, Identity};
@@ -145,6 +147,12 @@ pub trait Kernel: Send + 'static {
         &mut self,
         interface: &ExitInterface,
     ) -> impl Future<Output = Result<(), KernelError>> + Send;
+
+    /// The bridges with the name of a service's that have no port.
+    fn bare_bridges(&mut self) -> impl Future<Output = Result<BTreeSet<Bridge>, KernelError>> + Send;
+
+    /// Takes a bridge away, if it still has no port.
+    fn remove_bridge(&mut self, bridge: &Bridge) -> impl Future<Output = Result<(), KernelError>> + Send;
 
     /// Ends flows without connections (UDP, ICMP) that began at these addresses and go by another way, soon: their next packet is judged
     /// as the first of one.

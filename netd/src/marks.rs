@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdListener;
 use std::time::Duration;
 
+use cell_netd_core::mark_request;
 use cell_netd_core::model::{ExitId, ExitMark};
 use cell_proto::ipc::CallerPolicy;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -23,14 +24,10 @@ use tokio::sync::watch;
 /// Of the accepted exits that have an interface.
 pub type Marks = BTreeMap<ExitId, ExitMark>;
 
-/// Version of the message.
-const VERSION: u8 = 1;
 /// The answer's first byte: the socket has its mark.
 const MARKED: u8 = 0;
 /// The answer's first byte: it has not, and UTF-8 text follows that says why.
 const REFUSED: u8 = 1;
-/// Bytes of an exit's id, at most.
-const ID_MAX: usize = 64;
 /// How long a caller may take to send its message: the next one waits meanwhile.
 const MESSAGE_DEADLINE: Duration = Duration::from_secs(1);
 /// How long to wait after accept(2) failed, e.g. for want of descriptors.
@@ -43,8 +40,11 @@ enum NotMarked {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// Not a message of this kind.
-    #[error("a message is version {VERSION}, the id of an exit and one descriptor")]
-    Malformed,
+    #[error(transparent)]
+    Malformed(#[from] mark_request::Malformed),
+    /// None, or several.
+    #[error("there must be one descriptor")]
+    Descriptors,
     /// Not an exit with an interface, of the accepted specification.
     #[error("there is no such exit")]
     NoExit,
@@ -116,7 +116,8 @@ async fn mark(stream: &UnixStream, marks: &watch::Receiver<Marks>) -> Result<(),
     let received = stream.async_io(Interest::READABLE, || receive(stream));
     let received = tokio::time::timeout(MESSAGE_DEADLINE, received).await;
     let (payload, descriptors) = received.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    let (id, socket) = parse(&payload, descriptors)?;
+    let id = mark_request::exit_of(&payload)?;
+    let socket = only(descriptors)?;
     let mark = marks.borrow().get(&id).copied().ok_or(NotMarked::NoExit)?;
     setsockopt(&socket, sockopt::Mark, &mark.value()).map_err(io::Error::from)?;
     Ok(())
@@ -124,7 +125,7 @@ async fn mark(stream: &UnixStream, marks: &watch::Receiver<Marks>) -> Result<(),
 
 /// A longer message comes out empty, which is malformed.
 fn receive(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut payload = [0; 1 + ID_MAX];
+    let mut payload = [0; mark_request::BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
@@ -142,17 +143,10 @@ fn receive(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     Ok((payload[..length].to_vec(), descriptors))
 }
 
-fn parse(payload: &[u8], descriptors: Vec<OwnedFd>) -> Result<(ExitId, OwnedFd), NotMarked> {
-    let (&VERSION, id) = payload.split_first().ok_or(NotMarked::Malformed)? else {
-        return Err(NotMarked::Malformed);
-    };
-    let id = std::str::from_utf8(id).map_err(|_| NotMarked::Malformed)?;
-    let id = id.parse().map_err(|_| NotMarked::Malformed)?;
-    let [socket] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| NotMarked::Malformed)?;
-    if !speaks_ip(&socket) {
-        return Err(NotMarked::Kind);
-    }
-    Ok((id, socket))
+/// The one socket.
+fn only(descriptors: Vec<OwnedFd>) -> Result<OwnedFd, NotMarked> {
+    let [socket] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| NotMarked::Descriptors)?;
+    speaks_ip(&socket).then_some(socket).ok_or(NotMarked::Kind)
 }
 
 /// Whether it is a socket of TCP or UDP: not of what else has segments or datagrams (ping, MPTCP), and never a raw one.
@@ -179,33 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_are_none_are_refused() {
-        for payload in [b"".as_slice(), b"\x01", b"\x02exit-a", b"\x01a b", b"\x01\xff"] {
-            assert!(
-                matches!(parse(payload, vec![udp()]), Err(NotMarked::Malformed)),
-                "{payload:?}"
-            );
-        }
-        for descriptors in [vec![], vec![udp(), udp()]] {
-            assert!(matches!(
-                parse(b"\x01exit-a", descriptors),
-                Err(NotMarked::Malformed)
-            ));
-        }
-    }
-
-    #[test]
-    fn sockets_of_udp_and_tcp_alone_are_taken() {
+    fn one_socket_of_udp_or_tcp_alone_is_taken() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         for socket in [udp(), tcp.into()] {
-            assert_eq!(parse(b"\x01exit-a", vec![socket]).unwrap().0.as_str(), "exit-a");
+            only(vec![socket]).unwrap();
+        }
+        for descriptors in [vec![], vec![udp(), udp()]] {
+            assert!(matches!(only(descriptors), Err(NotMarked::Descriptors)));
         }
         let others = [
             OwnedFd::from(File::open("/dev/null").unwrap()),
             UnixDatagram::unbound().unwrap().into(),
         ];
         for other in others {
-            assert!(matches!(parse(b"\x01exit-a", vec![other]), Err(NotMarked::Kind)));
+            assert!(matches!(only(vec![other]), Err(NotMarked::Kind)));
         }
     }
 
@@ -213,7 +194,7 @@ mod tests {
     #[test]
     fn what_is_too_long_counts_as_nothing() {
         let (near, far) = UnixDatagram::pair().unwrap();
-        near.send(&[1; 2 + ID_MAX]).unwrap();
+        near.send(&[1; 1 + mark_request::BYTES_MAX]).unwrap();
         assert_eq!(receive(&far).unwrap().0, b"");
         near.send(b"\x01exit-a").unwrap();
         assert_eq!(receive(&far).unwrap().0, b"\x01exit-a");

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cell_netd_core::bridges::Unused;
 use cell_netd_core::confirm::{Pending, Refusal, Window};
 use cell_netd_core::explain::{Fate, NoAnswer, Question, fate};
 use cell_netd_core::model::{PeerName, PublicKey};
@@ -214,6 +215,8 @@ pub struct Reconciler<K> {
     published: watch::Sender<Arc<Status>>,
     marks: watch::Sender<Marks>,
     looks: u64,
+    /// Bridges that nobody uses, and since when they were seen so.
+    unused: Unused,
 }
 
 impl<K: Kernel> Reconciler<K> {
@@ -254,6 +257,7 @@ impl<K: Kernel> Reconciler<K> {
             published,
             marks,
             looks: 0,
+            unused: Unused::default(),
         };
         tokio::spawn(reconciler.run(queue, changed));
         Handle {
@@ -266,7 +270,7 @@ impl<K: Kernel> Reconciler<K> {
     async fn run(mut self, mut queue: mpsc::Receiver<Request>, changed: Arc<Notify>) {
         let mut timer = interval(self.kernel.look_every());
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut look_at: Option<Instant> = None;
+        let (began, mut look_at) = (Instant::now(), None);
         self.restore().await;
         self.guard().await;
         loop {
@@ -298,6 +302,7 @@ impl<K: Kernel> Reconciler<K> {
                     self.looks += 1;
                     self.learn_missing_key().await;
                     self.look(self.looks.is_multiple_of(DEEP_LOOK)).await;
+                    self.clear_bridges(began.elapsed()).await;
                 }
             }
         }

@@ -13,6 +13,7 @@ use cell_netd::kept::Kept;
 use cell_netd::kernel::fake::Fake;
 use cell_netd::reconciler::Reconciler;
 use cell_netd::service::routes;
+use cell_netd_core::bridges::{Bridge, PATIENCE};
 use cell_netd_core::fake::FAKE_PUBLIC_KEY;
 use cell_netd_core::model::PublicKey;
 use cell_netd_core::observed::Device;
@@ -861,4 +862,44 @@ async fn a_tunnel_that_others_spoil_is_put_right_and_counted() {
         .await;
         assert_eq!(service.kernel.inner().tunnels, right);
     }
+}
+
+#[tokio::test]
+async fn a_bridge_that_no_network_has_is_removed_but_not_while_a_change_waits() {
+    let service = Service::start().await;
+    let left = Bridge {
+        name: "cellsvc9".parse().unwrap(),
+        index: 4,
+    };
+    service.kernel.inner().bare_bridges.insert(left);
+    let pass = async |time: Duration| {
+        tokio::time::pause();
+        for _ in 0..time.as_secs() {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+        tokio::time::resume();
+        service.kernel.inner().bare_bridges.contains(&left)
+    };
+    assert!(
+        pass(2 * PATIENCE).await,
+        "before a spec nobody knows what is wanted"
+    );
+    service.apply_spec(spec(vec![])).await.unwrap();
+    let waiting = service
+        .apply(v1::ApplyNetworkRequest {
+            spec: Some(spec(vec![one(1, "a")])),
+            confirm_within_seconds: 600,
+            ..Default::default()
+        })
+        .await
+        .unwrap();
+    assert!(pass(2 * PATIENCE).await, "what was before may come back");
+    let mut client = NetworkServiceClient::new(service.channel.clone());
+    let confirm = v1::ConfirmNetworkRequest { etag: waiting.etag };
+    client.confirm_network(confirm).await.unwrap();
+    assert!(pass(PATIENCE / 2).await);
+    assert!(!pass(PATIENCE).await);
 }

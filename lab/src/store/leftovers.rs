@@ -13,6 +13,9 @@ use crate::process::run;
 /// Networks of services lie in it; no other address of a cell begins so.
 const POOL: &str = "172.21.";
 
+/// A bridge of a service's name that a test makes, and which is nobody's leftover.
+pub const PLANTED_BRIDGE: &str = "cellsvc999";
+
 /// Everything that a service could leave behind, by where it would be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Leftovers(pub BTreeMap<&'static str, Vec<String>>);
@@ -48,7 +51,9 @@ pub fn nothing_of(
     let networks = docker.say(&["network", "ls", "--no-trunc", "--format", "{{.Name}} {{.Labels}}"])?;
     found.insert("networks", lines(&networks, &of_service));
     let links = cell.ip("-oneline link show")?;
-    let is_bridge = |line: &&str| line.contains(": cellsvc") && !line.contains(": cellsvc0:");
+    let others = ["cellsvc0", PLANTED_BRIDGE].map(|name| format!(": {name}:"));
+    let is_bridge =
+        |line: &&str| line.contains(": cellsvc") && !others.iter().any(|other| line.contains(other));
     found.insert("bridges", lines(&links, &is_bridge));
     let routes = cell.ip("route show table all")?;
     found.insert("routes", lines(&routes, &|line| line.contains(POOL)));

@@ -15,8 +15,10 @@ pub mod confirm;
 pub mod desired;
 pub mod entry;
 pub mod explain;
+pub mod mark_request;
 pub mod validate;
 
+pub mod bridges;
 pub mod policy;
 pub mod priorities;
 pub mod rebound;

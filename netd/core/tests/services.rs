@@ -4,8 +4,10 @@
 mod support;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use cell_netd_core::Ceiling;
+use cell_netd_core::bridges::{Bridge, Unused};
 use cell_netd_core::ceiling::{InvalidServices, ServiceCeiling};
 use cell_netd_core::desired::Desired;
 use cell_netd_core::explain::{Fate, NoAnswer, Question, Sender, Target, fate};
@@ -421,4 +423,36 @@ proptest! {
             prop_assert_eq!(found.target, Target::Exit);
         }
     }
+}
+
+/// Bridges without a port at looks every five seconds, and which are removed.
+#[test]
+fn a_bridge_is_removed_that_no_network_has_for_long() {
+    let bridge = |name: &str, index| Bridge {
+        name: name.parse().unwrap(),
+        index,
+    };
+    let [left, stopped, anew] = [
+        bridge("cellsvc9", 4),
+        bridge("cellsvc1", 5),
+        bridge("cellsvc9", 6),
+    ];
+    let desired = desired(vec![network(1)]);
+    let mut unused = Unused::default();
+    let mut at = |bare: &[Bridge], seconds| {
+        unused.due(
+            &bare.iter().copied().collect(),
+            &desired,
+            Duration::from_secs(seconds),
+        )
+    };
+    assert_eq!(at(&[left, stopped], 100), []);
+    assert_eq!(at(&[left, stopped], 159), []);
+    assert_eq!(at(&[left, stopped], 160), [left], "what is wanted stays");
+    assert_eq!(at(&[left, stopped], 165), [left], "as long as it is there");
+    assert_eq!(at(&[stopped], 170), []);
+    // A container came, and went.
+    assert_eq!(at(&[left], 175), []);
+    assert_eq!(at(&[anew], 235), [], "another one of its name");
+    assert_eq!(at(&[anew], 295), [anew]);
 }

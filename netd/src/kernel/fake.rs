@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cell_netd_core::bridges::Bridge;
 use cell_netd_core::desired::{Exit, Tunnel as Wanted};
 use cell_netd_core::fake::{FAKE_PUBLIC_KEY, FakeKernel};
 use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, PublicKey};
@@ -45,6 +46,8 @@ pub struct Inner {
     pub tunnels: BTreeMap<ExitInterface, TunnelSeen>,
     /// Interfaces of exits whose keys vaultd does not have.
     pub keyless: BTreeSet<ExitInterface>,
+    /// Bridges of services without a port.
+    pub bare_bridges: BTreeSet<Bridge>,
     /// Whose flows were ended, each time.
     pub ended: Vec<Moved>,
     /// Interfaces of exits that cannot be brought up.
@@ -373,6 +376,15 @@ impl Kernel for Fake {
     }
 
     /// It has no flows.
+    async fn bare_bridges(&mut self) -> Result<BTreeSet<Bridge>, KernelError> {
+        Ok(self.inner().bare_bridges.clone())
+    }
+
+    async fn remove_bridge(&mut self, bridge: &Bridge) -> Result<(), KernelError> {
+        self.inner().bare_bridges.remove(bridge);
+        Ok(())
+    }
+
     fn end_datagrams(&mut self, moved: Moved) {
         self.inner().ended.push(moved);
     }

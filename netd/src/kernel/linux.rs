@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cell_netd_core::bridges::Bridge;
 use cell_netd_core::desired::{Exit, Tunnel as Wanted, WireguardExit};
 use cell_netd_core::model::{ExitInterface, InterfaceName, Mark, Mtu, PublicKey, TableName};
 use cell_netd_core::observed::{Device, Link};
@@ -408,6 +409,20 @@ impl Kernel for Linux {
         let name = named(interface)?;
         match self.own_link(&name).await? {
             Some(_) => self.links.remove(&name).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn bare_bridges(&mut self) -> Result<BTreeSet<Bridge>, KernelError> {
+        match &self.ceiling.services {
+            Some(ceiling) => self.links.bare_bridges(ceiling).await,
+            None => Ok(BTreeSet::new()),
+        }
+    }
+
+    async fn remove_bridge(&mut self, bridge: &Bridge) -> Result<(), KernelError> {
+        match &self.ceiling.services {
+            Some(ceiling) => self.links.remove_bare(bridge, ceiling).await,
             None => Ok(()),
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use cell_lab::measure::{Bench, Goal, median};
 use cell_lab::netns::Namespace;
-use cell_lab::process::Process;
+use cell_lab::process::{Process, until};
 use cell_lab::stock;
 use cell_netd_core::model::Family;
 
@@ -26,7 +26,7 @@ pub fn whole(bench: &mut Bench, scratch: &Path, size: Size, rounds: usize) -> Re
     for _ in 0..rounds {
         let (ours, in_kernel) = netd_once(size)?;
         kernel = in_kernel;
-        let stock = Stock::at_last(scratch, size, in_kernel)?;
+        let stock = Stock::once(scratch, size, in_kernel)?;
         best = Some(match best {
             None => (ours, stock),
             Some((ours_before, before)) => (ours.min(ours_before), stock.min(before)),
@@ -45,7 +45,7 @@ pub fn whole(bench: &mut Bench, scratch: &Path, size: Size, rounds: usize) -> Re
     bench.time(format!("{state}, nft -f"), stock.nft);
     if let Some(go) = stock.go {
         bench.time(
-            format!("{state}, wireguard-go for each interface, all at once"),
+            format!("{state}, wireguard-go for each interface, {AT_ONCE} at once"),
             go,
         );
     }
@@ -67,8 +67,9 @@ pub fn whole(bench: &mut Bench, scratch: &Path, size: Size, rounds: usize) -> Re
     Ok(())
 }
 
-/// How often the tools are begun anew.
-const TRIES: usize = 8;
+/// Interfaces that the stock tools make before they wait, uncounted, until each wireguard-go has read what it was told of them. It ends
+/// where its socket has no room for more ("no buffer space available"), and of a hundred that begin at once some do.
+const AT_ONCE: usize = 16;
 
 /// An empty machine that forwards.
 fn place(label: &str) -> Result<Namespace> {
@@ -115,20 +116,6 @@ impl Stock {
         self.nft + self.ip + self.wg
     }
 
-    /// A wireguard-go ends where it is told more of links and routes than its socket has room for ("no buffer space available"), as
-    /// some do now and then where a hundred begin at once: then it is all done anew, and that is told.
-    fn at_last(scratch: &Path, size: Size, in_kernel: bool) -> Result<Stock> {
-        for _ in 1..TRIES {
-            match Stock::once(scratch, size, in_kernel) {
-                Err(error) if format!("{error:#}").contains("no buffer space available") => {
-                    eprintln!("  a stock wireguard-go has ended: the tools begin anew");
-                }
-                outcome => return outcome,
-            }
-        }
-        Stock::once(scratch, size, in_kernel)
-    }
-
     fn once(scratch: &Path, size: Size, in_kernel: bool) -> Result<Stock> {
         let namespace = place("bench-stock")?;
         let written = Files::write(scratch, size, in_kernel)?;
@@ -143,7 +130,11 @@ impl Stock {
         };
         let go = processes.as_ref().map(|(_, took)| *took);
         let mut wg = Duration::ZERO;
-        let links = timed("ip", &["-batch", &written.links])?;
+        let mut links = Duration::ZERO;
+        for piece in &written.links {
+            links += timed("ip", &["-batch", piece])?;
+            told(&namespace)?;
+        }
         for (interface, file) in &written.devices {
             let set = timed("wg", &["setconf", interface, file]);
             wg += set.with_context(|| match &mut processes {
@@ -165,7 +156,8 @@ impl Stock {
 /// What the stock tools read.
 struct Files {
     nft: String,
-    links: String,
+    /// One file; or one for [`AT_ONCE`] each where there is a wireguard-go for each.
+    links: Vec<String>,
     /// Of IPv4 and of IPv6.
     routing: [String; 2],
     /// Interface and file.
@@ -180,11 +172,15 @@ impl Files {
             anyhow::Ok(path.to_str().context("a path in UTF-8")?.to_owned())
         };
         let made = |name: &str| format!("link add {name} type wireguard\n");
-        let mut links = String::new();
-        if in_kernel {
-            links = size.interfaces().map(|name| made(&name)).collect();
-        }
-        links += &state::addressed(size);
+        let links = match in_kernel {
+            true => {
+                let made: String = size.interfaces().map(|name| made(&name)).collect();
+                vec![file("links", made + &state::addressed(size).concat())?]
+            }
+            false => (state::addressed(size).chunks(AT_ONCE).enumerate())
+                .map(|(number, piece)| file(&format!("links{number}"), piece.concat()))
+                .collect::<Result<_>>()?,
+        };
         let mut devices = vec![(DEVICE.to_owned(), file(DEVICE, size.wg())?)];
         for (exit, name) in (0..).zip(size.tunnels()) {
             let path = file(&name, state::wg_exit(exit))?;
@@ -192,7 +188,7 @@ impl Files {
         }
         Ok(Files {
             nft: file("nft", size.nft()?)?,
-            links: file("links", links)?,
+            links,
             routing: [
                 file("ip4", size.ip(Family::V4)?)?,
                 file("ip6", size.ip(Family::V6)?)?,
@@ -204,22 +200,37 @@ impl Files {
 
 /// The stock devices where the kernel has none, and how long they took to start. In the foreground, so that they end with their owner.
 fn wireguard_go(namespace: &Namespace, size: Size) -> Result<(Vec<Process>, Duration)> {
-    let began = Instant::now();
-    let start = |name: String| {
+    let (mut processes, mut took) = (Vec::new(), Duration::ZERO);
+    let start = |name: &String| {
         // What a process that was killed left there says nothing.
-        let _ = std::fs::remove_file(stock::socket(&name));
+        let _ = std::fs::remove_file(stock::socket(name));
         let mut command = Command::new("wireguard-go");
-        command.args(["--foreground", &name]).env("LOG_LEVEL", "error");
+        command.args(["--foreground", name]).env("LOG_LEVEL", "error");
         namespace.spawn("wireguard-go", &mut command)
     };
-    let mut processes = size.interfaces().map(start).collect::<Result<Vec<Process>>>()?;
-    for (process, name) in processes.iter_mut().zip(size.interfaces()) {
-        // Its socket is there before it has its inotify(7) instance, of which a user has 128, and where it gets none it ends.
-        process.wait_for(Duration::from_secs(60), "wireguard-go's answer", |_| {
-            answers(&stock::socket(&name)).ok()
-        })?;
+    for names in size.interfaces().collect::<Vec<_>>().chunks(AT_ONCE) {
+        let began = Instant::now();
+        let mut some = names.iter().map(start).collect::<Result<Vec<Process>>>()?;
+        for (process, name) in some.iter_mut().zip(names) {
+            // Its socket is there before it has its inotify(7) instance, of which a user has 128, and where it gets none it ends.
+            process.wait_for(Duration::from_secs(60), "wireguard-go's answer", |_| {
+                answers(&stock::socket(name)).ok()
+            })?;
+        }
+        took += began.elapsed();
+        processes.append(&mut some);
+        told(namespace)?;
     }
-    Ok((processes, began.elapsed()))
+    Ok((processes, took))
+}
+
+/// Waits until every socket of netlink there has been read to its end (the fifth column of /proc/net/netlink).
+fn told(namespace: &Namespace) -> Result<()> {
+    let is_read = |line: &str| line.split_whitespace().nth(4) == Some("0");
+    until(Duration::from_secs(60), "netlink to be read", || {
+        let sockets = namespace.run("cat", &["/proc/net/netlink"]).ok()?;
+        sockets.lines().skip(1).all(is_read).then_some(())
+    })
 }
 
 /// The last words of those that have ended.

@@ -17,13 +17,14 @@ const GOAL: Goal = Goal::AtLeast(0.97);
 /// Adds the rows.
 pub fn run(bench: &mut Bench, size: Size, rounds: usize) -> Result<()> {
     by_policy(bench, size, rounds)?;
-    let machines = [Machines::new()?, Machines::new()?];
+    let machines = [Machines::new()?, Machines::new()?, Machines::new()?];
     let mut roads = [
         Tunnelled::new(&machines[0], FEW)?,
         Tunnelled::new(&machines[1], size)?,
+        Tunnelled::new(&machines[2], FEW)?,
     ];
     through_tunnels(bench, size, &roads, rounds)?;
-    let [_, road] = &mut roads;
+    let [_, road, _] = &mut roads;
     down::run(bench, road)
 }
 
@@ -96,13 +97,22 @@ fn by_policy(bench: &mut Bench, size: Size, rounds: usize) -> Result<()> {
     Ok(())
 }
 
-fn through_tunnels(bench: &mut Bench, size: Size, roads: &[Tunnelled<'_>; 2], rounds: usize) -> Result<()> {
-    let (rates, times) = medians(roads, rounds * 4)?;
+/// The last road is as the first: what is told of the two says how much of a ratio is the machine's.
+fn through_tunnels(bench: &mut Bench, size: Size, roads: &[Tunnelled<'_>; 3], rounds: usize) -> Result<()> {
+    let (rates, times) = medians(roads, rounds * 8)?;
     let way = roads[1].way();
-    let names = [FEW, size].map(|Size { peers, exits }| format!("{peers} peers over {exits} exits, {way}"));
-    shown(bench, names, rates, times);
-    beside_few(bench, size, way, rates, times);
-    for road in roads {
+    let names = roads.each_ref().map(|road| {
+        let Size { peers, exits } = road.size;
+        format!("{peers} peers over {exits} exits, {way}")
+    });
+    let [few, many, again] = names;
+    shown(bench, [few, many, format!("{again}, again")], rates, times);
+    beside_few(bench, size, way, [rates[0], rates[1]], [times[0], times[1]]);
+    let control = format!("control: the same {} peers twice, {way}", FEW.peers);
+    bench.number(format!("{control}, TCP"), rates[2] / rates[0], "ratio");
+    let trips = times[0].as_secs_f64() / times[2].as_secs_f64();
+    bench.number(format!("{control}, round trip"), trips, "ratio");
+    for road in &roads[..2] {
         if let Some(bytes) = road.netd.wg_bytes()? {
             let name = format!(
                 "memory of cell-wg, {} peers over {} exits, one of whom spoke",
@@ -114,24 +124,23 @@ fn through_tunnels(bench: &mut Bench, size: Size, roads: &[Tunnelled<'_>; 2], ro
     Ok(())
 }
 
-/// Of as many rounds of either road, in turn first and second: programs that share two processors with one another are now slow and
-/// now fast for seconds, so that the best of one road says little about the best of the other.
-fn medians(roads: &[Tunnelled<'_>; 2], rounds: usize) -> Result<([f64; 2], [Duration; 2])> {
+/// Of as many rounds of each road, by turns and each first as often: programs that share two processors with one another are now slow
+/// and now fast for seconds, so that the best of one road says little about the best of another.
+fn medians<const N: usize>(roads: &[Tunnelled<'_>; N], rounds: usize) -> Result<([f64; N], [Duration; N])> {
     // How long a gigabit takes: numbers of floating point have no order.
-    let (mut gigabits, mut times) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
+    let (mut gigabits, mut times) = ([const { Vec::new() }; N], [const { Vec::new() }; N]);
     for round in 0..rounds {
-        for index in [round % 2, (round + 1) % 2] {
+        for index in (0..N).map(|place| (place + round) % N) {
             gigabits[index].push(Duration::from_secs_f64(1e9 / roads[index].throughput()?));
             times[index].push(roads[index].latency()?);
         }
     }
-    let middle = |all| median(all).context("no round");
-    let ([few, many], [few_times, many_times]) = (gigabits, times);
-    let rate = |gigabit: Duration| 1e9 / gigabit.as_secs_f64();
-    Ok((
-        [rate(middle(few)?), rate(middle(many)?)],
-        [middle(few_times)?, middle(many_times)?],
-    ))
+    let (mut rates, mut middles) = ([0.0; N], [Duration::ZERO; N]);
+    for (index, (all, trips)) in gigabits.into_iter().zip(times).enumerate() {
+        rates[index] = 1e9 / median(all).context("no round")?.as_secs_f64();
+        middles[index] = median(trips).context("no round")?;
+    }
+    Ok((rates, middles))
 }
 
 /// Of few, and of many.

@@ -217,18 +217,17 @@ pub fn wg_exit(exit: u32) -> String {
     )
 }
 
-/// For [`batch`]: the addresses of the cell, and of the exits that are tunnels, and all of them up.
-pub fn addressed(size: Size) -> String {
-    let mut text: String = CELL
+/// For [`batch`]: of each interface its addresses, and that it is up; first the cell's own, then the exits that are tunnels.
+pub fn addressed(size: Size) -> Vec<String> {
+    let own = CELL
         .map(|net| format!("address add {net} dev {DEVICE}\n"))
         .concat();
-    text += &format!("link set {DEVICE} up\n");
-    for (number, name) in (0..).zip(size.tunnels()) {
+    let mut all = vec![own + &format!("link set {DEVICE} up\n")];
+    all.extend((0..).zip(size.tunnels()).map(|(number, name)| {
         let [v4, v6] = near(number);
-        text +=
-            &format!("address add {v4}/32 dev {name}\naddress add {v6}/128 dev {name}\nlink set {name} up\n");
-    }
-    text
+        format!("address add {v4}/32 dev {name}\naddress add {v6}/128 dev {name}\nlink set {name} up\n")
+    }));
+    all
 }
 
 /// What netd may do here.

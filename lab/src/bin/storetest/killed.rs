@@ -7,9 +7,10 @@ use cell_lab::cell::Cell;
 use cell_lab::docker::Docker;
 use cell_lab::household::DOMAIN;
 use cell_lab::netns::Namespace;
+use cell_lab::process::until;
 use cell_lab::random::Random;
 use cell_lab::report::Report;
-use cell_lab::store::{Apartment, CORE, Leftovers, Storehouse, Wishes, nothing_of};
+use cell_lab::store::{Apartment, CORE, Leftovers, PLANTED_BRIDGE, Storehouse, Wishes, nothing_of};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -18,8 +19,9 @@ const ID: &str = "calendar";
 /// A kill falls into this time after what was asked for, milliseconds: an installation takes about as long.
 const WITHIN: u64 = 4000;
 /// How long anything may be left of a service that is gone. Zones and the proxy follow within a second once they run; the
-/// killed may have been Docker itself, and CoreDNS and Caddy come back after it.
-const LEFT_LONGEST: Duration = Duration::from_secs(60);
+/// killed may have been Docker itself, and CoreDNS and Caddy come back after it. netd waits for a minute before it removes a bridge that a
+/// killed Docker left.
+const LEFT_LONGEST: Duration = Duration::from_secs(90);
 /// Between two looks for it.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -66,6 +68,8 @@ impl Killed<'_, '_> {
         let mut kills = [0_usize; 3];
         let (mut orphans, mut slowest, mut longest) = (Vec::new(), Duration::ZERO, Duration::ZERO);
         self.prepare()?;
+        self.namespace
+            .ip(&format!("link add {PLANTED_BRIDGE} type bridge"))?;
         for round in 1..=rounds {
             let start = Instant::now();
             let (who, left, after) = self
@@ -96,12 +100,22 @@ impl Killed<'_, '_> {
         report.add(what, longest.as_secs(), "s", &goal, longest <= LEFT_LONGEST);
         let what = "left of it anywhere, after any round";
         report.add(what, orphans.len(), "rounds", "0", orphans.is_empty());
+        let what = "a bridge as a killed Docker leaves it is gone";
+        report.fact(what, self.planted_is_gone()?, true);
         for id in CORE {
             let healthy = self.wishes.installed(id).and_then(|_| self.wishes.healthy(id));
             healthy.with_context(|| format!("{id} at the end"))?;
         }
         report.fact("the cell's own containers at the end", "healthy", true);
         Ok(())
+    }
+
+    fn planted_is_gone(&self) -> Result<bool> {
+        let links = || self.namespace.ip("-oneline link show").ok();
+        until(LEFT_LONGEST, "the bridge to be gone", || {
+            links().filter(|links| !links.contains(PLANTED_BRIDGE))
+        })?;
+        Ok(true)
     }
 
     /// The cell's own containers run, and what the story left goes, with nobody killed.

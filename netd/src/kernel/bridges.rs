@@ -1,0 +1,65 @@
+//! Bridges of services, which Docker makes, by rtnetlink(7).
+
+use std::collections::BTreeSet;
+
+use cell_netd_core::bridges::Bridge;
+use cell_netd_core::ceiling::ServiceCeiling;
+use cell_netd_core::model::{ExitInterface, InterfaceName};
+use futures_util::TryStreamExt as _;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+
+use super::KernelError;
+use super::link::Links;
+
+impl Links {
+    /// The bridges with the name of a service's that have no port.
+    pub(super) async fn bare_bridges(
+        &self,
+        ceiling: &ServiceCeiling,
+    ) -> Result<BTreeSet<Bridge>, KernelError> {
+        let links: Vec<LinkMessage> = self.handle().link().get().execute().try_collect().await?;
+        Ok(bare(&links, ceiling))
+    }
+
+    /// Takes it away, if it still has no port.
+    pub(super) async fn remove_bare(
+        &self,
+        bridge: &Bridge,
+        ceiling: &ServiceCeiling,
+    ) -> Result<(), KernelError> {
+        match self.bare_bridges(ceiling).await?.contains(bridge) {
+            true => Ok(self.handle().link().del(bridge.index).execute().await?),
+            false => Ok(()),
+        }
+    }
+}
+
+fn bare(links: &[LinkMessage], ceiling: &ServiceCeiling) -> BTreeSet<Bridge> {
+    let attributes = || links.iter().flat_map(|link| &link.attributes);
+    let with_ports: BTreeSet<u32> = attributes()
+        .filter_map(|attribute| match attribute {
+            LinkAttribute::Controller(index) => Some(*index),
+            _ => None,
+        })
+        .collect();
+    let bridge = |link: &LinkMessage| {
+        let index = link.header.index;
+        let name = (link.attributes.iter()).find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => name.parse::<InterfaceName>().ok(),
+            _ => None,
+        });
+        let name = name
+            .as_ref()
+            .map(ExitInterface::from)
+            .filter(|name| ceiling.allows_bridge(name))?;
+        (is_bridge(link) && !with_ports.contains(&index)).then_some(Bridge { name, index })
+    };
+    links.iter().filter_map(bridge).collect()
+}
+
+fn is_bridge(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Bridge)),
+        _ => false,
+    })
+}
