@@ -151,8 +151,8 @@ pub trait Kernel: Send + 'static {
     /// The bridges with the name of a service's that have no port.
     fn bare_bridges(&mut self) -> impl Future<Output = Result<BTreeSet<Bridge>, KernelError>> + Send;
 
-    /// Takes a bridge away, if it still has no port.
-    fn remove_bridge(&mut self, bridge: &Bridge) -> impl Future<Output = Result<(), KernelError>> + Send;
+    /// Takes a bridge away, if it still has no port; whether it did.
+    fn remove_bridge(&mut self, bridge: &Bridge) -> impl Future<Output = Result<bool, KernelError>> + Send;
 
     /// Ends flows without connections (UDP, ICMP) that began at these addresses and go by another way, soon: their next packet is judged
     /// as the first of one.

@@ -2,6 +2,7 @@
 //! knows is published for all.
 
 mod apply;
+mod bridges;
 mod confirm;
 mod drift;
 mod tunnels;

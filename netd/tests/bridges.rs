@@ -22,6 +22,7 @@ fn bridges_of_services_without_a_port_are_told_and_removed_and_no_other_links() 
         "link add port type veth peer name far",
         "link set port master cellsvc2",
         "link add other1 type bridge",
+        "link add cellsvc type bridge",
         "link add cellsvc3 type veth peer name far3",
     ] {
         namespace.ip(line)?;
@@ -48,14 +49,14 @@ async fn looked_at(namespace: &Namespace) -> Result<()> {
     assert_eq!(names().collect::<Vec<_>>(), ["cellsvc1"]);
     let one = bare.first().unwrap();
     namespace.ip("link set port master cellsvc1")?;
-    linux.remove_bridge(one).await?;
+    assert!(!linux.remove_bridge(one).await?);
     namespace.ip("link show cellsvc1")?;
     namespace.ip("link set port nomaster")?;
-    linux.remove_bridge(one).await?;
+    assert!(linux.remove_bridge(one).await?);
     assert!(namespace.ip("link show cellsvc1").is_err());
     // Whoever makes it again meanwhile has another one.
     namespace.ip("link add cellsvc1 type bridge")?;
-    linux.remove_bridge(one).await?;
+    assert!(!linux.remove_bridge(one).await?);
     namespace.ip("link show cellsvc1")?;
     Ok(())
 }

@@ -865,13 +865,13 @@ async fn a_tunnel_that_others_spoil_is_put_right_and_counted() {
 }
 
 #[tokio::test]
-async fn a_bridge_that_no_network_has_is_removed_but_not_while_a_change_waits() {
+async fn a_bridge_whose_network_is_gone_is_removed_but_not_while_a_change_waits() {
     let service = Service::start().await;
-    let left = Bridge {
-        name: "cellsvc9".parse().unwrap(),
-        index: 4,
-    };
-    service.kernel.inner().bare_bridges.insert(left);
+    let [left, unknown] = [("cellsvc1", 4), ("cellsvc9", 5)].map(|(name, index)| Bridge {
+        name: name.parse().unwrap(),
+        index,
+    });
+    service.kernel.inner().bare_bridges.extend([left, unknown]);
     let pass = async |time: Duration| {
         tokio::time::pause();
         for _ in 0..time.as_secs() {
@@ -887,7 +887,17 @@ async fn a_bridge_that_no_network_has_is_removed_but_not_while_a_change_waits() 
         pass(2 * PATIENCE).await,
         "before a spec nobody knows what is wanted"
     );
+    let mut with_network = spec(vec![]);
+    with_network.service_networks = vec![v1::ServiceNetwork {
+        name: "files".to_owned(),
+        bridge: "cellsvc1".to_owned(),
+        subnet: Some("172.30.1.0/28".parse::<ipnet::IpNet>().unwrap().into()),
+        ..Default::default()
+    }];
+    service.apply_spec(with_network).await.unwrap();
+    assert!(pass(2 * PATIENCE).await, "it may only be stopped");
     service.apply_spec(spec(vec![])).await.unwrap();
+    assert!(pass(PATIENCE / 2).await);
     let waiting = service
         .apply(v1::ApplyNetworkRequest {
             spec: Some(spec(vec![one(1, "a")])),
@@ -900,6 +910,12 @@ async fn a_bridge_that_no_network_has_is_removed_but_not_while_a_change_waits() 
     let mut client = NetworkServiceClient::new(service.channel.clone());
     let confirm = v1::ConfirmNetworkRequest { etag: waiting.etag };
     client.confirm_network(confirm).await.unwrap();
-    assert!(pass(PATIENCE / 2).await);
+    assert!(pass(PATIENCE / 2).await, "looks begin anew");
     assert!(!pass(PATIENCE).await);
+    let left = service.kernel.inner().bare_bridges.clone();
+    assert_eq!(
+        left,
+        [unknown].into(),
+        "never wanted: not known to be a service's"
+    );
 }

@@ -12,9 +12,8 @@ use crate::process::run;
 
 /// Networks of services lie in it; no other address of a cell begins so.
 const POOL: &str = "172.21.";
-
-/// A bridge of a service's name that a test makes, and which is nobody's leftover.
-pub const PLANTED_BRIDGE: &str = "cellsvc999";
+/// Of [`Leftovers`].
+const BRIDGES: &str = "bridges";
 
 /// Everything that a service could leave behind, by where it would be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,6 +23,11 @@ impl Leftovers {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.values().map(Vec::len).sum()
+    }
+
+    /// How many of them are bridges.
+    pub fn bridges(&self) -> usize {
+        self.0.get(BRIDGES).map_or(0, Vec::len)
     }
 }
 
@@ -51,10 +55,8 @@ pub fn nothing_of(
     let networks = docker.say(&["network", "ls", "--no-trunc", "--format", "{{.Name}} {{.Labels}}"])?;
     found.insert("networks", lines(&networks, &of_service));
     let links = cell.ip("-oneline link show")?;
-    let others = ["cellsvc0", PLANTED_BRIDGE].map(|name| format!(": {name}:"));
-    let is_bridge =
-        |line: &&str| line.contains(": cellsvc") && !others.iter().any(|other| line.contains(other));
-    found.insert("bridges", lines(&links, &is_bridge));
+    let is_bridge = |line: &&str| line.contains(": cellsvc") && !line.contains(": cellsvc0:");
+    found.insert(BRIDGES, lines(&links, &is_bridge));
     let routes = cell.ip("route show table all")?;
     found.insert("routes", lines(&routes, &|line| line.contains(POOL)));
     let rules = cell.run("nft", &["list", "table", "inet", "cell"])?;

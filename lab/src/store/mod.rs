@@ -7,7 +7,7 @@ mod wishes;
 
 pub use apartment::Apartment;
 pub use inspected::inspected;
-pub use leftovers::{Leftovers, PLANTED_BRIDGE, nothing_of};
+pub use leftovers::{Leftovers, nothing_of};
 pub use wishes::{Account, CONVERGED, Wishes};
 
 use std::os::unix::fs::{PermissionsExt, chown};

@@ -1,8 +1,7 @@
-//! Bridges of services that nobody uses any more. Pure.
+//! Bridges of services that are gone. Pure.
 //!
-//! Docker removes a network's bridge with the network, but where it found the bridge there already. So what it leaves when it is killed
-//! while it makes a network stays for good, also after the service whose network it became is gone. Such a bridge carries nothing, as
-//! all of its name ([`crate::ceiling::ServiceCeiling`]), and would be there for ever.
+//! Docker removes a network's bridge with the network, but not one that was there before it. So what it leaves when it is killed while
+//! it makes a network stays for good: after its restart it takes that bridge for the network, and leaves it when the network goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use crate::desired::Desired;
 use crate::model::ExitInterface;
 
-/// How long nobody has to use a bridge: a service's network is told of before Docker makes it, and its containers come right after.
+/// How long a bridge has been of no use before it is removed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A bridge on the machine; the same name with another index is another one (netdevice(7)).
@@ -24,31 +23,35 @@ pub struct Bridge {
 
 /// Since when bridges have been of no use.
 #[derive(Debug, Default)]
-pub struct Unused(BTreeMap<Bridge, Duration>);
+pub struct Unused {
+    /// Of all networks that were ever wanted. What never was is not known to be a service's: netd may have refused its network.
+    known: BTreeSet<ExitInterface>,
+    since: BTreeMap<Bridge, Duration>,
+}
 
 impl Unused {
-    /// Those that have been of no use for [`PATIENCE`] at every look, the last of which is `now`, since whatever moment.
-    /// `bare` are all bridges of services without a port: what is in the desired state too may only be stopped.
+    /// Those whose network was wanted once and is not any more, and that have had no port, at every look for [`PATIENCE`]. `bare` are
+    /// all bridges of services without a port, `now` is since whatever moment. Who is wanted without a port may only be stopped.
     pub fn due(&mut self, bare: &BTreeSet<Bridge>, desired: &Desired, now: Duration) -> Vec<Bridge> {
         let wanted: BTreeSet<_> = desired
             .services()
             .values()
             .map(|network| network.bridge)
             .collect();
-        let unused = bare.iter().filter(|bridge| !wanted.contains(&bridge.name));
-        self.0 = unused
-            .map(|bridge| (*bridge, self.0.get(bridge).copied().unwrap_or(now)))
-            .collect();
+        self.known.extend(&wanted);
+        let is_unused =
+            |bridge: &&Bridge| !wanted.contains(&bridge.name) && self.known.contains(&bridge.name);
+        let since = |bridge: &Bridge| (*bridge, self.since.get(bridge).copied().unwrap_or(now));
+        self.since = bare.iter().filter(is_unused).map(since).collect();
         let is_due = |since: Duration| now.saturating_sub(since) >= PATIENCE;
-        self.0
-            .iter()
+        (self.since.iter())
             .filter(|(_, since)| is_due(**since))
             .map(|(bridge, _)| *bridge)
             .collect()
     }
 
-    /// It is not known any more which are.
-    pub fn forget(&mut self) {
-        self.0.clear();
+    /// The looks before do not count: what is wanted now may be taken back.
+    pub fn begin_anew(&mut self) {
+        self.since.clear();
     }
 }

@@ -425,34 +425,34 @@ proptest! {
     }
 }
 
-/// Bridges without a port at looks every five seconds, and which are removed.
+/// Bridges without a port at looks, and which are removed.
 #[test]
-fn a_bridge_is_removed_that_no_network_has_for_long() {
+fn a_bridge_is_removed_whose_network_is_gone_for_long() {
     let bridge = |name: &str, index| Bridge {
         name: name.parse().unwrap(),
         index,
     };
-    let [left, stopped, anew] = [
-        bridge("cellsvc9", 4),
-        bridge("cellsvc1", 5),
-        bridge("cellsvc9", 6),
-    ];
-    let desired = desired(vec![network(1)]);
+    let [left, stopped, refused] =
+        [("cellsvc2", 4), ("cellsvc1", 5), ("cellsvc3", 6)].map(|(name, index)| bridge(name, index));
+    let anew = bridge("cellsvc2", 7);
+    let (both, one) = (desired(vec![network(1), network(2)]), desired(vec![network(1)]));
     let mut unused = Unused::default();
-    let mut at = |bare: &[Bridge], seconds| {
-        unused.due(
-            &bare.iter().copied().collect(),
-            &desired,
-            Duration::from_secs(seconds),
-        )
+    let mut at = |bare: &[Bridge], desired: &Desired, seconds| {
+        let bare = bare.iter().copied().collect();
+        unused.due(&bare, desired, Duration::from_secs(seconds))
     };
-    assert_eq!(at(&[left, stopped], 100), []);
-    assert_eq!(at(&[left, stopped], 159), []);
-    assert_eq!(at(&[left, stopped], 160), [left], "what is wanted stays");
-    assert_eq!(at(&[left, stopped], 165), [left], "as long as it is there");
-    assert_eq!(at(&[stopped], 170), []);
+    let all = [left, stopped, refused];
+    assert_eq!(at(&all, &one, 0), []);
+    assert_eq!(at(&all, &one, 70), [], "none of them was ever wanted");
+    assert_eq!(at(&all, &both, 75), []);
+    assert_eq!(at(&all, &both, 150), [], "what is wanted stays");
+    assert_eq!(at(&all, &one, 155), []);
+    assert_eq!(at(&all, &one, 214), []);
+    assert_eq!(at(&all, &one, 215), [left]);
+    assert_eq!(at(&all, &one, 220), [left], "as long as it is there");
     // A container came, and went.
-    assert_eq!(at(&[left], 175), []);
-    assert_eq!(at(&[anew], 235), [], "another one of its name");
-    assert_eq!(at(&[anew], 295), [anew]);
+    assert_eq!(at(&[stopped], &one, 225), []);
+    assert_eq!(at(&[left], &one, 230), []);
+    assert_eq!(at(&[anew], &one, 290), [], "another one of its name");
+    assert_eq!(at(&[anew], &one, 350), [anew]);
 }

@@ -21,16 +21,17 @@ impl Links {
         Ok(bare(&links, ceiling))
     }
 
-    /// Takes it away, if it still has no port.
+    /// Takes it away, if it still has no port; whether it did.
     pub(super) async fn remove_bare(
         &self,
         bridge: &Bridge,
         ceiling: &ServiceCeiling,
-    ) -> Result<(), KernelError> {
-        match self.bare_bridges(ceiling).await?.contains(bridge) {
-            true => Ok(self.handle().link().del(bridge.index).execute().await?),
-            false => Ok(()),
+    ) -> Result<bool, KernelError> {
+        let is_bare = self.bare_bridges(ceiling).await?.contains(bridge);
+        if is_bare {
+            self.handle().link().del(bridge.index).execute().await?;
         }
+        Ok(is_bare)
     }
 }
 

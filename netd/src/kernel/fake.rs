@@ -375,16 +375,15 @@ impl Kernel for Fake {
         Ok(())
     }
 
-    /// It has no flows.
     async fn bare_bridges(&mut self) -> Result<BTreeSet<Bridge>, KernelError> {
         Ok(self.inner().bare_bridges.clone())
     }
 
-    async fn remove_bridge(&mut self, bridge: &Bridge) -> Result<(), KernelError> {
-        self.inner().bare_bridges.remove(bridge);
-        Ok(())
+    async fn remove_bridge(&mut self, bridge: &Bridge) -> Result<bool, KernelError> {
+        Ok(self.inner().bare_bridges.remove(bridge))
     }
 
+    /// It has no flows.
     fn end_datagrams(&mut self, moved: Moved) {
         self.inner().ended.push(moved);
     }

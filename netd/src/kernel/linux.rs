@@ -420,10 +420,10 @@ impl Kernel for Linux {
         }
     }
 
-    async fn remove_bridge(&mut self, bridge: &Bridge) -> Result<(), KernelError> {
+    async fn remove_bridge(&mut self, bridge: &Bridge) -> Result<bool, KernelError> {
         match &self.ceiling.services {
             Some(ceiling) => self.links.remove_bare(bridge, ceiling).await,
-            None => Ok(()),
+            None => Ok(false),
         }
     }
 

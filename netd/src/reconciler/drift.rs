@@ -40,30 +40,6 @@ fn follows_links(plan: &Plan) -> bool {
 }
 
 impl<K: Kernel> Reconciler<K> {
-    /// Takes bridges of services away that nobody has used for long (ADR 0052). While a change waits for its confirmation nothing is: what was before
-    /// it may come back.
-    pub(super) async fn clear_bridges(&mut self, now: Duration) {
-        let Some(accepted) = self
-            .accepted
-            .as_ref()
-            .filter(|_| self.confirmation.look_at().is_none())
-        else {
-            return self.unused.forget();
-        };
-        let due = match self.kernel.bare_bridges().await {
-            Ok(bare) => self.unused.due(&bare, accepted, now),
-            Err(error) => return tracing::warn!(%error, "bridges of services could not be looked at"),
-        };
-        for bridge in due {
-            match self.kernel.remove_bridge(&bridge).await {
-                Ok(()) => tracing::warn!(bridge = %bridge.name, "a bridge without a network is removed"),
-                Err(error) => {
-                    tracing::warn!(%error, bridge = %bridge.name, "a bridge without a network stays")
-                }
-            }
-        }
-    }
-
     /// Compares the cheap facts with those of the last match; looks at everything where they differ, or if `deep`.
     pub(super) async fn look(&mut self, deep: bool) {
         if deep {

@@ -13,19 +13,34 @@ use crate::state::Size;
 use crate::tunnelled::{Machines, Tunnelled};
 
 const GOAL: Goal = Goal::AtLeast(0.97);
+const GOAL_OF_EXITS: Goal = Goal::AtLeast(0.85);
 
 /// Adds the rows.
 pub fn run(bench: &mut Bench, size: Size, rounds: usize) -> Result<()> {
     by_policy(bench, size, rounds)?;
-    let machines = [Machines::new()?, Machines::new()?, Machines::new()?];
+    let machine = |_| Machines::new();
+    let machines: Vec<_> = (0..4).map(machine).collect::<Result<_>>()?;
     let mut roads = [
-        Tunnelled::new(&machines[0], FEW)?,
+        Tunnelled::new(&machines[0], few(size))?,
         Tunnelled::new(&machines[1], size)?,
-        Tunnelled::new(&machines[2], FEW)?,
+        Tunnelled::new(&machines[2], few(size))?,
+        Tunnelled::new(&machines[3], FEW)?,
     ];
     through_tunnels(bench, size, &roads, rounds)?;
-    let [_, road, _] = &mut roads;
+    let [_, road, ..] = &mut roads;
     down::run(bench, road)
+}
+
+/// Few peers over as many exits: what peers cost is one thing, and what exits do another.
+fn few(size: Size) -> Size {
+    Size {
+        peers: FEW.peers,
+        ..size
+    }
+}
+
+fn named(size: Size) -> String {
+    format!("{} peers over {} exits", size.peers, size.exits)
 }
 
 /// The best of many rounds of all roads by turns.
@@ -59,92 +74,117 @@ fn shown<const N: usize>(bench: &mut Bench, names: [String; N], rates: [f64; N],
 }
 
 fn by_policy(bench: &mut Bench, size: Size, rounds: usize) -> Result<()> {
+    let sizes = [few(size), size, FEW];
     let roads = [
-        Road::new(FEW, By::Netd)?,
-        Road::new(size, By::Netd)?,
+        Road::new(sizes[0], By::Netd)?,
+        Road::new(sizes[1], By::Netd)?,
+        Road::new(sizes[2], By::Netd)?,
         Road::new(size, By::Chains)?,
     ];
-    let (rates, times) = best::<3>(rounds, |index| {
+    let (rates, times) = best::<4>(rounds, |index| {
         let road = &roads[index];
         Ok((road.throughput()?, road.latency()?))
     })?;
-    let many = format!("{} peers over {} exits", size.peers, size.exits);
-    let names = [
-        format!("{} peers over {} exits, the policy alone", FEW.peers, FEW.exits),
-        format!("{many}, the policy alone"),
-        format!("{many}, a chain of iptables for each"),
-    ];
-    shown(bench, names, rates, times);
-    beside_few(
-        bench,
-        size,
-        "the policy alone",
-        [rates[0], rates[1]],
-        [times[0], times[1]],
-    );
+    let [few, many, exits] = sizes.map(|size| format!("{}, the policy alone", named(size)));
+    let chains = format!("{}, a chain of iptables for each", named(size));
+    shown(bench, [few, many, exits, chains], rates, times);
+    beside_few(bench, size, "the policy alone", &rates, &times);
     bench.judge(
         format!("TCP at {} peers, netd / chains of iptables", size.peers),
-        rates[1] / rates[2],
+        rates[1] / rates[3],
         "ratio",
         Goal::AtLeast(1.0),
     );
     bench.ratio(
         format!("round trip at {} peers, chains of iptables / netd", size.peers),
-        times[2],
+        times[3],
         times[1],
         Goal::AtLeast(1.0),
     );
     Ok(())
 }
 
-/// The last road is as the first: what is told of the two says how much of a ratio is the machine's.
-fn through_tunnels(bench: &mut Bench, size: Size, roads: &[Tunnelled<'_>; 3], rounds: usize) -> Result<()> {
-    let (rates, times) = medians(roads, rounds * 8)?;
+/// The third road is as the first: many peers are held against both together, and what is told of the two says how much of a ratio is
+/// the machine's.
+fn through_tunnels(bench: &mut Bench, size: Size, roads: &[Tunnelled<'_>; 4], rounds: usize) -> Result<()> {
+    let [one, many, other, exits] = by_turns(roads, rounds * 8)?;
+    let few = Samples::of_both(&one, &other).middle()?;
+    let [one, many, other, exits] = [one.middle()?, many.middle()?, other.middle()?, exits.middle()?];
     let way = roads[1].way();
-    let names = roads.each_ref().map(|road| {
-        let Size { peers, exits } = road.size;
-        format!("{peers} peers over {exits} exits, {way}")
-    });
-    let [few, many, again] = names;
-    shown(bench, [few, many, format!("{again}, again")], rates, times);
-    beside_few(bench, size, way, [rates[0], rates[1]], [times[0], times[1]]);
+    let name = |road: &Tunnelled<'_>| format!("{}, {way}", named(road.size));
+    let [of_one, of_many, again, of_exits] = roads.each_ref().map(name);
+    shown(
+        bench,
+        [of_one, of_many, format!("{again}, again"), of_exits],
+        [one.0, many.0, other.0, exits.0],
+        [one.1, many.1, other.1, exits.1],
+    );
+    let (rates, times) = ([few.0, many.0, exits.0], [few.1, many.1, exits.1]);
+    beside_few(bench, size, way, &rates, &times);
     let control = format!("control: the same {} peers twice, {way}", FEW.peers);
-    bench.number(format!("{control}, TCP"), rates[2] / rates[0], "ratio");
-    let trips = times[0].as_secs_f64() / times[2].as_secs_f64();
-    bench.number(format!("{control}, round trip"), trips, "ratio");
-    for road in &roads[..2] {
+    bench.number(format!("{control}, TCP"), other.0 / one.0, "ratio");
+    bench.number(format!("{control}, round trip"), over(one.1, other.1), "ratio");
+    for road in [&roads[3], &roads[1]] {
         if let Some(bytes) = road.netd.wg_bytes()? {
-            let name = format!(
-                "memory of cell-wg, {} peers over {} exits, one of whom spoke",
-                road.size.peers, road.size.exits
-            );
+            let name = format!("memory of cell-wg, {}, one of whom spoke", named(road.size));
             bench.number(name, bytes as f64 / f64::from(1 << 20), "MiB");
         }
     }
     Ok(())
 }
 
-/// Of as many rounds of each road, by turns and each first as often: programs that share two processors with one another are now slow
-/// and now fast for seconds, so that the best of one road says little about the best of another.
-fn medians<const N: usize>(roads: &[Tunnelled<'_>; N], rounds: usize) -> Result<([f64; N], [Duration; N])> {
-    // How long a gigabit takes: numbers of floating point have no order.
-    let (mut gigabits, mut times) = ([const { Vec::new() }; N], [const { Vec::new() }; N]);
-    for round in 0..rounds {
-        for index in (0..N).map(|place| (place + round) % N) {
-            gigabits[index].push(Duration::from_secs_f64(1e9 / roads[index].throughput()?));
-            times[index].push(roads[index].latency()?);
-        }
-    }
-    let (mut rates, mut middles) = ([0.0; N], [Duration::ZERO; N]);
-    for (index, (all, trips)) in gigabits.into_iter().zip(times).enumerate() {
-        rates[index] = 1e9 / median(all).context("no round")?.as_secs_f64();
-        middles[index] = median(trips).context("no round")?;
-    }
-    Ok((rates, middles))
+fn over(one: Duration, other: Duration) -> f64 {
+    one.as_secs_f64() / other.as_secs_f64()
 }
 
-/// Of few, and of many.
-fn beside_few(bench: &mut Bench, size: Size, way: &str, rates: [f64; 2], times: [Duration; 2]) {
+/// What rounds of a road measured.
+struct Samples {
+    /// How long a gigabit took: numbers of floating point have no order.
+    gigabits: Vec<Duration>,
+    trips: Vec<Duration>,
+}
+
+impl Samples {
+    fn of_both(one: &Samples, other: &Samples) -> Samples {
+        Samples {
+            gigabits: [&*one.gigabits, &other.gigabits].concat(),
+            trips: [&*one.trips, &other.trips].concat(),
+        }
+    }
+
+    /// Bits per second, and the round trip: medians.
+    fn middle(&self) -> Result<(f64, Duration)> {
+        let gigabit = median(self.gigabits.clone()).context("no round")?;
+        let trip = median(self.trips.clone()).context("no round")?;
+        Ok((1e9 / gigabit.as_secs_f64(), trip))
+    }
+}
+
+/// As many rounds of each road, by turns, each first as often, and forwards as often as backwards: programs that share two processors
+/// with one another are now slow and now fast for seconds, so that the best of one road says little about the best of another.
+fn by_turns<const N: usize>(roads: &[Tunnelled<'_>; N], rounds: usize) -> Result<[Samples; N]> {
+    let mut samples = [const {
+        Samples {
+            gigabits: Vec::new(),
+            trips: Vec::new(),
+        }
+    }; N];
+    for round in 0..rounds {
+        let mut order: Vec<_> = (0..N).map(|place| (place + round) % N).collect();
+        if round % (2 * N) >= N {
+            order.reverse();
+        }
+        for index in order {
+            let gigabit = Duration::from_secs_f64(1e9 / roads[index].throughput()?);
+            samples[index].gigabits.push(gigabit);
+            samples[index].trips.push(roads[index].latency()?);
+        }
+    }
+    Ok(samples)
+}
+
+/// Of few peers, of many, and of few over few exits. Peers cost nothing; exits may, each tunnel of cell-wg's having timers of its own.
+fn beside_few(bench: &mut Bench, size: Size, way: &str, rates: &[f64], times: &[Duration]) {
     let few = FEW.peers;
     bench.judge(
         format!("TCP, {} peers / {few} peers, {way}", size.peers),
@@ -158,4 +198,13 @@ fn beside_few(bench: &mut Bench, size: Size, way: &str, rates: [f64; 2], times: 
         times[1],
         GOAL,
     );
+    let exits = format!("{} exits / {} exits, {few} peers, {way}", size.exits, FEW.exits);
+    bench.judge(
+        format!("TCP, {exits}"),
+        rates[0] / rates[2],
+        "ratio",
+        GOAL_OF_EXITS,
+    );
+    let trips = format!("round trip, the other way round, {exits}");
+    bench.ratio(trips, times[2], times[0], GOAL_OF_EXITS);
 }

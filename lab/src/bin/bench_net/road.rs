@@ -46,9 +46,8 @@ pub struct Road {
 }
 
 impl Road {
-    /// Builds it with that state. The last peer must be bound to the first exit.
+    /// Builds it with that state.
     pub fn new(size: Size, by: By) -> Result<Self> {
-        anyhow::ensure!(size.exit_of(size.peers) == 0, "peers must be a multiple of exits");
         let [client, router, server, isp] = ["client", "router", "server", "isp"].map(Namespace::new);
         let (client, router, server, isp) = (client?, router?, server?, isp?);
         let exit = interface(0);

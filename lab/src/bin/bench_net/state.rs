@@ -52,9 +52,9 @@ pub struct Size {
 }
 
 impl Size {
-    /// The exit of peer `index`.
+    /// The exit of peer `index`; that of the last is the first.
     pub fn exit_of(self, index: u32) -> u32 {
-        index % self.exits
+        (self.peers - index) % self.exits
     }
 
     /// Whether that exit is a tunnel; if not, it is a relay.

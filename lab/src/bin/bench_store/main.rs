@@ -120,8 +120,8 @@ fn measure(lab: &mut Lab<'_>) -> Result<()> {
     for id in CORE {
         lab.wishes.installed(id)?;
     }
-    click::run(lab).context("click")?;
+    let address = click::run(lab).context("click")?;
     memory::run(lab).context("memory")?;
     lab.without_api(calls::run).context("calls")?;
-    lab.without_api(names::run).context("names")
+    lab.without_api(|lab| names::run(lab, &address)).context("names")
 }

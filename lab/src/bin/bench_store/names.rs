@@ -38,9 +38,9 @@ const WHAT: &str = "names: from what cell-api writes to the device, without its 
 /// The phone's address in the VPN: the first device's.
 const PHONE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 67, 0, 2));
 
-/// Adds the rows.
-pub fn run(lab: &mut Lab<'_>) -> Result<()> {
-    let far = Far::new(lab)?;
+/// Adds the rows. Devices find the service of [`click`] at `address`.
+pub fn run(lab: &mut Lab<'_>, address: &str) -> Result<()> {
+    let far = Far::new(lab, address)?;
     // Later than what cell-api has written.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let mut serial = u32::try_from(now.as_secs())? + 1000;
@@ -136,19 +136,18 @@ struct Far {
 }
 
 impl Far {
-    fn new(lab: &Lab<'_>) -> Result<Self> {
+    fn new(lab: &Lab<'_>, address: &str) -> Result<Self> {
         // cell-api stands still, so that Docker is asked.
         let filter = format!("name={}-radicale", click::ID);
         let id = lab.docker.say(&["ps", "--quiet", "--filter", &filter])?;
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
         let told = lab.docker.say(&["inspect", "--format", format, &id])?;
-        let address: Ipv4Addr = told.split_whitespace().next().context(told.clone())?.parse()?;
+        let container: Ipv4Addr = told.split_whitespace().next().context(told.clone())?.parse()?;
         let most = lab.size.names.iter().copied().max().unwrap_or_default();
         Ok(Far {
             coredns: lab.docker.say(&["ps", "--quiet", "--filter", "name=coredns"])?,
-            backend: SocketAddrV4::new(address, 5232),
-            // Services' addresses begin at the range's end.
-            address: "10.67.0.254".to_owned(),
+            backend: SocketAddrV4::new(container, 5232),
+            address: address.to_owned(),
             certificates: (0..most).map(certificate).collect::<Result<_>>()?,
         })
     }
