@@ -14,6 +14,8 @@ use crate::process::run;
 const POOL: &str = "172.21.";
 /// Of [`Leftovers`].
 const BRIDGES: &str = "bridges";
+const ROUTES: &str = "routes";
+const RULES: &str = "rules and entries";
 
 /// Everything that a service could leave behind, by where it would be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,9 +27,14 @@ impl Leftovers {
         self.0.values().map(Vec::len).sum()
     }
 
-    /// How many of them are bridges.
-    pub fn bridges(&self) -> usize {
-        self.0.get(BRIDGES).map_or(0, Vec::len)
+    /// How many there are beside bridges, and beside what is there as long as a bridge is: its routes, and its prefix in the set of those
+    /// that lie on the machine's links.
+    pub fn beside_bridges(&self) -> usize {
+        let count = |place: &&'static str| self.0.get(place).map_or(0, Vec::len);
+        match count(&BRIDGES) {
+            0 => self.count(),
+            _ => self.count() - [BRIDGES, ROUTES, RULES].iter().map(count).sum::<usize>(),
+        }
     }
 }
 
@@ -58,14 +65,14 @@ pub fn nothing_of(
     let is_bridge = |line: &&str| line.contains(": cellsvc") && !line.contains(": cellsvc0:");
     found.insert(BRIDGES, lines(&links, &is_bridge));
     let routes = cell.ip("route show table all")?;
-    found.insert("routes", lines(&routes, &|line| line.contains(POOL)));
+    found.insert(ROUTES, lines(&routes, &|line| line.contains(POOL)));
     let rules = cell.run("nft", &["list", "table", "inet", "cell"])?;
     // What is not a number before or after it is not another's address.
     let is_its = |line: &&str| {
         let words = line.split(|c: char| !c.is_ascii_digit() && c != '.');
         line.contains(POOL) || words.into_iter().any(|word| addresses.contains(&word))
     };
-    found.insert("rules and entries", lines(&rules, &is_its));
+    found.insert(RULES, lines(&rules, &is_its));
     let mut zones = Vec::new();
     for entry in std::fs::read_dir(house.dns())? {
         let text = std::fs::read_to_string(entry?.path())?;

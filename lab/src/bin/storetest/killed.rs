@@ -20,7 +20,7 @@ const WITHIN: u64 = 4000;
 /// How long anything may be left of a service that is gone. Zones and the proxy follow within a second once they run; the
 /// killed may have been Docker itself, and CoreDNS and Caddy come back after it.
 const LEFT_LONGEST: Duration = Duration::from_secs(60);
-/// The same of a bridge that a killed Docker left: netd waits for a minute before it removes it.
+/// The same of a bridge that a killed Docker left, with its routes: netd waits for a minute before it removes it.
 const BRIDGE_LONGEST: Duration = Duration::from_secs(90);
 /// The bridge of the service that comes first, as a killed Docker leaves it.
 const LEFT_BRIDGE: &str = "cellsvc1";
@@ -189,7 +189,7 @@ impl Killed<'_, '_> {
             let now = start.elapsed();
             match left {
                 Ok(left) => {
-                    let others = left.count() - left.bridges();
+                    let others = left.beside_bridges();
                     if others == 0 {
                         after.get_or_insert(now);
                     }
