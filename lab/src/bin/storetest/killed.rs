@@ -189,12 +189,12 @@ impl Killed<'_, '_> {
             let now = start.elapsed();
             match left {
                 Ok(left) => {
-                    let others = left.beside_bridges();
-                    if others == 0 {
+                    if left.beside_bridges() == 0 {
                         after.get_or_insert(now);
                     }
-                    let is_late = now > if others == 0 { BRIDGE_LONGEST } else { LEFT_LONGEST };
-                    if left.count() == 0 || is_late {
+                    // netd's set of prefixes follows a bridge some seconds later.
+                    let longest = after.map_or(LEFT_LONGEST, |_| BRIDGE_LONGEST);
+                    if left.count() == 0 || now > longest {
                         return Ok((left, after.unwrap_or(now)));
                     }
                 }
