@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use cell_api_core::service_network::Place;
@@ -90,23 +91,63 @@ fn read(yaml: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-#[test]
-fn docker_compose_takes_it_as_it_is() {
-    install("docker-compose", "docker-compose");
-    let folder = tempfile::tempdir().unwrap();
-    let hostile = "$HOME ${PATH} $$ \"': #{}[]&*!|>%@` - a: b\u{2028}é";
-    let text = rendered(&whole(), hostile);
-    std::fs::write(folder.path().join("docker-compose.yml"), &text).unwrap();
+/// What docker-compose makes of a project.
+fn taken(folder: &Path, text: &str) -> Value {
+    std::fs::write(folder.join("docker-compose.yml"), text).unwrap();
     let output = Command::new("docker-compose")
         .arg("config")
-        .current_dir(folder.path())
+        .current_dir(folder)
         .env("HOME", "/elsewhere")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{text}");
     assert!(!said.contains("not set"), "a value was taken for a place: {said}");
-    let project = &read(&String::from_utf8(output.stdout).unwrap())[0];
+    read(&String::from_utf8(output.stdout).unwrap())[0].take()
+}
+
+/// Every service that is shipped, with images by the names that `compose/images/build.sh` gives them.
+#[test]
+fn docker_compose_takes_what_is_shipped() {
+    install("docker-compose", "docker-compose");
+    let shipped = Path::new("../compose");
+    let place = Place {
+        number: 7,
+        subnet: "172.21.0.96/28".parse().unwrap(),
+    };
+    let mut images = 0;
+    for entry in std::fs::read_dir(shipped.join("catalog")).unwrap() {
+        let Ok(bytes) = std::fs::read(entry.unwrap().path().join("manifest.json")) else {
+            continue;
+        };
+        let manifest = Manifest::parse(&bytes).unwrap();
+        let domain = BTreeMap::from([("domain".to_owned(), "home.cell".to_owned())]);
+        let parameters = match manifest.values(&domain) {
+            Ok(_) => domain,
+            Err(_) => BTreeMap::new(),
+        };
+        let core = CoreNetwork::SHIPPED;
+        let text = compose::render(&manifest, "", &parameters, core, Some(&place)).unwrap();
+        let project = taken(tempfile::tempdir().unwrap().path(), &text);
+        for service in project["services"].as_object().unwrap().values() {
+            let image = service["image"].as_str().unwrap();
+            let name = image
+                .strip_prefix("cell/")
+                .and_then(|rest| rest.strip_suffix(":local"));
+            assert!(shipped.join("images").join(name.unwrap()).is_dir(), "{image}");
+            images += 1;
+        }
+    }
+    assert!(images > 6, "{images}");
+}
+
+#[test]
+fn docker_compose_takes_it_as_it_is() {
+    install("docker-compose", "docker-compose");
+    let folder = tempfile::tempdir().unwrap();
+    let hostile = "$HOME ${PATH} $$ \"': #{}[]&*!|>%@` - a: b\u{2028}é";
+    let text = rendered(&whole(), hostile);
+    let project = taken(folder.path(), &text);
     let main = &project["services"]["main"];
     // docker-compose writes a dollar as it has to be read again.
     assert_eq!(main["environment"]["GREETING"], json!(hostile.replace('$', "$$")));

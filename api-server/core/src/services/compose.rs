@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use cell_manifest::{
-    Container, Faults, Health, Manifest, Mount, Name, Port, Purpose, Source, Template, Values,
+    Container, Faults, Health, ImageSource, Manifest, Mount, Name, Port, Purpose, Source, Template, Values,
 };
 use serde::Serialize;
 
@@ -203,12 +203,21 @@ pub fn render(
     ))
 }
 
+/// As Docker knows it: one that was built on the machine by the name that `compose/images/build.sh` gives it. What the broker runs under
+/// that name is the image that root listed.
+fn image(source: &ImageSource) -> String {
+    match source {
+        ImageSource::Registry(image) => image.to_string(),
+        ImageSource::Local(name) => format!("cell/{name}:local"),
+    }
+}
+
 fn service(container: &Container, name: &Name, values: &Values) -> Service {
     let fill = |template: &Template| literal(&template.fill(name, values));
     let words = |all: &[Template]| all.iter().map(fill).collect::<Vec<_>>();
     let limits = container.limits;
     Service {
-        image: container.image.to_string(),
+        image: image(&container.image),
         entrypoint: words(&container.entrypoint),
         command: words(&container.command),
         environment: container

@@ -11,6 +11,8 @@ use crate::story::Scene;
 
 /// Largest difference of the machine's time from itself, seconds.
 const OFFSET_MAX: f64 = 0.1;
+/// chronyd's, in its container.
+const SOCKET: &str = "/run/chrony/own/chronyd.sock";
 /// How long whoever is not answered asks, seconds.
 const ASKS: &str = "4";
 
@@ -50,6 +52,8 @@ pub fn told(report: &mut Report, scene: &Scene<'_>) -> Result<()> {
     let what = format!("chronyd asks {CELL_IN_VPN}");
     report.add(what, offset_s, "s", "< 0.1", offset_s.abs() < OFFSET_MAX);
 
+    asked_by_chronyc(report, scene)?;
+
     // By a way that is there: they speak with the same machine otherwise.
     let (lan, far) = (CELL_ON_LAN.v4.to_string(), CELL.v4.to_string());
     for (who, namespace, near) in [
@@ -75,6 +79,34 @@ pub fn told(report: &mut Report, scene: &Scene<'_>) -> Result<()> {
             );
         }
     }
+    Ok(())
+}
+
+/// As root of the machine asks: chronyd takes commands from nobody else.
+fn asked_by_chronyc(report: &mut Report, scene: &Scene<'_>) -> Result<()> {
+    let id = scene.docker.say(&["ps", "--quiet", "--filter", "name=chrony"])?;
+    let asked = |what: &str| {
+        let chronyc = ["exec", &id, "/usr/bin/chronyc", "-n", "-h", SOCKET, what];
+        scene.docker.say(&chronyc)
+    };
+    let tracking = asked("tracking")?;
+    let stratum = (tracking.lines())
+        .find_map(|line| line.strip_prefix("Stratum"))
+        .and_then(|rest| rest.trim_start_matches([' ', ':']).parse::<u8>().ok());
+    report.fact(
+        "chronyc tracking, the stratum",
+        stratum.unwrap_or_default(),
+        stratum.is_some_and(|stratum| stratum < 16),
+    );
+    let served = asked("serverstats")?;
+    let packets = (served.lines())
+        .find_map(|line| line.strip_prefix("NTP packets received"))
+        .and_then(|rest| rest.trim_start_matches([' ', ':']).parse::<u64>().ok());
+    report.fact(
+        "chronyc serverstats, packets of the phone",
+        packets.unwrap_or_default(),
+        packets > Some(0),
+    );
     Ok(())
 }
 

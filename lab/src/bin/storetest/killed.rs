@@ -70,6 +70,7 @@ impl Killed<'_, '_> {
         let mut kills = [0_usize; 3];
         let (mut orphans, mut slowest, mut longest) = (Vec::new(), Duration::ZERO, Duration::ZERO);
         self.prepare()?;
+        self.control(report)?;
         self.namespace
             .ip(&format!("link add {LEFT_BRIDGE} type bridge"))?;
         for round in 1..=rounds {
@@ -120,6 +121,25 @@ impl Killed<'_, '_> {
             self.wishes.remove(id)?;
             self.wishes.gone(id)?;
         }
+        Ok(())
+    }
+
+    /// Where nothing is to be left something is found while the service is there, and nothing after it with nobody killed.
+    fn control(&self, report: &mut Report) -> Result<()> {
+        self.wishes.install(ID, &json!({"allowed_peers": ["phone"]}))?;
+        let told = self.wishes.installed(ID)?;
+        self.reachable()?;
+        let address = told["address"].as_str().context("no address")?;
+        let seen = nothing_of(self.docker, self.namespace, self.house, &[ID], &[address])?;
+        for (place, found) in &seen.0 {
+            let what = format!("control: {place} of it while it is there");
+            report.add(what, found.len(), "", "> 0", !found.is_empty());
+        }
+        self.wishes.remove(ID)?;
+        self.wishes.gone(ID)?;
+        let (left, _) = self.left(address)?;
+        let what = "control: left of it anywhere, with nobody killed";
+        report.add(what, left.count(), "", "0", left.count() == 0);
         Ok(())
     }
 

@@ -80,6 +80,7 @@ fn main() -> Result<ExitCode> {
         if !options.only_killed {
             let scene = Scene {
                 world: &world,
+                docker: &docker,
                 house: &house,
                 wishes: &wishes,
                 phone: &phone,

@@ -1,6 +1,7 @@
 //! From an empty cell to services in use.
 
 use anyhow::{Context, Result, ensure};
+use cell_lab::docker::Docker;
 use cell_lab::household::DOMAIN;
 use cell_lab::publisher::Publisher;
 use cell_lab::report::Report;
@@ -40,6 +41,8 @@ impl Found {
 pub struct Scene<'a> {
     /// The networks.
     pub world: &'a World,
+    /// The cell's Docker.
+    pub docker: &'a Docker<'a>,
     /// What root put onto the machine.
     pub house: &'a Storehouse,
     /// The administrator.
