@@ -234,6 +234,7 @@ mod tests {
         let zones = [
             "home.cell",
             "mail.home.cell",
+            "mail.home.example",
             "cottage.home.cell",
             "friend.cell",
             "friend.cell",

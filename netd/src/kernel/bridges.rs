@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 
 use cell_netd_core::bridges::Bridge;
 use cell_netd_core::ceiling::ServiceCeiling;
-use cell_netd_core::model::{ExitInterface, InterfaceName};
-use futures_util::TryStreamExt as _;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 
 use super::KernelError;
-use super::link::Links;
+use super::link::{Links, name_of};
 
 impl Links {
     /// The bridges with the name of a service's that have no port.
@@ -17,8 +15,7 @@ impl Links {
         &self,
         ceiling: &ServiceCeiling,
     ) -> Result<BTreeSet<Bridge>, KernelError> {
-        let links: Vec<LinkMessage> = self.handle().link().get().execute().try_collect().await?;
-        Ok(bare(&links, ceiling))
+        Ok(bare(&self.links().await?, ceiling))
     }
 
     /// Takes it away, if it still has no port; whether it did.
@@ -36,8 +33,8 @@ impl Links {
 }
 
 fn bare(links: &[LinkMessage], ceiling: &ServiceCeiling) -> BTreeSet<Bridge> {
-    let attributes = || links.iter().flat_map(|link| &link.attributes);
-    let with_ports: BTreeSet<u32> = attributes()
+    let attributes = links.iter().flat_map(|link| &link.attributes);
+    let with_ports: BTreeSet<u32> = attributes
         .filter_map(|attribute| match attribute {
             LinkAttribute::Controller(index) => Some(*index),
             _ => None,
@@ -45,14 +42,7 @@ fn bare(links: &[LinkMessage], ceiling: &ServiceCeiling) -> BTreeSet<Bridge> {
         .collect();
     let bridge = |link: &LinkMessage| {
         let index = link.header.index;
-        let name = (link.attributes.iter()).find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => name.parse::<InterfaceName>().ok(),
-            _ => None,
-        });
-        let name = name
-            .as_ref()
-            .map(ExitInterface::from)
-            .filter(|name| ceiling.allows_bridge(name))?;
+        let name = name_of(link).filter(|name| ceiling.allows_bridge(name))?;
         (is_bridge(link) && !with_ports.contains(&index)).then_some(Bridge { name, index })
     };
     links.iter().filter_map(bridge).collect()

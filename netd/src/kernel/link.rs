@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use cell_netd_core::model::{InterfaceName, Mtu, TableName};
 use cell_netd_core::tunnel::SecretRecord;
@@ -66,18 +67,9 @@ impl Links {
 
     /// Names of all links that this netd, or one before it with the same table, made.
     pub(super) async fn ours(&self) -> Result<BTreeSet<InterfaceName>, KernelError> {
-        let links: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await?;
-        let name = |link: &LinkMessage| {
-            link.attributes.iter().find_map(|attribute| match attribute {
-                LinkAttribute::IfName(name) => name.parse().ok(),
-                _ => None,
-            })
-        };
-        Ok(links
-            .iter()
-            .filter(|link| is_ours(link, &self.alias))
-            .filter_map(name)
-            .collect())
+        let links = self.links().await?;
+        let ours = links.iter().filter(|link| is_ours(link, &self.alias));
+        Ok(ours.filter_map(name_of).collect())
     }
 
     async fn addresses(&self, index: u32) -> Result<BTreeSet<IpNet>, KernelError> {
@@ -237,6 +229,14 @@ impl Links {
             _ => None,
         })
     }
+}
+
+/// The link's name; none: it is no name of that kind.
+pub(super) fn name_of<T: FromStr>(link: &LinkMessage) -> Option<T> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => name.parse().ok(),
+        _ => None,
+    })
 }
 
 fn new_wireguard(name: &InterfaceName) -> LinkMessage {

@@ -8,11 +8,11 @@ use cell_netd_core::model::InterfaceName;
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 
 use super::KernelError;
-use super::link::{Links, prefix};
+use super::link::{Links, name_of, prefix};
 
 impl Links {
     /// The prefixes on all links but those and loopback. Default routes and single hosts are no prefixes of a link.
@@ -38,16 +38,10 @@ impl Links {
 
 /// By index, whether a link has neighbours: what is routed into a tunnel as a whole may be half the internet.
 fn others(links: &[LinkMessage], except: &BTreeSet<InterfaceName>) -> BTreeMap<u32, bool> {
-    let name = |link: &LinkMessage| {
-        link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => name.parse::<InterfaceName>().ok(),
-            _ => None,
-        })
-    };
     links
         .iter()
         .filter(|link| !link.header.flags.contains(LinkFlags::Loopback))
-        .filter(|link| name(link).is_none_or(|name| !except.contains(&name)))
+        .filter(|link| name_of(link).is_none_or(|name| !except.contains(&name)))
         .map(|link| {
             let tunnel = LinkFlags::Pointopoint | LinkFlags::Noarp;
             (link.header.index, !link.header.flags.intersects(tunnel))
@@ -118,6 +112,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use netlink_packet_route::address::AddressAttribute;
+    use netlink_packet_route::link::LinkAttribute;
 
     fn link(index: u32, name: &str, flags: LinkFlags) -> LinkMessage {
         let mut link = LinkMessage::default();

@@ -11,7 +11,7 @@ use cell_netd_core::model::{ExitInterface, Family};
 use cell_netd_core::routing::{Action, ExitRoute, RouteTo, Routing, RoutingRule, Selector};
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
     RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -19,7 +19,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{IpVersion, RouteMessageBuilder};
 
 use super::KernelError;
-use super::link::Links;
+use super::link::{Links, name_of};
 
 /// Of rules and routes that netd makes (RTPROT_*): among the numbers that nobody has registered
 /// (include/uapi/linux/rtnetlink.h, and iproute2's rt_protos).
@@ -161,14 +161,8 @@ fn family_of(family: AddressFamily) -> Option<Family> {
 
 /// By index, the links that have an exit's name, and whether each is up.
 fn names(links: &[LinkMessage], ceiling: &ExitCeiling) -> BTreeMap<u32, (ExitInterface, bool)> {
-    let name = |link: &LinkMessage| {
-        link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => name.parse::<ExitInterface>().ok(),
-            _ => None,
-        })
-    };
     let exit = |link: &LinkMessage| {
-        let name = name(link).filter(|name| ceiling.allows_interface(name))?;
+        let name = name_of(link).filter(|name| ceiling.allows_interface(name))?;
         Some((
             link.header.index,
             (name, link.header.flags.contains(LinkFlags::Up)),

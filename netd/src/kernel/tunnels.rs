@@ -13,7 +13,7 @@ use netlink_packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, LinkAttribute, LinkInfo, LinkMessage,
 };
 
-use super::link::{Links, prefix};
+use super::link::{Links, name_of, prefix};
 use super::{KernelError, LinkGlance};
 
 /// Return paths are checked loosely: by any interface (ip-sysctl, rp_filter).
@@ -83,11 +83,7 @@ impl Links {
 }
 
 fn exit_of(link: &LinkMessage, ceiling: &ExitCeiling) -> Option<ExitInterface> {
-    let name = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => name.parse::<ExitInterface>().ok(),
-        _ => None,
-    });
-    name.filter(|name| ceiling.allows_interface(name))
+    name_of(link).filter(|name| ceiling.allows_interface(name))
 }
 
 /// Attributes of a TUN (linux/if_link.h, IFLA_TUN_*).

@@ -33,35 +33,34 @@ pub fn whole(bench: &mut Bench, scratch: &Path, size: Size, rounds: usize) -> Re
         });
     }
     let (ours, stock) = best.context("no round")?;
-    let state = format!("{} peers over {} exits", size.peers, size.exits);
     let ([device, theirs], interfaces) = match kernel {
         true => (["the kernel's WireGuard", "the kernel's WireGuard"], ""),
         false => (["cell-wg", "wireguard-go"], " + wireguard-go"),
     };
     bench.time(
-        format!("{state}, netd with {device}: request to answer, interfaces made, read back"),
+        format!("{size}, netd with {device}: request to answer, interfaces made, read back"),
         ours,
     );
-    bench.time(format!("{state}, nft -f"), stock.nft);
+    bench.time(format!("{size}, nft -f"), stock.nft);
     if let Some(go) = stock.go {
         bench.time(
-            format!("{state}, wireguard-go for each interface, {AT_ONCE} at once"),
+            format!("{size}, wireguard-go for each interface, {AT_ONCE} at once"),
             go,
         );
     }
-    bench.time(format!("{state}, ip -batch"), stock.ip);
+    bench.time(format!("{size}, ip -batch"), stock.ip);
     bench.time(
-        format!("{state}, wg setconf of each interface of {theirs}"),
+        format!("{size}, wg setconf of each interface of {theirs}"),
         stock.wg,
     );
     bench.ratio(
-        format!("netd / (nft + ip + wg{interfaces}) at {state}"),
+        format!("netd / (nft + ip + wg{interfaces}) at {size}"),
         ours,
         stock.tools() + stock.go.unwrap_or_default(),
         Goal::AtMost(1.0),
     );
     if stock.go.is_some() {
-        let name = format!("the same, wireguard-go's start not counted for the tools, at {state}");
+        let name = format!("the same, wireguard-go's start not counted for the tools, at {size}");
         bench.ratio(name, ours, stock.tools(), Goal::AtMost(1.0));
     }
     Ok(())

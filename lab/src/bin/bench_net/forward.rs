@@ -39,10 +39,6 @@ fn few(size: Size) -> Size {
     }
 }
 
-fn named(size: Size) -> String {
-    format!("{} peers over {} exits", size.peers, size.exits)
-}
-
 /// The best of many rounds of all roads by turns.
 fn best<const N: usize>(
     rounds: usize,
@@ -85,8 +81,8 @@ fn by_policy(bench: &mut Bench, size: Size, rounds: usize) -> Result<()> {
         let road = &roads[index];
         Ok((road.throughput()?, road.latency()?))
     })?;
-    let [few, many, exits] = sizes.map(|size| format!("{}, the policy alone", named(size)));
-    let chains = format!("{}, a chain of iptables for each", named(size));
+    let [few, many, exits] = sizes.map(|size| format!("{size}, the policy alone"));
+    let chains = format!("{size}, a chain of iptables for each");
     shown(bench, [few, many, exits, chains], rates, times);
     beside_few(bench, size, "the policy alone", &rates, &times);
     bench.judge(
@@ -111,7 +107,7 @@ fn through_tunnels(bench: &mut Bench, size: Size, roads: &[Tunnelled<'_>; 4], ro
     let few = Samples::of_both(&one, &other).middle()?;
     let [one, many, other, exits] = [one.middle()?, many.middle()?, other.middle()?, exits.middle()?];
     let way = roads[1].way();
-    let name = |road: &Tunnelled<'_>| format!("{}, {way}", named(road.size));
+    let name = |road: &Tunnelled<'_>| format!("{}, {way}", road.size);
     let [of_one, of_many, again, of_exits] = roads.each_ref().map(name);
     shown(
         bench,
@@ -126,7 +122,7 @@ fn through_tunnels(bench: &mut Bench, size: Size, roads: &[Tunnelled<'_>; 4], ro
     bench.number(format!("{control}, round trip"), over(one.1, other.1), "ratio");
     for road in [&roads[3], &roads[1]] {
         if let Some(bytes) = road.netd.wg_bytes()? {
-            let name = format!("memory of cell-wg, {}, one of whom spoke", named(road.size));
+            let name = format!("memory of cell-wg, {}, one of whom spoke", road.size);
             bench.number(name, bytes as f64 / f64::from(1 << 20), "MiB");
         }
     }

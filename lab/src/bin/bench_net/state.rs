@@ -2,7 +2,7 @@
 //! relays.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 
@@ -49,6 +49,12 @@ pub struct Size {
     pub peers: u32,
     /// Exits, 2-200; even.
     pub exits: u32,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} peers over {} exits", self.peers, self.exits)
+    }
 }
 
 impl Size {

@@ -89,25 +89,23 @@ fn asked_by_chronyc(report: &mut Report, scene: &Scene<'_>) -> Result<()> {
         let chronyc = ["exec", &id, "/usr/bin/chronyc", "-n", "-h", SOCKET, what];
         scene.docker.say(&chronyc)
     };
-    let tracking = asked("tracking")?;
-    let stratum = (tracking.lines())
-        .find_map(|line| line.strip_prefix("Stratum"))
-        .and_then(|rest| rest.trim_start_matches([' ', ':']).parse::<u8>().ok());
+    let stratum = number(&asked("tracking")?, "Stratum");
+    let is_set = stratum.is_some_and(|stratum| stratum < 16);
     report.fact(
         "chronyc tracking, the stratum",
         stratum.unwrap_or_default(),
-        stratum.is_some_and(|stratum| stratum < 16),
+        is_set,
     );
-    let served = asked("serverstats")?;
-    let packets = (served.lines())
-        .find_map(|line| line.strip_prefix("NTP packets received"))
-        .and_then(|rest| rest.trim_start_matches([' ', ':']).parse::<u64>().ok());
-    report.fact(
-        "chronyc serverstats, packets of the phone",
-        packets.unwrap_or_default(),
-        packets > Some(0),
-    );
+    let packets = number(&asked("serverstats")?, "NTP packets received");
+    let what = "chronyc serverstats, packets of the phone";
+    report.fact(what, packets.unwrap_or_default(), packets > Some(0));
     Ok(())
+}
+
+/// What chronyc says of one thing: its name, a colon, a number.
+fn number(told: &str, what: &str) -> Option<u64> {
+    let rest = told.lines().find_map(|line| line.strip_prefix(what))?;
+    rest.trim_start_matches([' ', ':']).parse().ok()
 }
 
 fn words(output: &Output) -> String {
